@@ -1,0 +1,221 @@
+//! What one step computes: a flat list of mathematical operations over values with shapes.
+//!
+//! A [`Graph`] knows nothing of GPUs. It has two executors: [`crate::reference`] interprets it in f64 on the
+//! CPU, and [`crate::plan::Plan`] compiles it for a device.
+
+mod op;
+mod validate;
+
+pub use op::{Conv2d, MaxPool2d, Op, StepScalars, UpdateRule};
+
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+
+/// Names a value of one graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ValueId(pub(crate) usize);
+
+/// Names a parameter of one graph, in order of declaration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ParameterId(pub(crate) usize);
+
+/// What an element is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DType {
+    /// A 32-bit float.
+    F32,
+    /// An unsigned 32-bit integer (labels, positions).
+    U32,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Written by the caller before a run.
+    Input,
+    /// A parameter: kept between runs, changed by updates alone.
+    Parameter(ParameterId),
+    /// Computed in the run.
+    Computed,
+}
+
+/// A tensor of the graph.
+#[derive(Clone, Debug)]
+pub struct Value {
+    /// For messages and labels.
+    pub name: String,
+    /// Extents, for a full batch.
+    pub shape: Shape,
+    /// Element type.
+    pub dtype: DType,
+    /// Whether the first axis is the batch, of which a run may use fewer rows.
+    pub batched: bool,
+    /// Where it comes from.
+    pub role: Role,
+    /// Whether it can be read after a run.
+    pub output: bool,
+}
+
+impl Value {
+    /// Elements of one example of a batched value; all elements of another.
+    pub fn elements_per_row(&self) -> usize {
+        if self.batched { self.shape.elements() / self.shape.extents()[0] } else { self.shape.elements() }
+    }
+}
+
+/// A tensor that is trained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// Its path, such as `conv1.kernel`.
+    pub path: String,
+    /// Its shape.
+    pub shape: Shape,
+}
+
+/// One operation with its operands.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// What is computed.
+    pub op: Op,
+    /// Operands.
+    pub inputs: Vec<ValueId>,
+    /// Results.
+    pub outputs: Vec<ValueId>,
+    /// For messages, reports and debug labels: `conv1`, `conv1 grad_kernel`.
+    pub label: String,
+}
+
+/// A list of operations in the order in which they run. See the module's text.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    batch: usize,
+    values: Vec<Value>,
+    nodes: Vec<Node>,
+    parameters: Vec<Parameter>,
+    parameter_values: Vec<ValueId>,
+}
+
+impl Graph {
+    /// An empty graph for batches of up to `batch` examples (1 where no value is batched).
+    ///
+    /// # Errors
+    /// [`Error::EmptyBatch`] for 0, [`Error::InvalidArgument`] over 2^20.
+    pub fn new(batch: usize) -> Result<Self> {
+        match batch {
+            0 => Err(Error::EmptyBatch { at: "Graph::new".into() }),
+            1..=1_048_576 => Ok(Graph {
+                batch,
+                values: Vec::new(),
+                nodes: Vec::new(),
+                parameters: Vec::new(),
+                parameter_values: Vec::new(),
+            }),
+            _ => Err(Error::argument("batch", "at most 1,048,576", batch)),
+        }
+    }
+
+    /// Examples in a full batch.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// All values, indexed by id.
+    pub fn values(&self) -> &[Value] {
+        &self.values
+    }
+
+    /// The value of this id.
+    pub fn value(&self, id: ValueId) -> &Value {
+        &self.values[id.0]
+    }
+
+    /// All operations, in order.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// All parameters, in order of declaration.
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+
+    /// The value that holds a parameter.
+    pub fn parameter_value(&self, id: ParameterId) -> ValueId {
+        self.parameter_values[id.0]
+    }
+
+    /// Declares an input with the batch as its first axis; `example` is the shape of one example (empty for a scalar).
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a shape too large.
+    pub fn batch_input(&mut self, name: &str, example: &[usize], dtype: DType) -> Result<ValueId> {
+        let mut extents = vec![self.batch];
+        extents.extend_from_slice(example);
+        let shape = Shape::new(extents)?;
+        Ok(self.value_push(name, shape, dtype, true, Role::Input))
+    }
+
+    /// Declares an input of one fixed shape.
+    pub fn input(&mut self, name: &str, shape: Shape, dtype: DType) -> ValueId {
+        self.value_push(name, shape, dtype, false, Role::Input)
+    }
+
+    /// Declares a parameter. Its initial value is given to the executor.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if the path is taken.
+    pub fn parameter(&mut self, path: &str, shape: Shape) -> Result<ValueId> {
+        if self.parameters.iter().any(|p| p.path == path) {
+            return Err(Error::argument(path, "a path that no other parameter has", "a second one"));
+        }
+        let id = ParameterId(self.parameters.len());
+        self.parameters.push(Parameter { path: path.to_owned(), shape: shape.clone() });
+        let value = self.value_push(path, shape, DType::F32, false, Role::Parameter(id));
+        self.parameter_values.push(value);
+        Ok(value)
+    }
+
+    /// Makes a value readable after a run.
+    pub fn mark_output(&mut self, value: ValueId) {
+        self.values[value.0].output = true;
+    }
+
+    /// Appends an operation; shapes are checked and the results' shapes worked out.
+    ///
+    /// # Errors
+    /// [`Error::ShapeMismatch`] or [`Error::InvalidArgument`], naming `label`.
+    pub fn push(&mut self, op: Op, inputs: &[ValueId], label: &str) -> Result<Vec<ValueId>> {
+        if inputs.iter().any(|i| i.0 >= self.values.len()) {
+            return Err(Error::argument(label, "values of this graph", "a value of another"));
+        }
+        let results = validate::results(self, &op, inputs, label)?;
+        let outputs: Vec<_> = results
+            .into_iter()
+            .map(|r| {
+                let name =
+                    if r.suffix.is_empty() { label.to_owned() } else { format!("{label} {}", r.suffix) };
+                self.value_push(&name, r.shape, r.dtype, r.batched, Role::Computed)
+            })
+            .collect();
+        let node = Node { op, inputs: inputs.to_vec(), outputs: outputs.clone(), label: label.to_owned() };
+        self.nodes.push(node);
+        Ok(outputs)
+    }
+
+    /// [`Graph::push`] for operations with one result.
+    ///
+    /// # Errors
+    /// As `push`; [`Error::InvalidArgument`] if the operation has no result.
+    pub fn push_one(&mut self, op: Op, inputs: &[ValueId], label: &str) -> Result<ValueId> {
+        let results = self.push(op, inputs, label)?;
+        results
+            .first()
+            .copied()
+            .ok_or_else(|| Error::argument(label, "an operation with a result", "one without"))
+    }
+
+    fn value_push(&mut self, name: &str, shape: Shape, dtype: DType, batched: bool, role: Role) -> ValueId {
+        self.values.push(Value { name: name.to_owned(), shape, dtype, batched, role, output: false });
+        ValueId(self.values.len() - 1)
+    }
+}

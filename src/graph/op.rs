@@ -1,0 +1,201 @@
+//! The operations, as mathematics.
+
+use crate::error::{Error, Result};
+use crate::shape::{Window, WindowGeometry};
+
+/// A 2-D convolution (cross-correlation: the kernel is not flipped) placed on its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conv2d {
+    /// Rows, columns, taps, strides, padding.
+    pub window: WindowGeometry,
+    /// Input channels.
+    pub c_in: usize,
+    /// Output channels.
+    pub c_out: usize,
+    /// Output channels `[q*c_out/groups, (q+1)*c_out/groups)` read input channels `[q*c_in/groups, ..)`.
+    pub groups: usize,
+}
+
+impl Conv2d {
+    /// Places a convolution on images of `input` = `[h, w, c_in]`.
+    ///
+    /// # Errors
+    /// As [`Window::on`]; [`Error::InvalidArgument`] unless `groups` divides both channel counts.
+    pub fn new(input: [usize; 3], c_out: usize, window: Window, groups: usize, at: &str) -> Result<Self> {
+        let c_in = input[2];
+        if c_out == 0 || groups == 0 || !c_in.is_multiple_of(groups) || !c_out.is_multiple_of(groups) {
+            let got = format!("{groups} groups for {c_in} input and {c_out} output channels");
+            return Err(Error::argument(at, "groups that divide the input and the output channels", got));
+        }
+        Ok(Conv2d { window: window.on([input[0], input[1]], at)?, c_in, c_out, groups })
+    }
+
+    /// Input channels of one group.
+    pub fn c_in_per_group(&self) -> usize {
+        self.c_in / self.groups
+    }
+
+    /// Output channels of one group.
+    pub fn c_out_per_group(&self) -> usize {
+        self.c_out / self.groups
+    }
+
+    /// Products summed into one output element.
+    pub fn depth(&self) -> usize {
+        self.window.taps() * self.c_in_per_group()
+    }
+
+    /// The kernel's shape, HWIO.
+    pub fn kernel_shape(&self) -> [usize; 4] {
+        [self.window.kernel[0], self.window.kernel[1], self.c_in_per_group(), self.c_out]
+    }
+}
+
+/// Max-pooling of `[h, w, c]` images. Padding counts as minus infinity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxPool2d {
+    /// Rows, columns, taps, strides, padding.
+    pub window: WindowGeometry,
+    /// Channels.
+    pub channels: usize,
+}
+
+/// How a parameter changes from its gradient. A frozen element's weight and state are not written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum UpdateRule {
+    /// `g += weight_decay*w; buf = momentum*buf + g; step = buf, or g + momentum*buf for Nesterov; w -= lr*step`
+    /// (PyTorch's SGD without dampening). State: `momentum`, only if it is not 0.
+    Sgd {
+        /// Share of the last step kept.
+        momentum: f32,
+        /// Nesterov's look-ahead.
+        nesterov: bool,
+        /// Coupled decay.
+        weight_decay: f32,
+    },
+    /// `m = b1*m + (1-b1)*g; v = b2*v + (1-b2)*g*g; w -= lr * (m/(1-b1^t)) / (sqrt(v/(1-b2^t)) + eps)`
+    /// (Kingma and Ba 2015); decay coupled (`g += weight_decay*w` first) or decoupled
+    /// (`w -= lr*weight_decay*w` first: Loshchilov and Hutter 2019). State: `m`, `v`.
+    Adam {
+        /// Decay of the first moment.
+        beta1: f32,
+        /// Decay of the second moment.
+        beta2: f32,
+        /// Added to the corrected root.
+        epsilon: f32,
+        /// Decay.
+        weight_decay: f32,
+        /// Whether the decay acts on the weight itself (AdamW).
+        decoupled: bool,
+    },
+}
+
+impl UpdateRule {
+    /// Names of the state tensors that each parameter has.
+    pub fn slots(&self) -> &'static [&'static str] {
+        match self {
+            UpdateRule::Sgd { momentum, .. } if *momentum == 0.0 => &[],
+            UpdateRule::Sgd { .. } => &["momentum"],
+            UpdateRule::Adam { .. } => &["m", "v"],
+        }
+    }
+}
+
+/// An operation. Batched values have the batch as their first axis. Results in parentheses.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// `x [n,h,w,c_in], kernel [kh,kw,c_in/groups,c_out]` -> (`y [n,oh,ow,c_out]`).
+    Conv2d(Conv2d),
+    /// `dy, kernel` -> (`dx`): the adjoint of `Conv2d` in x.
+    Conv2dGradInput(Conv2d),
+    /// `x, dy` -> (`dkernel`), summed over the batch: the adjoint of `Conv2d` in the kernel.
+    Conv2dGradKernel(Conv2d),
+    /// `a, b` -> (`op(a) [m,k] * op(b) [k,n]`), where `op` transposes if told to.
+    MatMul {
+        /// `a` is stored `[k, m]`.
+        transpose_a: bool,
+        /// `b` is stored `[n, k]`.
+        transpose_b: bool,
+    },
+    /// `x [.., c], bias [c]` -> (`x + bias`).
+    BiasAdd,
+    /// `dy [.., c]` -> (`dbias [c]`): the sum over all axes but the last.
+    BiasGrad,
+    /// `x` -> (`x` where it is above 0, else 0).
+    Relu,
+    /// `y, dy` -> (`dy` where `y`, the output of `Relu`, is above 0, else 0).
+    ReluGrad,
+    /// `x` -> (`y`, `position` u32): the maximum, and the number (row-major in the window) of its first tap.
+    MaxPool2d(MaxPool2d),
+    /// `position, dy` -> (`dx`): each `dy` goes wholly to the first maximum.
+    MaxPool2dGrad(MaxPool2d),
+    /// `logits [n,classes], labels u32 [n]` -> (`loss [n]`): `log(sum(exp(logits))) - logits[label]` of each row.
+    SoftmaxCrossEntropy,
+    /// `logits, labels` -> (`dlogits`): of the loss's mean over the batch.
+    SoftmaxCrossEntropyGrad,
+    /// `x` -> (the same elements in another shape): the batch stays the first axis.
+    Reshape(Vec<usize>),
+    /// `loss [n], logits [n,classes], labels [n]` -> (`mean loss [1]`): and adds the batch's loss, correct answers and
+    /// examples to the executor's running sums.
+    Metrics,
+    /// Gradients of all parameters named, in that order -> (): the masked update.
+    Update(UpdateRule, Vec<crate::graph::ParameterId>),
+}
+
+impl Op {
+    /// The operation's name, as in reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Conv2d(_) => "conv2d",
+            Op::Conv2dGradInput(_) => "conv2d_grad_input",
+            Op::Conv2dGradKernel(_) => "conv2d_grad_kernel",
+            Op::MatMul { .. } => "matmul",
+            Op::BiasAdd => "bias_add",
+            Op::BiasGrad => "bias_grad",
+            Op::Relu => "relu",
+            Op::ReluGrad => "relu_grad",
+            Op::MaxPool2d(_) => "max_pool2d",
+            Op::MaxPool2dGrad(_) => "max_pool2d_grad",
+            Op::SoftmaxCrossEntropy => "softmax_cross_entropy",
+            Op::SoftmaxCrossEntropyGrad => "softmax_cross_entropy_grad",
+            Op::Reshape(_) => "reshape",
+            Op::Metrics => "metrics",
+            Op::Update(..) => "update",
+        }
+    }
+}
+
+/// The numbers that change from step to step. On the device: one uniform of 32 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct StepScalars {
+    /// Learning rate.
+    pub learning_rate: f32,
+    /// `1 - beta1^t` with t = 1 at the first step; 1 where the rule has none.
+    pub correction1: f32,
+    /// `1 - beta2^t`; 1 where the rule has none.
+    pub correction2: f32,
+    /// Rows of the batch in use; rows beyond are neither read nor counted.
+    pub rows: u32,
+    /// The step's number from 0, modulo 2^32.
+    pub step: u32,
+    /// 1: updates go on after a NaN or infinite loss; 0: the first such step and all later ones are skipped.
+    pub on_non_finite_continue: u32,
+    /// Pads to 32 bytes.
+    pub reserved: [u32; 2],
+}
+
+impl StepScalars {
+    /// A plain run of `rows` examples, learning rate 0.
+    pub fn forward(rows: usize) -> Self {
+        StepScalars {
+            learning_rate: 0.0,
+            correction1: 1.0,
+            correction2: 1.0,
+            rows: u32::try_from(rows).unwrap_or(u32::MAX),
+            step: 0,
+            on_non_finite_continue: 0,
+            reserved: [0; 2],
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Checks an operation's operands and works out its results.
+
+use super::{Conv2d, DType, Graph, MaxPool2d, Op, Role, Value, ValueId};
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+
+pub(super) struct ResultInfo {
+    pub shape: Shape,
+    pub dtype: DType,
+    pub batched: bool,
+    pub suffix: &'static str,
+}
+
+fn result(extents: impl Into<Vec<usize>>, batched: bool) -> Result<ResultInfo> {
+    Ok(ResultInfo { shape: Shape::new(extents)?, dtype: DType::F32, batched, suffix: "" })
+}
+
+struct Operands<'a> {
+    label: &'a str,
+    values: Vec<&'a Value>,
+}
+
+impl<'a> Operands<'a> {
+    fn count(&self, n: usize) -> Result<()> {
+        if self.values.len() == n {
+            return Ok(());
+        }
+        Err(Error::argument(self.label, format!("{n} operands"), self.values.len()))
+    }
+
+    fn float(&self, index: usize) -> Result<&'a Value> {
+        self.of(index, DType::F32)
+    }
+
+    fn of(&self, index: usize, dtype: DType) -> Result<&'a Value> {
+        let value = self.values[index];
+        if value.dtype == dtype {
+            return Ok(value);
+        }
+        Err(Error::argument(
+            format!("{}: {}", self.label, value.name),
+            format!("{dtype:?}"),
+            format!("{:?}", value.dtype),
+        ))
+    }
+
+    /// Operand `index` must have these extents; a leading `None` stands for any batch.
+    fn shape(&self, index: usize, expected: &[Option<usize>]) -> Result<()> {
+        let value = self.values[index];
+        let extents = value.shape.extents();
+        let fits = extents.len() == expected.len()
+            && extents.iter().zip(expected).all(|(a, e)| e.is_none_or(|e| e == *a));
+        if fits {
+            return Ok(());
+        }
+        let words: Vec<_> = expected.iter().map(|e| e.map_or("n".to_owned(), |e| e.to_string())).collect();
+        Err(Error::shape(
+            format!("{}: {}", self.label, value.name),
+            format!("[{}]", words.join(", ")),
+            &value.shape,
+        ))
+    }
+
+    /// Two operands must have the same first extent and agree on whether it is the batch.
+    fn same_rows(&self, a: usize, b: usize) -> Result<()> {
+        let (va, vb) = (self.values[a], self.values[b]);
+        if va.shape.extents().first() == vb.shape.extents().first() && va.batched == vb.batched {
+            return Ok(());
+        }
+        Err(Error::shape(self.label, format!("as many rows as {} {}", va.name, va.shape), &vb.shape))
+    }
+
+    fn same_shape(&self, a: usize, b: usize) -> Result<()> {
+        if self.values[a].shape == self.values[b].shape && self.values[a].batched == self.values[b].batched {
+            return Ok(());
+        }
+        Err(Error::shape(
+            format!("{}: {}", self.label, self.values[b].name),
+            self.values[a].shape.to_string(),
+            &self.values[b].shape,
+        ))
+    }
+}
+
+pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -> Result<Vec<ResultInfo>> {
+    let o = Operands { label, values: inputs.iter().map(|&i| graph.value(i)).collect() };
+    match op {
+        Op::Conv2d(c) => {
+            o.count(2)?;
+            conv_input(&o, 0, c)?;
+            conv_kernel(&o, 1, c)?;
+            Ok(vec![result(conv_output(c, o.values[0]), o.values[0].batched)?])
+        }
+        Op::Conv2dGradInput(c) => {
+            o.count(2)?;
+            conv_gradient(&o, 0, c)?;
+            conv_kernel(&o, 1, c)?;
+            let dy = o.values[0];
+            let [h, w] = c.window.input;
+            Ok(vec![result([dy.shape.extents()[0], h, w, c.c_in], dy.batched)?])
+        }
+        Op::Conv2dGradKernel(c) => {
+            o.count(2)?;
+            conv_input(&o, 0, c)?;
+            conv_gradient(&o, 1, c)?;
+            o.same_rows(0, 1)?;
+            Ok(vec![result(c.kernel_shape(), false)?])
+        }
+        Op::MatMul { transpose_a, transpose_b } => matmul(&o, *transpose_a, *transpose_b),
+        Op::BiasAdd => {
+            o.count(2)?;
+            let x = o.float(0)?;
+            o.float(1)?;
+            o.shape(1, &[Some(x.shape.last())])?;
+            Ok(vec![result(x.shape.extents(), x.batched)?])
+        }
+        Op::BiasGrad => {
+            o.count(1)?;
+            Ok(vec![result([o.float(0)?.shape.last()], false)?])
+        }
+        Op::Relu => {
+            o.count(1)?;
+            let x = o.float(0)?;
+            Ok(vec![result(x.shape.extents(), x.batched)?])
+        }
+        Op::ReluGrad => {
+            o.count(2)?;
+            let y = o.float(0)?;
+            o.float(1)?;
+            o.same_shape(0, 1)?;
+            Ok(vec![result(y.shape.extents(), y.batched)?])
+        }
+        Op::MaxPool2d(p) => max_pool(&o, p),
+        Op::MaxPool2dGrad(p) => {
+            o.count(2)?;
+            o.of(0, DType::U32)?;
+            let dy = o.float(1)?;
+            let [oh, ow] = p.window.output;
+            o.shape(0, &[None, Some(oh), Some(ow), Some(p.channels)])?;
+            o.same_shape(0, 1)?;
+            let [h, w] = p.window.input;
+            Ok(vec![result([dy.shape.extents()[0], h, w, p.channels], dy.batched)?])
+        }
+        Op::SoftmaxCrossEntropy | Op::SoftmaxCrossEntropyGrad => {
+            o.count(2)?;
+            let logits = o.float(0)?;
+            let [n, classes] = logits.shape.matrix(label)?;
+            o.of(1, DType::U32)?;
+            o.shape(1, &[Some(n)])?;
+            o.same_rows(0, 1)?;
+            let gradient = matches!(op, Op::SoftmaxCrossEntropyGrad);
+            let extents = if gradient { vec![n, classes] } else { vec![n] };
+            Ok(vec![result(extents, logits.batched)?])
+        }
+        Op::Reshape(extents) => {
+            o.count(1)?;
+            let x = o.values[0];
+            let info = ResultInfo {
+                shape: Shape::new(extents.as_slice())?,
+                dtype: x.dtype,
+                batched: x.batched,
+                suffix: "",
+            };
+            let batch_kept = !x.batched || info.shape.extents().first() == x.shape.extents().first();
+            if info.shape.elements() != x.shape.elements() || !batch_kept {
+                return Err(Error::shape(
+                    label,
+                    format!("{} elements, the batch first", x.shape.elements()),
+                    &info.shape,
+                ));
+            }
+            Ok(vec![info])
+        }
+        Op::Metrics => {
+            o.count(3)?;
+            let loss = o.float(0)?;
+            let [n, _] = o.float(1)?.shape.matrix(label)?;
+            o.of(2, DType::U32)?;
+            o.shape(0, &[Some(n)])?;
+            o.shape(2, &[Some(n)])?;
+            o.same_rows(0, 1)?;
+            o.same_rows(0, 2)?;
+            debug_assert_eq!(loss.dtype, DType::F32);
+            Ok(vec![result([1], false)?])
+        }
+        Op::Update(_, targets) => update(graph, &o, targets),
+    }
+}
+
+fn conv_input(o: &Operands, index: usize, c: &Conv2d) -> Result<()> {
+    o.float(index)?;
+    o.shape(index, &[None, Some(c.window.input[0]), Some(c.window.input[1]), Some(c.c_in)])
+}
+
+fn conv_gradient(o: &Operands, index: usize, c: &Conv2d) -> Result<()> {
+    o.float(index)?;
+    o.shape(index, &[None, Some(c.window.output[0]), Some(c.window.output[1]), Some(c.c_out)])
+}
+
+fn conv_kernel(o: &Operands, index: usize, c: &Conv2d) -> Result<()> {
+    o.float(index)?;
+    if o.values[index].batched {
+        return Err(Error::argument(o.label, "a kernel without a batch axis", &o.values[index].name));
+    }
+    o.shape(index, &c.kernel_shape().map(Some))
+}
+
+fn conv_output(c: &Conv2d, x: &Value) -> [usize; 4] {
+    [x.shape.extents()[0], c.window.output[0], c.window.output[1], c.c_out]
+}
+
+fn matmul(o: &Operands, transpose_a: bool, transpose_b: bool) -> Result<Vec<ResultInfo>> {
+    o.count(2)?;
+    let (a, b) = (o.float(0)?, o.float(1)?);
+    let [mut m, mut k] = a.shape.matrix(o.label)?;
+    let [mut k_b, mut n] = b.shape.matrix(o.label)?;
+    if transpose_a {
+        (m, k) = (k, m);
+    }
+    if transpose_b {
+        (k_b, n) = (n, k_b);
+    }
+    if k != k_b {
+        return Err(Error::shape(
+            format!("{}: {}", o.label, b.name),
+            format!("{k} along the summed axis"),
+            &b.shape,
+        ));
+    }
+    // The batch may be the rows of the result, or the summed axis of both; nothing else has a meaning.
+    let batched = a.batched && !transpose_a;
+    let summed = a.batched && transpose_a;
+    if b.batched != summed || (b.batched && transpose_b) {
+        return Err(Error::argument(
+            o.label,
+            "the batch as rows of the result or summed over in both operands",
+            "another mix",
+        ));
+    }
+    Ok(vec![result([m, n], batched)?])
+}
+
+fn max_pool(o: &Operands, p: &MaxPool2d) -> Result<Vec<ResultInfo>> {
+    o.count(1)?;
+    let x = o.float(0)?;
+    let [h, w] = p.window.input;
+    o.shape(0, &[None, Some(h), Some(w), Some(p.channels)])?;
+    let extents = [x.shape.extents()[0], p.window.output[0], p.window.output[1], p.channels];
+    let mut position = result(extents, x.batched)?;
+    position.dtype = DType::U32;
+    position.suffix = "position";
+    Ok(vec![result(extents, x.batched)?, position])
+}
+
+fn update(graph: &Graph, o: &Operands, targets: &[super::ParameterId]) -> Result<Vec<ResultInfo>> {
+    o.count(targets.len())?;
+    let mut seen = vec![false; graph.parameters().len()];
+    for (index, target) in targets.iter().enumerate() {
+        let Some(parameter) = graph.parameters().get(target.0) else {
+            return Err(Error::argument(o.label, "parameters of this graph", format!("number {}", target.0)));
+        };
+        if std::mem::replace(&mut seen[target.0], true) {
+            return Err(Error::argument(o.label, "each parameter once", &parameter.path));
+        }
+        let gradient = o.float(index)?;
+        if gradient.batched || gradient.shape != parameter.shape {
+            return Err(Error::shape(
+                format!("gradient of {}", parameter.path),
+                parameter.shape.to_string(),
+                &gradient.shape,
+            ));
+        }
+        if matches!(gradient.role, Role::Parameter(_)) {
+            return Err(Error::argument(o.label, "gradients that are not parameters", &gradient.name));
+        }
+    }
+    Ok(Vec::new())
+}

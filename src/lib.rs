@@ -1,0 +1,10 @@
+//! Frazil.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod error;
+pub mod graph;
+pub mod mask;
+pub mod rng;
+pub mod shape;
+
+pub use error::{Error, Result};
