@@ -8,3 +8,6 @@ pub mod rng;
 pub mod shape;
 
 pub use error::{Error, Result};
+pub mod gpu;
+pub use wgpu;
+pub mod kernels;

@@ -1,0 +1,21 @@
+// What elementwise kernels are told, and the guarded store of four elements.
+struct Params {
+    elements: u32,
+    per_row: u32,
+    channels: u32,
+    reserved: u32,
+}
+@group(0) @binding(0) var<uniform> p: Params;
+
+fn store4(index: u32, count: u32, value: vec4<f32>) {
+    if (index * 4u + 4u <= count) {
+        y[index] = value;
+        return;
+    }
+    // The last few elements, one by one: what lies beyond is not ours.
+    for (var i = 0u; i < 3u; i++) {
+        if (index * 4u + i < count) {
+            y[index][i] = value[i];
+        }
+    }
+}

@@ -1,0 +1,22 @@
+// The numbers that change from step to step; twin of graph::StepScalars.
+struct StepScalars {
+    learning_rate: f32,
+    correction1: f32,
+    correction2: f32,
+    rows: u32,
+    step: u32,
+    on_non_finite_continue: u32,
+    reserved0: u32,
+    reserved1: u32,
+}
+@group(0) @binding(1) var<uniform> scalars: StepScalars;
+
+// How many of `total` elements (or matrix rows) belong to examples in use, for a part of the batch that begins at
+// example `first_row`; `per_row` of them belong to one example, 0 if they do not depend on the batch.
+fn live(total: u32, per_row: u32, first_row: u32) -> u32 {
+    if (per_row == 0u) {
+        return total;
+    }
+    let rows = max(scalars.rows, first_row) - first_row;
+    return min(total, rows * per_row);
+}

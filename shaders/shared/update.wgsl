@@ -1,0 +1,29 @@
+// What the masked updates share. Weights and state are bound as integers: a frozen element gets its own old bits back
+// by an integer select, so no float arithmetic can reach it. Mask bits are 1 for frozen, and 1 in the gaps between tensors.
+@group(0) @binding(2) var<storage, read> mask: array<u32>;
+@group(0) @binding(3) var<storage, read> gradients: array<vec4<f32>>;
+// Twin of the running sums of metrics.wgsl.
+struct Sums {
+    loss: f32,
+    correct: u32,
+    examples: u32,
+    non_finite: u32,
+    non_finite_step: u32,
+}
+@group(0) @binding(4) var<storage, read> sums: Sums;
+@group(0) @binding(5) var<storage, read_write> weights: array<vec4<u32>>;
+
+// Whether this step is to be skipped: its loss, or an earlier one's, was not finite.
+fn skipped() -> bool {
+    return sums.non_finite != 0u && scalars.on_non_finite_continue == 0u;
+}
+
+// The mask bits of elements 4*index .. 4*index+3.
+fn frozen_bits(index: u32) -> u32 {
+    return (mask[index >> 3u] >> ((index & 7u) * 4u)) & 15u;
+}
+
+fn keep_frozen(frozen: u32, old: vec4<u32>, new: vec4<f32>) -> vec4<u32> {
+    let is_frozen = (vec4<u32>(frozen) & vec4<u32>(1u, 2u, 4u, 8u)) != vec4<u32>(0u);
+    return select(bitcast<vec4<u32>>(new), old, is_frozen);
+}

@@ -1,0 +1,236 @@
+//! The device: adapter, limits, buffers, pipelines, submission and read-back. One file's worth of wgpu each.
+
+mod adapter;
+mod buffer;
+mod pipeline;
+mod read_ring;
+
+pub use adapter::{AdapterReport, Backend, DeviceKind, GpuOptions, devices};
+pub use buffer::GpuBuffer;
+pub use pipeline::{Access, Pipeline, PipelineSource};
+pub use read_ring::ReadRing;
+
+use crate::error::{Error, Result};
+use pipeline::PipelineCache;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Submissions under way at most; the next one waits for the oldest.
+const IN_FLIGHT: usize = 3;
+
+/// A device and its queue. Cheap to clone; all clones are the same device. May be used from several threads.
+#[derive(Clone)]
+pub struct Gpu {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    report: AdapterReport,
+    timeout: Duration,
+    budget: Arc<buffer::Budget>,
+    fault: Arc<Mutex<Fault>>,
+    in_flight: Mutex<VecDeque<wgpu::SubmissionIndex>>,
+    pipelines: PipelineCache,
+    submissions: AtomicU64,
+}
+
+/// What the device's callbacks have reported.
+#[derive(Default)]
+struct Fault {
+    lost: Option<String>,
+    uncaptured: Option<wgpu::Error>,
+}
+
+/// A panic elsewhere leaves our plain data usable.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Gpu {
+    /// Opens a device as `options` say; blocks.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`], [`Error::AdapterRejected`].
+    pub fn new(options: GpuOptions) -> Result<Self> {
+        pollster::block_on(Self::request(options))
+    }
+
+    /// [`Gpu::new`] without blocking.
+    ///
+    /// # Errors
+    /// As [`Gpu::new`].
+    pub async fn request(options: GpuOptions) -> Result<Self> {
+        let adapter = adapter::choose(&options).await?;
+        let (device, queue) = adapter::open(&adapter).await?;
+        let fault = Arc::new(Mutex::new(Fault::default()));
+        let on_lost = Arc::clone(&fault);
+        device.set_device_lost_callback(move |reason, message| {
+            lock(&on_lost).lost = Some(format!("{reason:?}: {message}"));
+        });
+        let on_error = Arc::clone(&fault);
+        // wgpu's own handler ends the process.
+        device.on_uncaptured_error(Arc::new(move |error| {
+            log::error!("uncaptured device error: {error}");
+            lock(&on_error).uncaptured.get_or_insert(error);
+        }));
+        let report = AdapterReport::new(&adapter, &device);
+        if report.software {
+            log::warn!("{} is a software adapter: right, but slow", report.name);
+        }
+        Ok(Self::assemble(device, queue, report, fault, &options))
+    }
+
+    /// Uses a device that the application already owns. Its error handlers are left alone; work shares its queue.
+    /// Features (subgroups, timestamps) and limits are those with which the device was made.
+    pub fn from_wgpu(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Self {
+        let report = AdapterReport::new(adapter, &device);
+        let fault = Arc::new(Mutex::new(Fault::default()));
+        Self::assemble(device, queue, report, fault, &GpuOptions::default())
+    }
+
+    fn assemble(
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        report: AdapterReport,
+        fault: Arc<Mutex<Fault>>,
+        options: &GpuOptions,
+    ) -> Self {
+        let budget = Arc::new(buffer::Budget::new(options.memory_budget_for(&report)));
+        Gpu {
+            inner: Arc::new(Inner {
+                device,
+                queue,
+                report,
+                timeout: options.timeout,
+                budget,
+                fault,
+                in_flight: Mutex::new(VecDeque::new()),
+                pipelines: PipelineCache::default(),
+                submissions: AtomicU64::new(0),
+            }),
+        }
+    }
+
+    /// What the adapter is and allows.
+    pub fn report(&self) -> &AdapterReport {
+        &self.inner.report
+    }
+
+    /// Bytes in buffers that live now.
+    pub fn allocated_bytes(&self) -> u64 {
+        self.inner.budget.used()
+    }
+
+    /// Buffers made since the device was opened, dropped ones included.
+    pub fn buffers_created(&self) -> u64 {
+        self.inner.budget.created()
+    }
+
+    /// Command buffers submitted since the device was opened.
+    pub fn submissions(&self) -> u64 {
+        self.inner.submissions.load(Ordering::Relaxed)
+    }
+
+    /// Waits until all submitted work is done.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`], [`Error::Timeout`].
+    pub fn wait(&self) -> Result<()> {
+        lock(&self.inner.in_flight).clear();
+        self.poll(None, "all submitted work")
+    }
+
+    pub(crate) fn device(&self) -> &wgpu::Device {
+        &self.inner.device
+    }
+
+    /// Fails if the device is gone or has reported an error outside of any scope.
+    pub(crate) fn check(&self) -> Result<()> {
+        let mut fault = lock(&self.inner.fault);
+        if let Some(reason) = &fault.lost {
+            return Err(Error::DeviceLost { reason: reason.clone() });
+        }
+        match fault.uncaptured.take() {
+            Some(error) => Err(named(error, "device", 0)),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs `work` and turns what wgpu reports meanwhile into an error that names `label`.
+    pub(crate) fn scope<T>(&self, label: &str, bytes: u64, work: impl FnOnce() -> T) -> Result<T> {
+        self.check()?;
+        let device = &self.inner.device;
+        let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let result = work();
+        let errors = [
+            pollster::block_on(validation.pop()),
+            pollster::block_on(internal.pop()),
+            pollster::block_on(memory.pop()),
+        ];
+        match errors.into_iter().flatten().next() {
+            Some(error) => Err(named(error, label, bytes)),
+            None => Ok(result),
+        }
+    }
+
+    /// Records commands with `record` and submits them; waits for the oldest submission if too many are under way.
+    pub(crate) fn submit(
+        &self,
+        label: &str,
+        record: impl FnOnce(&mut wgpu::CommandEncoder),
+    ) -> Result<wgpu::SubmissionIndex> {
+        let index = self.scope(label, 0, || {
+            let descriptor = wgpu::CommandEncoderDescriptor { label: Some(label) };
+            let mut encoder = self.inner.device.create_command_encoder(&descriptor);
+            record(&mut encoder);
+            self.inner.queue.submit([encoder.finish()])
+        })?;
+        self.inner.submissions.fetch_add(1, Ordering::Relaxed);
+        let oldest = {
+            let mut in_flight = lock(&self.inner.in_flight);
+            in_flight.push_back(index.clone());
+            if in_flight.len() > IN_FLIGHT { in_flight.pop_front() } else { None }
+        };
+        if let Some(oldest) = oldest {
+            self.poll(Some(oldest), label)?;
+        }
+        Ok(index)
+    }
+
+    /// Writes into a buffer before the next submission.
+    pub(crate) fn write(&self, buffer: &GpuBuffer, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.scope(buffer.label(), 0, || self.inner.queue.write_buffer(buffer.raw(), offset, bytes))
+    }
+
+    /// Waits for one submission, or for all.
+    pub(crate) fn poll(&self, submission: Option<wgpu::SubmissionIndex>, what: &str) -> Result<()> {
+        let wait = wgpu::PollType::Wait { submission_index: submission, timeout: Some(self.inner.timeout) };
+        let seconds = self.inner.timeout.as_secs();
+        match self.inner.device.poll(wait) {
+            Ok(_) => self.check(),
+            Err(wgpu::PollError::Timeout) => Err(Error::Timeout { what: what.to_owned(), seconds }),
+            Err(error) => Err(Error::Validation { kernel: what.to_owned(), message: error.to_string() }),
+        }
+    }
+}
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Gpu({}, {})", self.report().name, self.report().backend)
+    }
+}
+
+fn named(error: wgpu::Error, label: &str, bytes: u64) -> Error {
+    match error {
+        wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { label: label.to_owned(), bytes },
+        wgpu::Error::Validation { description, .. } | wgpu::Error::Internal { description, .. } => {
+            Error::Validation { kernel: label.to_owned(), message: description }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+use super::{ELEMENTWISE_WORKGROUP, GRID, Kernel, Launch, SCALARS, UPDATE, grid_of, index};
+use crate::gpu::Access;
+
+pub(super) static KERNEL: Kernel = Kernel {
+    name: "adam_update",
+    body: include_str!("../../shaders/adam_update.wgsl"),
+    snippets: &[&UPDATE, &SCALARS, &GRID],
+    bindings: &[(6, Access::ReadWrite), (7, Access::ReadWrite)],
+    params: &[
+        ("quads", std::mem::offset_of!(Params, quads)),
+        ("weight_decay", std::mem::offset_of!(Params, weight_decay)),
+        ("beta1", std::mem::offset_of!(Params, beta1)),
+        ("one_minus_beta1", std::mem::offset_of!(Params, one_minus_beta1)),
+        ("beta2", std::mem::offset_of!(Params, beta2)),
+        ("one_minus_beta2", std::mem::offset_of!(Params, one_minus_beta2)),
+        ("epsilon", std::mem::offset_of!(Params, epsilon)),
+        ("decoupled", std::mem::offset_of!(Params, decoupled)),
+    ],
+    params_bytes: size_of::<Params>(),
+};
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    quads: u32,
+    weight_decay: f32,
+    beta1: f32,
+    one_minus_beta1: f32,
+    beta2: f32,
+    one_minus_beta2: f32,
+    epsilon: f32,
+    decoupled: u32,
+}
+
+/// Constants of Adam and AdamW.
+#[derive(Clone, Copy, Debug)]
+pub struct AdamUpdate {
+    /// Decay of the first moment.
+    pub beta1: f32,
+    /// Decay of the second moment.
+    pub beta2: f32,
+    /// Added to the corrected root.
+    pub epsilon: f32,
+    /// Decay of the weights.
+    pub weight_decay: f32,
+    /// Whether it acts on the weight itself (AdamW).
+    pub decoupled: bool,
+}
+
+/// Adam over `elements` (a multiple of 4) of an arena. Buffers: mask, gradients, sums, weights, m, v.
+pub fn adam_update(elements: usize, rule: &AdamUpdate) -> Launch {
+    let params = Params {
+        quads: index(elements / 4),
+        weight_decay: rule.weight_decay,
+        beta1: rule.beta1,
+        // In f64, for 1 - 0.999f32 in f32 loses four digits.
+        one_minus_beta1: (1.0 - f64::from(rule.beta1)) as f32,
+        beta2: rule.beta2,
+        one_minus_beta2: (1.0 - f64::from(rule.beta2)) as f32,
+        epsilon: rule.epsilon,
+        decoupled: rule.decoupled.into(),
+    };
+    let groups = grid_of(elements / 4, ELEMENTWISE_WORKGROUP);
+    Launch::new(&KERNEL, &params, ELEMENTWISE_WORKGROUP, groups).flops(14 * elements as u64)
+}

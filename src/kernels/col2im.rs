@@ -1,0 +1,27 @@
+use super::window::{Images, WINDOW, WINDOW_FIELDS, WINDOW_PARAMS, WindowParams, element};
+use super::{GRID, Kernel, Launch, SCALARS, grid_of};
+use crate::gpu::Access;
+
+pub(super) static KERNEL: Kernel = Kernel {
+    name: "col2im",
+    body: include_str!("../../shaders/col2im.wgsl"),
+    snippets: &[&WINDOW_PARAMS, &WINDOW, &SCALARS, &GRID],
+    bindings: &[(2, Access::Read), (3, Access::ReadWrite)],
+    params: WINDOW_FIELDS,
+    params_bytes: size_of::<WindowParams>(),
+};
+
+const WORKGROUP: u32 = 64;
+
+/// The adjoint of [`super::im2col()`]: each pixel gathers from the patches that it was part of. Buffers: columns, dx.
+pub fn col2im(images: &Images) -> Launch {
+    let pixels = images.window.input[0] * images.window.input[1];
+    let elements = images.count * pixels * images.channels;
+    let vec4 = (images.channels / images.groups).is_multiple_of(4);
+    let invocations = if vec4 { elements / 4 } else { elements };
+    let groups = grid_of(invocations, WORKGROUP);
+    let mut launch = Launch::new(&KERNEL, &WindowParams::new(images), WORKGROUP, groups)
+        .flops((elements * images.window.taps()) as u64);
+    launch.constants.extend(element(vec4));
+    launch
+}

@@ -1,0 +1,240 @@
+//! Matrix products in every family: what they share, and the choice.
+
+use super::{
+    GemmFamily, Kernel, Launch, Snippet, constant_bool, constant_u32, gemm_register, gemm_subgroup, index,
+};
+use crate::gpu::Access;
+
+pub(super) static GEMM: Snippet =
+    Snippet { name: "gemm", text: include_str!("../../shaders/shared/gemm.wgsl"), bindings: &[] };
+static FETCH_A_VEC4: Snippet = Snippet {
+    name: "fetch_a_vec4",
+    text: include_str!("../../shaders/shared/fetch_a_vec4.wgsl"),
+    bindings: &[(2, Access::Read)],
+};
+static FETCH_A_SCALAR: Snippet = Snippet {
+    name: "fetch_a_scalar",
+    text: include_str!("../../shaders/shared/fetch_a_scalar.wgsl"),
+    bindings: &[(2, Access::Read)],
+};
+static FETCH_B_VEC4: Snippet = Snippet {
+    name: "fetch_b_vec4",
+    text: include_str!("../../shaders/shared/fetch_b_vec4.wgsl"),
+    bindings: &[(3, Access::Read)],
+};
+static FETCH_B_SCALAR: Snippet = Snippet {
+    name: "fetch_b_scalar",
+    text: include_str!("../../shaders/shared/fetch_b_scalar.wgsl"),
+    bindings: &[(3, Access::Read)],
+};
+static STORE_C_VEC4: Snippet = Snippet {
+    name: "store_c_vec4",
+    text: include_str!("../../shaders/shared/store_c_vec4.wgsl"),
+    bindings: &[(4, Access::ReadWrite)],
+};
+static STORE_C_SCALAR: Snippet = Snippet {
+    name: "store_c_scalar",
+    text: include_str!("../../shaders/shared/store_c_scalar.wgsl"),
+    bindings: &[(4, Access::ReadWrite)],
+};
+static EPILOGUE_NONE: Snippet = Snippet {
+    name: "epilogue_none",
+    text: include_str!("../../shaders/shared/epilogue_none.wgsl"),
+    bindings: &[],
+};
+static EPILOGUE_BIAS: Snippet = Snippet {
+    name: "epilogue_bias",
+    text: include_str!("../../shaders/shared/epilogue_bias.wgsl"),
+    bindings: &[(5, Access::Read)],
+};
+
+/// Where a matrix lies in its buffer, in elements.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Matrix {
+    /// From one stored row to the next.
+    pub stride: usize,
+    /// From one group's matrix to the next.
+    pub group: usize,
+    /// Where the first group's begins.
+    pub offset: usize,
+}
+
+impl Matrix {
+    /// Rows of `stride` elements, one group, from the buffer's beginning.
+    pub fn rows(stride: usize) -> Self {
+        Matrix { stride, group: 0, offset: 0 }
+    }
+
+    fn by_fours(&self) -> bool {
+        [self.stride, self.group, self.offset].iter().all(|x| x.is_multiple_of(4))
+    }
+}
+
+/// What is done to each result before it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Epilogue {
+    /// Nothing.
+    None,
+    /// Adds the bias of its column (the groups' columns one after the other), then ReLU if asked for.
+    Bias {
+        /// Whether ReLU follows.
+        relu: bool,
+    },
+}
+
+/// `C = op(A) * op(B)`, once for each group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gemm {
+    /// Rows of C.
+    pub m: usize,
+    /// Columns of C.
+    pub n: usize,
+    /// The summed axis.
+    pub k: usize,
+    /// A, stored `[m, k]`, or `[k, m]` if transposed.
+    pub a: Matrix,
+    /// B, stored `[k, n]`, or `[n, k]` if transposed.
+    pub b: Matrix,
+    /// C, stored `[m, n]`.
+    pub c: Matrix,
+    /// A is stored transposed.
+    pub transpose_a: bool,
+    /// B is stored transposed.
+    pub transpose_b: bool,
+    /// How many products.
+    pub groups: usize,
+    /// Rows of C that belong to one example; 0 if they do not depend on the batch.
+    pub m_per_row: usize,
+    /// Terms of the sum that belong to one example; 0 if they do not depend on the batch.
+    pub k_per_row: usize,
+    /// The example with which `m` or `k` begins.
+    pub first_row: usize,
+    /// Adds to C what is there.
+    pub accumulate: bool,
+    /// What is done to each result.
+    pub epilogue: Epilogue,
+}
+
+impl Gemm {
+    /// `C [m, n] = A [m, k] * B [k, n]`, all stored plainly.
+    pub fn plain(m: usize, n: usize, k: usize) -> Self {
+        Gemm {
+            m,
+            n,
+            k,
+            a: Matrix::rows(k),
+            b: Matrix::rows(n),
+            c: Matrix::rows(n),
+            transpose_a: false,
+            transpose_b: false,
+            groups: 1,
+            m_per_row: 0,
+            k_per_row: 0,
+            first_row: 0,
+            accumulate: false,
+            epilogue: Epilogue::None,
+        }
+    }
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub(super) struct Params {
+    m: u32,
+    n: u32,
+    k: u32,
+    a_stride: u32,
+    b_stride: u32,
+    c_stride: u32,
+    a_group: u32,
+    b_group: u32,
+    c_group: u32,
+    a_offset: u32,
+    b_offset: u32,
+    c_offset: u32,
+    m_per_row: u32,
+    k_per_row: u32,
+    first_row: u32,
+    accumulate: u32,
+}
+
+pub(super) const FIELDS: &[(&str, usize)] = &[
+    ("m", std::mem::offset_of!(Params, m)),
+    ("n", std::mem::offset_of!(Params, n)),
+    ("k", std::mem::offset_of!(Params, k)),
+    ("a_stride", std::mem::offset_of!(Params, a_stride)),
+    ("b_stride", std::mem::offset_of!(Params, b_stride)),
+    ("c_stride", std::mem::offset_of!(Params, c_stride)),
+    ("a_group", std::mem::offset_of!(Params, a_group)),
+    ("b_group", std::mem::offset_of!(Params, b_group)),
+    ("c_group", std::mem::offset_of!(Params, c_group)),
+    ("a_offset", std::mem::offset_of!(Params, a_offset)),
+    ("b_offset", std::mem::offset_of!(Params, b_offset)),
+    ("c_offset", std::mem::offset_of!(Params, c_offset)),
+    ("m_per_row", std::mem::offset_of!(Params, m_per_row)),
+    ("k_per_row", std::mem::offset_of!(Params, k_per_row)),
+    ("first_row", std::mem::offset_of!(Params, first_row)),
+    ("accumulate", std::mem::offset_of!(Params, accumulate)),
+];
+
+/// Results that one invocation keeps: `rows` x `4 * columns4`.
+#[derive(Clone, Copy)]
+pub(super) struct Tile {
+    pub rows: usize,
+    pub columns4: usize,
+}
+
+/// The product in a family. Buffers: a, b, c, and the bias if the epilogue has one.
+pub fn gemm(gemm: &Gemm, family: GemmFamily) -> Launch {
+    match family {
+        GemmFamily::Register => gemm_register::launch(gemm),
+        GemmFamily::Subgroup { lanes } => gemm_subgroup::launch(gemm, lanes as usize),
+    }
+}
+
+pub(super) fn launch(
+    kernel: &'static Kernel,
+    gemm: &Gemm,
+    tile: Tile,
+    workgroup: usize,
+    grid: [u32; 3],
+) -> Launch {
+    let params = Params {
+        m: index(gemm.m),
+        n: index(gemm.n),
+        k: index(gemm.k),
+        a_stride: index(gemm.a.stride),
+        b_stride: index(gemm.b.stride),
+        c_stride: index(gemm.c.stride),
+        a_group: index(gemm.a.group),
+        b_group: index(gemm.b.group),
+        c_group: index(gemm.c.group),
+        a_offset: index(gemm.a.offset),
+        b_offset: index(gemm.b.offset),
+        c_offset: index(gemm.c.offset),
+        m_per_row: index(gemm.m_per_row),
+        k_per_row: index(gemm.k_per_row),
+        first_row: index(gemm.first_row),
+        accumulate: gemm.accumulate.into(),
+    };
+    let mut launch = Launch::new(kernel, &params, index(workgroup), grid)
+        .flops((2 * gemm.groups * gemm.m * gemm.n) as u64 * gemm.k as u64);
+    launch.snippets = vec![
+        if gemm.a.by_fours() { &FETCH_A_VEC4 } else { &FETCH_A_SCALAR },
+        if gemm.b.by_fours() { &FETCH_B_VEC4 } else { &FETCH_B_SCALAR },
+        if gemm.c.by_fours() && gemm.n.is_multiple_of(4) { &STORE_C_VEC4 } else { &STORE_C_SCALAR },
+        if gemm.epilogue == Epilogue::None { &EPILOGUE_NONE } else { &EPILOGUE_BIAS },
+    ];
+    launch.constants.extend([
+        constant_u32("ROWS", index(tile.rows)),
+        constant_u32("COLUMNS4", index(tile.columns4)),
+        constant_u32("TILE", index(tile.rows * tile.columns4)),
+        constant_u32("B_BLOCK", index(4 * tile.columns4)),
+        constant_bool("A_TRANSPOSED", gemm.transpose_a),
+        constant_bool("B_TRANSPOSED", gemm.transpose_b),
+    ]);
+    if let Epilogue::Bias { relu } = gemm.epilogue {
+        launch.constants.push(constant_bool("RELU", relu));
+    }
+    launch
+}

@@ -1,0 +1,20 @@
+use super::gemm::{FIELDS, GEMM, Gemm, Params, Tile, launch as launch_gemm};
+use super::{GRID, Kernel, Launch, SCALARS, grid};
+
+pub(super) static KERNEL: Kernel = Kernel {
+    name: "gemm_register",
+    body: include_str!("../../shaders/gemm_register.wgsl"),
+    snippets: &[&GEMM, &SCALARS, &GRID],
+    bindings: &[],
+    params: FIELDS,
+    params_bytes: size_of::<Params>(),
+};
+
+/// A multiple of 8: software Vulkan fills its lanes along x alone.
+const WORKGROUP: usize = 64;
+
+pub(super) fn launch(gemm: &Gemm) -> Launch {
+    let tile = Tile { rows: 8, columns4: if gemm.n <= 4 { 1 } else { 2 } };
+    let tiles = gemm.m.div_ceil(tile.rows) * gemm.n.div_ceil(4 * tile.columns4);
+    launch_gemm(&KERNEL, gemm, tile, WORKGROUP, grid(tiles.div_ceil(WORKGROUP), gemm.groups))
+}

@@ -1,0 +1,38 @@
+use super::{BITS, Kernel, Launch, SCALARS, index};
+use crate::gpu::Access;
+
+pub(super) static KERNEL: Kernel = Kernel {
+    name: "metrics",
+    body: include_str!("../../shaders/metrics.wgsl"),
+    snippets: &[&SCALARS, &BITS],
+    bindings: &[
+        (2, Access::Read),
+        (3, Access::Read),
+        (4, Access::Read),
+        (5, Access::ReadWrite),
+        (6, Access::ReadWrite),
+    ],
+    params: &[
+        ("rows", std::mem::offset_of!(Params, rows)),
+        ("classes", std::mem::offset_of!(Params, classes)),
+    ],
+    params_bytes: size_of::<Params>(),
+};
+
+const WORKGROUP: u32 = 64;
+
+/// Bytes of the running sums: loss f32, correct u32, examples u32, non-finite flag u32, its step u32, and padding.
+pub const SUMS_BYTES: u64 = 32;
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    rows: u32,
+    classes: u32,
+}
+
+/// The mean loss, and the running sums. Buffers: loss, logits, labels, mean, sums.
+pub fn metrics(rows: usize, classes: usize) -> Launch {
+    let params = Params { rows: index(rows), classes: index(classes) };
+    Launch::new(&KERNEL, &params, WORKGROUP, [1, 1, 1]).flops((rows * classes) as u64)
+}

@@ -1,0 +1,221 @@
+//! The kernels: for each file in `shaders/` a file of the same name here, with its parameters, bindings and grid.
+//!
+//! Nothing here touches the device. A [`Launch`] is data: which text, which parameters, how many workgroups.
+
+mod adam_update;
+mod bias_add;
+mod bias_grad;
+mod col2im;
+mod digest;
+mod family;
+mod gemm;
+mod gemm_register;
+mod gemm_subgroup;
+mod im2col;
+mod max_pool2d;
+mod max_pool2d_grad;
+mod metrics;
+mod relu;
+mod relu_grad;
+mod sgd_momentum_update;
+mod sgd_update;
+mod softmax_cross_entropy;
+mod softmax_cross_entropy_grad;
+mod window;
+
+pub use adam_update::{AdamUpdate, adam_update};
+pub use bias_add::bias_add;
+pub use bias_grad::bias_grad;
+pub use col2im::col2im;
+pub use digest::{SEGMENT_ELEMENTS, Segment, digest};
+pub use family::GemmFamily;
+pub use gemm::{Epilogue, Gemm, Matrix, gemm};
+pub use im2col::im2col;
+pub use max_pool2d::max_pool2d;
+pub use max_pool2d_grad::max_pool2d_grad;
+pub use metrics::{SUMS_BYTES, metrics};
+pub use relu::relu;
+pub use relu_grad::relu_grad;
+pub use sgd_momentum_update::{SgdMomentumUpdate, sgd_momentum_update};
+pub use sgd_update::sgd_update;
+pub use softmax_cross_entropy::softmax_cross_entropy;
+pub use softmax_cross_entropy_grad::softmax_cross_entropy_grad;
+pub use window::Images;
+
+use crate::gpu::Access;
+
+/// Workgroups in x before a grid is folded into y.
+pub const GRID_X: u32 = 32_768;
+
+/// A piece of text that several kernels or variants share, with the bindings that it declares.
+#[derive(Debug)]
+pub struct Snippet {
+    /// The file's name below `shaders/shared/`, without the ending.
+    pub name: &'static str,
+    /// Its text.
+    pub text: &'static str,
+    /// Bindings declared: number and use.
+    pub bindings: &'static [(u32, Access)],
+}
+
+/// A kernel's text and interface.
+#[derive(Debug)]
+pub struct Kernel {
+    /// The file's name below `shaders/`, without the ending; also the debug label.
+    pub name: &'static str,
+    /// Its text.
+    pub body: &'static str,
+    /// Snippets that every variant has.
+    pub snippets: &'static [&'static Snippet],
+    /// Bindings declared in the body: number and use. Number 0 is the parameters, 1 the step's scalars.
+    pub bindings: &'static [(u32, Access)],
+    /// Fields of the parameters with their byte offsets.
+    pub params: &'static [(&'static str, usize)],
+    /// Bytes of the parameters.
+    pub params_bytes: usize,
+}
+
+/// One run of a kernel, without its buffers.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// The kernel.
+    pub kernel: &'static Kernel,
+    /// Snippets of this variant.
+    pub snippets: Vec<&'static Snippet>,
+    /// Generated declarations of this variant.
+    pub constants: Vec<String>,
+    /// The parameters' bytes.
+    pub params: Vec<u8>,
+    /// Workgroups.
+    pub groups: [u32; 3],
+    /// Multiplications and additions, for a full batch.
+    pub flops: u64,
+}
+
+impl Launch {
+    fn new(
+        kernel: &'static Kernel,
+        params: &impl bytemuck::NoUninit,
+        workgroup: u32,
+        groups: [u32; 3],
+    ) -> Self {
+        let constants = vec![constant_u32("WORKGROUP", workgroup), constant_u32("GRID_X", GRID_X)];
+        let params = bytemuck::bytes_of(params).to_vec();
+        Launch { kernel, snippets: Vec::new(), constants, params, groups, flops: 0 }
+    }
+
+    fn flops(mut self, flops: u64) -> Self {
+        self.flops = flops;
+        self
+    }
+
+    /// The whole shader: the body first, so that line numbers stay true; order is free in WGSL.
+    pub fn source(&self) -> String {
+        let mut text = self.kernel.body.to_owned();
+        for snippet in self.kernel.snippets.iter().chain(&self.snippets) {
+            text.push_str("\n// ---- shared/");
+            text.push_str(snippet.name);
+            text.push_str(".wgsl\n");
+            text.push_str(snippet.text);
+        }
+        text.push_str("\n// ---- generated\n");
+        for line in &self.constants {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text
+    }
+
+    /// How each binding is used, in order of its number. Binding 0 is the parameters, 1 the step's scalars.
+    pub fn bindings(&self) -> Vec<Access> {
+        let snippets = self.kernel.snippets.iter().chain(&self.snippets).flat_map(|s| s.bindings);
+        let mut numbered: Vec<_> = self.kernel.bindings.iter().chain(snippets).copied().collect();
+        numbered.sort_by_key(|(number, _)| *number);
+        [Access::Uniform, Access::Uniform]
+            .into_iter()
+            .chain(numbered.into_iter().map(|(_, access)| access))
+            .collect()
+    }
+}
+
+fn constant_u32(name: &str, value: u32) -> String {
+    format!("const {name}: u32 = {value}u;")
+}
+
+fn constant_bool(name: &str, value: bool) -> String {
+    format!("const {name}: bool = {value};")
+}
+
+/// A grid of `count` workgroups, folded into y beyond [`GRID_X`].
+fn grid(count: usize, z: usize) -> [u32; 3] {
+    let count = index(count).max(1);
+    [count.min(GRID_X), count.div_ceil(GRID_X), index(z)]
+}
+
+/// Workgroups for `count` invocations.
+fn grid_of(count: usize, workgroup: u32) -> [u32; 3] {
+    grid(count.div_ceil(workgroup as usize), 1)
+}
+
+/// Sizes in shaders are `u32`; shapes are checked to stay below 2^31 (`shape::MAX_ELEMENTS`), so nothing is cut here.
+fn index(size: usize) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
+}
+
+static SCALARS: Snippet =
+    Snippet { name: "scalars", text: include_str!("../../shaders/shared/scalars.wgsl"), bindings: &[] };
+static GRID: Snippet =
+    Snippet { name: "grid", text: include_str!("../../shaders/shared/grid.wgsl"), bindings: &[] };
+static BITS: Snippet =
+    Snippet { name: "bits", text: include_str!("../../shaders/shared/bits.wgsl"), bindings: &[] };
+static MATH: Snippet =
+    Snippet { name: "math", text: include_str!("../../shaders/shared/math.wgsl"), bindings: &[] };
+static ELEMENTWISE: Snippet = Snippet {
+    name: "elementwise",
+    text: include_str!("../../shaders/shared/elementwise.wgsl"),
+    bindings: &[],
+};
+static UPDATE: Snippet = Snippet {
+    name: "update",
+    text: include_str!("../../shaders/shared/update.wgsl"),
+    bindings: &[(2, Access::Read), (3, Access::Read), (4, Access::Read), (5, Access::ReadWrite)],
+};
+
+/// Invocations in the workgroup of elementwise kernels.
+const ELEMENTWISE_WORKGROUP: u32 = 256;
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct ElementwiseParams {
+    elements: u32,
+    per_row: u32,
+    channels: u32,
+    reserved: u32,
+}
+
+const ELEMENTWISE_FIELDS: &[(&str, usize)] = &[
+    ("elements", std::mem::offset_of!(ElementwiseParams, elements)),
+    ("per_row", std::mem::offset_of!(ElementwiseParams, per_row)),
+    ("channels", std::mem::offset_of!(ElementwiseParams, channels)),
+    ("reserved", std::mem::offset_of!(ElementwiseParams, reserved)),
+];
+
+/// How many elements a tensor has, and how many belong to one example (0 if it has no batch axis).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Elements of a full batch.
+    pub elements: usize,
+    /// Elements of one example, or 0.
+    pub per_row: usize,
+}
+
+fn elementwise(kernel: &'static Kernel, extent: Extent, channels: usize) -> Launch {
+    let params = ElementwiseParams {
+        elements: index(extent.elements),
+        per_row: index(extent.per_row),
+        channels: index(channels),
+        reserved: 0,
+    };
+    let groups = grid_of(extent.elements.div_ceil(4), ELEMENTWISE_WORKGROUP);
+    Launch::new(kernel, &params, ELEMENTWISE_WORKGROUP, groups).flops(extent.elements as u64)
+}
