@@ -8,7 +8,7 @@ RUNTIME = if [ -z "$${XDG_RUNTIME_DIR:-}" ]; then \
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST))
 
-demo: ## Train on the embedded digits with half the weights frozen; results in runs/demo
+demo: ## Train on the embedded digits, with the results in runs/demo
 	@sh scripts/ensure-vulkan.sh
 	@$(RUNTIME); cargo run --release -- train --out runs/demo
 
