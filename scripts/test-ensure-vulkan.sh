@@ -24,10 +24,10 @@ stub() {
     chmod +x "$work/bin/$1"
 }
 
-# A package manager that records its arguments, and puts loader and driver in place when told to install.
+# manager NAME [CODE]: records its arguments, leaves `update` with that code, and puts loader and driver in place when told to install.
 manager() {
     stub "$1" "echo \"$1 \$*\" >>'$work/calls'
-case \" \$* \" in *' update '*) exit 0 ;; esac
+case \" \$* \" in *' update '*) exit ${2:-0} ;; esac
 mkdir -p '$work/root/usr/lib64' '$work/root/usr/share/vulkan/icd.d'
 : >'$work/root/usr/lib64/libvulkan.so.1'
 : >'$work/root/usr/share/vulkan/icd.d/lvp_icd.json'"
@@ -101,6 +101,9 @@ machine && manager apt-get && loader && run
 expect "a loader without a driver is not enough" 0 "$apt_calls"
 machine && manager apt-get && driver "$work/root/etc" && run
 expect "a driver without a loader is not enough" 0 "$apt_calls"
+
+machine && manager apt-get 100 && run
+expect "apt-get installs even if one source cannot be updated" 0 "$apt_calls"
 
 machine && manager dnf && run
 expect "dnf" 0 "dnf install -y vulkan-loader mesa-vulkan-drivers"
