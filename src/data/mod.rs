@@ -1,0 +1,178 @@
+//! Data sets in host memory, and the batches cut from them.
+//!
+//! A [`Dataset`] holds all its examples as `f32` features, row-major, and one class label each. [`Digits`] is a
+//! small real one inside the crate; [`synthetic`] makes one of any size.
+
+mod batch;
+mod digits;
+mod synthetic;
+
+pub use batch::{Batch, Batches};
+pub use digits::Digits;
+pub use synthetic::synthetic;
+
+use crate::error::{Error, Result};
+use crate::rng::{Purpose, Stream};
+use crate::shape::Shape;
+use std::fmt;
+
+/// Labelled examples in host memory. It is never empty, and every label is below [`classes`](Self::classes).
+#[derive(Clone, PartialEq)]
+pub struct Dataset {
+    name: String,
+    example: Shape,
+    features: Vec<f32>,
+    labels: Vec<u32>,
+    classes: usize,
+}
+
+impl Dataset {
+    /// A data set of `labels.len()` examples.
+    ///
+    /// `example_shape` is the shape of one example (`[h, w, c]` for images), `features` holds the examples one
+    /// after another, each row-major, and `labels` their classes, counted from 0. Feature values are taken as they
+    /// are, in any unit, NaN too.
+    ///
+    /// # Errors
+    /// - [`Error::InvalidArgument`] if `example_shape` has an extent of 0 or is too large, or `classes` is 0;
+    /// - [`Error::Data`] if there are no examples;
+    /// - [`Error::ShapeMismatch`] if `features` has not one example's elements for each label;
+    /// - [`Error::LabelOutOfRange`] for the first label that is not below `classes`.
+    pub fn new(
+        name: impl Into<String>,
+        example_shape: impl Into<Vec<usize>>,
+        features: Vec<f32>,
+        labels: Vec<u32>,
+        classes: usize,
+    ) -> Result<Self> {
+        let name = name.into();
+        let example = Shape::new(example_shape)?;
+        if classes == 0 {
+            return Err(Error::argument(format!("{name}: classes"), "1 or more", classes));
+        }
+        if labels.is_empty() {
+            let why = "expected one example or more, got none".to_owned();
+            return Err(Error::Data { path: name.into(), place: "labels".to_owned(), why });
+        }
+        let rows = labels.len();
+        if rows.checked_mul(example.elements()) != Some(features.len()) {
+            let expected = format!("{rows} examples of {example} ({} features each)", example.elements());
+            return Err(Error::shape(name, expected, format!("{} features", features.len())));
+        }
+        let beyond = labels.iter().position(|&label| label as usize >= classes);
+        if let Some(row) = beyond {
+            return Err(Error::LabelOutOfRange { row, label: labels[row], classes });
+        }
+        Ok(Dataset { name, example, features, labels, classes })
+    }
+
+    /// Number of examples, 1 or more.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Always false: a data set without examples cannot be made.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// The name, for reports and errors.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The shape of one example, without the batch axis: `[8, 8, 1]` for the digits.
+    pub fn example_shape(&self) -> &[usize] {
+        self.example.extents()
+    }
+
+    /// Number of classes; labels are below it.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// All features: `[len, ..example_shape]`, row-major.
+    pub fn features(&self) -> &[f32] {
+        &self.features
+    }
+
+    /// All labels: `[len]`.
+    pub fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    /// All examples once, in batches of `batch`, shuffled by `seed`; the last batch may be short. The same as
+    /// [`batches_for_epoch`](Self::batches_for_epoch) for epoch 0: every call with one seed gives one order.
+    ///
+    /// # Errors
+    /// [`Error::EmptyBatch`] if `batch` is 0.
+    pub fn batches(&self, batch: usize, seed: u64) -> Result<Batches<'_>> {
+        self.batches_for_epoch(batch, seed, 0)
+    }
+
+    /// All examples once, in batches of `batch`, shuffled by `seed` in an order of `epoch`'s own; the last batch
+    /// may be short. Epochs count from 0 and must stay below 2^56, where the orders begin to repeat.
+    ///
+    /// # Errors
+    /// [`Error::EmptyBatch`] if `batch` is 0.
+    pub fn batches_for_epoch(&self, batch: usize, seed: u64, epoch: u64) -> Result<Batches<'_>> {
+        let mut order: Vec<usize> = (0..self.len()).collect();
+        Stream::new(seed, Purpose::Shuffle, epoch).shuffle(&mut order);
+        Batches::new(self, batch, Some(order))
+    }
+
+    /// All examples once, in batches of `batch`, in the order in which they are stored, for evaluation; the last
+    /// batch may be short.
+    ///
+    /// # Errors
+    /// [`Error::EmptyBatch`] if `batch` is 0.
+    pub fn in_order(&self, batch: usize) -> Result<Batches<'_>> {
+        Batches::new(self, batch, None)
+    }
+}
+
+impl fmt::Debug for Dataset {
+    // By hand, for a derived one would print every feature.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dataset")
+            .field("name", &self.name)
+            .field("len", &self.len())
+            .field("example_shape", &self.example)
+            .field("classes", &self.classes)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(shape: &[usize], features: usize, labels: &[u32], classes: usize) -> Result<Dataset> {
+        Dataset::new("t", shape, vec![0.0; features], labels.to_vec(), classes)
+    }
+
+    #[test]
+    fn keeps_what_it_was_given() {
+        let data = Dataset::new("t", [2, 1], vec![1.0, 2.0, 3.0, 4.0], vec![1, 0], 2).unwrap();
+        assert_eq!((data.name(), data.len(), data.is_empty(), data.classes()), ("t", 2, false, 2));
+        assert_eq!(data.example_shape(), [2, 1]);
+        assert_eq!((data.features(), data.labels()), (&[1.0, 2.0, 3.0, 4.0][..], &[1, 0][..]));
+        assert!(format!("{data:?}").len() < 100);
+    }
+
+    #[test]
+    fn refuses_what_does_not_fit() {
+        assert!(matches!(build(&[2, 0], 0, &[0], 1), Err(Error::InvalidArgument { .. })));
+        assert!(matches!(build(&[usize::MAX, 2], 0, &[0], 1), Err(Error::InvalidArgument { .. })));
+        assert!(matches!(build(&[2], 2, &[0], 0), Err(Error::InvalidArgument { .. })));
+        assert!(matches!(build(&[2], 0, &[], 1), Err(Error::Data { .. })));
+        assert!(matches!(build(&[2], 3, &[0], 1), Err(Error::ShapeMismatch { .. })));
+        assert!(matches!(build(&[2], 5, &[0, 0], 1), Err(Error::ShapeMismatch { .. })));
+    }
+
+    #[test]
+    fn names_the_first_label_out_of_range() {
+        let wrong = build(&[1], 4, &[0, 2, 3, 9], 3);
+        assert!(matches!(wrong, Err(Error::LabelOutOfRange { row: 2, label: 3, classes: 3 })), "{wrong:?}");
+    }
+}

@@ -1,0 +1,68 @@
+//! Random data of any size, for benchmarks and tests.
+
+use super::Dataset;
+use crate::error::Result;
+use crate::rng::{Purpose, Stream};
+use crate::shape::Shape;
+
+/// `rows` random examples that only `seed` and the sizes decide: features normal with mean 0 and variance 1,
+/// labels uniform in `0..classes` and independent of the features, so that there is nothing to learn but by heart.
+///
+/// `example_shape` is the shape of one example, `[h, w, c]` for images.
+///
+/// # Errors
+/// [`Error::InvalidArgument`](crate::error::Error::InvalidArgument) if `rows`, `classes` or an extent is 0, or all
+/// features together pass [`MAX_ELEMENTS`](crate::shape::MAX_ELEMENTS).
+pub fn synthetic(
+    name: impl Into<String>,
+    example_shape: impl Into<Vec<usize>>,
+    classes: usize,
+    rows: usize,
+    seed: u64,
+) -> Result<Dataset> {
+    let example_shape = example_shape.into();
+    // Checked as one shape first, so that a slip in a size cannot ask for more memory than there is.
+    let all = Shape::new([&[rows], example_shape.as_slice()].concat())?;
+    let mut draw = Stream::new(seed, Purpose::Data, 0);
+    let features = (0..all.elements()).map(|_| draw.normal()).collect();
+    let mut draw = Stream::new(seed, Purpose::Data, 1);
+    let bound = classes.min(u32::MAX as usize);
+    let labels = (0..rows).map(|_| draw.below(bound) as u32).collect();
+    Dataset::new(name, example_shape, features, labels, classes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    #[test]
+    fn repeats_by_seed() {
+        let make = |seed| synthetic("noise", [4, 4, 3], 5, 20, seed).unwrap();
+        assert_eq!(make(1), make(1));
+        assert_ne!(make(1).features(), make(2).features());
+        assert_ne!(make(1).labels(), make(2).labels());
+        assert_eq!(make(1).example_shape(), [4, 4, 3]);
+    }
+
+    #[test]
+    fn every_class_comes_and_features_are_normal() {
+        let data = synthetic("noise", [16], 10, 1_000, 7).unwrap();
+        let mut counts = [0; 10];
+        data.labels().iter().for_each(|&label| counts[label as usize] += 1);
+        assert!(counts.iter().all(|&n| (60..150).contains(&n)), "{counts:?}");
+        let mean = data.features().iter().sum::<f32>() / 16_000.0;
+        assert!(mean.abs() < 0.03, "{mean}");
+    }
+
+    #[test]
+    fn sizes_are_checked() {
+        let make = |shape: &[usize], classes, rows| synthetic("noise", shape, classes, rows, 0);
+        assert!(matches!(make(&[2], 2, 0), Err(Error::InvalidArgument { .. })));
+        assert!(matches!(make(&[2], 0, 2), Err(Error::InvalidArgument { .. })));
+        assert!(matches!(make(&[0], 2, 2), Err(Error::InvalidArgument { .. })));
+        assert!(matches!(make(&[usize::MAX, 2], 2, 2), Err(Error::InvalidArgument { .. })));
+        assert!(matches!(make(&[1 << 20], 2, usize::MAX), Err(Error::InvalidArgument { .. })));
+        assert!(make(&[1], usize::MAX, 3).is_ok());
+    }
+}

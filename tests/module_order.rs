@@ -1,0 +1,289 @@
+//! Keeps the house in order: every room in `src/` uses only rooms below it, three rooms know wgpu, files stay short.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The rooms of `src/`, lowest floor first. A room may use those of earlier lines only, so no circle can form.
+const FLOORS: &[&[&str]] = &[
+    &["error"],
+    &["shape", "rng"],
+    &["mask", "graph", "data", "gpu"],
+    &["layer", "loss", "optimizer", "kernels"],
+    &["model", "reference"],
+    &["plan"],
+    &["checkpoint", "trainer"],
+    &["check"],
+    &["cli"],
+    &["main"],
+];
+
+/// Who may name wgpu: the rooms that touch a device, and the crate root, which passes the crate on.
+const WGPU: &[&str] = &["gpu", "kernels", "plan", "lib"];
+
+/// Longer files are hard to read in one sitting.
+const MOST_LINES: usize = 450;
+
+#[test]
+fn rooms_use_only_lower_floors() {
+    let files = files(&["src"], &["rs"]);
+    assert!(!files.is_empty());
+    let found = violations(&files);
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+#[test]
+fn files_stay_short() {
+    let long: Vec<_> = files(&["src", "tests", "shaders"], &["rs", "wgsl"])
+        .into_iter()
+        .map(|(path, text)| (text.lines().count(), path))
+        .filter(|(lines, _)| *lines > MOST_LINES)
+        .map(|(lines, path)| format!("{path}: {lines} lines, at most {MOST_LINES}: move a part out"))
+        .collect();
+    assert!(long.is_empty(), "\n{}\n", long.join("\n"));
+}
+
+/// Path (with `/`, from the crate's root) and text of all files below `folders` with one of `endings`.
+fn files(folders: &[&str], endings: &[&str]) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut open: Vec<_> = folders.iter().map(|folder| root.join(folder)).filter(|f| f.exists()).collect();
+    let mut found = Vec::new();
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+            if path.is_dir() {
+                open.push(path);
+            } else if endings.contains(&ending) {
+                let parts = path.strip_prefix(root).unwrap().components();
+                let name: Vec<_> = parts.map(|part| part.as_os_str().to_string_lossy()).collect();
+                found.push((name.join("/"), std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// What is wrong with these `(path, text)` pairs of `src/`, one line each.
+fn violations(files: &[(String, String)]) -> Vec<String> {
+    let mut found = Vec::new();
+    let root = files.iter().find(|(path, _)| path == "src/lib.rs");
+    let reexports = root.map(|(_, text)| reexports(&code(text))).unwrap_or_default();
+    for (path, text) in files {
+        let inside = path.strip_prefix("src/").unwrap_or(path);
+        let room = inside.split('/').next().unwrap_or_default().trim_end_matches(".rs");
+        let code = code(text);
+        let place = |offset: usize| format!("{path}:{}", code[..offset].matches('\n').count() + 1);
+        if !WGPU.contains(&room) {
+            for offset in words(&code, "wgpu") {
+                let after = code[offset + 4..].trim_start();
+                if after.starts_with("::") || code[..offset].trim_end().ends_with("use") {
+                    found.push(format!("{}: only {WGPU:?} may name wgpu", place(offset)));
+                }
+            }
+        }
+        // The root has no floor: it only declares the rooms and passes their names on.
+        if room == "lib" {
+            continue;
+        }
+        let Some(own) = floor(room) else {
+            found.push(format!("{path}: the room `{room}` is in no line of FLOORS"));
+            continue;
+        };
+        for (offset, name) in root_paths(inside, &code) {
+            // A name that the root passes on counts as its own room's.
+            let target = reexports.get(&name).unwrap_or(&name);
+            match floor(target) {
+                _ if target == room => {}
+                Some(below) if below < own => {}
+                Some(_) => found.push(format!(
+                    "{}: `{room}` uses `{target}`, which is not on a lower floor",
+                    place(offset)
+                )),
+                None => found.push(format!(
+                    "{}: `{room}` uses `crate::{name}`, which is no room of FLOORS",
+                    place(offset)
+                )),
+            }
+        }
+    }
+    found
+}
+
+fn floor(room: &str) -> Option<usize> {
+    FLOORS.iter().position(|rooms| rooms.contains(&room))
+}
+
+/// The text with comments cut off, line by line; `://` begins no comment.
+fn code(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    for line in text.lines() {
+        let comment = line.match_indices("//").find(|(at, _)| !line[..*at].ends_with(':'));
+        kept.push_str(comment.map_or(line, |(at, _)| &line[..at]));
+        kept.push('\n');
+    }
+    kept
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// Where `word` stands by itself.
+fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
+    code.match_indices(word).map(|(offset, _)| offset).filter(move |&offset| {
+        !code[..offset].ends_with(is_word) && !code[offset + word.len()..].starts_with(is_word)
+    })
+}
+
+/// All names that follow the crate's root in paths: `crate::a`, `crate::{a::X, b}`, and `super::a` where a file's
+/// own `super` is the root. With the offset of the path.
+fn root_paths(inside: &str, code: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for offset in words(code, "crate") {
+        if let Some(rest) = code[offset + 5..].trim_start().strip_prefix("::") {
+            found.extend(first_names(rest).into_iter().map(|name| (offset, name)));
+        }
+    }
+    // Only outside of blocks is it certain what `super` means; deeper in, it is mostly a test's `super::*`.
+    let folders = inside.matches('/').count();
+    let depth = if inside.ends_with("/mod.rs") { folders } else { folders + 1 };
+    let to_root = "super::".repeat(depth);
+    for start in ["use ", "pub use ", "pub(crate) use "] {
+        let path = format!("{start}{to_root}");
+        for (offset, _) in code.match_indices(&path) {
+            let rest = &code[offset + path.len()..];
+            let line_start = offset == 0 || code[..offset].ends_with('\n');
+            if line_start && !rest.starts_with("super::") {
+                found.extend(first_names(rest).into_iter().map(|name| (offset, name)));
+            }
+        }
+    }
+    found
+}
+
+/// The first name of `a::b`, or of every branch of `{a::b, c}`. A glob gives `*`, which is no room.
+fn first_names(rest: &str) -> Vec<String> {
+    let name = |path: &str| {
+        let path = path.trim_start();
+        let end = path.find(|c| !is_word(c)).unwrap_or(path.len());
+        if path.starts_with('*') { "*".to_owned() } else { path[..end].to_owned() }
+    };
+    let Some(tree) = rest.trim_start().strip_prefix('{') else {
+        return vec![name(rest)];
+    };
+    let (mut depth, mut start, mut names) = (0, 0, Vec::new());
+    for (at, c) in tree.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            ',' | '}' if depth == 0 => {
+                names.push(name(&tree[start..at]));
+                start = at + 1;
+                if c == '}' {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    names.retain(|name| !name.is_empty()); // a comma before the brace
+    names
+}
+
+/// Which room each name comes from that the root passes on with `pub use room::...`.
+fn reexports(root: &str) -> BTreeMap<String, String> {
+    let mut rooms = BTreeMap::new();
+    for statement in root.split("pub use ").skip(1) {
+        let path = statement.split(';').next().unwrap_or_default().trim_start_matches("crate::");
+        let Some((room, names)) = path.split_once("::") else { continue };
+        for name in names.split(|c| !is_word(c)).filter(|name| !name.is_empty()) {
+            rooms.insert(name.to_owned(), room.trim().to_owned());
+        }
+    }
+    rooms
+}
+
+mod checker {
+    use super::*;
+
+    /// What the checker says of one file, with a root that passes `Trainer` and `Error` on.
+    fn check(path: &str, text: &str) -> Vec<String> {
+        let root = "pub mod error;\npub use error::{Error, Result};\npub use trainer::Trainer;\n";
+        violations(&[("src/lib.rs".into(), root.into()), (path.into(), text.into())])
+    }
+
+    #[track_caller]
+    fn one(path: &str, text: &str, part: &str) {
+        let found = check(path, text);
+        assert!(found.len() == 1 && found[0].contains(part), "expected one {part:?}, got {found:?}");
+    }
+
+    #[test]
+    fn finds_planted_upward_imports() {
+        one(
+            "src/graph/op.rs",
+            "use std::fmt;\n\nuse crate::plan::Plan;\n",
+            "src/graph/op.rs:3: `graph` uses `plan`",
+        );
+        one("src/error.rs", "use crate::shape::Shape;", "`error` uses `shape`");
+        one(
+            "src/graph/mod.rs",
+            "use crate::{\n    error::{Error, Result},\n    model::{Model, X},\n};",
+            "`model`",
+        );
+        one("src/rng.rs", "fn f(x: &crate::trainer::State) {}", "`trainer`");
+        one("src/mask/mod.rs", "use crate :: layer :: Layer;", "`layer`");
+        one(
+            "src/mask/rule.rs",
+            "#[cfg(test)]\nmod tests {\n    use crate::check::all;\n}",
+            ":3: `mask` uses `check`",
+        );
+        one("src/cli/mod.rs", "use crate::main;", "`main`");
+    }
+
+    #[test]
+    fn finds_neighbours_and_so_circles() {
+        one("src/mask/mod.rs", "use crate::graph::Graph;", "`mask` uses `graph`");
+        one("src/graph/mod.rs", "use crate::mask::Mask;", "`graph` uses `mask`");
+        one("src/layer/conv.rs", "use crate::optimizer::Sgd;", "`layer` uses `optimizer`");
+        one("src/shape.rs", "use crate::rng::Stream;", "`shape` uses `rng`");
+    }
+
+    #[test]
+    fn finds_ways_around_the_room_names() {
+        one("src/graph/mod.rs", "use crate::Trainer;", "`graph` uses `trainer`");
+        one("src/graph/mod.rs", "use crate::*;", "`crate::*`");
+        one("src/graph/mod.rs", "use crate::{self as root};", "`crate::self`");
+        one("src/shape.rs", "use super::plan::Plan;", "src/shape.rs:1: `shape` uses `plan`");
+        one("src/graph/op.rs", "\npub use super::super::{error::Error, model::Model};", "`model`");
+        one("src/extra/mod.rs", "", "`extra` is in no line");
+        one("src/graph/mod.rs", "use crate::extra::X;", "no room");
+    }
+
+    #[test]
+    fn finds_wgpu_outside_its_rooms() {
+        one("src/model.rs", "fn f(d: &wgpu::Device) {}", "src/model.rs:1: only");
+        one("src/trainer.rs", "use wgpu as w;", "may name wgpu");
+        for path in ["src/gpu/mod.rs", "src/kernels/gemm.rs", "src/plan/mod.rs"] {
+            assert_eq!(check(path, "use wgpu::Device;"), [""; 0]);
+        }
+        assert_eq!(check("src/model.rs", "let my_wgpu = 1; // wgpu::Device\nlet s = \"wgpu 30\";"), [""; 0]);
+    }
+
+    #[test]
+    fn allows_what_the_floors_allow() {
+        let allowed = [
+            ("src/shape.rs", "use crate::error::Error;\nmod tests {\n    use super::*;\n}"),
+            ("src/graph/op.rs", "use crate::{Error, Result, shape::{Shape, Window},};\nuse super::mask::X;"),
+            ("src/graph/mod.rs", "//! See [`crate::plan::Plan`].\nlet x = 1; // not crate::plan\n"),
+            ("src/layer/conv.rs", "use crate::graph::Op;\npub(crate) fn f(x: crate::layer::X) {}"),
+            ("src/kernels/gemm.rs", "use crate::gpu::Gpu;"),
+            ("src/plan/mod.rs", "use crate::{kernels, model, reference};\npub(in crate::plan) fn f() {}"),
+            ("src/main.rs", "use crate::cli::run;"),
+        ];
+        for (path, text) in allowed {
+            assert_eq!(check(path, text), [""; 0], "{path}");
+        }
+    }
+}
