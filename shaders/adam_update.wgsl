@@ -2,6 +2,7 @@
 // (sqrt(v/correction2) + epsilon), where not frozen. Decay is coupled (g += weight_decay*w), or decoupled
 // (w -= learning_rate*weight_decay*w first).
 struct Params {
+    first: u32,
     quads: u32,
     weight_decay: f32,
     beta1: f32,
@@ -17,10 +18,11 @@ struct Params {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let index = invocation_number(group, local);
-    if (index >= p.quads || skipped()) {
+    let number = invocation_number(group, local);
+    if (number >= p.quads || skipped()) {
         return;
     }
+    let index = p.first + number;
     let frozen = frozen_bits(index);
     if (frozen == 15u) {
         return;

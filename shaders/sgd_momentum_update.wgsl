@@ -1,6 +1,7 @@
 // g += weight_decay*w; buf = momentum*buf + g; step = buf, or g + momentum*buf for Nesterov; w -= learning_rate*step,
 // where not frozen.
 struct Params {
+    first: u32,
     quads: u32,
     weight_decay: f32,
     momentum: f32,
@@ -11,10 +12,11 @@ struct Params {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let index = invocation_number(group, local);
-    if (index >= p.quads || skipped()) {
+    let number = invocation_number(group, local);
+    if (number >= p.quads || skipped()) {
         return;
     }
+    let index = p.first + number;
     let frozen = frozen_bits(index);
     if (frozen == 15u) {
         return;

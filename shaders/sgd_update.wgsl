@@ -1,5 +1,6 @@
 // g += weight_decay*w; w -= learning_rate*g, where not frozen.
 struct Params {
+    first: u32,
     quads: u32,
     weight_decay: f32,
 }
@@ -7,10 +8,11 @@ struct Params {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let index = invocation_number(group, local);
-    if (index >= p.quads || skipped()) {
+    let number = invocation_number(group, local);
+    if (number >= p.quads || skipped()) {
         return;
     }
+    let index = p.first + number;
     let frozen = frozen_bits(index);
     if (frozen == 15u) {
         return;

@@ -12,3 +12,4 @@ pub use error::{Error, Result};
 pub mod gpu;
 pub use wgpu;
 pub mod kernels;
+pub mod plan;

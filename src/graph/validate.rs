@@ -44,6 +44,19 @@ impl<'a> Operands<'a> {
         ))
     }
 
+    /// Operand `index` must have the batch as its first axis: its kernels work example by example.
+    fn batched(&self, index: usize) -> Result<()> {
+        if self.values[index].batched {
+            return Ok(());
+        }
+        let name = &self.values[index].name;
+        Err(Error::argument(
+            format!("{}: {name}", self.label),
+            "a value with a batch axis (Graph::batch_input)",
+            "one without",
+        ))
+    }
+
     /// Operand `index` must have these extents; a leading `None` stands for any batch.
     fn shape(&self, index: usize, expected: &[Option<usize>]) -> Result<()> {
         let value = self.values[index];
@@ -134,6 +147,7 @@ pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -
         Op::MaxPool2dGrad(p) => {
             o.count(2)?;
             o.of(0, DType::U32)?;
+            o.batched(0)?;
             let dy = o.float(1)?;
             let [oh, ow] = p.window.output;
             o.shape(0, &[None, Some(oh), Some(ow), Some(p.channels)])?;
@@ -144,6 +158,7 @@ pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -
         Op::SoftmaxCrossEntropy | Op::SoftmaxCrossEntropyGrad => {
             o.count(2)?;
             let logits = o.float(0)?;
+            o.batched(0)?;
             let [n, classes] = logits.shape.matrix(label)?;
             o.of(1, DType::U32)?;
             o.shape(1, &[Some(n)])?;
@@ -174,6 +189,7 @@ pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -
         Op::Metrics => {
             o.count(3)?;
             let loss = o.float(0)?;
+            o.batched(0)?;
             let [n, _] = o.float(1)?.shape.matrix(label)?;
             o.of(2, DType::U32)?;
             o.shape(0, &[Some(n)])?;
@@ -189,11 +205,13 @@ pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -
 
 fn conv_input(o: &Operands, index: usize, c: &Conv2d) -> Result<()> {
     o.float(index)?;
+    o.batched(index)?;
     o.shape(index, &[None, Some(c.window.input[0]), Some(c.window.input[1]), Some(c.c_in)])
 }
 
 fn conv_gradient(o: &Operands, index: usize, c: &Conv2d) -> Result<()> {
     o.float(index)?;
+    o.batched(index)?;
     o.shape(index, &[None, Some(c.window.output[0]), Some(c.window.output[1]), Some(c.c_out)])
 }
 
@@ -243,6 +261,7 @@ fn matmul(o: &Operands, transpose_a: bool, transpose_b: bool) -> Result<Vec<Resu
 fn max_pool(o: &Operands, p: &MaxPool2d) -> Result<Vec<ResultInfo>> {
     o.count(1)?;
     let x = o.float(0)?;
+    o.batched(0)?;
     let [h, w] = p.window.input;
     o.shape(0, &[None, Some(h), Some(w), Some(p.channels)])?;
     let extents = [x.shape.extents()[0], p.window.output[0], p.window.output[1], p.channels];

@@ -1,5 +1,6 @@
 use super::{ELEMENTWISE_WORKGROUP, GRID, Kernel, Launch, SCALARS, UPDATE, grid_of, index};
 use crate::gpu::Access;
+use std::ops::Range;
 
 pub(super) static KERNEL: Kernel = Kernel {
     name: "adam_update",
@@ -7,6 +8,7 @@ pub(super) static KERNEL: Kernel = Kernel {
     snippets: &[&UPDATE, &SCALARS, &GRID],
     bindings: &[(6, Access::ReadWrite), (7, Access::ReadWrite)],
     params: &[
+        ("first", std::mem::offset_of!(Params, first)),
         ("quads", std::mem::offset_of!(Params, quads)),
         ("weight_decay", std::mem::offset_of!(Params, weight_decay)),
         ("beta1", std::mem::offset_of!(Params, beta1)),
@@ -22,6 +24,7 @@ pub(super) static KERNEL: Kernel = Kernel {
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct Params {
+    first: u32,
     quads: u32,
     weight_decay: f32,
     beta1: f32,
@@ -47,10 +50,11 @@ pub struct AdamUpdate {
     pub decoupled: bool,
 }
 
-/// Adam over `elements` (a multiple of 4) of an arena. Buffers: mask, gradients, sums, weights, m, v.
-pub fn adam_update(elements: usize, rule: &AdamUpdate) -> Launch {
+/// Adam over a range of an arena's elements (multiples of 4). Buffers: mask, gradients, sums, weights, m, v.
+pub fn adam_update(range: Range<usize>, rule: &AdamUpdate) -> Launch {
     let params = Params {
-        quads: index(elements / 4),
+        first: index(range.start / 4),
+        quads: index(range.len() / 4),
         weight_decay: rule.weight_decay,
         beta1: rule.beta1,
         // In f64, for 1 - 0.999f32 in f32 loses four digits.
@@ -60,6 +64,6 @@ pub fn adam_update(elements: usize, rule: &AdamUpdate) -> Launch {
         epsilon: rule.epsilon,
         decoupled: rule.decoupled.into(),
     };
-    let groups = grid_of(elements / 4, ELEMENTWISE_WORKGROUP);
-    Launch::new(&KERNEL, &params, ELEMENTWISE_WORKGROUP, groups).flops(14 * elements as u64)
+    let groups = grid_of(range.len() / 4, ELEMENTWISE_WORKGROUP);
+    Launch::new(&KERNEL, &params, ELEMENTWISE_WORKGROUP, groups).flops(14 * range.len() as u64)
 }

@@ -1,5 +1,6 @@
 use super::{ELEMENTWISE_WORKGROUP, GRID, Kernel, Launch, SCALARS, UPDATE, grid_of, index};
 use crate::gpu::Access;
+use std::ops::Range;
 
 pub(super) static KERNEL: Kernel = Kernel {
     name: "sgd_momentum_update",
@@ -7,6 +8,7 @@ pub(super) static KERNEL: Kernel = Kernel {
     snippets: &[&UPDATE, &SCALARS, &GRID],
     bindings: &[(6, Access::ReadWrite)],
     params: &[
+        ("first", std::mem::offset_of!(Params, first)),
         ("quads", std::mem::offset_of!(Params, quads)),
         ("weight_decay", std::mem::offset_of!(Params, weight_decay)),
         ("momentum", std::mem::offset_of!(Params, momentum)),
@@ -18,6 +20,7 @@ pub(super) static KERNEL: Kernel = Kernel {
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct Params {
+    first: u32,
     quads: u32,
     weight_decay: f32,
     momentum: f32,
@@ -35,14 +38,15 @@ pub struct SgdMomentumUpdate {
     pub weight_decay: f32,
 }
 
-/// SGD with momentum over `elements` (a multiple of 4) of an arena. Buffers: mask, gradients, sums, weights, momentum.
-pub fn sgd_momentum_update(elements: usize, rule: &SgdMomentumUpdate) -> Launch {
+/// SGD with momentum over a range of an arena's elements (multiples of 4). Buffers: mask, gradients, sums, weights, momentum.
+pub fn sgd_momentum_update(range: Range<usize>, rule: &SgdMomentumUpdate) -> Launch {
     let params = Params {
-        quads: index(elements / 4),
+        first: index(range.start / 4),
+        quads: index(range.len() / 4),
         weight_decay: rule.weight_decay,
         momentum: rule.momentum,
         nesterov: rule.nesterov.into(),
     };
-    let groups = grid_of(elements / 4, ELEMENTWISE_WORKGROUP);
-    Launch::new(&KERNEL, &params, ELEMENTWISE_WORKGROUP, groups).flops(6 * elements as u64)
+    let groups = grid_of(range.len() / 4, ELEMENTWISE_WORKGROUP);
+    Launch::new(&KERNEL, &params, ELEMENTWISE_WORKGROUP, groups).flops(6 * range.len() as u64)
 }

@@ -1,4 +1,5 @@
 use super::{ELEMENTWISE_WORKGROUP, GRID, Kernel, Launch, SCALARS, UPDATE, grid_of, index};
+use std::ops::Range;
 
 pub(super) static KERNEL: Kernel = Kernel {
     name: "sgd_update",
@@ -6,6 +7,7 @@ pub(super) static KERNEL: Kernel = Kernel {
     snippets: &[&UPDATE, &SCALARS, &GRID],
     bindings: &[],
     params: &[
+        ("first", std::mem::offset_of!(Params, first)),
         ("quads", std::mem::offset_of!(Params, quads)),
         ("weight_decay", std::mem::offset_of!(Params, weight_decay)),
     ],
@@ -15,13 +17,14 @@ pub(super) static KERNEL: Kernel = Kernel {
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct Params {
+    first: u32,
     quads: u32,
     weight_decay: f32,
 }
 
-/// Plain SGD over `elements` (a multiple of 4) of an arena. Buffers: mask, gradients, sums, weights.
-pub fn sgd_update(elements: usize, weight_decay: f32) -> Launch {
-    let params = Params { quads: index(elements / 4), weight_decay };
-    let groups = grid_of(elements / 4, ELEMENTWISE_WORKGROUP);
-    Launch::new(&KERNEL, &params, ELEMENTWISE_WORKGROUP, groups).flops(2 * elements as u64)
+/// Plain SGD over a range of an arena's elements (multiples of 4). Buffers: mask, gradients, sums, weights.
+pub fn sgd_update(range: Range<usize>, weight_decay: f32) -> Launch {
+    let params = Params { first: index(range.start / 4), quads: index(range.len() / 4), weight_decay };
+    let groups = grid_of(range.len() / 4, ELEMENTWISE_WORKGROUP);
+    Launch::new(&KERNEL, &params, ELEMENTWISE_WORKGROUP, groups).flops(2 * range.len() as u64)
 }

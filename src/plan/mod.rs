@@ -1,0 +1,184 @@
+//! A graph compiled for a device: every kernel, buffer and bind group is made before the first run.
+//!
+//! ```text
+//! Graph --lower--> Steps over Places --liveness--> slots --compile--> Plan --run--> one pass, one submission
+//! ```
+
+mod compile;
+mod digest;
+mod fuse;
+mod layout;
+mod liveness;
+mod lower;
+mod report;
+mod store;
+mod transfer;
+
+pub use digest::{Arena, Elements};
+pub use layout::{Layout, Spot};
+pub use report::{BufferUse, DispatchUse, PlanReport};
+pub use store::{Digest, Store, Sums};
+
+use crate::error::{Error, Result};
+use crate::gpu::{AdapterReport, Gpu, GpuBuffer, Pipeline, ReadRing};
+use crate::graph::{Graph, StepScalars};
+use crate::kernels::GemmFamily;
+use std::sync::{Arc, Mutex};
+
+/// How to compile a graph.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlanOptions {
+    family: Option<GemmFamily>,
+    guard_bands: bool,
+    flops_per_submission: u64,
+}
+
+impl Default for PlanOptions {
+    /// The adapter's own family, no guard bands.
+    fn default() -> Self {
+        // About a second on the slowest adapter worth using; a step below that is one submission.
+        PlanOptions { family: None, guard_bands: false, flops_per_submission: 40_000_000_000 }
+    }
+}
+
+impl PlanOptions {
+    /// Multiplies matrices in this family, rather than in the one chosen for the adapter.
+    pub fn family(mut self, family: GemmFamily) -> Self {
+        self.family = Some(family);
+        self
+    }
+
+    /// Puts a band with a known pattern behind every tensor, for [`Plan::check_guards`], and shares no memory.
+    pub fn guard_bands(mut self, on: bool) -> Self {
+        self.guard_bands = on;
+        self
+    }
+
+    /// Cuts a run into submissions of about this many operations, so that no watchdog takes it for hung.
+    pub fn flops_per_submission(mut self, flops: u64) -> Self {
+        self.flops_per_submission = flops;
+        self
+    }
+}
+
+/// A graph, ready to run. See the module's text.
+pub struct Plan {
+    gpu: Gpu,
+    graph: Graph,
+    store: Store,
+    values: Vec<Option<Home>>,
+    slots: Vec<GpuBuffer>,
+    scalars: GpuBuffer,
+    commands: Vec<Command>,
+    submission_ends: Vec<usize>,
+    guards: Vec<compile::Guard>,
+    report: PlanReport,
+    ring: Mutex<ReadRing>,
+}
+
+/// Where a value lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Home {
+    /// A slot of the plan.
+    Slot(usize),
+    /// The store's weights.
+    Weights(Spot),
+    /// The store's gradients.
+    Gradients(Spot),
+}
+
+/// A dispatch with everything bound.
+struct Command {
+    label: String,
+    pipeline: Arc<Pipeline>,
+    bind_group: wgpu::BindGroup,
+    groups: [u32; 3],
+}
+
+impl Plan {
+    /// Compiles a graph with a store of its own: parameters 0 until written, nothing frozen.
+    ///
+    /// # Errors
+    /// [`Error::LimitExceeded`] before anything is created if a tensor does not fit the device;
+    /// [`Error::OutOfMemory`], [`Error::Validation`], [`Error::DeviceLost`].
+    pub fn compile(gpu: &Gpu, graph: &Graph, options: &PlanOptions) -> Result<Self> {
+        let store = Store::new(gpu, graph)?;
+        Self::compile_with(gpu, graph, &store, options)
+    }
+
+    /// Compiles a graph on an existing store, which must have the graph's parameters.
+    ///
+    /// # Errors
+    /// As [`Plan::compile`]; [`Error::InvalidArgument`] if the store holds other parameters.
+    pub fn compile_with(gpu: &Gpu, graph: &Graph, store: &Store, options: &PlanOptions) -> Result<Self> {
+        compile::compile(gpu, graph, store, options)
+    }
+
+    /// Bytes that a graph would take on this adapter, without creating anything.
+    ///
+    /// # Errors
+    /// [`Error::LimitExceeded`] if it does not fit.
+    pub fn estimate(graph: &Graph, report: &AdapterReport, options: &PlanOptions) -> Result<PlanReport> {
+        compile::estimate(graph, report, options)
+    }
+
+    /// The graph.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Parameters, masks and state.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Buffers, bytes, dispatches and operations.
+    pub fn report(&self) -> &PlanReport {
+        &self.report
+    }
+
+    /// Runs every operation once on `scalars.rows` examples. Returns when the work is submitted; reading waits for it.
+    ///
+    /// # Errors
+    /// [`Error::EmptyBatch`]; [`Error::ShapeMismatch`] for more rows than the graph's batch; [`Error::DeviceLost`],
+    /// [`Error::Timeout`].
+    pub fn run(&self, scalars: StepScalars) -> Result<()> {
+        let rows = scalars.rows as usize;
+        if rows == 0 {
+            return Err(Error::EmptyBatch { at: "Plan::run".into() });
+        }
+        if rows > self.graph.batch() {
+            return Err(Error::shape("Plan::run", format!("at most {} rows", self.graph.batch()), rows));
+        }
+        self.gpu.write(&self.scalars, 0, bytemuck::bytes_of(&scalars))?;
+        let mut first = 0;
+        for &end in &self.submission_ends {
+            self.gpu.submit("step", |encoder| {
+                encode(encoder, &self.commands[first..end]);
+            })?;
+            first = end;
+        }
+        Ok(())
+    }
+}
+
+fn encode(encoder: &mut wgpu::CommandEncoder, commands: &[Command]) {
+    let descriptor = wgpu::ComputePassDescriptor { label: Some("step"), timestamp_writes: None };
+    let mut pass = encoder.begin_compute_pass(&descriptor);
+    let mut current: Option<&Arc<Pipeline>> = None;
+    for command in commands {
+        if !current.is_some_and(|c| Arc::ptr_eq(c, &command.pipeline)) {
+            pass.set_pipeline(&command.pipeline.raw);
+            current = Some(&command.pipeline);
+        }
+        pass.set_bind_group(0, &command.bind_group, &[]);
+        pass.dispatch_workgroups(command.groups[0], command.groups[1], command.groups[2]);
+    }
+}
+
+impl std::fmt::Debug for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let labels: Vec<_> = self.commands.iter().map(|c| &c.label).collect();
+        f.debug_struct("Plan").field("gpu", &self.gpu).field("commands", &labels).finish_non_exhaustive()
+    }
+}
