@@ -4,6 +4,7 @@
 pub mod error;
 pub mod graph;
 pub mod mask;
+pub mod reference;
 pub mod rng;
 pub mod shape;
 
