@@ -1,0 +1,176 @@
+//! The reference against the golden vectors, which other libraries computed in f64.
+
+use crate::support::compare::{assert_equal, assert_relative};
+use crate::support::executor::{Executor, Operand, Planted, evaluate, evaluate_one, reference};
+use crate::support::golden::{Case, cases, conv2d_case, max_pool2d_case};
+use crate::support::trajectory::{Errors, follow, net, update_rule};
+use frazil::graph::{Graph, Op};
+
+/// Both sides are f64 and sum in different orders, over up to 1,000 terms.
+const TOLERANCE: f64 = 1e-13;
+
+/// Holds results against the case's, one by one; gives the worst error.
+fn hold(case: &Case, results: &[(&str, Vec<f64>)]) -> f64 {
+    let check = |(name, got): &(&str, Vec<f64>)| {
+        let want = case.f64(&format!("{name}_f64"));
+        assert_relative(&format!("{} {name}", case.name), got, &want, TOLERANCE)
+    };
+    results.iter().map(check).fold(0.0, f64::max)
+}
+
+fn batch(case: &Case, name: &str) -> Operand {
+    Operand::batch(case.shape(name), case.wide(name))
+}
+
+fn fixed(case: &Case, name: &str) -> Operand {
+    Operand::fixed(case.shape(name), case.wide(name))
+}
+
+/// Says how much ran, and that it was all.
+fn all_ran(kind: &str, ran: usize, expected: usize, worst: f64) {
+    println!("{kind}: {ran} golden cases, worst relative L2 error {worst:.1e}");
+    assert_eq!(ran, expected, "{kind}: golden cases that ran");
+}
+
+#[test]
+fn conv2d() {
+    let mut worst = 0.0f64;
+    let all = cases("conv2d");
+    for case in &all {
+        let (c, n) = conv2d_case(case);
+        assert_eq!(case.shape("input")[0], n);
+        let (x, kernel, dy) = (batch(case, "input"), fixed(case, "filter"), batch(case, "grad_output"));
+        let product = evaluate_one(&reference, Op::Conv2d(c), &[x.clone(), kernel.clone()]);
+        let product = Operand::batch(case.shape("output"), product);
+        let results = [
+            ("output", evaluate_one(&reference, Op::BiasAdd, &[product, fixed(case, "bias")])),
+            ("grad_input", evaluate_one(&reference, Op::Conv2dGradInput(c), &[dy.clone(), kernel])),
+            ("grad_filter", evaluate_one(&reference, Op::Conv2dGradKernel(c), &[x, dy.clone()])),
+            ("grad_bias", evaluate_one(&reference, Op::BiasGrad, &[dy])),
+        ];
+        worst = worst.max(hold(case, &results));
+    }
+    all_ran("conv2d", all.len(), 47, worst);
+}
+
+#[test]
+fn dense() {
+    let mut worst = 0.0f64;
+    let all = cases("dense");
+    let matmul = |transpose_a, transpose_b| Op::MatMul { transpose_a, transpose_b };
+    for case in &all {
+        let (x, kernel, dy) = (batch(case, "input"), fixed(case, "kernel"), batch(case, "grad_output"));
+        let product = evaluate_one(&reference, matmul(false, false), &[x.clone(), kernel.clone()]);
+        let product = Operand::batch(case.shape("output"), product);
+        let results = [
+            ("output", evaluate_one(&reference, Op::BiasAdd, &[product, fixed(case, "bias")])),
+            ("grad_input", evaluate_one(&reference, matmul(false, true), &[dy.clone(), kernel])),
+            ("grad_kernel", evaluate_one(&reference, matmul(true, false), &[x, dy.clone()])),
+            ("grad_bias", evaluate_one(&reference, Op::BiasGrad, &[dy])),
+        ];
+        worst = worst.max(hold(case, &results));
+    }
+    all_ran("dense", all.len(), 5, worst);
+}
+
+#[test]
+fn relu() {
+    let all = cases("activation");
+    let (relus, others): (Vec<_>, Vec<_>) = all.iter().partition(|case| case.params["activation"] == "relu");
+    for case in &relus {
+        let y = evaluate_one(&reference, Op::Relu, &[batch(case, "input")]);
+        assert_equal(&case.name, &y, &case.f64("output_f64"));
+        let pair = [Operand::batch(case.shape("output"), y), batch(case, "grad_output")];
+        let dx = evaluate_one(&reference, Op::ReluGrad, &pair);
+        assert_equal(&case.name, &dx, &case.f64("grad_input_f64"));
+    }
+    // Leaky ReLU and GELU are no operations of this crate.
+    assert_eq!(others.len(), 4);
+    all_ran("relu", relus.len(), 2, 0.0);
+}
+
+#[test]
+fn max_pool2d() {
+    let all = cases("pool");
+    let (maxima, averages): (Vec<_>, Vec<_>) = all.iter().partition(|case| case.params["pool"] == "max");
+    let mut worst = 0.0f64;
+    for case in &maxima {
+        let (p, n) = max_pool2d_case(case);
+        assert_eq!(case.shape("input")[0], n);
+        let pooled = evaluate(&reference, Op::MaxPool2d(p), &[batch(case, "input")]);
+        assert_equal(&case.name, &pooled[0], &case.f64("output_f64"));
+        let position = Operand::integers(case.shape("output"), pooled[1].clone());
+        let dx = evaluate_one(&reference, Op::MaxPool2dGrad(p), &[position, batch(case, "grad_output")]);
+        // Overlapping windows add up, in an order of their own.
+        worst = worst.max(hold(case, &[("grad_input", dx)]));
+    }
+    // Average pooling is no operation of this crate.
+    assert_eq!(averages.len(), 5);
+    all_ran("max_pool2d", maxima.len(), 8, worst);
+}
+
+#[test]
+fn softmax_cross_entropy() {
+    let mut worst = 0.0f64;
+    let all = cases("softmax_cross_entropy");
+    for case in &all {
+        let labels = Operand::integers(case.shape("labels"), case.wide("labels"));
+        let operands = [batch(case, "logits"), labels];
+        let losses = evaluate_one(&reference, Op::SoftmaxCrossEntropy, &operands);
+        let [logits, labels] = operands.clone();
+        let loss = Operand::batch(&[losses.len()], losses);
+        let results = [
+            ("loss", evaluate_one(&reference, Op::Metrics, &[loss, logits, labels])),
+            ("grad_logits", evaluate_one(&reference, Op::SoftmaxCrossEntropyGrad, &operands)),
+        ];
+        worst = worst.max(hold(case, &results));
+    }
+    all_ran("softmax_cross_entropy", all.len(), 5, worst);
+}
+
+/// Learning rate, betas and decay reach the update as f32, some 3e-8 off, and that is all that differs; but for the
+/// moments' weights `1 - beta`, where it is magnified.
+const TRAJECTORY: Errors = Errors {
+    early_weights: 1e-6,
+    weights: 1e-6,
+    state: 2e-6,
+    second_moment: 2e-5,
+    loss: 1e-6,
+    gradient: TOLERANCE,
+};
+
+#[test]
+fn trajectories() {
+    let all = cases("trajectory");
+    let (followed, others): (Vec<_>, Vec<_>) = all.iter().partition(|case| update_rule(case).is_some());
+    let mut worst = Errors::default();
+    for case in &followed {
+        let seen = follow(&reference, case, &TRAJECTORY, true).unwrap_or_else(|message| panic!("{message}"));
+        worst = worst.worst(seen);
+    }
+    println!("trajectories: {} followed, worst {worst:?}", followed.len());
+    let skipped: Vec<_> = others.iter().map(|case| case.name.as_str()).collect();
+    let expected = ["traj_rmsprop", "traj_adagrad", "traj_sgd_clip_trainable_norm", "traj_sgd_clip_all_norm"];
+    assert_eq!(skipped, expected, "the trajectories that need what this crate does not have");
+    assert_eq!(followed.len(), 18);
+}
+
+/// The largest element of every value read is off by a part in 100,000.
+#[test]
+fn a_trajectory_with_one_wrong_element_is_caught() {
+    let all = cases("trajectory");
+    let case = all.iter().find(|case| case.name == "traj_adam").expect("traj_adam");
+    let make = |graph: &Graph| -> Box<dyn Executor> { Planted::new(&reference, graph, "conv2d", 1.00001) };
+    let message = follow(&make, case, &TRAJECTORY, true).unwrap_err();
+    assert!(message.contains("traj_adam step 0"), "{message}");
+}
+
+#[test]
+fn the_trajectories_net_has_its_parameters_in_order() {
+    for case in cases("trajectory") {
+        let Some(rule) = update_rule(&case) else { continue };
+        let paths: Vec<_> = net(&case, rule).parameters.into_iter().map(|p| p.path).collect();
+        let listed: Vec<_> = case.params["params"].as_array().expect("params").clone();
+        assert_eq!(listed, paths, "{}", case.name);
+    }
+}

@@ -1,0 +1,7 @@
+//! What several test modules share.
+
+pub mod compare;
+pub mod executor;
+pub mod golden;
+pub mod random;
+pub mod trajectory;
