@@ -1,6 +1,6 @@
 //! Identities that tie an operation to its gradients: `dot(f(x, w), dy) = dot(w, dw) = dot(x, dx)`.
 
-use crate::support::executor::{Make, Operand, Planted, evaluate_one, reference};
+use crate::support::executor::{Fault, Make, Operand, Planted, evaluate_one, reference};
 use crate::support::random::{convolution, convolution_shapes, elements, normal, stream};
 use frazil::graph::{Conv2d, Op};
 use frazil::rng::Stream;
@@ -87,11 +87,11 @@ fn a_planted_error_is_caught() {
     // One element of one operation is off by a part in 1,000; a float32 executor is held to about 1e-5.
     let caught = 1e-5;
     for op in ["conv2d", "conv2d_grad_input", "conv2d_grad_kernel"] {
-        let make = move |graph: &_| Planted::new(&reference, graph, op, 1.001);
+        let make = move |graph: &_| Planted::boxed(&reference, graph, Fault::Scale { op, factor: 1.001 });
         let worst = worst_convolution(&make, 20, 3);
         assert!(worst > caught, "{op}: {worst:e}");
     }
-    let make = |graph: &_| Planted::new(&reference, graph, "matmul", 1.001);
+    let make = |graph: &_| Planted::boxed(&reference, graph, Fault::Scale { op: "matmul", factor: 1.001 });
     let worst = worst_matmul(&make, 20, 4);
     assert!(worst > caught, "matmul: {worst:e}");
 }

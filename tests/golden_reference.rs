@@ -1,7 +1,7 @@
 //! The reference against the golden vectors, which other libraries computed in f64.
 
 use crate::support::compare::{assert_equal, assert_relative};
-use crate::support::executor::{Executor, Operand, Planted, evaluate, evaluate_one, reference};
+use crate::support::executor::{Executor, Fault, Operand, Planted, evaluate, evaluate_one, reference};
 use crate::support::golden::{Case, cases, conv2d_case, max_pool2d_case};
 use crate::support::trajectory::{Errors, follow, net, update_rule};
 use frazil::graph::{Graph, Op};
@@ -128,12 +128,13 @@ fn softmax_cross_entropy() {
     all_ran("softmax_cross_entropy", all.len(), 5, worst);
 }
 
-/// Learning rate, betas and decay reach the update as f32, some 3e-8 off, and that is all that differs; but for the
-/// moments' weights `1 - beta`, where it is magnified.
+/// Learning rate, betas and decay reach the update as f32, some 3e-8 off; that is all that differs (with the decimals
+/// of the manifest in their place, constant rates agree to 1e-14). `1 - beta` magnifies it, and so does a momentum that
+/// is a small remainder of large gradients.
 const TRAJECTORY: Errors = Errors {
     early_weights: 1e-6,
     weights: 1e-6,
-    state: 2e-6,
+    state: 5e-6,
     second_moment: 2e-5,
     loss: 1e-6,
     gradient: TOLERANCE,
@@ -155,14 +156,22 @@ fn trajectories() {
     assert_eq!(followed.len(), 18);
 }
 
-/// The largest element of every value read is off by a part in 100,000.
 #[test]
-fn a_trajectory_with_one_wrong_element_is_caught() {
+fn a_faulty_trajectory_is_caught() {
+    let faults = [
+        ("traj_adam", Fault::Scale { op: "conv2d", factor: 1.00001 }, "traj_adam step 0"),
+        ("traj_sgd", Fault::NoMask, "frozen element"),
+        ("traj_adamw_every_layer_frozen", Fault::NoMask, "frozen element"),
+        ("traj_sgd_momentum_change_reset", Fault::NoState, "step 15"),
+        ("traj_adam_change_reset", Fault::NoState, "step 15"),
+    ];
     let all = cases("trajectory");
-    let case = all.iter().find(|case| case.name == "traj_adam").expect("traj_adam");
-    let make = |graph: &Graph| -> Box<dyn Executor> { Planted::new(&reference, graph, "conv2d", 1.00001) };
-    let message = follow(&make, case, &TRAJECTORY, true).unwrap_err();
-    assert!(message.contains("traj_adam step 0"), "{message}");
+    for (name, fault, expected) in faults {
+        let case = all.iter().find(|case| case.name == name).expect("a trajectory of this name");
+        let make = move |graph: &Graph| -> Box<dyn Executor> { Planted::boxed(&reference, graph, fault) };
+        let message = follow(&make, case, &TRAJECTORY, true).unwrap_err();
+        assert!(message.contains(name) && message.contains(expected), "{message}");
+    }
 }
 
 #[test]

@@ -184,7 +184,7 @@ fn relu() {
     // Nearest to 0: 0.05, three steps away.
     let x = Operand::batch(&shape, spread(&mut data, 60, 0.1));
     let dy = normal(&mut data, 60);
-    let y = evaluate_one(&reference, Op::Relu, &[x.clone()]);
+    let y = evaluate_one(&reference, Op::Relu, std::slice::from_ref(&x));
     let pair = [Operand::batch(&shape, y), Operand::batch(&shape, dy.clone())];
     let dx = evaluate_one(&reference, Op::ReluGrad, &pair);
     assert!(dx.contains(&0.0));
@@ -213,7 +213,7 @@ fn max_pool2d() {
         // Elements are 0.1 apart, so no maximum changes within a step.
         let x = Operand::batch(&x_shape, spread(&mut data, elements(&x_shape), 0.1));
         let dy = normal(&mut data, elements(&y_shape));
-        let position = evaluate(&reference, Op::MaxPool2d(p), &[x.clone()]).swap_remove(1);
+        let position = evaluate(&reference, Op::MaxPool2d(p), std::slice::from_ref(&x)).swap_remove(1);
         let operands = [Operand::integers(&y_shape, position), Operand::batch(&y_shape, dy.clone())];
         let dx = evaluate_one(&reference, Op::MaxPool2dGrad(p), &operands);
         check_linear(&Op::MaxPool2d(p), &[x], 0, &dy, &dx, &format!("max_pool2d {what}"));

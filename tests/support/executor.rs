@@ -45,17 +45,28 @@ pub fn reference(graph: &Graph) -> Box<dyn Executor> {
     Box::new(Reference::new(graph).unwrap())
 }
 
-/// An executor that gives one wrong element: after a run of a graph whose first operation is called `op`, every value
-/// read has its element of largest size multiplied by `factor`.
+/// What a [`Planted`] executor does wrong.
+#[derive(Clone, Copy)]
+pub enum Fault {
+    /// If the graph's first operation is called `op`, every value read has its element of largest size multiplied.
+    Scale { op: &'static str, factor: f64 },
+    /// Masks are not set.
+    NoMask,
+    /// Optimizer state is not written.
+    NoState,
+}
+
+/// An executor with a fault, to see that a test fails.
 pub struct Planted {
     inner: Box<dyn Executor>,
-    factor: f64,
+    fault: Fault,
+    first: &'static str,
 }
 
 impl Planted {
-    pub fn new(inner: Make, graph: &Graph, op: &str, factor: f64) -> Box<dyn Executor> {
-        let hit = graph.nodes().first().is_some_and(|node| node.op.name() == op);
-        Box::new(Planted { inner: inner(graph), factor: if hit { factor } else { 1.0 } })
+    pub fn boxed(inner: Make, graph: &Graph, fault: Fault) -> Box<dyn Executor> {
+        let first = graph.nodes().first().map_or("", |node| node.op.name());
+        Box::new(Planted { inner: inner(graph), fault, first })
     }
 }
 
@@ -64,15 +75,18 @@ impl Executor for Planted {
         self.inner.write(value, data)
     }
     fn set_mask(&mut self, parameter: ParameterId, mask: &Mask) -> Result<()> {
-        self.inner.set_mask(parameter, mask)
+        if matches!(self.fault, Fault::NoMask) { Ok(()) } else { self.inner.set_mask(parameter, mask) }
     }
     fn run(&mut self, step: StepScalars) -> Result<()> {
         self.inner.run(step)
     }
     fn read(&mut self, value: ValueId) -> Vec<f64> {
         let mut data = self.inner.read(value);
-        if let Some(largest) = data.iter_mut().max_by(|a, b| a.abs().total_cmp(&b.abs())) {
-            *largest *= self.factor;
+        if let Fault::Scale { op, factor } = self.fault
+            && op == self.first
+            && let Some(largest) = data.iter_mut().max_by(|a, b| a.abs().total_cmp(&b.abs()))
+        {
+            *largest *= factor;
         }
         data
     }
@@ -80,7 +94,11 @@ impl Executor for Planted {
         self.inner.state(parameter, slot)
     }
     fn write_state(&mut self, parameter: ParameterId, slot: usize, data: &[f64]) -> Result<()> {
-        self.inner.write_state(parameter, slot, data)
+        if matches!(self.fault, Fault::NoState) {
+            Ok(())
+        } else {
+            self.inner.write_state(parameter, slot, data)
+        }
     }
 }
 
