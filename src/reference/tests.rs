@@ -176,6 +176,21 @@ fn max_pool_takes_the_first_maximum_and_survives_padding_and_nan() {
 }
 
 #[test]
+fn a_window_of_nan_and_padding_takes_its_first_tap_on_the_image() {
+    let mut graph = Graph::new(1).unwrap();
+    let padding = Padding::Explicit { top: 1, bottom: 0, left: 1, right: 0 };
+    let p = max_pool([1, 1], Window { padding, ..Window::new([2, 2]) });
+    let x = graph.batch_input("x", &[1, 1, 1], DType::F32).unwrap();
+    let pooled = graph.push(Op::MaxPool2d(p), &[x], "pool").unwrap();
+    let mut r = Reference::new(&graph).unwrap();
+    for lowest in [f64::NAN, f64::NEG_INFINITY] {
+        r.write(x, &[lowest]).unwrap();
+        r.run(step(1, 0.0)).unwrap();
+        assert_eq!((r.read(pooled[0]), r.read(pooled[1])), (&[f64::NEG_INFINITY][..], &[3.0][..]));
+    }
+}
+
+#[test]
 fn rows_beyond_are_neither_read_nor_written() {
     let mut graph = Graph::new(3).unwrap();
     let x = graph.batch_input("x", &[2, 2, 1], DType::F32).unwrap();
