@@ -1,5 +1,5 @@
-// y = the largest element under the window, position = the number (row-major) of its first tap. Padding is never
-// chosen; a window that lies in the padding alone gives minus infinity and no position.
+// y = the largest element under the window, position = the number (row-major) of its first tap. NaN counts as the
+// largest, so that it stays visible. Padding is never chosen; a window that lies in the padding alone gives minus infinity and no position.
 @group(0) @binding(2) var<storage, read> x: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 @group(0) @binding(4) var<storage, read_write> position: array<u32>;
@@ -28,7 +28,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             if (column_inside(w)) {
                 let pixel = (image * p.height + h - p.pad_top) * p.width + w - p.pad_left;
                 let value = x[pixel * p.channels + channel];
-                if (best_tap == 0xffffffffu || value > best) {
+                if (best_tap == 0xffffffffu || value > best || (is_nan(value) && !is_nan(best))) {
                     best = value;
                     best_tap = kh * p.kernel_w + kw;
                 }

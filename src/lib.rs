@@ -3,13 +3,14 @@
 
 pub mod data;
 pub mod error;
+pub mod gpu;
 pub mod graph;
+pub mod kernels;
 pub mod mask;
+pub mod plan;
+pub mod reference;
 pub mod rng;
 pub mod shape;
 
 pub use error::{Error, Result};
-pub mod gpu;
 pub use wgpu;
-pub mod kernels;
-pub mod plan;

@@ -131,8 +131,8 @@ impl Window {
             pad_begin: [0, 0],
             output: [0, 0],
         };
-        for axis in 0..2 {
-            let (begin, output) = self.axis(axis, input[axis], at)?;
+        for (axis, n) in input.into_iter().enumerate() {
+            let (begin, output) = self.axis(axis, n, at)?;
             geometry.pad_begin[axis] = begin;
             geometry.output[axis] = output;
         }

@@ -1,3 +1,7 @@
-//! The integration tests: one binary, one shared device.
+//! The integration tests: one binary, so that a device is opened once.
 
+mod adjoint;
+mod golden;
 mod module_order;
+mod reference_gradients;
+mod support;

@@ -23,7 +23,7 @@ fn frozen_bits(index: u32) -> u32 {
     return (mask[index >> 3u] >> ((index & 7u) * 4u)) & 15u;
 }
 
-fn keep_frozen(frozen: u32, old: vec4<u32>, new: vec4<f32>) -> vec4<u32> {
+fn keep_frozen(frozen: u32, old: vec4<u32>, fresh: vec4<f32>) -> vec4<u32> {
     let is_frozen = (vec4<u32>(frozen) & vec4<u32>(1u, 2u, 4u, 8u)) != vec4<u32>(0u);
-    return select(bitcast<vec4<u32>>(new), old, is_frozen);
+    return select(bitcast<vec4<u32>>(fresh), old, is_frozen);
 }

@@ -67,24 +67,24 @@ pub enum UpdateRule {
     /// (PyTorch's SGD without dampening). State: `momentum`, only if it is not 0.
     Sgd {
         /// Share of the last step kept.
-        momentum: f32,
+        momentum: f64,
         /// Nesterov's look-ahead.
         nesterov: bool,
         /// Coupled decay.
-        weight_decay: f32,
+        weight_decay: f64,
     },
     /// `m = b1*m + (1-b1)*g; v = b2*v + (1-b2)*g*g; w -= lr * (m/(1-b1^t)) / (sqrt(v/(1-b2^t)) + eps)`
     /// (Kingma and Ba 2015); decay coupled (`g += weight_decay*w` first) or decoupled
     /// (`w -= lr*weight_decay*w` first: Loshchilov and Hutter 2019). State: `m`, `v`.
     Adam {
         /// Decay of the first moment.
-        beta1: f32,
+        beta1: f64,
         /// Decay of the second moment.
-        beta2: f32,
+        beta2: f64,
         /// Added to the corrected root.
-        epsilon: f32,
+        epsilon: f64,
         /// Decay.
-        weight_decay: f32,
+        weight_decay: f64,
         /// Whether the decay acts on the weight itself (AdamW).
         decoupled: bool,
     },
@@ -121,11 +121,12 @@ pub enum Op {
     BiasAdd,
     /// `dy [.., c]` -> (`dbias [c]`): the sum over all axes but the last.
     BiasGrad,
-    /// `x` -> (`x` where it is above 0, else 0).
+    /// `x` -> (0 where `x <= 0`, else `x`; a NaN stays).
     Relu,
     /// `y, dy` -> (`dy` where `y`, the output of `Relu`, is above 0, else 0).
     ReluGrad,
     /// `x` -> (`y`, `position` u32): the maximum, and the number (row-major in the window) of its first tap.
+    /// NaN counts as the largest; a window in the padding alone gives minus infinity and position `u32::MAX`.
     MaxPool2d(MaxPool2d),
     /// `position, dy` -> (`dx`): each `dy` goes wholly to the first maximum.
     MaxPool2dGrad(MaxPool2d),

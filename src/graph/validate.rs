@@ -2,7 +2,7 @@
 
 use super::{Conv2d, DType, Graph, MaxPool2d, Op, Role, Value, ValueId};
 use crate::error::{Error, Result};
-use crate::shape::Shape;
+use crate::shape::{Shape, WindowGeometry};
 
 pub(super) struct ResultInfo {
     pub shape: Shape,
@@ -100,12 +100,14 @@ pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -
     match op {
         Op::Conv2d(c) => {
             o.count(2)?;
+            conv(&o, c)?;
             conv_input(&o, 0, c)?;
             conv_kernel(&o, 1, c)?;
             Ok(vec![result(conv_output(c, o.values[0]), o.values[0].batched)?])
         }
         Op::Conv2dGradInput(c) => {
             o.count(2)?;
+            conv(&o, c)?;
             conv_gradient(&o, 0, c)?;
             conv_kernel(&o, 1, c)?;
             let dy = o.values[0];
@@ -114,6 +116,7 @@ pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -
         }
         Op::Conv2dGradKernel(c) => {
             o.count(2)?;
+            conv(&o, c)?;
             conv_input(&o, 0, c)?;
             conv_gradient(&o, 1, c)?;
             o.same_rows(0, 1)?;
@@ -125,11 +128,17 @@ pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -
             let x = o.float(0)?;
             o.float(1)?;
             o.shape(1, &[Some(x.shape.last())])?;
+            channels(&o, x)?;
+            if o.values[1].batched {
+                return Err(Error::argument(label, "a bias without a batch axis", &o.values[1].name));
+            }
             Ok(vec![result(x.shape.extents(), x.batched)?])
         }
         Op::BiasGrad => {
             o.count(1)?;
-            Ok(vec![result([o.float(0)?.shape.last()], false)?])
+            let dy = o.float(0)?;
+            channels(&o, dy)?;
+            Ok(vec![result([dy.shape.last()], false)?])
         }
         Op::Relu => {
             o.count(1)?;
@@ -146,6 +155,7 @@ pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -
         Op::MaxPool2d(p) => max_pool(&o, p),
         Op::MaxPool2dGrad(p) => {
             o.count(2)?;
+            window(&o, &p.window)?;
             o.of(0, DType::U32)?;
             o.batched(0)?;
             let dy = o.float(1)?;
@@ -201,6 +211,32 @@ pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -
         }
         Op::Update(_, targets) => update(graph, &o, targets),
     }
+}
+
+/// `x` of bias operations must have a last axis that is not the batch.
+fn channels(o: &Operands, x: &Value) -> Result<()> {
+    if x.batched && x.shape.rank() < 2 {
+        return Err(Error::shape(format!("{}: {}", o.label, x.name), "[n, .., channels]", &x.shape));
+    }
+    Ok(())
+}
+
+/// The fields of a geometry are public, so one may come that no [`crate::shape::Window`] made.
+fn window(o: &Operands, w: &WindowGeometry) -> Result<()> {
+    if w.kernel.iter().chain(&w.stride).chain(&w.dilation).all(|&n| n > 0 && n <= 1 << 20) {
+        return Ok(());
+    }
+    let got = format!("kernel {:?}, stride {:?}, dilation {:?}", w.kernel, w.stride, w.dilation);
+    Err(Error::argument(o.label, "kernel, stride and dilation from 1 to 1,048,576", got))
+}
+
+fn conv(o: &Operands, c: &Conv2d) -> Result<()> {
+    window(o, &c.window)?;
+    if c.groups == 0 || !c.c_in.is_multiple_of(c.groups) || !c.c_out.is_multiple_of(c.groups) {
+        let got = format!("{} groups for {} input and {} output channels", c.groups, c.c_in, c.c_out);
+        return Err(Error::argument(o.label, "groups that divide the input and the output channels", got));
+    }
+    Ok(())
 }
 
 fn conv_input(o: &Operands, index: usize, c: &Conv2d) -> Result<()> {
@@ -260,6 +296,7 @@ fn matmul(o: &Operands, transpose_a: bool, transpose_b: bool) -> Result<Vec<Resu
 
 fn max_pool(o: &Operands, p: &MaxPool2d) -> Result<Vec<ResultInfo>> {
     o.count(1)?;
+    window(o, &p.window)?;
     let x = o.float(0)?;
     o.batched(0)?;
     let [h, w] = p.window.input;
@@ -281,6 +318,11 @@ fn update(graph: &Graph, o: &Operands, targets: &[super::ParameterId]) -> Result
         if std::mem::replace(&mut seen[target.0], true) {
             return Err(Error::argument(o.label, "each parameter once", &parameter.path));
         }
+        let taken = |node: &super::Node| matches!(&node.op, Op::Update(_, others) if others.contains(target));
+        if graph.nodes().iter().any(taken) {
+            let got = format!("a second one for {}", parameter.path);
+            return Err(Error::argument(o.label, "one update of each parameter", got));
+        }
         let gradient = o.float(index)?;
         if gradient.batched || gradient.shape != parameter.shape {
             return Err(Error::shape(
@@ -294,4 +336,47 @@ fn update(graph: &Graph, o: &Operands, targets: &[super::ParameterId]) -> Result
         }
     }
     Ok(Vec::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::graph::{Conv2d, DType, Graph, Op, UpdateRule};
+    use crate::shape::{Shape, Window};
+
+    #[test]
+    fn refuses_a_convolution_with_groups_that_do_not_divide() {
+        let mut graph = Graph::new(1).unwrap();
+        let x = graph.batch_input("x", &[3, 3, 4], DType::F32).unwrap();
+        let kernel = graph.input("kernel", Shape::new([2, 2, 4, 6]).unwrap(), DType::F32);
+        let good = Conv2d::new([3, 3, 4], 6, Window::new([2, 2]), 1, "conv").unwrap();
+        for groups in [0, 4] {
+            assert!(graph.push(Op::Conv2d(Conv2d { groups, ..good }), &[x, kernel], "conv").is_err());
+        }
+        let mut flat = good;
+        flat.window.stride = [0, 1];
+        assert!(graph.push(Op::Conv2d(flat), &[x, kernel], "conv").is_err());
+    }
+
+    #[test]
+    fn refuses_a_bias_along_the_batch() {
+        let mut graph = Graph::new(3).unwrap();
+        let x = graph.batch_input("x", &[3], DType::F32).unwrap();
+        let row = graph.batch_input("row", &[], DType::F32).unwrap();
+        let bias = graph.input("bias", Shape::new([3]).unwrap(), DType::F32);
+        assert!(graph.push(Op::BiasAdd, &[x, row], "bias").is_err());
+        assert!(graph.push(Op::BiasAdd, &[row, bias], "bias").is_err());
+        assert!(graph.push(Op::BiasGrad, &[row], "bias").is_err());
+        assert!(graph.push(Op::BiasAdd, &[x, bias], "bias").is_ok());
+    }
+
+    #[test]
+    fn refuses_a_second_update_of_a_parameter() {
+        let mut graph = Graph::new(1).unwrap();
+        let w = graph.parameter("w", Shape::new([3]).unwrap()).unwrap();
+        let gradient = graph.push_one(Op::Relu, &[w], "gradient").unwrap();
+        let rule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
+        let update = Op::Update(rule, vec![super::super::ParameterId(0)]);
+        assert!(graph.push(update.clone(), &[gradient], "update").is_ok());
+        assert!(graph.push(update, &[gradient], "update").is_err());
+    }
 }

@@ -39,13 +39,13 @@ struct Params {
 #[derive(Clone, Copy, Debug)]
 pub struct AdamUpdate {
     /// Decay of the first moment.
-    pub beta1: f32,
+    pub beta1: f64,
     /// Decay of the second moment.
-    pub beta2: f32,
+    pub beta2: f64,
     /// Added to the corrected root.
-    pub epsilon: f32,
+    pub epsilon: f64,
     /// Decay of the weights.
-    pub weight_decay: f32,
+    pub weight_decay: f64,
     /// Whether it acts on the weight itself (AdamW).
     pub decoupled: bool,
 }
@@ -55,13 +55,13 @@ pub fn adam_update(range: Range<usize>, rule: &AdamUpdate) -> Launch {
     let params = Params {
         first: index(range.start / 4),
         quads: index(range.len() / 4),
-        weight_decay: rule.weight_decay,
-        beta1: rule.beta1,
-        // In f64, for 1 - 0.999f32 in f32 loses four digits.
-        one_minus_beta1: (1.0 - f64::from(rule.beta1)) as f32,
-        beta2: rule.beta2,
-        one_minus_beta2: (1.0 - f64::from(rule.beta2)) as f32,
-        epsilon: rule.epsilon,
+        weight_decay: rule.weight_decay as f32,
+        beta1: rule.beta1 as f32,
+        // In f64: 1 - 0.999 from an f32 loses four digits.
+        one_minus_beta1: (1.0 - rule.beta1) as f32,
+        beta2: rule.beta2 as f32,
+        one_minus_beta2: (1.0 - rule.beta2) as f32,
+        epsilon: rule.epsilon as f32,
         decoupled: rule.decoupled.into(),
     };
     let groups = grid_of(range.len() / 4, ELEMENTWISE_WORKGROUP);

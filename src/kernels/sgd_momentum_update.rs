@@ -31,11 +31,11 @@ struct Params {
 #[derive(Clone, Copy, Debug)]
 pub struct SgdMomentumUpdate {
     /// Share of the last step kept.
-    pub momentum: f32,
+    pub momentum: f64,
     /// Nesterov's look-ahead.
     pub nesterov: bool,
     /// Coupled decay.
-    pub weight_decay: f32,
+    pub weight_decay: f64,
 }
 
 /// SGD with momentum over a range of an arena's elements (multiples of 4). Buffers: mask, gradients, sums, weights, momentum.
@@ -43,8 +43,8 @@ pub fn sgd_momentum_update(range: Range<usize>, rule: &SgdMomentumUpdate) -> Lau
     let params = Params {
         first: index(range.start / 4),
         quads: index(range.len() / 4),
-        weight_decay: rule.weight_decay,
-        momentum: rule.momentum,
+        weight_decay: rule.weight_decay as f32,
+        momentum: rule.momentum as f32,
         nesterov: rule.nesterov.into(),
     };
     let groups = grid_of(range.len() / 4, ELEMENTWISE_WORKGROUP);

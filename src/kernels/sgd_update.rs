@@ -23,8 +23,12 @@ struct Params {
 }
 
 /// Plain SGD over a range of an arena's elements (multiples of 4). Buffers: mask, gradients, sums, weights.
-pub fn sgd_update(range: Range<usize>, weight_decay: f32) -> Launch {
-    let params = Params { first: index(range.start / 4), quads: index(range.len() / 4), weight_decay };
+pub fn sgd_update(range: Range<usize>, weight_decay: f64) -> Launch {
+    let params = Params {
+        first: index(range.start / 4),
+        quads: index(range.len() / 4),
+        weight_decay: weight_decay as f32,
+    };
     let groups = grid_of(range.len() / 4, ELEMENTWISE_WORKGROUP);
     Launch::new(&KERNEL, &params, ELEMENTWISE_WORKGROUP, groups).flops(2 * range.len() as u64)
 }

@@ -1,0 +1,62 @@
+//! Max-pooling.
+
+use crate::graph::MaxPool2d;
+
+/// Calls `visit(output, window)` for every output element of `batch` images; `window` holds the taps that are
+/// on the image, as (number of the tap, flat index in x), row-major.
+fn each_window(p: &MaxPool2d, batch: usize, mut visit: impl FnMut(usize, &[(usize, usize)])) {
+    let w = &p.window;
+    let mut window = Vec::new();
+    let mut output = 0;
+    for image in 0..batch {
+        for out_row in 0..w.output[0] {
+            for out_column in 0..w.output[1] {
+                for channel in 0..p.channels {
+                    window.clear();
+                    for tap in 0..w.taps() {
+                        let (tap_row, tap_column) = (tap / w.kernel[1], tap % w.kernel[1]);
+                        if let (Some(row), Some(column)) =
+                            (w.source(0, out_row, tap_row), w.source(1, out_column, tap_column))
+                        {
+                            let pixel = (image * w.input[0] + row) * w.input[1] + column;
+                            window.push((tap, pixel * p.channels + channel));
+                        }
+                    }
+                    visit(output, &window);
+                    output += 1;
+                }
+            }
+        }
+    }
+}
+
+fn batch(p: &MaxPool2d, y: &[f64]) -> usize {
+    y.len() / (p.window.outputs() * p.channels)
+}
+
+/// `y` is the largest tap and `position` its number, row-major in the window, the first of equals. Taps in the padding
+/// count as minus infinity. NaN counts as larger than anything, so that it stays visible. A window wholly in the padding
+/// gives minus infinity and no position (`u32::MAX`).
+pub(super) fn max_pool2d(p: &MaxPool2d, x: &[f64], y: &mut [f64], position: &mut [f64]) {
+    each_window(p, batch(p, y), |output, window| {
+        let (mut best, mut best_tap) = (f64::NEG_INFINITY, None);
+        for &(tap, index) in window {
+            if best_tap.is_none() || x[index] > best || (x[index].is_nan() && !best.is_nan()) {
+                (best, best_tap) = (x[index], Some(tap));
+            }
+        }
+        y[output] = best;
+        position[output] = best_tap.map_or(f64::from(u32::MAX), |tap| tap as f64);
+    });
+}
+
+/// `dx` at the tap that `position` names is the sum of all `dy` whose windows name it. A position in the padding passes
+/// nothing on.
+pub(super) fn max_pool2d_grad(p: &MaxPool2d, position: &[f64], dy: &[f64], dx: &mut [f64]) {
+    dx.fill(0.0);
+    each_window(p, batch(p, dy), |output, window| {
+        if let Some(&(_, index)) = window.iter().find(|&&(tap, _)| tap as f64 == position[output]) {
+            dx[index] += dy[output];
+        }
+    });
+}

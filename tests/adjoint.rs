@@ -1,0 +1,97 @@
+//! Identities that tie an operation to its gradients: `dot(f(x, w), dy) = dot(w, dw) = dot(x, dx)`.
+
+use crate::support::executor::{Fault, Make, Operand, Planted, evaluate_one, reference};
+use crate::support::random::{convolution, convolution_shapes, elements, normal, stream};
+use frazil::graph::{Conv2d, Op};
+use frazil::rng::Stream;
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// The largest difference between dot products of these pairs, relative to the largest product of norms.
+fn disagreement(pairs: [(&[f64], &[f64]); 3]) -> f64 {
+    let dots = pairs.map(|(a, b)| dot(a, b));
+    let scale = pairs.map(|(a, b)| (dot(a, a) * dot(b, b)).sqrt()).into_iter().fold(0.0, f64::max);
+    let difference = (dots[0] - dots[1]).abs().max((dots[0] - dots[2]).abs());
+    // All data may lie in front of padding alone; then everything is 0.
+    if scale == 0.0 { difference } else { difference / scale }
+}
+
+/// How far convolution and its two gradients disagree on random data.
+pub fn convolution_disagreement(make: Make, c: Conv2d, batch: usize, data: &mut Stream) -> f64 {
+    let shapes = convolution_shapes(&c, batch);
+    let [x, kernel, dy] = [0, 1, 2].map(|i| normal(data, elements(&shapes[i])));
+    let x_operand = Operand::batch(&shapes[0], x.clone());
+    let kernel_operand = Operand::fixed(&shapes[1], kernel.clone());
+    let dy_operand = Operand::batch(&shapes[2], dy.clone());
+    let y = evaluate_one(make, Op::Conv2d(c), &[x_operand.clone(), kernel_operand.clone()]);
+    let dx = evaluate_one(make, Op::Conv2dGradInput(c), &[dy_operand.clone(), kernel_operand]);
+    let dkernel = evaluate_one(make, Op::Conv2dGradKernel(c), &[x_operand, dy_operand]);
+    disagreement([(&y, &dy), (&kernel, &dkernel), (&x, &dx)])
+}
+
+/// How far a dense product `x [m,k] * w [k,n]` and its two gradients disagree on random data.
+pub fn matmul_disagreement(make: Make, [m, k, n]: [usize; 3], data: &mut Stream) -> f64 {
+    let [x, w, dy] = [m * k, k * n, m * n].map(|count| normal(data, count));
+    let x_operand = Operand::batch(&[m, k], x.clone());
+    let w_operand = Operand::fixed(&[k, n], w.clone());
+    let dy_operand = Operand::batch(&[m, n], dy.clone());
+    let product = |transpose_a, transpose_b| Op::MatMul { transpose_a, transpose_b };
+    let y = evaluate_one(make, product(false, false), &[x_operand.clone(), w_operand.clone()]);
+    let dx = evaluate_one(make, product(false, true), &[dy_operand.clone(), w_operand]);
+    let dw = evaluate_one(make, product(true, false), &[x_operand, dy_operand]);
+    disagreement([(&y, &dy), (&w, &dw), (&x, &dx)])
+}
+
+/// The worst disagreement over `count` random convolutions.
+pub fn worst_convolution(make: Make, count: usize, seed: u64) -> f64 {
+    let mut data = stream(seed);
+    let draw = |_| {
+        let (c, batch) = convolution(&mut data);
+        convolution_disagreement(make, c, batch, &mut data)
+    };
+    (0..count).map(draw).fold(0.0, f64::max)
+}
+
+/// The worst disagreement over `count` random matrix products.
+pub fn worst_matmul(make: Make, count: usize, seed: u64) -> f64 {
+    let mut data = stream(seed);
+    let draw = |_| {
+        let extents = [0; 3].map(|_| 1 + data.below(12));
+        matmul_disagreement(make, extents, &mut data)
+    };
+    (0..count).map(draw).fold(0.0, f64::max)
+}
+
+// Sums of at most a few hundred products in f64: rounding is some 1e-16 of the norms.
+const TOLERANCE: f64 = 1e-13;
+
+#[test]
+fn convolution_and_its_gradients_are_adjoint() {
+    let worst = worst_convolution(&reference, 300, 1);
+    println!("worst of 300 convolutions: {worst:.1e}");
+    assert!(worst < TOLERANCE, "{worst:e}");
+}
+
+#[test]
+fn matmul_and_its_gradients_are_adjoint() {
+    let worst = worst_matmul(&reference, 100, 2);
+    println!("worst of 100 products: {worst:.1e}");
+    assert!(worst < TOLERANCE, "{worst:e}");
+}
+
+#[test]
+fn a_planted_error_is_caught() {
+    // One element of one operation is off by a part in 1,000; a float32 executor is held to about 1e-5.
+    let caught = 1e-5;
+    for op in ["conv2d", "conv2d_grad_input", "conv2d_grad_kernel"] {
+        let make = move |graph: &_| Planted::boxed(&reference, graph, Fault::Scale { op, factor: 1.001 });
+        let worst = worst_convolution(&make, 20, 3);
+        assert!(worst > caught, "{op}: {worst:e}");
+    }
+    let make = |graph: &_| Planted::boxed(&reference, graph, Fault::Scale { op: "matmul", factor: 1.001 });
+    let worst = worst_matmul(&make, 20, 4);
+    assert!(worst > caught, "matmul: {worst:e}");
+}

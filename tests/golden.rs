@@ -1,0 +1,224 @@
+//! The reference, and the device in every family, against the golden vectors, which other libraries computed in f64.
+
+use crate::support::compare::{assert_equal, assert_relative};
+use crate::support::device::{device, families};
+use crate::support::executor::{Executor, Fault, Make, Operand, Planted, evaluate, evaluate_one, reference};
+use crate::support::golden::{Case, cases, conv2d_case, max_pool2d_case};
+use crate::support::trajectory::{Errors, follow, net, update_rule};
+use frazil::graph::{Graph, Op};
+
+/// Both sides are f64 and sum in different orders, over up to 1,000 terms.
+const TOLERANCE: f64 = 1e-13;
+
+/// As golden/README.md suggests for f32; PyTorch's kernels reach 1.3e-6.
+const DEVICE_TOLERANCE: f64 = 2e-6;
+
+/// Runs a check on the reference, and on the device in every family that it can run.
+fn everywhere(check: impl Fn(Make, f64)) {
+    check(&reference, TOLERANCE);
+    for family in families() {
+        println!("on the device, gemm family {family}:");
+        check(&|graph: &Graph| device(graph, family), DEVICE_TOLERANCE);
+    }
+}
+
+/// Holds results against the case's, one by one; gives the worst error.
+fn hold(case: &Case, results: &[(&str, Vec<f64>)], tolerance: f64) -> f64 {
+    let check = |(name, got): &(&str, Vec<f64>)| {
+        let want = case.f64(&format!("{name}_f64"));
+        assert_relative(&format!("{} {name}", case.name), got, &want, tolerance)
+    };
+    results.iter().map(check).fold(0.0, f64::max)
+}
+
+fn batch(case: &Case, name: &str) -> Operand {
+    Operand::batch(case.shape(name), case.wide(name))
+}
+
+fn fixed(case: &Case, name: &str) -> Operand {
+    Operand::fixed(case.shape(name), case.wide(name))
+}
+
+/// Says how much ran, and that it was all.
+fn all_ran(kind: &str, ran: usize, expected: usize, worst: f64) {
+    println!("{kind}: {ran} golden cases, worst relative L2 error {worst:.1e}");
+    assert_eq!(ran, expected, "{kind}: golden cases that ran");
+}
+
+#[test]
+fn conv2d() {
+    everywhere(|make, tolerance| {
+        let mut worst = 0.0f64;
+        let all = cases("conv2d");
+        for case in &all {
+            let (c, n) = conv2d_case(case);
+            assert_eq!(case.shape("input")[0], n);
+            let (x, kernel, dy) = (batch(case, "input"), fixed(case, "filter"), batch(case, "grad_output"));
+            let product = evaluate_one(make, Op::Conv2d(c), &[x.clone(), kernel.clone()]);
+            let product = Operand::batch(case.shape("output"), product);
+            let results = [
+                ("output", evaluate_one(make, Op::BiasAdd, &[product, fixed(case, "bias")])),
+                ("grad_input", evaluate_one(make, Op::Conv2dGradInput(c), &[dy.clone(), kernel])),
+                ("grad_filter", evaluate_one(make, Op::Conv2dGradKernel(c), &[x, dy.clone()])),
+                ("grad_bias", evaluate_one(make, Op::BiasGrad, &[dy])),
+            ];
+            worst = worst.max(hold(case, &results, tolerance));
+        }
+        all_ran("conv2d", all.len(), 47, worst);
+    });
+}
+
+#[test]
+fn dense() {
+    everywhere(|make, tolerance| {
+        let mut worst = 0.0f64;
+        let all = cases("dense");
+        let matmul = |transpose_a, transpose_b| Op::MatMul { transpose_a, transpose_b };
+        for case in &all {
+            let (x, kernel, dy) = (batch(case, "input"), fixed(case, "kernel"), batch(case, "grad_output"));
+            let product = evaluate_one(make, matmul(false, false), &[x.clone(), kernel.clone()]);
+            let product = Operand::batch(case.shape("output"), product);
+            let results = [
+                ("output", evaluate_one(make, Op::BiasAdd, &[product, fixed(case, "bias")])),
+                ("grad_input", evaluate_one(make, matmul(false, true), &[dy.clone(), kernel])),
+                ("grad_kernel", evaluate_one(make, matmul(true, false), &[x, dy.clone()])),
+                ("grad_bias", evaluate_one(make, Op::BiasGrad, &[dy])),
+            ];
+            worst = worst.max(hold(case, &results, tolerance));
+        }
+        all_ran("dense", all.len(), 5, worst);
+    });
+}
+
+#[test]
+fn relu() {
+    everywhere(|make, _| {
+        let all = cases("activation");
+        let (relus, others): (Vec<_>, Vec<_>) =
+            all.iter().partition(|case| case.params["activation"] == "relu");
+        for case in &relus {
+            let y = evaluate_one(make, Op::Relu, &[batch(case, "input")]);
+            assert_equal(&case.name, &y, &case.f64("output_f64"));
+            let pair = [Operand::batch(case.shape("output"), y), batch(case, "grad_output")];
+            let dx = evaluate_one(make, Op::ReluGrad, &pair);
+            assert_equal(&case.name, &dx, &case.f64("grad_input_f64"));
+        }
+        // Leaky ReLU and GELU are no operations of this crate.
+        assert_eq!(others.len(), 4);
+        all_ran("relu", relus.len(), 2, 0.0);
+    });
+}
+
+#[test]
+fn max_pool2d() {
+    everywhere(|make, tolerance| {
+        let all = cases("pool");
+        let (maxima, averages): (Vec<_>, Vec<_>) = all.iter().partition(|case| case.params["pool"] == "max");
+        let mut worst = 0.0f64;
+        for case in &maxima {
+            let (p, n) = max_pool2d_case(case);
+            assert_eq!(case.shape("input")[0], n);
+            let pooled = evaluate(make, Op::MaxPool2d(p), &[batch(case, "input")]);
+            assert_equal(&case.name, &pooled[0], &case.f64("output_f64"));
+            let position = Operand::integers(case.shape("output"), pooled[1].clone());
+            let dx = evaluate_one(make, Op::MaxPool2dGrad(p), &[position, batch(case, "grad_output")]);
+            // Overlapping windows add up, in an order of their own.
+            worst = worst.max(hold(case, &[("grad_input", dx)], tolerance));
+        }
+        // Average pooling is no operation of this crate.
+        assert_eq!(averages.len(), 5);
+        all_ran("max_pool2d", maxima.len(), 8, worst);
+    });
+}
+
+#[test]
+fn softmax_cross_entropy() {
+    everywhere(|make, tolerance| {
+        let mut worst = 0.0f64;
+        let all = cases("softmax_cross_entropy");
+        for case in &all {
+            let labels = Operand::integers(case.shape("labels"), case.wide("labels"));
+            let operands = [batch(case, "logits"), labels];
+            let losses = evaluate_one(make, Op::SoftmaxCrossEntropy, &operands);
+            let [logits, labels] = operands.clone();
+            let loss = Operand::batch(&[losses.len()], losses);
+            let results = [
+                ("loss", evaluate_one(make, Op::Metrics, &[loss, logits, labels])),
+                ("grad_logits", evaluate_one(make, Op::SoftmaxCrossEntropyGrad, &operands)),
+            ];
+            worst = worst.max(hold(case, &results, tolerance));
+        }
+        all_ran("softmax_cross_entropy", all.len(), 5, worst);
+    });
+}
+
+/// The learning rate and Adam's corrections reach the update as f32, some 3e-8 off; that is all that differs.
+const TRAJECTORY: Errors = Errors {
+    early_weights: 1e-7,
+    weights: 5e-7,
+    state: 5e-7,
+    second_moment: 1e-7,
+    loss: 1e-6,
+    gradient: TOLERANCE,
+};
+
+/// In f32, as golden/README.md suggests.
+const DEVICE_TRAJECTORY: Errors = Errors {
+    early_weights: 1e-5,
+    weights: 5e-5,
+    state: 1e-4,
+    second_moment: 1e-4,
+    loss: 1e-4,
+    gradient: DEVICE_TOLERANCE,
+};
+
+#[test]
+fn trajectories() {
+    follow_all(&reference, &TRAJECTORY);
+    for family in families() {
+        follow_all(&|graph: &Graph| device(graph, family), &DEVICE_TRAJECTORY);
+    }
+}
+
+fn follow_all(make: Make, allowed: &Errors) {
+    let all = cases("trajectory");
+    let (followed, others): (Vec<_>, Vec<_>) = all.iter().partition(|case| update_rule(case).is_some());
+    let mut worst = Errors::default();
+    for case in &followed {
+        let seen = follow(make, case, allowed, true).unwrap_or_else(|message| panic!("{message}"));
+        worst = worst.worst(seen);
+    }
+    println!("trajectories: {} followed, worst {worst:?}", followed.len());
+    let skipped: Vec<_> = others.iter().map(|case| case.name.as_str()).collect();
+    let expected = ["traj_rmsprop", "traj_adagrad", "traj_sgd_clip_trainable_norm", "traj_sgd_clip_all_norm"];
+    assert_eq!(skipped, expected, "the trajectories that need what this crate does not have");
+    assert_eq!(followed.len(), 18);
+}
+
+#[test]
+fn a_faulty_trajectory_is_caught() {
+    let faults = [
+        ("traj_adam", Fault::Scale { op: "conv2d", factor: 1.00001 }, "traj_adam step 0"),
+        ("traj_sgd", Fault::NoMask, "frozen element"),
+        ("traj_adamw_every_layer_frozen", Fault::NoMask, "frozen element"),
+        ("traj_sgd_momentum_change_reset", Fault::NoState, "step 15"),
+        ("traj_adam_change_reset", Fault::NoState, "step 15"),
+    ];
+    let all = cases("trajectory");
+    for (name, fault, expected) in faults {
+        let case = all.iter().find(|case| case.name == name).expect("a trajectory of this name");
+        let make = move |graph: &Graph| -> Box<dyn Executor> { Planted::boxed(&reference, graph, fault) };
+        let message = follow(&make, case, &TRAJECTORY, true).unwrap_err();
+        assert!(message.contains(name) && message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn the_trajectories_net_has_its_parameters_in_order() {
+    for case in cases("trajectory") {
+        let Some(rule) = update_rule(&case) else { continue };
+        let paths: Vec<_> = net(&case, rule).parameters.into_iter().map(|p| p.path).collect();
+        let listed: Vec<_> = case.params["params"].as_array().expect("params").clone();
+        assert_eq!(listed, paths, "{}", case.name);
+    }
+}

@@ -1,0 +1,253 @@
+//! Every gradient of the reference against central differences of the forward operation, in f64.
+//!
+//! Convolution, product and bias are linear in each operand, and ReLU and max-pooling are so between their kinks, from
+//! which the data stay away: there a central difference has no truncation error and rounding alone remains, some 1e-15
+//! of the largest gradient over the step. Softmax cross-entropy has a truncation error of step^2 / 6.
+
+use crate::support::executor::{Operand, Single, evaluate, evaluate_one, reference};
+use crate::support::random::{convolution_shapes, elements, normal, spread, stream};
+use frazil::graph::{Conv2d, MaxPool2d, Op, StepScalars};
+use frazil::reference::Reference;
+use frazil::rng::Stream;
+use frazil::shape::{Padding, Window};
+
+/// A step for operations that are linear between kinks; a power of two, so that `x + step` is exact or nearly so.
+const LINEAR_STEP: f64 = 1.0 / 64.0;
+const LINEAR_TOLERANCE: f64 = 1e-11;
+const SMOOTH_STEP: f64 = 1.0 / 16384.0;
+const SMOOTH_TOLERANCE: f64 = 1e-8;
+
+/// `d sum(result 0 * weight) / d operand[which]` by central differences.
+fn differences(op: &Op, operands: &[Operand], which: usize, weight: &[f64], step: f64) -> Vec<f64> {
+    let single = Single::new(op.clone(), operands);
+    let mut reference = Reference::new(&single.graph).unwrap();
+    for (&input, operand) in single.inputs.iter().zip(operands) {
+        reference.write(input, &operand.data).unwrap();
+    }
+    let mut moved = operands[which].data.clone();
+    let mut objective = |data: &[f64]| {
+        reference.write(single.inputs[which], data).unwrap();
+        reference.run(StepScalars::forward(single.rows)).unwrap();
+        let result = reference.read(single.outputs[0]);
+        assert_eq!(result.len(), weight.len());
+        result.iter().zip(weight).map(|(y, w)| y * w).sum::<f64>()
+    };
+    (0..moved.len())
+        .map(|index| {
+            let at = moved[index];
+            moved[index] = at + step;
+            let above = objective(&moved);
+            moved[index] = at - step;
+            let below = objective(&moved);
+            moved[index] = at;
+            (above - below) / (2.0 * step)
+        })
+        .collect()
+}
+
+/// The largest difference of two gradients over the largest element, if that is at most `tolerance`.
+fn compare(what: &str, analytic: &[f64], numeric: &[f64], tolerance: f64) -> Result<f64, String> {
+    assert_eq!(analytic.len(), numeric.len(), "{what}");
+    let scale = numeric.iter().fold(0.0f64, |scale, x| scale.max(x.abs())).max(1e-3);
+    let mut worst = 0.0;
+    for (index, (a, n)) in analytic.iter().zip(numeric).enumerate() {
+        let error = (a - n).abs() / scale;
+        if error.is_nan() || error > tolerance {
+            return Err(format!(
+                "{what}: element {index} is {a:e}, differences say {n:e} ({error:.1e} of the largest, allowed \
+                 {tolerance:.0e})"
+            ));
+        }
+        worst = f64::max(worst, error);
+    }
+    Ok(worst)
+}
+
+fn assert_gradient(what: &str, analytic: &[f64], numeric: &[f64], tolerance: f64) {
+    let worst = compare(what, analytic, numeric, tolerance).unwrap_or_else(|message| panic!("{message}"));
+    println!("{what}: {worst:.1e}");
+}
+
+/// Holds the gradient of a linear operation in one operand against differences.
+fn check_linear(op: &Op, operands: &[Operand], which: usize, dy: &[f64], gradient: &[f64], what: &str) {
+    let numeric = differences(op, operands, which, dy, LINEAR_STEP);
+    assert_gradient(what, gradient, &numeric, LINEAR_TOLERANCE);
+}
+
+fn explicit(top: usize, bottom: usize, left: usize, right: usize) -> Padding {
+    Padding::Explicit { top, bottom, left, right }
+}
+
+/// (what, [h, w, c_in], c_out, groups, window)
+fn convolutions() -> Vec<(&'static str, [usize; 3], usize, usize, Window)> {
+    let k = |rows, columns| Window::new([rows, columns]);
+    let same = Padding::Same;
+    vec![
+        ("1x1", [3, 4, 2], 3, 1, k(1, 1)),
+        ("3x3 valid", [5, 4, 2], 3, 1, k(3, 3)),
+        ("3x3 same", [4, 5, 2], 3, 1, Window { padding: same, ..k(3, 3) }),
+        ("3x2 same, strides 2 and 1", [6, 5, 2], 2, 1, Window { padding: same, stride: [2, 1], ..k(3, 2) }),
+        ("3x3 same, stride 2, odd unit at the end", [4, 6, 1], 2, 1, {
+            Window { padding: same, stride: [2, 2], ..k(3, 3) }
+        }),
+        ("dilation 2 and 1", [6, 5, 2], 2, 1, Window { padding: same, dilation: [2, 1], ..k(3, 3) }),
+        ("stride and dilation", [7, 7, 1], 2, 1, Window { stride: [2, 1], dilation: [1, 3], ..k(2, 3) }),
+        ("2 groups", [4, 4, 4], 6, 2, Window { padding: same, ..k(3, 3) }),
+        ("depthwise", [4, 5, 3], 3, 3, Window { padding: same, ..k(3, 3) }),
+        ("depthwise, 2 outputs each", [4, 4, 3], 6, 3, Window { stride: [2, 2], ..k(2, 2) }),
+        ("asymmetric padding", [4, 5, 2], 2, 1, Window { padding: explicit(2, 0, 1, 3), ..k(3, 2) }),
+        ("padding beyond the kernel", [3, 3, 1], 2, 1, Window { padding: explicit(3, 3, 3, 3), ..k(2, 2) }),
+        ("input smaller than the kernel", [2, 3, 2], 2, 1, Window { padding: same, ..k(5, 5) }),
+        ("stride beyond the kernel", [7, 8, 2], 2, 1, Window { stride: [3, 3], ..k(2, 2) }),
+        ("one row", [1, 7, 2], 2, 1, Window { padding: same, ..k(3, 3) }),
+    ]
+}
+
+#[test]
+fn conv2d() {
+    for (number, (what, input, c_out, groups, window)) in convolutions().into_iter().enumerate() {
+        let c = Conv2d::new(input, c_out, window, groups, what).unwrap();
+        let shapes = convolution_shapes(&c, 2);
+        let mut data = stream(number as u64);
+        let [x, kernel, dy] = [0, 1, 2].map(|i| normal(&mut data, elements(&shapes[i])));
+        let operands = [Operand::batch(&shapes[0], x), Operand::fixed(&shapes[1], kernel)];
+        let dy_operand = Operand::batch(&shapes[2], dy.clone());
+        let [x_operand, kernel_operand] = operands.clone();
+        let dx = evaluate_one(&reference, Op::Conv2dGradInput(c), &[dy_operand.clone(), kernel_operand]);
+        let dkernel = evaluate_one(&reference, Op::Conv2dGradKernel(c), &[x_operand, dy_operand]);
+        check_linear(&Op::Conv2d(c), &operands, 0, &dy, &dx, &format!("conv2d {what}, input"));
+        check_linear(&Op::Conv2d(c), &operands, 1, &dy, &dkernel, &format!("conv2d {what}, kernel"));
+    }
+}
+
+/// A gradient of `op(a) * op(b)` is again a product; which one depends on the transposes (C = A B: dA = dC B', dB = A' dC).
+#[test]
+fn matmul() {
+    let product = |transpose_a, transpose_b| Op::MatMul { transpose_a, transpose_b };
+    let (m, k, n) = (3, 4, 2);
+    let stored = |rows, columns, transposed| if transposed { [columns, rows] } else { [rows, columns] };
+    let mut data = stream(20);
+    // The mixes of batch and transposes that a graph takes: (transposes, which operands have the batch first).
+    let legal = [
+        ([false, false], [false, false]),
+        ([false, true], [false, false]),
+        ([true, false], [false, false]),
+        ([true, true], [false, false]),
+        ([false, false], [true, false]),
+        ([false, true], [true, false]),
+        ([true, false], [true, true]),
+    ];
+    for ([ta, tb], [batched_a, batched_b]) in legal {
+        let operand = |shape: [usize; 2], batched, data| {
+            if batched { Operand::batch(&shape, data) } else { Operand::fixed(&shape, data) }
+        };
+        let a = operand(stored(m, k, ta), batched_a, normal(&mut data, m * k));
+        let b = operand(stored(k, n, tb), batched_b, normal(&mut data, k * n));
+        let dc = normal(&mut data, m * n);
+        // Gradients are taken without the batch flag: that changes which rows are used, and here all are.
+        let fixed = |o: &Operand| Operand { batched: false, ..o.clone() };
+        let (a_fixed, b_fixed) = (fixed(&a), fixed(&b));
+        let dc_operand = Operand::fixed(&[m, n], dc.clone());
+        let da = if ta {
+            evaluate_one(&reference, product(tb, true), &[b_fixed.clone(), dc_operand.clone()])
+        } else {
+            evaluate_one(&reference, product(false, !tb), &[dc_operand.clone(), b_fixed])
+        };
+        let db = if tb {
+            evaluate_one(&reference, product(true, ta), &[dc_operand, a_fixed])
+        } else {
+            evaluate_one(&reference, product(!ta, false), &[a_fixed, dc_operand])
+        };
+        let operands = [a, b];
+        let what = format!("matmul, transposes {ta} {tb}, batches {batched_a} {batched_b}");
+        check_linear(&product(ta, tb), &operands, 0, &dc, &da, &format!("{what}, a"));
+        check_linear(&product(ta, tb), &operands, 1, &dc, &db, &format!("{what}, b"));
+    }
+}
+
+#[test]
+fn bias() {
+    let mut data = stream(30);
+    let shape = [2, 3, 2, 5];
+    let dy = normal(&mut data, 60);
+    let operands =
+        [Operand::batch(&shape, normal(&mut data, 60)), Operand::fixed(&[5], normal(&mut data, 5))];
+    let dbias = evaluate_one(&reference, Op::BiasGrad, &[Operand::batch(&shape, dy.clone())]);
+    check_linear(&Op::BiasAdd, &operands, 0, &dy, &dy, "bias_add, x");
+    check_linear(&Op::BiasAdd, &operands, 1, &dy, &dbias, "bias_add, bias");
+}
+
+#[test]
+fn relu() {
+    let mut data = stream(40);
+    let shape = [4, 15];
+    // Nearest to 0: 0.05, three steps away.
+    let x = Operand::batch(&shape, spread(&mut data, 60, 0.1));
+    let dy = normal(&mut data, 60);
+    let y = evaluate_one(&reference, Op::Relu, std::slice::from_ref(&x));
+    let pair = [Operand::batch(&shape, y), Operand::batch(&shape, dy.clone())];
+    let dx = evaluate_one(&reference, Op::ReluGrad, &pair);
+    assert!(dx.contains(&0.0));
+    check_linear(&Op::Relu, &[x], 0, &dy, &dx, "relu");
+}
+
+#[test]
+fn max_pool2d() {
+    let cases = [
+        ("2x2 stride 2", Window { stride: [2, 2], ..Window::new([2, 2]) }),
+        ("overlapping 3x3", Window::new([3, 3])),
+        (
+            "same, overlapping, padded",
+            Window { stride: [2, 2], padding: Padding::Same, ..Window::new([3, 3]) },
+        ),
+        ("asymmetric padding", Window { padding: explicit(2, 1, 0, 1), ..Window::new([3, 2]) }),
+        ("dilated", Window { dilation: [2, 1], padding: Padding::Same, ..Window::new([3, 3]) }),
+        ("gaps between windows", Window { stride: [3, 3], ..Window::new([2, 2]) }),
+    ];
+    let mut data = stream(50);
+    for (what, window) in cases {
+        let (batch, input, channels) = (2, [6, 5], 3);
+        let p = MaxPool2d { window: window.on(input, what).unwrap(), channels };
+        let x_shape = [batch, input[0], input[1], channels];
+        let y_shape = [batch, p.window.output[0], p.window.output[1], channels];
+        // Elements are 0.1 apart, so no maximum changes within a step.
+        let x = Operand::batch(&x_shape, spread(&mut data, elements(&x_shape), 0.1));
+        let dy = normal(&mut data, elements(&y_shape));
+        let position = evaluate(&reference, Op::MaxPool2d(p), std::slice::from_ref(&x)).swap_remove(1);
+        let operands = [Operand::integers(&y_shape, position), Operand::batch(&y_shape, dy.clone())];
+        let dx = evaluate_one(&reference, Op::MaxPool2dGrad(p), &operands);
+        check_linear(&Op::MaxPool2d(p), &[x], 0, &dy, &dx, &format!("max_pool2d {what}"));
+    }
+}
+
+fn labels(data: &mut Stream, rows: usize, classes: usize) -> Operand {
+    Operand::integers(&[rows], (0..rows).map(|_| data.below(classes) as f64).collect())
+}
+
+#[test]
+fn softmax_cross_entropy() {
+    let mut data = stream(60);
+    for (rows, classes, scale) in [(1, 1, 1.0), (4, 5, 1.0), (3, 10, 5.0), (2, 3, 100.0)] {
+        let logits = normal(&mut data, rows * classes).into_iter().map(|x| x * scale).collect();
+        let operands = [Operand::batch(&[rows, classes], logits), labels(&mut data, rows, classes)];
+        let gradient = evaluate_one(&reference, Op::SoftmaxCrossEntropyGrad, &operands);
+        // The mean over the batch.
+        let weight = vec![1.0 / rows as f64; rows];
+        let numeric = differences(&Op::SoftmaxCrossEntropy, &operands, 0, &weight, SMOOTH_STEP);
+        let what = format!("softmax_cross_entropy, {rows} rows, {classes} classes, scale {scale}");
+        assert_gradient(&what, &gradient, &numeric, SMOOTH_TOLERANCE);
+    }
+}
+
+#[test]
+fn the_comparator_fails_on_one_wrong_element() {
+    let mut data = stream(70);
+    let numeric = normal(&mut data, 100);
+    assert_eq!(compare("same", &numeric, &numeric, 0.0), Ok(0.0));
+    for wrong in [numeric[37] + 1e-6, 0.0, f64::NAN] {
+        let mut planted = numeric.clone();
+        planted[37] = wrong;
+        let message = compare("planted", &planted, &numeric, SMOOTH_TOLERANCE).unwrap_err();
+        assert!(message.contains("element 37"), "{message}");
+    }
+}

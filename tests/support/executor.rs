@@ -1,0 +1,178 @@
+//! One face for all that can run a graph, so that the reference and a device pass through the same tests.
+
+use frazil::Result;
+use frazil::graph::{DType, Graph, Op, ParameterId, StepScalars, ValueId};
+use frazil::mask::Mask;
+use frazil::reference::Reference;
+use frazil::shape::Shape;
+
+/// Something that runs one graph.
+pub trait Executor {
+    fn write(&mut self, value: ValueId, data: &[f64]) -> Result<()>;
+    fn set_mask(&mut self, parameter: ParameterId, mask: &Mask) -> Result<()>;
+    fn run(&mut self, step: StepScalars) -> Result<()>;
+    fn read(&mut self, value: ValueId) -> Vec<f64>;
+    fn state(&mut self, parameter: ParameterId, slot: usize) -> Vec<f64>;
+    fn write_state(&mut self, parameter: ParameterId, slot: usize, data: &[f64]) -> Result<()>;
+}
+
+/// Makes an executor of a graph.
+pub type Make<'a> = &'a dyn Fn(&Graph) -> Box<dyn Executor>;
+
+impl Executor for Reference {
+    fn write(&mut self, value: ValueId, data: &[f64]) -> Result<()> {
+        Reference::write(self, value, data)
+    }
+    fn set_mask(&mut self, parameter: ParameterId, mask: &Mask) -> Result<()> {
+        Reference::set_mask(self, parameter, mask)
+    }
+    fn run(&mut self, step: StepScalars) -> Result<()> {
+        Reference::run(self, step)
+    }
+    fn read(&mut self, value: ValueId) -> Vec<f64> {
+        Reference::read(self, value).to_vec()
+    }
+    fn state(&mut self, parameter: ParameterId, slot: usize) -> Vec<f64> {
+        Reference::state(self, parameter, slot).to_vec()
+    }
+    fn write_state(&mut self, parameter: ParameterId, slot: usize, data: &[f64]) -> Result<()> {
+        Reference::write_state(self, parameter, slot, data)
+    }
+}
+
+/// The reference as an executor.
+pub fn reference(graph: &Graph) -> Box<dyn Executor> {
+    Box::new(Reference::new(graph).unwrap())
+}
+
+/// What a [`Planted`] executor does wrong.
+#[derive(Clone, Copy)]
+pub enum Fault {
+    /// If the graph's first operation is called `op`, every value read has its element of largest size multiplied.
+    Scale { op: &'static str, factor: f64 },
+    /// Masks are not set.
+    NoMask,
+    /// Optimizer state is not written.
+    NoState,
+}
+
+/// An executor with a fault, to see that a test fails.
+pub struct Planted {
+    inner: Box<dyn Executor>,
+    fault: Fault,
+    first: &'static str,
+}
+
+impl Planted {
+    pub fn boxed(inner: Make, graph: &Graph, fault: Fault) -> Box<dyn Executor> {
+        let first = graph.nodes().first().map_or("", |node| node.op.name());
+        Box::new(Planted { inner: inner(graph), fault, first })
+    }
+}
+
+impl Executor for Planted {
+    fn write(&mut self, value: ValueId, data: &[f64]) -> Result<()> {
+        self.inner.write(value, data)
+    }
+    fn set_mask(&mut self, parameter: ParameterId, mask: &Mask) -> Result<()> {
+        if matches!(self.fault, Fault::NoMask) { Ok(()) } else { self.inner.set_mask(parameter, mask) }
+    }
+    fn run(&mut self, step: StepScalars) -> Result<()> {
+        self.inner.run(step)
+    }
+    fn read(&mut self, value: ValueId) -> Vec<f64> {
+        let mut data = self.inner.read(value);
+        if let Fault::Scale { op, factor } = self.fault
+            && op == self.first
+            && let Some(largest) = data.iter_mut().max_by(|a, b| a.abs().total_cmp(&b.abs()))
+        {
+            *largest *= factor;
+        }
+        data
+    }
+    fn state(&mut self, parameter: ParameterId, slot: usize) -> Vec<f64> {
+        self.inner.state(parameter, slot)
+    }
+    fn write_state(&mut self, parameter: ParameterId, slot: usize, data: &[f64]) -> Result<()> {
+        if matches!(self.fault, Fault::NoState) {
+            Ok(())
+        } else {
+            self.inner.write_state(parameter, slot, data)
+        }
+    }
+}
+
+/// An operand of a single operation.
+#[derive(Clone)]
+pub struct Operand {
+    pub shape: Vec<usize>,
+    pub dtype: DType,
+    pub batched: bool,
+    pub data: Vec<f64>,
+}
+
+impl Operand {
+    /// Floats with the batch as their first axis.
+    pub fn batch(shape: &[usize], data: Vec<f64>) -> Self {
+        Operand { shape: shape.to_vec(), dtype: DType::F32, batched: true, data }
+    }
+
+    /// Floats without a batch: kernels, biases.
+    pub fn fixed(shape: &[usize], data: Vec<f64>) -> Self {
+        Operand { shape: shape.to_vec(), dtype: DType::F32, batched: false, data }
+    }
+
+    /// Integers with the batch as their first axis: labels, positions.
+    pub fn integers(shape: &[usize], data: Vec<f64>) -> Self {
+        Operand { shape: shape.to_vec(), dtype: DType::U32, batched: true, data }
+    }
+}
+
+/// A graph of one operation.
+pub struct Single {
+    pub graph: Graph,
+    pub inputs: Vec<ValueId>,
+    pub outputs: Vec<ValueId>,
+    /// Rows of the batch; 1 where no operand is batched.
+    pub rows: usize,
+}
+
+impl Single {
+    /// All results are marked as outputs.
+    pub fn new(op: Op, operands: &[Operand]) -> Self {
+        let rows = operands.iter().find(|o| o.batched).map_or(1, |o| o.shape[0]);
+        let mut graph = Graph::new(rows).unwrap();
+        let inputs: Vec<_> = operands
+            .iter()
+            .enumerate()
+            .map(|(number, o)| {
+                let name = format!("operand {number}");
+                if o.batched {
+                    graph.batch_input(&name, &o.shape[1..], o.dtype).unwrap()
+                } else {
+                    graph.input(&name, Shape::new(o.shape.as_slice()).unwrap(), o.dtype)
+                }
+            })
+            .collect();
+        let label = op.name();
+        let outputs = graph.push(op, &inputs, label).unwrap();
+        outputs.iter().for_each(|&output| graph.mark_output(output));
+        Single { graph, inputs, outputs, rows }
+    }
+}
+
+/// All results of one operation on a full batch.
+pub fn evaluate(make: Make, op: Op, operands: &[Operand]) -> Vec<Vec<f64>> {
+    let single = Single::new(op, operands);
+    let mut executor = make(&single.graph);
+    for (&input, operand) in single.inputs.iter().zip(operands) {
+        executor.write(input, &operand.data).unwrap();
+    }
+    executor.run(StepScalars::forward(single.rows)).unwrap();
+    single.outputs.iter().map(|&output| executor.read(output)).collect()
+}
+
+/// The first result of [`evaluate`].
+pub fn evaluate_one(make: Make, op: Op, operands: &[Operand]) -> Vec<f64> {
+    evaluate(make, op, operands).swap_remove(0)
+}

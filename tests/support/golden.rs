@@ -1,0 +1,188 @@
+//! Loads the golden vectors: `tests/golden/README.md` says what they are.
+
+use frazil::graph::{Conv2d, MaxPool2d};
+use frazil::shape::{Padding, Window, WindowGeometry};
+use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+fn manifest() -> Value {
+    let path = folder().join("manifest.json");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+struct Tensor {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+/// One case of the manifest with its tensors.
+pub struct Case {
+    pub name: String,
+    pub kind: String,
+    pub params: Value,
+    tensors: BTreeMap<String, Tensor>,
+}
+
+/// All cases of a kind, in the manifest's order.
+pub fn cases(kind: &str) -> Vec<Case> {
+    let manifest = manifest();
+    let all = manifest["cases"].as_array().expect("a list of cases");
+    let cases: Vec<_> = all.iter().filter(|entry| entry["kind"] == kind).map(Case::load).collect();
+    assert!(!cases.is_empty(), "no golden cases of kind {kind}");
+    cases
+}
+
+impl Case {
+    fn load(entry: &Value) -> Case {
+        let text = |field: &str| entry[field].as_str().expect("a string").to_owned();
+        let path = folder().join(text("file"));
+        let file = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let parsed = SafeTensors::deserialize(&file).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let tensors: BTreeMap<_, _> = parsed
+            .iter()
+            .map(|(name, view)| {
+                let (shape, bytes) = (view.shape().to_vec(), view.data().to_vec());
+                (name.to_owned(), Tensor { dtype: view.dtype(), shape, bytes })
+            })
+            .collect();
+        let listed = entry["tensors"].as_object().expect("tensors").len();
+        assert_eq!(tensors.len(), listed, "{}: tensors in the file and in the manifest", path.display());
+        Case { name: text("name"), kind: text("kind"), params: entry["params"].clone(), tensors }
+    }
+
+    fn tensor(&self, name: &str) -> &Tensor {
+        self.tensors.get(name).unwrap_or_else(|| panic!("{}: no tensor {name}", self.name))
+    }
+
+    /// The elements, each of `N` bytes; read byte by byte since they may lie anywhere.
+    fn read<T, const N: usize>(&self, name: &str, dtype: Dtype, decode: fn([u8; N]) -> T) -> Vec<T> {
+        let tensor = self.tensor(name);
+        assert_eq!(tensor.dtype, dtype, "{}: {name}", self.name);
+        tensor.bytes.chunks_exact(N).map(|chunk| decode(chunk.try_into().expect("N bytes"))).collect()
+    }
+
+    pub fn shape(&self, name: &str) -> &[usize] {
+        &self.tensor(name).shape
+    }
+
+    pub fn f32(&self, name: &str) -> Vec<f32> {
+        self.read(name, Dtype::F32, f32::from_le_bytes)
+    }
+
+    pub fn f64(&self, name: &str) -> Vec<f64> {
+        self.read(name, Dtype::F64, f64::from_le_bytes)
+    }
+
+    pub fn i32(&self, name: &str) -> Vec<i32> {
+        self.read(name, Dtype::I32, i32::from_le_bytes)
+    }
+
+    pub fn u8(&self, name: &str) -> Vec<u8> {
+        self.read(name, Dtype::U8, u8::from_le_bytes)
+    }
+
+    /// An f32 or i32 tensor, widened: what an executor is given.
+    pub fn wide(&self, name: &str) -> Vec<f64> {
+        if self.tensor(name).dtype == Dtype::I32 {
+            self.i32(name).into_iter().map(f64::from).collect()
+        } else {
+            self.f32(name).into_iter().map(f64::from).collect()
+        }
+    }
+}
+
+/// A number of the manifest.
+pub fn number(value: &Value) -> usize {
+    let number = value.as_u64().unwrap_or_else(|| panic!("{value} is no size"));
+    usize::try_from(number).expect("a size")
+}
+
+fn pair(value: &Value) -> [usize; 2] {
+    [number(&value[0]), number(&value[1])]
+}
+
+/// The window of `params` on its input, with the resolved padding and the size of the output held against the manifest.
+fn window(params: &Value, input: [usize; 2], output: Option<[usize; 2]>, at: &str) -> WindowGeometry {
+    let given = &params["padding"];
+    let side = |name: &str| number(&given[name]);
+    let resolved = Padding::Explicit {
+        top: side("top"),
+        bottom: side("bottom"),
+        left: side("left"),
+        right: side("right"),
+    };
+    let padding = match given["mode"].as_str() {
+        Some("same") => Padding::Same,
+        Some("valid") => Padding::Valid,
+        Some("explicit") => resolved,
+        _ => panic!("{at}: padding {given}"),
+    };
+    let dilation = if params["dilation"].is_null() { [1, 1] } else { pair(&params["dilation"]) };
+    let window =
+        Window { kernel: pair(&params["kernel"]), stride: pair(&params["stride"]), dilation, padding };
+    let geometry = window.on(input, at).unwrap();
+    let explicit = Window { padding: resolved, ..window }.on(input, at).unwrap();
+    assert_eq!(geometry, explicit, "{at}: the manifest's resolved padding");
+    if let Some(output) = output {
+        assert_eq!(geometry.output, output, "{at}: the manifest's output");
+    }
+    geometry
+}
+
+/// The convolution and the batch of a `conv2d` case.
+pub fn conv2d_case(case: &Case) -> (Conv2d, usize) {
+    let p = &case.params;
+    let input = [number(&p["height"]), number(&p["width"])];
+    let output = [number(&p["out_height"]), number(&p["out_width"])];
+    let window = window(p, input, Some(output), &case.name);
+    let (c_in, c_out) = (number(&p["c_in"]), number(&p["c_out"]));
+    (Conv2d { window, c_in, c_out, groups: number(&p["groups"]) }, number(&p["batch"]))
+}
+
+/// The convolution of a layer of `params.net` on images of `input` = `[h, w]`.
+pub fn conv2d_layer(layer: &Value, input: [usize; 2], at: &str) -> Conv2d {
+    let window = window(layer, input, None, at);
+    Conv2d { window, c_in: number(&layer["c_in"]), c_out: number(&layer["c_out"]), groups: 1 }
+}
+
+/// The window and the batch of a `pool` case of the maximum kind.
+pub fn max_pool2d_case(case: &Case) -> (MaxPool2d, usize) {
+    let p = &case.params;
+    assert_eq!(p["pool"], "max", "{}", case.name);
+    let input = [number(&p["height"]), number(&p["width"])];
+    let output = [number(&p["out_height"]), number(&p["out_width"])];
+    let window = window(p, input, Some(output), &case.name);
+    (MaxPool2d { window, channels: number(&p["channels"]) }, number(&p["batch"]))
+}
+
+#[test]
+fn every_case_of_the_manifest_loads() {
+    let manifest = manifest();
+    let all = manifest["cases"].as_array().expect("a list of cases");
+    let mut counts = BTreeMap::new();
+    for entry in all {
+        let case = Case::load(entry);
+        *counts.entry(case.kind).or_insert(0usize) += 1;
+    }
+    let expected = [
+        ("activation", 6),
+        ("batch_norm", 7),
+        ("conv2d", 47),
+        ("dense", 5),
+        ("global_avg_pool", 3),
+        ("mse", 3),
+        ("pool", 13),
+        ("residual", 3),
+        ("softmax_cross_entropy", 5),
+        ("trajectory", 22),
+    ];
+    assert_eq!(counts, expected.map(|(kind, count)| (kind.to_owned(), count)).into());
+}

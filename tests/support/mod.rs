@@ -1,0 +1,8 @@
+//! What several test modules share.
+
+pub mod compare;
+pub mod device;
+pub mod executor;
+pub mod golden;
+pub mod random;
+pub mod trajectory;

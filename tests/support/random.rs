@@ -1,0 +1,67 @@
+//! Seeded test data.
+
+use frazil::graph::Conv2d;
+use frazil::rng::{Purpose, Stream};
+use frazil::shape::{Padding, Window};
+
+/// A stream of test data.
+pub fn stream(seed: u64) -> Stream {
+    Stream::new(seed, Purpose::Data, 0)
+}
+
+/// Normal draws; each is an f32 exactly, so a device gets the same numbers.
+pub fn normal(stream: &mut Stream, elements: usize) -> Vec<f64> {
+    (0..elements).map(|_| f64::from(stream.normal())).collect()
+}
+
+/// Distinct numbers in random order, `gap` apart and none of them nearer to 0 than half of that.
+pub fn spread(stream: &mut Stream, elements: usize, gap: f64) -> Vec<f64> {
+    let mut data: Vec<f64> =
+        (0..elements).map(|i| (i as f64 - elements as f64 / 2.0).floor() * gap + gap / 2.0).collect();
+    stream.shuffle(&mut data);
+    data
+}
+
+/// A small convolution with anything in it: strides, dilation, groups, depthwise, all three paddings, kernels larger
+/// than the input, strides larger than the kernel. With it comes a batch size.
+pub fn convolution(stream: &mut Stream) -> (Conv2d, usize) {
+    loop {
+        let mut up_to = |n: usize| 1 + stream.below(n);
+        let groups = up_to(3);
+        let (c_in, c_out) = (groups * up_to(3), groups * up_to(3));
+        let input = [up_to(8), up_to(8), c_in];
+        let mut window = Window::new([up_to(4), up_to(4)]);
+        window.stride = [up_to(3), up_to(3)];
+        window.dilation = [up_to(2), up_to(2)];
+        window.padding = match up_to(3) {
+            1 => Padding::Same,
+            2 => Padding::Valid,
+            _ => Padding::Explicit {
+                top: up_to(4) - 1,
+                bottom: up_to(4) - 1,
+                left: up_to(4) - 1,
+                right: up_to(4) - 1,
+            },
+        };
+        let batch = up_to(3);
+        // Draws that leave no output are drawn again.
+        if let Ok(c) = Conv2d::new(input, c_out, window, groups, "random") {
+            return (c, batch);
+        }
+    }
+}
+
+/// The shapes `[x, kernel, y]` of a convolution.
+pub fn convolution_shapes(c: &Conv2d, batch: usize) -> [Vec<usize>; 3] {
+    let w = &c.window;
+    [
+        vec![batch, w.input[0], w.input[1], c.c_in],
+        c.kernel_shape().to_vec(),
+        vec![batch, w.output[0], w.output[1], c.c_out],
+    ]
+}
+
+/// Number of elements.
+pub fn elements(shape: &[usize]) -> usize {
+    shape.iter().product()
+}
