@@ -18,10 +18,19 @@ struct Params {
     k_per_row: u32,
     first_row: u32,
     accumulate: u32,
+    k_first: u32,
+    reserved0: u32,
+    reserved1: u32,
+    reserved2: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 
-alias BBlock = array<vec4<f32>, B_BLOCK>;
+// Loops marked `unroll` are written out before the shader is compiled: registers have no addresses, and a driver that
+// keeps such a loop keeps its arrays in memory.
+alias Row = array<vec4<f32>, COLUMNS4>;
+alias BBlock = array<Row, 4>;
+// A tile of OUTER*INNER rows.
+alias Tile = array<array<Row, INNER>, OUTER>;
 
 // Where group z begins in each operand.
 struct Bases {
@@ -34,6 +43,11 @@ fn bases(z: u32) -> Bases {
     return Bases(p.a_offset + z * p.a_group, p.b_offset + z * p.b_group, p.c_offset + z * p.c_group);
 }
 
+// Terms of this part of the sum, which begins at k_first, that belong to examples in use.
+fn live_depth() -> u32 {
+    return max(live(p.k_first + p.k, p.k_per_row, p.first_row), p.k_first) - p.k_first;
+}
+
 fn one_a(base: u32, row: u32, k: u32) -> f32 {
     if (A_TRANSPOSED) {
         return fetch_a(base + k * p.a_stride + row);
@@ -42,11 +56,11 @@ fn one_a(base: u32, row: u32, k: u32) -> f32 {
 }
 
 // Row k of B at columns n .. n + 4*COLUMNS4; columns beyond the last are anything (their results are not stored).
-fn b_row(base: u32, k: u32, n: u32) -> array<vec4<f32>, COLUMNS4> {
-    var row: array<vec4<f32>, COLUMNS4>;
-    for (var j = 0u; j < COLUMNS4; j++) {
+fn b_row(base: u32, k: u32, n: u32) -> Row {
+    var row: Row;
+    for (var j = 0u; j < COLUMNS4; j++) { // unroll
         if (B_TRANSPOSED) {
-            for (var i = 0u; i < 4u; i++) {
+            for (var i = 0u; i < 4u; i++) { // unroll
                 row[j][i] = fetch_b(base + min(n + 4u * j + i, p.n - 1u) * p.b_stride + k);
             }
         } else {
@@ -56,34 +70,57 @@ fn b_row(base: u32, k: u32, n: u32) -> array<vec4<f32>, COLUMNS4> {
     return row;
 }
 
-// Rows k .. k+3 of B at columns n ..: element [kk * COLUMNS4 + j].
+// Rows k .. k+3 of B at columns n ..
 fn b_block(base: u32, k: u32, n: u32) -> BBlock {
     var block: BBlock;
-    for (var j = 0u; j < COLUMNS4; j++) {
+    for (var j = 0u; j < COLUMNS4; j++) { // unroll
         if (B_TRANSPOSED) {
             var stored: mat4x4<f32>;
-            for (var i = 0u; i < 4u; i++) {
+            for (var i = 0u; i < 4u; i++) { // unroll
                 stored[i] = fetch_b4(base + min(n + 4u * j + i, p.n - 1u) * p.b_stride + k);
             }
             let turned = transpose(stored);
-            for (var kk = 0u; kk < 4u; kk++) {
-                block[kk * COLUMNS4 + j] = turned[kk];
+            for (var kk = 0u; kk < 4u; kk++) { // unroll
+                block[kk][j] = turned[kk];
             }
         } else {
-            for (var kk = 0u; kk < 4u; kk++) {
-                block[kk * COLUMNS4 + j] = fetch_b4(base + (k + kk) * p.b_stride + n + 4u * j);
+            for (var kk = 0u; kk < 4u; kk++) { // unroll
+                block[kk][j] = fetch_b4(base + (k + kk) * p.b_stride + n + 4u * j);
             }
         }
     }
     return block;
 }
 
-// Stores one row of a tile, cut at the last column.
-fn store_row(base: u32, row: u32, n: u32, group: u32, values: array<vec4<f32>, COLUMNS4>) {
-    for (var j = 0u; j < COLUMNS4; j++) {
+// Adds the last terms, one k at a time.
+fn add_tail(sum: ptr<function, Tile>, at: Bases, m: u32, n: u32, rows: u32, first: u32, depth: u32) {
+    for (var k = first; k < depth; k++) {
+        var row = b_row(at.b, k, n);
+        for (var o = 0u; o < OUTER; o++) { // unroll
+            for (var i = 0u; i < INNER; i++) { // unroll
+                let x = vec4<f32>(one_a(at.a, min(m + o * INNER + i, rows - 1u), k));
+                for (var j = 0u; j < COLUMNS4; j++) { // unroll
+                    (*sum)[o][i][j] = fma(x, row[j], (*sum)[o][i][j]);
+                }
+            }
+        }
+    }
+}
+
+// Stores a tile, cut at the last row and the last column.
+fn store_tile(sum: ptr<function, Tile>, base: u32, m: u32, n: u32, rows: u32, group: u32) {
+    for (var j = 0u; j < COLUMNS4; j++) { // unroll
         let column = n + 4u * j;
         if (column < p.n) {
-            store_c4(base + row * p.c_stride + column, p.n - column, epilogue(values[j], group * p.n + column));
+            let shift = bias4(group * p.n + column);
+            for (var o = 0u; o < OUTER; o++) { // unroll
+                for (var i = 0u; i < INNER; i++) { // unroll
+                    let row = m + o * INNER + i;
+                    if (row < rows) {
+                        store_c4(base + row * p.c_stride + column, p.n - column, shift, (*sum)[o][i][j]);
+                    }
+                }
+            }
         }
     }
 }

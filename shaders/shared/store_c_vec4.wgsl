@@ -1,10 +1,10 @@
 // Four elements of a result row at once: strides and offsets are multiples of 4.
 @group(0) @binding(4) var<storage, read_write> c: array<vec4<f32>>;
 
-fn store_c4(index: u32, count: u32, value: vec4<f32>) {
-    if (p.accumulate == 0u) {
-        c[index >> 2u] = value;
-    } else {
-        c[index >> 2u] += value;
+fn store_c4(index: u32, count: u32, shift: vec4<f32>, value: vec4<f32>) {
+    var sum = value;
+    if (p.accumulate != 0u) {
+        sum += c[index >> 2u];
     }
+    c[index >> 2u] = epilogue(sum, shift);
 }

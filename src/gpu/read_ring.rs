@@ -33,11 +33,6 @@ impl ReadRing {
         self.busy.len()
     }
 
-    /// Bytes of one slot.
-    pub(crate) fn slot_bytes(&self) -> u64 {
-        self.slot_bytes
-    }
-
     /// Whether no slot is free.
     pub(crate) fn is_full(&self) -> bool {
         self.free.is_empty()

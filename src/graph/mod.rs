@@ -19,6 +19,18 @@ pub struct ValueId(pub(crate) usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParameterId(pub(crate) usize);
 
+impl ParameterId {
+    /// The parameter of this number in order of declaration.
+    pub fn of(index: usize) -> Self {
+        ParameterId(index)
+    }
+
+    /// Its number.
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// What an element is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DType {

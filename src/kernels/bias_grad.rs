@@ -37,4 +37,5 @@ pub fn bias_grad(rows: usize, rows_per_row: usize, channels: usize, slices: usiz
     };
     Launch::new(&KERNEL, &params, WORKGROUP, grid_of(slices * channels, WORKGROUP))
         .flops((rows * channels) as u64)
+        .rounds(rows.div_ceil(slices))
 }

@@ -21,7 +21,8 @@ pub fn col2im(images: &Images) -> Launch {
     let invocations = if vec4 { elements / 4 } else { elements };
     let groups = grid_of(invocations, WORKGROUP);
     let mut launch = Launch::new(&KERNEL, &WindowParams::new(images), WORKGROUP, groups)
-        .flops((elements * images.window.taps()) as u64);
-    launch.constants.extend(element(vec4));
+        .flops((elements * images.window.taps()) as u64)
+        .rounds(images.window.taps() + images.window.kernel[0]);
+    launch.declarations.extend(element(vec4));
     launch
 }

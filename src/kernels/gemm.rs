@@ -1,8 +1,6 @@
 //! Matrix products in every family: what they share, and the choice.
 
-use super::{
-    GemmFamily, Kernel, Launch, Snippet, constant_bool, constant_u32, gemm_register, gemm_subgroup, index,
-};
+use super::{GemmFamily, Kernel, Launch, Snippet, constant_bool, gemm_register, gemm_subgroup, index};
 use crate::gpu::Access;
 
 pub(super) static GEMM: Snippet =
@@ -47,6 +45,9 @@ static EPILOGUE_BIAS: Snippet = Snippet {
     text: include_str!("../../shaders/shared/epilogue_bias.wgsl"),
     bindings: &[(5, Access::Read)],
 };
+
+/// Terms in one loop over k, four at a time: a multiple of 8 with which it stays well below [`super::MOST_ROUNDS`].
+const MOST_TERMS: usize = 131_072;
 
 /// Where a matrix lies in its buffer, in elements.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,6 +110,8 @@ pub struct Gemm {
     pub k_per_row: usize,
     /// The example with which `m` or `k` begins.
     pub first_row: usize,
+    /// The term with which this part of the sum begins; `a` and `b` begin there.
+    pub k_first: usize,
     /// Adds to C what is there.
     pub accumulate: bool,
     /// What is done to each result.
@@ -131,9 +134,31 @@ impl Gemm {
             m_per_row: 0,
             k_per_row: 0,
             first_row: 0,
+            k_first: 0,
             accumulate: false,
             epilogue: Epilogue::None,
         }
+    }
+
+    /// The product as parts that are to run one after the other, each with a sum short enough for one loop.
+    pub fn parts(&self) -> Vec<Gemm> {
+        let part = |first: usize| {
+            let length = MOST_TERMS.min(self.k - first);
+            let along = |matrix: Matrix, by_columns: bool| Matrix {
+                offset: matrix.offset + first * if by_columns { 1 } else { matrix.stride },
+                ..matrix
+            };
+            Gemm {
+                k: length,
+                k_first: first,
+                a: along(self.a, !self.transpose_a),
+                b: along(self.b, self.transpose_b),
+                accumulate: self.accumulate || first > 0,
+                epilogue: if first + length == self.k { self.epilogue } else { Epilogue::None },
+                ..*self
+            }
+        };
+        (0..self.k).step_by(MOST_TERMS).map(part).collect()
     }
 }
 
@@ -156,6 +181,8 @@ pub(super) struct Params {
     k_per_row: u32,
     first_row: u32,
     accumulate: u32,
+    k_first: u32,
+    reserved: [u32; 3],
 }
 
 pub(super) const FIELDS: &[(&str, usize)] = &[
@@ -175,12 +202,17 @@ pub(super) const FIELDS: &[(&str, usize)] = &[
     ("k_per_row", std::mem::offset_of!(Params, k_per_row)),
     ("first_row", std::mem::offset_of!(Params, first_row)),
     ("accumulate", std::mem::offset_of!(Params, accumulate)),
+    ("k_first", std::mem::offset_of!(Params, k_first)),
+    ("reserved0", std::mem::offset_of!(Params, reserved)),
+    ("reserved1", std::mem::offset_of!(Params, reserved) + 4),
+    ("reserved2", std::mem::offset_of!(Params, reserved) + 8),
 ];
 
-/// Results that one invocation keeps: `rows` x `4 * columns4`.
+/// Results that one invocation keeps: `outer * inner` rows of `4 * columns4`.
 #[derive(Clone, Copy)]
 pub(super) struct Tile {
-    pub rows: usize,
+    pub outer: usize,
+    pub inner: usize,
     pub columns4: usize,
 }
 
@@ -192,10 +224,12 @@ pub fn gemm(gemm: &Gemm, family: GemmFamily) -> Launch {
     }
 }
 
+/// `k_step` terms are added at a time, but for a tail.
 pub(super) fn launch(
     kernel: &'static Kernel,
     gemm: &Gemm,
     tile: Tile,
+    k_step: usize,
     workgroup: usize,
     grid: [u32; 3],
 ) -> Launch {
@@ -216,9 +250,12 @@ pub(super) fn launch(
         k_per_row: index(gemm.k_per_row),
         first_row: index(gemm.first_row),
         accumulate: gemm.accumulate.into(),
+        k_first: index(gemm.k_first),
+        reserved: [0; 3],
     };
     let mut launch = Launch::new(kernel, &params, index(workgroup), grid)
-        .flops((2 * gemm.groups * gemm.m * gemm.n) as u64 * gemm.k as u64);
+        .flops((2 * gemm.groups * gemm.m * gemm.n) as u64 * gemm.k as u64)
+        .rounds(gemm.k / 4 + 8);
     launch.snippets = vec![
         if gemm.a.by_fours() { &FETCH_A_VEC4 } else { &FETCH_A_SCALAR },
         if gemm.b.by_fours() { &FETCH_B_VEC4 } else { &FETCH_B_SCALAR },
@@ -226,15 +263,19 @@ pub(super) fn launch(
         if gemm.epilogue == Epilogue::None { &EPILOGUE_NONE } else { &EPILOGUE_BIAS },
     ];
     launch.constants.extend([
-        constant_u32("ROWS", index(tile.rows)),
-        constant_u32("COLUMNS4", index(tile.columns4)),
-        constant_u32("TILE", index(tile.rows * tile.columns4)),
-        constant_u32("B_BLOCK", index(4 * tile.columns4)),
+        ("OUTER", index(tile.outer)),
+        ("INNER", index(tile.inner)),
+        ("INNER4", index(tile.inner / 4)),
+        ("COLUMNS4", index(tile.columns4)),
+    ]);
+    launch.declarations.extend([
         constant_bool("A_TRANSPOSED", gemm.transpose_a),
         constant_bool("B_TRANSPOSED", gemm.transpose_b),
+        // No code for a tail that cannot be.
+        constant_bool("HAS_TAIL", !(gemm.k.is_multiple_of(k_step) && gemm.k_per_row.is_multiple_of(k_step))),
     ]);
     if let Epilogue::Bias { relu } = gemm.epilogue {
-        launch.constants.push(constant_bool("RELU", relu));
+        launch.declarations.push(constant_bool("RELU", relu));
     }
     launch
 }

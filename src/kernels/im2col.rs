@@ -22,6 +22,6 @@ pub fn im2col(images: &Images) -> Launch {
     let invocations = if vec4 { elements / 4 } else { elements };
     let groups = grid(invocations.div_ceil(WORKGROUP as usize), images.groups);
     let mut launch = Launch::new(&KERNEL, &WindowParams::new(images), WORKGROUP, groups);
-    launch.constants.extend(element(vec4));
+    launch.declarations.extend(element(vec4));
     launch
 }

@@ -18,4 +18,5 @@ pub fn max_pool2d_grad(images: &Images) -> Launch {
     let elements = images.count * images.window.input[0] * images.window.input[1] * images.channels;
     Launch::new(&KERNEL, &WindowParams::new(images), WORKGROUP, grid_of(elements, WORKGROUP))
         .flops((elements * images.window.taps()) as u64)
+        .rounds(images.window.taps() + images.window.kernel[0])
 }

@@ -34,5 +34,7 @@ struct Params {
 /// The mean loss, and the running sums. Buffers: loss, logits, labels, mean, sums.
 pub fn metrics(rows: usize, classes: usize) -> Launch {
     let params = Params { rows: index(rows), classes: index(classes) };
-    Launch::new(&KERNEL, &params, WORKGROUP, [1, 1, 1]).flops((rows * classes) as u64)
+    Launch::new(&KERNEL, &params, WORKGROUP, [1, 1, 1])
+        .flops((rows * classes) as u64)
+        .rounds(rows.div_ceil(WORKGROUP as usize) * classes + WORKGROUP as usize)
 }

@@ -21,6 +21,7 @@ mod sgd_momentum_update;
 mod sgd_update;
 mod softmax_cross_entropy;
 mod softmax_cross_entropy_grad;
+mod unroll;
 mod window;
 
 pub use adam_update::{AdamUpdate, adam_update};
@@ -43,9 +44,14 @@ pub use softmax_cross_entropy_grad::softmax_cross_entropy_grad;
 pub use window::Images;
 
 use crate::gpu::Access;
+use unroll::unroll;
 
 /// Workgroups in x before a grid is folded into y.
 pub const GRID_X: u32 = 32_768;
+
+/// Rounds of all loops together that one invocation may make: Mesa's software drivers leave every loop after 65,535,
+/// without a word.
+pub const MOST_ROUNDS: usize = 65_000;
 
 /// A piece of text that several kernels or variants share, with the bindings that it declares.
 #[derive(Debug)]
@@ -82,14 +88,18 @@ pub struct Launch {
     pub kernel: &'static Kernel,
     /// Snippets of this variant.
     pub snippets: Vec<&'static Snippet>,
-    /// Generated declarations of this variant.
-    pub constants: Vec<String>,
+    /// Generated numbers of this variant; loops over them can be unrolled.
+    pub constants: Vec<(&'static str, u32)>,
+    /// Other generated declarations of this variant.
+    pub declarations: Vec<String>,
     /// The parameters' bytes.
     pub params: Vec<u8>,
     /// Workgroups.
     pub groups: [u32; 3],
     /// Multiplications and additions, for a full batch.
     pub flops: u64,
+    /// Rounds of loops in one invocation; see [`MOST_ROUNDS`].
+    pub rounds: usize,
 }
 
 impl Launch {
@@ -99,13 +109,27 @@ impl Launch {
         workgroup: u32,
         groups: [u32; 3],
     ) -> Self {
-        let constants = vec![constant_u32("WORKGROUP", workgroup), constant_u32("GRID_X", GRID_X)];
+        let constants = vec![("WORKGROUP", workgroup), ("GRID_X", GRID_X)];
         let params = bytemuck::bytes_of(params).to_vec();
-        Launch { kernel, snippets: Vec::new(), constants, params, groups, flops: 0 }
+        Launch {
+            kernel,
+            snippets: Vec::new(),
+            constants,
+            declarations: Vec::new(),
+            params,
+            groups,
+            flops: 0,
+            rounds: 0,
+        }
     }
 
     fn flops(mut self, flops: u64) -> Self {
         self.flops = flops;
+        self
+    }
+
+    fn rounds(mut self, rounds: usize) -> Self {
+        self.rounds = rounds;
         self
     }
 
@@ -119,11 +143,14 @@ impl Launch {
             text.push_str(snippet.text);
         }
         text.push_str("\n// ---- generated\n");
-        for line in &self.constants {
+        for (name, value) in &self.constants {
+            text.push_str(&format!("const {name}: u32 = {value}u;\n"));
+        }
+        for line in &self.declarations {
             text.push_str(line);
             text.push('\n');
         }
-        text
+        unroll(&text, &self.constants)
     }
 
     /// How each binding is used, in order of its number. Binding 0 is the parameters, 1 the step's scalars.
@@ -136,10 +163,6 @@ impl Launch {
             .chain(numbered.into_iter().map(|(_, access)| access))
             .collect()
     }
-}
-
-fn constant_u32(name: &str, value: u32) -> String {
-    format!("const {name}: u32 = {value}u;")
 }
 
 fn constant_bool(name: &str, value: bool) -> String {

@@ -25,5 +25,7 @@ struct Params {
 /// The gradient of the mean loss. Buffers: logits, labels, dlogits.
 pub fn softmax_cross_entropy_grad(rows: usize, classes: usize) -> Launch {
     let params = Params { rows: index(rows), classes: index(classes) };
-    Launch::new(&KERNEL, &params, WORKGROUP, grid_of(rows, WORKGROUP)).flops((rows * classes * 4) as u64)
+    Launch::new(&KERNEL, &params, WORKGROUP, grid_of(rows, WORKGROUP))
+        .flops((rows * classes * 4) as u64)
+        .rounds(3 * classes)
 }

@@ -8,7 +8,7 @@ use super::{Command, Home, Layout, Plan, PlanOptions, Store};
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterReport, Gpu, GpuBuffer, PipelineSource, ReadRing};
 use crate::graph::{Graph, Op, Role, StepScalars, ValueId};
-use crate::kernels::GemmFamily;
+use crate::kernels::{GemmFamily, SUMS_BYTES};
 use std::sync::Mutex;
 
 /// Uniform bindings begin at multiples of this on every device; no kernel's parameters are larger.
@@ -218,6 +218,7 @@ pub(super) fn compile(gpu: &Gpu, graph: &Graph, store: &Store, options: &PlanOpt
     }
     let steps = &prepared.lowered.steps;
     let scalars = gpu.uniform_buffer("step scalars", size_of::<StepScalars>() as u64)?;
+    let sums = gpu.storage_buffer("sums", SUMS_BYTES)?;
     let params = gpu.uniform_buffer("parameters", UNIFORM_STRIDE * steps.len().max(1) as u64)?;
     let mut bytes = vec![0; UNIFORM_STRIDE as usize * steps.len()];
     for (chunk, step) in bytes.chunks_exact_mut(UNIFORM_STRIDE as usize).zip(steps) {
@@ -226,8 +227,16 @@ pub(super) fn compile(gpu: &Gpu, graph: &Graph, store: &Store, options: &PlanOpt
     if !bytes.is_empty() {
         gpu.write(&params, 0, &bytes)?;
     }
-    let binder =
-        Binder { gpu, graph, store, prepared: &prepared, slots: &slots, scalars: &scalars, params: &params };
+    let binder = Binder {
+        gpu,
+        graph,
+        store,
+        prepared: &prepared,
+        slots: &slots,
+        scalars: &scalars,
+        sums: &sums,
+        params: &params,
+    };
     let commands = (0..steps.len()).map(|i| binder.command(i)).collect::<Result<Vec<_>>>()?;
     let submission_ends = cut(steps, options.flops_per_submission);
     let ring = Mutex::new(ReadRing::new(gpu, "read back", 3, READ_BYTES)?);
@@ -238,6 +247,7 @@ pub(super) fn compile(gpu: &Gpu, graph: &Graph, store: &Store, options: &PlanOpt
         values: prepared.homes,
         slots,
         scalars,
+        sums,
         commands,
         submission_ends,
         guards: prepared.guards,
@@ -270,6 +280,7 @@ struct Binder<'a> {
     prepared: &'a Prepared,
     slots: &'a [GpuBuffer],
     scalars: &'a GpuBuffer,
+    sums: &'a GpuBuffer,
     params: &'a GpuBuffer,
 }
 
@@ -312,7 +323,7 @@ impl Binder<'_> {
             Place::Gradients(chunk) => (&store.gradients[chunk], whole(&store.gradients[chunk])),
             Place::Mask(chunk) => (&store.masks[chunk], whole(&store.masks[chunk])),
             Place::State(slot, chunk) => (&store.state[slot][chunk], whole(&store.state[slot][chunk])),
-            Place::Sums => (&store.sums, whole(&store.sums)),
+            Place::Sums => (self.sums, whole(self.sums)),
             Place::Workspace(index) => {
                 let slot = self.prepared.workspaces[index];
                 let bytes = self.prepared.lowered.workspaces[index].next_multiple_of(16);

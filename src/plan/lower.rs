@@ -5,9 +5,9 @@ use super::fuse::{Ending, fuse};
 use crate::error::{Error, Result};
 use crate::graph::{Conv2d, Graph, MaxPool2d, Node, Op, ParameterId, Role, UpdateRule, Value, ValueId};
 use crate::kernels::{
-    AdamUpdate, Epilogue, Extent, Gemm, GemmFamily, Images, Launch, Matrix, SgdMomentumUpdate, adam_update,
-    bias_add, bias_grad, col2im, gemm, im2col, max_pool2d, max_pool2d_grad, metrics, relu, relu_grad,
-    sgd_momentum_update, sgd_update, softmax_cross_entropy, softmax_cross_entropy_grad,
+    AdamUpdate, Epilogue, Extent, Gemm, GemmFamily, Images, Launch, MOST_ROUNDS, Matrix, SgdMomentumUpdate,
+    adam_update, bias_add, bias_grad, col2im, gemm, im2col, max_pool2d, max_pool2d_grad, metrics, relu,
+    relu_grad, sgd_momentum_update, sgd_update, softmax_cross_entropy, softmax_cross_entropy_grad,
 };
 use std::ops::Range;
 
@@ -67,7 +67,15 @@ pub(super) fn lower(graph: &Graph, layout: &Layout, limits: Limits) -> Result<Lo
             lowering.node(node, fusion.endings[index], layout)?;
         }
     }
-    Ok(lowering.out)
+    let long = lowering.out.steps.iter().find(|s| s.launch.rounds > MOST_ROUNDS);
+    match long {
+        None => Ok(lowering.out),
+        Some(Step { label, launch, .. }) => Err(Error::LimitExceeded {
+            what: format!("{label}: rounds of the loops in {}", launch.kernel.name),
+            needed: launch.rounds as u64,
+            available: MOST_ROUNDS as u64,
+        }),
+    }
 }
 
 struct Lowering<'a> {
@@ -79,6 +87,12 @@ struct Lowering<'a> {
 impl Lowering<'_> {
     fn push(&mut self, node: &Node, launch: Launch, places: Vec<Place>) {
         self.out.steps.push(Step { label: node.label.clone(), launch, places });
+    }
+
+    fn product(&mut self, node: &Node, product: &Gemm, places: Vec<Place>) {
+        for part in product.parts() {
+            self.push(node, gemm(&part, self.limits.family), places.clone());
+        }
     }
 
     fn workspace(&mut self, elements: usize) -> Place {
@@ -171,7 +185,7 @@ impl Lowering<'_> {
             };
             let mut places = vec![columns.place, kernel, Place::Value(ending.output)];
             places.extend(ending.bias.map(Place::Value));
-            self.push(node, gemm(&product, self.limits.family), places);
+            self.product(node, &product, places);
         }
         Ok(())
     }
@@ -195,7 +209,7 @@ impl Lowering<'_> {
                 ..Gemm::plain(0, 0, 0)
             };
             let places = vec![columns.place, dy, Place::Value(node.outputs[0])];
-            self.push(node, gemm(&product, self.limits.family), places);
+            self.product(node, &product, places);
         }
         Ok(())
     }
@@ -224,7 +238,7 @@ impl Lowering<'_> {
                 first_row: images.start,
                 ..Gemm::plain(0, 0, 0)
             };
-            self.push(node, gemm(&product, self.limits.family), vec![dy, kernel, columns.place]);
+            self.product(node, &product, vec![dy, kernel, columns.place]);
             if !pointwise {
                 let launch = col2im(&conv_images(conv, &images));
                 self.push(node, launch, vec![columns.place, Place::Value(node.outputs[0])]);
@@ -296,7 +310,7 @@ impl Lowering<'_> {
         let mut places =
             vec![Place::Value(node.inputs[0]), Place::Value(node.inputs[1]), Place::Value(ending.output)];
         places.extend(ending.bias.map(Place::Value));
-        self.push(node, gemm(&product, self.limits.family), places);
+        self.product(node, &product, places);
         Ok(())
     }
 

@@ -12,12 +12,14 @@ mod liveness;
 mod lower;
 mod report;
 mod store;
+mod sums;
 mod transfer;
 
 pub use digest::{Arena, Elements};
 pub use layout::{Layout, Spot};
 pub use report::{BufferUse, DispatchUse, PlanReport};
-pub use store::{Digest, Store, Sums};
+pub use store::{Digest, Store};
+pub use sums::Sums;
 
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterReport, Gpu, GpuBuffer, Pipeline, ReadRing};
@@ -69,6 +71,7 @@ pub struct Plan {
     values: Vec<Option<Home>>,
     slots: Vec<GpuBuffer>,
     scalars: GpuBuffer,
+    sums: GpuBuffer,
     commands: Vec<Command>,
     submission_ends: Vec<usize>,
     guards: Vec<compile::Guard>,

@@ -4,7 +4,7 @@ use super::{Layout, Spot};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuBuffer, ReadRing};
 use crate::graph::{Graph, Op, Parameter, ParameterId};
-use crate::kernels::{Launch, SEGMENT_ELEMENTS, SUMS_BYTES, Segment};
+use crate::kernels::{Launch, SEGMENT_ELEMENTS, Segment};
 use crate::mask::Mask;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -23,22 +23,8 @@ pub(super) struct Inner {
     pub gradients: Vec<GpuBuffer>,
     pub state: Vec<Vec<GpuBuffer>>,
     pub masks: Vec<GpuBuffer>,
-    pub sums: GpuBuffer,
     pub digester: Digester,
     pub ring: Mutex<ReadRing>,
-}
-
-/// Loss, correct answers and examples since the sums were last cleared.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sums {
-    /// Sum of the examples' losses.
-    pub loss: f32,
-    /// Examples whose largest output is at their label.
-    pub correct: u32,
-    /// Examples.
-    pub examples: u32,
-    /// The first step, modulo 2^32, whose mean loss was NaN or infinite.
-    pub non_finite_step: Option<u32>,
 }
 
 /// Two sums over a hash of (index, bits) of a tensor's elements; see `shaders/digest.wgsl`.
@@ -86,7 +72,6 @@ impl Store {
         let inner = Inner {
             weights: arena(gpu, "weights", &layout, 32)?,
             masks: arena(gpu, "masks", &layout, 1)?,
-            sums: gpu.storage_buffer("sums", SUMS_BYTES)?,
             digester: Digester::new(gpu, &layout)?,
             ring: Mutex::new(ReadRing::new(gpu, "read back", 3, READ_BYTES)?),
             gpu: gpu.clone(),
@@ -188,39 +173,6 @@ impl Store {
         self.read(&self.inner.gradients, spot)
     }
 
-    /// Loss and accuracy since [`Store::clear_sums`]; waits for the device.
-    ///
-    /// # Errors
-    /// [`Error::DeviceLost`], [`Error::Timeout`].
-    pub fn sums(&self) -> Result<Sums> {
-        let mut sums = Sums::from_bytes(&[]);
-        self.ring().read_all(&self.inner.gpu, &self.inner.sums, 0, SUMS_BYTES, |bytes| {
-            sums = Sums::from_bytes(bytes)
-        })?;
-        Ok(sums)
-    }
-
-    /// Begins to read the sums into a ring of the caller's.
-    pub(crate) fn begin_sums(&self, ring: &mut ReadRing) -> Result<()> {
-        ring.begin(&self.inner.gpu, &self.inner.sums, 0, SUMS_BYTES)
-    }
-
-    /// Sets loss, correct answers and examples to 0. A non-finite loss stays known.
-    ///
-    /// # Errors
-    /// [`Error::DeviceLost`].
-    pub fn clear_sums(&self) -> Result<()> {
-        self.inner.gpu.write(&self.inner.sums, 0, &[0; 12])
-    }
-
-    /// Forgets that a loss was not finite, so that updates go on.
-    ///
-    /// # Errors
-    /// [`Error::DeviceLost`].
-    pub fn clear_non_finite(&self) -> Result<()> {
-        self.inner.gpu.write(&self.inner.sums, 12, &[0; 8])
-    }
-
     pub(super) fn spot(&self, id: ParameterId) -> Result<(&Parameter, Spot)> {
         match (self.inner.parameters.get(id.0), self.inner.layout.spots().get(id.0)) {
             (Some(parameter), Some(spot)) => Ok((parameter, *spot)),
@@ -273,22 +225,6 @@ impl Store {
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Store").field("parameters", &self.inner.parameters).finish_non_exhaustive()
-    }
-}
-
-impl Sums {
-    /// Reads the device's layout (`metrics.wgsl`); missing bytes count as 0.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
-        let word = |i: usize| {
-            let at = bytes.get(4 * i..4 * i + 4).unwrap_or(&[0; 4]);
-            u32::from_le_bytes([at[0], at[1], at[2], at[3]])
-        };
-        Sums {
-            loss: f32::from_bits(word(0)),
-            correct: word(1),
-            examples: word(2),
-            non_finite_step: (word(3) != 0).then(|| word(4)),
-        }
     }
 }
 

@@ -3,9 +3,9 @@
 use super::compile::GUARD_WORD;
 use super::{Home, Plan};
 use crate::error::{Error, Result};
-use crate::gpu::GpuBuffer;
+use crate::gpu::{GpuBuffer, ReadRing};
 use crate::graph::{DType, Role, ValueId};
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 
 impl Plan {
     /// Writes floats into an input or a parameter: the first rows of a batched one, all elements of another.
@@ -114,10 +114,13 @@ impl Plan {
         self.read_words(buffer, offset, 4 * info.shape.elements() as u64)
     }
 
+    pub(super) fn ring(&self) -> MutexGuard<'_, ReadRing> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn read_words(&self, buffer: &GpuBuffer, offset: u64, bytes: u64) -> Result<Vec<u32>> {
         let mut words = Vec::with_capacity((bytes / 4) as usize);
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        ring.read_all(&self.gpu, buffer, offset, bytes, |piece| {
+        self.ring().read_all(&self.gpu, buffer, offset, bytes, |piece| {
             words.extend(piece.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])));
         })?;
         Ok(words)

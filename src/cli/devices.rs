@@ -1,0 +1,62 @@
+//! `frazil devices`
+
+use super::Failure;
+use super::output::Output;
+use clap::Args;
+use frazil::gpu::{AdapterReport, devices};
+use frazil::kernels::GemmFamily;
+use serde_json::json;
+
+#[derive(Args)]
+pub struct DevicesArgs {
+    /// One JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub fn run(args: &DevicesArgs) -> Result<(), Failure> {
+    let output = Output::new(args.json);
+    let all = devices();
+    output.text(format!(
+        "{:>2}  {:<40} {:<7} {:<10} {:<9} {:<10} {:>8}  {}",
+        "#", "adapter", "backend", "kind", "subgroup", "gemm", "binding", "driver"
+    ))?;
+    for (index, report) in all.iter().enumerate() {
+        output.text(row(index, report))?;
+        output.json(&json!({
+            "index": index,
+            "adapter": report.name,
+            "driver": report.driver,
+            "backend": report.backend.to_string(),
+            "kind": report.kind.to_string(),
+            "software_adapter": report.software,
+            "subgroup": report.subgroup,
+            "timestamps": report.timestamps,
+            "gemm_family": GemmFamily::choose(report).to_string(),
+            "max_buffer_bytes": report.max_buffer,
+            "max_binding_bytes": report.max_binding,
+            "max_storage_buffers": report.max_storage_buffers,
+            "max_workgroup_memory_bytes": report.max_workgroup_memory,
+            "max_invocations": report.max_invocations,
+        }))?;
+    }
+    if all.is_empty() {
+        output.text("no adapter; on Linux install a Vulkan driver (apt-get install mesa-vulkan-drivers)")?;
+    }
+    Ok(())
+}
+
+fn row(index: usize, report: &AdapterReport) -> String {
+    let subgroup = report.subgroup.map_or("none".to_owned(), |[min, max]| {
+        if min == max { min.to_string() } else { format!("{min}..{max}") }
+    });
+    format!(
+        "{index:>2}  {:<40} {:<7} {:<10} {subgroup:<9} {:<10} {:>4} MiB  {}",
+        report.name,
+        report.backend,
+        report.kind,
+        GemmFamily::choose(report).to_string(),
+        report.max_binding >> 20,
+        report.driver
+    )
+}

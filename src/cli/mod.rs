@@ -1,0 +1,102 @@
+//! The command line: arguments in, tables or JSON lines out.
+
+mod devices;
+mod output;
+mod train;
+
+use clap::{Args, Parser, Subcommand};
+use frazil::gpu::Backend;
+use frazil::{Error, GpuOptions, Result};
+use output::Output;
+use std::process::ExitCode;
+
+/// Trains convolutional networks on any GPU with single weights frozen, to the bit.
+///
+/// Without a command it trains: `frazil` is `frazil train`. Exit codes: 0 done, 1 failed, 2 bad arguments.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    train: train::TrainArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train on the embedded digits, and prove that the frozen weights did not move.
+    Train(train::TrainArgs),
+    /// List the adapters of this machine.
+    Devices(devices::DevicesArgs),
+}
+
+/// What all commands that use a device take.
+#[derive(Args)]
+struct DeviceArgs {
+    /// Adapter: its number in `frazil devices`, or a part of its name.
+    #[arg(long, value_name = "NAME|INDEX")]
+    adapter: Option<String>,
+    /// Interface: vulkan, metal, dx12 or gl.
+    #[arg(long, value_parser = |text: &str| Backend::parse(text).map_err(|e| e.to_string()))]
+    backend: Option<Backend>,
+}
+
+impl DeviceArgs {
+    fn options(&self) -> GpuOptions {
+        let mut options = GpuOptions::default();
+        if let Some(adapter) = &self.adapter {
+            options = options.adapter(adapter);
+        }
+        if let Some(backend) = self.backend {
+            options = options.backend(backend);
+        }
+        options
+    }
+}
+
+/// How a command failed.
+enum Failure {
+    /// The arguments do not fit: exit code 2.
+    Usage(Error),
+    /// Something went wrong: exit code 1.
+    Failed(Error),
+    /// It ran, and its answer is no; it was said already: exit code 1.
+    Verdict,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Failed(error)
+    }
+}
+
+/// Marks errors that come from the arguments.
+fn usage<T>(result: Result<T>) -> std::result::Result<T, Failure> {
+    result.map_err(Failure::Usage)
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,wgpu_hal=off")).init();
+    let cli = Cli::parse();
+    let (result, json) = match cli.command.unwrap_or(Command::Train(cli.train)) {
+        Command::Train(args) => (train::run(&args), args.json),
+        Command::Devices(args) => (devices::run(&args), args.json),
+    };
+    let (error, code) = match result {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Verdict) => return ExitCode::from(1),
+        Err(Failure::Failed(error)) => (error, 1),
+        Err(Failure::Usage(error)) => (error, 2),
+    };
+    // Whoever read our output has seen enough.
+    if matches!(&error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("frazil: {error}");
+    if json {
+        // If stdout is gone as well, the exit code must do.
+        let _ = Output::new(true).json(&serde_json::json!({ "error": error.to_string() }));
+    }
+    ExitCode::from(code)
+}

@@ -1,0 +1,167 @@
+//! Layers: each says which parameters it has, what shape it gives, and which operations it is made of, forward and back.
+
+mod conv2d;
+mod dense;
+mod init;
+mod max_pool2d;
+
+pub use conv2d::Conv2dLayer;
+pub use dense::DenseLayer;
+pub use init::Init;
+pub use max_pool2d::MaxPool2dLayer;
+
+use crate::error::Result;
+use crate::graph::{Graph, Op, ParameterId, Role, ValueId};
+use crate::shape::Shape;
+
+/// One step of a model from input to output.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Layer {
+    /// 2-D convolution.
+    Conv2d(Conv2dLayer),
+    /// A matrix product with the flattened example.
+    Dense(DenseLayer),
+    /// `max(x, 0)`.
+    Relu,
+    /// Max-pooling.
+    MaxPool2d(MaxPool2dLayer),
+    /// `[h, w, c]` to `[h*w*c]`, row-major.
+    Flatten,
+}
+
+/// A tensor that a layer trains.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParameterSpec {
+    /// `conv1.kernel`, ...
+    pub path: String,
+    /// Its shape.
+    pub shape: Shape,
+    /// How it begins.
+    pub init: Init,
+    /// Inputs and outputs of one unit, for the initialiser's scale.
+    pub fan: [usize; 2],
+}
+
+/// What the forward pass leaves for the backward pass.
+#[derive(Clone, Debug)]
+pub struct Taped {
+    /// The layer's input.
+    pub input: ValueId,
+    /// The layer's output.
+    pub output: ValueId,
+    /// Positions of maxima.
+    pub position: Option<ValueId>,
+    /// Its parameters, in the order of [`Layer::parameters`].
+    pub parameters: Vec<ValueId>,
+}
+
+/// The gradients that a backward pass has found so far.
+pub type Gradients = Vec<(ParameterId, ValueId)>;
+
+impl Layer {
+    /// The shape of one example after the layer.
+    ///
+    /// # Errors
+    /// [`crate::Error::ShapeMismatch`], [`crate::Error::InvalidArgument`], naming the layer.
+    pub fn output(&self, name: &str, input: &[usize]) -> Result<Vec<usize>> {
+        match self {
+            Layer::Conv2d(layer) => {
+                let conv = layer.place(name, input)?;
+                Ok(vec![conv.window.output[0], conv.window.output[1], conv.c_out])
+            }
+            Layer::Dense(layer) => layer.output(name, input),
+            Layer::Relu => Ok(input.to_vec()),
+            Layer::MaxPool2d(layer) => {
+                let pool = layer.place(name, input)?;
+                Ok(vec![pool.window.output[0], pool.window.output[1], pool.channels])
+            }
+            Layer::Flatten => Ok(vec![input.iter().product()]),
+        }
+    }
+
+    /// The layer's parameters.
+    ///
+    /// # Errors
+    /// As [`Layer::output`].
+    pub fn parameters(&self, name: &str, input: &[usize]) -> Result<Vec<ParameterSpec>> {
+        match self {
+            Layer::Conv2d(layer) => layer.parameters(name, input),
+            Layer::Dense(layer) => layer.parameters(name, input),
+            Layer::Relu | Layer::MaxPool2d(_) | Layer::Flatten => Ok(Vec::new()),
+        }
+    }
+
+    /// Appends the forward operations; `parameters` are the values of [`Layer::parameters`].
+    ///
+    /// # Errors
+    /// As [`Layer::output`].
+    pub fn forward(
+        &self,
+        graph: &mut Graph,
+        name: &str,
+        x: ValueId,
+        parameters: &[ValueId],
+    ) -> Result<Taped> {
+        let mut position = None;
+        let output = match self {
+            Layer::Conv2d(layer) => layer.forward(graph, name, x, parameters)?,
+            Layer::Dense(layer) => layer.forward(graph, name, x, parameters)?,
+            Layer::Relu => graph.push_one(Op::Relu, &[x], name)?,
+            Layer::MaxPool2d(layer) => {
+                let pool = layer.place(name, example(graph, x))?;
+                let results = graph.push(Op::MaxPool2d(pool), &[x], name)?;
+                position = results.get(1).copied();
+                results[0]
+            }
+            Layer::Flatten => {
+                let extents = [graph.batch(), graph.value(x).elements_per_row()];
+                graph.push_one(Op::Reshape(extents.to_vec()), &[x], name)?
+            }
+        };
+        Ok(Taped { input: x, output, position, parameters: parameters.to_vec() })
+    }
+
+    /// Appends the backward operations: adds the parameters' gradients to `gradients`, and gives the input's gradient if
+    /// it is `wanted`.
+    ///
+    /// # Errors
+    /// As [`Layer::output`].
+    pub fn backward(
+        &self,
+        graph: &mut Graph,
+        name: &str,
+        taped: &Taped,
+        dy: ValueId,
+        wanted: bool,
+        gradients: &mut Gradients,
+    ) -> Result<Option<ValueId>> {
+        let label = format!("{name} grad_input");
+        match self {
+            Layer::Conv2d(layer) => layer.backward(graph, name, taped, dy, wanted, gradients),
+            Layer::Dense(layer) => layer.backward(graph, name, taped, dy, wanted, gradients),
+            _ if !wanted => Ok(None),
+            Layer::Relu => graph.push_one(Op::ReluGrad, &[taped.output, dy], &label).map(Some),
+            Layer::MaxPool2d(layer) => {
+                let pool = layer.place(name, example(graph, taped.input))?;
+                let position = taped.position.unwrap_or(taped.output);
+                graph.push_one(Op::MaxPool2dGrad(pool), &[position, dy], &label).map(Some)
+            }
+            Layer::Flatten => {
+                let extents = graph.value(taped.input).shape.extents().to_vec();
+                graph.push_one(Op::Reshape(extents), &[dy], &label).map(Some)
+            }
+        }
+    }
+}
+
+/// The extents of one example of a batched value.
+fn example(graph: &Graph, value: ValueId) -> &[usize] {
+    graph.value(value).shape.extents().get(1..).unwrap_or(&[])
+}
+
+/// Notes the gradient of a parameter.
+fn note(graph: &Graph, parameter: ValueId, gradient: ValueId, gradients: &mut Gradients) {
+    if let Role::Parameter(id) = graph.value(parameter).role {
+        gradients.push((id, gradient));
+    }
+}

@@ -1,0 +1,238 @@
+//! Models: layers in order, their parameters by path, and the graphs made from them.
+
+use crate::error::{Error, Result};
+use crate::graph::{DType, Graph, Op, UpdateRule, ValueId};
+use crate::layer::{Conv2dLayer, DenseLayer, Layer, MaxPool2dLayer, ParameterSpec, Taped};
+use crate::loss::Loss;
+
+/// Layers in order, checked. Made by [`Model::input`].
+///
+/// ```
+/// use frazil::{Model, Padding::Same};
+///
+/// let model = Model::input([8, 8, 1])
+///     .conv2d("conv1", 16, [3, 3], |c| c.padding(Same))
+///     .relu()
+///     .max_pool2d([2, 2])
+///     .flatten()
+///     .dense("fc", 10)
+///     .build()?;
+/// assert_eq!(model.output(), [10]);
+/// assert_eq!(model.parameters()[0].path, "conv1.kernel");
+/// # Ok::<(), frazil::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    input: Vec<usize>,
+    output: Vec<usize>,
+    layers: Vec<(String, Layer)>,
+    parameters: Vec<ParameterSpec>,
+    /// How many of the parameters each layer has.
+    counts: Vec<usize>,
+}
+
+/// Collects layers; errors wait for [`ModelBuilder::build`].
+#[derive(Clone, Debug)]
+pub struct ModelBuilder {
+    input: Vec<usize>,
+    layers: Vec<(String, Layer)>,
+}
+
+/// A model's graph, with the values that a trainer reads and writes.
+#[derive(Clone, Debug)]
+pub struct ModelGraph {
+    /// The graph.
+    pub graph: Graph,
+    /// Examples, `[batch, ..input]`.
+    pub input: ValueId,
+    /// Labels, `[batch]`.
+    pub labels: ValueId,
+    /// Outputs, `[batch, classes]`.
+    pub logits: ValueId,
+    /// The batch's mean loss, `[1]`.
+    pub mean_loss: ValueId,
+}
+
+impl ModelBuilder {
+    /// Appends a layer under a name.
+    pub fn layer(mut self, name: impl Into<String>, layer: Layer) -> Self {
+        self.layers.push((name.into(), layer));
+        self
+    }
+
+    /// Appends a layer without parameters, named by its kind and position.
+    fn unnamed(self, kind: &str, layer: Layer) -> Self {
+        let name = format!("{kind}{}", self.layers.len());
+        self.layer(name, layer)
+    }
+
+    /// A convolution with `c_out` output channels and a kernel of `[rows, columns]`; `configure` sets the rest.
+    pub fn conv2d(
+        self,
+        name: &str,
+        c_out: usize,
+        kernel: [usize; 2],
+        configure: impl FnOnce(Conv2dLayer) -> Conv2dLayer,
+    ) -> Self {
+        self.layer(name, Layer::Conv2d(configure(Conv2dLayer::new(c_out, kernel))))
+    }
+
+    /// A fully connected layer.
+    pub fn dense(self, name: &str, outputs: usize) -> Self {
+        self.dense_with(name, outputs, |d| d)
+    }
+
+    /// A fully connected layer; `configure` sets the rest.
+    pub fn dense_with(
+        self,
+        name: &str,
+        outputs: usize,
+        configure: impl FnOnce(DenseLayer) -> DenseLayer,
+    ) -> Self {
+        self.layer(name, Layer::Dense(configure(DenseLayer::new(outputs))))
+    }
+
+    /// ReLU.
+    pub fn relu(self) -> Self {
+        self.unnamed("relu", Layer::Relu)
+    }
+
+    /// Max-pooling in windows of `[rows, columns]` that do not overlap.
+    pub fn max_pool2d(self, kernel: [usize; 2]) -> Self {
+        self.unnamed("max_pool", Layer::MaxPool2d(MaxPool2dLayer::new(kernel)))
+    }
+
+    /// `[h, w, c]` to `[h*w*c]`.
+    pub fn flatten(self) -> Self {
+        self.unnamed("flatten", Layer::Flatten)
+    }
+
+    /// Checks every layer.
+    ///
+    /// # Errors
+    /// [`Error::ShapeMismatch`] or [`Error::InvalidArgument`], naming the layer; so for a name that is taken or empty.
+    pub fn build(self) -> Result<Model> {
+        let mut shape = self.input.clone();
+        crate::shape::Shape::new(shape.as_slice())?;
+        let mut parameters = Vec::new();
+        let mut counts = Vec::new();
+        for (index, (name, layer)) in self.layers.iter().enumerate() {
+            if name.is_empty() || self.layers[..index].iter().any(|(other, _)| other == name) {
+                return Err(Error::argument(
+                    format!("layer {index}"),
+                    "a name of its own",
+                    format!("{name:?}"),
+                ));
+            }
+            let own = layer.parameters(name, &shape)?;
+            counts.push(own.len());
+            parameters.extend(own);
+            shape = layer.output(name, &shape)?;
+        }
+        Ok(Model { input: self.input, output: shape, layers: self.layers, parameters, counts })
+    }
+}
+
+impl Model {
+    /// Begins a model of examples of this shape, `[h, w, c]` for images.
+    pub fn input(example: impl Into<Vec<usize>>) -> ModelBuilder {
+        ModelBuilder { input: example.into(), layers: Vec::new() }
+    }
+
+    /// The network of the embedded digits: conv3x3 16, conv3x3 32, max-pool 2, dense 64, dense 10, ReLU between.
+    ///
+    /// # Errors
+    /// None in practice: its shapes fit.
+    pub fn digits() -> Result<Self> {
+        use crate::shape::Padding::Same;
+        Model::input([8, 8, 1])
+            .conv2d("conv1", 16, [3, 3], |c| c.padding(Same))
+            .relu()
+            .conv2d("conv2", 32, [3, 3], |c| c.padding(Same))
+            .relu()
+            .max_pool2d([2, 2])
+            .flatten()
+            .dense("fc1", 64)
+            .relu()
+            .dense("fc2", 10)
+            .build()
+    }
+
+    /// The shape of one example.
+    pub fn example_shape(&self) -> &[usize] {
+        &self.input
+    }
+
+    /// The shape of one output.
+    pub fn output(&self) -> &[usize] {
+        &self.output
+    }
+
+    /// Layers with their names.
+    pub fn layers(&self) -> &[(String, Layer)] {
+        &self.layers
+    }
+
+    /// All parameters, in order.
+    pub fn parameters(&self) -> &[ParameterSpec] {
+        &self.parameters
+    }
+
+    /// Forward, loss, backward and the masked update by `rule`, for batches of up to `batch` examples.
+    ///
+    /// # Errors
+    /// [`Error::ShapeMismatch`] if the output is not `[classes]`; [`Error::EmptyBatch`]; [`Error::InvalidArgument`] for
+    /// a model without parameters.
+    pub fn training_graph(&self, batch: usize, loss: Loss, rule: UpdateRule) -> Result<ModelGraph> {
+        let (mut whole, tapes) = self.forward(batch, loss)?;
+        let graph = &mut whole.graph;
+        let mut gradients = Vec::new();
+        let mut dy = Some(loss.backward(graph, whole.logits, whole.labels)?);
+        // Below the first layer with parameters nothing wants a gradient.
+        let lowest = self.counts.iter().position(|&count| count > 0).unwrap_or(self.layers.len());
+        for (index, ((name, layer), tape)) in self.layers.iter().zip(&tapes).enumerate().rev() {
+            let Some(above) = dy else { break };
+            dy = layer.backward(graph, name, tape, above, index > lowest, &mut gradients)?;
+        }
+        if gradients.is_empty() {
+            return Err(Error::argument("model", "at least one layer with parameters", "none"));
+        }
+        gradients.sort_by_key(|(id, _)| *id);
+        let (targets, values): (Vec<_>, Vec<_>) = gradients.into_iter().unzip();
+        graph.push(Op::Update(rule, targets), &values, "update")?;
+        Ok(whole)
+    }
+
+    /// Forward and loss, for batches of up to `batch` examples.
+    ///
+    /// # Errors
+    /// As [`Model::training_graph`].
+    pub fn evaluation_graph(&self, batch: usize, loss: Loss) -> Result<ModelGraph> {
+        let (mut whole, _) = self.forward(batch, loss)?;
+        whole.graph.mark_output(whole.logits);
+        Ok(whole)
+    }
+
+    fn forward(&self, batch: usize, loss: Loss) -> Result<(ModelGraph, Vec<Taped>)> {
+        if self.output.len() != 1 {
+            return Err(Error::shape("model output", "[classes]", format!("{:?}", self.output)));
+        }
+        let mut graph = Graph::new(batch)?;
+        let input = graph.batch_input("input", &self.input, DType::F32)?;
+        let labels = graph.batch_input("labels", &[], DType::U32)?;
+        let declared = self.parameters.iter().map(|p| graph.parameter(&p.path, p.shape.clone()));
+        let declared = declared.collect::<Result<Vec<_>>>()?;
+        let mut rest = declared.as_slice();
+        let mut x = input;
+        let mut tapes = Vec::new();
+        for ((name, layer), &count) in self.layers.iter().zip(&self.counts) {
+            let (own, others) = rest.split_at(count);
+            rest = others;
+            let tape = layer.forward(&mut graph, name, x, own)?;
+            x = tape.output;
+            tapes.push(tape);
+        }
+        let values = loss.forward(&mut graph, x, labels)?;
+        Ok((ModelGraph { graph, input, labels, logits: x, mean_loss: values.mean }, tapes))
+    }
+}

@@ -1,0 +1,263 @@
+//! Training: owns a model's plans, weights, masks and optimizer, and proves that frozen elements did not move.
+
+mod access;
+mod evaluate;
+mod freeze;
+mod options;
+mod proof;
+mod save;
+
+pub use evaluate::Evaluation;
+pub use options::{GradientPolicy, OnNonFinite, ThawPolicy, TrainerOptions};
+pub use proof::{Changed, FreezeReport, TensorProof};
+
+use crate::data::Batch;
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, ReadRing};
+use crate::graph::{ParameterId, StepScalars};
+use crate::kernels::SUMS_BYTES;
+use crate::loss::Loss;
+use crate::mask::Mask;
+use crate::model::{Model, ModelGraph};
+use crate::optimizer::Optimizer;
+use crate::plan::{Plan, PlanOptions, PlanReport, Store, Sums};
+use crate::rng::{Purpose, Stream};
+use proof::Baseline;
+
+/// Trains a [`Model`] with single elements of its parameters frozen. See the crate's text for an example.
+pub struct Trainer {
+    gpu: Gpu,
+    model: Model,
+    optimizer: Optimizer,
+    options: TrainerOptions,
+    store: Store,
+    training: Wired,
+    evaluation: Wired,
+    masks: Vec<Mask>,
+    baselines: Vec<Baseline>,
+    step: u64,
+    ring: ReadRing,
+    progress: Option<Metrics>,
+}
+
+/// A plan with the values that the trainer reads and writes.
+struct Wired {
+    plan: Plan,
+    values: ModelGraph,
+}
+
+/// Loss and accuracy over some examples.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Metrics {
+    /// Mean loss of an example, in nats.
+    pub loss: f64,
+    /// Share of examples whose largest output is at their label, from 0 to 1.
+    pub accuracy: f64,
+    /// Examples.
+    pub examples: u64,
+}
+
+impl Metrics {
+    fn new(sums: &Sums) -> Self {
+        let examples = f64::from(sums.examples.max(1));
+        Metrics {
+            loss: f64::from(sums.loss) / examples,
+            accuracy: f64::from(sums.correct) / examples,
+            examples: sums.examples.into(),
+        }
+    }
+}
+
+impl Wired {
+    fn new(gpu: &Gpu, values: ModelGraph, store: &Store, options: &PlanOptions) -> Result<Self> {
+        Ok(Wired { plan: Plan::compile_with(gpu, &values.graph, store, options)?, values })
+    }
+
+    fn run(&self, features: &[f32], labels: &[u32], scalars: StepScalars) -> Result<()> {
+        self.plan.write_f32(self.values.input, features)?;
+        self.plan.write_u32(self.values.labels, labels)?;
+        self.plan.run(scalars)
+    }
+}
+
+impl Trainer {
+    /// Compiles a model for training and gives its parameters their first values. Nothing is frozen.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for hyper-parameters out of range, [`Error::EmptyBatch`],
+    /// [`Error::LimitExceeded`] before anything is created, [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    pub fn new(
+        gpu: &Gpu,
+        model: Model,
+        loss: Loss,
+        optimizer: impl Into<Optimizer>,
+        options: TrainerOptions,
+    ) -> Result<Self> {
+        let optimizer = optimizer.into();
+        optimizer.check()?;
+        let mut plan_options = PlanOptions::default();
+        if let Some(family) = options.family {
+            plan_options = plan_options.family(family);
+        }
+        let training = model.training_graph(options.batch, loss, optimizer.rule().clone())?;
+        let evaluation = model.evaluation_graph(options.batch, loss)?;
+        Plan::estimate(&training.graph, gpu.report(), &plan_options)?;
+        let store = Store::new(gpu, &training.graph)?;
+        for (index, parameter) in model.parameters().iter().enumerate() {
+            let mut stream = Stream::new(options.seed, Purpose::Weights, index as u64);
+            let values = parameter.init.values(parameter.shape.elements(), parameter.fan, &mut stream);
+            store.write_weights(ParameterId::of(index), bytemuck::cast_slice(&values))?;
+        }
+        Ok(Trainer {
+            masks: model.parameters().iter().map(|p| Mask::none(p.shape.elements())).collect(),
+            baselines: vec![Baseline::default(); model.parameters().len()],
+            training: Wired::new(gpu, training, &store, &plan_options)?,
+            evaluation: Wired::new(gpu, evaluation, &store, &plan_options)?,
+            ring: ReadRing::new(gpu, "progress", 3, SUMS_BYTES)?,
+            gpu: gpu.clone(),
+            model,
+            optimizer,
+            options,
+            store,
+            step: 0,
+            progress: None,
+        })
+    }
+
+    /// The device.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The optimizer.
+    pub fn optimizer(&self) -> &Optimizer {
+        &self.optimizer
+    }
+
+    /// Buffers, bytes and dispatches of a training step.
+    pub fn report(&self) -> &PlanReport {
+        self.training.plan.report()
+    }
+
+    /// Steps made so far.
+    pub fn steps(&self) -> u64 {
+        self.step
+    }
+
+    /// Sets the learning rate from the next step on: call it before every step for a schedule of your own.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] unless it is finite and 0 or more.
+    pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
+        self.optimizer.set_learning_rate(learning_rate)
+    }
+
+    /// One step: forward, backward, masked update. Returns when the work is submitted, at most three steps ahead of the
+    /// device.
+    ///
+    /// # Errors
+    /// [`Error::EmptyBatch`], [`Error::ShapeMismatch`], [`Error::LabelOutOfRange`]: nothing was done then.
+    /// [`Error::NonFiniteLoss`] if progress was read and told of one; [`Error::DeviceLost`], [`Error::Timeout`].
+    pub fn step(&mut self, batch: &Batch) -> Result<()> {
+        self.check(batch)?;
+        let mut scalars = self.optimizer.scalars(self.step, batch.rows());
+        scalars.on_non_finite_continue = (self.options.on_non_finite == OnNonFinite::Continue).into();
+        self.training.run(&batch.features, &batch.labels, scalars)?;
+        self.step += 1;
+        if self.options.progress_every > 0 && self.step.is_multiple_of(self.options.progress_every) {
+            self.look()?;
+        }
+        Ok(())
+    }
+
+    /// [`Trainer::step`], and then waits for the batch's mean loss (before the update), in nats.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`]; [`Error::NonFiniteLoss`] if this loss is.
+    pub fn step_loss(&mut self, batch: &Batch) -> Result<f32> {
+        self.step(batch)?;
+        let loss = self.training.plan.read_f32(self.training.values.mean_loss)?;
+        let loss = loss.first().copied().unwrap_or(f32::NAN);
+        if !loss.is_finite() && self.options.on_non_finite == OnNonFinite::Stop {
+            self.metrics()?;
+        }
+        Ok(loss)
+    }
+
+    /// Loss and accuracy of all steps since the last call, each batch before its update. Waits for the device.
+    ///
+    /// # Errors
+    /// [`Error::NonFiniteLoss`], unless told to go on; [`Error::DeviceLost`], [`Error::Timeout`].
+    pub fn metrics(&mut self) -> Result<Metrics> {
+        while self.ring.pending() > 0 {
+            self.ring.finish(&self.gpu, |_| ())?;
+        }
+        let sums = self.training.plan.sums()?;
+        self.training.plan.clear_sums()?;
+        self.progress = None;
+        self.judge(&sums)
+    }
+
+    /// The newest metrics that reached the host without waiting, since the last call of [`Trainer::metrics`].
+    pub fn progress(&self) -> Option<Metrics> {
+        self.progress
+    }
+
+    /// Begins a read of the running sums; if the ring is full, takes the oldest first.
+    fn look(&mut self) -> Result<()> {
+        if self.ring.is_full()
+            && let Some(sums) = self.ring.finish(&self.gpu, Sums::from_bytes)?
+        {
+            self.progress = Some(self.judge(&sums)?);
+        }
+        self.training.plan.begin_sums(&mut self.ring)
+    }
+
+    fn judge(&self, sums: &Sums) -> Result<Metrics> {
+        match sums.non_finite_step {
+            Some(low) if self.options.on_non_finite == OnNonFinite::Stop => {
+                // The device counts modulo 2^32; the step is one of the last.
+                let back = (self.step as u32).wrapping_sub(low);
+                Err(Error::NonFiniteLoss { step: self.step.saturating_sub(back.into()) })
+            }
+            _ => Ok(Metrics::new(sums)),
+        }
+    }
+
+    fn check(&self, batch: &Batch) -> Result<()> {
+        let rows = batch.rows();
+        if rows == 0 {
+            return Err(Error::EmptyBatch { at: "Trainer::step".into() });
+        }
+        if rows > self.options.batch {
+            return Err(Error::shape("batch", format!("at most {} rows", self.options.batch), rows));
+        }
+        let row: usize = self.model.example_shape().iter().product();
+        if batch.features.len() != rows * row {
+            let expected =
+                format!("{rows} rows of {:?}, {} features", self.model.example_shape(), rows * row);
+            return Err(Error::shape("batch", expected, format!("{} features", batch.features.len())));
+        }
+        let classes = self.model.output().first().copied().unwrap_or(0);
+        match batch.labels.iter().position(|&label| label as usize >= classes) {
+            Some(row) => Err(Error::LabelOutOfRange { row, label: batch.labels[row], classes }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Trainer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trainer")
+            .field("gpu", &self.gpu)
+            .field("optimizer", &self.optimizer)
+            .field("masks", &self.masks)
+            .field("step", &self.step)
+            .finish_non_exhaustive()
+    }
+}
