@@ -1,6 +1,7 @@
 //! The integration tests: one binary, so that a device is opened once.
 
 mod adjoint;
+mod freeze;
 mod golden;
 mod module_order;
 mod reference_gradients;

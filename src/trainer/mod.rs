@@ -139,6 +139,12 @@ impl Trainer {
         &self.optimizer
     }
 
+    /// Weights, state and masks on the device. Writing them here goes behind the trainer's back:
+    /// [`Trainer::verify_frozen`] will tell.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Buffers, bytes and dispatches of a training step.
     pub fn report(&self) -> &PlanReport {
         self.training.plan.report()

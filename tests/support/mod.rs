@@ -5,4 +5,5 @@ pub mod device;
 pub mod executor;
 pub mod golden;
 pub mod random;
+pub mod training;
 pub mod trajectory;

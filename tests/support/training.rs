@@ -1,0 +1,158 @@
+//! Small trainers, and snapshots of everything that freezing is about.
+
+use super::device::gpu;
+use frazil::graph::ParameterId;
+use frazil::trainer::OnNonFinite;
+use frazil::{
+    Adam, AdamW, Batch, Dataset, FreezeRule, Loss, Mask, Model, Optimizer, Padding, Sgd, Trainer,
+    TrainerOptions,
+};
+
+/// Every update rule that this crate has, with its name.
+pub fn optimizers() -> Vec<(&'static str, Optimizer)> {
+    vec![
+        ("sgd", Sgd::new(0.05).into()),
+        ("sgd decay", Sgd::new(0.05).weight_decay(0.1).into()),
+        ("momentum", Sgd::new(0.05).momentum(0.9).into()),
+        ("momentum decay", Sgd::new(0.05).momentum(0.9).weight_decay(0.1).into()),
+        ("nesterov decay", Sgd::new(0.05).momentum(0.9).nesterov(true).weight_decay(0.1).into()),
+        ("adam", Adam::new(0.01).into()),
+        ("adam decay", Adam::new(0.01).weight_decay(0.1).into()),
+        ("adamw", AdamW::new(0.01).weight_decay(0.1).into()),
+    ]
+}
+
+/// Rows of a batch.
+pub const ROWS: usize = 6;
+
+/// conv3x3 2->5, ReLU, dense 4 on 5x5 images: odd sizes, so that every tail is in use.
+pub fn model() -> Model {
+    Model::input([5, 5, 2])
+        .conv2d("conv", 5, [3, 3], |c| c.padding(Padding::Same))
+        .relu()
+        .flatten()
+        .dense("fc", 4)
+        .build()
+        .unwrap()
+}
+
+/// Seeded examples that fit [`model`].
+pub fn data() -> Dataset {
+    frazil::data::synthetic("synthetic", [5, 5, 2], 4, 40, 11).unwrap()
+}
+
+/// A trainer of [`model`].
+pub fn trainer(optimizer: Optimizer, options: TrainerOptions) -> Trainer {
+    Trainer::new(gpu(), model(), Loss::SoftmaxCrossEntropy, optimizer, options).unwrap()
+}
+
+/// Options for batches of [`ROWS`] that go on after a loss that is not finite: a stopped update would let any freeze
+/// test pass.
+pub fn going_on() -> TrainerOptions {
+    TrainerOptions::batch(ROWS).seed(3).on_non_finite(OnNonFinite::Continue)
+}
+
+/// Makes `steps` steps on [`data`]'s batches, round and round.
+pub fn train(trainer: &mut Trainer, steps: usize) {
+    for batch in batches(steps) {
+        trainer.step(&batch).unwrap();
+    }
+}
+
+/// Batches of [`data`], round and round; the last of each round is short.
+pub fn batches(count: usize) -> Vec<Batch> {
+    let round: Vec<_> = data().batches(ROWS, 5).unwrap().collect();
+    round.iter().cycle().take(count).cloned().collect()
+}
+
+/// The bits of every weight and state element: by parameter, then weights and each slot.
+#[derive(Clone, PartialEq)]
+pub struct Snapshot(pub Vec<Vec<Vec<u32>>>);
+
+/// Reads everything.
+pub fn snapshot(trainer: &Trainer) -> Snapshot {
+    let store = trainer.store();
+    let parameters = (0..store.parameters().len()).map(|index| {
+        let id = ParameterId::of(index);
+        let state = (0..store.slots().len()).map(|slot| store.read_state(slot, id).unwrap());
+        std::iter::once(store.read_weights(id).unwrap()).chain(state).collect()
+    });
+    Snapshot(parameters.collect())
+}
+
+/// Says which frozen element has other bits in `after` than in `before`, if any.
+pub fn check_frozen(trainer: &Trainer, before: &Snapshot, after: &Snapshot) -> Result<(), String> {
+    for (index, parameter) in trainer.model().parameters().iter().enumerate() {
+        let mask = trainer.mask(&parameter.path).unwrap();
+        for (column, (old, new)) in before.0[index].iter().zip(&after.0[index]).enumerate() {
+            if let Some(i) = mask.frozen_indices().find(|&i| old[i] != new[i]) {
+                let what = if column == 0 { "weight".to_owned() } else { format!("state {}", column - 1) };
+                return Err(format!(
+                    "{what} {i} of {}: {:#010x} became {:#010x}",
+                    parameter.path, old[i], new[i]
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// [`check_frozen`] that panics; and the trainer's own proof must agree.
+pub fn assert_frozen(name: &str, trainer: &Trainer, before: &Snapshot) {
+    check_frozen(trainer, before, &snapshot(trainer)).unwrap_or_else(|message| panic!("{name}: {message}"));
+    let proof = trainer.verify_frozen().unwrap();
+    assert_eq!((proof.changed(), &proof.first_changed), (0, &None), "{name}:\n{proof}");
+    assert!(proof.frozen() > 0, "{name}: nothing is frozen");
+}
+
+/// Trainable weights that have other bits than before; and how many there are.
+pub fn moved(trainer: &Trainer, before: &Snapshot) -> (usize, usize) {
+    let after = snapshot(trainer);
+    let (mut moved, mut trainable) = (0, 0);
+    for (index, parameter) in trainer.model().parameters().iter().enumerate() {
+        let mask = trainer.mask(&parameter.path).unwrap();
+        for i in (0..mask.len()).filter(|&i| !mask.is_frozen(i)) {
+            trainable += 1;
+            moved += usize::from(before.0[index][0][i] != after.0[index][0][i]);
+        }
+    }
+    (moved, trainable)
+}
+
+/// Bits that float arithmetic does not keep, or that spread: NaN payloads (quiet and signalling), infinities, -0.0,
+/// subnormals.
+pub const ODD_BITS: [u32; 9] = [
+    0x7fc1_2345,
+    0xffc5_4321,
+    0x7f81_2345,
+    0xff80_0001,
+    0x7f80_0000,
+    0xff80_0000,
+    0x8000_0000,
+    0x0000_0001,
+    0x807f_ffff,
+];
+
+/// Those of [`ODD_BITS`] that are finite, so that training stays finite.
+pub const ODD_FINITE_BITS: [u32; 3] = [0x8000_0000, 0x0000_0001, 0x807f_ffff];
+
+/// Freezes half of every tensor at these bits, and plants them in the frozen state as well.
+pub fn plant(trainer: &mut Trainer, bits: &[u32]) {
+    let paths: Vec<_> = trainer.model().parameters().iter().map(|p| p.path.clone()).collect();
+    for (number, path) in paths.iter().enumerate() {
+        let len = trainer.mask(path).unwrap().len();
+        let mask = FreezeRule::random(0.5).seed(9).resolve(path, len).unwrap();
+        let values: Vec<f32> = (0..len).map(|i| f32::from_bits(bits[i % bits.len()])).collect();
+        plant_state(trainer, number, &mask, bits);
+        trainer.set_and_freeze(path, &values, &mask).unwrap();
+    }
+}
+
+fn plant_state(trainer: &Trainer, number: usize, mask: &Mask, bits: &[u32]) {
+    let (store, id) = (trainer.store(), ParameterId::of(number));
+    for slot in 0..store.slots().len() {
+        let mut state = store.read_state(slot, id).unwrap();
+        mask.frozen_indices().for_each(|i| state[i] = bits[(i + 1 + slot) % bits.len()]);
+        store.write_state(slot, id, &state).unwrap();
+    }
+}
