@@ -6,3 +6,4 @@ mod golden;
 mod module_order;
 mod reference_gradients;
 mod support;
+mod training;
