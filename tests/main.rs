@@ -1,6 +1,8 @@
 //! The integration tests: one binary, so that a device is opened once.
 
 mod adjoint;
+mod command_line;
+mod errors;
 mod freeze;
 mod golden;
 mod module_order;
