@@ -3,5 +3,6 @@
 mod adjoint;
 mod golden;
 mod module_order;
+mod op_table;
 mod reference_gradients;
 mod support;

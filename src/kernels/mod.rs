@@ -75,6 +75,27 @@ pub struct Kernel {
     pub params_bytes: usize,
 }
 
+/// Every kernel, by name.
+pub static KERNELS: &[&Kernel] = &[
+    &adam_update::KERNEL,
+    &bias_add::KERNEL,
+    &bias_grad::KERNEL,
+    &col2im::KERNEL,
+    &digest::KERNEL,
+    &gemm_register::KERNEL,
+    &gemm_subgroup::KERNEL,
+    &im2col::KERNEL,
+    &max_pool2d::KERNEL,
+    &max_pool2d_grad::KERNEL,
+    &metrics::KERNEL,
+    &relu::KERNEL,
+    &relu_grad::KERNEL,
+    &sgd_momentum_update::KERNEL,
+    &sgd_update::KERNEL,
+    &softmax_cross_entropy::KERNEL,
+    &softmax_cross_entropy_grad::KERNEL,
+];
+
 /// One run of a kernel, without its buffers.
 #[derive(Clone, Debug)]
 pub struct Launch {

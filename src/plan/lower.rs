@@ -46,15 +46,16 @@ pub(super) struct Lowered {
     pub workspaces: Vec<u64>,
 }
 
-/// What the adapter allows.
+/// What the adapter and the options allow.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub family: GemmFamily,
     pub max_binding: u64,
+    pub workspace_bytes: u64,
 }
 
 /// Workspaces stay below this where they can: a column matrix beyond the caches gains nothing.
-const WORKSPACE_BYTES: u64 = 64 << 20;
+pub(super) const WORKSPACE_BYTES: u64 = 64 << 20;
 
 /// Groups ride in z, which has 65,535 workgroups at most.
 const MAX_GROUPS: usize = 65_535;
@@ -262,7 +263,7 @@ impl Lowering<'_> {
             let what = format!("{}: the columns of one image", node.label);
             return Err(Error::LimitExceeded { what, needed: image, available: self.limits.max_binding });
         }
-        let most = (WORKSPACE_BYTES.min(self.limits.max_binding) / image).max(1);
+        let most = (self.limits.workspace_bytes.min(self.limits.max_binding) / image).max(1);
         let most = usize::try_from(most).unwrap_or(usize::MAX).min(batch);
         // Parts of equal size, rather than a small last one.
         let each = batch.div_ceil(batch.div_ceil(most));
