@@ -23,13 +23,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var c = 0u; c < p.classes; c++) {
         sum += exp(logits[base + c] - top);
     }
-    // A NaN or infinite logit must reach the loss, whatever `max` and `exp` make of it on this driver.
-    var poison = 0.0;
+    // A NaN or a maximum that is infinite must reach the loss, whatever `max` and `exp` make of it on this driver; minus
+    // infinity is a class without any share.
+    var poisoned = !is_finite(top);
     for (var c = 0u; c < p.classes; c++) {
-        if (!is_finite(logits[base + c])) {
-            poison = bitcast<f32>(0x7fc00000u);
-        }
+        poisoned = poisoned || is_nan(logits[base + c]);
     }
     let value = log_accurate(sum) + (top - logits[base + labels[row]]);
-    loss[row] = select(value, poison, !is_finite(poison));
+    loss[row] = select(value, bitcast<f32>(0x7fc00000u), poisoned);
 }

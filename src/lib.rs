@@ -1,6 +1,7 @@
 //! Frazil.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod check;
 pub mod checkpoint;
 pub mod data;
 pub mod error;

@@ -6,6 +6,7 @@ mod errors;
 mod freeze;
 mod golden;
 mod module_order;
+mod op_table;
 mod reference_gradients;
 mod support;
 mod training;

@@ -47,7 +47,7 @@ static EPILOGUE_BIAS: Snippet = Snippet {
 };
 
 /// Terms in one loop over k, four at a time: a multiple of 8 with which it stays well below [`super::MOST_ROUNDS`].
-const MOST_TERMS: usize = 131_072;
+pub const MOST_TERMS: usize = 131_072;
 
 /// Where a matrix lies in its buffer, in elements.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

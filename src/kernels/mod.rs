@@ -30,7 +30,7 @@ pub use bias_grad::bias_grad;
 pub use col2im::col2im;
 pub use digest::{SEGMENT_ELEMENTS, Segment, digest};
 pub use family::GemmFamily;
-pub use gemm::{Epilogue, Gemm, Matrix, gemm};
+pub use gemm::{Epilogue, Gemm, MOST_TERMS, Matrix, gemm};
 pub use im2col::im2col;
 pub use max_pool2d::max_pool2d;
 pub use max_pool2d_grad::max_pool2d_grad;
@@ -80,6 +80,27 @@ pub struct Kernel {
     /// Bytes of the parameters.
     pub params_bytes: usize,
 }
+
+/// Every kernel, by name.
+pub static KERNELS: &[&Kernel] = &[
+    &adam_update::KERNEL,
+    &bias_add::KERNEL,
+    &bias_grad::KERNEL,
+    &col2im::KERNEL,
+    &digest::KERNEL,
+    &gemm_register::KERNEL,
+    &gemm_subgroup::KERNEL,
+    &im2col::KERNEL,
+    &max_pool2d::KERNEL,
+    &max_pool2d_grad::KERNEL,
+    &metrics::KERNEL,
+    &relu::KERNEL,
+    &relu_grad::KERNEL,
+    &sgd_momentum_update::KERNEL,
+    &sgd_update::KERNEL,
+    &softmax_cross_entropy::KERNEL,
+    &softmax_cross_entropy_grad::KERNEL,
+];
 
 /// One run of a kernel, without its buffers.
 #[derive(Clone, Debug)]

@@ -55,7 +55,8 @@ fn prepare(
 ) -> Result<Prepared> {
     let family = options.family.unwrap_or_else(|| GemmFamily::choose(adapter));
     let max_binding = adapter.max_binding.min(adapter.max_buffer);
-    let lowered = lower(graph, layout, Limits { family, max_binding })?;
+    let limits = Limits { family, max_binding, workspace_bytes: options.workspace_bytes };
+    let lowered = lower(graph, layout, limits)?;
     let mut homes = arena_homes(graph, layout)?;
 
     // Lives: of the values without a home in an arena, then of the workspaces.

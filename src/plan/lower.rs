@@ -46,15 +46,16 @@ pub(super) struct Lowered {
     pub workspaces: Vec<u64>,
 }
 
-/// What the adapter allows.
+/// What the adapter and the options allow.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub family: GemmFamily,
     pub max_binding: u64,
+    pub workspace_bytes: u64,
 }
 
 /// Workspaces stay below this where they can: a column matrix beyond the caches gains nothing.
-const WORKSPACE_BYTES: u64 = 64 << 20;
+pub(super) const WORKSPACE_BYTES: u64 = 64 << 20;
 
 /// Groups ride in z, which has 65,535 workgroups at most.
 const MAX_GROUPS: usize = 65_535;
@@ -89,9 +90,11 @@ impl Lowering<'_> {
         self.out.steps.push(Step { label: node.label.clone(), launch, places });
     }
 
-    fn product(&mut self, node: &Node, product: &Gemm, places: Vec<Place>) {
+    fn product(&mut self, node: &Node, product: &Gemm, places: &[Place]) {
         for part in product.parts() {
-            self.push(node, gemm(&part, self.limits.family), places.clone());
+            // The bias belongs to the last part alone.
+            let bound = if part.epilogue == Epilogue::None { 3 } else { places.len() };
+            self.push(node, gemm(&part, self.limits.family), places[..bound].to_vec());
         }
     }
 
@@ -185,7 +188,7 @@ impl Lowering<'_> {
             };
             let mut places = vec![columns.place, kernel, Place::Value(ending.output)];
             places.extend(ending.bias.map(Place::Value));
-            self.product(node, &product, places);
+            self.product(node, &product, &places);
         }
         Ok(())
     }
@@ -209,7 +212,7 @@ impl Lowering<'_> {
                 ..Gemm::plain(0, 0, 0)
             };
             let places = vec![columns.place, dy, Place::Value(node.outputs[0])];
-            self.product(node, &product, places);
+            self.product(node, &product, &places);
         }
         Ok(())
     }
@@ -238,7 +241,7 @@ impl Lowering<'_> {
                 first_row: images.start,
                 ..Gemm::plain(0, 0, 0)
             };
-            self.product(node, &product, vec![dy, kernel, columns.place]);
+            self.product(node, &product, &[dy, kernel, columns.place]);
             if !pointwise {
                 let launch = col2im(&conv_images(conv, &images));
                 self.push(node, launch, vec![columns.place, Place::Value(node.outputs[0])]);
@@ -276,7 +279,7 @@ impl Lowering<'_> {
             let what = format!("{}: the columns of one image", node.label);
             return Err(Error::LimitExceeded { what, needed: image, available: self.limits.max_binding });
         }
-        let most = (WORKSPACE_BYTES.min(self.limits.max_binding) / image).max(1);
+        let most = (self.limits.workspace_bytes.min(self.limits.max_binding) / image).max(1);
         let most = usize::try_from(most).unwrap_or(usize::MAX).min(batch);
         // Parts of equal size, rather than a small last one.
         let each = batch.div_ceil(batch.div_ceil(most));
@@ -310,7 +313,7 @@ impl Lowering<'_> {
         let mut places =
             vec![Place::Value(node.inputs[0]), Place::Value(node.inputs[1]), Place::Value(ending.output)];
         places.extend(ending.bias.map(Place::Value));
-        self.product(node, &product, places);
+        self.product(node, &product, &places);
         Ok(())
     }
 

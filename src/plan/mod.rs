@@ -7,6 +7,7 @@
 mod compile;
 mod digest;
 mod fuse;
+mod gaps;
 mod layout;
 mod liveness;
 mod lower;
@@ -33,13 +34,19 @@ pub struct PlanOptions {
     family: Option<GemmFamily>,
     guard_bands: bool,
     flops_per_submission: u64,
+    workspace_bytes: u64,
 }
 
 impl Default for PlanOptions {
     /// The adapter's own family, no guard bands.
     fn default() -> Self {
         // About a second on the slowest adapter worth using; a step below that is one submission.
-        PlanOptions { family: None, guard_bands: false, flops_per_submission: 40_000_000_000 }
+        PlanOptions {
+            family: None,
+            guard_bands: false,
+            flops_per_submission: 40_000_000_000,
+            workspace_bytes: lower::WORKSPACE_BYTES,
+        }
     }
 }
 
@@ -59,6 +66,12 @@ impl PlanOptions {
     /// Cuts a run into submissions of about this many operations, so that no watchdog takes it for hung.
     pub fn flops_per_submission(mut self, flops: u64) -> Self {
         self.flops_per_submission = flops;
+        self
+    }
+
+    /// Cuts a batch's convolution into parts whose columns take about this many bytes, but never less than one image.
+    pub fn workspace_bytes(mut self, bytes: u64) -> Self {
+        self.workspace_bytes = bytes;
         self
     }
 }

@@ -126,3 +126,34 @@ impl Plan {
         Ok(words)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::{Gpu, GpuOptions};
+    use crate::graph::{Graph, Op, StepScalars};
+    use crate::plan::PlanOptions;
+
+    #[test]
+    fn a_write_beyond_a_tensor_is_reported() {
+        let gpu = Gpu::new(GpuOptions::default()).unwrap();
+        let mut graph = Graph::new(3).unwrap();
+        let x = graph.batch_input("x", &[5], DType::F32).unwrap();
+        let y = graph.push_one(Op::Relu, &[x], "the relu").unwrap();
+        graph.mark_output(y);
+        let plan = Plan::compile(&gpu, &graph, &PlanOptions::default().guard_bands(true)).unwrap();
+        plan.run(StepScalars::forward(3)).unwrap();
+        plan.check_guards().unwrap();
+        for guard in &plan.guards {
+            // The last word of the band, then the first: right behind the tensor.
+            for offset in [guard.begin + guard.bytes - 4, guard.begin] {
+                gpu.write(&plan.slots[guard.slot], offset, &[0; 4]).unwrap();
+                let error = plan.check_guards().unwrap_err().to_string();
+                assert!(error.contains(&guard.name), "{error}");
+                gpu.write(&plan.slots[guard.slot], offset, &GUARD_WORD.to_le_bytes()).unwrap();
+            }
+        }
+        assert_eq!(plan.guards.len(), 2);
+        plan.check_guards().unwrap();
+    }
+}

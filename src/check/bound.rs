@@ -1,0 +1,226 @@
+//! How far each element of a result may be from the reference, and the comparison.
+
+use super::case::{Built, Case, DataKind, Ops, Work};
+use crate::error::Result;
+use crate::graph::{DType, Graph, Node, Op, Role, StepScalars};
+use crate::reference::Reference;
+
+/// Half a unit in the last place of an f32 of size 1.
+pub(super) const HALF_ULP: f64 = 1.0 / (1 << 24) as f64;
+
+/// The largest error as a fraction of its element's bound (0 where equal); `Err` says where it is worst if that is over 1.
+/// NaN is right where NaN is wanted, and wrong anywhere else.
+///
+/// # Errors
+/// What is wrong, in words.
+pub fn compare(what: &str, got: &[f64], want: &[f64], bound: &[f64]) -> std::result::Result<f64, String> {
+    if got.len() != want.len() || got.len() != bound.len() {
+        return Err(format!("{what}: {} elements, expected {}", got.len(), want.len()));
+    }
+    let fraction = |i: usize| {
+        let (g, w) = (got[i], want[i]);
+        if g == w || (g.is_nan() && w.is_nan()) {
+            return 0.0;
+        }
+        let error = (g - w).abs();
+        // Against an infinity or a NaN nothing but equality will do.
+        if error.is_finite() && bound[i].is_finite() && bound[i] > 0.0 {
+            error / bound[i]
+        } else {
+            f64::INFINITY
+        }
+    };
+    let mut worst = (0.0, 0);
+    let mut wrong = 0usize;
+    for i in 0..got.len() {
+        let f = fraction(i);
+        wrong += usize::from(f > 1.0);
+        if f > worst.0 {
+            worst = (f, i);
+        }
+    }
+    if wrong == 0 {
+        return Ok(worst.0);
+    }
+    let (fraction, at) = worst;
+    Err(format!(
+        "{what}: {wrong} of {} elements are wrong; worst at {at}: got {:e}, expected {:e}, {fraction:.3} times the bound {:.1e}",
+        got.len(),
+        got[at],
+        want[at],
+        bound[at]
+    ))
+}
+
+/// The bound of each element of each result that the case compares, for `rows` rows of these operands: absolute errors.
+///
+/// # Errors
+/// As [`Reference::run`].
+pub fn bounds(case: &Case, data: &[Vec<f64>], rows: usize) -> Result<Vec<Vec<f64>>> {
+    let Work::Ops(ops) = &case.work else { return Ok(Vec::new()) };
+    let built = ops.build()?;
+    let reference = evaluate(&built, data, rows)?;
+    let all = of_all(ops, &built, &reference, rows)?;
+    Ok(built.outputs().into_iter().map(|(node, index, _)| all[node][index].clone()).collect())
+}
+
+/// The reference after a run on these operands.
+pub(super) fn evaluate(built: &Built, data: &[Vec<f64>], rows: usize) -> Result<Reference> {
+    let mut reference = Reference::new(&built.graph)?;
+    for (&input, data) in built.inputs.iter().zip(data) {
+        reference.write(input, data)?;
+    }
+    reference.run(StepScalars::forward(rows))?;
+    Ok(reference)
+}
+
+/// The bounds of all results of all operations.
+fn of_all(ops: &Ops, built: &Built, reference: &Reference, rows: usize) -> Result<Vec<Vec<Vec<f64>>>> {
+    let graph = &built.graph;
+    // The bound of each value so far; operands have none.
+    let mut known: Vec<Option<Vec<f64>>> = vec![None; graph.values().len()];
+    for node in graph.nodes() {
+        let exact = ops.data == DataKind::Integers
+            && !matches!(node.op, Op::SoftmaxCrossEntropy | Op::SoftmaxCrossEntropyGrad | Op::Metrics);
+        let made = of_node(graph, node, reference, &known, rows)?;
+        for (id, bound) in node.outputs.iter().zip(made) {
+            known[id.0] = Some(if exact { vec![0.0; bound.len()] } else { bound });
+        }
+    }
+    let take = |ids: &Vec<crate::graph::ValueId>| {
+        ids.iter().map(|id| known[id.0].take().unwrap_or_default()).collect()
+    };
+    Ok(built.results.iter().map(take).collect())
+}
+
+/// The bounds of one operation's results, for real-valued data.
+fn of_node(
+    graph: &Graph,
+    node: &Node,
+    reference: &Reference,
+    known: &[Option<Vec<f64>>],
+    rows: usize,
+) -> Result<Vec<Vec<f64>>> {
+    let elements = |index: usize| graph.value(node.outputs[index]).shape.elements();
+    let operand = |index: usize| reference.read(node.inputs[index]);
+    let result = || reference.read(node.outputs[0]);
+    let before = |index: usize| known[node.inputs[index].0].clone();
+    let inherited = |index: usize| before(index).unwrap_or_else(|| vec![0.0; operand(index).len()]);
+    Ok(match &node.op {
+        // A sum of K products in any order, fused or not: (4 + sqrt(K)) half-ulps of the sum of their sizes.
+        Op::Conv2d(_)
+        | Op::Conv2dGradInput(_)
+        | Op::Conv2dGradKernel(_)
+        | Op::MatMul { .. }
+        | Op::BiasGrad
+        | Op::MaxPool2dGrad(_) => {
+            let factor = (4.0 + (terms(graph, node, rows) as f64).sqrt()) * HALF_ULP;
+            vec![magnitudes(graph, node, reference, rows)?.into_iter().map(|m| factor * m).collect()]
+        }
+        // One rounding of the sum, with a bit to spare, after what the product brings along.
+        Op::BiasAdd => {
+            let sum = inherited(0).into_iter().zip(result());
+            vec![sum.map(|(bound, y)| bound + 2.0 * HALF_ULP * y.abs()).collect()]
+        }
+        // Passes on or leaves out, and rounds nothing.
+        Op::Relu | Op::Reshape(_) => vec![inherited(0)],
+        // Copies of elements: exact.
+        Op::ReluGrad => vec![vec![0.0; elements(0)]],
+        Op::MaxPool2d(_) => vec![vec![0.0; elements(0)], vec![0.0; elements(1)]],
+        Op::SoftmaxCrossEntropy => vec![of_loss(operand(0), operand(1), result())],
+        Op::SoftmaxCrossEntropyGrad => vec![of_loss_gradient(operand(0), operand(1), result(), rows)],
+        // A sum of `rows` losses, and a division (2.5 ulps on Vulkan).
+        Op::Metrics => {
+            let size: f64 = operand(0).iter().take(rows).map(|l| l.abs()).sum();
+            vec![vec![(9.0 + (rows as f64).sqrt()) * HALF_ULP * size / rows as f64]]
+        }
+        Op::Update(..) => Vec::new(),
+    })
+}
+
+/// Terms of the longest sum.
+fn terms(graph: &Graph, node: &Node, rows: usize) -> usize {
+    let input = graph.value(node.inputs[0]);
+    let live = |value: &crate::graph::Value| {
+        if value.batched { rows * value.elements_per_row() } else { value.shape.elements() }
+    };
+    match &node.op {
+        Op::Conv2d(c) => c.depth(),
+        Op::Conv2dGradInput(c) => c.window.taps() * c.c_out_per_group(),
+        Op::Conv2dGradKernel(c) => rows * c.window.outputs(),
+        Op::MatMul { transpose_a: false, .. } => input.shape.last(),
+        Op::MatMul { .. } | Op::BiasGrad => live(input) / input.shape.last(),
+        Op::MaxPool2dGrad(p) => p.window.taps(),
+        _ => 1,
+    }
+}
+
+/// The operation on the sizes of its operands: the sum of the sizes of all products of each element.
+fn magnitudes(graph: &Graph, node: &Node, reference: &Reference, rows: usize) -> Result<Vec<f64>> {
+    let mut alone = Graph::new(graph.batch())?;
+    let mut inputs = Vec::new();
+    for &id in &node.inputs {
+        let value = graph.value(id);
+        inputs.push(if value.batched {
+            alone.batch_input(&value.name, &value.shape.extents()[1..], value.dtype)?
+        } else {
+            alone.input(&value.name, value.shape.clone(), value.dtype)
+        });
+    }
+    let result = alone.push_one(node.op.clone(), &inputs, &node.label)?;
+    let mut absolute = Reference::new(&alone)?;
+    for (&input, &id) in inputs.iter().zip(&node.inputs) {
+        debug_assert!(alone.value(input).role == Role::Input);
+        let data = reference.read(id);
+        if alone.value(input).dtype == DType::F32 {
+            absolute.write(input, &data.iter().map(|x| x.abs()).collect::<Vec<_>>())?;
+        } else {
+            absolute.write(input, data)?;
+        }
+    }
+    absolute.run(StepScalars::forward(rows))?;
+    Ok(absolute.read(result).to_vec())
+}
+
+/// For one row of logits: `x = logit - max` of each class, its share of the softmax, and in half-ulps the relative error
+/// of the sum of exponentials. Vulkan allows `exp(x)` 3 + 2|x| ulps; rounding x adds |x| half-ulps. Adding K numbers above 0
+/// errs by K half-ulps at most, and equal ones may all err to the same side.
+fn shares(logits: &[f64]) -> (Vec<f64>, Vec<f64>, f64) {
+    let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let x: Vec<f64> = logits.iter().map(|l| l - max).collect();
+    let sum: f64 = x.iter().map(|x| x.exp()).sum();
+    let share: Vec<f64> = x.iter().map(|x| x.exp() / sum).collect();
+    let size = |(x, share): (&f64, &f64)| if *share > 0.0 { share * (6.0 + 5.0 * x.abs()) } else { 0.0 };
+    let of_exponentials: f64 = x.iter().zip(&share).map(size).sum();
+    (x, share, of_exponentials + logits.len() as f64)
+}
+
+/// The loss `log(sum) + (max - logit)`: the sum's relative error, 4 half-ulps of the logarithm, and 2 of each of the others.
+fn of_loss(logits: &[f64], labels: &[f64], loss: &[f64]) -> Vec<f64> {
+    let classes = logits.len() / labels.len();
+    let rows = logits.chunks(classes).zip(labels).zip(loss);
+    rows.map(|((logits, &label), &loss)| {
+        let (x, share, sum) = shares(logits);
+        let at_label = x.get(label as usize).map_or(0.0, |x| x.abs());
+        // log(sum of exp(x)) = -log(share of the largest).
+        let log_sum = share.iter().copied().fold(0.0, f64::max).ln().abs();
+        HALF_ULP * (sum + 4.0 * log_sum + 2.0 * at_label + 2.0 * loss.abs())
+    })
+    .collect()
+}
+
+/// The gradient `(exp(x)/sum - target) / rows`: a share errs by its exponential, the sum and two divisions (2.5 ulps each);
+/// the smallest normal f32 besides, for smaller results may be flushed to 0.
+fn of_loss_gradient(logits: &[f64], labels: &[f64], gradient: &[f64], rows: usize) -> Vec<f64> {
+    let classes = logits.len() / labels.len();
+    let mut bound = Vec::with_capacity(logits.len());
+    for (logits, gradient) in logits.chunks(classes).zip(gradient.chunks(classes)) {
+        let (x, share, sum) = shares(logits);
+        for ((x, share), g) in x.iter().zip(share).zip(gradient) {
+            let of_share = if share > 0.0 { share * (6.0 + 5.0 * x.abs() + sum + 5.0) } else { 0.0 };
+            let tiny = f64::from(f32::MIN_POSITIVE);
+            bound.push(HALF_ULP * (of_share / rows as f64 + 7.0 * g.abs()) + tiny);
+        }
+    }
+    bound
+}

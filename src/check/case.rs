@@ -1,0 +1,218 @@
+//! A case: operations with their operands, and the data that they get.
+
+use super::update::Update;
+use crate::error::Result;
+use crate::graph::{DType, Graph, Op, ValueId};
+use crate::rng::{Purpose, Stream};
+use crate::shape::Shape;
+
+/// What floats are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataKind {
+    /// Small integers: every product and every sum is exact in f32, so results must be equal.
+    Integers,
+    /// Normal draws: results must be within the bound of each element.
+    Reals,
+}
+
+/// What one operand holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fill {
+    /// Floats of the case's [`DataKind`].
+    Data,
+    /// Normal draws times this.
+    Scaled(f32),
+    /// -1, 0 and 1, so that equals are common.
+    Ties,
+    /// Integers, with NaN and infinities among them.
+    Specials,
+    /// Unsigned integers below this (classes, taps).
+    Below(usize),
+}
+
+/// One operand of a case.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Operand {
+    /// Its extents, for a batched one without the batch.
+    pub extents: Vec<usize>,
+    /// Whether the batch is its first axis.
+    pub batched: bool,
+    /// Its data.
+    pub fill: Fill,
+}
+
+impl Operand {
+    /// Has the batch before these extents.
+    pub fn batched(extents: &[usize], fill: Fill) -> Self {
+        Operand { extents: extents.to_vec(), batched: true, fill }
+    }
+
+    /// Has these extents alone.
+    pub fn fixed(extents: &[usize], fill: Fill) -> Self {
+        Operand { extents: extents.to_vec(), batched: false, fill }
+    }
+
+    /// Its element type.
+    pub fn dtype(&self) -> DType {
+        if matches!(self.fill, Fill::Below(_)) { DType::U32 } else { DType::F32 }
+    }
+
+    /// Elements of one example, or of all where it has no batch.
+    pub fn per_row(&self) -> usize {
+        self.extents.iter().product()
+    }
+}
+
+/// Where an operation's input comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// An operand, by number.
+    Operand(usize),
+    /// A result of an earlier operation: its number, and which result.
+    Result(usize, usize),
+}
+
+/// Operations on operands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ops {
+    /// Rows of a full batch.
+    pub batch: usize,
+    /// Fewer rows with which it runs, too.
+    pub short: Vec<usize>,
+    /// Operands.
+    pub operands: Vec<Operand>,
+    /// Operations in order with their inputs.
+    pub nodes: Vec<(Op, Vec<Wire>)>,
+    /// What floats are made of.
+    pub data: DataKind,
+    /// Whether results in between can be read as well; that forbids fusing them.
+    pub keep_all: bool,
+    /// Bytes of a part's columns, where a convolution is to be cut.
+    pub workspace_bytes: Option<u64>,
+}
+
+/// What a case does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Work {
+    /// Operations whose results are compared.
+    Ops(Ops),
+    /// A masked update whose weights and state are compared.
+    Update(Update),
+}
+
+/// One row of the op table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Case {
+    /// Names it: the operation, the geometry, the data. No two cases have the same.
+    pub name: String,
+    /// What it does.
+    pub work: Work,
+}
+
+/// The graph of a case, with the ids of what it reads and of all that it compares.
+pub(super) struct Built {
+    pub graph: Graph,
+    pub inputs: Vec<ValueId>,
+    /// Results of each operation.
+    pub results: Vec<Vec<ValueId>>,
+}
+
+impl Case {
+    /// Whether it multiplies matrices, so that the family matters.
+    pub fn has_product(&self) -> bool {
+        let product = |(op, _): &(Op, Vec<Wire>)| {
+            matches!(op, Op::Conv2d(_) | Op::Conv2dGradInput(_) | Op::Conv2dGradKernel(_) | Op::MatMul { .. })
+        };
+        matches!(&self.work, Work::Ops(ops) if ops.nodes.iter().any(product))
+    }
+
+    /// Its operations, `+` between them.
+    pub fn op(&self) -> String {
+        match &self.work {
+            Work::Ops(ops) => ops.nodes.iter().map(|(op, _)| op.name()).collect::<Vec<_>>().join("+"),
+            Work::Update(_) => "update".to_owned(),
+        }
+    }
+
+    /// Its random numbers: the same on every machine, and other ones for every case.
+    pub(super) fn stream(&self, part: usize) -> Stream {
+        let seed = self
+            .name
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+        Stream::new(seed, Purpose::Data, part as u64)
+    }
+
+    /// The operands' data for a full batch; nothing for an update.
+    pub fn data(&self) -> Vec<Vec<f64>> {
+        let Work::Ops(ops) = &self.work else { return Vec::new() };
+        let fill = |(number, operand): (usize, &Operand)| {
+            let rows = if operand.batched { ops.batch } else { 1 };
+            let mut stream = self.stream(number);
+            (0..rows * operand.per_row()).map(|_| draw(operand.fill, ops.data, &mut stream)).collect()
+        };
+        ops.operands.iter().enumerate().map(fill).collect()
+    }
+}
+
+fn draw(fill: Fill, kind: DataKind, stream: &mut Stream) -> f64 {
+    match (fill, kind) {
+        (Fill::Data, DataKind::Integers) => stream.below(9) as f64 - 4.0,
+        (Fill::Data, DataKind::Reals) => f64::from(stream.normal()),
+        (Fill::Scaled(by), _) => f64::from(stream.normal() * by),
+        (Fill::Ties, _) => stream.below(3) as f64 - 1.0,
+        (Fill::Specials, _) => match stream.below(16) {
+            0 => f64::NAN,
+            1 => f64::INFINITY,
+            2 => f64::NEG_INFINITY,
+            other => other as f64 - 9.0,
+        },
+        (Fill::Below(bound), _) => stream.below(bound) as f64,
+    }
+}
+
+impl Ops {
+    pub(super) fn build(&self) -> Result<Built> {
+        let mut graph = Graph::new(self.batch)?;
+        let mut inputs = Vec::new();
+        for (number, operand) in self.operands.iter().enumerate() {
+            let name = format!("operand {number}");
+            inputs.push(if operand.batched {
+                graph.batch_input(&name, &operand.extents, operand.dtype())?
+            } else {
+                graph.input(&name, Shape::new(operand.extents.as_slice())?, operand.dtype())
+            });
+        }
+        let mut results: Vec<Vec<ValueId>> = Vec::new();
+        for (number, (op, wires)) in self.nodes.iter().enumerate() {
+            let ids: Vec<_> = wires
+                .iter()
+                .map(|wire| match *wire {
+                    Wire::Operand(operand) => inputs[operand],
+                    Wire::Result(node, result) => results[node][result],
+                })
+                .collect();
+            let made = graph.push(op.clone(), &ids, op.name())?;
+            if self.keep_all || number + 1 == self.nodes.len() {
+                made.iter().for_each(|&value| graph.mark_output(value));
+            }
+            results.push(made);
+        }
+        Ok(Built { graph, inputs, results })
+    }
+}
+
+impl Built {
+    /// What is compared: the number of its operation, which result, and its id.
+    pub fn outputs(&self) -> Vec<(usize, usize, ValueId)> {
+        let mut all = Vec::new();
+        for (node, results) in self.results.iter().enumerate() {
+            for (index, &id) in results.iter().enumerate() {
+                if self.graph.value(id).output {
+                    all.push((node, index, id));
+                }
+            }
+        }
+        all
+    }
+}

@@ -1,0 +1,91 @@
+//! The op table: every operation over many geometries, as data, and what it takes to hold a device against the reference.
+//!
+//! ```text
+//! Case --data--> operands --reference (f64)--> wanted, bound of each element
+//!                         --Plan (one family)-> got          --compare--> Outcome
+//! ```
+
+mod bound;
+mod case;
+mod run;
+mod table;
+mod update;
+
+pub use bound::{bounds, compare};
+pub use case::{Case, DataKind, Fill, Operand, Ops, Wire, Work};
+pub use run::{outputs, reference_outputs, run_case};
+pub use table::cases;
+pub use update::Update;
+
+use crate::error::Result;
+use crate::gpu::Gpu;
+use crate::kernels::GemmFamily;
+use std::fmt;
+
+/// Whether a case holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every element is within its bound, and nothing else was written.
+    Pass,
+    /// What is wrong, and where.
+    Fail(String),
+}
+
+/// What came of one case in one family.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// The case.
+    pub name: String,
+    /// Its operations, `+` between them.
+    pub op: String,
+    /// The family in which matrices were multiplied.
+    pub family: GemmFamily,
+    /// The kernels that ran, each once, in order.
+    pub kernels: Vec<&'static str>,
+    /// The largest error as a fraction of what is allowed; 0 where all elements are equal.
+    pub worst_error: f64,
+    /// Whether it holds.
+    pub verdict: Verdict,
+}
+
+impl Outcome {
+    /// Whether the case holds.
+    pub fn passed(&self) -> bool {
+        self.verdict == Verdict::Pass
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kernels = self.kernels.join(", ");
+        match &self.verdict {
+            Verdict::Pass => {
+                write!(
+                    f,
+                    "ok    {} ({}; {kernels}): {:.3} of the bound",
+                    self.name, self.family, self.worst_error
+                )
+            }
+            Verdict::Fail(why) => write!(f, "FAIL  {} ({}; {kernels}): {why}", self.name, self.family),
+        }
+    }
+}
+
+/// Runs every case in every family that the adapter can run, and tells `progress` of each. Cases without a matrix product
+/// do not depend on the family and run once.
+///
+/// # Errors
+/// [`crate::Error::DeviceLost`], [`crate::Error::Timeout`]: what ends the whole run. All else is a verdict.
+pub fn run_all(gpu: &Gpu, progress: &mut dyn FnMut(&Outcome)) -> Result<Vec<Outcome>> {
+    let families = GemmFamily::legal(gpu.report());
+    let mut outcomes = Vec::new();
+    for case in cases()? {
+        let count = if case.has_product() { families.len() } else { 1 };
+        for &family in families.iter().take(count) {
+            let outcome = run_case(gpu, &case, family)?;
+            progress(&outcome);
+            outcomes.push(outcome);
+        }
+    }
+    Ok(outcomes)
+}

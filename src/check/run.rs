@@ -1,0 +1,226 @@
+//! Runs a case on the device and holds it against the reference.
+
+use super::bound::{bounds, compare, evaluate};
+use super::case::{Built, Case, Ops, Wire, Work};
+use super::{Outcome, Verdict, update};
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::graph::{DType, Op, StepScalars, ValueId};
+use crate::kernels::GemmFamily;
+use crate::plan::{Plan, PlanOptions};
+
+/// What a finished case tells: the kernels that ran, and the largest error as a fraction of its bound.
+pub(super) struct Measured {
+    pub kernels: Vec<&'static str>,
+    pub worst: f64,
+}
+
+/// Why a case did not finish: what is wrong with it, or what is wrong with the device.
+pub(super) enum Stop {
+    Wrong(String),
+    Error(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Stop::Error(error)
+    }
+}
+
+impl From<String> for Stop {
+    fn from(message: String) -> Self {
+        Stop::Wrong(message)
+    }
+}
+
+/// Runs a case in a family, with guard bands behind all tensors: with a full batch, and with each short one while the rows
+/// beyond hold NaN.
+///
+/// # Errors
+/// [`Error::DeviceLost`], [`Error::Timeout`]; all else is a verdict.
+pub fn run_case(gpu: &Gpu, case: &Case, family: GemmFamily) -> Result<Outcome> {
+    let measured = match &case.work {
+        Work::Ops(ops) => run_ops(gpu, case, ops, family),
+        Work::Update(update) => update::run(gpu, case, update),
+    };
+    let (kernels, worst_error, verdict) = match measured {
+        Ok(m) => (m.kernels, m.worst, Verdict::Pass),
+        Err(Stop::Wrong(why)) => (kernels(case, gpu, family), f64::INFINITY, Verdict::Fail(why)),
+        Err(Stop::Error(error @ (Error::DeviceLost { .. } | Error::Timeout { .. }))) => return Err(error),
+        Err(Stop::Error(error)) => {
+            (kernels(case, gpu, family), f64::INFINITY, Verdict::Fail(error.to_string()))
+        }
+    };
+    let (name, op) = (case.name.clone(), case.op());
+    Ok(Outcome { name, op, family, kernels, worst_error, verdict })
+}
+
+/// The kernels of a case that failed, as planned; none if it cannot even be planned.
+fn kernels(case: &Case, gpu: &Gpu, family: GemmFamily) -> Vec<&'static str> {
+    let graph = match &case.work {
+        Work::Ops(ops) => ops.build().map(|built| built.graph),
+        Work::Update(update) => update.build().map(|built| built.graph),
+    };
+    let options = PlanOptions::default().family(family);
+    let report = graph.and_then(|graph| Plan::estimate(&graph, gpu.report(), &options));
+    report.map(|report| distinct(report.dispatches.iter().map(|d| d.kernel))).unwrap_or_default()
+}
+
+/// Each name once, in order.
+pub(super) fn distinct(names: impl Iterator<Item = &'static str>) -> Vec<&'static str> {
+    let mut found = Vec::new();
+    for name in names {
+        if !found.contains(&name) {
+            found.push(name);
+        }
+    }
+    found
+}
+
+/// The bits of every result that the case compares, for a full batch; nothing for an update. `options` are used as they are,
+/// but for the case's own workspace.
+///
+/// # Errors
+/// As [`Plan::compile`] and [`Plan::run`].
+pub fn outputs(gpu: &Gpu, case: &Case, options: &PlanOptions) -> Result<Vec<Vec<u32>>> {
+    let Work::Ops(ops) = &case.work else { return Ok(Vec::new()) };
+    let built = ops.build()?;
+    let plan = Plan::compile(gpu, &built.graph, &with_workspace(options.clone(), ops))?;
+    write(&plan, &built, &case.data())?;
+    plan.run(StepScalars::forward(ops.batch))?;
+    built.outputs().iter().map(|&(_, _, id)| read(&plan, id)).collect()
+}
+
+/// The reference's results for `rows` rows of these operands, in the order of [`outputs`].
+///
+/// # Errors
+/// As [`crate::reference::Reference::run`].
+pub fn reference_outputs(case: &Case, data: &[Vec<f64>], rows: usize) -> Result<Vec<Vec<f64>>> {
+    let Work::Ops(ops) = &case.work else { return Ok(Vec::new()) };
+    let built = ops.build()?;
+    let reference = evaluate(&built, data, rows)?;
+    Ok(built.outputs().iter().map(|&(_, _, id)| reference.read(id).to_vec()).collect())
+}
+
+fn with_workspace(options: PlanOptions, ops: &Ops) -> PlanOptions {
+    match ops.workspace_bytes {
+        Some(bytes) => options.workspace_bytes(bytes),
+        None => options,
+    }
+}
+
+fn run_ops(gpu: &Gpu, case: &Case, ops: &Ops, family: GemmFamily) -> std::result::Result<Measured, Stop> {
+    let built = ops.build()?;
+    let data = case.data();
+    let options = with_workspace(PlanOptions::default().family(family).guard_bands(true), ops);
+    let plan = Plan::compile(gpu, &built.graph, &options)?;
+    write(&plan, &built, &data)?;
+    run(&plan, ops.batch)?;
+    let mut worst = hold(case, ops, &built, &plan, &data, ops.batch)?;
+    for &rows in &ops.short {
+        // A full run first, so that workspaces hold NaN as well.
+        write(&plan, &built, &poisoned(ops, &data, rows))?;
+        run(&plan, ops.batch)?;
+        let before = read_all(&plan, &built)?;
+        run(&plan, rows)?;
+        worst = worst.max(hold(case, ops, &built, &plan, &data, rows)?);
+        for (&(_, _, id), before) in built.outputs().iter().zip(before) {
+            let value = built.graph.value(id);
+            let used = if value.batched { rows * value.elements_per_row() } else { before.len() };
+            if read(&plan, id)?[used..] != before[used..] {
+                return Err(Stop::Wrong(format!("{}: rows beyond {rows} were written", value.name)));
+            }
+        }
+    }
+    plan.check_guards()?;
+    Ok(Measured { kernels: distinct(plan.report().dispatches.iter().map(|d| d.kernel)), worst })
+}
+
+fn run(plan: &Plan, rows: usize) -> Result<()> {
+    plan.clear_sums()?;
+    plan.clear_non_finite()?;
+    plan.run(StepScalars::forward(rows))
+}
+
+/// NaN in all rows from `rows` on, or the largest integer.
+fn poisoned(ops: &Ops, data: &[Vec<f64>], rows: usize) -> Vec<Vec<f64>> {
+    let poison = |(operand, data): (&super::Operand, &Vec<f64>)| {
+        let mut data = data.clone();
+        if operand.batched {
+            let poison = if operand.dtype() == DType::F32 { f64::NAN } else { f64::from(u32::MAX) };
+            data[rows * operand.per_row()..].fill(poison);
+        }
+        data
+    };
+    ops.operands.iter().zip(data).map(poison).collect()
+}
+
+fn write(plan: &Plan, built: &Built, data: &[Vec<f64>]) -> Result<()> {
+    for (&input, data) in built.inputs.iter().zip(data) {
+        match built.graph.value(input).dtype {
+            DType::F32 => plan.write_f32(input, &data.iter().map(|&x| x as f32).collect::<Vec<_>>())?,
+            DType::U32 => plan.write_u32(input, &data.iter().map(|&x| x as u32).collect::<Vec<_>>())?,
+        }
+    }
+    Ok(())
+}
+
+fn read(plan: &Plan, id: ValueId) -> Result<Vec<u32>> {
+    match plan.graph().value(id).dtype {
+        DType::F32 => Ok(plan.read_f32(id)?.into_iter().map(f32::to_bits).collect()),
+        DType::U32 => plan.read_u32(id),
+    }
+}
+
+fn read_all(plan: &Plan, built: &Built) -> Result<Vec<Vec<u32>>> {
+    built.outputs().iter().map(|&(_, _, id)| read(plan, id)).collect()
+}
+
+/// Compares the first `rows` rows of all results, and the running sums if there are metrics.
+fn hold(
+    case: &Case,
+    ops: &Ops,
+    built: &Built,
+    plan: &Plan,
+    data: &[Vec<f64>],
+    rows: usize,
+) -> std::result::Result<f64, Stop> {
+    let want = reference_outputs(case, data, rows)?;
+    let bound = bounds(case, data, rows)?;
+    let mut worst = 0.0f64;
+    for ((&(_, _, id), want), bound) in built.outputs().iter().zip(&want).zip(&bound) {
+        let value = built.graph.value(id);
+        let wide = |bits: u32| {
+            if value.dtype == DType::F32 { f64::from(f32::from_bits(bits)) } else { f64::from(bits) }
+        };
+        let got: Vec<f64> = read(plan, id)?.into_iter().map(wide).collect();
+        let used = if value.batched { rows * value.elements_per_row() } else { got.len() };
+        let what = format!("{}, {rows} rows", value.name);
+        worst = worst.max(compare(&what, &got[..used], &want[..used], &bound[..used])?);
+    }
+    for ((op, wires), bound) in ops.nodes.iter().zip(&bound) {
+        if let (Op::Metrics, [Wire::Operand(_), ..]) = (op, wires.as_slice()) {
+            worst = worst.max(hold_sums(built, plan, data, rows, bound[0])?);
+        }
+    }
+    Ok(worst)
+}
+
+/// The running sums of a run of metrics: counts exactly, the loss within `rows` times the mean's bound.
+fn hold_sums(
+    built: &Built,
+    plan: &Plan,
+    data: &[Vec<f64>],
+    rows: usize,
+    bound: f64,
+) -> std::result::Result<f64, Stop> {
+    let want = evaluate(built, data, rows)?.sums();
+    let got = plan.sums()?;
+    if (u64::from(got.correct), u64::from(got.examples)) != (want.correct, want.examples) {
+        return Err(Stop::Wrong(format!("running sums of {rows} rows: {got:?}, expected {want:?}")));
+    }
+    if let Some(step) = got.non_finite_step {
+        return Err(Stop::Wrong(format!("running sums of {rows} rows: a NaN or infinity in step {step}")));
+    }
+    Ok(compare("running loss", &[got.loss.into()], &[want.loss], &[rows as f64 * bound])?)
+}

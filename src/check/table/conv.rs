@@ -1,0 +1,198 @@
+//! Convolutions, and chains that begin with one.
+
+use super::{KINDS, chain, single, with};
+use crate::check::case::{Case, DataKind, Fill, Operand, Wire};
+use crate::error::Result;
+use crate::graph::{Conv2d, Op};
+use crate::shape::{Padding, Window};
+
+/// A geometry: images `[h, w, c]`, output channels, window, groups, batch.
+struct Geometry {
+    name: &'static str,
+    input: [usize; 3],
+    c_out: usize,
+    window: Window,
+    groups: usize,
+    batch: usize,
+}
+
+fn geometry(
+    name: &'static str,
+    input: [usize; 3],
+    c_out: usize,
+    kernel: [usize; 2],
+    padding: Padding,
+) -> Geometry {
+    let window = Window { padding, ..Window::new(kernel) };
+    Geometry { name, input, c_out, window, groups: 1, batch: 2 }
+}
+
+impl Geometry {
+    fn stride(mut self, rows: usize, columns: usize) -> Self {
+        self.window.stride = [rows, columns];
+        self
+    }
+
+    fn dilation(mut self, rows: usize, columns: usize) -> Self {
+        self.window.dilation = [rows, columns];
+        self
+    }
+
+    fn groups(mut self, groups: usize) -> Self {
+        self.groups = groups;
+        self
+    }
+
+    fn batch(mut self, batch: usize) -> Self {
+        self.batch = batch;
+        self
+    }
+
+    fn conv(&self) -> Result<Conv2d> {
+        Conv2d::new(self.input, self.c_out, self.window, self.groups, self.name)
+    }
+}
+
+fn explicit(top: usize, bottom: usize, left: usize, right: usize) -> Padding {
+    Padding::Explicit { top, bottom, left, right }
+}
+
+/// Channels come in fours and not, kernels are larger and smaller than their input, strides and dilations differ by axis.
+fn geometries() -> Vec<Geometry> {
+    use Padding::{Same, Valid};
+    vec![
+        geometry("3x3", [7, 9, 3], 4, [3, 3], Same),
+        geometry("3x3 by fours", [6, 5, 4], 8, [3, 3], Same).batch(3),
+        geometry("5x5 valid", [9, 8, 1], 10, [5, 5], Valid),
+        geometry("1x7", [5, 9, 3], 5, [1, 7], Valid),
+        geometry("7x1", [9, 4, 2], 3, [7, 1], Same),
+        geometry("2x2 even, one channel out", [5, 5, 2], 1, [2, 2], Same),
+        geometry("3x2, stride 2x1", [7, 8, 3], 4, [3, 2], Same).stride(2, 1),
+        geometry("2x3, stride 1x3, dilation 2x1", [9, 10, 4], 4, [2, 3], Same).stride(1, 3).dilation(2, 1),
+        geometry("dilation 3", [9, 11, 3], 5, [3, 3], Same).dilation(3, 3),
+        geometry("dilation 1x2, stride 2x1", [8, 9, 5], 4, [3, 3], Valid).stride(2, 1).dilation(1, 2),
+        geometry("asymmetric padding", [7, 9, 3], 4, [3, 3], explicit(1, 2, 0, 3)),
+        geometry("asymmetric padding, stride 2x3", [7, 9, 4], 5, [3, 2], explicit(0, 3, 2, 1)).stride(2, 3),
+        geometry("padding larger than the kernel", [4, 4, 3], 4, [2, 2], explicit(3, 4, 3, 5)),
+        geometry("stride larger than the kernel", [8, 10, 3], 4, [2, 2], Same).stride(3, 3),
+        geometry("stride larger than the kernel, valid", [9, 8, 4], 1, [1, 2], Valid).stride(3, 4),
+        geometry("input smaller than the kernel", [3, 4, 3], 4, [7, 7], Same),
+        geometry("input smaller than the kernel, stride 2", [2, 3, 4], 4, [5, 5], Same).stride(2, 2),
+        geometry("1x1 map", [1, 1, 17], 33, [3, 3], Same).batch(5),
+        geometry("one row", [1, 9, 3], 4, [3, 3], Same),
+        geometry("one column", [8, 1, 4], 10, [3, 1], Valid),
+        geometry("pointwise by fours", [5, 4, 8], 12, [1, 1], Same).batch(3),
+        geometry("pointwise", [3, 5, 5], 10, [1, 1], Valid).batch(3),
+        geometry("pointwise to one channel", [4, 4, 4], 1, [1, 1], Same),
+        geometry("1x1 kernel, stride 2", [5, 6, 3], 4, [1, 1], Same).stride(2, 2),
+        geometry("1x1 kernel, padded", [3, 3, 4], 4, [1, 1], explicit(1, 0, 0, 2)),
+        geometry("2 groups", [7, 9, 4], 6, [3, 2], explicit(2, 0, 1, 1)).groups(2),
+        geometry("2 groups by fours", [5, 5, 8], 8, [3, 3], Same).groups(2).stride(2, 2),
+        geometry("3 groups, 1x1 kernel", [4, 4, 6], 9, [1, 1], Same).groups(3),
+        geometry("depthwise", [7, 6, 5], 5, [3, 3], Same).groups(5),
+        geometry("depthwise, twice the channels", [6, 7, 4], 8, [3, 3], Valid).groups(4).stride(1, 2),
+        geometry("33 channels", [5, 6, 5], 33, [3, 3], Same),
+        geometry("36 channels by fours", [5, 6, 16], 36, [3, 3], Same),
+        geometry("many rows", [13, 11, 3], 5, [3, 3], Same).batch(5),
+    ]
+}
+
+pub(super) fn cases() -> Result<Vec<Case>> {
+    let mut all = Vec::new();
+    for g in &geometries() {
+        for kind in KINDS {
+            all.extend(adjoints(g, kind)?);
+        }
+    }
+    // More workgroups than fit one axis of the grid.
+    let large = geometry("folded grid", [486, 486, 1], 1, [3, 3], Padding::Same).batch(1);
+    all.extend(adjoints(&large, DataKind::Integers)?);
+    for g in geometries().iter().filter(|g| CHAINED.contains(&g.name)) {
+        for kind in KINDS {
+            all.extend(chains(g, kind)?);
+        }
+    }
+    all.extend(chunked()?);
+    Ok(all)
+}
+
+struct Operands {
+    x: Operand,
+    kernel: Operand,
+    dy: Operand,
+    bias: Operand,
+}
+
+fn operands(c: &Conv2d) -> Operands {
+    let w = &c.window;
+    Operands {
+        x: Operand::batched(&[w.input[0], w.input[1], c.c_in], Fill::Data),
+        kernel: Operand::fixed(&c.kernel_shape(), Fill::Data),
+        dy: Operand::batched(&[w.output[0], w.output[1], c.c_out], Fill::Data),
+        bias: Operand::fixed(&[c.c_out], Fill::Data),
+    }
+}
+
+/// Forward and both gradients.
+fn adjoints(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
+    let c = g.conv()?;
+    let Operands { x, kernel, dy, .. } = operands(&c);
+    let case = |op: Op, operands: Vec<Operand>| {
+        single(format!("{} {}", op.name(), g.name), op, g.batch, operands, kind)
+    };
+    Ok(vec![
+        case(Op::Conv2d(c), vec![x.clone(), kernel.clone()]),
+        case(Op::Conv2dGradInput(c), vec![dy.clone(), kernel]),
+        case(Op::Conv2dGradKernel(c), vec![x, dy]),
+    ])
+}
+
+/// Geometries that are followed by a bias and ReLU as well.
+const CHAINED: [&str; 6] =
+    ["3x3", "3x3 by fours", "2x2 even, one channel out", "pointwise", "2 groups", "33 channels"];
+
+/// Convolution, bias, and ReLU or not: as one kernel, and with all results kept as several.
+fn chains(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
+    let c = g.conv()?;
+    let Operands { x, kernel, bias, .. } = operands(&c);
+    let operands = vec![x, kernel, bias];
+    let mut nodes = vec![
+        (Op::Conv2d(c), vec![Wire::Operand(0), Wire::Operand(1)]),
+        (Op::BiasAdd, vec![Wire::Result(0, 0), Wire::Operand(2)]),
+    ];
+    let mut all = Vec::new();
+    for name in ["conv2d, bias", "conv2d, bias, relu"] {
+        let case = chain(format!("{name} {}", g.name), g.batch, operands.clone(), nodes.clone(), kind);
+        all.push(with(&case, "all kept", |ops| ops.keep_all = true));
+        all.push(case);
+        nodes.push((Op::Relu, vec![Wire::Result(1, 0)]));
+    }
+    Ok(all)
+}
+
+/// Batches cut into parts: of one image, and of several with a smaller last one. Short batches end in the first part, at
+/// the end of a part, and inside the last.
+fn chunked() -> Result<Vec<Case>> {
+    let mut all = Vec::new();
+    let geometries = [
+        geometry("3x3", [6, 5, 3], 4, [3, 3], Padding::Same).batch(7),
+        geometry("3x2 by fours in 2 groups", [5, 4, 8], 6, [3, 2], Padding::Valid).groups(2).batch(7),
+    ];
+    for g in &geometries {
+        let c = g.conv()?;
+        let image = 4 * (c.groups * c.window.outputs() * c.depth()) as u64;
+        for kind in KINDS {
+            let mut whole = adjoints(g, kind)?;
+            whole.extend(chains(g, kind)?.into_iter().skip(3));
+            for case in whole {
+                for images in [1, 3] {
+                    all.push(with(&case, &format!("{images} images at a time"), |ops| {
+                        ops.workspace_bytes = Some(images * image);
+                        ops.short = vec![1, 3, 6];
+                    }));
+                }
+            }
+        }
+    }
+    Ok(all)
+}

@@ -1,0 +1,117 @@
+//! Matrix products, and chains that begin with one.
+
+use super::{KINDS, chain, single, with};
+use crate::check::case::{Case, DataKind, Fill, Operand, Wire};
+use crate::graph::Op;
+use crate::kernels::MOST_TERMS;
+
+/// `[m, k, n]`: single rows and columns, sizes around the tiles, sums that end off the step, and several workgroups along n.
+const SIZES: [[usize; 3]; 12] = [
+    [1, 1, 1],
+    [3, 4, 7],
+    [4, 8, 16],
+    [7, 3, 33],
+    [8, 7, 4],
+    [16, 33, 1],
+    [33, 65, 8],
+    [65, 16, 65],
+    [64, 64, 64],
+    [130, 20, 40],
+    [3, 5, 513],
+    [2, 8, 1100],
+];
+
+/// Sizes for all ways of reading both operands; each way more is a kernel more to compile.
+const TRANSPOSED: usize = 9;
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut all = Vec::new();
+    for kind in KINDS {
+        for (number, &size) in SIZES.iter().enumerate() {
+            let wide = number >= TRANSPOSED;
+            all.push(rows(size, false, kind));
+            all.push(rows(size, true, kind));
+            if !wide {
+                all.push(sums(size, kind));
+                all.push(fixed(size, true, true, kind));
+            }
+            if size[0] % 4 == 0 {
+                all.push(fixed(size, false, false, kind));
+                all.push(fixed(size, true, false, kind));
+            }
+        }
+        for size in [[7, 3, 33], [4, 8, 16], [33, 65, 8], [3, 5, 513]] {
+            all.extend(chains(size, kind));
+        }
+    }
+    // Sums too long for one run: short batches end in the first, and chains have their ending in the last.
+    let kind = DataKind::Integers;
+    let long = [5, 2 * MOST_TERMS + 4_471, 6];
+    all.extend([rows(long, false, kind), fixed(long, true, true, kind)]);
+    all.push(with(&sums(long, kind), "many rows", |ops| ops.short = vec![7, MOST_TERMS + 8, 2 * MOST_TERMS]));
+    all.extend(chains([3, MOST_TERMS + 1, 4], kind));
+    // More workgroups than fit one axis of the grid.
+    all.push(fixed([1_048_640, 1, 1], false, false, DataKind::Integers));
+    all
+}
+
+fn op(transpose_a: bool, transpose_b: bool) -> Op {
+    Op::MatMul { transpose_a, transpose_b }
+}
+
+fn name(what: &str, [m, k, n]: [usize; 3], transpose_a: bool, transpose_b: bool) -> String {
+    let mark = |transposed: bool| if transposed { "^T" } else { "" };
+    format!("matmul {m}x{k}{} {k}x{n}{}, {what}", mark(transpose_a), mark(transpose_b))
+}
+
+/// `[rows, columns]` as stored.
+fn stored([rows, columns]: [usize; 2], transposed: bool) -> [usize; 2] {
+    if transposed { [columns, rows] } else { [rows, columns] }
+}
+
+/// Neither operand has a batch.
+fn fixed(size: [usize; 3], transpose_a: bool, transpose_b: bool, kind: DataKind) -> Case {
+    let [m, k, n] = size;
+    let operands = vec![
+        Operand::fixed(&stored([m, k], transpose_a), Fill::Data),
+        Operand::fixed(&stored([k, n], transpose_b), Fill::Data),
+    ];
+    single(name("no batch", size, transpose_a, transpose_b), op(transpose_a, transpose_b), 1, operands, kind)
+}
+
+/// The batch is the rows of the result.
+fn rows(size: [usize; 3], transpose_b: bool, kind: DataKind) -> Case {
+    let [m, k, n] = size;
+    let operands =
+        vec![Operand::batched(&[k], Fill::Data), Operand::fixed(&stored([k, n], transpose_b), Fill::Data)];
+    single(name("batched rows", size, false, transpose_b), op(false, transpose_b), m, operands, kind)
+}
+
+/// The batch is summed over.
+fn sums(size: [usize; 3], kind: DataKind) -> Case {
+    let [m, k, n] = size;
+    let operands = vec![Operand::batched(&[m], Fill::Data), Operand::batched(&[n], Fill::Data)];
+    single(name("batched sums", size, true, false), op(true, false), k, operands, kind)
+}
+
+/// Product, bias, and ReLU or not: as one kernel, and with all results kept as several.
+fn chains(size: [usize; 3], kind: DataKind) -> Vec<Case> {
+    let [m, k, n] = size;
+    let operands = vec![
+        Operand::batched(&[k], Fill::Data),
+        Operand::fixed(&[k, n], Fill::Data),
+        Operand::fixed(&[n], Fill::Data),
+    ];
+    let mut nodes = vec![
+        (op(false, false), vec![Wire::Operand(0), Wire::Operand(1)]),
+        (Op::BiasAdd, vec![Wire::Result(0, 0), Wire::Operand(2)]),
+    ];
+    let mut all = Vec::new();
+    for what in ["with bias", "with bias and relu"] {
+        let case = chain(name(what, size, false, false), m, operands.clone(), nodes.clone(), kind);
+        all.push(with(&case, "all kept", |ops| ops.keep_all = true));
+        all.push(case);
+        nodes.push((Op::Relu, vec![Wire::Result(1, 0)]));
+    }
+    all
+}

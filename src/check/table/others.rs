@@ -1,0 +1,165 @@
+//! Element by element, sums over rows, pooling, losses, metrics.
+
+use super::{KINDS, chain, single, with};
+use crate::check::case::{Case, DataKind, Fill, Operand, Wire};
+use crate::error::Result;
+use crate::graph::{MaxPool2d, Op};
+use crate::shape::{Padding, Window};
+
+pub(super) fn cases() -> Result<Vec<Case>> {
+    let mut all = Vec::new();
+    for kind in KINDS {
+        elementwise(kind, &mut all);
+        biases(kind, &mut all);
+        pools(kind, &mut all)?;
+    }
+    specials(&mut all)?;
+    losses(&mut all);
+    Ok(all)
+}
+
+/// Batch and extents, by how the last four elements end.
+const SHAPES: [(usize, &[usize]); 8] =
+    [(1, &[1]), (3, &[1]), (5, &[1]), (4, &[4]), (3, &[5]), (7, &[3, 3, 3]), (2, &[2049]), (3, &[11, 5, 4])];
+
+fn elementwise(kind: DataKind, all: &mut Vec<Case>) {
+    for (batch, extents) in SHAPES {
+        let operand = || Operand::batched(extents, Fill::Data);
+        all.push(single(format!("relu {batch} of {extents:?}"), Op::Relu, batch, vec![operand()], kind));
+        let pair = vec![operand(), operand()];
+        all.push(single(format!("relu_grad {batch} of {extents:?}"), Op::ReluGrad, batch, pair, kind));
+    }
+    let alone = vec![Operand::fixed(&[3, 7], Fill::Data)];
+    all.push(single("relu without a batch".into(), Op::Relu, 1, alone, kind));
+    // A reshape is the same memory under another name: alone, and between operations.
+    let images = || vec![Operand::batched(&[2, 3, 5], Fill::Data)];
+    all.push(single("reshape".into(), Op::Reshape(vec![4, 30]), 4, images(), kind));
+    let nodes = vec![
+        (Op::Relu, vec![Wire::Operand(0)]),
+        (Op::Reshape(vec![4, 6, 5]), vec![Wire::Result(0, 0)]),
+        (Op::Relu, vec![Wire::Result(1, 0)]),
+    ];
+    let case = chain("relu, reshape, relu".into(), 4, images(), nodes, kind);
+    all.push(with(&case, "all kept", |ops| ops.keep_all = true));
+    all.push(case);
+}
+
+fn biases(kind: DataKind, all: &mut Vec<Case>) {
+    for (batch, extents) in SHAPES {
+        let channels = extents[extents.len() - 1];
+        let operands = vec![Operand::batched(extents, Fill::Data), Operand::fixed(&[channels], Fill::Data)];
+        all.push(single(format!("bias_add {batch} of {extents:?}"), Op::BiasAdd, batch, operands, kind));
+    }
+    // One slice of rows, two, some with a rest, and the most.
+    let sums: [(usize, &[usize]); 7] = [
+        (5, &[3]),
+        (1, &[1]),
+        (130, &[9]),
+        (7, &[10, 13, 5]),
+        (3, &[1, 1, 70]),
+        (9, &[50, 50, 2]),
+        (191, &[1]),
+    ];
+    for (batch, extents) in sums {
+        let dy = vec![Operand::batched(extents, Fill::Data)];
+        all.push(single(format!("bias_grad {batch} of {extents:?}"), Op::BiasGrad, batch, dy, kind));
+    }
+    let alone = vec![Operand::fixed(&[100, 2, 6], Fill::Data)];
+    all.push(single("bias_grad without a batch".into(), Op::BiasGrad, 1, alone, kind));
+}
+
+fn pool(
+    input: [usize; 3],
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    dilation: [usize; 2],
+    padding: Padding,
+) -> Result<MaxPool2d> {
+    let window = Window { kernel, stride, dilation, padding };
+    Ok(MaxPool2d { window: window.on([input[0], input[1]], "max_pool2d")?, channels: input[2] })
+}
+
+fn geometries() -> Result<Vec<(&'static str, usize, MaxPool2d)>> {
+    use Padding::{Same, Valid};
+    let beyond = Padding::Explicit { top: 3, bottom: 0, left: 2, right: 4 };
+    Ok(vec![
+        ("2x2", 2, pool([7, 9, 3], [2, 2], [2, 2], [1, 1], Valid)?),
+        ("2x2 by fours", 3, pool([8, 8, 4], [2, 2], [2, 2], [1, 1], Same)?),
+        ("overlapping", 2, pool([9, 7, 3], [3, 3], [2, 2], [1, 1], Same)?),
+        ("overlapping at stride 1", 3, pool([5, 6, 2], [3, 2], [1, 1], [1, 1], Same)?),
+        ("stride larger than the window", 2, pool([9, 9, 1], [2, 1], [3, 4], [1, 1], Valid)?),
+        ("dilation", 2, pool([9, 8, 5], [2, 3], [2, 1], [3, 2], Valid)?),
+        ("windows in the padding alone", 2, pool([4, 3, 2], [2, 2], [1, 2], [1, 1], beyond)?),
+        ("window larger than the input", 4, pool([2, 3, 3], [5, 4], [1, 1], [1, 1], Same)?),
+        ("1x1 map", 3, pool([1, 1, 6], [2, 2], [2, 2], [1, 1], Same)?),
+    ])
+}
+
+fn output(p: &MaxPool2d) -> [usize; 3] {
+    [p.window.output[0], p.window.output[1], p.channels]
+}
+
+fn input(p: &MaxPool2d) -> [usize; 3] {
+    [p.window.input[0], p.window.input[1], p.channels]
+}
+
+fn pools(kind: DataKind, all: &mut Vec<Case>) -> Result<()> {
+    for (name, batch, p) in geometries()? {
+        for (data, fill) in [("", Fill::Data), (" with ties", Fill::Ties)] {
+            let x = vec![Operand::batched(&input(&p), fill)];
+            all.push(single(format!("max_pool2d {name}{data}"), Op::MaxPool2d(p), batch, x, kind));
+        }
+        let position = Operand::batched(&output(&p), Fill::Below(p.window.taps()));
+        let dy = Operand::batched(&output(&p), Fill::Data);
+        let operands = vec![position, dy.clone()];
+        all.push(single(format!("max_pool2d_grad {name}"), Op::MaxPool2dGrad(p), batch, operands, kind));
+        let nodes = vec![
+            (Op::MaxPool2d(p), vec![Wire::Operand(0)]),
+            (Op::MaxPool2dGrad(p), vec![Wire::Result(0, 1), Wire::Operand(1)]),
+        ];
+        let operands = vec![Operand::batched(&input(&p), Fill::Ties), dy];
+        all.push(chain(format!("max_pool2d and its gradient {name}"), batch, operands, nodes, kind));
+    }
+    Ok(())
+}
+
+/// NaN and infinities where they are part of the definition, and a grid that is folded.
+fn specials(all: &mut Vec<Case>) -> Result<()> {
+    let kind = DataKind::Integers;
+    let x = || vec![Operand::batched(&[9, 8, 3], Fill::Specials)];
+    all.push(single("relu of NaN and infinities".into(), Op::Relu, 2, x(), kind));
+    let p = pool([9, 8, 3], [3, 2], [2, 2], [1, 1], Padding::Same)?;
+    all.push(single("max_pool2d of NaN and infinities".into(), Op::MaxPool2d(p), 2, x(), kind));
+    let gradient = vec![Operand::batched(&[9, 8, 3], Fill::Ties), x().swap_remove(0)];
+    all.push(single("relu_grad of NaN and infinities".into(), Op::ReluGrad, 2, gradient, kind));
+    let large = pool([1449, 1449, 1], [1, 1], [1, 1], [1, 1], Padding::Valid)?;
+    let x = vec![Operand::batched(&[1449, 1449, 1], Fill::Data)];
+    all.push(single("max_pool2d folded grid".into(), Op::MaxPool2d(large), 1, x, kind));
+    Ok(())
+}
+
+fn losses(all: &mut Vec<Case>) {
+    let kind = DataKind::Reals;
+    for (rows, classes) in [(1, 1), (3, 2), (65, 10), (5, 1000), (130, 3)] {
+        let logits = |fill| Operand::batched(&[classes], fill);
+        let labels = || Operand::batched(&[], Fill::Below(classes));
+        let fills = [
+            ("", Fill::Data),
+            (" of equals", Fill::Ties),
+            (" times 30", Fill::Scaled(30.0)),
+            (" times 1000", Fill::Scaled(1000.0)),
+            (" of NaN and infinities", Fill::Specials),
+        ];
+        for (data, fill) in fills {
+            let name = |op: &Op| format!("{} {rows}x{classes} logits{data}", op.name());
+            for op in [Op::SoftmaxCrossEntropy, Op::SoftmaxCrossEntropyGrad] {
+                all.push(single(name(&op), op, rows, vec![logits(fill), labels()], kind));
+            }
+        }
+        for (data, fill) in &fills[..2] {
+            let loss = Operand::batched(&[], *fill);
+            let operands = vec![loss, logits(*fill), labels()];
+            all.push(single(format!("metrics {rows}x{classes}{data}"), Op::Metrics, rows, operands, kind));
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The op table on the device in every legal family, and that what judges it fails when it should.
+
+use crate::support::device::{families, gpu};
+use frazil::check::{
+    Case, DataKind, Ops, Verdict, Work, bounds, cases, compare, outputs, reference_outputs, run_all,
+};
+use frazil::kernels::GemmFamily;
+use frazil::plan::PlanOptions;
+use std::collections::{BTreeMap, BTreeSet};
+
+#[test]
+fn every_case_passes_in_every_legal_family() {
+    let mut worst: BTreeMap<String, (usize, f64, String)> = BTreeMap::new();
+    let mut failed = Vec::new();
+    let outcomes = run_all(gpu(), &mut |outcome| {
+        let entry = worst.entry(outcome.op.clone()).or_default();
+        entry.0 += 1;
+        if outcome.worst_error > entry.1 {
+            entry.1 = outcome.worst_error;
+            entry.2 = outcome.name.clone();
+        }
+        if !outcome.passed() {
+            failed.push(outcome.to_string());
+        }
+    })
+    .unwrap();
+    println!("{} runs of {} cases:", outcomes.len(), cases().unwrap().len());
+    for (op, (count, fraction, name)) in &worst {
+        println!("  {op:<34} {count:>4} runs, at worst {fraction:.3} of the bound ({name})");
+    }
+    assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
+    let kernels: BTreeSet<_> = outcomes.iter().flat_map(|o| o.kernels.iter().copied()).collect();
+    let idle: Vec<_> =
+        frazil::kernels::KERNELS.iter().map(|k| k.name).filter(|name| !kernels.contains(name)).collect();
+    // The digest belongs to no operation; its own tests compare it with the host's.
+    let subgroups = families().len() > 1;
+    assert_eq!(idle, if subgroups { vec!["digest"] } else { vec!["digest", "gemm_subgroup"] });
+    assert!(outcomes.iter().all(|o| o.verdict == Verdict::Pass && !o.op.is_empty()));
+}
+
+#[test]
+fn the_table_holds_every_operation_and_no_name_twice() {
+    let all = cases().unwrap();
+    let mut names = BTreeSet::new();
+    for case in &all {
+        assert!(names.insert(case.name.as_str()), "{} twice", case.name);
+    }
+    let ops: BTreeSet<_> =
+        all.iter().flat_map(|c| c.op().split('+').map(str::to_owned).collect::<Vec<_>>()).collect();
+    let expected = [
+        "bias_add",
+        "bias_grad",
+        "conv2d",
+        "conv2d_grad_input",
+        "conv2d_grad_kernel",
+        "matmul",
+        "max_pool2d",
+        "max_pool2d_grad",
+        "metrics",
+        "relu",
+        "relu_grad",
+        "reshape",
+        "softmax_cross_entropy",
+        "softmax_cross_entropy_grad",
+        "update",
+    ];
+    assert_eq!(ops.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+}
+
+fn ops(case: &Case) -> Option<&Ops> {
+    match &case.work {
+        Work::Ops(ops) => Some(ops),
+        Work::Update(_) => None,
+    }
+}
+
+/// Real-valued cases of one matrix product.
+fn products() -> Vec<Case> {
+    let real = |case: &Case| {
+        case.has_product() && ops(case).is_some_and(|o| o.data == DataKind::Reals && o.nodes.len() == 1)
+    };
+    cases().unwrap().into_iter().filter(real).collect()
+}
+
+fn floats(bits: &[u32]) -> Vec<f64> {
+    bits.iter().map(|&b| f64::from(f32::from_bits(b))).collect()
+}
+
+#[test]
+fn one_wrong_element_is_caught() {
+    for case in products().iter().step_by(7) {
+        let batch = ops(case).unwrap().batch;
+        let data = case.data();
+        let want = reference_outputs(case, &data, batch).unwrap().swap_remove(0);
+        let bound = bounds(case, &data, batch).unwrap().swap_remove(0);
+        let got = floats(&outputs(gpu(), case, &PlanOptions::default()).unwrap()[0]);
+        compare(&case.name, &got, &want, &bound).unwrap();
+        for at in [0, got.len() / 2, got.len() - 1] {
+            for wrong in [
+                want[at] + 1.5 * bound[at] + 1e-30,
+                want[at] - 1.5 * bound[at] - 1e-30,
+                f64::NAN,
+                f64::INFINITY,
+            ] {
+                let mut planted = got.clone();
+                planted[at] = wrong;
+                let message = compare("planted", &planted, &want, &bound).unwrap_err();
+                assert!(
+                    message.contains("1 of ") && message.contains(&format!("worst at {at}:")),
+                    "{message}"
+                );
+            }
+        }
+    }
+    assert!(compare("short", &[1.0], &[1.0, 2.0], &[0.0, 0.0]).is_err());
+    // Without a bound only equality will do; an infinity is near nothing.
+    assert!(compare("exact", &[1.0 + 1e-12], &[1.0], &[0.0]).is_err());
+    assert!(compare("infinite", &[f64::MAX], &[f64::INFINITY], &[1e300]).is_err());
+    assert_eq!(
+        compare("special", &[f64::NAN, f64::INFINITY], &[f64::NAN, f64::INFINITY], &[0.0; 2]),
+        Ok(0.0)
+    );
+}
+
+#[test]
+fn a_dropped_product_is_caught() {
+    let all = products();
+    for case in &all {
+        let batch = ops(case).unwrap().batch;
+        let mut data = case.data();
+        let bound = bounds(case, &data, batch).unwrap().swap_remove(0);
+        let want = reference_outputs(case, &data, batch).unwrap().swap_remove(0);
+        let got = floats(&outputs(gpu(), case, &PlanOptions::default()).unwrap()[0]);
+        compare(&case.name, &got, &want, &bound).unwrap();
+        // One element of the first operand becomes 0: every result that it reaches loses one product. The first element
+        // may lie under no tap, so the first that reaches anything is taken.
+        let faulty = (0..data[0].len()).find_map(|at| {
+            let kept = std::mem::replace(&mut data[0][at], 0.0);
+            let faulty = reference_outputs(case, &data, batch).unwrap().swap_remove(0);
+            data[0][at] = kept;
+            (faulty != want).then_some(faulty)
+        });
+        let faulty = faulty.expect("an element that reaches a result");
+        let changed = faulty.iter().zip(&want).filter(|(a, b)| a != b).count();
+        let message = compare(&case.name, &got, &faulty, &bound).unwrap_err();
+        assert!(message.contains(&format!(": {changed} of ")), "{message}, but {changed} changed");
+    }
+    println!("a dropped product was caught in {} cases", all.len());
+}
+
+/// The bits of a case in a family, with memory shared as in training.
+fn bits(case: &Case, family: GemmFamily) -> Vec<Vec<u32>> {
+    outputs(gpu(), case, &PlanOptions::default().family(family)).unwrap()
+}
+
+#[test]
+fn fused_and_unfused_chains_agree_to_the_bit() {
+    let mut pairs = 0;
+    for case in cases().unwrap() {
+        let Some(o) = ops(&case).filter(|o| case.has_product() && o.nodes.len() > 1 && !o.keep_all) else {
+            continue;
+        };
+        let unfused = Case { name: case.name.clone(), work: Work::Ops(Ops { keep_all: true, ..o.clone() }) };
+        for family in families() {
+            let (one, all) = (bits(&case, family), bits(&unfused, family));
+            assert_eq!((one.len(), all.len()), (1, o.nodes.len()));
+            assert!(one[0] == all[all.len() - 1], "{} ({family})", case.name);
+            pairs += 1;
+        }
+    }
+    println!("{pairs} fused chains equal their unfused twins to the bit");
+    assert!(pairs > 0);
+}
+
+#[test]
+fn parts_of_a_batch_give_the_bits_of_the_whole() {
+    let mut pairs = 0;
+    for case in cases().unwrap() {
+        let Some(o) = ops(&case).filter(|o| o.workspace_bytes.is_some()) else { continue };
+        // A kernel's gradient adds the parts up, so its order of summation is another; its bound holds in the table.
+        if case.op() == "conv2d_grad_kernel" && o.data == DataKind::Reals {
+            continue;
+        }
+        let whole =
+            Case { name: case.name.clone(), work: Work::Ops(Ops { workspace_bytes: None, ..o.clone() }) };
+        for family in families() {
+            assert!(bits(&case, family) == bits(&whole, family), "{} ({family})", case.name);
+            pairs += 1;
+        }
+    }
+    println!("{pairs} batches in parts equal the whole to the bit");
+    assert!(pairs > 0);
+}
+
+#[test]
+fn runs_repeat_and_families_agree_to_the_bit() {
+    let software = gpu().report().software;
+    let mut compared = 0;
+    for case in products() {
+        let of_each: Vec<_> = families()
+            .into_iter()
+            .map(|family| {
+                let first = bits(&case, family);
+                assert!(first == bits(&case, family), "{} ({family}): two runs differ", case.name);
+                first
+            })
+            .collect();
+        // Elsewhere a driver may contract a*b+c in one kernel and not in another.
+        if software {
+            assert!(of_each.iter().all(|b| *b == of_each[0]), "{}: families differ", case.name);
+        }
+        compared += 1;
+    }
+    println!("{compared} products repeat to the bit; families compared: {software}");
+}
