@@ -1,8 +1,9 @@
 //! Identities that tie an operation to its gradients: `dot(f(x, w), dy) = dot(w, dw) = dot(x, dx)`.
 
+use crate::support::device::{device, families};
 use crate::support::executor::{Fault, Make, Operand, Planted, evaluate_one, reference};
 use crate::support::random::{convolution, convolution_shapes, elements, normal, stream};
-use frazil::graph::{Conv2d, Op};
+use frazil::graph::{Conv2d, Graph, Op};
 use frazil::rng::Stream;
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
@@ -94,4 +95,17 @@ fn a_planted_error_is_caught() {
     let make = |graph: &_| Planted::boxed(&reference, graph, Fault::Scale { op: "matmul", factor: 1.001 });
     let worst = worst_matmul(&make, 20, 4);
     assert!(worst > caught, "matmul: {worst:e}");
+}
+
+/// In f32: sums of a few hundred products, each rounded by 6e-8.
+const DEVICE_TOLERANCE: f64 = 1e-6;
+
+#[test]
+fn the_device_agrees_with_itself_in_every_family() {
+    for family in families() {
+        let make = move |graph: &Graph| device(graph, family);
+        let (convolution, product) = (worst_convolution(&make, 40, 21), worst_matmul(&make, 40, 22));
+        println!("{family}: convolutions {convolution:.1e}, products {product:.1e}");
+        assert!(convolution < DEVICE_TOLERANCE && product < DEVICE_TOLERANCE, "{convolution} {product}");
+    }
 }

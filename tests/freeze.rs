@@ -346,8 +346,8 @@ fn set_and_freeze_keeps_given_bits_and_touches_nothing_else() {
     let values: Vec<f32> = (0..90).map(|i| f32::from_bits(ODD_BITS[i / 10])).collect();
     t.set_and_freeze("conv.kernel", &values, &mask).unwrap();
     let after = snapshot(&t);
-    for i in 0..90 {
-        let expected = if mask.is_frozen(i) { values[i].to_bits() } else { before.0[0][0][i] };
+    for (i, value) in values.iter().enumerate() {
+        let expected = if mask.is_frozen(i) { value.to_bits() } else { before.0[0][0][i] };
         assert_eq!(after.0[0][0][i], expected);
     }
     // Again, at other values: a frozen element moves only when told to.

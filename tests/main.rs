@@ -2,6 +2,7 @@
 
 mod adjoint;
 mod command_line;
+mod contract;
 mod errors;
 mod freeze;
 mod golden;

@@ -126,6 +126,17 @@ impl Case {
         matches!(&self.work, Work::Ops(ops) if ops.nodes.iter().any(product))
     }
 
+    /// Its graph.
+    ///
+    /// # Errors
+    /// Those of [`Graph::push`]; the table's own cases have none.
+    pub fn graph(&self) -> Result<Graph> {
+        match &self.work {
+            Work::Ops(ops) => Ok(ops.build()?.graph),
+            Work::Update(update) => Ok(update.build()?.graph),
+        }
+    }
+
     /// Its operations, `+` between them.
     pub fn op(&self) -> String {
         match &self.work {

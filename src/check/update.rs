@@ -110,7 +110,7 @@ impl Before {
             let draw = |i: usize| {
                 let x = stream.normal();
                 // Half of the kept elements are ordinary numbers.
-                if kept(i) && i % 2 == 0 {
+                if kept(i) && i.is_multiple_of(2) {
                     SPECIALS[(i / 2 + part) % SPECIALS.len()]
                 } else {
                     (if positive { x.abs() } else { x }).to_bits()

@@ -8,7 +8,7 @@ use super::{Command, Home, Layout, Plan, PlanOptions, Store};
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterReport, Gpu, GpuBuffer, PipelineSource, ReadRing};
 use crate::graph::{Graph, Op, Role, StepScalars, ValueId};
-use crate::kernels::{GemmFamily, SUMS_BYTES};
+use crate::kernels::{GemmFamily, Launch, SUMS_BYTES};
 use std::sync::Mutex;
 
 /// Uniform bindings begin at multiples of this on every device; no kernel's parameters are larger.
@@ -45,6 +45,12 @@ struct Prepared {
 pub(super) fn estimate(graph: &Graph, adapter: &AdapterReport, options: &PlanOptions) -> Result<PlanReport> {
     let layout = Layout::new(graph.parameters(), adapter.max_binding.min(adapter.max_buffer))?;
     Ok(prepare(graph, &layout, adapter, options)?.report)
+}
+
+pub(super) fn launches(graph: &Graph, adapter: &AdapterReport, options: &PlanOptions) -> Result<Vec<Launch>> {
+    let layout = Layout::new(graph.parameters(), adapter.max_binding.min(adapter.max_buffer))?;
+    let steps = prepare(graph, &layout, adapter, options)?.lowered.steps;
+    Ok(steps.into_iter().map(|step| step.launch).collect())
 }
 
 fn prepare(

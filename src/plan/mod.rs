@@ -25,7 +25,7 @@ pub use sums::Sums;
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterReport, Gpu, GpuBuffer, Pipeline, ReadRing};
 use crate::graph::{Graph, StepScalars};
-use crate::kernels::GemmFamily;
+use crate::kernels::{GemmFamily, Launch};
 use std::sync::{Arc, Mutex};
 
 /// How to compile a graph.
@@ -136,6 +136,14 @@ impl Plan {
     /// [`Error::LimitExceeded`] if it does not fit.
     pub fn estimate(graph: &Graph, report: &AdapterReport, options: &PlanOptions) -> Result<PlanReport> {
         compile::estimate(graph, report, options)
+    }
+
+    /// The kernels that a plan would run, in order, without creating anything.
+    ///
+    /// # Errors
+    /// As [`Plan::estimate`].
+    pub fn launches(graph: &Graph, report: &AdapterReport, options: &PlanOptions) -> Result<Vec<Launch>> {
+        compile::launches(graph, report, options)
     }
 
     /// The graph.

@@ -99,7 +99,7 @@ impl Trainer {
         if let Some(family) = options.family {
             plan_options = plan_options.family(family);
         }
-        let training = model.training_graph(options.batch, loss, optimizer.rule().clone())?;
+        let training = model.training_graph(options.batch, loss, *optimizer.rule())?;
         let evaluation = model.evaluation_graph(options.batch, loss)?;
         Plan::estimate(&training.graph, gpu.report(), &plan_options)?;
         let store = Store::new(gpu, &training.graph)?;

@@ -1,0 +1,277 @@
+//! Shaders and their Rust twins agree, and every backend's writer accepts them. Needs no GPU.
+
+use frazil::check::cases;
+use frazil::gpu::{Access, AdapterReport, Backend, DeviceKind};
+use frazil::graph::StepScalars;
+use frazil::kernels::{GemmFamily, KERNELS, Launch, digest};
+use frazil::{Plan, PlanOptions};
+use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
+use naga::{AddressSpace, Module, StorageAccess, TypeInner};
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem::offset_of;
+use std::path::Path;
+
+const SCALARS: [(&str, usize); 8] = [
+    ("learning_rate", offset_of!(StepScalars, learning_rate)),
+    ("correction1", offset_of!(StepScalars, correction1)),
+    ("correction2", offset_of!(StepScalars, correction2)),
+    ("rows", offset_of!(StepScalars, rows)),
+    ("step", offset_of!(StepScalars, step)),
+    ("on_non_finite_continue", offset_of!(StepScalars, on_non_finite_continue)),
+    ("reserved0", offset_of!(StepScalars, reserved)),
+    ("reserved1", offset_of!(StepScalars, reserved) + 4),
+];
+
+fn adapter() -> AdapterReport {
+    AdapterReport {
+        name: "none".into(),
+        driver: String::new(),
+        backend: Backend::Vulkan,
+        kind: DeviceKind::Discrete,
+        software: false,
+        subgroup: Some([4, 64]),
+        timestamps: false,
+        max_buffer: 1 << 30,
+        max_binding: 1 << 30,
+        max_storage_buffers: 8,
+        max_workgroup_memory: 16_384,
+        max_invocations: 256,
+    }
+}
+
+/// Every text that the op table and the digests need in any family, once.
+fn launches() -> BTreeMap<String, Launch> {
+    let mut all = BTreeMap::new();
+    let families =
+        [GemmFamily::Register, GemmFamily::Subgroup { lanes: 4 }, GemmFamily::Subgroup { lanes: 8 }];
+    for case in cases().unwrap() {
+        let graph = case.graph().unwrap();
+        for family in families {
+            let options = PlanOptions::default().family(family);
+            for launch in Plan::launches(&graph, &adapter(), &options).unwrap() {
+                all.insert(launch.source(), launch);
+            }
+        }
+    }
+    for launch in [digest(3, false), digest(3, true)] {
+        all.insert(launch.source(), launch);
+    }
+    all
+}
+
+fn parse(source: &str) -> Result<(Module, ModuleInfo), String> {
+    let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
+    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP);
+    validator.subgroup_stages(ShaderStages::COMPUTE).subgroup_operations(SubgroupOperationSet::all());
+    let info = validator.validate(&module).map_err(|e| e.emit_to_string(source))?;
+    Ok((module, info))
+}
+
+/// Fields of a struct with their offsets.
+fn fields(module: &Module, ty: naga::Handle<naga::Type>) -> Result<(Vec<(String, usize)>, usize), String> {
+    let TypeInner::Struct { members, span } = &module.types[ty].inner else {
+        return Err("a uniform that is no struct".into());
+    };
+    let fields = members.iter().map(|m| (m.name.clone().unwrap_or_default(), m.offset as usize));
+    Ok((fields.collect(), *span as usize))
+}
+
+fn equal(what: &str, got: &[(String, usize)], want: &[(&str, usize)]) -> Result<(), String> {
+    let want: Vec<_> = want.iter().map(|(name, offset)| ((*name).to_owned(), *offset)).collect();
+    if got == want { Ok(()) } else { Err(format!("{what}: WGSL has {got:?}, Rust has {want:?}")) }
+}
+
+/// Holds a text against its launch.
+fn check(launch: &Launch, source: &str) -> Result<(Module, ModuleInfo), String> {
+    let kernel = launch.kernel;
+    let (module, info) = parse(source)?;
+    let [entry] = module.entry_points.as_slice() else { return Err("one entry point".into()) };
+    if entry.name != "main" || entry.workgroup_size.iter().product::<u32>() > 256 {
+        return Err(format!("entry point {} of {:?}", entry.name, entry.workgroup_size));
+    }
+    let mut bindings = BTreeMap::new();
+    let mut workgroup_bytes = 0;
+    for (_, global) in module.global_variables.iter() {
+        let access = match global.space {
+            AddressSpace::Uniform => Access::Uniform,
+            AddressSpace::Storage { access } if access == StorageAccess::LOAD => Access::Read,
+            AddressSpace::Storage { .. } => Access::ReadWrite,
+            AddressSpace::WorkGroup => {
+                workgroup_bytes += module.types[global.ty].inner.size(module.to_ctx());
+                continue;
+            }
+            other => return Err(format!("a global in {other:?}")),
+        };
+        let at = global.binding.ok_or("a global without a binding")?;
+        if at.group != 0 || bindings.insert(at.binding, access).is_some() {
+            return Err(format!("group {} binding {}", at.group, at.binding));
+        }
+        match at.binding {
+            0 => {
+                let (got, span) = fields(&module, global.ty)?;
+                equal("parameters", &got, kernel.params)?;
+                if span != kernel.params_bytes || launch.params.len() != span {
+                    return Err(format!("parameters of {span} bytes, in Rust {}", kernel.params_bytes));
+                }
+            }
+            1 => {
+                let (got, span) = fields(&module, global.ty)?;
+                equal("scalars", &got, &SCALARS)?;
+                if span != size_of::<StepScalars>() {
+                    return Err(format!("scalars of {span} bytes"));
+                }
+            }
+            _ => {}
+        }
+    }
+    let want: BTreeMap<u32, Access> = (0..).zip(launch.bindings()).collect();
+    if bindings != want {
+        return Err(format!("bindings: WGSL has {bindings:?}, Rust has {want:?}"));
+    }
+    let storage = want.values().filter(|a| **a != Access::Uniform).count();
+    if storage > 8 || workgroup_bytes > 16_384 {
+        return Err(format!("{storage} storage buffers, {workgroup_bytes} bytes of workgroup memory"));
+    }
+    Ok((module, info))
+}
+
+/// Writes a module for every backend; `false` if GLSL ES 3.1 cannot have it.
+fn write(module: &Module, info: &ModuleInfo, subgroups: bool) -> Result<bool, String> {
+    let spirv = naga::back::spv::Options { lang_version: (1, 3), ..Default::default() };
+    naga::back::spv::write_vec(module, info, &spirv, None).map_err(|e| format!("SPIR-V: {e}"))?;
+    let metal =
+        naga::back::msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..Default::default() };
+    naga::back::msl::write_string(module, info, &metal, &Default::default())
+        .map_err(|e| format!("MSL: {e}"))?;
+    let hlsl = naga::back::hlsl::Options {
+        shader_model: naga::back::hlsl::ShaderModel::V6_0,
+        fake_missing_bindings: true,
+        ..Default::default()
+    };
+    let pipeline = Default::default();
+    let mut text = String::new();
+    naga::back::hlsl::Writer::new(&mut text, &hlsl, &pipeline)
+        .write(module, info, None)
+        .map_err(|e| format!("HLSL: {e}"))?;
+    if subgroups {
+        return Ok(false);
+    }
+    let glsl = naga::back::glsl::Options::default();
+    let pipeline = naga::back::glsl::PipelineOptions {
+        shader_stage: naga::ShaderStage::Compute,
+        entry_point: "main".into(),
+        multiview: None,
+    };
+    let mut text = String::new();
+    naga::back::glsl::Writer::new(&mut text, module, info, &glsl, &pipeline, Default::default())
+        .and_then(|mut writer| writer.write())
+        .map_err(|e| format!("GLSL: {e}"))?;
+    Ok(true)
+}
+
+#[test]
+fn every_shader_agrees_with_its_twin_and_is_written_for_every_backend() {
+    let (mut texts, mut without_glsl) = (0, 0);
+    let mut kernels = BTreeSet::new();
+    for (source, launch) in launches() {
+        let name = launch.kernel.name;
+        let (module, info) = check(&launch, &source).unwrap_or_else(|message| panic!("{name}: {message}"));
+        let subgroups = name == "gemm_subgroup";
+        let glsl = write(&module, &info, subgroups).unwrap_or_else(|message| panic!("{name}: {message}"));
+        without_glsl += usize::from(!glsl);
+        kernels.insert(name);
+        texts += 1;
+    }
+    println!(
+        "{texts} shaders of {} kernels; {without_glsl} with subgroups are not written as GLSL",
+        kernels.len()
+    );
+    let all: BTreeSet<_> = KERNELS.iter().map(|k| k.name).collect();
+    assert_eq!(kernels, all, "every kernel has a shader that was checked");
+}
+
+#[test]
+fn every_file_is_claimed() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
+    let names = |folder: &Path| -> Vec<String> {
+        let files = std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().path());
+        let mut names: Vec<_> = files
+            .filter(|p| p.is_file())
+            .map(|p| p.file_name().unwrap().to_str().unwrap().to_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    let mut kernels: Vec<_> = KERNELS.iter().map(|k| format!("{}.wgsl", k.name)).collect();
+    kernels.sort();
+    assert_eq!(names(&folder), kernels, "one kernel a file, and one file a kernel");
+    for kernel in KERNELS {
+        let text = std::fs::read_to_string(folder.join(format!("{}.wgsl", kernel.name))).unwrap();
+        assert_eq!(kernel.body, text, "{}", kernel.name);
+    }
+    let used: BTreeSet<_> = launches()
+        .into_values()
+        .flat_map(|l| {
+            l.kernel
+                .snippets
+                .iter()
+                .map(|s| s.name)
+                .chain(l.snippets.iter().map(|s| s.name))
+                .collect::<Vec<_>>()
+        })
+        .map(|name| format!("{name}.wgsl"))
+        .collect();
+    assert_eq!(names(&folder.join("shared")), used.into_iter().collect::<Vec<_>>(), "snippets in use");
+}
+
+#[test]
+fn loops_over_registers_are_written_out() {
+    for (source, launch) in launches() {
+        assert!(!source.contains("// unroll"), "{}: a marked loop is left", launch.kernel.name);
+    }
+}
+
+/// The update reads what the metrics write.
+#[test]
+fn both_declarations_of_the_sums_agree() {
+    let sums = |name: &str| {
+        let found = launches().into_iter().find(|(_, l)| l.kernel.name == name).unwrap();
+        let (module, _) = parse(&found.0).unwrap();
+        let (ty, _) = module.types.iter().find(|(_, t)| t.name.as_deref() == Some("Sums")).unwrap();
+        fields(&module, ty).unwrap()
+    };
+    assert_eq!(sums("metrics"), sums("sgd_update"));
+    assert_eq!(sums("metrics"), sums("adam_update"));
+}
+
+#[test]
+fn a_disagreement_is_caught() {
+    let all = launches();
+    let (source, launch) = all.iter().find(|(_, l)| l.kernel.name == "adam_update").unwrap();
+    assert!(check(launch, source).is_ok());
+    let planted = [
+        ("    beta2: f32,", "    beta_two: f32,", "parameters: WGSL has"),
+        (
+            "    beta1: f32,\n    one_minus_beta1: f32,",
+            "    one_minus_beta1: f32,\n    beta1: f32,",
+            "parameters: WGSL has",
+        ),
+        ("    decoupled: u32,\n}", "    decoupled: u32,\n    more: u32,\n}", "parameters"),
+        ("    rows: u32,", "    lines: u32,", "scalars: WGSL has"),
+        ("var<storage, read> mask", "var<storage, read_write> mask", "bindings: WGSL has"),
+        ("@binding(7)", "@binding(9)", "bindings: WGSL has"),
+        ("@group(0) @binding(7)", "@group(1) @binding(7)", "group 1"),
+        ("WORKGROUP: u32 = 256u", "WORKGROUP: u32 = 512u", "entry point"),
+        ("let m = ", "let = ", "error"),
+    ];
+    for (right, wrong, expected) in planted {
+        assert!(source.contains(right), "{right}");
+        // A renamed field is renamed where it is used, too, so that the text stays valid.
+        let mut text = source.replacen(right, wrong, 1);
+        text = text.replace("p.beta2", if wrong.contains("beta_two") { "p.beta_two" } else { "p.beta2" });
+        text = text
+            .replace("scalars.rows", if wrong.contains("lines") { "scalars.lines" } else { "scalars.rows" });
+        let message = check(launch, &text).map(|_| ()).expect_err(wrong);
+        assert!(message.contains(expected), "{wrong}: {message}");
+    }
+}
