@@ -10,5 +10,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     let value = x[index];
-    store4(index, count, select(value, vec4<f32>(0.0), value <= vec4<f32>(0.0)));
+    store4(index, count, select(value, vec4<f32>(0.0), at_most_zero(value)));
 }

@@ -15,20 +15,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     let base = row * p.classes;
-    var top = logits[base];
-    for (var c = 1u; c < p.classes; c++) {
-        top = max(top, logits[base + c]);
-    }
-    var sum = 0.0;
-    for (var c = 0u; c < p.classes; c++) {
-        sum += exp(logits[base + c] - top);
-    }
-    // A NaN or a maximum that is infinite must reach the loss, whatever `max` and `exp` make of it on this driver; minus
-    // infinity is a class without any share.
-    var poisoned = !is_finite(top);
-    for (var c = 0u; c < p.classes; c++) {
-        poisoned = poisoned || is_nan(logits[base + c]);
-    }
-    let value = log_accurate(sum) + (top - logits[base + labels[row]]);
-    loss[row] = select(value, bitcast<f32>(0x7fc00000u), poisoned);
+    let r = softmax_row(base);
+    let value = log_accurate(r.sum) + (r.top - logits[base + labels[row]]);
+    loss[row] = select(value, bitcast<f32>(0x7fc00000u), r.poisoned);
 }

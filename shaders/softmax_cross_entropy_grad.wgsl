@@ -16,16 +16,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     let base = row * p.classes;
-    var top = logits[base];
-    for (var c = 1u; c < p.classes; c++) {
-        top = max(top, logits[base + c]);
-    }
-    var sum = 0.0;
-    for (var c = 0u; c < p.classes; c++) {
-        sum += exp(logits[base + c] - top);
-    }
+    let r = softmax_row(base);
     for (var c = 0u; c < p.classes; c++) {
         let target_share = select(0.0, 1.0, c == labels[row]);
-        dlogits[base + c] = (exp(logits[base + c] - top) / sum - target_share) / f32(rows);
+        let value = (exp(logits[base + c] - r.top) / r.sum - target_share) / f32(rows);
+        dlogits[base + c] = select(value, bitcast<f32>(0x7fc00000u), r.poisoned);
     }
 }

@@ -1,4 +1,51 @@
-//! Frazil.
+//! Trains convolutional networks on any Vulkan, Metal or DX12 GPU with single weights frozen, to the bit.
+//!
+//! A parameter is frozen element by element, at any step: a frozen element's bits do not change, nor does its optimizer
+//! state, under any optimizer, decay, momentum, NaN or infinity. [`Trainer::verify_frozen`] proves it from digests that
+//! the device computes.
+//!
+//! ```
+//! use frazil::{Digits, FreezeRule, Gpu, GpuOptions, Loss, Mask, Model, Padding::Same, Sgd, Trainer, TrainerOptions};
+//!
+//! fn main() -> frazil::Result<()> {
+//!     let gpu = Gpu::new(GpuOptions::default())?;
+//!     let model = Model::input([8, 8, 1])
+//!         .conv2d("conv1", 8, [3, 3], |c| c.padding(Same)).relu()
+//!         .max_pool2d([2, 2]).flatten()
+//!         .dense("fc", 10)
+//!         .build()?;
+//!     let sgd = Sgd::new(0.05).momentum(0.9).weight_decay(1e-4);
+//!     let options = TrainerOptions::batch(64).seed(7);
+//!     let mut trainer = Trainer::new(&gpu, model, Loss::SoftmaxCrossEntropy, sgd, options)?;
+//!
+//!     // Half of a kernel at today's values, and one weight of another tensor at a value of our own.
+//!     trainer.freeze("conv*.kernel", FreezeRule::random(0.5).seed(42))?;
+//!     trainer.set_and_freeze("fc.bias", &[0.25; 10], &Mask::from_frozen((0..10).map(|i| i == 3)))?;
+//!
+//!     for batch in Digits::train()?.batches(64, 7)? {
+//!         trainer.step(&batch)?;
+//!     }
+//!     println!("{}", trainer.evaluate(&Digits::test()?)?); // accuracy 0.5028, loss 1.9441 on 360 examples
+//!     println!("{}", trainer.verify_frozen()?);            // 0 of 37 frozen elements changed, per tensor
+//!     # assert_eq!((trainer.verify_frozen()?.changed(), trainer.frozen_count()), (0, 37));
+//!     # assert_eq!(trainer.parameter("fc.bias")?[3], 0.25);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # What there is
+//! - [`Model`] and [`Trainer`]: layers, losses, optimizers, freezing, evaluation, saving.
+//! - [`Graph`](graph::Graph), [`Plan`] and [`Reference`](reference::Reference): mathematical operations by hand, compiled
+//!   for a device or interpreted in f64. One operation at a time is a supported use: see [`plan`].
+//! - [`Mask`] and [`FreezeRule`]: which elements; 1 = frozen, named in every constructor.
+//! - [`check`]: the table of operations with which an adapter is held against the reference.
+//!
+//! # Layouts
+//! Images are NHWC, convolution kernels HWIO `[kernel_h, kernel_w, c_in / groups, c_out]`, dense kernels `[in, out]`,
+//! all row-major (TensorFlow's). Losses are means over a batch, in nats. Equal seeds on one adapter give equal bits.
+//!
+//! # Features
+//! `cli` (default) builds the `frazil` program; `default-features = false` leaves the library alone.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod check;
@@ -30,3 +77,8 @@ pub use plan::{Plan, PlanOptions};
 pub use shape::Padding;
 pub use trainer::{ThawPolicy, Trainer, TrainerOptions};
 pub use wgpu;
+
+/// The README's example is compiled and run with the doctests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

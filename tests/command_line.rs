@@ -151,3 +151,16 @@ fn devices_lists_adapters() {
     let table = String::from_utf8(frazil(&["devices"]).stdout).unwrap();
     assert_eq!(table.lines().count(), all.len() + 1);
 }
+
+#[test]
+fn check_gives_a_verdict_for_every_kernel() {
+    let output = frazil(&["check", "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let all = lines(&output);
+    let (done, kernels) = all.split_last().unwrap();
+    assert_eq!((&done["done"], &done["passed"]), (&true.into(), &true.into()));
+    for kernel in ["gemm_register", "im2col", "adam_update", "max_pool2d_grad"] {
+        let line = kernels.iter().find(|line| line["kernel"] == kernel).unwrap_or_else(|| panic!("{kernel}"));
+        assert!(line["runs"].as_u64() > Some(5) && line["worst_of_bound"].as_f64() <= Some(1.0), "{line}");
+    }
+}

@@ -6,3 +6,9 @@ fn is_nan(x: f32) -> bool {
 fn is_finite(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u;
 }
+
+// x <= 0, and false for NaN on every driver: -0.0 to minus infinity, or +0.0.
+fn at_most_zero(x: vec4<f32>) -> vec4<bool> {
+    let bits = bitcast<vec4<u32>>(x);
+    return (bits - vec4<u32>(0x80000000u) <= vec4<u32>(0x7f800000u)) | (bits == vec4<u32>(0u));
+}

@@ -14,5 +14,5 @@ fn bias4(column: u32) -> vec4<f32> {
 fn epilogue(value: vec4<f32>, shift: vec4<f32>) -> vec4<f32> {
     let sum = value + shift;
     // `select` and not `max`: a NaN must stay visible, and max(NaN, 0) is 0 on some drivers.
-    return select(sum, vec4<f32>(0.0), vec4<bool>(RELU) & (sum <= vec4<f32>(0.0)));
+    return select(sum, vec4<f32>(0.0), vec4<bool>(RELU) & at_most_zero(sum));
 }

@@ -1,5 +1,6 @@
 //! The command line: arguments in, tables or JSON lines out.
 
+mod check;
 mod devices;
 mod output;
 mod train;
@@ -28,6 +29,8 @@ enum Command {
     Train(train::TrainArgs),
     /// List the adapters of this machine.
     Devices(devices::DevicesArgs),
+    /// Run every kernel on an adapter against the reference: exit code 1 if one is wrong.
+    Check(check::CheckArgs),
 }
 
 /// What all commands that use a device take.
@@ -82,6 +85,7 @@ pub fn main() -> ExitCode {
     let (result, json) = match cli.command.unwrap_or(Command::Train(cli.train)) {
         Command::Train(args) => (train::run(&args), args.json),
         Command::Devices(args) => (devices::run(&args), args.json),
+        Command::Check(args) => (check::run(&args), args.json),
     };
     let (error, code) = match result {
         Ok(()) => return ExitCode::SUCCESS,

@@ -1,10 +1,10 @@
 use super::gemm::{FIELDS, GEMM, Gemm, Params, Tile, launch as launch_gemm};
-use super::{GRID, Kernel, Launch, SCALARS, grid};
+use super::{BITS, GRID, Kernel, Launch, SCALARS, grid};
 
 pub(super) static KERNEL: Kernel = Kernel {
     name: "gemm_register",
     body: include_str!("../../shaders/gemm_register.wgsl"),
-    snippets: &[&GEMM, &SCALARS, &GRID],
+    snippets: &[&GEMM, &SCALARS, &GRID, &BITS],
     bindings: &[],
     params: FIELDS,
     params_bytes: size_of::<Params>(),

@@ -212,6 +212,8 @@ static GRID: Snippet =
     Snippet { name: "grid", text: include_str!("../../shaders/shared/grid.wgsl"), bindings: &[] };
 static BITS: Snippet =
     Snippet { name: "bits", text: include_str!("../../shaders/shared/bits.wgsl"), bindings: &[] };
+static SOFTMAX: Snippet =
+    Snippet { name: "softmax", text: include_str!("../../shaders/shared/softmax.wgsl"), bindings: &[] };
 static MATH: Snippet =
     Snippet { name: "math", text: include_str!("../../shaders/shared/math.wgsl"), bindings: &[] };
 static ELEMENTWISE: Snippet = Snippet {

@@ -1,12 +1,13 @@
 use super::{
-    ELEMENTWISE, ELEMENTWISE_FIELDS, ElementwiseParams, Extent, GRID, Kernel, Launch, SCALARS, elementwise,
+    BITS, ELEMENTWISE, ELEMENTWISE_FIELDS, ElementwiseParams, Extent, GRID, Kernel, Launch, SCALARS,
+    elementwise,
 };
 use crate::gpu::Access;
 
 pub(super) static KERNEL: Kernel = Kernel {
     name: "relu",
     body: include_str!("../../shaders/relu.wgsl"),
-    snippets: &[&ELEMENTWISE, &SCALARS, &GRID],
+    snippets: &[&BITS, &ELEMENTWISE, &SCALARS, &GRID],
     bindings: &[(2, Access::Read), (3, Access::ReadWrite)],
     params: ELEMENTWISE_FIELDS,
     params_bytes: size_of::<ElementwiseParams>(),

@@ -1,10 +1,10 @@
-use super::{BITS, GRID, Kernel, Launch, MATH, SCALARS, grid_of, index};
+use super::{BITS, GRID, Kernel, Launch, MATH, SCALARS, SOFTMAX, grid_of, index};
 use crate::gpu::Access;
 
 pub(super) static KERNEL: Kernel = Kernel {
     name: "softmax_cross_entropy",
     body: include_str!("../../shaders/softmax_cross_entropy.wgsl"),
-    snippets: &[&SCALARS, &GRID, &BITS, &MATH],
+    snippets: &[&SOFTMAX, &SCALARS, &GRID, &BITS, &MATH],
     bindings: &[(2, Access::Read), (3, Access::Read), (4, Access::ReadWrite)],
     params: &[
         ("rows", std::mem::offset_of!(Params, rows)),

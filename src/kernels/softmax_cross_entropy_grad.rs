@@ -1,10 +1,10 @@
-use super::{GRID, Kernel, Launch, SCALARS, grid_of, index};
+use super::{BITS, GRID, Kernel, Launch, SCALARS, SOFTMAX, grid_of, index};
 use crate::gpu::Access;
 
 pub(super) static KERNEL: Kernel = Kernel {
     name: "softmax_cross_entropy_grad",
     body: include_str!("../../shaders/softmax_cross_entropy_grad.wgsl"),
-    snippets: &[&SCALARS, &GRID],
+    snippets: &[&SOFTMAX, &SCALARS, &GRID, &BITS],
     bindings: &[(2, Access::Read), (3, Access::Read), (4, Access::ReadWrite)],
     params: &[
         ("rows", std::mem::offset_of!(Params, rows)),

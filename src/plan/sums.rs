@@ -22,7 +22,7 @@ impl Plan {
     /// Loss and accuracy since [`Plan::clear_sums`]; waits for the device.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`], [`Error::Timeout`].
+    /// [`crate::Error::DeviceLost`], [`crate::Error::Timeout`].
     pub fn sums(&self) -> Result<Sums> {
         let mut sums = Sums::from_bytes(&[]);
         self.ring().read_all(&self.gpu, &self.sums, 0, SUMS_BYTES, |bytes| sums = Sums::from_bytes(bytes))?;
@@ -37,7 +37,7 @@ impl Plan {
     /// Sets loss, correct answers and examples to 0. A non-finite loss stays known.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`].
+    /// [`crate::Error::DeviceLost`].
     pub fn clear_sums(&self) -> Result<()> {
         self.gpu.write(&self.sums, 0, &[0; 12])
     }
@@ -45,7 +45,7 @@ impl Plan {
     /// Forgets that a loss was not finite, so that updates go on.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`].
+    /// [`crate::Error::DeviceLost`].
     pub fn clear_non_finite(&self) -> Result<()> {
         self.gpu.write(&self.sums, 12, &[0; 8])
     }

@@ -1,0 +1,81 @@
+//! `frazil check`
+
+use super::output::Output;
+use super::{DeviceArgs, Failure};
+use clap::Args;
+use frazil::check::{Outcome, Verdict, run_all};
+use frazil::{Gpu, Result};
+use indicatif::ProgressBar;
+use serde_json::json;
+use std::collections::BTreeMap;
+
+#[derive(Args)]
+pub struct CheckArgs {
+    /// One JSON object a line on standard output: one for each kernel, then the verdict.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// What the cases say of one kernel.
+#[derive(Default)]
+struct Tally {
+    runs: usize,
+    failed: Vec<String>,
+    worst: f64,
+}
+
+pub fn run(args: &CheckArgs) -> std::result::Result<(), Failure> {
+    let output = Output::new(args.json);
+    let gpu = Gpu::new(args.device.options())?;
+    let report = gpu.report();
+    output.text(format!("adapter: {} ({}), {}", report.name, report.backend, report.driver))?;
+    let tallies = measure(&gpu)?;
+
+    output.text(format!("{:<28} {:>6}  {:>22}  {}", "kernel", "runs", "worst (of its bound)", "verdict"))?;
+    for (kernel, tally) in &tallies {
+        let verdict = if tally.failed.is_empty() { "pass" } else { "FAIL" };
+        output.text(format!("{kernel:<28} {:>6}  {:>22.3}  {verdict}", tally.runs, tally.worst))?;
+        output.json(&json!({
+            "kernel": kernel, "runs": tally.runs, "failed": tally.failed.len(), "worst_of_bound": tally.worst,
+            "passed": tally.failed.is_empty(),
+        }))?;
+    }
+    let failed: Vec<_> = tallies.values().flat_map(|t| &t.failed).collect();
+    for message in &failed {
+        output.text(message)?;
+    }
+    let verdict =
+        if failed.is_empty() { "every kernel agrees with the reference" } else { "this adapter fails" };
+    output.text(verdict)?;
+    output.json(&json!({
+        "done": true, "passed": failed.is_empty(), "failures": failed, "adapter": report.name, "driver": report.driver,
+        "backend": report.backend.to_string(), "software_adapter": report.software,
+    }))?;
+    if failed.is_empty() { Ok(()) } else { Err(Failure::Verdict) }
+}
+
+/// Runs the whole table in every family that the adapter has.
+fn measure(gpu: &Gpu) -> Result<BTreeMap<String, Tally>> {
+    let bar = ProgressBar::new_spinner();
+    let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
+    run_all(gpu, &mut |outcome| {
+        count(&mut tallies, outcome);
+        bar.set_message(format!("{} runs; {}", bar.position(), outcome.name));
+        bar.inc(1);
+    })?;
+    bar.finish_and_clear();
+    Ok(tallies)
+}
+
+fn count(tallies: &mut BTreeMap<String, Tally>, outcome: &Outcome) {
+    for kernel in &outcome.kernels {
+        let tally = tallies.entry(kernel.to_string()).or_default();
+        tally.runs += 1;
+        tally.worst = tally.worst.max(outcome.worst_error);
+        if outcome.verdict != Verdict::Pass {
+            tally.failed.push(outcome.to_string());
+        }
+    }
+}
