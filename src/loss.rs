@@ -10,32 +10,24 @@ pub enum Loss {
     SoftmaxCrossEntropy,
 }
 
-/// The values of a loss in a graph.
-#[derive(Clone, Copy, Debug)]
-pub struct LossValues {
-    /// Of each example.
-    pub each: ValueId,
-    /// The batch's mean, `[1]`.
-    pub mean: ValueId,
-}
-
 impl Loss {
-    /// Appends the loss of `logits [n, classes]` against `labels [n]`, and its part in the running sums.
+    /// Appends the loss of `logits [n, classes]` against `labels [n]`, and its part in the running sums; gives the batch's mean,
+    /// `[1]`.
     ///
     /// # Errors
     /// [`crate::Error::ShapeMismatch`].
-    pub fn forward(self, graph: &mut Graph, logits: ValueId, labels: ValueId) -> Result<LossValues> {
+    pub(crate) fn forward(self, graph: &mut Graph, logits: ValueId, labels: ValueId) -> Result<ValueId> {
         let each = graph.push_one(Op::SoftmaxCrossEntropy, &[logits, labels], "loss")?;
         let mean = graph.push_one(Op::Metrics, &[each, logits, labels], "metrics")?;
-        graph.mark_output(mean);
-        Ok(LossValues { each, mean })
+        graph.mark_output(mean)?;
+        Ok(mean)
     }
 
     /// Appends the gradient of the mean in the logits.
     ///
     /// # Errors
     /// [`crate::Error::ShapeMismatch`].
-    pub fn backward(self, graph: &mut Graph, logits: ValueId, labels: ValueId) -> Result<ValueId> {
+    pub(crate) fn backward(self, graph: &mut Graph, logits: ValueId, labels: ValueId) -> Result<ValueId> {
         graph.push_one(Op::SoftmaxCrossEntropyGrad, &[logits, labels], "loss grad")
     }
 }

@@ -209,7 +209,7 @@ impl Model {
     /// As [`Model::training_graph`].
     pub fn evaluation_graph(&self, batch: usize, loss: Loss) -> Result<ModelGraph> {
         let (mut whole, _) = self.forward(batch, loss)?;
-        whole.graph.mark_output(whole.logits);
+        whole.graph.mark_output(whole.logits)?;
         Ok(whole)
     }
 
@@ -232,7 +232,7 @@ impl Model {
             x = tape.output;
             tapes.push(tape);
         }
-        let values = loss.forward(&mut graph, x, labels)?;
-        Ok((ModelGraph { graph, input, labels, logits: x, mean_loss: values.mean }, tapes))
+        let mean_loss = loss.forward(&mut graph, x, labels)?;
+        Ok((ModelGraph { graph, input, labels, logits: x, mean_loss }, tapes))
     }
 }

@@ -163,6 +163,20 @@ fn graphs_that_do_not_fit() {
     refused!(plan.write_f32(y, &[0.0; 72]), Error::InvalidArgument { .. }, "computed");
     refused!(plan.read_f32(y), Error::InvalidArgument { .. }, "mark_output");
     plan.write_f32(w, &[1.0; 3]).unwrap();
+    // Ids of another graph.
+    let mut small = Graph::new(1).unwrap();
+    refused!(small.mark_output(y), Error::InvalidArgument { .. }, "another");
+    refused!(small.push(Op::Relu, &[y], "relu"), Error::InvalidArgument { .. }, "another");
+    assert!(small.value(y).is_none() && small.parameter_value(frazil::graph::ParameterId::of(7)).is_none());
+    let other = Plan::compile(gpu(), &small, &PlanOptions::default()).unwrap();
+    refused!(other.read_f32(y), Error::InvalidArgument { .. }, "one of this graph");
+    refused!(other.write_f32(y, &[0.0]), Error::InvalidArgument { .. }, "one of this graph");
+    refused!(
+        other.store().read_weights(frazil::graph::ParameterId::of(0)),
+        Error::InvalidArgument { .. },
+        "parameter"
+    );
+    other.run(StepScalars::forward(1)).unwrap();
     refused!(plan.run(StepScalars::forward(0)), Error::EmptyBatch { .. }, "Plan::run");
     refused!(plan.run(StepScalars::forward(3)), Error::ShapeMismatch { .. }, "at most 2");
 }
@@ -174,7 +188,7 @@ fn sizes_over_a_limit_are_refused_before_anything_is_made() {
         let mut g = Graph::new(1).unwrap();
         let x = g.input("big", Shape::new([width]).unwrap(), DType::F32);
         let y = g.push_one(Op::Relu, &[x], "relu").unwrap();
-        g.mark_output(y);
+        g.mark_output(y).unwrap();
         g
     };
     let limit = usize::try_from(gpu.report().max_binding / 4).unwrap();
@@ -206,7 +220,7 @@ fn a_wait_that_takes_too_long() {
     let square = || Shape::new([1024, 1024]).unwrap();
     let (a, b) = (g.input("a", square(), DType::F32), g.input("b", square(), DType::F32));
     let c = g.push_one(product, &[a, b], "gemm").unwrap();
-    g.mark_output(c);
+    g.mark_output(c).unwrap();
     let plan = Plan::compile(&gpu, &g, &PlanOptions::default()).unwrap();
     plan.run(StepScalars::forward(1)).unwrap();
     refused!(gpu.wait(), Error::Timeout { .. }, "0 s");

@@ -228,6 +228,11 @@ fn a_loss_that_is_not_finite_stops_updates_and_is_reported() {
     assert!(snapshot(&t) == before, "the last good weights survive");
     let error = t.metrics().unwrap_err();
     assert!(matches!(error, Error::NonFiniteLoss { step: 3 }), "{error}");
+    // Until it is forgotten, every look tells of it and no update is made.
+    assert!(matches!(t.metrics(), Err(Error::NonFiniteLoss { .. })));
+    t.forget_non_finite().unwrap();
+    train(&mut t, 2);
+    assert!(t.metrics().unwrap().loss.is_finite() && snapshot(&t) != before);
     // By its own step's loss, too, and by progress.
     let mut t = trainer(Sgd::new(0.1).into(), TrainerOptions::batch(ROWS).seed(3));
     assert!(matches!(t.step_loss(&bad), Err(Error::NonFiniteLoss { step: 0 })));

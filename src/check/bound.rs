@@ -101,7 +101,7 @@ fn of_node(
     known: &[Option<Vec<f64>>],
     rows: usize,
 ) -> Result<Vec<Vec<f64>>> {
-    let elements = |index: usize| graph.value(node.outputs[index]).shape.elements();
+    let elements = |index: usize| graph.at(node.outputs[index]).shape.elements();
     let operand = |index: usize| reference.read(node.inputs[index]);
     let result = || reference.read(node.outputs[0]);
     let before = |index: usize| known[node.inputs[index].0].clone();
@@ -140,7 +140,7 @@ fn of_node(
 
 /// Terms of the longest sum.
 fn terms(graph: &Graph, node: &Node, rows: usize) -> usize {
-    let input = graph.value(node.inputs[0]);
+    let input = graph.at(node.inputs[0]);
     let live = |value: &crate::graph::Value| {
         if value.batched { rows * value.elements_per_row() } else { value.shape.elements() }
     };
@@ -160,7 +160,7 @@ fn magnitudes(graph: &Graph, node: &Node, reference: &Reference, rows: usize) ->
     let mut alone = Graph::new(graph.batch())?;
     let mut inputs = Vec::new();
     for &id in &node.inputs {
-        let value = graph.value(id);
+        let value = graph.at(id);
         inputs.push(if value.batched {
             alone.batch_input(&value.name, &value.shape.extents()[1..], value.dtype)?
         } else {
@@ -170,9 +170,9 @@ fn magnitudes(graph: &Graph, node: &Node, reference: &Reference, rows: usize) ->
     let result = alone.push_one(node.op.clone(), &inputs, &node.label)?;
     let mut absolute = Reference::new(&alone)?;
     for (&input, &id) in inputs.iter().zip(&node.inputs) {
-        debug_assert!(alone.value(input).role == Role::Input);
+        debug_assert!(alone.at(input).role == Role::Input);
         let data = reference.read(id);
-        if alone.value(input).dtype == DType::F32 {
+        if alone.at(input).dtype == DType::F32 {
             absolute.write(input, &data.iter().map(|x| x.abs()).collect::<Vec<_>>())?;
         } else {
             absolute.write(input, data)?;

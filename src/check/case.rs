@@ -205,7 +205,9 @@ impl Ops {
                 .collect();
             let made = graph.push(op.clone(), &ids, op.name())?;
             if self.keep_all || number + 1 == self.nodes.len() {
-                made.iter().for_each(|&value| graph.mark_output(value));
+                for &value in &made {
+                    graph.mark_output(value)?;
+                }
             }
             results.push(made);
         }
@@ -219,7 +221,7 @@ impl Built {
         let mut all = Vec::new();
         for (node, results) in self.results.iter().enumerate() {
             for (index, &id) in results.iter().enumerate() {
-                if self.graph.value(id).output {
+                if self.graph.at(id).output {
                     all.push((node, index, id));
                 }
             }

@@ -125,7 +125,7 @@ fn run_ops(gpu: &Gpu, case: &Case, ops: &Ops, family: GemmFamily) -> std::result
         run(&plan, rows)?;
         worst = worst.max(hold(case, ops, &built, &plan, &data, rows)?);
         for (&(_, _, id), before) in built.outputs().iter().zip(before) {
-            let value = built.graph.value(id);
+            let value = built.graph.at(id);
             let used = if value.batched { rows * value.elements_per_row() } else { before.len() };
             if read(&plan, id)?[used..] != before[used..] {
                 return Err(Stop::Wrong(format!("{}: rows beyond {rows} were written", value.name)));
@@ -157,7 +157,7 @@ fn poisoned(ops: &Ops, data: &[Vec<f64>], rows: usize) -> Vec<Vec<f64>> {
 
 fn write(plan: &Plan, built: &Built, data: &[Vec<f64>]) -> Result<()> {
     for (&input, data) in built.inputs.iter().zip(data) {
-        match built.graph.value(input).dtype {
+        match built.graph.at(input).dtype {
             DType::F32 => plan.write_f32(input, &data.iter().map(|&x| x as f32).collect::<Vec<_>>())?,
             DType::U32 => plan.write_u32(input, &data.iter().map(|&x| x as u32).collect::<Vec<_>>())?,
         }
@@ -166,7 +166,7 @@ fn write(plan: &Plan, built: &Built, data: &[Vec<f64>]) -> Result<()> {
 }
 
 fn read(plan: &Plan, id: ValueId) -> Result<Vec<u32>> {
-    match plan.graph().value(id).dtype {
+    match plan.graph().at(id).dtype {
         DType::F32 => Ok(plan.read_f32(id)?.into_iter().map(f32::to_bits).collect()),
         DType::U32 => plan.read_u32(id),
     }
@@ -189,7 +189,7 @@ fn hold(
     let bound = bounds(case, data, rows)?;
     let mut worst = 0.0f64;
     for ((&(_, _, id), want), bound) in built.outputs().iter().zip(&want).zip(&bound) {
-        let value = built.graph.value(id);
+        let value = built.graph.at(id);
         let wide = |bits: u32| {
             if value.dtype == DType::F32 { f64::from(f32::from_bits(bits)) } else { f64::from(bits) }
         };

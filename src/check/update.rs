@@ -134,7 +134,7 @@ pub(super) fn run(gpu: &Gpu, case: &Case, update: &Update) -> std::result::Resul
         store.write_mask(id, &before.mask)?;
         store.write_weights(id, &before.weights)?;
         reference.set_mask(id, &before.mask)?;
-        reference.write(built.graph.parameter_value(id), &wide(&before.weights))?;
+        reference.write(built.graph.at_parameter(id), &wide(&before.weights))?;
         for (slot, state) in before.state.iter().enumerate() {
             store.write_state(slot, id, state)?;
             if !update.is_left_out(id) {
@@ -153,7 +153,7 @@ pub(super) fn run(gpu: &Gpu, case: &Case, update: &Update) -> std::result::Resul
     for (&id, before) in built.parameters.iter().zip(&before) {
         let bound = of_update(&update.rule, before);
         let path = &built.graph.parameters()[id.0].path;
-        let value = reference.read(built.graph.parameter_value(id));
+        let value = reference.read(built.graph.at_parameter(id));
         let got = store.read_weights(id)?;
         let live = |i: usize| !before.mask.is_frozen(i) && !update.is_left_out(id);
         worst = worst.max(hold(&format!("{path}: weights"), &got, &before.weights, value, &bound[0], live)?);

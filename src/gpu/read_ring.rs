@@ -95,6 +95,10 @@ impl ReadRing {
         bytes: u64,
         mut take: impl FnMut(&[u8]),
     ) -> Result<()> {
+        // What an earlier call left behind when it failed is nobody's any more.
+        while self.pending() > 0 {
+            self.finish(gpu, |_| ())?;
+        }
         let mut begun = 0;
         while begun < bytes || self.pending() > 0 {
             if begun < bytes && !self.is_full() {

@@ -136,8 +136,13 @@ impl Graph {
         &self.values
     }
 
-    /// The value of this id.
-    pub fn value(&self, id: ValueId) -> &Value {
+    /// The value of this id; `None` for an id of another, larger graph.
+    pub fn value(&self, id: ValueId) -> Option<&Value> {
+        self.values.get(id.0)
+    }
+
+    /// The value of an id that is known to be this graph's: it was checked when its operation was pushed.
+    pub(crate) fn at(&self, id: ValueId) -> &Value {
         &self.values[id.0]
     }
 
@@ -151,9 +156,9 @@ impl Graph {
         &self.parameters
     }
 
-    /// The value that holds a parameter.
-    pub fn parameter_value(&self, id: ParameterId) -> ValueId {
-        self.parameter_values[id.0]
+    /// The value that holds a parameter; `None` for a number that this graph does not have.
+    pub fn parameter_value(&self, id: ParameterId) -> Option<ValueId> {
+        self.parameter_values.get(id.0).copied()
     }
 
     /// Declares an input with the batch as its first axis; `example` is the shape of one example (empty for a scalar).
@@ -187,9 +192,23 @@ impl Graph {
         Ok(value)
     }
 
+    /// The value of a parameter that is known to be this graph's.
+    pub(crate) fn at_parameter(&self, id: ParameterId) -> ValueId {
+        self.parameter_values[id.0]
+    }
+
     /// Makes a value readable after a run.
-    pub fn mark_output(&mut self, value: ValueId) {
-        self.values[value.0].output = true;
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for an id of another graph.
+    pub fn mark_output(&mut self, value: ValueId) -> Result<()> {
+        match self.values.get_mut(value.0) {
+            Some(value) => {
+                value.output = true;
+                Ok(())
+            }
+            None => Err(Error::argument("Graph::mark_output", "a value of this graph", "a value of another")),
+        }
     }
 
     /// Appends an operation; shapes are checked and the results' shapes worked out.

@@ -96,7 +96,7 @@ impl<'a> Operands<'a> {
 }
 
 pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -> Result<Vec<ResultInfo>> {
-    let o = Operands { label, values: inputs.iter().map(|&i| graph.value(i)).collect() };
+    let o = Operands { label, values: inputs.iter().map(|&i| graph.at(i)).collect() };
     match op {
         Op::Conv2d(c) => {
             o.count(2)?;

@@ -44,7 +44,7 @@ pub struct ParameterSpec {
 
 /// What the forward pass leaves for the backward pass.
 #[derive(Clone, Debug)]
-pub struct Taped {
+pub(crate) struct Taped {
     /// The layer's input.
     pub input: ValueId,
     /// The layer's output.
@@ -56,7 +56,7 @@ pub struct Taped {
 }
 
 /// The gradients that a backward pass has found so far.
-pub type Gradients = Vec<(ParameterId, ValueId)>;
+pub(crate) type Gradients = Vec<(ParameterId, ValueId)>;
 
 impl Layer {
     /// The shape of one example after the layer.
@@ -95,7 +95,7 @@ impl Layer {
     ///
     /// # Errors
     /// As [`Layer::output`].
-    pub fn forward(
+    pub(crate) fn forward(
         &self,
         graph: &mut Graph,
         name: &str,
@@ -114,7 +114,7 @@ impl Layer {
                 results[0]
             }
             Layer::Flatten => {
-                let extents = [graph.batch(), graph.value(x).elements_per_row()];
+                let extents = [graph.batch(), graph.at(x).elements_per_row()];
                 graph.push_one(Op::Reshape(extents.to_vec()), &[x], name)?
             }
         };
@@ -126,7 +126,7 @@ impl Layer {
     ///
     /// # Errors
     /// As [`Layer::output`].
-    pub fn backward(
+    pub(crate) fn backward(
         &self,
         graph: &mut Graph,
         name: &str,
@@ -147,7 +147,7 @@ impl Layer {
                 graph.push_one(Op::MaxPool2dGrad(pool), &[position, dy], &label).map(Some)
             }
             Layer::Flatten => {
-                let extents = graph.value(taped.input).shape.extents().to_vec();
+                let extents = graph.at(taped.input).shape.extents().to_vec();
                 graph.push_one(Op::Reshape(extents), &[dy], &label).map(Some)
             }
         }
@@ -156,12 +156,12 @@ impl Layer {
 
 /// The extents of one example of a batched value.
 fn example(graph: &Graph, value: ValueId) -> &[usize] {
-    graph.value(value).shape.extents().get(1..).unwrap_or(&[])
+    graph.at(value).shape.extents().get(1..).unwrap_or(&[])
 }
 
 /// Notes the gradient of a parameter.
 fn note(graph: &Graph, parameter: ValueId, gradient: ValueId, gradients: &mut Gradients) {
-    if let Role::Parameter(id) = graph.value(parameter).role {
+    if let Role::Parameter(id) = graph.at(parameter).role {
         gradients.push((id, gradient));
     }
 }

@@ -147,7 +147,7 @@ fn arena_homes(graph: &Graph, layout: &Layout) -> Result<Vec<Option<Home>>> {
             let home = &mut homes[root(graph, *gradient).0];
             let spot = Home::Gradients(layout.spots()[target.0]);
             if home.is_some_and(|h| h != spot) {
-                let name = &graph.value(*gradient).name;
+                let name = &graph.at(*gradient).name;
                 return Err(Error::argument(
                     &node.label,
                     "a gradient of one parameter alone",
@@ -337,7 +337,7 @@ impl Binder<'_> {
                 (&self.slots[slot], (0, self.with_band(slot, bytes)))
             }
             Place::Value(id) => {
-                let bytes = (4 * self.graph.value(id).shape.elements() as u64).next_multiple_of(16);
+                let bytes = (4 * self.graph.at(id).shape.elements() as u64).next_multiple_of(16);
                 match self.prepared.homes[id.0] {
                     Some(Home::Slot(slot)) => (&self.slots[slot], (0, self.with_band(slot, bytes))),
                     Some(Home::Weights(spot)) => (&store.weights[spot.chunk], (4 * spot.first as u64, bytes)),
@@ -345,11 +345,7 @@ impl Binder<'_> {
                         (&store.gradients[spot.chunk], (4 * spot.first as u64, bytes))
                     }
                     None => {
-                        return Err(Error::argument(
-                            label,
-                            "operands with memory",
-                            &self.graph.value(id).name,
-                        ));
+                        return Err(Error::argument(label, "operands with memory", &self.graph.at(id).name));
                     }
                 }
             }

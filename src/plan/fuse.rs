@@ -27,7 +27,7 @@ pub(super) fn fuse(graph: &Graph) -> Fusion {
     }
     // The node that alone uses a value, unless the caller may read the value.
     let only_user = |value: ValueId| match users[value.0].as_slice() {
-        [one] if !graph.value(value).output => Some(*one),
+        [one] if !graph.at(value).output => Some(*one),
         _ => None,
     };
     let mut fusion = Fusion { endings: vec![None; nodes.len()], absorbed: vec![false; nodes.len()] };

@@ -104,7 +104,7 @@ impl Lowering<'_> {
     }
 
     fn value(&self, id: ValueId) -> &Value {
-        self.graph.value(id)
+        self.graph.at(id)
     }
 
     fn node(&mut self, node: &Node, ending: Option<Ending>, layout: &Layout) -> Result<()> {
@@ -274,7 +274,7 @@ impl Lowering<'_> {
         if is_pointwise(conv) {
             return Ok(std::iter::once(0..batch).collect());
         }
-        let image = 4 * (conv.groups * conv.window.outputs()) as u64 * conv.depth() as u64;
+        let image = (4 * (conv.groups * conv.window.outputs()) as u64).saturating_mul(conv.depth() as u64);
         if image > self.limits.max_binding {
             let what = format!("{}: the columns of one image", node.label);
             return Err(Error::LimitExceeded { what, needed: image, available: self.limits.max_binding });
@@ -415,7 +415,7 @@ fn extent(value: &Value) -> Extent {
 
 /// The value whose bytes a reshaped value shares.
 pub(super) fn root(graph: &Graph, mut value: ValueId) -> ValueId {
-    while graph.value(value).role == Role::Computed {
+    while graph.at(value).role == Role::Computed {
         let maker = graph.nodes().iter().find(|n| n.outputs.contains(&value));
         match maker {
             Some(Node { op: Op::Reshape(_), inputs, .. }) => value = inputs[0],

@@ -17,7 +17,7 @@
 //! let x = graph.batch_input("x", &[5, 5, 1], DType::F32)?;
 //! let kernel = graph.input("kernel", Shape::new(conv.kernel_shape())?, DType::F32);
 //! let y = graph.push_one(Op::Conv2d(conv), &[x, kernel], "blur")?;
-//! graph.mark_output(y);
+//! graph.mark_output(y)?;
 //!
 //! let plan = Plan::compile(&Gpu::new(GpuOptions::default())?, &graph, &PlanOptions::default())?;
 //! plan.write_f32(x, &[1.0; 50])?;

@@ -80,7 +80,7 @@ impl Plan {
 
     fn write(&self, value: ValueId, dtype: DType, count: usize, bytes: &[u8]) -> Result<()> {
         let (buffer, offset) = self.home(value, dtype)?;
-        let info = self.graph.value(value);
+        let info = self.graph.at(value);
         if info.role == Role::Computed {
             return Err(Error::argument(&info.name, "an input or a parameter", "a computed value"));
         }
@@ -100,7 +100,7 @@ impl Plan {
 
     fn read(&self, value: ValueId, dtype: DType) -> Result<Vec<u32>> {
         let (buffer, offset) = self.home(value, dtype)?;
-        let info = self.graph.value(value);
+        let info = self.graph.at(value);
         let shared = matches!(self.values[value.0], Some(Home::Slot(_)))
             && info.role == Role::Computed
             && !info.output;
@@ -140,7 +140,7 @@ mod tests {
         let mut graph = Graph::new(3).unwrap();
         let x = graph.batch_input("x", &[5], DType::F32).unwrap();
         let y = graph.push_one(Op::Relu, &[x], "the relu").unwrap();
-        graph.mark_output(y);
+        graph.mark_output(y).unwrap();
         let plan = Plan::compile(&gpu, &graph, &PlanOptions::default().guard_bands(true)).unwrap();
         plan.run(StepScalars::forward(3)).unwrap();
         plan.check_guards().unwrap();

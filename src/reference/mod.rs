@@ -218,12 +218,12 @@ fn compute(
     results: &mut [Vec<f64>],
     sums: &mut Sums,
 ) -> Result<()> {
-    let info = |index: usize| graph.value(node.inputs[index]);
+    let info = |index: usize| graph.at(node.inputs[index]);
     let operand = |index: usize| &values[node.inputs[index].0][..elements_used(info(index), rows)];
     let mut results: Vec<&mut [f64]> = results
         .iter_mut()
         .zip(&node.outputs)
-        .map(|(result, &id)| &mut result[..elements_used(graph.value(id), rows)])
+        .map(|(result, &id)| &mut result[..elements_used(graph.at(id), rows)])
         .collect();
     match (&node.op, results.as_mut_slice()) {
         (Op::Conv2d(c), [y]) => conv::conv2d(c, operand(0), operand(1), y),
@@ -282,7 +282,7 @@ fn update_all(
 ) {
     let hyper = Hyper::new(rule, step);
     for (&target, &gradient) in targets.iter().zip(&node.inputs) {
-        let parameter = graph.parameter_value(target);
+        let parameter = graph.at_parameter(target);
         let mut weights = std::mem::take(&mut values[parameter.0]);
         update::masked(&hyper, &values[gradient.0], &masks[target.0], &mut weights, &mut states[target.0]);
         values[parameter.0] = weights;

@@ -209,6 +209,18 @@ impl Trainer {
         self.judge(&sums)
     }
 
+    /// Forgets that a loss was not finite, so that updates go on with the weights as they are: after a change of the
+    /// learning rate or of the data, say.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`], [`Error::Timeout`].
+    pub fn forget_non_finite(&mut self) -> Result<()> {
+        while self.ring.pending() > 0 {
+            self.ring.finish(&self.gpu, |_| ())?;
+        }
+        self.training.plan.clear_non_finite()
+    }
+
     /// The newest metrics that reached the host without waiting, since the last call of [`Trainer::metrics`].
     pub fn progress(&self) -> Option<Metrics> {
         self.progress

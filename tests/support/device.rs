@@ -33,7 +33,7 @@ fn widen(words: Vec<u32>) -> Vec<f64> {
 
 impl Executor for Device {
     fn write(&mut self, value: ValueId, data: &[f64]) -> Result<()> {
-        match self.0.graph().value(value).dtype {
+        match self.0.graph().value(value).unwrap().dtype {
             DType::F32 => self.0.write_f32(value, &data.iter().map(|&x| x as f32).collect::<Vec<_>>()),
             DType::U32 => self.0.write_u32(value, &data.iter().map(|&x| x as u32).collect::<Vec<_>>()),
         }
@@ -45,7 +45,7 @@ impl Executor for Device {
         self.0.run(step)
     }
     fn read(&mut self, value: ValueId) -> Vec<f64> {
-        match self.0.graph().value(value).dtype {
+        match self.0.graph().value(value).unwrap().dtype {
             DType::F32 => self.0.read_f32(value).unwrap().into_iter().map(f64::from).collect(),
             DType::U32 => self.0.read_u32(value).unwrap().into_iter().map(f64::from).collect(),
         }

@@ -156,7 +156,7 @@ impl Single {
             .collect();
         let label = op.name();
         let outputs = graph.push(op, &inputs, label).unwrap();
-        outputs.iter().for_each(|&output| graph.mark_output(output));
+        outputs.iter().for_each(|&output| graph.mark_output(output).unwrap());
         Single { graph, inputs, outputs, rows }
     }
 }

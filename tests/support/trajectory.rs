@@ -79,7 +79,7 @@ pub fn net(case: &Case, rule: UpdateRule) -> Net {
     let logits = x;
     let loss = graph.push_one(Op::SoftmaxCrossEntropy, &[logits, labels], "loss").unwrap();
     let mean_loss = graph.push_one(Op::Metrics, &[loss, logits, labels], "metrics").unwrap();
-    graph.mark_output(mean_loss);
+    graph.mark_output(mean_loss).unwrap();
 
     let mut dy = graph.push_one(Op::SoftmaxCrossEntropyGrad, &[logits, labels], "loss grad").unwrap();
     let mut gradients = Vec::new();
@@ -94,15 +94,15 @@ pub fn net(case: &Case, rule: UpdateRule) -> Net {
 }
 
 fn net_parameter(graph: &mut Graph, (value, gradient): (ValueId, ValueId)) -> NetParameter {
-    graph.mark_output(gradient);
-    let info = graph.value(value);
+    graph.mark_output(gradient).unwrap();
+    let info = graph.value(value).unwrap();
     let Role::Parameter(id) = info.role else { panic!("{} is no parameter", info.name) };
     NetParameter { path: info.name.clone(), id, value, gradient }
 }
 
 fn forward(graph: &mut Graph, layer: &Value, x: ValueId, at: &str) -> (ValueId, Taped) {
     let name = layer["name"].as_str().unwrap_or_default().to_owned();
-    let extents = graph.value(x).shape.extents().to_vec();
+    let extents = graph.value(x).unwrap().shape.extents().to_vec();
     match layer["type"].as_str() {
         Some("conv2d") => {
             let conv = conv2d_layer(layer, [extents[1], extents[2]], at);
