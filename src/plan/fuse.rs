@@ -1,6 +1,7 @@
 //! Which operations ride in the epilogue of the one before.
 
-use crate::graph::{Graph, Op, ValueId};
+use super::lower::root;
+use crate::graph::{Graph, Node, Op, Role, ValueId};
 use crate::kernels::Epilogue;
 
 /// How one product ends: what is added, whether ReLU follows, and which value is written.
@@ -36,8 +37,13 @@ pub(super) fn fuse(graph: &Graph) -> Fusion {
             continue;
         }
         let mut ending = Ending { epilogue: Epilogue::None, bias: None, output: node.outputs[0] };
+        // The bias is read where the product runs, so nothing in between may write it.
+        let settled = |add: usize| {
+            let bias = root(graph, nodes[add].inputs[1]);
+            !nodes[index + 1..add].iter().any(|node| writes(graph, node, bias))
+        };
         let add = only_user(ending.output)
-            .filter(|&u| nodes[u].op == Op::BiasAdd && nodes[u].inputs[0] == ending.output);
+            .filter(|&u| nodes[u].op == Op::BiasAdd && nodes[u].inputs[0] == ending.output && settled(u));
         if let Some(add) = add {
             fusion.absorbed[add] = true;
             ending = Ending {
@@ -54,4 +60,66 @@ pub(super) fn fuse(graph: &Graph) -> Fusion {
         fusion.endings[index] = Some(ending);
     }
     fusion
+}
+
+/// Whether an operation computes or updates the value.
+fn writes(graph: &Graph, node: &Node, value: ValueId) -> bool {
+    let updates =
+        |targets: &[_]| matches!(graph.value(value).role, Role::Parameter(id) if targets.contains(&id));
+    node.outputs.contains(&value) || matches!(&node.op, Op::Update(_, targets) if updates(targets))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Result;
+    use crate::graph::{DType, UpdateRule};
+    use crate::shape::Shape;
+
+    const PRODUCT: Op = Op::MatMul { transpose_a: false, transpose_b: false };
+
+    /// Operands of a product, and its bias: a parameter with its gradient.
+    fn start() -> Result<(Graph, [ValueId; 4])> {
+        let mut graph = Graph::new(2)?;
+        let x = graph.batch_input("x", &[3], DType::F32)?;
+        let w = graph.input("w", Shape::new([3, 4])?, DType::F32);
+        let bias = graph.parameter("bias", Shape::new([4])?)?;
+        let gradient = graph.input("gradient", Shape::new([4])?, DType::F32);
+        Ok((graph, [x, w, bias, gradient]))
+    }
+
+    #[test]
+    fn a_bias_that_is_there_before_the_product_rides_along() {
+        let (mut graph, [x, w, bias, _]) = start().unwrap();
+        let made = graph.push_one(Op::Relu, &[bias], "made").unwrap();
+        let y = graph.push_one(PRODUCT, &[x, w], "product").unwrap();
+        let sum = graph.push_one(Op::BiasAdd, &[y, made], "add").unwrap();
+        let last = graph.push_one(Op::Relu, &[sum], "relu").unwrap();
+        let fusion = fuse(&graph);
+        assert_eq!(fusion.absorbed, [false, false, true, true]);
+        assert_eq!(fusion.endings[1].map(|e| (e.bias, e.output)), Some((Some(made), last)));
+    }
+
+    #[test]
+    fn a_bias_that_is_written_after_the_product_stays_apart() {
+        // Computed in between, also under another shape.
+        for reshaped in [false, true] {
+            let (mut graph, [x, w, bias, _]) = start().unwrap();
+            let y = graph.push_one(PRODUCT, &[x, w], "product").unwrap();
+            let mut made = graph.push_one(Op::Relu, &[bias], "made").unwrap();
+            if reshaped {
+                made = graph.push_one(Op::Reshape(vec![4]), &[made], "reshape").unwrap();
+            }
+            graph.push_one(Op::BiasAdd, &[y, made], "add").unwrap();
+            assert!(!fuse(&graph).absorbed.contains(&true), "reshaped: {reshaped}");
+        }
+        // A parameter that is updated in between.
+        let (mut graph, [x, w, bias, gradient]) = start().unwrap();
+        let Role::Parameter(id) = graph.value(bias).role else { unreachable!() };
+        let y = graph.push_one(PRODUCT, &[x, w], "product").unwrap();
+        let rule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
+        graph.push(Op::Update(rule, vec![id]), &[gradient], "update").unwrap();
+        graph.push_one(Op::BiasAdd, &[y, bias], "add").unwrap();
+        assert!(!fuse(&graph).absorbed.contains(&true));
+    }
 }
