@@ -65,7 +65,7 @@ pub(super) fn fuse(graph: &Graph) -> Fusion {
 /// Whether an operation computes or updates the value.
 fn writes(graph: &Graph, node: &Node, value: ValueId) -> bool {
     let updates =
-        |targets: &[_]| matches!(graph.value(value).role, Role::Parameter(id) if targets.contains(&id));
+        |targets: &[_]| matches!(graph.at(value).role, Role::Parameter(id) if targets.contains(&id));
     node.outputs.contains(&value) || matches!(&node.op, Op::Update(_, targets) if updates(targets))
 }
 
@@ -115,7 +115,7 @@ mod tests {
         }
         // A parameter that is updated in between.
         let (mut graph, [x, w, bias, gradient]) = start().unwrap();
-        let Role::Parameter(id) = graph.value(bias).role else { unreachable!() };
+        let Role::Parameter(id) = graph.at(bias).role else { unreachable!() };
         let y = graph.push_one(PRODUCT, &[x, w], "product").unwrap();
         let rule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
         graph.push(Op::Update(rule, vec![id]), &[gradient], "update").unwrap();
