@@ -107,20 +107,25 @@ fn add_tail(sum: ptr<function, Tile>, at: Bases, m: u32, n: u32, rows: u32, firs
     }
 }
 
-// Stores a tile, cut at the last row and the last column.
+// Stores a tile, cut at the last row and the last column: INNER rows at a time, after which the others move up. A driver
+// compiles a store slowly (on software Vulkan all of them written out were most of the time), and an index that is no
+// constant would put the tile into memory.
 fn store_tile(sum: ptr<function, Tile>, base: u32, m: u32, n: u32, rows: u32, group: u32) {
-    for (var j = 0u; j < COLUMNS4; j++) { // unroll
-        let column = n + 4u * j;
-        if (column < p.n) {
-            let shift = bias4(group * p.n + column);
-            for (var o = 0u; o < OUTER; o++) { // unroll
+    for (var first = m; first < min(m + OUTER * INNER, rows); first += INNER) {
+        for (var j = 0u; j < COLUMNS4; j++) { // unroll
+            let column = n + 4u * j;
+            if (column < p.n) {
+                let shift = bias4(group * p.n + column);
                 for (var i = 0u; i < INNER; i++) { // unroll
-                    let row = m + o * INNER + i;
-                    if (row < rows) {
-                        store_c4(base + row * p.c_stride + column, p.n - column, shift, (*sum)[o][i][j]);
+                    if (first + i < rows) {
+                        let at = base + (first + i) * p.c_stride + column;
+                        store_c4(at, p.n - column, shift, (*sum)[0][i][j]);
                     }
                 }
             }
+        }
+        for (var o = 0u; o < MOVES; o++) { // unroll
+            (*sum)[o] = (*sum)[o + 1u];
         }
     }
 }

@@ -9,6 +9,7 @@ fn store_c4(index: u32, count: u32, shift: vec4<f32>, value: vec4<f32>) {
         }
     }
     let done = epilogue(sum, shift);
+    // One by one: a loop is compiled far more slowly.
     for (var i = 0u; i < 4u; i++) { // unroll
         if (i < count) {
             c[index + i] = done[i];

@@ -265,7 +265,7 @@ pub(super) fn launch(
     launch.constants.extend([
         ("OUTER", index(tile.outer)),
         ("INNER", index(tile.inner)),
-        ("INNER4", index(tile.inner / 4)),
+        ("MOVES", index(tile.outer - 1)),
         ("COLUMNS4", index(tile.columns4)),
     ]);
     launch.declarations.extend([

@@ -14,7 +14,7 @@ pub(super) static KERNEL: Kernel = Kernel {
 const WORKGROUP: usize = 64;
 
 pub(super) fn launch(gemm: &Gemm) -> Launch {
-    let tile = Tile { outer: 1, inner: 8, columns4: if gemm.n <= 4 { 1 } else { 2 } };
-    let tiles = gemm.m.div_ceil(tile.inner) * gemm.n.div_ceil(4 * tile.columns4);
+    let tile = Tile { outer: 2, inner: 4, columns4: if gemm.n <= 4 { 1 } else { 2 } };
+    let tiles = gemm.m.div_ceil(tile.outer * tile.inner) * gemm.n.div_ceil(4 * tile.columns4);
     launch_gemm(&KERNEL, gemm, tile, 4, WORKGROUP, grid(tiles.div_ceil(WORKGROUP), gemm.groups))
 }
