@@ -1,6 +1,6 @@
 // Two 32-bit sums for each segment of a tensor, over mix(index, bits) of its elements: of the frozen ones, or of all if
 // p.all says so. mix is one-to-one in the bits, so a change of one element always changes both sums; integer sums do
-// not depend on order. Twin of mask::digest on the host. One workgroup a segment.
+// not depend on order. Twin of plan::Digest::of on the host. One workgroup a segment.
 struct Params {
     segments: u32,
     all: u32,

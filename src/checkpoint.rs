@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use safetensors::tensor::{Dtype, TensorView};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ impl Tensor {
 /// What goes into a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checkpoint {
-    notes: HashMap<String, String>,
+    notes: BTreeMap<String, String>,
     tensors: Vec<(String, Tensor)>,
 }
 
@@ -57,6 +57,11 @@ impl Checkpoint {
             path: path.to_owned(),
             why: error.to_string(),
         };
+        let names: BTreeSet<_> = self.tensors.iter().map(|(name, _)| name).collect();
+        if names.len() < self.tensors.len() {
+            let why = "two tensors have one name".to_owned();
+            return Err(Error::Checkpoint { path: path.to_owned(), why });
+        }
         let bytes: Vec<Vec<u8>> =
             self.tensors.iter().map(|(_, t)| t.bits.iter().flat_map(|b| b.to_le_bytes()).collect()).collect();
         let views = self.tensors.iter().zip(&bytes).map(|((name, tensor), bytes)| {
@@ -64,9 +69,11 @@ impl Checkpoint {
         });
         let views = views.collect::<std::result::Result<Vec<_>, _>>().map_err(refused)?;
         let mut notes = self.notes.clone();
-        notes.insert("format".into(), "frazil".into());
         notes.insert("version".into(), VERSION.into());
         notes.insert("mask".into(), "u32 words, element i in bit i % 32 of word i / 32, 1 = frozen".into());
+        // One entry, sorted: the format's own map has no order, and equal checkpoints are to be equal files.
+        let lines: Vec<_> = notes.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        let notes = HashMap::from([("frazil".to_owned(), lines.join("\n"))]);
         let file = safetensors::serialize(views, Some(notes)).map_err(refused)?;
         write_atomically(path, &file)
     }

@@ -80,12 +80,12 @@ pub enum Error {
         reason: String,
     },
     /// The device did not finish in time. The work may still finish later.
-    #[error("{what} did not finish in {seconds} s; raise GpuOptions::timeout or use smaller steps")]
+    #[error("{what} did not finish in {limit:?}; raise GpuOptions::timeout or use smaller steps")]
     Timeout {
         /// What was waited for.
         what: String,
         /// The limit.
-        seconds: u64,
+        limit: std::time::Duration,
     },
     /// The driver layer refused something; a defect of this crate or of a driver.
     #[error(

@@ -124,6 +124,10 @@ impl ModelBuilder {
                     format!("{name:?}"),
                 ));
             }
+            // Dots part a path, stars and question marks are globs, and `=` ends one on the command line.
+            if name.contains(['.', '*', '?', '=']) {
+                return Err(Error::argument(format!("layer {name:?}"), "a name without . * ? =", name));
+            }
             let own = layer.parameters(name, &shape)?;
             counts.push(own.len());
             parameters.extend(own);

@@ -29,7 +29,7 @@ fn adapter() -> AdapterReport {
         backend: Backend::Vulkan,
         kind: DeviceKind::Discrete,
         software: false,
-        subgroup: Some([4, 64]),
+        subgroup: Some([8, 64]),
         timestamps: false,
         max_buffer: 1 << 30,
         max_binding: 1 << 30,

@@ -83,6 +83,8 @@ fn f5_the_weights_in_the_file_are_the_frozen_ones() {
         let file = folder.join("f5.safetensors");
         t.save(&file).unwrap();
         let bytes = std::fs::read(&file).unwrap();
+        t.save(&file).unwrap();
+        assert!(bytes == std::fs::read(&file).unwrap(), "{name}: equal checkpoints are equal files");
         let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
         for (index, parameter) in t.model().parameters().iter().enumerate() {
             let raw = words(tensors.tensor(&parameter.path).unwrap().data());
@@ -226,6 +228,18 @@ fn verify_frozen_names_exactly_the_corrupted_element() {
     t.store().write_state(0, id, &state).unwrap();
     let first = t.verify_frozen().unwrap().first_changed.unwrap();
     assert_eq!((first.what.as_str(), first.index), ("momentum", index));
+
+    // The device's own mask.
+    state[index] ^= 1;
+    t.store().write_state(0, id, &state).unwrap();
+    let mask = t.mask("fc.kernel").unwrap().clone();
+    let one_less = Mask::from_frozen((0..mask.len()).map(|i| mask.is_frozen(i) && i != index));
+    t.store().write_mask(id, &one_less).unwrap();
+    let proof = t.verify_frozen().unwrap();
+    let first = proof.first_changed.as_ref().unwrap();
+    assert_eq!((proof.changed(), first.what.as_str(), first.index), (1, "mask", index));
+    t.store().write_mask(id, &mask).unwrap();
+    state[index] ^= 1;
 
     // A trainable element may change.
     state[index] ^= 1;

@@ -258,6 +258,7 @@ fn digits_are_learned_with_half_of_every_conv_kernel_frozen() {
                 for batch in train.batches_for_epoch(64, seed, epoch).unwrap() {
                     t.step(&batch).unwrap();
                 }
+                assert!(t.progress().is_some_and(|m| m.examples >= 8 * 64), "a bar would show nothing");
                 t.metrics().unwrap();
             }
             assert_frozen("digits", &t, &before);

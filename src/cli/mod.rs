@@ -90,12 +90,16 @@ pub fn main() -> ExitCode {
     let (error, code) = match result {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Failure::Verdict) => return ExitCode::from(1),
+        // An argument out of range may be found only when the trainer is made.
+        Err(Failure::Failed(error @ (Error::InvalidArgument { .. } | Error::EmptyBatch { .. }))) => {
+            (error, 2)
+        }
         Err(Failure::Failed(error)) => (error, 1),
         Err(Failure::Usage(error)) => (error, 2),
     };
-    // Whoever read our output has seen enough.
+    // Whoever read our output has seen enough; but the work was not finished.
     if matches!(&error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe) {
-        return ExitCode::SUCCESS;
+        return ExitCode::from(1);
     }
     eprintln!("frazil: {error}");
     if json {

@@ -161,16 +161,24 @@ impl Run<'_> {
         let initial = parameters(trainer)?;
         let out = &self.args.out;
         std::fs::create_dir_all(out).map_err(|source| Error::Io { path: out.clone(), source })?;
-        let csv = out.join("metrics.csv");
+        let (weights, csv) = (out.join("weights.safetensors"), out.join("metrics.csv"));
         let failed = |source| Error::Io { path: csv.clone(), source };
         let mut table = File::create(&csv).map_err(failed)?;
         writeln!(table, "epoch,train_loss,train_accuracy,test_loss,test_accuracy,samples_per_s")
             .map_err(failed)?;
 
-        let bar = progress_bar(self.args.epochs * train.batches(self.args.batch, 0)?.len() as u64);
+        let bar =
+            progress_bar(self.args.epochs.saturating_mul(train.batches(self.args.batch, 0)?.len() as u64));
         let mut last = None;
         for number in 1..=self.args.epochs {
-            let epoch = self.epoch(trainer, train, test, number, &bar)?;
+            let epoch = match self.epoch(trainer, train, test, number, &bar) {
+                // The last good weights are kept on the device; they are worth a file.
+                Err(Failure::Failed(error @ Error::NonFiniteLoss { .. })) => {
+                    trainer.save(&weights)?;
+                    return Err(error.into());
+                }
+                other => other?,
+            };
             let Epoch { train: m, test: e, samples_per_s, .. } = &epoch;
             writeln!(
                 table,
@@ -185,10 +193,11 @@ impl Run<'_> {
 
         let proof = trainer.verify_frozen()?;
         let (accuracy, wall_s) = (last.map_or(0.0, |e| e.accuracy), self.begun.elapsed().as_secs_f64());
-        let weights = out.join("weights.safetensors");
         trainer.save(&weights)?;
         self.conclude(trainer, &proof, changed(trainer, &initial)?, accuracy, wall_s, [&weights, &csv])?;
-        if proof.changed() > 0 { Err(Failure::Verdict) } else { Ok(()) }
+        // A test loss that is not a number is no result either.
+        let sound = proof.changed() == 0 && last.is_some_and(|e| e.loss.is_finite());
+        if sound { Ok(()) } else { Err(Failure::Verdict) }
     }
 
     fn epoch(

@@ -237,7 +237,8 @@ pub(super) async fn choose(options: &GpuOptions) -> Result<wgpu::Adapter> {
 
 /// The adapter asked for; among several, the highest rank, and then the first.
 fn pick(infos: &[wgpu::AdapterInfo], name_or_index: Option<&str>, backend: Option<Backend>) -> Option<usize> {
-    let index = name_or_index.and_then(|n| n.parse::<usize>().ok());
+    // A number out of range may still be a part of a name.
+    let index = name_or_index.and_then(|n| n.parse::<usize>().ok()).filter(|&i| i < infos.len());
     let name = name_or_index.map(str::to_lowercase);
     infos
         .iter()
@@ -311,6 +312,7 @@ mod tests {
         assert_eq!(pick(&all, Some("0"), None), Some(0));
         assert_eq!(pick(&all, None, Some(Backend::Gl)), Some(0));
         assert_eq!(pick(&all, Some("9"), None), None);
+        assert_eq!(pick(&all, Some("780"), None), Some(2));
         assert_eq!(pick(&all, Some("llvmpipe"), Some(Backend::Metal)), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The device: adapter, limits, buffers, pipelines, submission and read-back. One file's worth of wgpu each.
+//! The device: adapter, limits, buffers, pipelines, submission and read-back.
 
 mod adapter;
 mod buffer;
@@ -7,8 +7,9 @@ mod read_ring;
 
 pub use adapter::{AdapterReport, Backend, DeviceKind, GpuOptions, devices};
 pub use buffer::GpuBuffer;
-pub use pipeline::{Access, Pipeline, PipelineSource};
-pub use read_ring::ReadRing;
+pub use pipeline::Access;
+pub(crate) use pipeline::{Pipeline, PipelineSource};
+pub(crate) use read_ring::ReadRing;
 
 use crate::error::{Error, Result};
 use pipeline::PipelineCache;
@@ -140,8 +141,9 @@ impl Gpu {
     /// # Errors
     /// [`Error::DeviceLost`], [`Error::Timeout`].
     pub fn wait(&self) -> Result<()> {
+        self.poll(None, "all submitted work")?;
         lock(&self.inner.in_flight).clear();
-        self.poll(None, "all submitted work")
+        Ok(())
     }
 
     pub(crate) fn device(&self) -> &wgpu::Device {
@@ -179,12 +181,18 @@ impl Gpu {
         }
     }
 
-    /// Records commands with `record` and submits them; waits for the oldest submission if too many are under way.
+    /// Waits until fewer than [`IN_FLIGHT`] submissions are under way, then records commands with `record` and submits them.
+    /// An error means that nothing was submitted.
     pub(crate) fn submit(
         &self,
         label: &str,
         record: impl FnOnce(&mut wgpu::CommandEncoder),
     ) -> Result<wgpu::SubmissionIndex> {
+        let mut in_flight = lock(&self.inner.in_flight);
+        while in_flight.len() >= IN_FLIGHT {
+            self.poll(in_flight.front().cloned(), label)?;
+            in_flight.pop_front();
+        }
         let index = self.scope(label, 0, || {
             let descriptor = wgpu::CommandEncoderDescriptor { label: Some(label) };
             let mut encoder = self.inner.device.create_command_encoder(&descriptor);
@@ -192,14 +200,7 @@ impl Gpu {
             self.inner.queue.submit([encoder.finish()])
         })?;
         self.inner.submissions.fetch_add(1, Ordering::Relaxed);
-        let oldest = {
-            let mut in_flight = lock(&self.inner.in_flight);
-            in_flight.push_back(index.clone());
-            if in_flight.len() > IN_FLIGHT { in_flight.pop_front() } else { None }
-        };
-        if let Some(oldest) = oldest {
-            self.poll(Some(oldest), label)?;
-        }
+        in_flight.push_back(index.clone());
         Ok(index)
     }
 
@@ -211,12 +212,28 @@ impl Gpu {
     /// Waits for one submission, or for all.
     pub(crate) fn poll(&self, submission: Option<wgpu::SubmissionIndex>, what: &str) -> Result<()> {
         let wait = wgpu::PollType::Wait { submission_index: submission, timeout: Some(self.inner.timeout) };
-        let seconds = self.inner.timeout.as_secs();
         match self.inner.device.poll(wait) {
             Ok(_) => self.check(),
-            Err(wgpu::PollError::Timeout) => Err(Error::Timeout { what: what.to_owned(), seconds }),
-            Err(error) => Err(Error::Validation { kernel: what.to_owned(), message: error.to_string() }),
+            Err(wgpu::PollError::Timeout) => {
+                Err(Error::Timeout { what: what.to_owned(), limit: self.inner.timeout })
+            }
+            Err(error) => Err(self.lost(&error)),
         }
+    }
+
+    /// Lets finished work report, without waiting.
+    pub(crate) fn look(&self) -> Result<()> {
+        match self.inner.device.poll(wgpu::PollType::Poll) {
+            Ok(_) => self.check(),
+            Err(error) => Err(self.lost(&error)),
+        }
+    }
+
+    /// A device that forgot a submission is gone, whether or not a callback said so.
+    fn lost(&self, error: &wgpu::PollError) -> Error {
+        let mut fault = lock(&self.inner.fault);
+        let reason = fault.lost.get_or_insert_with(|| error.to_string()).clone();
+        Error::DeviceLost { reason }
     }
 }
 

@@ -4,6 +4,9 @@ use super::{Gpu, GpuBuffer};
 use crate::error::{Error, Result};
 use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
 use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
 type MapResult = std::result::Result<(), wgpu::BufferAsyncError>;
 
@@ -50,40 +53,65 @@ impl ReadRing {
         }
         let staging = self.free.pop().ok_or_else(|| full("the read-back ring", 1, 0))?;
         let (sender, mapped) = oneshot_channel();
-        let submission = gpu.submit("read back", |encoder| {
+        let submitted = gpu.submit("read back", |encoder| {
             encoder.copy_buffer_to_buffer(source.raw(), offset, staging.raw(), 0, bytes);
             encoder.map_buffer_on_submit(staging.raw(), wgpu::MapMode::Read, 0..bytes, move |result| {
                 // The receiver may be gone: then nobody wants the answer.
                 let _ = sender.send(result);
             });
-        })?;
-        self.busy.push_back(Reading { staging, bytes, submission, mapped });
-        Ok(())
+        });
+        match submitted {
+            Ok(submission) => {
+                self.busy.push_back(Reading { staging, bytes, submission, mapped });
+                Ok(())
+            }
+            Err(error) => {
+                self.free.push(staging);
+                Err(error)
+            }
+        }
     }
 
     /// Waits for the oldest read and gives its bytes to `take`; `None` if nothing is under way.
     pub(crate) fn finish<T>(&mut self, gpu: &Gpu, take: impl FnOnce(&[u8]) -> T) -> Result<Option<T>> {
-        let Some(reading) = self.busy.pop_front() else {
+        // Until it is done it stays in line, so that after a time-out a later call can finish it.
+        let Some(reading) = self.busy.front() else {
             return Ok(None);
         };
-        if let Err(error) = gpu.poll(Some(reading.submission.clone()), "a read-back") {
-            // The slot may still be mapped later; it stays in line, so that a later call can finish it.
-            self.busy.push_front(reading);
-            return Err(error);
+        gpu.poll(Some(reading.submission.clone()), "a read-back")?;
+        let mapped = pollster::block_on(reading.mapped.receive());
+        self.settle(mapped, take)
+    }
+
+    /// Gives the oldest read's bytes to `take` if they are there; never waits.
+    pub(crate) fn try_finish<T>(&mut self, gpu: &Gpu, take: impl FnOnce(&[u8]) -> T) -> Result<Option<T>> {
+        let Some(reading) = self.busy.front() else {
+            return Ok(None);
+        };
+        gpu.look()?;
+        let mut context = Context::from_waker(Waker::noop());
+        match pin!(reading.mapped.receive()).poll(&mut context) {
+            Poll::Pending => Ok(None),
+            Poll::Ready(mapped) => self.settle(mapped, take),
         }
-        let lost = |reason: String| Error::DeviceLost { reason };
-        match pollster::block_on(reading.mapped.receive()) {
-            Some(Ok(())) => {}
-            Some(Err(error)) => return Err(lost(format!("a read-back failed: {error}"))),
-            None => return Err(lost("a read-back was dropped".to_owned())),
-        }
-        let view = reading.staging.raw().get_mapped_range(0..reading.bytes);
-        let view = view.map_err(|error| lost(format!("a read-back failed: {error}")))?;
-        let taken = take(&view);
-        drop(view);
-        reading.staging.raw().unmap();
-        self.free.push(reading.staging);
-        Ok(Some(taken))
+    }
+
+    /// Takes the oldest read out of the line, with what its mapping came to.
+    fn settle<T>(&mut self, mapped: Option<MapResult>, take: impl FnOnce(&[u8]) -> T) -> Result<Option<T>> {
+        let Some(Reading { staging, bytes, .. }) = self.busy.pop_front() else {
+            return Ok(None);
+        };
+        let taken = match mapped {
+            Some(Ok(())) => match staging.raw().get_mapped_range(0..bytes) {
+                Ok(view) => Ok(Some(take(&view))),
+                Err(error) => Err(error.to_string()),
+            },
+            Some(Err(error)) => Err(error.to_string()),
+            None => Err("it was dropped".to_owned()),
+        };
+        staging.raw().unmap();
+        self.free.push(staging);
+        taken.map_err(|why| Error::DeviceLost { reason: format!("a read-back failed: {why}") })
     }
 
     /// Reads a range of any length now, in pieces of a slot, and gives each piece to `take` in order.
@@ -105,8 +133,12 @@ impl ReadRing {
                 let piece = (bytes - begun).min(self.slot_bytes);
                 self.begin(gpu, source, offset + begun, piece)?;
                 begun += piece;
-            } else {
-                self.finish(gpu, &mut take)?;
+            } else if self.finish(gpu, &mut take)?.is_none() {
+                return Err(Error::LimitExceeded {
+                    what: "the read-back ring".to_owned(),
+                    needed: 1,
+                    available: 0,
+                });
             }
         }
         Ok(())

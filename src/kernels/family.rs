@@ -30,7 +30,17 @@ impl GemmFamily {
         (smallest >= 4).then_some(GemmFamily::Subgroup { lanes: if smallest >= 8 { 8 } else { 4 } })
     }
 
-    /// Every family that is right on this adapter.
+    /// Whether the family is right on this adapter.
+    pub fn is_legal(self, report: &AdapterReport) -> bool {
+        match self {
+            GemmFamily::Register => true,
+            GemmFamily::Subgroup { lanes } => {
+                matches!(lanes, 4 | 8) && report.subgroup.is_some_and(|[smallest, _]| lanes <= smallest)
+            }
+        }
+    }
+
+    /// Every family that is worth running on this adapter.
     pub fn legal(report: &AdapterReport) -> Vec<Self> {
         std::iter::once(GemmFamily::Register).chain(Self::subgroup(report)).collect()
     }

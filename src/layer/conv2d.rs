@@ -68,7 +68,7 @@ impl Conv2dLayer {
     pub(super) fn parameters(&self, name: &str, input: &[usize]) -> Result<Vec<ParameterSpec>> {
         let conv = self.place(name, input)?;
         let taps = conv.window.taps();
-        let fan = [taps * conv.c_in_per_group(), taps * conv.c_out_per_group()];
+        let fan = [conv.depth(), taps.saturating_mul(conv.c_out_per_group())];
         let mut specs = vec![ParameterSpec {
             path: format!("{name}.kernel"),
             shape: Shape::new(conv.kernel_shape())?,

@@ -17,7 +17,7 @@ impl Init {
     /// The first values of `count` elements; `fan` is `[fan_in, fan_out]`.
     pub fn values(self, count: usize, fan: [usize; 2], stream: &mut Stream) -> Vec<f32> {
         let bound = match self {
-            Init::GlorotUniform => (6.0 / (fan[0] + fan[1]) as f64).sqrt() as f32,
+            Init::GlorotUniform => (6.0 / fan[0].saturating_add(fan[1]) as f64).sqrt() as f32,
             Init::HeUniform => (6.0 / fan[0] as f64).sqrt() as f32,
             Init::Zeros => return vec![0.0; count],
         };

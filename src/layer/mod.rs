@@ -75,7 +75,7 @@ impl Layer {
                 let pool = layer.place(name, input)?;
                 Ok(vec![pool.window.output[0], pool.window.output[1], pool.channels])
             }
-            Layer::Flatten => Ok(vec![input.iter().product()]),
+            Layer::Flatten => Ok(vec![Shape::new(input)?.elements()]),
         }
     }
 

@@ -77,8 +77,8 @@ impl Mask {
 
     /// Frozen elements.
     pub fn frozen_count(&self) -> usize {
-        let ones: u32 = self.words.iter().map(|w| w.count_ones()).sum();
-        ones as usize - (self.words.len() * 32 - self.len)
+        let ones: usize = self.words.iter().map(|w| w.count_ones() as usize).sum();
+        ones - (self.words.len() * 32 - self.len)
     }
 
     /// The indices of frozen elements, ascending.

@@ -1,9 +1,10 @@
 //! Makes buffers, pipelines and bind groups for a lowered graph.
 
+use super::alias::roots;
 use super::liveness::{Life, separate, share};
-use super::lower::{Limits, Lowered, Place, Step, lower, root};
+use super::lower::{Limits, Lowered, Place, Step, lower};
 use super::report::{BufferUse, DispatchUse, PlanReport};
-use super::store::state_slots;
+use super::store::{READ_BYTES, READ_SLOTS, state_slots, upkeep_bytes};
 use super::{Command, Home, Layout, Plan, PlanOptions, Store};
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterReport, Gpu, GpuBuffer, PipelineSource, ReadRing};
@@ -19,9 +20,6 @@ pub(super) const GUARD_BYTES: u64 = 256;
 
 /// What a guard band holds: a NaN that no kernel makes.
 pub(super) const GUARD_WORD: u32 = 0x7fa5_5aa5;
-
-/// Bytes that one read-back slot holds.
-const READ_BYTES: u64 = 1 << 20;
 
 /// A band behind a tensor: its slot, where the tensor's last element ends, and the tensor's name.
 pub(super) struct Guard {
@@ -60,81 +58,110 @@ fn prepare(
     options: &PlanOptions,
 ) -> Result<Prepared> {
     let family = options.family.unwrap_or_else(|| GemmFamily::choose(adapter));
+    if !family.is_legal(adapter) {
+        return Err(Error::argument("gemm family", format!("one that {} can run", adapter.name), family));
+    }
     let max_binding = adapter.max_binding.min(adapter.max_buffer);
     let limits = Limits { family, max_binding, workspace_bytes: options.workspace_bytes };
     let lowered = lower(graph, layout, limits)?;
-    let mut homes = arena_homes(graph, layout)?;
-
-    // Lives: of the values without a home in an arena, then of the workspaces.
-    let mut lives: Vec<Life> = Vec::new();
-    let mut names: Vec<String> = Vec::new();
-    let mut life_of_value = vec![None; graph.values().len()];
-    let band = if options.guard_bands { GUARD_BYTES } else { 0 };
-    for (index, value) in graph.values().iter().enumerate() {
-        let id = ValueId(index);
-        let kept = value.role == Role::Input || value.output;
-        let used = |step: &Step| {
-            step.places.iter().any(|p| matches!(p, Place::Value(v) if root(graph, *v) == root(graph, id)))
-        };
-        if homes[root(graph, id).0].is_some() || root(graph, id) != id {
-            continue;
-        }
-        let kept =
-            kept || graph.values().iter().enumerate().any(|(i, v)| v.output && root(graph, ValueId(i)) == id);
-        let first = lowered.steps.iter().position(used);
-        let last = lowered.steps.iter().rposition(used);
-        let life = match (first, last) {
-            // What the caller writes or reads is not shared: it may be written once and run many times.
-            _ if kept => Life { bytes: 0, first: 0, last: usize::MAX },
-            (Some(first), Some(last)) => Life { bytes: 0, first, last },
-            _ => continue,
-        };
-        let bytes = (4 * value.shape.elements() as u64).next_multiple_of(16) + band;
-        if bytes > max_binding {
-            return Err(Error::LimitExceeded {
-                what: value.name.clone(),
-                needed: bytes,
-                available: max_binding,
-            });
-        }
-        life_of_value[index] = Some(lives.len());
-        names.push(value.name.clone());
-        lives.push(Life { bytes, ..life });
+    let roots = roots(graph);
+    let mut homes = arena_homes(graph, layout, &roots)?;
+    let tenants = tenants(graph, &roots, &homes, &lowered, if options.guard_bands { GUARD_BYTES } else { 0 });
+    if let Some(large) = tenants.iter().find(|t| t.life.bytes > max_binding) {
+        let what = large.name.clone();
+        return Err(Error::LimitExceeded { what, needed: large.life.bytes, available: max_binding });
     }
-    let values_end = lives.len();
-    for (index, &bytes) in lowered.workspaces.iter().enumerate() {
-        let used = |step: &Step| step.places.contains(&Place::Workspace(index));
-        let first = lowered.steps.iter().position(used).unwrap_or(0);
-        let last = lowered.steps.iter().rposition(used).unwrap_or(0);
-        names.push(format!("workspace of {}", lowered.steps[first].label));
-        lives.push(Life { bytes: bytes.next_multiple_of(16) + band, first, last });
-    }
-
+    let lives: Vec<_> = tenants.iter().map(|t| t.life).collect();
     let slots = if options.guard_bands { separate(&lives) } else { share(&lives) };
+
+    let mut workspaces = vec![0; lowered.workspaces.len()];
     let mut guards = Vec::new();
-    for (index, life) in life_of_value.iter().enumerate() {
-        if let Some(life) = life {
-            homes[index] = Some(Home::Slot(slots.of[*life]));
+    for (tenant, &slot) in tenants.iter().zip(&slots.of) {
+        match tenant.who {
+            Who::Value(id) => homes[id.0] = Some(Home::Slot(slot)),
+            Who::Workspace(index) => workspaces[index] = slot,
         }
-    }
-    if options.guard_bands {
-        for (life, name) in names.iter().enumerate() {
-            let elements = match life_of_value.iter().position(|&l| l == Some(life)) {
-                Some(value) => graph.values()[value].shape.elements() as u64,
-                None => lowered.workspaces[life - values_end] / 4,
-            };
-            let bytes = slots.bytes[slots.of[life]] - 4 * elements;
-            guards.push(Guard { slot: slots.of[life], begin: 4 * elements, bytes, name: name.clone() });
+        if options.guard_bands {
+            let begin = 4 * tenant.elements;
+            guards.push(Guard { slot, begin, bytes: slots.bytes[slot] - begin, name: tenant.name.clone() });
         }
     }
     let report = report(graph, layout, adapter, family, &lowered, &slots.bytes)?;
-    let workspaces = slots.of[values_end..].to_vec();
-    let homes = (0..homes.len()).map(|i| homes[root(graph, ValueId(i)).0]).collect();
+    let homes = roots.iter().map(|root| homes[root.0]).collect();
     Ok(Prepared { lowered, homes, workspaces, slot_bytes: slots.bytes, guards, report })
 }
 
+/// What takes memory of the plan's own.
+struct Tenant {
+    who: Who,
+    name: String,
+    elements: u64,
+    life: Life,
+}
+
+#[derive(Clone, Copy)]
+enum Who {
+    Value(ValueId),
+    Workspace(usize),
+}
+
+/// Values without a home in an arena and workspaces, each from the first step that binds it to the last.
+fn tenants(
+    graph: &Graph,
+    roots: &[ValueId],
+    homes: &[Option<Home>],
+    lowered: &Lowered,
+    band: u64,
+) -> Vec<Tenant> {
+    let mut values: Vec<Option<(usize, usize)>> = vec![None; roots.len()];
+    let mut workspaces = vec![(0, 0); lowered.workspaces.len()];
+    for (number, step) in lowered.steps.iter().enumerate() {
+        for place in &step.places {
+            match *place {
+                Place::Value(id) => values[roots[id.0].0].get_or_insert((number, number)).1 = number,
+                Place::Workspace(index) if workspaces[index] == (0, 0) => {
+                    workspaces[index] = (number, number)
+                }
+                Place::Workspace(index) => workspaces[index].1 = number,
+                _ => {}
+            }
+        }
+    }
+    // What the caller writes or reads is not shared: it may be written once and run many times.
+    for (value, root) in graph.values().iter().zip(roots) {
+        if value.output || value.role == Role::Input {
+            values[root.0] = Some((0, usize::MAX));
+        }
+    }
+    let life = |elements: u64, (first, last)| Life {
+        bytes: (4 * elements).next_multiple_of(16) + band,
+        first,
+        last,
+    };
+    let mut tenants = Vec::new();
+    for (index, value) in graph.values().iter().enumerate() {
+        if let (Some(span), None, ValueId(root)) = (values[index], homes[index], roots[index])
+            && root == index
+        {
+            let elements = value.shape.elements() as u64;
+            let who = Who::Value(ValueId(index));
+            tenants.push(Tenant { who, name: value.name.clone(), elements, life: life(elements, span) });
+        }
+    }
+    for (index, (&bytes, &span)) in lowered.workspaces.iter().zip(&workspaces).enumerate() {
+        let name = format!("workspace of {}", lowered.steps[span.0].label);
+        tenants.push(Tenant {
+            who: Who::Workspace(index),
+            name,
+            elements: bytes / 4,
+            life: life(bytes / 4, span),
+        });
+    }
+    tenants
+}
+
 /// Parameters live in the weights' arena, and what an update reads in the gradients'.
-fn arena_homes(graph: &Graph, layout: &Layout) -> Result<Vec<Option<Home>>> {
+fn arena_homes(graph: &Graph, layout: &Layout, roots: &[ValueId]) -> Result<Vec<Option<Home>>> {
     let mut homes = vec![None; graph.values().len()];
     for (index, value) in graph.values().iter().enumerate() {
         if let Role::Parameter(id) = value.role {
@@ -144,7 +171,7 @@ fn arena_homes(graph: &Graph, layout: &Layout) -> Result<Vec<Option<Home>>> {
     for node in graph.nodes() {
         let Op::Update(_, targets) = &node.op else { continue };
         for (gradient, target) in node.inputs.iter().zip(targets) {
-            let home = &mut homes[root(graph, *gradient).0];
+            let home = &mut homes[roots[gradient.0].0];
             let spot = Home::Gradients(layout.spots()[target.0]);
             if home.is_some_and(|h| h != spot) {
                 let name = &graph.at(*gradient).name;
@@ -155,6 +182,28 @@ fn arena_homes(graph: &Graph, layout: &Layout) -> Result<Vec<Option<Home>>> {
                 ));
             }
             *home = Some(spot);
+        }
+    }
+    // One arena cannot be bound for reading and for writing in one dispatch.
+    for node in graph.nodes() {
+        let chunk = |id: &ValueId| match homes[roots[id.0].0] {
+            Some(Home::Gradients(spot)) if !matches!(node.op, Op::Update(..) | Op::Reshape(_)) => {
+                Some(spot.chunk)
+            }
+            _ => None,
+        };
+        let clash = node
+            .inputs
+            .iter()
+            .filter_map(chunk)
+            .any(|c| node.outputs.iter().filter_map(chunk).any(|o| o == c));
+        if clash {
+            let expected = "a gradient that is not computed from another gradient of the update";
+            return Err(Error::argument(
+                &node.label,
+                expected,
+                "one that is; update it in a graph of its own",
+            ));
         }
     }
     Ok(homes)
@@ -178,13 +227,18 @@ fn report(
         persistent.push(BufferUse { name: "gradients".into(), bytes: arena });
         persistent.extend(slots.iter().map(|s| BufferUse { name: (*s).into(), bytes: arena }));
     }
-    let per_step = slot_bytes.iter().enumerate();
+    persistent.push(BufferUse { name: "read back, digests".into(), bytes: upkeep_bytes(layout) });
+    let uniforms = UNIFORM_STRIDE * lowered.steps.len().max(1) as u64 + size_of::<StepScalars>() as u64;
+    let own = uniforms + SUMS_BYTES + READ_SLOTS as u64 * READ_BYTES;
+    let slots =
+        slot_bytes.iter().enumerate().map(|(i, &bytes)| BufferUse { name: format!("slot {i}"), bytes });
+    let upkeep = BufferUse { name: "uniforms, read back".into(), bytes: own };
     Ok(PlanReport {
         adapter: adapter.name.clone(),
         family: family.to_string(),
         batch: graph.batch(),
         persistent,
-        per_step: per_step.map(|(i, &bytes)| BufferUse { name: format!("slot {i}"), bytes }).collect(),
+        per_step: slots.chain([upkeep]).collect(),
         dispatches: lowered
             .steps
             .iter()
@@ -204,9 +258,8 @@ pub(super) fn compile(gpu: &Gpu, graph: &Graph, store: &Store, options: &PlanOpt
         return Err(Error::argument("store", expected, "others"));
     }
     let needs = state_slots(graph)?;
-    if needs
-        .is_some_and(|slots| slots != store.slots() || store.inner.gradients.is_empty() && !slots.is_empty())
-    {
+    let without_gradients = store.inner.gradients.is_empty() && !store.parameters().is_empty();
+    if needs.is_some_and(|slots| without_gradients || slots != store.slots()) {
         return Err(Error::argument(
             "store",
             "state for the graph's update rule",
@@ -246,7 +299,7 @@ pub(super) fn compile(gpu: &Gpu, graph: &Graph, store: &Store, options: &PlanOpt
     };
     let commands = (0..steps.len()).map(|i| binder.command(i)).collect::<Result<Vec<_>>>()?;
     let submission_ends = cut(steps, options.flops_per_submission);
-    let ring = Mutex::new(ReadRing::new(gpu, "read back", 3, READ_BYTES)?);
+    let ring = Mutex::new(ReadRing::new(gpu, "read back", READ_SLOTS, READ_BYTES)?);
     Ok(Plan {
         gpu: gpu.clone(),
         graph: graph.clone(),
@@ -255,6 +308,7 @@ pub(super) fn compile(gpu: &Gpu, graph: &Graph, store: &Store, options: &PlanOpt
         slots,
         scalars,
         sums,
+        _params: params,
         commands,
         submission_ends,
         guards: prepared.guards,

@@ -1,6 +1,6 @@
 //! Which operations ride in the epilogue of the one before.
 
-use super::lower::root;
+use super::alias::roots;
 use crate::graph::{Graph, Node, Op, Role, ValueId};
 use crate::kernels::Epilogue;
 
@@ -26,6 +26,7 @@ pub(super) fn fuse(graph: &Graph) -> Fusion {
             users[input.0].push(index);
         }
     }
+    let roots = roots(graph);
     // The node that alone uses a value, unless the caller may read the value.
     let only_user = |value: ValueId| match users[value.0].as_slice() {
         [one] if !graph.at(value).output => Some(*one),
@@ -39,7 +40,7 @@ pub(super) fn fuse(graph: &Graph) -> Fusion {
         let mut ending = Ending { epilogue: Epilogue::None, bias: None, output: node.outputs[0] };
         // The bias is read where the product runs, so nothing in between may write it.
         let settled = |add: usize| {
-            let bias = root(graph, nodes[add].inputs[1]);
+            let bias = roots[nodes[add].inputs[1].0];
             !nodes[index + 1..add].iter().any(|node| writes(graph, node, bias))
         };
         let add = only_user(ending.output)

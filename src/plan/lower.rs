@@ -3,7 +3,7 @@
 use super::Layout;
 use super::fuse::{Ending, fuse};
 use crate::error::{Error, Result};
-use crate::graph::{Conv2d, Graph, MaxPool2d, Node, Op, ParameterId, Role, UpdateRule, Value, ValueId};
+use crate::graph::{Conv2d, Graph, MaxPool2d, Node, Op, ParameterId, UpdateRule, Value, ValueId};
 use crate::kernels::{
     AdamUpdate, Epilogue, Extent, Gemm, GemmFamily, Images, Launch, MOST_ROUNDS, Matrix, SgdMomentumUpdate,
     adam_update, bias_add, bias_grad, col2im, gemm, im2col, max_pool2d, max_pool2d_grad, metrics, relu,
@@ -411,16 +411,4 @@ fn output_matrix(conv: &Conv2d, first: usize) -> Matrix {
 fn extent(value: &Value) -> Extent {
     let per_row = if value.batched { value.elements_per_row() } else { 0 };
     Extent { elements: value.shape.elements(), per_row }
-}
-
-/// The value whose bytes a reshaped value shares.
-pub(super) fn root(graph: &Graph, mut value: ValueId) -> ValueId {
-    while graph.at(value).role == Role::Computed {
-        let maker = graph.nodes().iter().find(|n| n.outputs.contains(&value));
-        match maker {
-            Some(Node { op: Op::Reshape(_), inputs, .. }) => value = inputs[0],
-            _ => break,
-        }
-    }
-    value
 }

@@ -27,6 +27,7 @@
 //! # Ok::<(), frazil::Error>(())
 //! ```
 
+mod alias;
 mod compile;
 mod digest;
 mod fuse;
@@ -108,6 +109,8 @@ pub struct Plan {
     slots: Vec<GpuBuffer>,
     scalars: GpuBuffer,
     sums: GpuBuffer,
+    /// Bind groups use it; it is kept so that its bytes count.
+    _params: GpuBuffer,
     commands: Vec<Command>,
     submission_ends: Vec<usize>,
     guards: Vec<compile::Guard>,

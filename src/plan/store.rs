@@ -3,8 +3,8 @@
 use super::{Layout, Spot};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuBuffer, ReadRing};
-use crate::graph::{Graph, Op, Parameter, ParameterId};
-use crate::kernels::{Launch, SEGMENT_ELEMENTS, Segment};
+use crate::graph::{Graph, Op, Parameter, ParameterId, StepScalars};
+use crate::kernels::{Launch, SEGMENT_ELEMENTS, Segment, digest};
 use crate::mask::Mask;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -46,8 +46,18 @@ pub(super) struct Digester {
     pub scalars: GpuBuffer,
 }
 
-/// Bytes that one read-back slot holds; larger reads go in pieces.
-const READ_BYTES: u64 = 1 << 20;
+/// Read-back slots of a store or a plan, and the bytes of one; larger reads go in pieces.
+pub(super) const READ_SLOTS: usize = 3;
+pub(super) const READ_BYTES: u64 = 256 << 10;
+
+/// Bytes of a store's read-back and digest buffers.
+pub(super) fn upkeep_bytes(layout: &Layout) -> u64 {
+    let params = 2 * digest(1, true).params.len();
+    let of_chunk =
+        |chunk: &Vec<(Segment, usize)>| chunk.len() * (size_of::<Segment>() + size_of::<Digest>()) + params;
+    let digests: usize = segments(layout).iter().map(of_chunk).sum();
+    READ_SLOTS as u64 * READ_BYTES + (size_of::<StepScalars>() + digests) as u64
+}
 
 fn arena(gpu: &Gpu, what: &str, layout: &Layout, bits: usize) -> Result<Vec<GpuBuffer>> {
     let one = |elements: &usize| gpu.storage_buffer(what, (elements * bits / 8) as u64);
@@ -73,7 +83,7 @@ impl Store {
             weights: arena(gpu, "weights", &layout, 32)?,
             masks: arena(gpu, "masks", &layout, 1)?,
             digester: Digester::new(gpu, &layout)?,
-            ring: Mutex::new(ReadRing::new(gpu, "read back", 3, READ_BYTES)?),
+            ring: Mutex::new(ReadRing::new(gpu, "read back", READ_SLOTS, READ_BYTES)?),
             gpu: gpu.clone(),
             parameters,
             layout,
@@ -123,6 +133,16 @@ impl Store {
         }
         let bytes = bytemuck::cast_slice(mask.words());
         self.inner.gpu.write(&self.inner.masks[spot.chunk], spot.first as u64 / 8, bytes)
+    }
+
+    /// Which elements of a parameter the device takes for frozen.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`], [`Error::Timeout`].
+    pub fn read_mask(&self, id: ParameterId) -> Result<Mask> {
+        let (_, spot) = self.spot(id)?;
+        let words = Spot { chunk: spot.chunk, first: spot.first / 32, len: spot.len.div_ceil(32) };
+        Mask::from_words(self.read(&self.inner.masks, words)?, spot.len)
     }
 
     /// A parameter's bits.

@@ -6,6 +6,16 @@ use crate::error::{Error, Result};
 use crate::graph::ParameterId;
 use crate::mask::{FreezeRule, Mask};
 
+/// A mask about to come into force, with everything that had to be read for it: from here on only writes can fail.
+struct Change {
+    id: ParameterId,
+    mask: Mask,
+    baseline: Baseline,
+    weights: Option<Vec<u32>>,
+    /// Slots whose thawed elements begin at 0.
+    state: Vec<(usize, Vec<u32>)>,
+}
+
 impl Trainer {
     /// Freezes the elements that `rule` selects in every parameter that `glob` matches, at the values that they have
     /// now. What is frozen already stays frozen. Gives the number of elements newly frozen.
@@ -13,14 +23,9 @@ impl Trainer {
     /// # Errors
     /// [`Error::UnknownParameter`], [`Error::InvalidArgument`], [`Error::MaskMismatch`]: nothing was frozen then.
     pub fn freeze(&mut self, glob: &str, rule: FreezeRule) -> Result<usize> {
-        let mut changes = Vec::new();
-        for (id, selected) in self.resolve(glob, &rule)? {
-            changes.push((id, self.masks[id.index()].union(&selected)?));
-        }
         let before = self.frozen_count();
-        for (id, mask) in changes {
-            self.change_mask(id, mask, ThawPolicy::KeepState)?;
-        }
+        let union = |old: &Mask, selected: &Mask| old.union(selected);
+        self.change_all(glob, &rule, ThawPolicy::KeepState, union)?;
         Ok(self.frozen_count() - before)
     }
 
@@ -31,20 +36,20 @@ impl Trainer {
     /// [`Error::UnknownParameter`], [`Error::ShapeMismatch`], [`Error::MaskMismatch`]: nothing was changed then.
     pub fn set_and_freeze(&mut self, path: &str, values: &[f32], mask: &Mask) -> Result<()> {
         let id = self.find(path)?;
-        let union = self.masks[id.index()].union(mask).map_err(|error| named(error, path))?;
-        let mut bits = self.store.read_weights(id)?;
-        if values.len() != bits.len() {
-            return Err(Error::shape(path, format!("{} elements", bits.len()), values.len()));
+        let old = &self.masks[id.index()];
+        let union = old.union(mask).map_err(|error| named(error, path))?;
+        let mut weights = self.store.read_weights(id)?;
+        if values.len() != weights.len() {
+            return Err(Error::shape(path, format!("{} elements", weights.len()), values.len()));
         }
         for index in mask.frozen_indices() {
-            bits[index] = values[index].to_bits();
+            weights[index] = values[index].to_bits();
         }
-        self.store.write_weights(id, &bits)?;
         // Elements frozen before are forgotten first, so that their new values are the ones that are proved.
-        let others = self.masks[id.index()].difference(mask)?;
-        self.baselines[id.index()].keep_only(&others);
-        self.masks[id.index()] = others;
-        self.change_mask(id, union, ThawPolicy::KeepState)
+        let mut baseline = self.baselines[id.index()].clone();
+        baseline.keep_only(&old.difference(mask)?);
+        let baseline = baseline.with(mask, &weights, &self.read_state(id)?);
+        self.apply(Change { id, mask: union, baseline, weights: Some(weights), state: Vec::new() })
     }
 
     /// Thaws the elements that `rule` selects in every parameter that `glob` matches; `policy` says what becomes of
@@ -53,14 +58,8 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::freeze`].
     pub fn thaw(&mut self, glob: &str, rule: FreezeRule, policy: ThawPolicy) -> Result<usize> {
-        let mut changes = Vec::new();
-        for (id, selected) in self.resolve(glob, &rule)? {
-            changes.push((id, self.masks[id.index()].difference(&selected)?));
-        }
         let before = self.frozen_count();
-        for (id, mask) in changes {
-            self.change_mask(id, mask, policy)?;
-        }
+        self.change_all(glob, &rule, policy, |old, selected| old.difference(selected))?;
         Ok(before - self.frozen_count())
     }
 
@@ -70,8 +69,8 @@ impl Trainer {
     /// [`Error::UnknownParameter`], [`Error::MaskMismatch`].
     pub fn replace_mask(&mut self, path: &str, mask: Mask, policy: ThawPolicy) -> Result<()> {
         let id = self.find(path)?;
-        self.masks[id.index()].union(&mask).map_err(|error| named(error, path))?;
-        self.change_mask(id, mask, policy)
+        let change = self.prepare(id, mask, policy).map_err(|error| named(error, path))?;
+        self.apply(change)
     }
 
     /// Frozen elements of all parameters.
@@ -79,32 +78,57 @@ impl Trainer {
         self.masks.iter().map(Mask::frozen_count).sum()
     }
 
-    fn resolve(&self, glob: &str, rule: &FreezeRule) -> Result<Vec<(ParameterId, Mask)>> {
-        let resolve = |id: ParameterId| {
+    /// Combines each matching parameter's mask with what the rule selects; all is prepared before anything is changed.
+    fn change_all(
+        &mut self,
+        glob: &str,
+        rule: &FreezeRule,
+        policy: ThawPolicy,
+        combine: impl Fn(&Mask, &Mask) -> Result<Mask>,
+    ) -> Result<()> {
+        let mut masks = Vec::new();
+        for id in self.matching(glob)? {
             let parameter = &self.model.parameters()[id.index()];
-            Ok((id, rule.resolve(&parameter.path, parameter.shape.elements())?))
-        };
-        self.matching(glob)?.into_iter().map(resolve).collect()
+            let selected = rule.resolve(&parameter.path, parameter.shape.elements())?;
+            masks.push((id, combine(&self.masks[id.index()], &selected)?));
+        }
+        let changes = masks.into_iter().map(|(id, mask)| self.prepare(id, mask, policy));
+        let changes = changes.collect::<Result<Vec<_>>>()?;
+        changes.into_iter().try_for_each(|change| self.apply(change))
     }
 
-    /// Puts a mask of the right length into force.
-    fn change_mask(&mut self, id: ParameterId, mask: Mask, policy: ThawPolicy) -> Result<()> {
+    /// Reads what a new mask needs.
+    fn prepare(&self, id: ParameterId, mask: Mask, policy: ThawPolicy) -> Result<Change> {
         let old = &self.masks[id.index()];
         let thawed = old.difference(&mask)?;
         let fresh = mask.difference(old)?;
+        let mut state = Vec::new();
         if policy == ThawPolicy::ZeroState && thawed.frozen_count() > 0 {
-            for slot in 0..self.store.slots().len() {
-                let mut state = self.store.read_state(slot, id)?;
-                thawed.frozen_indices().for_each(|index| state[index] = 0);
-                self.store.write_state(slot, id, &state)?;
+            for (slot, mut bits) in self.read_state(id)?.into_iter().enumerate() {
+                thawed.frozen_indices().for_each(|index| bits[index] = 0);
+                state.push((slot, bits));
             }
         }
         let mut baseline = self.baselines[id.index()].clone();
         baseline.keep_only(&mask);
         if fresh.frozen_count() > 0 {
-            let slots = 0..self.store.slots().len();
-            let state = slots.map(|slot| self.store.read_state(slot, id)).collect::<Result<Vec<_>>>()?;
-            baseline = baseline.with(&fresh, &self.store.read_weights(id)?, &state);
+            baseline = baseline.with(&fresh, &self.store.read_weights(id)?, &self.read_state(id)?);
+        }
+        Ok(Change { id, mask, baseline, weights: None, state })
+    }
+
+    fn read_state(&self, id: ParameterId) -> Result<Vec<Vec<u32>>> {
+        (0..self.store.slots().len()).map(|slot| self.store.read_state(slot, id)).collect()
+    }
+
+    /// Puts a mask into force. Writes fail only when the device is gone.
+    fn apply(&mut self, change: Change) -> Result<()> {
+        let Change { id, mask, baseline, weights, state } = change;
+        if let Some(bits) = weights {
+            self.store.write_weights(id, &bits)?;
+        }
+        for (slot, bits) in state {
+            self.store.write_state(slot, id, &bits)?;
         }
         self.store.write_mask(id, &mask)?;
         self.baselines[id.index()] = baseline;

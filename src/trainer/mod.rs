@@ -175,7 +175,7 @@ impl Trainer {
         scalars.on_non_finite_continue = (self.options.on_non_finite == OnNonFinite::Continue).into();
         self.training.run(&batch.features, &batch.labels, scalars)?;
         self.step += 1;
-        if self.options.progress_every > 0 && self.step.is_multiple_of(self.options.progress_every) {
+        if self.options.progress_every > 0 {
             self.look()?;
         }
         Ok(())
@@ -203,10 +203,10 @@ impl Trainer {
         while self.ring.pending() > 0 {
             self.ring.finish(&self.gpu, |_| ())?;
         }
-        let sums = self.training.plan.sums()?;
+        let metrics = self.judge(&self.training.plan.sums()?)?;
         self.training.plan.clear_sums()?;
         self.progress = None;
-        self.judge(&sums)
+        Ok(metrics)
     }
 
     /// Forgets that a loss was not finite, so that updates go on with the weights as they are: after a change of the
@@ -226,14 +226,15 @@ impl Trainer {
         self.progress
     }
 
-    /// Begins a read of the running sums; if the ring is full, takes the oldest first.
+    /// Takes what reads of the running sums have brought, and begins another if it is time and a slot is free.
     fn look(&mut self) -> Result<()> {
-        if self.ring.is_full()
-            && let Some(sums) = self.ring.finish(&self.gpu, Sums::from_bytes)?
-        {
+        while let Some(sums) = self.ring.try_finish(&self.gpu, Sums::from_bytes)? {
             self.progress = Some(self.judge(&sums)?);
         }
-        self.training.plan.begin_sums(&mut self.ring)
+        if self.step.is_multiple_of(self.options.progress_every) && !self.ring.is_full() {
+            self.training.plan.begin_sums(&mut self.ring)?;
+        }
+        Ok(())
     }
 
     fn judge(&self, sums: &Sums) -> Result<Metrics> {

@@ -20,7 +20,7 @@ pub(super) struct Baseline {
 pub struct Changed {
     /// The parameter.
     pub path: String,
-    /// `weight`, or the name of a state tensor.
+    /// `weight`, the name of a state tensor, or `mask` if the device's own mask differs.
     pub what: String,
     /// The element's number, row-major.
     pub index: usize,
@@ -94,6 +94,7 @@ impl Trainer {
                     continue;
                 }
                 let now = self.read(arena, ParameterId::of(parameter))?;
+                let known = changed[parameter].len();
                 for (&index, &expected) in baseline.indices.iter().zip(bits) {
                     if now[index] != expected {
                         changed[parameter].push(index);
@@ -107,6 +108,10 @@ impl Trainer {
                             got: now[index],
                         });
                     }
+                }
+                // No element differs: then the device freezes others than it should.
+                if changed[parameter].len() == known {
+                    self.compare_mask(parameter, &mut changed[parameter], &mut first_changed)?;
                 }
             }
             if arena == Arena::Weights {
@@ -125,6 +130,30 @@ impl Trainer {
             }
         });
         Ok(FreezeReport { tensors: tensors.collect(), first_changed, digest: whole.value() })
+    }
+
+    /// Notes the elements whose mask bit on the device is not what it should be.
+    fn compare_mask(
+        &self,
+        parameter: usize,
+        changed: &mut Vec<usize>,
+        first_changed: &mut Option<Changed>,
+    ) -> Result<()> {
+        let device = self.store.read_mask(ParameterId::of(parameter))?;
+        let mask = &self.masks[parameter];
+        for index in (0..mask.len()).filter(|&i| mask.is_frozen(i) != device.is_frozen(i)) {
+            changed.push(index);
+            let coordinates = self.coordinates(parameter, index);
+            first_changed.get_or_insert_with(|| Changed {
+                path: self.model.parameters()[parameter].path.clone(),
+                what: "mask".to_owned(),
+                index,
+                coordinates,
+                expected: mask.is_frozen(index).into(),
+                got: device.is_frozen(index).into(),
+            });
+        }
+        Ok(())
     }
 
     /// A digest of the u32 bits of every parameter and state element, and of the step: equal for two runs that are

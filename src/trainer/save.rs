@@ -8,7 +8,7 @@ use std::path::Path;
 
 impl Trainer {
     /// Writes weights, masks, optimizer state and the step to a safetensors file: `PATH` for weights, `mask.PATH` for
-    /// packed mask bits (1 = frozen), `state.SLOT.PATH`. An older file of that name is replaced whole or not at all.
+    /// packed mask bits (1 = frozen) where anything is frozen, `state.SLOT.PATH`. An older file of that name is replaced whole or not at all.
     ///
     /// # Errors
     /// [`crate::Error::Io`], [`crate::Error::Checkpoint`], [`crate::Error::DeviceLost`], [`crate::Error::Timeout`].
