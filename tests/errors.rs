@@ -175,6 +175,19 @@ fn graphs_that_do_not_fit() {
     refused!(plan.write_f32(y, &[0.0; 72]), Error::InvalidArgument { .. }, "computed");
     refused!(plan.read_f32(y), Error::InvalidArgument { .. }, "mark_output");
     plan.write_f32(w, &[1.0; 3]).unwrap();
+    // Geometries made by hand.
+    let mut odd = Conv2d::new([6, 6, 2], 4, Window::new([3, 3]), 1, "conv").unwrap();
+    let kernel = g.input("kernel", Shape::new([3, 3, 2, 4]).unwrap(), DType::F32);
+    odd.window.pad_begin = [usize::MAX, 0];
+    refused!(g.push(Op::Conv2d(odd), &[x, kernel], "odd"), Error::InvalidArgument { .. }, "odd", "padding");
+    odd.window.pad_begin = [0, 0];
+    odd.window.output = [1 << 40, 4];
+    refused!(
+        g.push(Op::Conv2d(odd), &[x, kernel], "odd"),
+        Error::InvalidArgument { .. },
+        "odd",
+        "padded input"
+    );
     // Ids of another graph.
     let mut small = Graph::new(1).unwrap();
     refused!(small.mark_output(y), Error::InvalidArgument { .. }, "another");

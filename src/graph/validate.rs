@@ -222,12 +222,29 @@ fn channels(o: &Operands, x: &Value) -> Result<()> {
 }
 
 /// The fields of a geometry are public, so one may come that no [`crate::shape::Window`] made.
+/// A geometry made by hand may be anything; what [`crate::shape::Window::on`] makes passes.
 fn window(o: &Operands, w: &WindowGeometry) -> Result<()> {
-    if w.kernel.iter().chain(&w.stride).chain(&w.dilation).all(|&n| n > 0 && n <= 1 << 20) {
+    let small = |n: &usize| *n > 0 && *n <= 1 << 20;
+    let sizes = [w.kernel, w.stride, w.dilation, w.input].iter().flatten().all(small);
+    if !sizes || w.pad_begin.iter().any(|&pad| pad > 1 << 20) {
+        let got = format!(
+            "input {:?}, kernel {:?}, stride {:?}, dilation {:?}, padding {:?}",
+            w.input, w.kernel, w.stride, w.dilation, w.pad_begin
+        );
+        return Err(Error::argument(o.label, "extents from 1 to 1,048,576 and padding up to that", got));
+    }
+    // The last window may hang over the end by the padding there, which is not known here, but is bounded.
+    let begins = |axis: usize| w.output[axis].saturating_sub(1).saturating_mul(w.stride[axis]);
+    let fits =
+        |axis: usize| w.output[axis] > 0 && begins(axis) <= w.pad_begin[axis] + w.input[axis] + (1 << 20);
+    if fits(0) && fits(1) {
         return Ok(());
     }
-    let got = format!("kernel {:?}, stride {:?}, dilation {:?}", w.kernel, w.stride, w.dilation);
-    Err(Error::argument(o.label, "kernel, stride and dilation from 1 to 1,048,576", got))
+    Err(Error::argument(
+        o.label,
+        "outputs whose windows begin on the padded input",
+        format!("{:?}", w.output),
+    ))
 }
 
 fn conv(o: &Operands, c: &Conv2d) -> Result<()> {

@@ -24,24 +24,25 @@ mod softmax_cross_entropy_grad;
 mod unroll;
 mod window;
 
-pub use adam_update::{AdamUpdate, adam_update};
-pub use bias_add::bias_add;
-pub use bias_grad::bias_grad;
-pub use col2im::col2im;
-pub use digest::{SEGMENT_ELEMENTS, Segment, digest};
+pub(crate) use adam_update::{AdamUpdate, adam_update};
+pub(crate) use bias_add::bias_add;
+pub(crate) use bias_grad::bias_grad;
+pub(crate) use col2im::col2im;
+pub use digest::digest;
+pub(crate) use digest::{SEGMENT_ELEMENTS, Segment};
 pub use family::GemmFamily;
-pub use gemm::{Epilogue, Gemm, MOST_TERMS, Matrix, gemm};
-pub use im2col::im2col;
-pub use max_pool2d::max_pool2d;
-pub use max_pool2d_grad::max_pool2d_grad;
-pub use metrics::{SUMS_BYTES, metrics};
-pub use relu::relu;
-pub use relu_grad::relu_grad;
-pub use sgd_momentum_update::{SgdMomentumUpdate, sgd_momentum_update};
-pub use sgd_update::sgd_update;
-pub use softmax_cross_entropy::softmax_cross_entropy;
-pub use softmax_cross_entropy_grad::softmax_cross_entropy_grad;
-pub use window::Images;
+pub(crate) use gemm::{Epilogue, Gemm, MOST_TERMS, Matrix, gemm};
+pub(crate) use im2col::im2col;
+pub(crate) use max_pool2d::max_pool2d;
+pub(crate) use max_pool2d_grad::max_pool2d_grad;
+pub(crate) use metrics::{SUMS_BYTES, metrics};
+pub(crate) use relu::relu;
+pub(crate) use relu_grad::relu_grad;
+pub(crate) use sgd_momentum_update::{SgdMomentumUpdate, sgd_momentum_update};
+pub(crate) use sgd_update::sgd_update;
+pub(crate) use softmax_cross_entropy::softmax_cross_entropy;
+pub(crate) use softmax_cross_entropy_grad::softmax_cross_entropy_grad;
+pub(crate) use window::Images;
 
 use crate::gpu::Access;
 use unroll::unroll;
@@ -248,7 +249,7 @@ const ELEMENTWISE_FIELDS: &[(&str, usize)] = &[
 
 /// How many elements a tensor has, and how many belong to one example (0 if it has no batch axis).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
+pub(crate) struct Extent {
     /// Elements of a full batch.
     pub elements: usize,
     /// Elements of one example, or 0.
