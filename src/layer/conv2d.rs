@@ -1,6 +1,6 @@
 //! 2-D convolution with bias.
 
-use super::{Gradients, Init, ParameterSpec, Taped, example, note};
+use super::{Gradients, Init, ParameterSpec, Taped, add_bias, bias_gradient, example, kernel_and_bias, note};
 use crate::error::{Error, Result};
 use crate::graph::{Conv2d, Graph, Op, ValueId};
 use crate::shape::{Padding, Shape, Window};
@@ -69,17 +69,13 @@ impl Conv2dLayer {
         let conv = self.place(name, input)?;
         let taps = conv.window.taps();
         let fan = [conv.depth(), taps.saturating_mul(conv.c_out_per_group())];
-        let mut specs = vec![ParameterSpec {
-            path: format!("{name}.kernel"),
-            shape: Shape::new(conv.kernel_shape())?,
-            init: self.init,
+        kernel_and_bias(
+            name,
+            Shape::new(conv.kernel_shape())?,
+            self.init,
             fan,
-        }];
-        if self.bias {
-            let shape = Shape::new([self.c_out])?;
-            specs.push(ParameterSpec { path: format!("{name}.bias"), shape, init: Init::Zeros, fan });
-        }
-        Ok(specs)
+            self.bias.then_some(self.c_out),
+        )
     }
 
     pub(super) fn forward(
@@ -91,10 +87,7 @@ impl Conv2dLayer {
     ) -> Result<ValueId> {
         let conv = self.place(name, example(graph, x))?;
         let y = graph.push_one(Op::Conv2d(conv), &[x, parameters[0]], name)?;
-        match parameters.get(1) {
-            Some(&bias) => graph.push_one(Op::BiasAdd, &[y, bias], &format!("{name} bias")),
-            None => Ok(y),
-        }
+        add_bias(graph, name, y, parameters)
     }
 
     pub(super) fn backward(
@@ -107,10 +100,7 @@ impl Conv2dLayer {
         gradients: &mut Gradients,
     ) -> Result<Option<ValueId>> {
         let conv = self.place(name, example(graph, taped.input))?;
-        if let Some(&bias) = taped.parameters.get(1) {
-            let gradient = graph.push_one(Op::BiasGrad, &[dy], &format!("{name} grad_bias"))?;
-            note(graph, bias, gradient, gradients);
-        }
+        bias_gradient(graph, name, taped, dy, gradients)?;
         let kernel = taped.parameters[0];
         let operands = [taped.input, dy];
         let gradient =

@@ -1,6 +1,6 @@
 //! A fully connected layer with bias.
 
-use super::{Gradients, Init, ParameterSpec, Taped, example, note};
+use super::{Gradients, Init, ParameterSpec, Taped, add_bias, bias_gradient, example, kernel_and_bias, note};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Op, ValueId};
 use crate::shape::Shape;
@@ -46,17 +46,7 @@ impl DenseLayer {
     pub(super) fn parameters(&self, name: &str, input: &[usize]) -> Result<Vec<ParameterSpec>> {
         self.output(name, input)?;
         let fan = [input[0], self.outputs];
-        let mut specs = vec![ParameterSpec {
-            path: format!("{name}.kernel"),
-            shape: Shape::new(fan)?,
-            init: self.init,
-            fan,
-        }];
-        if self.bias {
-            let shape = Shape::new([self.outputs])?;
-            specs.push(ParameterSpec { path: format!("{name}.bias"), shape, init: Init::Zeros, fan });
-        }
-        Ok(specs)
+        kernel_and_bias(name, Shape::new(fan)?, self.init, fan, self.bias.then_some(self.outputs))
     }
 
     pub(super) fn forward(
@@ -69,10 +59,7 @@ impl DenseLayer {
         self.output(name, example(graph, x))?;
         let product = Op::MatMul { transpose_a: false, transpose_b: false };
         let y = graph.push_one(product, &[x, parameters[0]], name)?;
-        match parameters.get(1) {
-            Some(&bias) => graph.push_one(Op::BiasAdd, &[y, bias], &format!("{name} bias")),
-            None => Ok(y),
-        }
+        add_bias(graph, name, y, parameters)
     }
 
     pub(super) fn backward(
@@ -84,10 +71,7 @@ impl DenseLayer {
         wanted: bool,
         gradients: &mut Gradients,
     ) -> Result<Option<ValueId>> {
-        if let Some(&bias) = taped.parameters.get(1) {
-            let gradient = graph.push_one(Op::BiasGrad, &[dy], &format!("{name} grad_bias"))?;
-            note(graph, bias, gradient, gradients);
-        }
+        bias_gradient(graph, name, taped, dy, gradients)?;
         let kernel = taped.parameters[0];
         let outer = Op::MatMul { transpose_a: true, transpose_b: false };
         let gradient = graph.push_one(outer, &[taped.input, dy], &format!("{name} grad_kernel"))?;

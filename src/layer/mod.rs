@@ -159,6 +159,45 @@ fn example(graph: &Graph, value: ValueId) -> &[usize] {
     graph.at(value).shape.extents().get(1..).unwrap_or(&[])
 }
 
+/// The parameters of a layer with a kernel, and a bias of `outputs` elements that begins at 0.
+fn kernel_and_bias(
+    name: &str,
+    shape: Shape,
+    init: Init,
+    fan: [usize; 2],
+    bias: Option<usize>,
+) -> Result<Vec<ParameterSpec>> {
+    let mut specs = vec![ParameterSpec { path: format!("{name}.kernel"), shape, init, fan }];
+    if let Some(outputs) = bias {
+        let shape = Shape::new([outputs])?;
+        specs.push(ParameterSpec { path: format!("{name}.bias"), shape, init: Init::Zeros, fan });
+    }
+    Ok(specs)
+}
+
+/// Adds the bias, if the layer has one.
+fn add_bias(graph: &mut Graph, name: &str, y: ValueId, parameters: &[ValueId]) -> Result<ValueId> {
+    match parameters.get(1) {
+        Some(&bias) => graph.push_one(Op::BiasAdd, &[y, bias], &format!("{name} bias")),
+        None => Ok(y),
+    }
+}
+
+/// Appends the gradient of the bias, if the layer has one.
+fn bias_gradient(
+    graph: &mut Graph,
+    name: &str,
+    taped: &Taped,
+    dy: ValueId,
+    gradients: &mut Gradients,
+) -> Result<()> {
+    if let Some(&bias) = taped.parameters.get(1) {
+        let gradient = graph.push_one(Op::BiasGrad, &[dy], &format!("{name} grad_bias"))?;
+        note(graph, bias, gradient, gradients);
+    }
+    Ok(())
+}
+
 /// Notes the gradient of a parameter.
 fn note(graph: &Graph, parameter: ValueId, gradient: ValueId, gradients: &mut Gradients) {
     if let Role::Parameter(id) = graph.at(parameter).role {
