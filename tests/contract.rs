@@ -11,15 +11,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
 use std::path::Path;
 
-const SCALARS: [(&str, usize); 8] = [
+static SCALARS: [(&str, usize); 12] = [
     ("learning_rate", offset_of!(StepScalars, learning_rate)),
     ("correction1", offset_of!(StepScalars, correction1)),
     ("correction2", offset_of!(StepScalars, correction2)),
     ("rows", offset_of!(StepScalars, rows)),
     ("step", offset_of!(StepScalars, step)),
     ("on_non_finite_continue", offset_of!(StepScalars, on_non_finite_continue)),
-    ("reserved0", offset_of!(StepScalars, reserved)),
-    ("reserved1", offset_of!(StepScalars, reserved) + 4),
+    ("seed_low", offset_of!(StepScalars, seed)),
+    ("seed_high", offset_of!(StepScalars, seed) + 4),
+    ("draw", offset_of!(StepScalars, draw)),
+    ("share", offset_of!(StepScalars, share)),
+    ("first", offset_of!(StepScalars, first)),
+    ("last", offset_of!(StepScalars, last)),
 ];
 
 fn adapter() -> AdapterReport {

@@ -6,8 +6,12 @@ struct StepScalars {
     rows: u32,
     step: u32,
     on_non_finite_continue: u32,
-    reserved0: u32,
-    reserved1: u32,
+    seed_low: u32,
+    seed_high: u32,
+    draw: u32,
+    share: f32,
+    first: u32,
+    last: u32,
 }
 @group(0) @binding(1) var<uniform> scalars: StepScalars;
 

@@ -50,7 +50,11 @@ const STEP: StepScalars = StepScalars {
     rows: 1,
     step: 2,
     on_non_finite_continue: 0,
-    reserved: [0; 2],
+    seed: [0; 2],
+    draw: 0,
+    share: 1.0,
+    first: 1,
+    last: 1,
 };
 
 impl Update {

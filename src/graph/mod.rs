@@ -75,13 +75,24 @@ impl Value {
     }
 }
 
-/// A tensor that is trained.
+/// What changes a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParameterKind {
+    /// The update, from its gradient.
+    Trained,
+    /// The forward pass of training, such as the running statistics of a batch norm.
+    Statistic,
+}
+
+/// A tensor that is kept from step to step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
     /// Its path, such as `conv1.kernel`.
     pub path: String,
     /// Its shape.
     pub shape: Shape,
+    /// What changes it.
+    pub kind: ParameterKind,
 }
 
 /// One operation with its operands.
@@ -177,16 +188,24 @@ impl Graph {
         self.value_push(name, shape, dtype, false, Role::Input)
     }
 
-    /// Declares a parameter. Its initial value is given to the executor.
+    /// Declares a parameter that is trained. Its initial value is given to the executor.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if the path is taken.
     pub fn parameter(&mut self, path: &str, shape: Shape) -> Result<ValueId> {
+        self.declare(path, shape, ParameterKind::Trained)
+    }
+
+    /// Declares a parameter of this kind. Its initial value is given to the executor.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if the path is taken.
+    pub fn declare(&mut self, path: &str, shape: Shape, kind: ParameterKind) -> Result<ValueId> {
         if self.parameters.iter().any(|p| p.path == path) {
             return Err(Error::argument(path, "a path that no other parameter has", "a second one"));
         }
         let id = ParameterId(self.parameters.len());
-        self.parameters.push(Parameter { path: path.to_owned(), shape: shape.clone() });
+        self.parameters.push(Parameter { path: path.to_owned(), shape: shape.clone(), kind });
         let value = self.value_push(path, shape, DType::F32, false, Role::Parameter(id));
         self.parameter_values.push(value);
         Ok(value)

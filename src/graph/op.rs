@@ -166,7 +166,7 @@ impl Op {
     }
 }
 
-/// The numbers that change from step to step. On the device: one uniform of 32 bytes.
+/// The numbers that change from step to step. On the device: one uniform of 48 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct StepScalars {
@@ -182,8 +182,16 @@ pub struct StepScalars {
     pub step: u32,
     /// 1: updates go on after a NaN or infinite loss; 0: the first such step and all later ones are skipped.
     pub on_non_finite_continue: u32,
-    /// Pads to 32 bytes.
-    pub reserved: [u32; 2],
+    /// The seed of everything that is drawn in a run: its low and its high half.
+    pub seed: [u32; 2],
+    /// The number of this run among all that draw, modulo 2^32.
+    pub draw: u32,
+    /// This batch's share of the examples of its update; 1 where an update has one batch.
+    pub share: f32,
+    /// 1: this batch is the first of its update.
+    pub first: u32,
+    /// 1: this batch is the last of its update, which is made now.
+    pub last: u32,
 }
 
 impl StepScalars {
@@ -196,7 +204,11 @@ impl StepScalars {
             rows: u32::try_from(rows).unwrap_or(u32::MAX),
             step: 0,
             on_non_finite_continue: 0,
-            reserved: [0; 2],
+            seed: [0; 2],
+            draw: 0,
+            share: 1.0,
+            first: 1,
+            last: 1,
         }
     }
 }

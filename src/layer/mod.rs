@@ -11,7 +11,7 @@ pub use init::Init;
 pub use max_pool2d::MaxPool2dLayer;
 
 use crate::error::Result;
-use crate::graph::{Graph, Op, ParameterId, Role, ValueId};
+use crate::graph::{Graph, Op, ParameterId, ParameterKind, Role, ValueId};
 use crate::shape::Shape;
 
 /// One step of a model from input to output.
@@ -29,7 +29,7 @@ pub enum Layer {
     Flatten,
 }
 
-/// A tensor that a layer trains.
+/// A tensor that a layer keeps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParameterSpec {
     /// `conv1.kernel`, ...
@@ -40,6 +40,8 @@ pub struct ParameterSpec {
     pub init: Init,
     /// Inputs and outputs of one unit, for the initialiser's scale.
     pub fan: [usize; 2],
+    /// What changes it.
+    pub kind: ParameterKind,
 }
 
 /// What the forward pass leaves for the backward pass.
@@ -167,10 +169,11 @@ fn kernel_and_bias(
     fan: [usize; 2],
     bias: Option<usize>,
 ) -> Result<Vec<ParameterSpec>> {
-    let mut specs = vec![ParameterSpec { path: format!("{name}.kernel"), shape, init, fan }];
+    let kind = ParameterKind::Trained;
+    let mut specs = vec![ParameterSpec { path: format!("{name}.kernel"), shape, init, fan, kind }];
     if let Some(outputs) = bias {
         let shape = Shape::new([outputs])?;
-        specs.push(ParameterSpec { path: format!("{name}.bias"), shape, init: Init::Zeros, fan });
+        specs.push(ParameterSpec { path: format!("{name}.bias"), shape, init: Init::Zeros, fan, kind });
     }
     Ok(specs)
 }

@@ -68,10 +68,11 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::ParameterKind;
     use crate::shape::Shape;
 
     fn parameter(path: &str, len: usize) -> Parameter {
-        Parameter { path: path.into(), shape: Shape::new([len]).unwrap() }
+        Parameter { path: path.into(), shape: Shape::new([len]).unwrap(), kind: ParameterKind::Trained }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{GradientPolicy, Trainer};
 use crate::error::{Error, Result};
-use crate::graph::ParameterId;
+use crate::graph::{ParameterId, ParameterKind};
 use crate::mask::Mask;
 use wildmatch::WildMatch;
 
@@ -101,12 +101,14 @@ impl Trainer {
         found.map(ParameterId::of).ok_or_else(|| self.unknown(path))
     }
 
-    /// The parameters that a glob (`*` any run of characters, `?` any one) matches: at least one.
+    /// The trained parameters that a glob (`*` any run of characters, `?` any one) matches: at least one.
     pub(super) fn matching(&self, glob: &str) -> Result<Vec<ParameterId>> {
         let pattern = WildMatch::new(glob);
         let all = self.model.parameters().iter().enumerate();
-        let found: Vec<_> =
-            all.filter(|(_, p)| pattern.matches(&p.path)).map(|(i, _)| ParameterId::of(i)).collect();
+        let found: Vec<_> = all
+            .filter(|(_, p)| p.kind == ParameterKind::Trained && pattern.matches(&p.path))
+            .map(|(i, _)| ParameterId::of(i))
+            .collect();
         if found.is_empty() { Err(self.unknown(glob)) } else { Ok(found) }
     }
 

@@ -224,7 +224,7 @@ impl Model {
         let mut graph = Graph::new(batch)?;
         let input = graph.batch_input("input", &self.input, DType::F32)?;
         let labels = graph.batch_input("labels", &[], DType::U32)?;
-        let declared = self.parameters.iter().map(|p| graph.parameter(&p.path, p.shape.clone()));
+        let declared = self.parameters.iter().map(|p| graph.declare(&p.path, p.shape.clone(), p.kind));
         let declared = declared.collect::<Result<Vec<_>>>()?;
         let mut rest = declared.as_slice();
         let mut x = input;

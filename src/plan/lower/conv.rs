@@ -1,0 +1,168 @@
+//! Convolutions: patches as columns, and products with them.
+
+use super::{Lowering, Place};
+use crate::error::{Error, Result};
+use crate::graph::{Conv2d, Node};
+use crate::kernels::{Epilogue, Gemm, Images, Matrix, col2im, im2col};
+use crate::plan::fuse::Ending;
+use std::ops::Range;
+
+/// Groups ride in z, which has 65,535 workgroups at most.
+const MAX_GROUPS: usize = 65_535;
+
+impl Lowering<'_> {
+    pub(super) fn conv2d(&mut self, node: &Node, conv: &Conv2d, ending: Option<Ending>) -> Result<()> {
+        let ending =
+            ending.unwrap_or(Ending { epilogue: Epilogue::None, bias: None, output: node.outputs[0] });
+        let (x, kernel) = (Place::Value(node.inputs[0]), Place::Value(node.inputs[1]));
+        for images in self.chunks(node, conv)? {
+            let columns = self.columns(node, conv, x, &images);
+            let outputs = images.len() * conv.window.outputs();
+            let product = Gemm {
+                m: outputs,
+                n: conv.c_out_per_group(),
+                k: conv.depth(),
+                a: columns.matrix,
+                b: Matrix { stride: conv.c_out, group: conv.c_out_per_group(), offset: 0 },
+                c: output_matrix(conv, images.start),
+                groups: conv.groups,
+                m_per_row: conv.window.outputs(),
+                first_row: images.start,
+                epilogue: ending.epilogue,
+                ..Gemm::plain(0, 0, 0)
+            };
+            let mut places = vec![columns.place, kernel, Place::Value(ending.output)];
+            places.extend(ending.bias.map(Place::Value));
+            self.product(node, &product, &places);
+        }
+        Ok(())
+    }
+
+    pub(super) fn conv2d_grad_kernel(&mut self, node: &Node, conv: &Conv2d) -> Result<()> {
+        let (x, dy) = (Place::Value(node.inputs[0]), Place::Value(node.inputs[1]));
+        for images in self.chunks(node, conv)? {
+            let columns = self.columns(node, conv, x, &images);
+            let product = Gemm {
+                m: conv.depth(),
+                n: conv.c_out_per_group(),
+                k: images.len() * conv.window.outputs(),
+                a: columns.matrix,
+                b: output_matrix(conv, images.start),
+                c: Matrix { stride: conv.c_out, group: conv.c_out_per_group(), offset: 0 },
+                transpose_a: true,
+                groups: conv.groups,
+                k_per_row: conv.window.outputs(),
+                first_row: images.start,
+                accumulate: images.start > 0,
+                ..Gemm::plain(0, 0, 0)
+            };
+            let places = vec![columns.place, dy, Place::Value(node.outputs[0])];
+            self.product(node, &product, &places);
+        }
+        Ok(())
+    }
+
+    pub(super) fn conv2d_grad_input(&mut self, node: &Node, conv: &Conv2d) -> Result<()> {
+        let (dy, kernel) = (Place::Value(node.inputs[0]), Place::Value(node.inputs[1]));
+        for images in self.chunks(node, conv)? {
+            let outputs = images.len() * conv.window.outputs();
+            let pointwise = is_pointwise(conv);
+            let columns = if pointwise {
+                Columns { place: Place::Value(node.outputs[0]), matrix: input_matrix(conv, images.start) }
+            } else {
+                let place = self.workspace(conv.groups * outputs * conv.depth());
+                Columns { place, matrix: column_matrix(conv, images.len()) }
+            };
+            let product = Gemm {
+                m: outputs,
+                n: conv.depth(),
+                k: conv.c_out_per_group(),
+                a: output_matrix(conv, images.start),
+                b: Matrix { stride: conv.c_out, group: conv.c_out_per_group(), offset: 0 },
+                c: columns.matrix,
+                transpose_b: true,
+                groups: conv.groups,
+                m_per_row: conv.window.outputs(),
+                first_row: images.start,
+                ..Gemm::plain(0, 0, 0)
+            };
+            self.product(node, &product, &[dy, kernel, columns.place]);
+            if !pointwise {
+                let launch = col2im(&conv_images(conv, &images));
+                self.push(node, launch, vec![columns.place, Place::Value(node.outputs[0])]);
+            }
+        }
+        Ok(())
+    }
+
+    /// The patches of some images: a workspace, or the images themselves where every patch is one pixel.
+    fn columns(&mut self, node: &Node, conv: &Conv2d, x: Place, images: &Range<usize>) -> Columns {
+        if is_pointwise(conv) {
+            return Columns { place: x, matrix: input_matrix(conv, images.start) };
+        }
+        let place = self.workspace(conv.groups * images.len() * conv.window.outputs() * conv.depth());
+        self.push(node, im2col(&conv_images(conv, images)), vec![x, place]);
+        Columns { place, matrix: column_matrix(conv, images.len()) }
+    }
+
+    /// Cuts the batch so that the columns of each part fit a workspace.
+    fn chunks(&self, node: &Node, conv: &Conv2d) -> Result<Vec<Range<usize>>> {
+        if conv.groups > MAX_GROUPS {
+            let what = format!("{}: groups", node.label);
+            return Err(Error::LimitExceeded {
+                what,
+                needed: conv.groups as u64,
+                available: MAX_GROUPS as u64,
+            });
+        }
+        let batch = self.graph.batch();
+        if is_pointwise(conv) {
+            return Ok(std::iter::once(0..batch).collect());
+        }
+        let image = (4 * (conv.groups * conv.window.outputs()) as u64).saturating_mul(conv.depth() as u64);
+        if image > self.limits.max_binding {
+            let what = format!("{}: the columns of one image", node.label);
+            return Err(Error::LimitExceeded { what, needed: image, available: self.limits.max_binding });
+        }
+        let most = (self.limits.workspace_bytes.min(self.limits.max_binding) / image).max(1);
+        let most = usize::try_from(most).unwrap_or(usize::MAX).min(batch);
+        // Parts of equal size, rather than a small last one.
+        let each = batch.div_ceil(batch.div_ceil(most));
+        Ok((0..batch).step_by(each).map(|start| start..(start + each).min(batch)).collect())
+    }
+}
+
+struct Columns {
+    place: Place,
+    matrix: Matrix,
+}
+
+/// Every patch is one pixel of the input, in order: the column matrix is the input itself.
+fn is_pointwise(conv: &Conv2d) -> bool {
+    let w = &conv.window;
+    conv.groups == 1 && w.taps() == 1 && w.stride == [1, 1] && w.pad_begin == [0, 0] && w.input == w.output
+}
+
+fn conv_images(conv: &Conv2d, images: &Range<usize>) -> Images {
+    Images {
+        window: conv.window,
+        channels: conv.c_in,
+        groups: conv.groups,
+        first: images.start,
+        count: images.len(),
+    }
+}
+
+fn column_matrix(conv: &Conv2d, images: usize) -> Matrix {
+    Matrix { stride: conv.depth(), group: images * conv.window.outputs() * conv.depth(), offset: 0 }
+}
+
+fn input_matrix(conv: &Conv2d, first: usize) -> Matrix {
+    let pixels = conv.window.input[0] * conv.window.input[1];
+    Matrix { stride: conv.c_in, group: conv.c_in_per_group(), offset: first * pixels * conv.c_in }
+}
+
+fn output_matrix(conv: &Conv2d, first: usize) -> Matrix {
+    let offset = first * conv.window.outputs() * conv.c_out;
+    Matrix { stride: conv.c_out, group: conv.c_out_per_group(), offset }
+}

@@ -1,0 +1,56 @@
+//! Matrix products and the gradient of a bias.
+
+use super::{Lowering, Place};
+use crate::error::Result;
+use crate::graph::{Node, Value};
+use crate::kernels::{Epilogue, Gemm, Matrix, bias_grad};
+use crate::plan::fuse::Ending;
+
+impl Lowering<'_> {
+    pub(super) fn matmul(
+        &mut self,
+        node: &Node,
+        transpose_a: bool,
+        transpose_b: bool,
+        ending: Option<Ending>,
+    ) -> Result<()> {
+        let (a, b) = (self.value(node.inputs[0]), self.value(node.inputs[1]));
+        let [a_rows, a_columns] = a.shape.matrix(&node.label)?;
+        let [b_rows, b_columns] = b.shape.matrix(&node.label)?;
+        let (m, k) = if transpose_a { (a_columns, a_rows) } else { (a_rows, a_columns) };
+        let n = if transpose_b { b_rows } else { b_columns };
+        let ending =
+            ending.unwrap_or(Ending { epilogue: Epilogue::None, bias: None, output: node.outputs[0] });
+        let product = Gemm {
+            a: Matrix::rows(a_columns),
+            b: Matrix::rows(b_columns),
+            transpose_a,
+            transpose_b,
+            m_per_row: usize::from(a.batched && !transpose_a),
+            k_per_row: usize::from(a.batched && transpose_a),
+            epilogue: ending.epilogue,
+            ..Gemm::plain(m, n, k)
+        };
+        let mut places =
+            vec![Place::Value(node.inputs[0]), Place::Value(node.inputs[1]), Place::Value(ending.output)];
+        places.extend(ending.bias.map(Place::Value));
+        self.product(node, &product, &places);
+        Ok(())
+    }
+
+    pub(super) fn bias_grad(&mut self, node: &Node, dy: &Value) {
+        let channels = dy.shape.last();
+        let rows = dy.shape.elements() / channels;
+        let rows_per_row = if dy.batched { dy.elements_per_row() / channels } else { 0 };
+        let (source, result) = (Place::Value(node.inputs[0]), Place::Value(node.outputs[0]));
+        // Enough slices to fill a GPU, each with enough rows to be worth an invocation.
+        let slices = (rows / 64).clamp(1, 256);
+        if slices == 1 {
+            self.push(node, bias_grad(rows, rows_per_row, channels, 1), vec![source, result]);
+            return;
+        }
+        let partial = self.workspace(slices * channels);
+        self.push(node, bias_grad(rows, rows_per_row, channels, slices), vec![source, partial]);
+        self.push(node, bias_grad(slices, 0, channels, 1), vec![partial, result]);
+    }
+}

@@ -1,0 +1,182 @@
+//! From operations to kernels: a pure function of the graph, the layout and the adapter's report.
+
+mod conv;
+mod linear;
+mod update;
+
+use super::Layout;
+use super::fuse::{Ending, fuse};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, MaxPool2d, Node, Op, Value, ValueId};
+use crate::kernels::{
+    Epilogue, Extent, Gemm, GemmFamily, Images, Launch, MOST_ROUNDS, bias_add, gemm, max_pool2d,
+    max_pool2d_grad, metrics, relu, relu_grad, softmax_cross_entropy, softmax_cross_entropy_grad,
+};
+
+/// What a step binds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// A value, wherever it lives.
+    Value(ValueId),
+    /// Memory that only a few steps use.
+    Workspace(usize),
+    /// A buffer of the weights' arena.
+    Weights(usize),
+    /// A buffer of the gradients' arena.
+    Gradients(usize),
+    /// A buffer of the masks' arena.
+    Mask(usize),
+    /// A buffer of a state slot's arena.
+    State(usize, usize),
+    /// The running sums.
+    Sums,
+}
+
+/// One dispatch.
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    pub label: String,
+    pub launch: Launch,
+    pub places: Vec<Place>,
+}
+
+/// The whole run.
+#[derive(Debug, Default)]
+pub(super) struct Lowered {
+    pub steps: Vec<Step>,
+    /// Bytes of each workspace.
+    pub workspaces: Vec<u64>,
+}
+
+/// What the adapter and the options allow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub family: GemmFamily,
+    pub max_binding: u64,
+    pub workspace_bytes: u64,
+}
+
+/// Workspaces stay below this where they can: a column matrix beyond the caches gains nothing.
+pub(super) const WORKSPACE_BYTES: u64 = 64 << 20;
+
+pub(super) fn lower(graph: &Graph, layout: &Layout, limits: Limits) -> Result<Lowered> {
+    let fusion = fuse(graph);
+    let mut lowering = Lowering { graph, limits, out: Lowered::default() };
+    for (index, node) in graph.nodes().iter().enumerate() {
+        if !fusion.absorbed[index] {
+            lowering.node(node, fusion.endings[index], layout)?;
+        }
+    }
+    let long = lowering.out.steps.iter().find(|s| s.launch.rounds > MOST_ROUNDS);
+    match long {
+        None => Ok(lowering.out),
+        Some(Step { label, launch, .. }) => Err(Error::LimitExceeded {
+            what: format!("{label}: rounds of the loops in {}", launch.kernel.name),
+            needed: launch.rounds as u64,
+            available: MOST_ROUNDS as u64,
+        }),
+    }
+}
+
+struct Lowering<'a> {
+    graph: &'a Graph,
+    limits: Limits,
+    out: Lowered,
+}
+
+impl Lowering<'_> {
+    fn push(&mut self, node: &Node, launch: Launch, places: Vec<Place>) {
+        self.out.steps.push(Step { label: node.label.clone(), launch, places });
+    }
+
+    fn product(&mut self, node: &Node, product: &Gemm, places: &[Place]) {
+        for part in product.parts() {
+            // The bias belongs to the last part alone.
+            let bound = if part.epilogue == Epilogue::None { 3 } else { places.len() };
+            self.push(node, gemm(&part, self.limits.family), places[..bound].to_vec());
+        }
+    }
+
+    fn workspace(&mut self, elements: usize) -> Place {
+        self.out.workspaces.push(4 * elements as u64);
+        Place::Workspace(self.out.workspaces.len() - 1)
+    }
+
+    fn value(&self, id: ValueId) -> &Value {
+        self.graph.at(id)
+    }
+
+    fn node(&mut self, node: &Node, ending: Option<Ending>, layout: &Layout) -> Result<()> {
+        let inputs: Vec<Place> = node.inputs.iter().map(|&i| Place::Value(i)).collect();
+        let all = |results: &[ValueId]| {
+            inputs.iter().copied().chain(results.iter().map(|&r| Place::Value(r))).collect::<Vec<_>>()
+        };
+        let first = node.inputs.first().map(|&i| self.value(i));
+        match (&node.op, first) {
+            (Op::Conv2d(conv), _) => return self.conv2d(node, conv, ending),
+            (Op::Conv2dGradInput(conv), _) => return self.conv2d_grad_input(node, conv),
+            (Op::Conv2dGradKernel(conv), _) => return self.conv2d_grad_kernel(node, conv),
+            (Op::MatMul { transpose_a, transpose_b }, _) => {
+                return self.matmul(node, *transpose_a, *transpose_b, ending);
+            }
+            (Op::BiasAdd, Some(x)) => {
+                let launch = bias_add(extent(x), x.shape.last());
+                self.push(node, launch, all(&node.outputs));
+            }
+            (Op::BiasGrad, Some(dy)) => {
+                let dy = dy.clone();
+                self.bias_grad(node, &dy);
+            }
+            (Op::Relu, Some(x)) => {
+                let launch = relu(extent(x));
+                self.push(node, launch, all(&node.outputs));
+            }
+            (Op::ReluGrad, Some(y)) => {
+                let launch = relu_grad(extent(y));
+                self.push(node, launch, all(&node.outputs));
+            }
+            (Op::MaxPool2d(pool), _) => {
+                let launch = max_pool2d(&self.pool_images(pool));
+                self.push(node, launch, all(&node.outputs));
+            }
+            (Op::MaxPool2dGrad(pool), _) => {
+                let launch = max_pool2d_grad(&self.pool_images(pool));
+                self.push(node, launch, all(&node.outputs));
+            }
+            (Op::SoftmaxCrossEntropy, Some(logits)) => {
+                let [rows, classes] = logits.shape.matrix(&node.label)?;
+                self.push(node, softmax_cross_entropy(rows, classes), all(&node.outputs));
+            }
+            (Op::SoftmaxCrossEntropyGrad, Some(logits)) => {
+                let [rows, classes] = logits.shape.matrix(&node.label)?;
+                self.push(node, softmax_cross_entropy_grad(rows, classes), all(&node.outputs));
+            }
+            (Op::Metrics, _) => {
+                let [rows, classes] = self.value(node.inputs[1]).shape.matrix(&node.label)?;
+                let mut places = all(&node.outputs);
+                places.push(Place::Sums);
+                self.push(node, metrics(rows, classes), places);
+            }
+            // The same bytes under another shape.
+            (Op::Reshape(_), _) => {}
+            (Op::Update(rule, targets), _) => self.update(node, rule, targets, layout),
+            (op, None) => return Err(Error::argument(&node.label, "operands", op.name())),
+        }
+        Ok(())
+    }
+
+    fn pool_images(&self, pool: &MaxPool2d) -> Images {
+        Images {
+            window: pool.window,
+            channels: pool.channels,
+            groups: 1,
+            first: 0,
+            count: self.graph.batch(),
+        }
+    }
+}
+
+fn extent(value: &Value) -> Extent {
+    let per_row = if value.batched { value.elements_per_row() } else { 0 };
+    Extent { elements: value.shape.elements(), per_row }
+}
