@@ -22,12 +22,9 @@ fn main(
     let lane = subgroup_lane & (LANES - 1u);
     let at = bases(group.z);
     var sum: Tile;
-    let whole = depth - depth % K_STEP;
-    for (var k = 0u; k < whole; k += K_STEP) {
-        multiply(&sum, at, m, n, k, rows, lane);
-    }
+    multiply(&sum, at, m, n, rows, depth, lane);
     if (HAS_TAIL) {
-        add_tail(&sum, at, m, n, rows, whole, depth);
+        add_tail(&sum, at, m, n, rows, depth - depth % K_STEP, depth);
     }
     store_tile(&sum, at.c, m, n, rows, group.z);
 }

@@ -181,14 +181,35 @@ fn parts_of_a_batch_give_the_bits_of_the_whole() {
         if case.op() == "conv2d_grad_kernel" && o.data == DataKind::Reals {
             continue;
         }
-        let whole =
-            Case { name: case.name.clone(), work: Work::Ops(Ops { workspace_bytes: None, ..o.clone() }) };
+        // All columns at once.
+        let workspace_bytes = Some(u64::MAX);
+        let whole = Case { name: case.name.clone(), work: Work::Ops(Ops { workspace_bytes, ..o.clone() }) };
         for family in families() {
             assert!(bits(&case, family) == bits(&whole, family), "{} ({family})", case.name);
             pairs += 1;
         }
     }
     println!("{pairs} batches in parts equal the whole to the bit");
+    assert!(pairs > 0);
+}
+
+/// Gathering patches inside the product does not change a bit of a convolution or its kernel's gradient.
+#[test]
+fn gathered_patches_give_the_bits_of_columns_in_memory() {
+    let mut pairs = 0;
+    for case in products() {
+        if !["conv2d", "conv2d_grad_kernel"].contains(&case.op().as_str()) {
+            continue;
+        }
+        for family in families() {
+            let options = PlanOptions::default().family(family);
+            let gathered = outputs(gpu(), &case, &options).unwrap();
+            let columns = outputs(gpu(), &case, &options.explicit_columns(true)).unwrap();
+            assert!(gathered == columns, "{} ({family})", case.name);
+            pairs += 1;
+        }
+    }
+    println!("{pairs} convolutions with gathered patches equal those with columns to the bit");
     assert!(pairs > 0);
 }
 

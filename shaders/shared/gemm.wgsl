@@ -1,5 +1,7 @@
 // What the families of C = op(A) * op(B) share. A [m, k] is stored by rows, or [k, m] if A_TRANSPOSED; B [k, n], or
-// [n, k] if B_TRANSPOSED. Group z has its own slices of all three. Sums run over ascending k in every family, so that
+// [n, k] if B_TRANSPOSED. The rows of A may also be patches of images, in segments of k, one for each tap of a
+// kernel_h x kernel_w window (1 x 1 for a matrix); B's part of each is b_segment further on.
+// Group z has its own slices of all three. Sums run over ascending k in every family, so that
 // all agree bit for bit where the driver does not contract a*b+c.
 struct Params {
     m: u32,
@@ -19,9 +21,21 @@ struct Params {
     first_row: u32,
     accumulate: u32,
     k_first: u32,
-    reserved0: u32,
-    reserved1: u32,
-    reserved2: u32,
+    segment: u32,
+    b_segment: u32,
+    reserved: u32,
+    height: u32,
+    width: u32,
+    out_height: u32,
+    out_width: u32,
+    kernel_h: u32,
+    kernel_w: u32,
+    stride_h: u32,
+    stride_w: u32,
+    dilation_h: u32,
+    dilation_w: u32,
+    pad_top: u32,
+    pad_left: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 
@@ -46,13 +60,6 @@ fn bases(z: u32) -> Bases {
 // Terms of this part of the sum, which begins at k_first, that belong to examples in use.
 fn live_depth() -> u32 {
     return max(live(p.k_first + p.k, p.k_per_row, p.first_row), p.k_first) - p.k_first;
-}
-
-fn one_a(base: u32, row: u32, k: u32) -> f32 {
-    if (A_TRANSPOSED) {
-        return fetch_a(base + k * p.a_stride + row);
-    }
-    return fetch_a(base + row * p.a_stride + k);
 }
 
 // Row k of B at columns n .. n + 4*COLUMNS4; columns beyond the last are anything (their results are not stored).

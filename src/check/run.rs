@@ -104,7 +104,7 @@ pub fn reference_outputs(case: &Case, data: &[Vec<f64>], rows: usize) -> Result<
 
 fn with_workspace(options: PlanOptions, ops: &Ops) -> PlanOptions {
     match ops.workspace_bytes {
-        Some(bytes) => options.workspace_bytes(bytes),
+        Some(bytes) => options.workspace_bytes(bytes).explicit_columns(true),
         None => options,
     }
 }

@@ -1,7 +1,9 @@
 //! Matrix products in every family: what they share, and the choice.
 
+use super::window::WINDOW;
 use super::{GemmFamily, Kernel, Launch, Snippet, constant_bool, gemm_register, gemm_subgroup, index};
 use crate::gpu::Access;
+use crate::shape::WindowGeometry;
 
 pub(super) static GEMM: Snippet =
     Snippet { name: "gemm", text: include_str!("../../shaders/shared/gemm.wgsl"), bindings: &[] };
@@ -34,6 +36,31 @@ static STORE_C_SCALAR: Snippet = Snippet {
     name: "store_c_scalar",
     text: include_str!("../../shaders/shared/store_c_scalar.wgsl"),
     bindings: &[(4, Access::ReadWrite)],
+};
+static A_ROWS_MATRIX: Snippet = Snippet {
+    name: "a_rows_matrix",
+    text: include_str!("../../shaders/shared/a_rows_matrix.wgsl"),
+    bindings: &[],
+};
+static A_ROWS_PATCHES: Snippet = Snippet {
+    name: "a_rows_patches",
+    text: include_str!("../../shaders/shared/a_rows_patches.wgsl"),
+    bindings: &[],
+};
+static A_ROWS_GRADIENTS: Snippet = Snippet {
+    name: "a_rows_gradients",
+    text: include_str!("../../shaders/shared/a_rows_gradients.wgsl"),
+    bindings: &[],
+};
+static A_COLUMNS_MATRIX: Snippet = Snippet {
+    name: "a_columns_matrix",
+    text: include_str!("../../shaders/shared/a_columns_matrix.wgsl"),
+    bindings: &[],
+};
+static A_COLUMNS_PATCHES: Snippet = Snippet {
+    name: "a_columns_patches",
+    text: include_str!("../../shaders/shared/a_columns_patches.wgsl"),
+    bindings: &[],
 };
 static EPILOGUE_NONE: Snippet = Snippet {
     name: "epilogue_none",
@@ -71,6 +98,18 @@ impl Matrix {
     }
 }
 
+/// What the rows of A are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Rows of a matrix.
+    Matrix,
+    /// Patches of images, gathered where they are used: row r under output pixel r, k over taps and then channels (a multiple
+    /// of 4). The stride of A is from pixel to pixel.
+    Patches(WindowGeometry),
+    /// What output pixels give back to input pixel r at stride 1, k over taps and then output channels (a multiple of 4).
+    Gradients(WindowGeometry),
+}
+
 /// What is done to each result before it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Epilogue {
@@ -98,7 +137,9 @@ pub struct Gemm {
     pub b: Matrix,
     /// C, stored `[m, n]`.
     pub c: Matrix,
-    /// A is stored transposed.
+    /// What the rows of A are.
+    pub source: Source,
+    /// A is stored transposed; of patches: the product is with the transposed patches.
     pub transpose_a: bool,
     /// B is stored transposed.
     pub transpose_b: bool,
@@ -128,6 +169,7 @@ impl Gemm {
             a: Matrix::rows(k),
             b: Matrix::rows(n),
             c: Matrix::rows(n),
+            source: Source::Matrix,
             transpose_a: false,
             transpose_b: false,
             groups: 1,
@@ -151,7 +193,8 @@ impl Gemm {
             Gemm {
                 k: length,
                 k_first: first,
-                a: along(self.a, !self.transpose_a),
+                // Patches are found by k_first.
+                a: if self.source == Source::Matrix { along(self.a, !self.transpose_a) } else { self.a },
                 b: along(self.b, self.transpose_b),
                 accumulate: self.accumulate || first > 0,
                 epilogue: if first + length == self.k { self.epilogue } else { Epilogue::None },
@@ -182,7 +225,21 @@ pub(super) struct Params {
     first_row: u32,
     accumulate: u32,
     k_first: u32,
-    reserved: [u32; 3],
+    segment: u32,
+    b_segment: u32,
+    reserved: u32,
+    height: u32,
+    width: u32,
+    out_height: u32,
+    out_width: u32,
+    kernel_h: u32,
+    kernel_w: u32,
+    stride_h: u32,
+    stride_w: u32,
+    dilation_h: u32,
+    dilation_w: u32,
+    pad_top: u32,
+    pad_left: u32,
 }
 
 pub(super) const FIELDS: &[(&str, usize)] = &[
@@ -203,10 +260,32 @@ pub(super) const FIELDS: &[(&str, usize)] = &[
     ("first_row", std::mem::offset_of!(Params, first_row)),
     ("accumulate", std::mem::offset_of!(Params, accumulate)),
     ("k_first", std::mem::offset_of!(Params, k_first)),
-    ("reserved0", std::mem::offset_of!(Params, reserved)),
-    ("reserved1", std::mem::offset_of!(Params, reserved) + 4),
-    ("reserved2", std::mem::offset_of!(Params, reserved) + 8),
+    ("segment", std::mem::offset_of!(Params, segment)),
+    ("b_segment", std::mem::offset_of!(Params, b_segment)),
+    ("reserved", std::mem::offset_of!(Params, reserved)),
+    ("height", std::mem::offset_of!(Params, height)),
+    ("width", std::mem::offset_of!(Params, width)),
+    ("out_height", std::mem::offset_of!(Params, out_height)),
+    ("out_width", std::mem::offset_of!(Params, out_width)),
+    ("kernel_h", std::mem::offset_of!(Params, kernel_h)),
+    ("kernel_w", std::mem::offset_of!(Params, kernel_w)),
+    ("stride_h", std::mem::offset_of!(Params, stride_h)),
+    ("stride_w", std::mem::offset_of!(Params, stride_w)),
+    ("dilation_h", std::mem::offset_of!(Params, dilation_h)),
+    ("dilation_w", std::mem::offset_of!(Params, dilation_w)),
+    ("pad_top", std::mem::offset_of!(Params, pad_top)),
+    ("pad_left", std::mem::offset_of!(Params, pad_left)),
 ];
+
+/// The window of a plain matrix.
+const ONE: WindowGeometry = WindowGeometry {
+    kernel: [1, 1],
+    stride: [1, 1],
+    dilation: [1, 1],
+    pad_begin: [0, 0],
+    input: [1, 1],
+    output: [1, 1],
+};
 
 /// Results that one invocation keeps: `outer * inner` rows of `4 * columns4`.
 #[derive(Clone, Copy)]
@@ -233,10 +312,21 @@ pub(super) fn launch(
     workgroup: usize,
     grid: [u32; 3],
 ) -> Launch {
+    let w = match gemm.source {
+        Source::Matrix => &ONE,
+        Source::Patches(ref window) | Source::Gradients(ref window) => window,
+    };
+    // By rows, patches are summed tap by tap.
+    let (segment, depth) = match gemm.source {
+        Source::Matrix => (gemm.k, gemm.k),
+        _ if gemm.transpose_a => (gemm.m / w.taps(), gemm.k),
+        _ => (gemm.k / w.taps(), gemm.k / w.taps()),
+    };
+    let b_rows = if gemm.transpose_b { gemm.n } else { segment };
     let params = Params {
         m: index(gemm.m),
         n: index(gemm.n),
-        k: index(gemm.k),
+        k: index(depth),
         a_stride: index(gemm.a.stride),
         b_stride: index(gemm.b.stride),
         c_stride: index(gemm.c.stride),
@@ -251,17 +341,41 @@ pub(super) fn launch(
         first_row: index(gemm.first_row),
         accumulate: gemm.accumulate.into(),
         k_first: index(gemm.k_first),
-        reserved: [0; 3],
+        segment: index(segment),
+        b_segment: index(b_rows * gemm.b.stride),
+        reserved: 0,
+        height: index(w.input[0]),
+        width: index(w.input[1]),
+        out_height: index(w.output[0]),
+        out_width: index(w.output[1]),
+        kernel_h: index(w.kernel[0]),
+        kernel_w: index(w.kernel[1]),
+        stride_h: index(w.stride[0]),
+        stride_w: index(w.stride[1]),
+        dilation_h: index(w.dilation[0]),
+        dilation_w: index(w.dilation[1]),
+        pad_top: index(w.pad_begin[0]),
+        pad_left: index(w.pad_begin[1]),
     };
     let mut launch = Launch::new(kernel, &params, index(workgroup), grid)
         .flops((2 * gemm.groups * gemm.m * gemm.n) as u64 * gemm.k as u64)
-        .rounds(gemm.k / 4 + 8);
+        .rounds(gemm.k / 4 + w.taps() + w.kernel[0] + 8);
     launch.snippets = vec![
         if gemm.a.by_fours() { &FETCH_A_VEC4 } else { &FETCH_A_SCALAR },
         if gemm.b.by_fours() { &FETCH_B_VEC4 } else { &FETCH_B_SCALAR },
         if gemm.c.by_fours() && gemm.n.is_multiple_of(4) { &STORE_C_VEC4 } else { &STORE_C_SCALAR },
         if gemm.epilogue == Epilogue::None { &EPILOGUE_NONE } else { &EPILOGUE_BIAS },
     ];
+    launch.snippets.push(match gemm.source {
+        Source::Matrix if gemm.transpose_a => &A_COLUMNS_MATRIX,
+        Source::Matrix => &A_ROWS_MATRIX,
+        Source::Patches(_) if gemm.transpose_a => &A_COLUMNS_PATCHES,
+        Source::Patches(_) => &A_ROWS_PATCHES,
+        Source::Gradients(_) => &A_ROWS_GRADIENTS,
+    });
+    if gemm.source != Source::Matrix {
+        launch.snippets.push(&WINDOW);
+    }
     launch.constants.extend([
         ("OUTER", index(tile.outer)),
         ("INNER", index(tile.inner)),
@@ -269,11 +383,13 @@ pub(super) fn launch(
         ("COLUMNS4", index(tile.columns4)),
     ]);
     launch.declarations.extend([
-        constant_bool("A_TRANSPOSED", gemm.transpose_a),
         constant_bool("B_TRANSPOSED", gemm.transpose_b),
         // No code for a tail that cannot be.
-        constant_bool("HAS_TAIL", !(gemm.k.is_multiple_of(k_step) && gemm.k_per_row.is_multiple_of(k_step))),
+        constant_bool("HAS_TAIL", !(depth.is_multiple_of(k_step) && gemm.k_per_row.is_multiple_of(k_step))),
     ]);
+    if gemm.transpose_a && gemm.source != Source::Matrix {
+        launch.declarations.push(constant_bool("NARROW", w.output[1] < k_step));
+    }
     if let Epilogue::Bias { relu } = gemm.epilogue {
         launch.declarations.push(constant_bool("RELU", relu));
     }

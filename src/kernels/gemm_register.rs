@@ -1,5 +1,5 @@
 use super::gemm::{FIELDS, GEMM, Gemm, Params, Tile, launch as launch_gemm};
-use super::{BITS, GRID, Kernel, Launch, SCALARS, grid};
+use super::{BITS, GRID, Kernel, Launch, SCALARS, Snippet, grid};
 
 pub(super) static KERNEL: Kernel = Kernel {
     name: "gemm_register",
@@ -10,11 +10,25 @@ pub(super) static KERNEL: Kernel = Kernel {
     params_bytes: size_of::<Params>(),
 };
 
+static ROWS: Snippet = Snippet {
+    name: "gemm_register_rows",
+    text: include_str!("../../shaders/shared/gemm_register_rows.wgsl"),
+    bindings: &[],
+};
+static COLUMNS: Snippet = Snippet {
+    name: "gemm_register_columns",
+    text: include_str!("../../shaders/shared/gemm_register_columns.wgsl"),
+    bindings: &[],
+};
+
 /// A multiple of 8: software Vulkan fills its lanes along x alone.
 const WORKGROUP: usize = 64;
 
 pub(super) fn launch(gemm: &Gemm) -> Launch {
     let tile = Tile { outer: 2, inner: 4, columns4: if gemm.n <= 4 { 1 } else { 2 } };
     let tiles = gemm.m.div_ceil(tile.outer * tile.inner) * gemm.n.div_ceil(4 * tile.columns4);
-    launch_gemm(&KERNEL, gemm, tile, 4, WORKGROUP, grid(tiles.div_ceil(WORKGROUP), gemm.groups))
+    let mut launch =
+        launch_gemm(&KERNEL, gemm, tile, 4, WORKGROUP, grid(tiles.div_ceil(WORKGROUP), gemm.groups));
+    launch.snippets.push(if gemm.transpose_a { &COLUMNS } else { &ROWS });
+    launch
 }

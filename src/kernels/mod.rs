@@ -31,7 +31,7 @@ pub(crate) use col2im::col2im;
 pub use digest::digest;
 pub(crate) use digest::{SEGMENT_ELEMENTS, Segment};
 pub use family::GemmFamily;
-pub(crate) use gemm::{Epilogue, Gemm, MOST_TERMS, Matrix, gemm};
+pub(crate) use gemm::{Epilogue, Gemm, MOST_TERMS, Matrix, Source, gemm};
 pub(crate) use im2col::im2col;
 pub(crate) use max_pool2d::max_pool2d;
 pub(crate) use max_pool2d_grad::max_pool2d_grad;

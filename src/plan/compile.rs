@@ -62,7 +62,12 @@ fn prepare(
         return Err(Error::argument("gemm family", format!("one that {} can run", adapter.name), family));
     }
     let max_binding = adapter.max_binding.min(adapter.max_buffer);
-    let limits = Limits { family, max_binding, workspace_bytes: options.workspace_bytes };
+    let limits = Limits {
+        family,
+        max_binding,
+        workspace_bytes: options.workspace_bytes,
+        explicit: options.explicit_columns,
+    };
     let lowered = lower(graph, layout, limits)?;
     let roots = roots(graph);
     let mut homes = arena_homes(graph, layout, &roots)?;

@@ -59,6 +59,7 @@ pub struct PlanOptions {
     guard_bands: bool,
     flops_per_submission: u64,
     workspace_bytes: u64,
+    explicit_columns: bool,
 }
 
 impl Default for PlanOptions {
@@ -70,6 +71,7 @@ impl Default for PlanOptions {
             guard_bands: false,
             flops_per_submission: 40_000_000_000,
             workspace_bytes: lower::WORKSPACE_BYTES,
+            explicit_columns: false,
         }
     }
 }
@@ -90,6 +92,13 @@ impl PlanOptions {
     /// Cuts a run into submissions of about this many operations, so that no watchdog takes it for hung.
     pub fn flops_per_submission(mut self, flops: u64) -> Self {
         self.flops_per_submission = flops;
+        self
+    }
+
+    /// Writes the patches of every convolution to memory first, even where the product can gather them: the check of the
+    /// faster way.
+    pub fn explicit_columns(mut self, on: bool) -> Self {
+        self.explicit_columns = on;
         self
     }
 

@@ -3,7 +3,7 @@
 use super::{Lowering, Place};
 use crate::error::{Error, Result};
 use crate::graph::{Conv2d, Node};
-use crate::kernels::{Epilogue, Gemm, Images, Matrix, col2im, im2col};
+use crate::kernels::{Epilogue, Gemm, Images, MOST_TERMS, Matrix, Source, col2im, im2col};
 use crate::plan::fuse::Ending;
 use std::ops::Range;
 
@@ -15,6 +15,25 @@ impl Lowering<'_> {
         let ending =
             ending.unwrap_or(Ending { epilogue: Epilogue::None, bias: None, output: node.outputs[0] });
         let (x, kernel) = (Place::Value(node.inputs[0]), Place::Value(node.inputs[1]));
+        if self.implicit(conv, conv.c_in_per_group()) {
+            let product = Gemm {
+                m: self.graph.batch() * conv.window.outputs(),
+                n: conv.c_out_per_group(),
+                k: conv.depth(),
+                a: input_matrix(conv, 0),
+                source: Source::Patches(conv.window),
+                b: Matrix { stride: conv.c_out, group: conv.c_out_per_group(), offset: 0 },
+                c: output_matrix(conv, 0),
+                groups: conv.groups,
+                m_per_row: conv.window.outputs(),
+                epilogue: ending.epilogue,
+                ..Gemm::plain(0, 0, 0)
+            };
+            let mut places = vec![x, kernel, Place::Value(ending.output)];
+            places.extend(ending.bias.map(Place::Value));
+            self.product(node, &product, &places);
+            return Ok(());
+        }
         for images in self.chunks(node, conv)? {
             let columns = self.columns(node, conv, x, &images);
             let outputs = images.len() * conv.window.outputs();
@@ -40,6 +59,23 @@ impl Lowering<'_> {
 
     pub(super) fn conv2d_grad_kernel(&mut self, node: &Node, conv: &Conv2d) -> Result<()> {
         let (x, dy) = (Place::Value(node.inputs[0]), Place::Value(node.inputs[1]));
+        if self.implicit(conv, conv.c_in_per_group()) {
+            let product = Gemm {
+                m: conv.depth(),
+                n: conv.c_out_per_group(),
+                k: self.graph.batch() * conv.window.outputs(),
+                a: input_matrix(conv, 0),
+                source: Source::Patches(conv.window),
+                b: output_matrix(conv, 0),
+                c: Matrix { stride: conv.c_out, group: conv.c_out_per_group(), offset: 0 },
+                transpose_a: true,
+                groups: conv.groups,
+                k_per_row: conv.window.outputs(),
+                ..Gemm::plain(0, 0, 0)
+            };
+            self.product(node, &product, &[x, dy, Place::Value(node.outputs[0])]);
+            return Ok(());
+        }
         for images in self.chunks(node, conv)? {
             let columns = self.columns(node, conv, x, &images);
             let product = Gemm {
@@ -64,6 +100,24 @@ impl Lowering<'_> {
 
     pub(super) fn conv2d_grad_input(&mut self, node: &Node, conv: &Conv2d) -> Result<()> {
         let (dy, kernel) = (Place::Value(node.inputs[0]), Place::Value(node.inputs[1]));
+        if self.implicit(conv, conv.c_out_per_group()) && conv.window.stride == [1, 1] {
+            let inputs = conv.window.input[0] * conv.window.input[1];
+            let product = Gemm {
+                m: self.graph.batch() * inputs,
+                n: conv.c_in_per_group(),
+                k: conv.window.taps() * conv.c_out_per_group(),
+                a: output_matrix(conv, 0),
+                source: Source::Gradients(conv.window),
+                b: Matrix { stride: conv.c_out, group: conv.c_out_per_group(), offset: 0 },
+                c: input_matrix(conv, 0),
+                transpose_b: true,
+                groups: conv.groups,
+                m_per_row: inputs,
+                ..Gemm::plain(0, 0, 0)
+            };
+            self.product(node, &product, &[dy, kernel, Place::Value(node.outputs[0])]);
+            return Ok(());
+        }
         for images in self.chunks(node, conv)? {
             let outputs = images.len() * conv.window.outputs();
             let pointwise = is_pointwise(conv);
@@ -93,6 +147,12 @@ impl Lowering<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether patches are gathered inside the product, `channels` at a time.
+    fn implicit(&self, conv: &Conv2d, channels: usize) -> bool {
+        let depth = conv.window.taps() * channels;
+        !self.limits.explicit && !is_pointwise(conv) && channels.is_multiple_of(4) && depth <= MOST_TERMS
     }
 
     /// The patches of some images: a workspace, or the images themselves where every patch is one pixel.

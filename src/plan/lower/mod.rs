@@ -54,6 +54,8 @@ pub(super) struct Limits {
     pub family: GemmFamily,
     pub max_binding: u64,
     pub workspace_bytes: u64,
+    /// Whether convolutions go by columns in memory even where patches can be gathered.
+    pub explicit: bool,
 }
 
 /// Workspaces stay below this where they can: a column matrix beyond the caches gains nothing.
