@@ -91,6 +91,12 @@ impl Gpu {
         self.buffer(label, bytes, usage, self.report().max_buffer)
     }
 
+    /// A buffer that timestamps are written to.
+    pub(crate) fn query_buffer(&self, label: &str, bytes: u64) -> Result<GpuBuffer> {
+        let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
+        self.buffer(label, bytes, usage, self.report().max_buffer)
+    }
+
     /// A buffer that the host reads.
     pub(super) fn staging_buffer(&self, label: &str, bytes: u64) -> Result<GpuBuffer> {
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;

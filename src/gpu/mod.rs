@@ -146,6 +146,11 @@ impl Gpu {
         Ok(())
     }
 
+    /// Nanoseconds of one tick of the device's clock.
+    pub(crate) fn timestamp_period(&self) -> f32 {
+        self.inner.queue.get_timestamp_period()
+    }
+
     pub(crate) fn device(&self) -> &wgpu::Device {
         &self.inner.device
     }

@@ -1,5 +1,5 @@
-use super::window::{Images, WINDOW, WINDOW_FIELDS, WINDOW_PARAMS, WindowParams};
-use super::{GRID, Kernel, Launch, SCALARS, grid_of};
+use super::window::{Images, WINDOW, WINDOW_FIELDS, WINDOW_PARAMS, WindowParams, element};
+use super::{GRID, Kernel, Launch, SCALARS, constant_bool, grid_of};
 use crate::gpu::Access;
 
 pub(super) static KERNEL: Kernel = Kernel {
@@ -15,8 +15,20 @@ const WORKGROUP: u32 = 64;
 
 /// Each dy to its first maximum, as a gather. Buffers: position, dy, dx.
 pub fn max_pool2d_grad(images: &Images) -> Launch {
-    let elements = images.count * images.window.input[0] * images.window.input[1] * images.channels;
-    Launch::new(&KERNEL, &WindowParams::new(images), WORKGROUP, grid_of(elements, WORKGROUP))
-        .flops((elements * images.window.taps()) as u64)
-        .rounds(images.window.taps() + images.window.kernel[0])
+    let w = &images.window;
+    let elements = images.count * w.input[0] * w.input[1] * images.channels;
+    // Every input pixel lies in one window.
+    let tiles = w.stride == w.kernel
+        && w.dilation == [1, 1]
+        && w.pad_begin == [0, 0]
+        && [0, 1].iter().all(|&axis| w.output[axis] * w.stride[axis] == w.input[axis]);
+    let vec4 = images.channels.is_multiple_of(4);
+    let per_invocation = if vec4 { 4 } else { 1 } * if tiles { w.taps() } else { 1 };
+    let groups = grid_of(elements / per_invocation, WORKGROUP);
+    let mut launch = Launch::new(&KERNEL, &WindowParams::new(images), WORKGROUP, groups)
+        .flops((elements * if tiles { 1 } else { w.taps() }) as u64)
+        .rounds(w.taps() + w.kernel[0]);
+    launch.declarations.extend(element(vec4));
+    launch.declarations.push(constant_bool("TILES", tiles));
+    launch
 }

@@ -1,5 +1,7 @@
 //! Models: layers in order, their parameters by path, and the graphs made from them.
 
+mod zoo;
+
 use crate::error::{Error, Result};
 use crate::graph::{DType, Graph, Op, UpdateRule, ValueId};
 use crate::layer::{Conv2dLayer, DenseLayer, Layer, MaxPool2dLayer, ParameterSpec, Taped};
@@ -141,25 +143,6 @@ impl Model {
     /// Begins a model of examples of this shape, `[h, w, c]` for images.
     pub fn input(example: impl Into<Vec<usize>>) -> ModelBuilder {
         ModelBuilder { input: example.into(), layers: Vec::new() }
-    }
-
-    /// The network of the embedded digits: conv3x3 16, conv3x3 32, max-pool 2, dense 64, dense 10, ReLU between.
-    ///
-    /// # Errors
-    /// None in practice: its shapes fit.
-    pub fn digits() -> Result<Self> {
-        use crate::shape::Padding::Same;
-        Model::input([8, 8, 1])
-            .conv2d("conv1", 16, [3, 3], |c| c.padding(Same))
-            .relu()
-            .conv2d("conv2", 32, [3, 3], |c| c.padding(Same))
-            .relu()
-            .max_pool2d([2, 2])
-            .flatten()
-            .dense("fc1", 64)
-            .relu()
-            .dense("fc2", 10)
-            .build()
     }
 
     /// The shape of one example.

@@ -366,6 +366,11 @@ impl Binder<'_> {
         for place in &step.places {
             resources.push(self.resource(*place, &label)?);
         }
+        let sizes = resources.iter().skip(2).map(|resource| match resource {
+            wgpu::BindingResource::Buffer(buffer) => buffer.size.map_or(0, std::num::NonZeroU64::get),
+            _ => 0,
+        });
+        let bytes = sizes.sum();
         let entries: Vec<_> = resources
             .into_iter()
             .enumerate()
@@ -378,7 +383,7 @@ impl Binder<'_> {
                 entries: &entries,
             })
         })?;
-        Ok(Command { label, pipeline, bind_group, groups: step.launch.groups })
+        Ok(Command { label, pipeline, bind_group, groups: step.launch.groups, bytes })
     }
 
     fn resource(&self, place: Place, label: &str) -> Result<wgpu::BindingResource<'_>> {

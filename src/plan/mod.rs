@@ -35,6 +35,7 @@ mod gaps;
 mod layout;
 mod liveness;
 mod lower;
+mod profile;
 mod report;
 mod store;
 mod sums;
@@ -42,6 +43,7 @@ mod transfer;
 
 pub use digest::{Arena, Elements};
 pub use layout::{Layout, Spot};
+pub use profile::TimedDispatch;
 pub use report::{BufferUse, DispatchUse, PlanReport};
 pub use store::{Digest, Store};
 pub use sums::Sums;
@@ -144,6 +146,8 @@ struct Command {
     pipeline: Arc<Pipeline>,
     bind_group: wgpu::BindGroup,
     groups: [u32; 3],
+    /// Bytes of everything bound.
+    bytes: u64,
 }
 
 impl Plan {
@@ -202,13 +206,7 @@ impl Plan {
     /// [`Error::EmptyBatch`]; [`Error::ShapeMismatch`] for more rows than the graph's batch; [`Error::DeviceLost`],
     /// [`Error::Timeout`].
     pub fn run(&self, scalars: StepScalars) -> Result<()> {
-        let rows = scalars.rows as usize;
-        if rows == 0 {
-            return Err(Error::EmptyBatch { at: "Plan::run".into() });
-        }
-        if rows > self.graph.batch() {
-            return Err(Error::shape("Plan::run", format!("at most {} rows", self.graph.batch()), rows));
-        }
+        self.check_rows(scalars)?;
         self.gpu.write(&self.scalars, 0, bytemuck::bytes_of(&scalars))?;
         let mut first = 0;
         for &end in &self.submission_ends {
@@ -216,6 +214,17 @@ impl Plan {
                 encode(encoder, &self.commands[first..end]);
             })?;
             first = end;
+        }
+        Ok(())
+    }
+
+    fn check_rows(&self, scalars: StepScalars) -> Result<()> {
+        let rows = scalars.rows as usize;
+        if rows == 0 {
+            return Err(Error::EmptyBatch { at: "Plan::run".into() });
+        }
+        if rows > self.graph.batch() {
+            return Err(Error::shape("Plan::run", format!("at most {} rows", self.graph.batch()), rows));
         }
         Ok(())
     }

@@ -118,7 +118,7 @@ impl Plan {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read_words(&self, buffer: &GpuBuffer, offset: u64, bytes: u64) -> Result<Vec<u32>> {
+    pub(super) fn read_words(&self, buffer: &GpuBuffer, offset: u64, bytes: u64) -> Result<Vec<u32>> {
         let mut words = Vec::with_capacity((bytes / 4) as usize);
         self.ring().read_all(&self.gpu, buffer, offset, bytes, |piece| {
             words.extend(piece.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])));

@@ -20,7 +20,7 @@ use crate::loss::Loss;
 use crate::mask::Mask;
 use crate::model::{Model, ModelGraph};
 use crate::optimizer::Optimizer;
-use crate::plan::{Plan, PlanOptions, PlanReport, Store, Sums};
+use crate::plan::{Plan, PlanOptions, PlanReport, Store, Sums, TimedDispatch};
 use crate::rng::{Purpose, Stream};
 use proof::Baseline;
 
@@ -73,9 +73,13 @@ impl Wired {
         Ok(Wired { plan: Plan::compile_with(gpu, &values.graph, store, options)?, values })
     }
 
-    fn run(&self, features: &[f32], labels: &[u32], scalars: StepScalars) -> Result<()> {
+    fn write(&self, features: &[f32], labels: &[u32]) -> Result<()> {
         self.plan.write_f32(self.values.input, features)?;
-        self.plan.write_u32(self.values.labels, labels)?;
+        self.plan.write_u32(self.values.labels, labels)
+    }
+
+    fn run(&self, features: &[f32], labels: &[u32], scalars: StepScalars) -> Result<()> {
+        self.write(features, labels)?;
         self.plan.run(scalars)
     }
 }
@@ -171,14 +175,32 @@ impl Trainer {
     /// [`Error::NonFiniteLoss`] if progress was read and told of one; [`Error::DeviceLost`], [`Error::Timeout`].
     pub fn step(&mut self, batch: &Batch) -> Result<()> {
         self.check(batch)?;
-        let mut scalars = self.optimizer.scalars(self.step, batch.rows());
-        scalars.on_non_finite_continue = (self.options.on_non_finite == OnNonFinite::Continue).into();
+        let scalars = self.scalars(batch);
         self.training.run(&batch.features, &batch.labels, scalars)?;
         self.step += 1;
         if self.options.progress_every > 0 {
             self.look()?;
         }
         Ok(())
+    }
+
+    fn scalars(&self, batch: &Batch) -> StepScalars {
+        let mut scalars = self.optimizer.scalars(self.step, batch.rows());
+        scalars.on_non_finite_continue = (self.options.on_non_finite == OnNonFinite::Continue).into();
+        scalars
+    }
+
+    /// One step, each dispatch timed by the device's own clock. Waits for the device.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`] and [`Plan::profile`].
+    pub fn profile_step(&mut self, batch: &Batch) -> Result<Vec<TimedDispatch>> {
+        self.check(batch)?;
+        let scalars = self.scalars(batch);
+        self.training.write(&batch.features, &batch.labels)?;
+        let timed = self.training.plan.profile(scalars)?;
+        self.step += 1;
+        Ok(timed)
     }
 
     /// [`Trainer::step`], and then waits for the batch's mean loss (before the update), in nats.
