@@ -51,9 +51,11 @@ fn launches() -> BTreeMap<String, Launch> {
     for case in cases().unwrap() {
         let graph = case.graph().unwrap();
         for family in families {
-            let options = PlanOptions::default().family(family);
-            for launch in Plan::launches(&graph, &adapter(), &options).unwrap() {
-                all.insert(launch.source(), launch);
+            for explicit in [false, true] {
+                let options = PlanOptions::default().family(family).explicit_columns(explicit);
+                for launch in Plan::launches(&graph, &adapter(), &options).unwrap() {
+                    all.insert(launch.source(), launch);
+                }
             }
         }
     }

@@ -7,13 +7,16 @@ struct Place {
 
 const NOWHERE = 0xffffffffu;
 
+// Where a segment begins.
+alias Start = u32;
+
 fn a_place(base: u32, row: u32) -> Place {
     let line = row / p.width;
     let image = line / p.height * p.out_height * p.out_width * p.a_stride;
     return Place(base + image, line % p.height + p.pad_top, row % p.width + p.pad_left);
 }
 
-fn a_segment(place: Place, kernel_row: u32, kernel_column: u32) -> u32 {
+fn a_segment(place: Place, kernel_row: u32, kernel_column: u32) -> Start {
     // Below 0 wraps to far beyond the last.
     let h = place.row - kernel_row * p.dilation_h;
     let w = place.column - kernel_column * p.dilation_w;
@@ -21,7 +24,7 @@ fn a_segment(place: Place, kernel_row: u32, kernel_column: u32) -> u32 {
     return select(NOWHERE, place.image + pixel * p.a_stride, h < p.out_height && w < p.out_width);
 }
 
-fn fetch_row4(start: u32, k: u32) -> vec4<f32> {
+fn fetch_row4(start: Start, k: u32) -> vec4<f32> {
     let inside = start != NOWHERE;
     return select(vec4<f32>(0.0), fetch_a4(select(0u, start + k, inside)), inside);
 }

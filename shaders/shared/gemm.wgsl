@@ -92,7 +92,14 @@ fn b_block(base: u32, k: u32, n: u32) -> BBlock {
             }
         } else {
             for (var kk = 0u; kk < 4u; kk++) { // unroll
-                block[kk][j] = fetch_b4(base + (k + kk) * p.b_stride + n + 4u * j);
+                if (MASKED) {
+                    // 0 beyond the last term, where A is 0, too.
+                    let inside = k + kk < p.k;
+                    let row = select(p.k - 1u, k + kk, inside);
+                    block[kk][j] = select(vec4<f32>(0.0), fetch_b4(base + row * p.b_stride + n + 4u * j), inside);
+                } else {
+                    block[kk][j] = fetch_b4(base + (k + kk) * p.b_stride + n + 4u * j);
+                }
             }
         }
     }

@@ -1,6 +1,6 @@
 // A by rows: a vector along k for each row of the tile.
 fn multiply(sum: ptr<function, Tile>, at: Bases, m: u32, n: u32, rows: u32, depth: u32) {
-    let whole = depth & ~3u;
+    let whole = (depth + select(0u, 3u, MASKED)) & ~3u;
     var place: array<array<Place, INNER>, OUTER>;
     for (var o = 0u; o < OUTER; o++) { // unroll
         for (var i = 0u; i < INNER; i++) { // unroll
@@ -10,7 +10,7 @@ fn multiply(sum: ptr<function, Tile>, at: Bases, m: u32, n: u32, rows: u32, dept
     var b_base = at.b;
     for (var kernel_row = 0u; kernel_row < p.kernel_h; kernel_row++) {
         for (var kernel_column = 0u; kernel_column < p.kernel_w; kernel_column++) {
-            var start: array<array<u32, INNER>, OUTER>;
+            var start: array<array<Start, INNER>, OUTER>;
             for (var o = 0u; o < OUTER; o++) { // unroll
                 for (var i = 0u; i < INNER; i++) { // unroll
                     start[o][i] = a_segment(place[o][i], kernel_row, kernel_column);

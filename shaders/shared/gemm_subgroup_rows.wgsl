@@ -2,7 +2,7 @@
 const K_STEP = 4u;
 
 fn multiply(sum: ptr<function, Tile>, at: Bases, m: u32, n: u32, rows: u32, depth: u32, lane: u32) {
-    let whole = depth - depth % K_STEP;
+    let whole = (depth + select(0u, K_STEP - 1u, MASKED)) & ~(K_STEP - 1u);
     var place: array<Place, OUTER>;
     for (var o = 0u; o < OUTER; o++) { // unroll
         place[o] = a_place(at.a, min(m + o * INNER + lane, rows - 1u));
@@ -10,7 +10,7 @@ fn multiply(sum: ptr<function, Tile>, at: Bases, m: u32, n: u32, rows: u32, dept
     var b_base = at.b;
     for (var kernel_row = 0u; kernel_row < p.kernel_h; kernel_row++) {
         for (var kernel_column = 0u; kernel_column < p.kernel_w; kernel_column++) {
-            var start: array<u32, OUTER>;
+            var start: array<Start, OUTER>;
             for (var o = 0u; o < OUTER; o++) { // unroll
                 start[o] = a_segment(place[o], kernel_row, kernel_column);
             }

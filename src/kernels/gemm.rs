@@ -62,6 +62,21 @@ static A_COLUMNS_PATCHES: Snippet = Snippet {
     text: include_str!("../../shaders/shared/a_columns_patches.wgsl"),
     bindings: &[],
 };
+static A_ROWS_TAPS: Snippet = Snippet {
+    name: "a_rows_taps",
+    text: include_str!("../../shaders/shared/a_rows_taps.wgsl"),
+    bindings: &[],
+};
+static A_COLUMNS_CURSOR: Snippet = Snippet {
+    name: "a_columns_cursor",
+    text: include_str!("../../shaders/shared/a_columns_cursor.wgsl"),
+    bindings: &[],
+};
+static A_COLUMNS_TAPS: Snippet = Snippet {
+    name: "a_columns_taps",
+    text: include_str!("../../shaders/shared/a_columns_taps.wgsl"),
+    bindings: &[],
+};
 static EPILOGUE_NONE: Snippet = Snippet {
     name: "epilogue_none",
     text: include_str!("../../shaders/shared/epilogue_none.wgsl"),
@@ -103,8 +118,8 @@ impl Matrix {
 pub enum Source {
     /// Rows of a matrix.
     Matrix,
-    /// Patches of images, gathered where they are used: row r under output pixel r, k over taps and then channels (a multiple
-    /// of 4). The stride of A is from pixel to pixel.
+    /// Patches of images, gathered where they are used: row r under output pixel r, k over taps and then channels.
+    /// The stride of A is from pixel to pixel.
     Patches(WindowGeometry),
     /// What output pixels give back to input pixel r at stride 1, k over taps and then output channels (a multiple of 4).
     Gradients(WindowGeometry),
@@ -316,11 +331,15 @@ pub(super) fn launch(
         Source::Matrix => &ONE,
         Source::Patches(ref window) | Source::Gradients(ref window) => window,
     };
-    // By rows, patches are summed tap by tap.
-    let (segment, depth) = match gemm.source {
-        Source::Matrix => (gemm.k, gemm.k),
-        _ if gemm.transpose_a => (gemm.m / w.taps(), gemm.k),
-        _ => (gemm.k / w.taps(), gemm.k / w.taps()),
+    let channels = if gemm.transpose_a { gemm.m } else { gemm.k } / w.taps();
+    let by_taps = gemm.source != Source::Matrix && !channels.is_multiple_of(4);
+    let masked = by_taps && !gemm.transpose_a;
+    // By rows, patches are summed tap by tap where a tap has four channels or more at a time.
+    let (segment, depth, segments) = match gemm.source {
+        Source::Matrix => (gemm.k, gemm.k, [1, 1]),
+        _ if gemm.transpose_a => (channels, gemm.k, w.kernel),
+        _ if by_taps => (gemm.k, gemm.k, [1, 1]),
+        _ => (channels, channels, w.kernel),
     };
     let b_rows = if gemm.transpose_b { gemm.n } else { segment };
     let params = Params {
@@ -348,8 +367,8 @@ pub(super) fn launch(
         width: index(w.input[1]),
         out_height: index(w.output[0]),
         out_width: index(w.output[1]),
-        kernel_h: index(w.kernel[0]),
-        kernel_w: index(w.kernel[1]),
+        kernel_h: index(segments[0]),
+        kernel_w: index(segments[1]),
         stride_h: index(w.stride[0]),
         stride_w: index(w.stride[1]),
         dilation_h: index(w.dilation[0]),
@@ -366,15 +385,19 @@ pub(super) fn launch(
         if gemm.c.by_fours() && gemm.n.is_multiple_of(4) { &STORE_C_VEC4 } else { &STORE_C_SCALAR },
         if gemm.epilogue == Epilogue::None { &EPILOGUE_NONE } else { &EPILOGUE_BIAS },
     ];
-    launch.snippets.push(match gemm.source {
-        Source::Matrix if gemm.transpose_a => &A_COLUMNS_MATRIX,
-        Source::Matrix => &A_ROWS_MATRIX,
-        Source::Patches(_) if gemm.transpose_a => &A_COLUMNS_PATCHES,
-        Source::Patches(_) => &A_ROWS_PATCHES,
-        Source::Gradients(_) => &A_ROWS_GRADIENTS,
+    launch.snippets.extend(match gemm.source {
+        Source::Matrix if gemm.transpose_a => vec![&A_COLUMNS_MATRIX],
+        Source::Matrix => vec![&A_ROWS_MATRIX],
+        Source::Patches(_) if gemm.transpose_a && by_taps => {
+            vec![&A_COLUMNS_CURSOR, &A_COLUMNS_TAPS, &WINDOW]
+        }
+        Source::Patches(_) if gemm.transpose_a => vec![&A_COLUMNS_CURSOR, &A_COLUMNS_PATCHES, &WINDOW],
+        Source::Patches(_) if by_taps => vec![&A_ROWS_TAPS, &WINDOW],
+        Source::Patches(_) => vec![&A_ROWS_PATCHES, &WINDOW],
+        Source::Gradients(_) => vec![&A_ROWS_GRADIENTS],
     });
-    if gemm.source != Source::Matrix {
-        launch.snippets.push(&WINDOW);
+    if masked {
+        launch.constants.extend([("KERNEL_W", index(w.kernel[1])), ("CHANNELS", index(gemm.k / w.taps()))]);
     }
     launch.constants.extend([
         ("OUTER", index(tile.outer)),
@@ -385,7 +408,11 @@ pub(super) fn launch(
     launch.declarations.extend([
         constant_bool("B_TRANSPOSED", gemm.transpose_b),
         // No code for a tail that cannot be.
-        constant_bool("HAS_TAIL", !(depth.is_multiple_of(k_step) && gemm.k_per_row.is_multiple_of(k_step))),
+        constant_bool(
+            "HAS_TAIL",
+            !masked && !(depth.is_multiple_of(k_step) && gemm.k_per_row.is_multiple_of(k_step)),
+        ),
+        constant_bool("MASKED", masked),
     ]);
     if gemm.transpose_a && gemm.source != Source::Matrix {
         launch.declarations.push(constant_bool("NARROW", w.output[1] < k_step));

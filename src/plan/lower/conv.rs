@@ -15,7 +15,7 @@ impl Lowering<'_> {
         let ending =
             ending.unwrap_or(Ending { epilogue: Epilogue::None, bias: None, output: node.outputs[0] });
         let (x, kernel) = (Place::Value(node.inputs[0]), Place::Value(node.inputs[1]));
-        if self.implicit(conv, conv.c_in_per_group()) {
+        if self.implicit(conv, conv.depth()) {
             let product = Gemm {
                 m: self.graph.batch() * conv.window.outputs(),
                 n: conv.c_out_per_group(),
@@ -59,7 +59,7 @@ impl Lowering<'_> {
 
     pub(super) fn conv2d_grad_kernel(&mut self, node: &Node, conv: &Conv2d) -> Result<()> {
         let (x, dy) = (Place::Value(node.inputs[0]), Place::Value(node.inputs[1]));
-        if self.implicit(conv, conv.c_in_per_group()) {
+        if self.implicit(conv, conv.depth()) {
             let product = Gemm {
                 m: conv.depth(),
                 n: conv.c_out_per_group(),
@@ -100,12 +100,14 @@ impl Lowering<'_> {
 
     pub(super) fn conv2d_grad_input(&mut self, node: &Node, conv: &Conv2d) -> Result<()> {
         let (dy, kernel) = (Place::Value(node.inputs[0]), Place::Value(node.inputs[1]));
-        if self.implicit(conv, conv.c_out_per_group()) && conv.window.stride == [1, 1] {
+        let depth = conv.window.taps() * conv.c_out_per_group();
+        let fours = conv.c_out_per_group().is_multiple_of(4);
+        if self.implicit(conv, depth) && fours && conv.window.stride == [1, 1] {
             let inputs = conv.window.input[0] * conv.window.input[1];
             let product = Gemm {
                 m: self.graph.batch() * inputs,
                 n: conv.c_in_per_group(),
-                k: conv.window.taps() * conv.c_out_per_group(),
+                k: depth,
                 a: output_matrix(conv, 0),
                 source: Source::Gradients(conv.window),
                 b: Matrix { stride: conv.c_out, group: conv.c_out_per_group(), offset: 0 },
@@ -149,10 +151,9 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// Whether patches are gathered inside the product, `channels` at a time.
-    fn implicit(&self, conv: &Conv2d, channels: usize) -> bool {
-        let depth = conv.window.taps() * channels;
-        !self.limits.explicit && !is_pointwise(conv) && channels.is_multiple_of(4) && depth <= MOST_TERMS
+    /// Whether the patches of so many terms are gathered inside the product.
+    fn implicit(&self, conv: &Conv2d, depth: usize) -> bool {
+        !self.limits.explicit && !is_pointwise(conv) && depth <= MOST_TERMS
     }
 
     /// The patches of some images: a workspace, or the images themselves where every patch is one pixel.

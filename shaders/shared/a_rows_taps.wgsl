@@ -1,0 +1,37 @@
+// Row r of A is the patch of images under output pixel r, element by element, for channels that are no multiple of 4:
+// one segment over taps and channels. KERNEL_W and CHANNELS are generated, for division by a constant is cheap.
+struct Place {
+    image: u32,
+    row: u32,
+    column: u32,
+}
+alias Start = Place;
+
+fn a_place(base: u32, row: u32) -> Place {
+    let line = row / p.out_width;
+    let image = line / p.out_height * p.height * p.width * p.a_stride;
+    return Place(base + image, line % p.out_height, row % p.out_width);
+}
+
+fn a_segment(place: Place, kernel_row: u32, kernel_column: u32) -> Start {
+    return place;
+}
+
+// 0 beyond the last term, so that there is no tail.
+fn fetch_row4(start: Start, k: u32) -> vec4<f32> {
+    var values: vec4<f32>;
+    for (var i = 0u; i < 4u; i++) { // unroll
+        let tap = (k + i) / CHANNELS;
+        let h = padded_row(start.row, tap / KERNEL_W);
+        let w = padded_column(start.column, tap % KERNEL_W);
+        let inside = row_inside(h) && column_inside(w) && k + i < p.k;
+        let pixel = (h - p.pad_top) * p.width + w - p.pad_left;
+        let at = select(0u, start.image + pixel * p.a_stride + (k + i) % CHANNELS, inside);
+        values[i] = select(0.0, fetch_a(at), inside);
+    }
+    return values;
+}
+
+fn one_a(base: u32, row: u32, k: u32) -> f32 {
+    return 0.0; // There is no tail.
+}
