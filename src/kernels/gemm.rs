@@ -410,7 +410,7 @@ pub(super) fn launch(
         // No code for a tail that cannot be.
         constant_bool(
             "HAS_TAIL",
-            !masked && !(depth.is_multiple_of(k_step) && gemm.k_per_row.is_multiple_of(k_step)),
+            !(masked || depth.is_multiple_of(k_step) && gemm.k_per_row.is_multiple_of(k_step)),
         ),
         constant_bool("MASKED", masked),
     ]);
