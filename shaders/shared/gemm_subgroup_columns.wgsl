@@ -13,14 +13,17 @@ fn multiply(sum: ptr<function, Tile>, at: Bases, m: u32, n: u32, rows: u32, dept
         for (var o = 0u; o < OUTER; o++) { // unroll
             share[o] = fetch_column4(cursor, term[o]);
         }
+        var b_tile: array<Row, LANES>;
         for (var kk = 0u; kk < LANES; kk++) { // unroll
-            var row = b_row(at.b, k + kk, n);
-            for (var o = 0u; o < OUTER; o++) { // unroll
-                let column = subgroupBroadcast(share[o], kk);
-                for (var i = 0u; i < INNER; i++) { // unroll
-                    let x = vec4<f32>(column[i]);
+            b_tile[kk] = b_row(at.b, k + kk, n);
+        }
+        // All terms of one result together: it is loaded and stored once.
+        for (var o = 0u; o < OUTER; o++) { // unroll
+            for (var i = 0u; i < INNER; i++) { // unroll
+                for (var kk = 0u; kk < LANES; kk++) { // unroll
+                    let x = vec4<f32>(subgroupBroadcast(share[o][i], kk));
                     for (var j = 0u; j < COLUMNS4; j++) { // unroll
-                        (*sum)[o][i][j] = fma(x, row[j], (*sum)[o][i][j]);
+                        (*sum)[o][i][j] = fma(x, b_tile[kk][j], (*sum)[o][i][j]);
                     }
                 }
             }

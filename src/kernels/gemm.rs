@@ -197,6 +197,20 @@ impl Gemm {
         }
     }
 
+    /// Channels of a patch's tap; all terms of a matrix.
+    fn channels(&self) -> usize {
+        let terms = if self.transpose_a { self.m } else { self.k };
+        match self.source {
+            Source::Matrix => terms,
+            Source::Patches(window) | Source::Gradients(window) => terms / window.taps(),
+        }
+    }
+
+    /// Whether patches are gathered element by element.
+    pub(super) fn by_taps(&self) -> bool {
+        self.source != Source::Matrix && !self.channels().is_multiple_of(4)
+    }
+
     /// The product as parts that are to run one after the other, each with a sum short enough for one loop.
     pub fn parts(&self) -> Vec<Gemm> {
         let part = |first: usize| {
@@ -331,8 +345,7 @@ pub(super) fn launch(
         Source::Matrix => &ONE,
         Source::Patches(ref window) | Source::Gradients(ref window) => window,
     };
-    let channels = if gemm.transpose_a { gemm.m } else { gemm.k } / w.taps();
-    let by_taps = gemm.source != Source::Matrix && !channels.is_multiple_of(4);
+    let (channels, by_taps) = (gemm.channels(), gemm.by_taps());
     let masked = by_taps && !gemm.transpose_a;
     // By rows, patches are summed tap by tap where a tap has four channels or more at a time.
     let (segment, depth, segments) = match gemm.source {
