@@ -93,9 +93,10 @@ impl Lowering<'_> {
 
     fn product(&mut self, node: &Node, product: &Gemm, places: &[Place]) {
         for part in product.parts() {
-            // The bias belongs to the last part alone.
-            let bound = if part.epilogue == Epilogue::None { 3 } else { places.len() };
-            self.push(node, gemm(&part, self.limits.family), places[..bound].to_vec());
+            // The bias belongs to the last part alone; what is bound without one is not read.
+            let bias = if part.epilogue == Epilogue::None { places[1] } else { places[places.len() - 1] };
+            let bound = vec![places[0], places[1], places[2], bias];
+            self.push(node, gemm(&part, self.limits.family), bound);
         }
     }
 
