@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::{DType, Graph, Op, UpdateRule, ValueId};
-use crate::layer::{Conv2dLayer, DenseLayer, Layer, MaxPool2dLayer, ParameterSpec, Taped};
+use crate::layer::{BatchNormLayer, Conv2dLayer, DenseLayer, Layer, MaxPool2dLayer, Mode, ParameterSpec, Taped};
 use crate::loss::Loss;
 
 /// Layers in order, checked. Made by [`Model::input`].
@@ -90,6 +90,20 @@ impl ModelBuilder {
         configure: impl FnOnce(DenseLayer) -> DenseLayer,
     ) -> Self {
         self.layer(name, Layer::Dense(configure(DenseLayer::new(outputs))))
+    }
+
+    /// Batch norm over all axes but the last.
+    pub fn batch_norm(self, name: &str) -> Self {
+        self.batch_norm_with(name, |n| n)
+    }
+
+    /// Batch norm over all axes but the last; `configure` sets the rest.
+    pub fn batch_norm_with(
+        self,
+        name: &str,
+        configure: impl FnOnce(BatchNormLayer) -> BatchNormLayer,
+    ) -> Self {
+        self.layer(name, Layer::BatchNorm(configure(BatchNormLayer::new())))
     }
 
     /// ReLU.
@@ -188,7 +202,7 @@ impl Model {
     /// [`Error::ShapeMismatch`] if the output is not `[classes]`; [`Error::EmptyBatch`]; [`Error::InvalidArgument`] for
     /// a model without parameters.
     pub fn training_graph(&self, batch: usize, loss: Loss, rule: UpdateRule) -> Result<ModelGraph> {
-        let (mut whole, tapes) = self.forward(batch, loss)?;
+        let (mut whole, tapes) = self.forward(batch, loss, Mode::Training)?;
         let graph = &mut whole.graph;
         let mut gradients = Vec::new();
         let mut dy = Some(loss.backward(graph, whole.logits, whole.labels)?);
@@ -201,6 +215,10 @@ impl Model {
         if gradients.is_empty() {
             return Err(Error::argument("model", "at least one layer with parameters", "none"));
         }
+        // After the loss: a step whose loss is not finite moves no statistic either.
+        for ((name, layer), tape) in self.layers.iter().zip(&tapes) {
+            layer.follow(graph, name, tape)?;
+        }
         gradients.sort_by_key(|(id, _)| *id);
         let (targets, values): (Vec<_>, Vec<_>) = gradients.into_iter().unzip();
         graph.push(Op::Update(rule, targets), &values, "update")?;
@@ -212,12 +230,12 @@ impl Model {
     /// # Errors
     /// As [`Model::training_graph`].
     pub fn evaluation_graph(&self, batch: usize, loss: Loss) -> Result<ModelGraph> {
-        let (mut whole, _) = self.forward(batch, loss)?;
+        let (mut whole, _) = self.forward(batch, loss, Mode::Evaluation)?;
         whole.graph.mark_output(whole.logits)?;
         Ok(whole)
     }
 
-    fn forward(&self, batch: usize, loss: Loss) -> Result<(ModelGraph, Vec<Taped>)> {
+    fn forward(&self, batch: usize, loss: Loss, mode: Mode) -> Result<(ModelGraph, Vec<Taped>)> {
         if self.output.len() != 1 {
             return Err(Error::shape("model output", "[classes]", format!("{:?}", self.output)));
         }
@@ -232,7 +250,7 @@ impl Model {
         for ((name, layer), &count) in self.layers.iter().zip(&self.counts) {
             let (own, others) = rest.split_at(count);
             rest = others;
-            let tape = layer.forward(&mut graph, name, x, own)?;
+            let tape = layer.forward(&mut graph, name, x, own, mode)?;
             x = tape.output;
             tapes.push(tape);
         }

@@ -2,6 +2,7 @@
 
 mod conv;
 mod linear;
+mod norm;
 mod update;
 
 use super::Layout;
@@ -156,6 +157,19 @@ impl Lowering<'_> {
                 let mut places = all(&node.outputs);
                 places.push(Place::Sums);
                 self.push(node, metrics(rows, classes), places);
+            }
+            (
+                Op::BatchStatistics { .. }
+                | Op::BatchNorm { .. }
+                | Op::BatchNormGradScale
+                | Op::BatchNormGradInput,
+                Some(x),
+            ) => {
+                let x = x.clone();
+                self.norm(node, &x, all(&node.outputs));
+            }
+            (Op::UpdateStatistics(rule, targets), _) => {
+                self.update_statistics(node, rule, targets, layout);
             }
             // The same bytes under another shape.
             (Op::Reshape(_), _) => {}
