@@ -5,7 +5,14 @@ pub(super) static KERNEL: Kernel = Kernel {
     name: "batch_norm",
     body: include_str!("../../shaders/batch_norm.wgsl"),
     snippets: &[&SCALARS, &GRID],
-    bindings: &[(2, Access::Read), (3, Access::Read), (4, Access::Read), (5, Access::Read), (6, Access::Read), (7, Access::ReadWrite)],
+    bindings: &[
+        (2, Access::Read),
+        (3, Access::Read),
+        (4, Access::Read),
+        (5, Access::Read),
+        (6, Access::Read),
+        (7, Access::ReadWrite),
+    ],
     params: &[
         ("elements", std::mem::offset_of!(Params, elements)),
         ("per_row", std::mem::offset_of!(Params, per_row)),

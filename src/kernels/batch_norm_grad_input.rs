@@ -5,7 +5,16 @@ pub(super) static KERNEL: Kernel = Kernel {
     name: "batch_norm_grad_input",
     body: include_str!("../../shaders/batch_norm_grad_input.wgsl"),
     snippets: &[&SCALARS, &GRID],
-    bindings: &[(2, Access::Read), (3, Access::Read), (4, Access::Read), (5, Access::Read), (6, Access::Read), (7, Access::Read), (8, Access::Read), (9, Access::ReadWrite)],
+    bindings: &[
+        (2, Access::Read),
+        (3, Access::Read),
+        (4, Access::Read),
+        (5, Access::Read),
+        (6, Access::Read),
+        (7, Access::Read),
+        (8, Access::Read),
+        (9, Access::ReadWrite),
+    ],
     params: &[
         ("elements", std::mem::offset_of!(Params, elements)),
         ("per_row", std::mem::offset_of!(Params, per_row)),

@@ -5,7 +5,13 @@ pub(super) static KERNEL: Kernel = Kernel {
     name: "batch_norm_grad_scale",
     body: include_str!("../../shaders/batch_norm_grad_scale.wgsl"),
     snippets: &[&SCALARS, &GRID],
-    bindings: &[(2, Access::Read), (3, Access::Read), (4, Access::Read), (5, Access::Read), (6, Access::ReadWrite)],
+    bindings: &[
+        (2, Access::Read),
+        (3, Access::Read),
+        (4, Access::Read),
+        (5, Access::Read),
+        (6, Access::ReadWrite),
+    ],
     params: &[
         ("rows", std::mem::offset_of!(Params, rows)),
         ("rows_per_row", std::mem::offset_of!(Params, rows_per_row)),

@@ -2,7 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::graph::{DType, Graph, Op, UpdateRule, ValueId};
-use crate::layer::{BatchNormLayer, Conv2dLayer, DenseLayer, Layer, MaxPool2dLayer, Mode, ParameterSpec, Taped};
+use crate::layer::{
+    BatchNormLayer, Conv2dLayer, DenseLayer, Layer, MaxPool2dLayer, Mode, ParameterSpec, Taped,
+};
 use crate::loss::Loss;
 
 /// Layers in order, checked. Made by [`Model::input`].
