@@ -122,6 +122,10 @@ fn of_node(
             let sum = inherited(0).into_iter().zip(result());
             vec![sum.map(|(bound, y)| bound + 2.0 * HALF_ULP * y.abs()).collect()]
         }
+        Op::Add => {
+            let before = inherited(0).into_iter().zip(inherited(1)).zip(result());
+            vec![before.map(|((a, b), y)| a + b + 2.0 * HALF_ULP * y.abs()).collect()]
+        }
         // Passes on or leaves out, and rounds nothing.
         Op::Relu | Op::Reshape(_) => vec![inherited(0)],
         // Copies of elements: exact.

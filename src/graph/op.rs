@@ -132,6 +132,8 @@ pub enum Op {
     BiasAdd,
     /// `dy [.., c]` -> (`dbias [c]`): the sum over all axes but the last.
     BiasGrad,
+    /// `a, b` -> (`a + b`), of the same shape.
+    Add,
     /// `x` -> (0 where `x <= 0`, else `x`; a NaN stays).
     Relu,
     /// `y, dy` -> (`dy` where `y`, the output of `Relu`, is above 0, else 0).
@@ -182,6 +184,7 @@ impl Op {
             Op::MatMul { .. } => "matmul",
             Op::BiasAdd => "bias_add",
             Op::BiasGrad => "bias_grad",
+            Op::Add => "add",
             Op::Relu => "relu",
             Op::ReluGrad => "relu_grad",
             Op::MaxPool2d(_) => "max_pool2d",

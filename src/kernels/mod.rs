@@ -3,6 +3,7 @@
 //! Nothing here touches the device. A [`Launch`] is data: which text, which parameters, how many workgroups.
 
 mod adam_update;
+mod add;
 mod batch_moments;
 mod batch_norm;
 mod batch_norm_grad_input;
@@ -31,6 +32,7 @@ mod update_statistics;
 mod window;
 
 pub(crate) use adam_update::{AdamUpdate, adam_update};
+pub(crate) use add::add;
 pub(crate) use batch_moments::batch_moments;
 pub(crate) use batch_norm::batch_norm;
 pub(crate) use batch_norm_grad_input::batch_norm_grad_input;
@@ -97,6 +99,7 @@ pub struct Kernel {
 /// Every kernel, by name.
 pub static KERNELS: &[&Kernel] = &[
     &adam_update::KERNEL,
+    &add::KERNEL,
     &batch_moments::KERNEL,
     &batch_norm::KERNEL,
     &batch_norm_grad_input::KERNEL,

@@ -5,12 +5,16 @@ mod conv2d;
 mod dense;
 mod init;
 mod max_pool2d;
+mod residual;
+mod sequence;
 
 pub use batch_norm::BatchNormLayer;
 pub use conv2d::Conv2dLayer;
 pub use dense::DenseLayer;
 pub use init::Init;
 pub use max_pool2d::MaxPool2dLayer;
+pub use residual::ResidualLayer;
+pub(crate) use sequence::Sequence;
 
 use crate::error::Result;
 use crate::graph::{Graph, Op, ParameterId, ParameterKind, Role, ValueId};
@@ -34,6 +38,8 @@ pub enum Layer {
     Dense(DenseLayer),
     /// Batch norm.
     BatchNorm(BatchNormLayer),
+    /// Two branches, added.
+    Residual(ResidualLayer),
     /// `max(x, 0)`.
     Relu,
     /// Max-pooling.
@@ -68,6 +74,8 @@ pub(crate) struct Taped {
     pub position: Option<ValueId>,
     /// Mean, inverse deviation and variance of the batch.
     pub statistics: Vec<ValueId>,
+    /// The tapes of the main branch and the shortcut.
+    pub branches: [Vec<Taped>; 2],
     /// Its parameters, in the order of [`Layer::parameters`].
     pub parameters: Vec<ValueId>,
 }
@@ -88,6 +96,7 @@ impl Layer {
             }
             Layer::Dense(layer) => layer.output(name, input),
             Layer::BatchNorm(layer) => layer.output(name, input),
+            Layer::Residual(layer) => layer.output(name, input),
             Layer::Relu => Ok(input.to_vec()),
             Layer::MaxPool2d(layer) => {
                 let pool = layer.place(name, input)?;
@@ -106,6 +115,7 @@ impl Layer {
             Layer::Conv2d(layer) => layer.parameters(name, input),
             Layer::Dense(layer) => layer.parameters(name, input),
             Layer::BatchNorm(layer) => layer.parameters(name, input),
+            Layer::Residual(layer) => layer.parameters(name, input),
             Layer::Relu | Layer::MaxPool2d(_) | Layer::Flatten => Ok(Vec::new()),
         }
     }
@@ -124,6 +134,7 @@ impl Layer {
     ) -> Result<Taped> {
         let mut position = None;
         let mut statistics = Vec::new();
+        let mut branches = [Vec::new(), Vec::new()];
         let output = match self {
             Layer::Conv2d(layer) => layer.forward(graph, name, x, parameters)?,
             Layer::Dense(layer) => layer.forward(graph, name, x, parameters)?,
@@ -131,6 +142,11 @@ impl Layer {
                 let (y, of_batch) = layer.forward(graph, name, x, parameters, mode)?;
                 statistics = of_batch;
                 y
+            }
+            Layer::Residual(layer) => {
+                let (sum, tapes) = layer.forward(graph, name, x, parameters, mode)?;
+                branches = tapes;
+                sum
             }
             Layer::Relu => graph.push_one(Op::Relu, &[x], name)?,
             Layer::MaxPool2d(layer) => {
@@ -144,7 +160,7 @@ impl Layer {
                 graph.push_one(Op::Reshape(extents.to_vec()), &[x], name)?
             }
         };
-        Ok(Taped { input: x, output, position, statistics, parameters: parameters.to_vec() })
+        Ok(Taped { input: x, output, position, statistics, branches, parameters: parameters.to_vec() })
     }
 
     /// Appends the backward operations: adds the parameters' gradients to `gradients`, and gives the input's gradient if
@@ -166,6 +182,7 @@ impl Layer {
             Layer::Conv2d(layer) => layer.backward(graph, name, taped, dy, wanted, gradients),
             Layer::Dense(layer) => layer.backward(graph, name, taped, dy, wanted, gradients),
             Layer::BatchNorm(layer) => layer.backward(graph, name, taped, dy, wanted, gradients),
+            Layer::Residual(layer) => layer.backward(graph, name, taped, dy, wanted, gradients),
             _ if !wanted => Ok(None),
             Layer::Relu => graph.push_one(Op::ReluGrad, &[taped.output, dy], &label).map(Some),
             Layer::MaxPool2d(layer) => {
@@ -187,6 +204,7 @@ impl Layer {
     pub(crate) fn follow(&self, graph: &mut Graph, name: &str, taped: &Taped) -> Result<()> {
         match self {
             Layer::BatchNorm(layer) => layer.follow(graph, name, taped),
+            Layer::Residual(layer) => layer.follow(graph, name, taped),
             _ => Ok(()),
         }
     }

@@ -249,6 +249,7 @@ fn compute(
         }
         (Op::BiasAdd, [y]) => linear::bias_add(operand(0), operand(1), y),
         (Op::BiasGrad, [dbias]) => linear::bias_grad(operand(0), dbias),
+        (Op::Add, [y]) => linear::add(operand(0), operand(1), y),
         (Op::Relu, [y]) => activation::relu(operand(0), y),
         (Op::ReluGrad, [dx]) => activation::relu_grad(operand(0), operand(1), dx),
         (Op::MaxPool2d(p), [y, position]) => pool::max_pool2d(p, operand(0), y, position),

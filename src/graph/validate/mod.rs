@@ -75,7 +75,7 @@ pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -
             let x = o.float(0)?;
             Ok(vec![result(x.shape.extents(), x.batched)?])
         }
-        Op::ReluGrad => {
+        Op::Add | Op::ReluGrad => {
             o.count(2)?;
             let y = o.float(0)?;
             o.float(1)?;

@@ -10,7 +10,7 @@ use super::fuse::{Ending, fuse};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, MaxPool2d, Node, Op, Value, ValueId};
 use crate::kernels::{
-    Epilogue, Extent, Gemm, GemmFamily, Images, Launch, MOST_ROUNDS, bias_add, gemm, max_pool2d,
+    Epilogue, Extent, Gemm, GemmFamily, Images, Launch, MOST_ROUNDS, add, bias_add, gemm, max_pool2d,
     max_pool2d_grad, metrics, relu, relu_grad, softmax_cross_entropy, softmax_cross_entropy_grad,
 };
 
@@ -127,6 +127,10 @@ impl Lowering<'_> {
             (Op::BiasGrad, Some(dy)) => {
                 let dy = dy.clone();
                 self.bias_grad(node, &dy);
+            }
+            (Op::Add, Some(a)) => {
+                let launch = add(extent(a));
+                self.push(node, launch, all(&node.outputs));
             }
             (Op::Relu, Some(x)) => {
                 let launch = relu(extent(x));
