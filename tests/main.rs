@@ -11,5 +11,6 @@ mod golden;
 mod module_order;
 mod op_table;
 mod reference_gradients;
+mod residual;
 mod support;
 mod training;
