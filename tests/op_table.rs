@@ -32,9 +32,12 @@ fn every_case_passes_in_every_legal_family() {
     let kernels: BTreeSet<_> = outcomes.iter().flat_map(|o| o.kernels.iter().copied()).collect();
     let idle: Vec<_> =
         frazil::kernels::KERNELS.iter().map(|k| k.name).filter(|name| !kernels.contains(name)).collect();
-    // The digest belongs to no operation; its own tests compare it with the host's.
+    // The digest belongs to no operation; its own tests compare it with the host's. What moves running statistics writes
+    // parameters, not results: tests/batch_norm.rs holds it against the reference.
     let subgroups = families().len() > 1;
-    assert_eq!(idle, if subgroups { vec!["digest"] } else { vec!["digest", "gemm_subgroup"] });
+    let mut expected = vec!["digest", "gemm_subgroup", "update_statistics"];
+    expected.retain(|&name| name != "gemm_subgroup" || !subgroups);
+    assert_eq!(idle, expected);
     assert!(outcomes.iter().all(|o| o.verdict == Verdict::Pass && !o.op.is_empty()));
 }
 
