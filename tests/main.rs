@@ -1,6 +1,7 @@
 //! The integration tests: one binary, so that a device is opened once.
 
 mod adjoint;
+mod batch_norm;
 #[cfg(feature = "cli")]
 mod command_line;
 mod contract;
@@ -10,5 +11,6 @@ mod golden;
 mod module_order;
 mod op_table;
 mod reference_gradients;
+mod residual;
 mod support;
 mod training;
