@@ -5,7 +5,7 @@ use crate::support::device::{device, families};
 use crate::support::executor::{Executor, Fault, Make, Operand, Planted, evaluate, evaluate_one, reference};
 use crate::support::golden::{Case, cases, conv2d_case, max_pool2d_case};
 use crate::support::trajectory::{Errors, follow, net, update_rule};
-use frazil::graph::{Graph, Op};
+use frazil::graph::{Activation, Graph, Op};
 
 /// Both sides are f64 and sum in different orders, over up to 1,000 terms.
 const TOLERANCE: f64 = 1e-13;
@@ -103,9 +103,38 @@ fn relu() {
             let dx = evaluate_one(make, Op::ReluGrad, &pair);
             assert_equal(&case.name, &dx, &case.f64("grad_input_f64"));
         }
-        // Leaky ReLU and GELU are no operations of this crate.
         assert_eq!(others.len(), 4);
         all_ran("relu", relus.len(), 2, 0.0);
+    });
+}
+
+#[test]
+fn activations() {
+    everywhere(|make, tolerance| {
+        let all = cases("activation");
+        let mut worst = 0.0f64;
+        let mut ran = 0;
+        for case in &all {
+            let activation = match case.params["activation"].as_str() {
+                Some("leaky_relu") => Activation::LeakyRelu { slope: case.params["slope"].as_f64().unwrap() },
+                Some("gelu") if case.params["approximate"] == "none" => Activation::Gelu,
+                Some("gelu") => Activation::GeluTanh,
+                _ => continue,
+            };
+            let x = batch(case, "input");
+            let y = evaluate_one(make, Op::Activation(activation), std::slice::from_ref(&x));
+            let dx = evaluate_one(make, Op::ActivationGrad(activation), &[x, batch(case, "grad_output")]);
+            for (name, got) in [("output_f64", y), ("grad_input_f64", dx)] {
+                worst = worst.max(assert_relative(
+                    &format!("{} {name}", case.name),
+                    &got,
+                    &case.f64(name),
+                    tolerance,
+                ));
+            }
+            ran += 1;
+        }
+        all_ran("activations", ran, 4, worst);
     });
 }
 

@@ -6,7 +6,7 @@
 
 use crate::support::executor::{Operand, Single, evaluate, evaluate_one, reference};
 use crate::support::random::{convolution_shapes, elements, normal, spread, stream};
-use frazil::graph::{Conv2d, MaxPool2d, Op, StepScalars};
+use frazil::graph::{Activation, Conv2d, MaxPool2d, Op, StepScalars};
 use frazil::reference::Reference;
 use frazil::rng::Stream;
 use frazil::shape::{Padding, Window};
@@ -189,6 +189,42 @@ fn relu() {
     let dx = evaluate_one(&reference, Op::ReluGrad, &pair);
     assert!(dx.contains(&0.0));
     check_linear(&Op::Relu, &[x], 0, &dy, &dx, "relu");
+}
+
+#[test]
+fn activations() {
+    let mut data = stream(45);
+    let shape = [4, 15];
+    let kinds = [
+        Activation::LeakyRelu { slope: 0.3 },
+        Activation::Sigmoid,
+        Activation::Tanh,
+        Activation::Gelu,
+        Activation::GeluTanh,
+    ];
+    for activation in kinds {
+        let x = Operand::batch(&shape, spread(&mut data, 60, 0.1));
+        let dy = normal(&mut data, 60);
+        let pair = [x.clone(), Operand::batch(&shape, dy.clone())];
+        let dx = evaluate_one(&reference, Op::ActivationGrad(activation), &pair);
+        let numeric = differences(&Op::Activation(activation), &[x], 0, &dy, SMOOTH_STEP);
+        assert_gradient(&format!("{activation:?}"), &dx, &numeric, SMOOTH_TOLERANCE);
+    }
+}
+
+#[test]
+fn softmax() {
+    let mut data = stream(46);
+    for (rows, classes) in [(1, 1), (4, 5), (3, 10)] {
+        let shape = [rows, classes];
+        let x = Operand::batch(&shape, normal(&mut data, rows * classes));
+        let dy = normal(&mut data, rows * classes);
+        let y = evaluate_one(&reference, Op::Softmax, std::slice::from_ref(&x));
+        let pair = [Operand::batch(&shape, y), Operand::batch(&shape, dy.clone())];
+        let dx = evaluate_one(&reference, Op::SoftmaxGrad, &pair);
+        let numeric = differences(&Op::Softmax, &[x], 0, &dy, SMOOTH_STEP);
+        assert_gradient(&format!("softmax {rows}x{classes}"), &dx, &numeric, SMOOTH_TOLERANCE);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@ struct Params {
     elements: u32,
     per_row: u32,
     channels: u32,
-    reserved: u32,
+    option: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 

@@ -131,6 +131,16 @@ fn of_node(
         // Copies of elements: exact.
         Op::ReluGrad => vec![vec![0.0; elements(0)]],
         Op::MaxPool2d(_) => vec![vec![0.0; elements(0)], vec![0.0; elements(1)]],
+        Op::Activation(a) => vec![super::bound_activation::activation(*a, operand(0))],
+        Op::ActivationGrad(a) => vec![super::bound_activation::activation_grad(*a, operand(0), operand(1))],
+        Op::Softmax => {
+            let classes = graph.at(node.inputs[0]).shape.last();
+            vec![super::bound_activation::softmax(classes, operand(0), result())]
+        }
+        Op::SoftmaxGrad => {
+            let classes = graph.at(node.inputs[0]).shape.last();
+            vec![super::bound_activation::softmax_grad(classes, operand(0), operand(1))]
+        }
         Op::SoftmaxCrossEntropy => vec![of_loss(operand(0), operand(1), result())],
         Op::SoftmaxCrossEntropyGrad => vec![of_loss_gradient(operand(0), operand(1), result(), rows)],
         // A sum of `rows` losses, and a division (2.5 ulps on Vulkan).

@@ -60,6 +60,24 @@ pub struct MaxPool2d {
     pub channels: usize,
 }
 
+/// An activation, element by element. A NaN stays.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Activation {
+    /// `x` above 0, else `slope * x`; the derivative at 0 is `slope`.
+    LeakyRelu {
+        /// Of the part below 0.
+        slope: f64,
+    },
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// The hyperbolic tangent.
+    Tanh,
+    /// `x * (1 + erf(x / sqrt(2))) / 2` (Hendrycks and Gimpel 2016).
+    Gelu,
+    /// Its approximation `x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2`.
+    GeluTanh,
+}
+
 /// How a parameter changes from its gradient. A frozen element's weight and state are not written.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum UpdateRule {
@@ -138,6 +156,14 @@ pub enum Op {
     Relu,
     /// `y, dy` -> (`dy` where `y`, the output of `Relu`, is above 0, else 0).
     ReluGrad,
+    /// `x` -> (the activation of x).
+    Activation(Activation),
+    /// `x, dy` -> (`dy` times the activation's derivative at x).
+    ActivationGrad(Activation),
+    /// `x [n,c]` -> (`exp(x) / sum(exp(x))` of each row).
+    Softmax,
+    /// `y, dy` -> (`y * (dy - sum(dy * y))` of each row), where y is the output of `Softmax`.
+    SoftmaxGrad,
     /// `x` -> (`y`, `position` u32): the maximum, and the number (row-major in the window) of its first tap.
     /// NaN counts as the largest; a window in the padding alone gives minus infinity and position `u32::MAX`.
     MaxPool2d(MaxPool2d),
@@ -187,6 +213,10 @@ impl Op {
             Op::Add => "add",
             Op::Relu => "relu",
             Op::ReluGrad => "relu_grad",
+            Op::Activation(_) => "activation",
+            Op::ActivationGrad(_) => "activation_grad",
+            Op::Softmax => "softmax",
+            Op::SoftmaxGrad => "softmax_grad",
             Op::MaxPool2d(_) => "max_pool2d",
             Op::MaxPool2dGrad(_) => "max_pool2d_grad",
             Op::SoftmaxCrossEntropy => "softmax_cross_entropy",

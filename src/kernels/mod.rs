@@ -2,6 +2,8 @@
 //!
 //! Nothing here touches the device. A [`Launch`] is data: which text, which parameters, how many workgroups.
 
+mod activation;
+mod activation_grad;
 mod adam_update;
 mod add;
 mod batch_moments;
@@ -25,12 +27,16 @@ mod relu;
 mod relu_grad;
 mod sgd_momentum_update;
 mod sgd_update;
+mod softmax;
 mod softmax_cross_entropy;
 mod softmax_cross_entropy_grad;
+mod softmax_grad;
 mod unroll;
 mod update_statistics;
 mod window;
 
+pub(crate) use activation::{Curve, activation};
+pub(crate) use activation_grad::activation_grad;
 pub(crate) use adam_update::{AdamUpdate, adam_update};
 pub(crate) use add::add;
 pub(crate) use batch_moments::batch_moments;
@@ -53,8 +59,10 @@ pub(crate) use relu::relu;
 pub(crate) use relu_grad::relu_grad;
 pub(crate) use sgd_momentum_update::{SgdMomentumUpdate, sgd_momentum_update};
 pub(crate) use sgd_update::sgd_update;
+pub(crate) use softmax::softmax;
 pub(crate) use softmax_cross_entropy::softmax_cross_entropy;
 pub(crate) use softmax_cross_entropy_grad::softmax_cross_entropy_grad;
+pub(crate) use softmax_grad::softmax_grad;
 pub(crate) use update_statistics::{RunningStatistic, update_statistics};
 pub(crate) use window::Images;
 
@@ -98,6 +106,8 @@ pub struct Kernel {
 
 /// Every kernel, by name.
 pub static KERNELS: &[&Kernel] = &[
+    &activation::KERNEL,
+    &activation_grad::KERNEL,
     &adam_update::KERNEL,
     &add::KERNEL,
     &batch_moments::KERNEL,
@@ -119,8 +129,10 @@ pub static KERNELS: &[&Kernel] = &[
     &relu_grad::KERNEL,
     &sgd_momentum_update::KERNEL,
     &sgd_update::KERNEL,
+    &softmax::KERNEL,
     &softmax_cross_entropy::KERNEL,
     &softmax_cross_entropy_grad::KERNEL,
+    &softmax_grad::KERNEL,
     &update_statistics::KERNEL,
 ];
 
@@ -258,14 +270,15 @@ struct ElementwiseParams {
     elements: u32,
     per_row: u32,
     channels: u32,
-    reserved: u32,
+    /// The bits of a float, for kernels with one.
+    option: u32,
 }
 
 const ELEMENTWISE_FIELDS: &[(&str, usize)] = &[
     ("elements", std::mem::offset_of!(ElementwiseParams, elements)),
     ("per_row", std::mem::offset_of!(ElementwiseParams, per_row)),
     ("channels", std::mem::offset_of!(ElementwiseParams, channels)),
-    ("reserved", std::mem::offset_of!(ElementwiseParams, reserved)),
+    ("option", std::mem::offset_of!(ElementwiseParams, option)),
 ];
 
 /// How many elements a tensor has, and how many belong to one example (0 if it has no batch axis).
@@ -278,11 +291,15 @@ pub(crate) struct Extent {
 }
 
 fn elementwise(kernel: &'static Kernel, extent: Extent, channels: usize) -> Launch {
+    elementwise_with(kernel, extent, channels, 0.0)
+}
+
+fn elementwise_with(kernel: &'static Kernel, extent: Extent, channels: usize, option: f32) -> Launch {
     let params = ElementwiseParams {
         elements: index(extent.elements),
         per_row: index(extent.per_row),
         channels: index(channels),
-        reserved: 0,
+        option: option.to_bits(),
     };
     let groups = grid_of(extent.elements.div_ceil(4), ELEMENTWISE_WORKGROUP);
     Launch::new(kernel, &params, ELEMENTWISE_WORKGROUP, groups).flops(extent.elements as u64)

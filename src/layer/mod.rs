@@ -17,7 +17,7 @@ pub use residual::ResidualLayer;
 pub(crate) use sequence::Sequence;
 
 use crate::error::Result;
-use crate::graph::{Graph, Op, ParameterId, ParameterKind, Role, ValueId};
+use crate::graph::{Activation, Graph, Op, ParameterId, ParameterKind, Role, ValueId};
 use crate::shape::Shape;
 
 /// What a graph is made for.
@@ -42,6 +42,10 @@ pub enum Layer {
     Residual(ResidualLayer),
     /// `max(x, 0)`.
     Relu,
+    /// Another activation.
+    Activation(Activation),
+    /// Softmax over the classes, for inference: losses take logits.
+    Softmax,
     /// Max-pooling.
     MaxPool2d(MaxPool2dLayer),
     /// `[h, w, c]` to `[h*w*c]`, row-major.
@@ -97,7 +101,7 @@ impl Layer {
             Layer::Dense(layer) => layer.output(name, input),
             Layer::BatchNorm(layer) => layer.output(name, input),
             Layer::Residual(layer) => layer.output(name, input),
-            Layer::Relu => Ok(input.to_vec()),
+            Layer::Relu | Layer::Activation(_) | Layer::Softmax => Ok(input.to_vec()),
             Layer::MaxPool2d(layer) => {
                 let pool = layer.place(name, input)?;
                 Ok(vec![pool.window.output[0], pool.window.output[1], pool.channels])
@@ -116,7 +120,9 @@ impl Layer {
             Layer::Dense(layer) => layer.parameters(name, input),
             Layer::BatchNorm(layer) => layer.parameters(name, input),
             Layer::Residual(layer) => layer.parameters(name, input),
-            Layer::Relu | Layer::MaxPool2d(_) | Layer::Flatten => Ok(Vec::new()),
+            Layer::Relu | Layer::Activation(_) | Layer::Softmax | Layer::MaxPool2d(_) | Layer::Flatten => {
+                Ok(Vec::new())
+            }
         }
     }
 
@@ -149,6 +155,8 @@ impl Layer {
                 sum
             }
             Layer::Relu => graph.push_one(Op::Relu, &[x], name)?,
+            Layer::Activation(of) => graph.push_one(Op::Activation(*of), &[x], name)?,
+            Layer::Softmax => graph.push_one(Op::Softmax, &[x], name)?,
             Layer::MaxPool2d(layer) => {
                 let pool = layer.place(name, example(graph, x))?;
                 let results = graph.push(Op::MaxPool2d(pool), &[x], name)?;
@@ -184,6 +192,10 @@ impl Layer {
             Layer::BatchNorm(layer) => layer.backward(graph, name, taped, dy, wanted, gradients),
             Layer::Residual(layer) => layer.backward(graph, name, taped, dy, wanted, gradients),
             _ if !wanted => Ok(None),
+            Layer::Activation(of) => {
+                graph.push_one(Op::ActivationGrad(*of), &[taped.input, dy], &label).map(Some)
+            }
+            Layer::Softmax => graph.push_one(Op::SoftmaxGrad, &[taped.output, dy], &label).map(Some),
             Layer::Relu => graph.push_one(Op::ReluGrad, &[taped.output, dy], &label).map(Some),
             Layer::MaxPool2d(layer) => {
                 let pool = layer.place(name, example(graph, taped.input))?;

@@ -3,7 +3,7 @@
 mod zoo;
 
 use crate::error::{Error, Result};
-use crate::graph::{DType, Graph, Op, UpdateRule, ValueId};
+use crate::graph::{Activation, DType, Graph, Op, UpdateRule, ValueId};
 use crate::layer::{
     BatchNormLayer, Conv2dLayer, DenseLayer, Layer, MaxPool2dLayer, Mode, ParameterSpec, ResidualLayer,
     Sequence, Taped,
@@ -125,6 +125,36 @@ impl ModelBuilder {
     /// ReLU.
     pub fn relu(self) -> Self {
         self.unnamed("relu", Layer::Relu)
+    }
+
+    /// Leaky ReLU: `slope * x` below 0.
+    pub fn leaky_relu(self, slope: f64) -> Self {
+        self.unnamed("leaky_relu", Layer::Activation(Activation::LeakyRelu { slope }))
+    }
+
+    /// GELU, by the error function.
+    pub fn gelu(self) -> Self {
+        self.unnamed("gelu", Layer::Activation(Activation::Gelu))
+    }
+
+    /// GELU, approximated by tanh.
+    pub fn gelu_tanh(self) -> Self {
+        self.unnamed("gelu_tanh", Layer::Activation(Activation::GeluTanh))
+    }
+
+    /// The logistic function.
+    pub fn sigmoid(self) -> Self {
+        self.unnamed("sigmoid", Layer::Activation(Activation::Sigmoid))
+    }
+
+    /// The hyperbolic tangent.
+    pub fn tanh(self) -> Self {
+        self.unnamed("tanh", Layer::Activation(Activation::Tanh))
+    }
+
+    /// Softmax over the classes, for inference; losses take logits.
+    pub fn softmax(self) -> Self {
+        self.unnamed("softmax", Layer::Softmax)
     }
 
     /// Max-pooling in windows of `[rows, columns]` that do not overlap.

@@ -1,5 +1,6 @@
 //! The rows of the table.
 
+mod activations;
 mod conv;
 mod matmul;
 mod norm;
@@ -17,6 +18,7 @@ use crate::graph::Op;
 pub fn cases() -> Result<Vec<Case>> {
     let mut all = conv::cases()?;
     all.extend(matmul::cases());
+    all.extend(activations::cases());
     all.extend(norm::cases());
     all.extend(others::cases()?);
     all.extend(updates::cases());

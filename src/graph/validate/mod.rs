@@ -1,5 +1,6 @@
 //! Checks an operation's operands and works out its results.
 
+mod activation;
 mod linear;
 mod norm;
 mod operands;
@@ -107,6 +108,10 @@ pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -
             let extents = if gradient { vec![n, classes] } else { vec![n] };
             Ok(vec![result(extents, logits.batched)?])
         }
+        Op::Activation(a) => activation::activation(&o, *a, 1),
+        Op::ActivationGrad(a) => activation::activation(&o, *a, 2),
+        Op::Softmax => activation::softmax(&o, 1),
+        Op::SoftmaxGrad => activation::softmax(&o, 2),
         Op::BatchStatistics { epsilon } => norm::statistics(&o, *epsilon),
         Op::BatchNorm { epsilon } => norm::normalise(&o, *epsilon),
         Op::BatchNormGradScale => norm::grad_scale(&o),

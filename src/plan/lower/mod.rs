@@ -1,5 +1,6 @@
 //! From operations to kernels: a pure function of the graph, the layout and the adapter's report.
 
+mod activation;
 mod conv;
 mod linear;
 mod norm;
@@ -134,6 +135,9 @@ impl Lowering<'_> {
             (Op::Add, Some(a)) => {
                 let launch = add(extent(a));
                 self.push(node, launch, all(&node.outputs));
+            }
+            (Op::Activation(_) | Op::ActivationGrad(_) | Op::Softmax | Op::SoftmaxGrad, _) => {
+                return self.activation(node);
             }
             (Op::Relu, Some(x)) => {
                 let launch = relu(extent(x));
