@@ -164,7 +164,7 @@ fn graphs_that_do_not_fit() {
     refused!(g.parameter("w", Shape::new([3]).unwrap()), Error::InvalidArgument { .. }, "w");
     let rule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
     refused!(
-        g.push(Op::Update(rule, vec![frazil::graph::ParameterId::of(0)]), &[kernel], "up"),
+        g.push(Op::Update(rule, vec![frazil::graph::ParameterId::of(0).into()]), &[kernel], "up"),
         Error::ShapeMismatch { .. },
         "gradient of w"
     );

@@ -134,7 +134,7 @@ fn of_node(
             let size: f64 = operand(0).iter().take(rows).map(|l| l.abs()).sum();
             vec![vec![(9.0 + (rows as f64).sqrt()) * HALF_ULP * size / rows as f64]]
         }
-        Op::Update(..) => Vec::new(),
+        Op::Accumulate(_) | Op::Clip(..) | Op::Update(..) => Vec::new(),
     })
 }
 

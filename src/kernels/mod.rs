@@ -2,46 +2,66 @@
 //!
 //! Nothing here touches the device. A [`Launch`] is data: which text, which parameters, how many workgroups.
 
+mod accumulate;
+mod adagrad_update;
 mod adam_update;
+mod amsgrad_update;
 mod bias_add;
 mod bias_grad;
+mod clip_scale;
 mod col2im;
 mod digest;
 mod family;
 mod gemm;
 mod gemm_register;
 mod gemm_subgroup;
+mod gradient_norm;
 mod im2col;
 mod max_pool2d;
 mod max_pool2d_grad;
 mod metrics;
 mod relu;
 mod relu_grad;
+mod rmsprop_centered_momentum_update;
+mod rmsprop_centered_update;
+mod rmsprop_momentum_update;
+mod rmsprop_update;
 mod sgd_momentum_update;
 mod sgd_update;
 mod softmax_cross_entropy;
 mod softmax_cross_entropy_grad;
 mod unroll;
+mod update_range;
 mod window;
 
+pub(crate) use accumulate::accumulate;
+pub(crate) use adagrad_update::adagrad_update;
 pub(crate) use adam_update::{AdamUpdate, adam_update};
+pub(crate) use amsgrad_update::amsgrad_update;
 pub(crate) use bias_add::bias_add;
 pub(crate) use bias_grad::bias_grad;
+pub(crate) use clip_scale::clip_scale;
 pub(crate) use col2im::col2im;
 pub use digest::digest;
 pub(crate) use digest::{SEGMENT_ELEMENTS, Segment};
 pub use family::GemmFamily;
 pub(crate) use gemm::{Epilogue, Gemm, MOST_TERMS, Matrix, Source, gemm};
+pub(crate) use gradient_norm::{gradient_norm, norm_parts};
 pub(crate) use im2col::im2col;
 pub(crate) use max_pool2d::max_pool2d;
 pub(crate) use max_pool2d_grad::max_pool2d_grad;
 pub(crate) use metrics::{SUMS_BYTES, metrics};
 pub(crate) use relu::relu;
 pub(crate) use relu_grad::relu_grad;
+pub(crate) use rmsprop_centered_momentum_update::rmsprop_centered_momentum_update;
+pub(crate) use rmsprop_centered_update::rmsprop_centered_update;
+pub(crate) use rmsprop_momentum_update::rmsprop_momentum_update;
+pub(crate) use rmsprop_update::{RmsPropUpdate, rmsprop_update};
 pub(crate) use sgd_momentum_update::{SgdMomentumUpdate, sgd_momentum_update};
 pub(crate) use sgd_update::sgd_update;
 pub(crate) use softmax_cross_entropy::softmax_cross_entropy;
 pub(crate) use softmax_cross_entropy_grad::softmax_cross_entropy_grad;
+pub(crate) use update_range::UpdateRange;
 pub(crate) use window::Images;
 
 use crate::gpu::Access;
@@ -84,19 +104,28 @@ pub struct Kernel {
 
 /// Every kernel, by name.
 pub static KERNELS: &[&Kernel] = &[
+    &accumulate::KERNEL,
+    &adagrad_update::KERNEL,
     &adam_update::KERNEL,
+    &amsgrad_update::KERNEL,
     &bias_add::KERNEL,
     &bias_grad::KERNEL,
+    &clip_scale::KERNEL,
     &col2im::KERNEL,
     &digest::KERNEL,
     &gemm_register::KERNEL,
     &gemm_subgroup::KERNEL,
+    &gradient_norm::KERNEL,
     &im2col::KERNEL,
     &max_pool2d::KERNEL,
     &max_pool2d_grad::KERNEL,
     &metrics::KERNEL,
     &relu::KERNEL,
     &relu_grad::KERNEL,
+    &rmsprop_centered_momentum_update::KERNEL,
+    &rmsprop_centered_update::KERNEL,
+    &rmsprop_momentum_update::KERNEL,
+    &rmsprop_update::KERNEL,
     &sgd_momentum_update::KERNEL,
     &sgd_update::KERNEL,
     &softmax_cross_entropy::KERNEL,
@@ -221,6 +250,11 @@ static ELEMENTWISE: Snippet = Snippet {
     name: "elementwise",
     text: include_str!("../../shaders/shared/elementwise.wgsl"),
     bindings: &[],
+};
+static RMSPROP: Snippet = Snippet {
+    name: "rmsprop",
+    text: include_str!("../../shaders/shared/rmsprop.wgsl"),
+    bindings: &[(6, Access::ReadWrite)],
 };
 static UPDATE: Snippet = Snippet {
     name: "update",
