@@ -9,6 +9,7 @@ mod freeze;
 mod golden;
 mod module_order;
 mod op_table;
+mod optimizers;
 mod reference_gradients;
 mod support;
 mod training;

@@ -2,6 +2,7 @@
 
 mod check;
 mod devices;
+mod optimizer_args;
 mod output;
 mod train;
 

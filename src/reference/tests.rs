@@ -1,4 +1,5 @@
 use super::*;
+use crate::graph::UpdateRule;
 use crate::graph::{Conv2d, MaxPool2d};
 use crate::shape::{Padding, Shape, Window};
 
