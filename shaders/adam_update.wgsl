@@ -4,6 +4,9 @@
 struct Params {
     first: u32,
     quads: u32,
+    rate_scale: f32,
+    clip_value: f32,
+    clip_by_norm: u32,
     weight_decay: f32,
     beta1: f32,
     one_minus_beta1: f32,
@@ -31,10 +34,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let old_first = first[index];
     let old_second = second[index];
     var w = bitcast<vec4<f32>>(old);
-    var g = gradients[index];
+    var g = gradient_at(index);
     if (p.weight_decay != 0.0) {
         if (p.decoupled != 0u) {
-            w -= scalars.learning_rate * p.weight_decay * w;
+            w -= learning_rate() * p.weight_decay * w;
         } else {
             g += p.weight_decay * w;
         }
@@ -44,5 +47,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let root = sqrt(v / scalars.correction2) + p.epsilon;
     first[index] = keep_frozen(frozen, old_first, m);
     second[index] = keep_frozen(frozen, old_second, v);
-    weights[index] = keep_frozen(frozen, old, w - scalars.learning_rate * (m / scalars.correction1) / root);
+    weights[index] = keep_frozen(frozen, old, w - learning_rate() * (m / scalars.correction1) / root);
 }

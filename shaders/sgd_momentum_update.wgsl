@@ -3,6 +3,9 @@
 struct Params {
     first: u32,
     quads: u32,
+    rate_scale: f32,
+    clip_value: f32,
+    clip_by_norm: u32,
     weight_decay: f32,
     momentum: f32,
     nesterov: u32,
@@ -24,12 +27,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let old = weights[index];
     let old_buffer = buffers[index];
     let w = bitcast<vec4<f32>>(old);
-    var g = gradients[index];
-    if (p.weight_decay != 0.0) {
-        g += p.weight_decay * w;
-    }
+    let g = decayed_gradient_at(index, w);
     let buf = p.momentum * bitcast<vec4<f32>>(old_buffer) + g;
     let step = select(buf, g + p.momentum * buf, p.nesterov != 0u);
     buffers[index] = keep_frozen(frozen, old_buffer, buf);
-    weights[index] = keep_frozen(frozen, old, w - scalars.learning_rate * step);
+    weights[index] = keep_frozen(frozen, old, w - learning_rate() * step);
 }

@@ -2,6 +2,9 @@
 struct Params {
     first: u32,
     quads: u32,
+    rate_scale: f32,
+    clip_value: f32,
+    clip_by_norm: u32,
     weight_decay: f32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -19,9 +22,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let old = weights[index];
     let w = bitcast<vec4<f32>>(old);
-    var g = gradients[index];
-    if (p.weight_decay != 0.0) {
-        g += p.weight_decay * w;
-    }
-    weights[index] = keep_frozen(frozen, old, w - scalars.learning_rate * g);
+    let g = decayed_gradient_at(index, w);
+    weights[index] = keep_frozen(frozen, old, w - learning_rate() * g);
 }

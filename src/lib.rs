@@ -72,7 +72,7 @@ pub use gpu::{Gpu, GpuOptions};
 pub use loss::Loss;
 pub use mask::{FreezeRule, Mask};
 pub use model::Model;
-pub use optimizer::{Adam, AdamW, Optimizer, Sgd};
+pub use optimizer::{Adagrad, Adam, AdamW, Clip, Optimizer, RmsProp, Schedule, Sgd};
 pub use plan::{Plan, PlanOptions};
 pub use shape::Padding;
 pub use trainer::{ThawPolicy, Trainer, TrainerOptions};

@@ -98,16 +98,36 @@ fn flags_reach_the_trainer() {
     let bytes = std::fs::read(out.join("weights.safetensors")).unwrap();
     let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     assert!(tensors.tensor("state.v.fc1.kernel").is_ok(), "adamw's state");
+    std::fs::remove_dir_all(&out).unwrap();
+
+    let flags = ["--optimizer", "rmsprop", "--momentum", "0.5", "--centered", "--accumulate", "5"];
+    let more = ["--schedule", "cosine:total=3,warm-up=1", "--clip-norm", "1"];
+    let rest = ["--epochs", "1", "--batch", "128", "--json", "--out", out.to_str().unwrap()];
+    let output = frazil(&[&flags[..], &more, &rest].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // 12 batches of 128 are 3 updates.
+    assert_eq!(lines(&output).pop().unwrap()["steps"], 3);
+    let bytes = std::fs::read(out.join("weights.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    for slot in ["square_avg", "grad_avg", "momentum"] {
+        assert!(tensors.tensor(&format!("state.{slot}.fc1.kernel")).is_ok(), "{slot}");
+    }
     std::fs::remove_dir_all(out).unwrap();
 }
 
 #[test]
 fn bad_arguments_exit_with_2_and_say_why() {
-    let wrong: [(&[&str], &str); 9] = [
+    let wrong: [(&[&str], &str); 15] = [
         (&["--freeze", "conv*.kernel"], "GLOB=RULE"),
         (&["--freeze", "conv*.kernel=some"], "random:FRACTION"),
         (&["--freeze", "pool*=all"], "pool*"),
         (&["--optimizer", "adam", "--momentum", "0.9"], "--optimizer sgd"),
+        (&["--centered"], "--optimizer rmsprop"),
+        (&["--schedule", "cosine"], "total"),
+        (&["--schedule", "custom"], "polynomial"),
+        (&["--clip-norm", "1", "--clip-value", "1"], "--clip-value"),
+        (&["--clip-norm=-1"], "clip"),
+        (&["--accumulate", "0"], "--accumulate"),
         (&["--lr=-1"], "learning rate"),
         (&["--epochs", "0"], "epochs"),
         (&["--batch", "many"], "many"),

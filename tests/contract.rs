@@ -244,9 +244,9 @@ fn loops_over_registers_are_written_out() {
     }
 }
 
-/// The update reads what the metrics write.
+/// The update reads what the metrics and the clip write.
 #[test]
-fn both_declarations_of_the_sums_agree() {
+fn all_declarations_of_the_sums_agree() {
     let sums = |name: &str| {
         let found = launches().into_iter().find(|(_, l)| l.kernel.name == name).unwrap();
         let (module, _) = parse(&found.0).unwrap();
@@ -255,6 +255,7 @@ fn both_declarations_of_the_sums_agree() {
     };
     assert_eq!(sums("metrics"), sums("sgd_update"));
     assert_eq!(sums("metrics"), sums("adam_update"));
+    assert_eq!(sums("metrics"), sums("clip_scale"));
 }
 
 #[test]

@@ -164,7 +164,7 @@ fn graphs_that_do_not_fit() {
     refused!(g.parameter("w", Shape::new([3]).unwrap()), Error::InvalidArgument { .. }, "w");
     let rule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
     refused!(
-        g.push(Op::Update(rule, vec![frazil::graph::ParameterId::of(0)]), &[kernel], "up"),
+        g.push(Op::Update(rule, vec![frazil::graph::ParameterId::of(0).into()]), &[kernel], "up"),
         Error::ShapeMismatch { .. },
         "gradient of w"
     );
@@ -279,8 +279,14 @@ fn a_lost_device_is_named_at_every_call() {
 #[test]
 fn a_report_counts_every_byte() {
     let gpu = Gpu::new(GpuOptions::default()).unwrap();
-    let rule =
-        UpdateRule::Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.0, decoupled: false };
+    let rule = UpdateRule::Adam {
+        beta1: 0.9,
+        beta2: 0.99,
+        epsilon: 1e-8,
+        weight_decay: 0.0,
+        decoupled: false,
+        amsgrad: false,
+    };
     let graph = model().training_graph(ROWS, Loss::SoftmaxCrossEntropy, rule).unwrap().graph;
     let plan = Plan::compile(&gpu, &graph, &PlanOptions::default()).unwrap();
     assert_eq!(plan.report().bytes(), gpu.allocated_bytes());

@@ -10,6 +10,7 @@ mod freeze;
 mod golden;
 mod module_order;
 mod op_table;
+mod optimizers;
 mod reference_gradients;
 mod residual;
 mod support;

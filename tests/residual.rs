@@ -147,7 +147,7 @@ fn gradients_of_a_whole_model_are_those_of_differences() {
     r.write(built.labels, &[0.0, 1.0, 2.0, 1.0, 0.0]).unwrap();
     let update = built.graph.nodes().iter().find(|n| matches!(n.op, Op::Update(..))).unwrap();
     let Op::Update(_, targets) = &update.op else { unreachable!() };
-    let values: Vec<_> = targets.iter().map(|&t| built.graph.parameter_value(t).unwrap()).collect();
+    let values: Vec<_> = targets.iter().map(|&t| built.graph.parameter_value(t.parameter).unwrap()).collect();
     for (number, &value) in values.iter().enumerate() {
         let elements = r.read(value).len();
         r.write(value, &wave(elements, 2.1 + number as f64)).unwrap();

@@ -9,13 +9,45 @@ struct Sums {
     examples: u32,
     non_finite: u32,
     non_finite_step: u32,
+    norm: f32,
+    clip_scale: f32,
 }
 @group(0) @binding(4) var<storage, read> sums: Sums;
 @group(0) @binding(5) var<storage, read_write> weights: array<vec4<u32>>;
 
-// Whether this step is to be skipped: its loss, or an earlier one's, was not finite.
+// Whether nothing is to be updated now: more batches are to come, or this loss, or an earlier one, was not finite.
 fn skipped() -> bool {
-    return sums.non_finite != 0u && scalars.on_non_finite_continue == 0u;
+    return scalars.last == 0u || (sums.non_finite != 0u && scalars.on_non_finite_continue == 0u);
+}
+
+fn learning_rate() -> f32 {
+    return scalars.learning_rate * p.rate_scale;
+}
+
+// The gradient as the update is to see it: clipped by the norm over all, or each element to [-limit, limit]. The latter
+// goes by bits, so that a NaN stays on every driver.
+fn gradient_at(index: u32) -> vec4<f32> {
+    let g = gradients[index];
+    if (p.clip_by_norm != 0u) {
+        return g * sums.clip_scale;
+    }
+    if (p.clip_value != 0.0) {
+        let bits = bitcast<vec4<u32>>(g);
+        let size = bits & vec4<u32>(0x7fffffffu);
+        let limit = vec4<u32>(bitcast<u32>(p.clip_value));
+        let over = (size > limit) & (size <= vec4<u32>(0x7f800000u));
+        return bitcast<vec4<f32>>(select(bits, (bits & vec4<u32>(0x80000000u)) | limit, over));
+    }
+    return g;
+}
+
+// That with coupled decay. Without decay nothing is added: 0 times an infinite weight is NaN.
+fn decayed_gradient_at(index: u32, w: vec4<f32>) -> vec4<f32> {
+    var g = gradient_at(index);
+    if (p.weight_decay != 0.0) {
+        g += p.weight_decay * w;
+    }
+    return g;
 }
 
 // The mask bits of elements 4*index .. 4*index+3.

@@ -164,7 +164,7 @@ fn of_node(
             }
             all
         }
-        Op::Update(..) | Op::UpdateStatistics(..) => Vec::new(),
+        Op::Accumulate(_) | Op::Clip(..) | Op::Update(..) | Op::UpdateStatistics(..) => Vec::new(),
     })
 }
 

@@ -145,7 +145,7 @@ impl Case {
     pub fn op(&self) -> String {
         match &self.work {
             Work::Ops(ops) => ops.nodes.iter().map(|(op, _)| op.name()).collect::<Vec<_>>().join("+"),
-            Work::Update(_) => "update".to_owned(),
+            Work::Update(update) => update.op(),
         }
     }
 

@@ -12,6 +12,7 @@ mod case;
 mod run;
 mod table;
 mod update;
+mod update_bound;
 
 pub use bound::{bounds, compare};
 pub use case::{Case, DataKind, Fill, Operand, Ops, Wire, Work};

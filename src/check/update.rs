@@ -3,9 +3,10 @@
 use super::bound::{HALF_ULP, compare};
 use super::case::Case;
 use super::run::{Measured, Stop, distinct};
+use super::update_bound::{Element, Rates, of_element};
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::graph::{DType, Graph, Op, ParameterId, StepScalars, UpdateRule, ValueId};
+use crate::graph::{Clip, DType, Graph, Op, ParameterId, StepScalars, Target, UpdateRule, ValueId};
 use crate::mask::Mask;
 use crate::plan::{Plan, PlanOptions};
 use crate::reference::Reference;
@@ -20,6 +21,12 @@ pub struct Update {
     pub sizes: Vec<usize>,
     /// Tensors, by number, that the update does not name.
     pub left_out: Vec<usize>,
+    /// How gradients are clipped.
+    pub clip: Option<Clip>,
+    /// Whether the gradient comes in two batches: a quarter, and three quarters.
+    pub accumulate: bool,
+    /// Whether tensors have factors of their own: of the learning rate and of the decay.
+    pub scaled: bool,
 }
 
 pub(super) struct Built {
@@ -71,7 +78,18 @@ impl Update {
                 gradients.push(graph.input(&format!("gradient {number}"), shape, DType::F32));
             }
         }
-        graph.push(Op::Update(self.rule, targets.clone()), &gradients, "update")?;
+        if self.accumulate {
+            graph.push(Op::Accumulate(targets.clone()), &gradients, "accumulate")?;
+        }
+        if let Some(clip) = self.clip {
+            graph.push(Op::Clip(clip, targets.clone()), &gradients, "clip")?;
+        }
+        let scaled = |&parameter: &ParameterId| {
+            let [learning_rate, weight_decay] = self.factors(parameter.0);
+            Target { parameter, learning_rate, weight_decay }
+        };
+        let scaled = targets.iter().map(scaled).collect();
+        graph.push(Op::Update(self.rule, scaled), &gradients, "update")?;
         Ok(Built { graph, parameters, targets, gradients })
     }
 
@@ -84,6 +102,23 @@ impl Update {
             2 => Mask::all(len),
             _ => Mask::from_frozen((0..len).map(|i| i % 3 == 0)),
         }
+    }
+
+    /// Powers of 2 and 0, which round nothing.
+    fn factors(&self, number: usize) -> [f64; 2] {
+        let all = [[2.0, 1.0], [0.5, 0.0], [0.5, 0.0], [1.0, 2.0]];
+        if self.scaled { all[number % 4] } else { [1.0; 2] }
+    }
+
+    /// Whether frozen gradients count, too: they are ordinary numbers then.
+    fn over_all(&self) -> bool {
+        matches!(self.clip, Some(Clip::Norm { over_all: true, .. }))
+    }
+
+    /// The operations in use, `+` between them.
+    pub(super) fn op(&self) -> String {
+        let parts = [(self.accumulate, "accumulate"), (self.clip.is_some(), "clip"), (true, "update")];
+        parts.iter().filter(|(used, _)| *used).map(|(_, name)| *name).collect::<Vec<_>>().join("+")
     }
 
     fn is_left_out(&self, id: ParameterId) -> bool {
@@ -109,21 +144,31 @@ impl Before {
         // What is not updated at all keeps special bits everywhere.
         let kept = |i: usize| mask.is_frozen(i) || update.is_left_out(id);
         let slots = update.rule.slots();
-        let tensor = |part: usize, positive: bool| -> Vec<u32> {
+        let tensor = |part: usize, shape: fn(f32) -> f32| -> Vec<u32> {
             let mut stream = case.stream(10 * id.0 + part);
+            let kept = |i: usize| kept(i) && !(part == 1 && update.over_all());
             let draw = |i: usize| {
                 let x = stream.normal();
                 // Half of the kept elements are ordinary numbers.
                 if kept(i) && i.is_multiple_of(2) {
                     SPECIALS[(i / 2 + part) % SPECIALS.len()]
                 } else {
-                    (if positive { x.abs() } else { x }).to_bits()
+                    shape(x).to_bits()
                 }
             };
             (0..len).map(draw).collect()
         };
-        let state = (0..slots.len()).map(|slot| tensor(2 + slot, slots[slot] == "v")).collect();
-        Before { weights: tensor(0, false), gradient: tensor(1, false), state, mask }
+        let shape = |slot: usize| -> fn(f32) -> f32 {
+            match slots[slot] {
+                "v" | "v_max" | "sum" => f32::abs,
+                // Above the square of any mean gradient, so that their difference does not cancel.
+                "square_avg" => |x| 1.0 + x.abs(),
+                "grad_avg" => |x| 0.1 * x,
+                _ => |x| x,
+            }
+        };
+        let state = (0..slots.len()).map(|slot| tensor(2 + slot, shape(slot))).collect();
+        Before { weights: tensor(0, |x| x), gradient: tensor(1, |x| x), state, mask }
     }
 }
 
@@ -146,16 +191,29 @@ pub(super) fn run(gpu: &Gpu, case: &Case, update: &Update) -> std::result::Resul
             }
         }
     }
-    for (&id, &gradient) in built.targets.iter().zip(&built.gradients) {
-        let bits = &before[id.0].gradient;
-        plan.write_f32(gradient, &bits.iter().map(|&b| f32::from_bits(b)).collect::<Vec<_>>())?;
-        reference.write(gradient, &wide(bits))?;
+    let batches: &[StepScalars] = if update.accumulate {
+        &[StepScalars { share: 0.25, last: 0, ..STEP }, StepScalars { share: 0.75, first: 0, ..STEP }]
+    } else {
+        &[STEP]
+    };
+    for &batch in batches {
+        for (&id, &gradient) in built.targets.iter().zip(&built.gradients) {
+            let bits = &before[id.0].gradient;
+            plan.write_f32(gradient, &bits.iter().map(|&b| f32::from_bits(b)).collect::<Vec<_>>())?;
+            reference.write(gradient, &wide(bits))?;
+        }
+        plan.run(batch)?;
+        reference.run(batch)?;
     }
-    plan.run(STEP)?;
-    reference.run(STEP)?;
+    if matches!(update.clip, Some(Clip::Norm { .. })) {
+        let (got, want) = (f64::from(plan.sums()?.gradient_norm), reference.gradient_norm());
+        let elements: usize = update.sizes.iter().sum();
+        compare("gradient norm", &[got], &[want], &[(elements + 6) as f64 * HALF_ULP * want])?;
+    }
     let mut worst = 0.0f64;
-    for (&id, before) in built.parameters.iter().zip(&before) {
-        let bound = of_update(&update.rule, before);
+    for &id in &built.parameters {
+        let bound = of_update(update, id.0, &before);
+        let before = &before[id.0];
         let path = &built.graph.parameters()[id.0].path;
         let value = reference.read(built.graph.at_parameter(id));
         let got = store.read_weights(id)?;
@@ -192,41 +250,52 @@ fn hold(
     compare(what, &pick(&wide(got)), &pick(want), &pick(bound))
 }
 
-/// Bounds of the weights and of each state tensor: a few half-ulps of every term, as it goes through the rule.
-fn of_update(rule: &UpdateRule, before: &Before) -> Vec<Vec<f64>> {
-    let lr = f64::from(STEP.learning_rate);
+/// What the update sees of each gradient element, and how far that may be off as a share of it.
+fn seen(update: &Update, all: &[Before]) -> (impl Fn(f64) -> f64, f64) {
+    let mut squares = 0.0;
+    let mut count = 0;
+    for (number, before) in all.iter().enumerate().filter(|(n, _)| !update.left_out.contains(n)) {
+        count += update.sizes[number];
+        for (i, &bits) in before.gradient.iter().enumerate() {
+            if update.over_all() || !before.mask.is_frozen(i) {
+                squares += f64::from(f32::from_bits(bits)).powi(2);
+            }
+        }
+    }
+    let clip = update.clip;
+    let clipped = move |g: f64| match clip {
+        None => g,
+        Some(Clip::Value { limit }) => g.min(limit),
+        Some(Clip::Norm { max, .. }) => g * (max / (squares.sqrt() + Clip::EPSILON)).min(1.0),
+    };
+    // The sum of squares in any order, its root, a division and a product.
+    let of_norm = (count + 12) as f64;
+    let of_clip = match clip {
+        None => 0.0,
+        Some(Clip::Value { .. }) => 1.0,
+        Some(Clip::Norm { .. }) => of_norm,
+    };
+    let of_sum = if update.accumulate { 3.0 } else { 0.0 };
+    (clipped, (of_clip + of_sum) * HALF_ULP)
+}
+
+/// Bounds of the weights and of each state tensor of the parameter of this number.
+fn of_update(update: &Update, number: usize, all: &[Before]) -> Vec<Vec<f64>> {
+    let before = &all[number];
     let size = |bits: u32| f64::from(f32::from_bits(bits)).abs();
+    let (clipped, of_g) = seen(update, all);
+    let [rate, decay] = update.factors(number);
+    let rule = update.rule.scale_decay(decay);
+    let rates = Rates {
+        lr: f64::from(STEP.learning_rate) * rate,
+        corrections: [STEP.correction1.into(), STEP.correction2.into()],
+    };
     let mut bounds = vec![Vec::new(); 1 + before.state.len()];
     for i in 0..before.weights.len() {
-        let (w, g) = (size(before.weights[i]), size(before.gradient[i]));
         let state: Vec<f64> = before.state.iter().map(|s| size(s[i])).collect();
-        let made: Vec<f64> = match *rule {
-            UpdateRule::Sgd { momentum, weight_decay, .. } => {
-                let g = g + weight_decay * w;
-                let buffer = momentum * state.first().copied().unwrap_or(0.0) + g;
-                // Nesterov's step is no larger than this; the others' are smaller.
-                let step = g + momentum * buffer;
-                let step = if state.is_empty() { g } else { step.max(buffer) };
-                // One half-ulp for each of: the hyper-parameters, their products, the sums; and one to spare.
-                vec![HALF_ULP * (2.0 * w + 8.0 * lr * step), 5.0 * HALF_ULP * buffer]
-            }
-            UpdateRule::Adam { beta1, beta2, epsilon, weight_decay, decoupled } => {
-                let decay = if decoupled { 0.0 } else { weight_decay };
-                let g = g + decay * w;
-                let m = beta1 * state[0] + (1.0 - beta1) * g;
-                // What v is at least, since g may cancel: what is left of the old one.
-                let low = beta2 * state[1];
-                let v = low + (1.0 - beta2) * g * g;
-                let (of_m, of_v) = (5.0 * HALF_ULP * m, 8.0 * HALF_ULP * v);
-                let (c1, c2) = (f64::from(STEP.correction1), f64::from(STEP.correction2));
-                let root = (low / c2).sqrt() + epsilon;
-                // d(1/root)/dv = -1 / (2 root^2 sqrt(v c2)); root, two divisions and the products: 16 half-ulps.
-                let of_root = of_v / (2.0 * (low * c2).sqrt()) / root;
-                let step = of_m / c1 / root + m / c1 / root * (of_root + 16.0 * HALF_ULP);
-                let of_decay = if decoupled { 3.0 * lr * weight_decay * w } else { 0.0 };
-                vec![HALF_ULP * (2.0 * w + of_decay) + lr * step, of_m, of_v]
-            }
-        };
+        let g = clipped(size(before.gradient[i]));
+        let element = Element { w: size(before.weights[i]), g, of_g, state: &state };
+        let made = of_element(&rule, &rates, &element);
         bounds.iter_mut().zip(made).for_each(|(all, one)| all.push(one));
     }
     bounds

@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod devices;
+mod optimizer_args;
 mod output;
 mod train;
 

@@ -1,13 +1,11 @@
 //! `frazil train`
 
+use super::optimizer_args::OptimizerArgs;
 use super::output::Output;
 use super::{DeviceArgs, Failure, usage};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use frazil::trainer::{Evaluation, FreezeReport, Metrics};
-use frazil::{
-    Adam, AdamW, Dataset, Digits, Error, FreezeRule, Gpu, Loss, Model, Optimizer, Sgd, Trainer,
-    TrainerOptions,
-};
+use frazil::{Batch, Dataset, Digits, Error, FreezeRule, Gpu, Loss, Model, Trainer, TrainerOptions};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::fs::File;
@@ -21,21 +19,8 @@ pub struct TrainArgs {
     /// one replaces the default.
     #[arg(long, value_name = "GLOB=RULE", default_value = "conv*.kernel=random:0.5")]
     freeze: Vec<String>,
-    /// The rule of the updates.
-    #[arg(long, value_enum, default_value = "sgd")]
-    optimizer: Rule,
-    /// Learning rate [default: 0.05 for sgd, 0.001 for adam and adamw].
-    #[arg(long, value_name = "RATE")]
-    lr: Option<f64>,
-    /// Momentum, of sgd alone [default: 0.9].
-    #[arg(long)]
-    momentum: Option<f64>,
-    /// Nesterov's look-ahead, of sgd alone.
-    #[arg(long)]
-    nesterov: bool,
-    /// Weight decay: coupled for sgd and adam, decoupled for adamw [default: 0, 0.01 for adamw].
-    #[arg(long)]
-    weight_decay: Option<f64>,
+    #[command(flatten)]
+    optimizer: OptimizerArgs,
     /// Passes over the training data.
     #[arg(long, default_value_t = 20)]
     epochs: u64,
@@ -55,42 +40,7 @@ pub struct TrainArgs {
     device: DeviceArgs,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Rule {
-    Sgd,
-    Adam,
-    Adamw,
-}
-
 impl TrainArgs {
-    fn optimizer(&self) -> frazil::Result<Optimizer> {
-        let sgd_only = |what: &str| Error::InvalidArgument {
-            at: what.to_owned(),
-            expected: "--optimizer sgd".to_owned(),
-            got: "another optimizer".to_owned(),
-        };
-        if !matches!(self.optimizer, Rule::Sgd) {
-            if self.momentum.is_some() {
-                return Err(sgd_only("--momentum"));
-            }
-            if self.nesterov {
-                return Err(sgd_only("--nesterov"));
-            }
-        }
-        let decay = self.weight_decay;
-        let optimizer: Optimizer = match self.optimizer {
-            Rule::Sgd => Sgd::new(self.lr.unwrap_or(0.05))
-                .momentum(self.momentum.unwrap_or(0.9))
-                .nesterov(self.nesterov)
-                .weight_decay(decay.unwrap_or(0.0))
-                .into(),
-            Rule::Adam => Adam::new(self.lr.unwrap_or(0.001)).weight_decay(decay.unwrap_or(0.0)).into(),
-            Rule::Adamw => AdamW::new(self.lr.unwrap_or(0.001)).weight_decay(decay.unwrap_or(0.01)).into(),
-        };
-        optimizer.check()?;
-        Ok(optimizer)
-    }
-
     fn freezes(&self) -> frazil::Result<Vec<(String, FreezeRule)>> {
         let one = |text: &String| {
             let (glob, rule) = text.split_once('=').ok_or_else(|| Error::InvalidArgument {
@@ -105,7 +55,7 @@ impl TrainArgs {
 }
 
 pub fn run(args: &TrainArgs) -> Result<(), Failure> {
-    let optimizer = usage(args.optimizer())?;
+    let optimizer = usage(args.optimizer.optimizer())?;
     let freezes = usage(args.freezes())?;
     if args.batch == 0 || args.epochs == 0 {
         return usage(Err(Error::EmptyBatch { at: "--batch and --epochs".to_owned() }));
@@ -113,7 +63,8 @@ pub fn run(args: &TrainArgs) -> Result<(), Failure> {
     let (train, test) = (Digits::train()?, Digits::test()?);
     let begun = Instant::now();
     let gpu = Gpu::new(args.device.options())?;
-    let options = TrainerOptions::batch(args.batch).seed(args.seed);
+    let accumulate = args.optimizer.accumulate() > 1;
+    let options = TrainerOptions::batch(args.batch).seed(args.seed).accumulate(accumulate);
     let mut trainer = Trainer::new(&gpu, Model::digits()?, Loss::SoftmaxCrossEntropy, optimizer, options)?;
     for (glob, rule) in freezes {
         usage(trainer.freeze(&glob, rule))?;
@@ -210,14 +161,15 @@ impl Run<'_> {
     ) -> Result<Epoch, Failure> {
         let begun = Instant::now();
         let mut seen = 0;
-        for batch in train.batches_for_epoch(self.args.batch, self.args.seed, number)? {
-            trainer.step(&batch)?;
-            seen += batch.rows();
+        let batches: Vec<_> = train.batches_for_epoch(self.args.batch, self.args.seed, number)?.collect();
+        for batches in batches.chunks(self.args.optimizer.accumulate()) {
+            trainer.step_over(batches)?;
+            seen += batches.iter().map(Batch::rows).sum::<usize>();
             if let Some(m) = trainer.progress() {
                 let rate = seen as f64 / begun.elapsed().as_secs_f64();
                 bar.set_message(format!("loss {:.4} accuracy {:.4} {rate:.0} samples/s", m.loss, m.accuracy));
             }
-            bar.inc(1);
+            bar.inc(batches.len() as u64);
         }
         let metrics = trainer.metrics()?;
         let samples_per_s = seen as f64 / begun.elapsed().as_secs_f64();

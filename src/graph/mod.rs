@@ -4,9 +4,11 @@
 //! CPU, and [`crate::plan::Plan`] compiles it for a device.
 
 mod op;
+mod update;
 mod validate;
 
-pub use op::{Activation, Conv2d, MaxPool2d, Op, StatisticsRule, StepScalars, UpdateRule};
+pub use op::{Activation, Conv2d, MaxPool2d, Op, StatisticsRule, StepScalars};
+pub use update::{Clip, Target, UpdateRule};
 
 use crate::error::{Error, Result};
 use crate::shape::Shape;

@@ -1,5 +1,6 @@
 //! The operations, as mathematics.
 
+use super::{Clip, ParameterId, Target, UpdateRule};
 use crate::error::{Error, Result};
 use crate::shape::{Window, WindowGeometry};
 
@@ -76,47 +77,6 @@ pub enum Activation {
     Gelu,
     /// Its approximation `x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2`.
     GeluTanh,
-}
-
-/// How a parameter changes from its gradient. A frozen element's weight and state are not written.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum UpdateRule {
-    /// `g += weight_decay*w; buf = momentum*buf + g; step = buf, or g + momentum*buf for Nesterov; w -= lr*step`
-    /// (PyTorch's SGD without dampening). State: `momentum`, only if it is not 0.
-    Sgd {
-        /// Share of the last step kept.
-        momentum: f64,
-        /// Nesterov's look-ahead.
-        nesterov: bool,
-        /// Coupled decay.
-        weight_decay: f64,
-    },
-    /// `m = b1*m + (1-b1)*g; v = b2*v + (1-b2)*g*g; w -= lr * (m/(1-b1^t)) / (sqrt(v/(1-b2^t)) + eps)`
-    /// (Kingma and Ba 2015); decay coupled (`g += weight_decay*w` first) or decoupled
-    /// (`w -= lr*weight_decay*w` first: Loshchilov and Hutter 2019). State: `m`, `v`.
-    Adam {
-        /// Decay of the first moment.
-        beta1: f64,
-        /// Decay of the second moment.
-        beta2: f64,
-        /// Added to the corrected root.
-        epsilon: f64,
-        /// Decay.
-        weight_decay: f64,
-        /// Whether the decay acts on the weight itself (AdamW).
-        decoupled: bool,
-    },
-}
-
-impl UpdateRule {
-    /// Names of the state tensors that each parameter has.
-    pub fn slots(&self) -> &'static [&'static str] {
-        match self {
-            UpdateRule::Sgd { momentum, .. } if *momentum == 0.0 => &[],
-            UpdateRule::Sgd { .. } => &["momentum"],
-            UpdateRule::Adam { .. } => &["m", "v"],
-        }
-    }
 }
 
 /// How a batch norm's running statistics follow those of the batches.
@@ -196,8 +156,14 @@ pub enum Op {
     /// `loss [n], logits [n,classes], labels [n]` -> (`mean loss [1]`): and adds the batch's loss, correct answers and
     /// examples to the executor's running sums.
     Metrics,
-    /// Gradients of all parameters named, in that order -> (): the masked update.
-    Update(UpdateRule, Vec<crate::graph::ParameterId>),
+    /// Gradients of all parameters named, in that order -> (): each becomes the sum of its update's batches so far,
+    /// weighted by their shares of the examples ([`StepScalars::share`], [`StepScalars::first`]).
+    Accumulate(Vec<ParameterId>),
+    /// Gradients of all parameters named, in that order -> (): later updates of these see the gradients clipped. One in
+    /// a graph.
+    Clip(Clip, Vec<ParameterId>),
+    /// Gradients of all targets, in that order -> (): the masked update, if [`StepScalars::last`] is 1.
+    Update(UpdateRule, Vec<Target>),
 }
 
 impl Op {
@@ -228,6 +194,8 @@ impl Op {
             Op::UpdateStatistics(..) => "update_statistics",
             Op::Reshape(_) => "reshape",
             Op::Metrics => "metrics",
+            Op::Accumulate(_) => "accumulate",
+            Op::Clip(..) => "clip",
             Op::Update(..) => "update",
         }
     }

@@ -1,31 +1,38 @@
-use super::{ELEMENTWISE_WORKGROUP, GRID, Kernel, Launch, SCALARS, UPDATE, grid_of, index};
+use super::{ELEMENTWISE_WORKGROUP, GRID, Kernel, Launch, SCALARS, UPDATE, UpdateRange, grid_of, index};
 use crate::gpu::Access;
-use std::ops::Range;
 
 pub(super) static KERNEL: Kernel = Kernel {
     name: "adam_update",
     body: include_str!("../../shaders/adam_update.wgsl"),
     snippets: &[&UPDATE, &SCALARS, &GRID],
     bindings: &[(6, Access::ReadWrite), (7, Access::ReadWrite)],
-    params: &[
-        ("first", std::mem::offset_of!(Params, first)),
-        ("quads", std::mem::offset_of!(Params, quads)),
-        ("weight_decay", std::mem::offset_of!(Params, weight_decay)),
-        ("beta1", std::mem::offset_of!(Params, beta1)),
-        ("one_minus_beta1", std::mem::offset_of!(Params, one_minus_beta1)),
-        ("beta2", std::mem::offset_of!(Params, beta2)),
-        ("one_minus_beta2", std::mem::offset_of!(Params, one_minus_beta2)),
-        ("epsilon", std::mem::offset_of!(Params, epsilon)),
-        ("decoupled", std::mem::offset_of!(Params, decoupled)),
-    ],
+    params: FIELDS,
     params_bytes: size_of::<Params>(),
 };
 
+pub(super) const FIELDS: &[(&str, usize)] = &[
+    ("first", std::mem::offset_of!(Params, first)),
+    ("quads", std::mem::offset_of!(Params, quads)),
+    ("rate_scale", std::mem::offset_of!(Params, rate_scale)),
+    ("clip_value", std::mem::offset_of!(Params, clip_value)),
+    ("clip_by_norm", std::mem::offset_of!(Params, clip_by_norm)),
+    ("weight_decay", std::mem::offset_of!(Params, weight_decay)),
+    ("beta1", std::mem::offset_of!(Params, beta1)),
+    ("one_minus_beta1", std::mem::offset_of!(Params, one_minus_beta1)),
+    ("beta2", std::mem::offset_of!(Params, beta2)),
+    ("one_minus_beta2", std::mem::offset_of!(Params, one_minus_beta2)),
+    ("epsilon", std::mem::offset_of!(Params, epsilon)),
+    ("decoupled", std::mem::offset_of!(Params, decoupled)),
+];
+
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
+pub(super) struct Params {
     first: u32,
     quads: u32,
+    rate_scale: f32,
+    clip_value: f32,
+    clip_by_norm: u32,
     weight_decay: f32,
     beta1: f32,
     one_minus_beta1: f32,
@@ -50,11 +57,20 @@ pub struct AdamUpdate {
     pub decoupled: bool,
 }
 
-/// Adam over a range of an arena's elements (multiples of 4). Buffers: mask, gradients, sums, weights, m, v.
-pub fn adam_update(range: Range<usize>, rule: &AdamUpdate) -> Launch {
-    let params = Params {
-        first: index(range.start / 4),
-        quads: index(range.len() / 4),
+/// Adam over a range of an arena's elements. Buffers: mask, gradients, sums, weights, m, v.
+pub fn adam_update(range: &UpdateRange, rule: &AdamUpdate) -> Launch {
+    let groups = grid_of(range.elements / 4, ELEMENTWISE_WORKGROUP);
+    Launch::new(&KERNEL, &params(range, rule), ELEMENTWISE_WORKGROUP, groups)
+        .flops(14 * range.elements as u64)
+}
+
+pub(super) fn params(range: &UpdateRange, rule: &AdamUpdate) -> Params {
+    Params {
+        first: index(range.first / 4),
+        quads: index(range.elements / 4),
+        rate_scale: range.rate_scale as f32,
+        clip_value: range.clip_value(),
+        clip_by_norm: range.clip_by_norm(),
         weight_decay: rule.weight_decay as f32,
         beta1: rule.beta1 as f32,
         // In f64: 1 - 0.999 from an f32 loses four digits.
@@ -63,7 +79,5 @@ pub fn adam_update(range: Range<usize>, rule: &AdamUpdate) -> Launch {
         one_minus_beta2: (1.0 - rule.beta2) as f32,
         epsilon: rule.epsilon as f32,
         decoupled: rule.decoupled.into(),
-    };
-    let groups = grid_of(range.len() / 4, ELEMENTWISE_WORKGROUP);
-    Launch::new(&KERNEL, &params, ELEMENTWISE_WORKGROUP, groups).flops(14 * range.len() as u64)
+    }
 }

@@ -21,7 +21,8 @@ pub(super) static KERNEL: Kernel = Kernel {
 
 const WORKGROUP: u32 = 64;
 
-/// Bytes of the running sums: loss f32, correct u32, examples u32, non-finite flag u32, its step u32, and padding.
+/// Bytes of the running sums: loss f32, correct u32, examples u32, non-finite flag u32, its step u32, the
+/// gradients' norm f32 and what clips them f32, and padding.
 pub const SUMS_BYTES: u64 = 32;
 
 #[repr(C)]

@@ -2,10 +2,13 @@
 //!
 //! Nothing here touches the device. A [`Launch`] is data: which text, which parameters, how many workgroups.
 
+mod accumulate;
 mod activation;
 mod activation_grad;
+mod adagrad_update;
 mod adam_update;
 mod add;
+mod amsgrad_update;
 mod batch_moments;
 mod batch_norm;
 mod batch_norm_grad_input;
@@ -13,18 +16,24 @@ mod batch_norm_grad_scale;
 mod batch_statistics;
 mod bias_add;
 mod bias_grad;
+mod clip_scale;
 mod col2im;
 mod digest;
 mod family;
 mod gemm;
 mod gemm_register;
 mod gemm_subgroup;
+mod gradient_norm;
 mod im2col;
 mod max_pool2d;
 mod max_pool2d_grad;
 mod metrics;
 mod relu;
 mod relu_grad;
+mod rmsprop_centered_momentum_update;
+mod rmsprop_centered_update;
+mod rmsprop_momentum_update;
+mod rmsprop_update;
 mod sgd_momentum_update;
 mod sgd_update;
 mod softmax;
@@ -44,25 +53,36 @@ pub(crate) use batch_norm::batch_norm;
 pub(crate) use batch_norm_grad_input::batch_norm_grad_input;
 pub(crate) use batch_norm_grad_scale::batch_norm_grad_scale;
 pub(crate) use batch_statistics::batch_statistics;
+mod update_range;
+pub(crate) use accumulate::accumulate;
+pub(crate) use adagrad_update::adagrad_update;
+pub(crate) use amsgrad_update::amsgrad_update;
 pub(crate) use bias_add::bias_add;
 pub(crate) use bias_grad::bias_grad;
+pub(crate) use clip_scale::clip_scale;
 pub(crate) use col2im::col2im;
 pub use digest::digest;
 pub(crate) use digest::{SEGMENT_ELEMENTS, Segment};
 pub use family::GemmFamily;
 pub(crate) use gemm::{Epilogue, Gemm, MOST_TERMS, Matrix, Source, gemm};
+pub(crate) use gradient_norm::{gradient_norm, norm_parts};
 pub(crate) use im2col::im2col;
 pub(crate) use max_pool2d::max_pool2d;
 pub(crate) use max_pool2d_grad::max_pool2d_grad;
 pub(crate) use metrics::{SUMS_BYTES, metrics};
 pub(crate) use relu::relu;
 pub(crate) use relu_grad::relu_grad;
+pub(crate) use rmsprop_centered_momentum_update::rmsprop_centered_momentum_update;
+pub(crate) use rmsprop_centered_update::rmsprop_centered_update;
+pub(crate) use rmsprop_momentum_update::rmsprop_momentum_update;
+pub(crate) use rmsprop_update::{RmsPropUpdate, rmsprop_update};
 pub(crate) use sgd_momentum_update::{SgdMomentumUpdate, sgd_momentum_update};
 pub(crate) use sgd_update::sgd_update;
 pub(crate) use softmax::softmax;
 pub(crate) use softmax_cross_entropy::softmax_cross_entropy;
 pub(crate) use softmax_cross_entropy_grad::softmax_cross_entropy_grad;
 pub(crate) use softmax_grad::softmax_grad;
+pub(crate) use update_range::UpdateRange;
 pub(crate) use update_statistics::{RunningStatistic, update_statistics};
 pub(crate) use window::Images;
 
@@ -115,18 +135,27 @@ pub static KERNELS: &[&Kernel] = &[
     &batch_norm_grad_input::KERNEL,
     &batch_norm_grad_scale::KERNEL,
     &batch_statistics::KERNEL,
+    &accumulate::KERNEL,
+    &adagrad_update::KERNEL,
+    &amsgrad_update::KERNEL,
     &bias_add::KERNEL,
     &bias_grad::KERNEL,
+    &clip_scale::KERNEL,
     &col2im::KERNEL,
     &digest::KERNEL,
     &gemm_register::KERNEL,
     &gemm_subgroup::KERNEL,
+    &gradient_norm::KERNEL,
     &im2col::KERNEL,
     &max_pool2d::KERNEL,
     &max_pool2d_grad::KERNEL,
     &metrics::KERNEL,
     &relu::KERNEL,
     &relu_grad::KERNEL,
+    &rmsprop_centered_momentum_update::KERNEL,
+    &rmsprop_centered_update::KERNEL,
+    &rmsprop_momentum_update::KERNEL,
+    &rmsprop_update::KERNEL,
     &sgd_momentum_update::KERNEL,
     &sgd_update::KERNEL,
     &softmax::KERNEL,
@@ -254,6 +283,11 @@ static ELEMENTWISE: Snippet = Snippet {
     name: "elementwise",
     text: include_str!("../../shaders/shared/elementwise.wgsl"),
     bindings: &[],
+};
+static RMSPROP: Snippet = Snippet {
+    name: "rmsprop",
+    text: include_str!("../../shaders/shared/rmsprop.wgsl"),
+    bindings: &[(6, Access::ReadWrite)],
 };
 static UPDATE: Snippet = Snippet {
     name: "update",

@@ -1,6 +1,5 @@
-use super::{ELEMENTWISE_WORKGROUP, GRID, Kernel, Launch, SCALARS, UPDATE, grid_of, index};
+use super::{ELEMENTWISE_WORKGROUP, GRID, Kernel, Launch, SCALARS, UPDATE, UpdateRange, grid_of, index};
 use crate::gpu::Access;
-use std::ops::Range;
 
 pub(super) static KERNEL: Kernel = Kernel {
     name: "sgd_momentum_update",
@@ -10,6 +9,9 @@ pub(super) static KERNEL: Kernel = Kernel {
     params: &[
         ("first", std::mem::offset_of!(Params, first)),
         ("quads", std::mem::offset_of!(Params, quads)),
+        ("rate_scale", std::mem::offset_of!(Params, rate_scale)),
+        ("clip_value", std::mem::offset_of!(Params, clip_value)),
+        ("clip_by_norm", std::mem::offset_of!(Params, clip_by_norm)),
         ("weight_decay", std::mem::offset_of!(Params, weight_decay)),
         ("momentum", std::mem::offset_of!(Params, momentum)),
         ("nesterov", std::mem::offset_of!(Params, nesterov)),
@@ -22,6 +24,9 @@ pub(super) static KERNEL: Kernel = Kernel {
 struct Params {
     first: u32,
     quads: u32,
+    rate_scale: f32,
+    clip_value: f32,
+    clip_by_norm: u32,
     weight_decay: f32,
     momentum: f32,
     nesterov: u32,
@@ -38,15 +43,18 @@ pub struct SgdMomentumUpdate {
     pub weight_decay: f64,
 }
 
-/// SGD with momentum over a range of an arena's elements (multiples of 4). Buffers: mask, gradients, sums, weights, momentum.
-pub fn sgd_momentum_update(range: Range<usize>, rule: &SgdMomentumUpdate) -> Launch {
+/// SGD with momentum over a range of an arena's elements. Buffers: mask, gradients, sums, weights, momentum.
+pub fn sgd_momentum_update(range: &UpdateRange, rule: &SgdMomentumUpdate) -> Launch {
     let params = Params {
-        first: index(range.start / 4),
-        quads: index(range.len() / 4),
+        first: index(range.first / 4),
+        quads: index(range.elements / 4),
+        rate_scale: range.rate_scale as f32,
+        clip_value: range.clip_value(),
+        clip_by_norm: range.clip_by_norm(),
         weight_decay: rule.weight_decay as f32,
         momentum: rule.momentum as f32,
         nesterov: rule.nesterov.into(),
     };
-    let groups = grid_of(range.len() / 4, ELEMENTWISE_WORKGROUP);
-    Launch::new(&KERNEL, &params, ELEMENTWISE_WORKGROUP, groups).flops(6 * range.len() as u64)
+    let groups = grid_of(range.elements / 4, ELEMENTWISE_WORKGROUP);
+    Launch::new(&KERNEL, &params, ELEMENTWISE_WORKGROUP, groups).flops(6 * range.elements as u64)
 }

@@ -1,5 +1,4 @@
-use super::{ELEMENTWISE_WORKGROUP, GRID, Kernel, Launch, SCALARS, UPDATE, grid_of, index};
-use std::ops::Range;
+use super::{ELEMENTWISE_WORKGROUP, GRID, Kernel, Launch, SCALARS, UPDATE, UpdateRange, grid_of, index};
 
 pub(super) static KERNEL: Kernel = Kernel {
     name: "sgd_update",
@@ -9,6 +8,9 @@ pub(super) static KERNEL: Kernel = Kernel {
     params: &[
         ("first", std::mem::offset_of!(Params, first)),
         ("quads", std::mem::offset_of!(Params, quads)),
+        ("rate_scale", std::mem::offset_of!(Params, rate_scale)),
+        ("clip_value", std::mem::offset_of!(Params, clip_value)),
+        ("clip_by_norm", std::mem::offset_of!(Params, clip_by_norm)),
         ("weight_decay", std::mem::offset_of!(Params, weight_decay)),
     ],
     params_bytes: size_of::<Params>(),
@@ -19,16 +21,22 @@ pub(super) static KERNEL: Kernel = Kernel {
 struct Params {
     first: u32,
     quads: u32,
+    rate_scale: f32,
+    clip_value: f32,
+    clip_by_norm: u32,
     weight_decay: f32,
 }
 
-/// Plain SGD over a range of an arena's elements (multiples of 4). Buffers: mask, gradients, sums, weights.
-pub fn sgd_update(range: Range<usize>, weight_decay: f64) -> Launch {
+/// Plain SGD over a range of an arena's elements. Buffers: mask, gradients, sums, weights.
+pub fn sgd_update(range: &UpdateRange, weight_decay: f64) -> Launch {
     let params = Params {
-        first: index(range.start / 4),
-        quads: index(range.len() / 4),
+        first: index(range.first / 4),
+        quads: index(range.elements / 4),
+        rate_scale: range.rate_scale as f32,
+        clip_value: range.clip_value(),
+        clip_by_norm: range.clip_by_norm(),
         weight_decay: weight_decay as f32,
     };
-    let groups = grid_of(range.len() / 4, ELEMENTWISE_WORKGROUP);
-    Launch::new(&KERNEL, &params, ELEMENTWISE_WORKGROUP, groups).flops(2 * range.len() as u64)
+    let groups = grid_of(range.elements / 4, ELEMENTWISE_WORKGROUP);
+    Launch::new(&KERNEL, &params, ELEMENTWISE_WORKGROUP, groups).flops(2 * range.elements as u64)
 }

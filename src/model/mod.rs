@@ -1,9 +1,12 @@
 //! Models: layers in order, their parameters by path, and the graphs made from them.
 
+mod updates;
 mod zoo;
 
+pub use updates::Updates;
+
 use crate::error::{Error, Result};
-use crate::graph::{Activation, DType, Graph, Op, UpdateRule, ValueId};
+use crate::graph::{Activation, DType, Graph, ValueId};
 use crate::layer::{
     BatchNormLayer, Conv2dLayer, DenseLayer, Layer, MaxPool2dLayer, Mode, ParameterSpec, ResidualLayer,
     Sequence, Taped,
@@ -210,12 +213,18 @@ impl Model {
         &self.parameters
     }
 
-    /// Forward, loss, backward and the masked update by `rule`, for batches of up to `batch` examples.
+    /// Forward, loss, backward and the masked update, for batches of up to `batch` examples.
     ///
     /// # Errors
     /// [`Error::ShapeMismatch`] if the output is not `[classes]`; [`Error::EmptyBatch`]; [`Error::InvalidArgument`] for
     /// a model without parameters.
-    pub fn training_graph(&self, batch: usize, loss: Loss, rule: UpdateRule) -> Result<ModelGraph> {
+    pub fn training_graph(
+        &self,
+        batch: usize,
+        loss: Loss,
+        updates: impl Into<Updates>,
+    ) -> Result<ModelGraph> {
+        let updates = updates.into();
         let (mut whole, tapes) = self.forward(batch, loss, Mode::Training)?;
         let graph = &mut whole.graph;
         let mut gradients = Vec::new();
@@ -229,7 +238,7 @@ impl Model {
         layers.follow(graph, &tapes)?;
         gradients.sort_by_key(|(id, _)| *id);
         let (targets, values): (Vec<_>, Vec<_>) = gradients.into_iter().unzip();
-        graph.push(Op::Update(rule, targets), &values, "update")?;
+        updates.push(graph, targets, &values)?;
         Ok(whole)
     }
 

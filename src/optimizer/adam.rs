@@ -8,12 +8,13 @@ pub struct Adam {
     betas: [f64; 2],
     epsilon: f64,
     weight_decay: f64,
+    amsgrad: bool,
 }
 
 impl Adam {
     /// Betas 0.9 and 0.999, epsilon 1e-8, no decay.
     pub fn new(learning_rate: f64) -> Self {
-        Adam { learning_rate, betas: [0.9, 0.999], epsilon: 1e-8, weight_decay: 0.0 }
+        Adam { learning_rate, betas: [0.9, 0.999], epsilon: 1e-8, weight_decay: 0.0, amsgrad: false }
     }
 
     /// Decay of the first and of the second moment, each from 0 to below 1.
@@ -34,16 +35,23 @@ impl Adam {
         self
     }
 
+    /// Whether each step divides by the largest second moment so far (AMSGrad, Reddi et al. 2018): that of the uncorrected
+    /// moments, which is corrected then.
+    pub fn amsgrad(mut self, amsgrad: bool) -> Self {
+        self.amsgrad = amsgrad;
+        self
+    }
+
     fn optimizer(self, name: &'static str, decoupled: bool) -> Optimizer {
-        let Adam { learning_rate, betas: [beta1, beta2], epsilon, weight_decay } = self;
-        let rule = UpdateRule::Adam { beta1, beta2, epsilon, weight_decay, decoupled };
-        Optimizer { name, rule, learning_rate }
+        let Adam { learning_rate, betas: [beta1, beta2], epsilon, weight_decay, amsgrad } = self;
+        let rule = UpdateRule::Adam { beta1, beta2, epsilon, weight_decay, decoupled, amsgrad };
+        Optimizer::new(name, rule, learning_rate)
     }
 }
 
 impl From<Adam> for Optimizer {
     fn from(adam: Adam) -> Self {
-        adam.optimizer("adam", false)
+        adam.optimizer(if adam.amsgrad { "amsgrad" } else { "adam" }, false)
     }
 }
 
@@ -65,6 +73,11 @@ impl AdamW {
     /// Added to the corrected root.
     pub fn epsilon(self, epsilon: f64) -> Self {
         AdamW(self.0.epsilon(epsilon))
+    }
+
+    /// As [`Adam::amsgrad`].
+    pub fn amsgrad(self, amsgrad: bool) -> Self {
+        AdamW(self.0.amsgrad(amsgrad))
     }
 
     /// `w -= learning_rate * weight_decay * w` before each step.

@@ -1,24 +1,49 @@
 //! Optimizers: hyper-parameters, and the numbers of each step. The rules themselves are [`UpdateRule`]s.
 
+mod adagrad;
 mod adam;
+mod rmsprop;
+mod schedule;
 mod sgd;
 
+pub use crate::graph::Clip;
+pub use adagrad::Adagrad;
 pub use adam::{Adam, AdamW};
+pub use rmsprop::RmsProp;
+pub use schedule::Schedule;
 pub use sgd::Sgd;
 
 use crate::error::{Error, Result};
 use crate::graph::{StepScalars, UpdateRule};
+use wildmatch::WildMatch;
 
-/// A rule with its learning rate. Made from [`Sgd`], [`Adam`] or [`AdamW`].
+/// A rule with its learning rate, and all that acts on rate and gradients. Made from [`Sgd`], [`Adam`], [`AdamW`],
+/// [`RmsProp`] or [`Adagrad`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Optimizer {
     name: &'static str,
     rule: UpdateRule,
     learning_rate: f64,
+    schedule: Schedule,
+    clip: Option<Clip>,
+    factors: Vec<Factor>,
+}
+
+/// A factor of some parameters.
+#[derive(Clone, Debug, PartialEq)]
+struct Factor {
+    glob: String,
+    of_decay: bool,
+    factor: f64,
 }
 
 impl Optimizer {
-    /// `sgd`, `adam` or `adamw`.
+    fn new(name: &'static str, rule: UpdateRule, learning_rate: f64) -> Self {
+        let schedule = Schedule::constant();
+        Optimizer { name, rule, learning_rate, schedule, clip: None, factors: Vec::new() }
+    }
+
+    /// `sgd`, `adam`, `amsgrad`, `adamw`, `rmsprop` or `adagrad`.
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -28,12 +53,17 @@ impl Optimizer {
         &self.rule
     }
 
-    /// The learning rate of the next step.
+    /// The base learning rate, which the schedule and parameters' own factors multiply.
     pub fn learning_rate(&self) -> f64 {
         self.learning_rate
     }
 
-    /// Sets the learning rate from the next step on.
+    /// The learning rate of step `step`, from 0: the base times the schedule's factor.
+    pub fn learning_rate_at(&self, step: u64) -> f64 {
+        self.learning_rate * self.schedule.factor(step)
+    }
+
+    /// Sets the base learning rate from the next step on.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] unless it is finite and 0 or more.
@@ -43,42 +73,153 @@ impl Optimizer {
         Ok(())
     }
 
+    /// Changes the learning rate from step to step.
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.schedule = schedule;
+        self
+    }
+
+    /// The schedule.
+    pub fn scheduled(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// Clips gradients before decay and update.
+    pub fn clip(mut self, clip: Clip) -> Self {
+        self.clip = Some(clip);
+        self
+    }
+
+    /// How gradients are clipped, if they are.
+    pub fn clipped(&self) -> Option<Clip> {
+        self.clip
+    }
+
+    /// Multiplies the learning rate of the parameters that a glob matches. Where several globs match, the last one counts.
+    pub fn learning_rate_of(self, glob: &str, factor: f64) -> Self {
+        self.factor(glob, false, factor)
+    }
+
+    /// Multiplies the weight decay of the parameters that a glob matches: 0 for none. Where several globs match, the last
+    /// one counts.
+    pub fn weight_decay_of(self, glob: &str, factor: f64) -> Self {
+        self.factor(glob, true, factor)
+    }
+
+    fn factor(mut self, glob: &str, of_decay: bool, factor: f64) -> Self {
+        self.factors.push(Factor { glob: glob.to_owned(), of_decay, factor });
+        self
+    }
+
+    /// The factors of the learning rate and of the weight decay, for each of these parameters.
+    ///
+    /// # Errors
+    /// [`Error::UnknownParameter`] for a glob that matches none of them.
+    pub(crate) fn factors(&self, paths: &[&str]) -> Result<Vec<[f64; 2]>> {
+        let mut all = vec![[1.0; 2]; paths.len()];
+        for Factor { glob, of_decay, factor } in &self.factors {
+            let pattern = WildMatch::new(glob);
+            let mut matched = false;
+            for (pair, path) in all.iter_mut().zip(paths) {
+                if pattern.matches(path) {
+                    pair[usize::from(*of_decay)] = *factor;
+                    matched = true;
+                }
+            }
+            if !matched {
+                let similar = paths.iter().map(|path| (*path).to_owned()).take(5).collect();
+                return Err(Error::UnknownParameter { path: glob.clone(), similar });
+            }
+        }
+        Ok(all)
+    }
+
+    /// Rule, hyper-parameters, schedule, clip and factors as text: equal texts for equal optimizers, and the same one in
+    /// every version that has the same rules. The base learning rate is in it.
+    pub fn describe(&self) -> String {
+        let mut text = format!("{} learning-rate={}", self.name, self.learning_rate);
+        let mut add = |what: &str, value: &dyn std::fmt::Display| text.push_str(&format!(" {what}={value}"));
+        match self.rule {
+            UpdateRule::Sgd { momentum, nesterov, .. } => {
+                add("momentum", &momentum);
+                add("nesterov", &nesterov);
+            }
+            UpdateRule::Adam { beta1, beta2, epsilon, decoupled, amsgrad, .. } => {
+                add("beta1", &beta1);
+                add("beta2", &beta2);
+                add("epsilon", &epsilon);
+                add("decoupled", &decoupled);
+                add("amsgrad", &amsgrad);
+            }
+            UpdateRule::RmsProp { alpha, epsilon, momentum, centered, .. } => {
+                add("alpha", &alpha);
+                add("epsilon", &epsilon);
+                add("momentum", &momentum);
+                add("centered", &centered);
+            }
+            UpdateRule::Adagrad { epsilon, .. } => add("epsilon", &epsilon),
+        }
+        add("weight-decay", &self.rule.weight_decay());
+        add("schedule", &self.schedule);
+        match self.clip {
+            None => {}
+            Some(Clip::Norm { max, over_all: false }) => add("clip-norm", &max),
+            Some(Clip::Norm { max, over_all: true }) => add("clip-norm-over-all", &max),
+            Some(Clip::Value { limit }) => add("clip-value", &limit),
+        }
+        for Factor { glob, of_decay, factor } in &self.factors {
+            let what = if *of_decay { "weight-decay-of" } else { "learning-rate-of" };
+            add(what, &format!("{glob}:{factor}"));
+        }
+        text
+    }
+
     /// Checks all hyper-parameters.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`], naming the first that is out of its range.
     pub fn check(&self) -> Result<()> {
         at_least_zero("learning rate", self.learning_rate)?;
+        at_least_zero("weight decay", self.rule.weight_decay())?;
         match self.rule {
-            UpdateRule::Sgd { momentum, nesterov, weight_decay } => {
+            UpdateRule::Sgd { momentum, nesterov, .. } => {
                 below_one("momentum", momentum)?;
-                at_least_zero("weight decay", weight_decay)?;
                 if nesterov && momentum == 0.0 {
                     return Err(Error::argument("nesterov", "a momentum above 0", momentum));
                 }
-                Ok(())
             }
-            UpdateRule::Adam { beta1, beta2, epsilon, weight_decay, .. } => {
+            UpdateRule::Adam { beta1, beta2, epsilon, .. } => {
                 below_one("beta1", beta1)?;
                 below_one("beta2", beta2)?;
-                at_least_zero("weight decay", weight_decay)?;
-                // Below the smallest normal f32 a flushing device would divide by 0.
-                if epsilon.is_finite() && epsilon >= f64::from(f32::MIN_POSITIVE) {
-                    return Ok(());
-                }
-                Err(Error::argument("epsilon", "at least 1.2e-38", epsilon))
+                no_division_by_zero(epsilon)?;
             }
+            UpdateRule::RmsProp { alpha, epsilon, momentum, .. } => {
+                below_one("alpha", alpha)?;
+                below_one("momentum", momentum)?;
+                no_division_by_zero(epsilon)?;
+            }
+            UpdateRule::Adagrad { epsilon, .. } => no_division_by_zero(epsilon)?,
         }
+        self.schedule.check()?;
+        if let Some(Clip::Norm { max: most, .. } | Clip::Value { limit: most }) = self.clip
+            && !(most >= f64::from(f32::MIN_POSITIVE) && most <= f64::from(f32::MAX))
+        {
+            return Err(Error::argument("clip", "a finite number above 1.2e-38", most));
+        }
+        self.factors.iter().try_for_each(|f| {
+            let what = if f.of_decay { "weight decay" } else { "learning rate" };
+            at_least_zero(&format!("{what} of {}", f.glob), f.factor)
+        })
     }
 
     /// The numbers of step `step` (from 0) on `rows` examples.
     pub fn scalars(&self, step: u64, rows: usize) -> StepScalars {
         let (correction1, correction2) = match self.rule {
             UpdateRule::Adam { beta1, beta2, .. } => (correction(beta1, step), correction(beta2, step)),
-            UpdateRule::Sgd { .. } => (1.0, 1.0),
+            _ => (1.0, 1.0),
         };
         StepScalars {
-            learning_rate: self.learning_rate as f32,
+            learning_rate: self.learning_rate_at(step) as f32,
             correction1,
             correction2,
             // The low half counts on the device; nothing but a message reads it.
@@ -99,6 +240,14 @@ fn at_least_zero(what: &str, value: f64) -> Result<()> {
         return Ok(());
     }
     Err(Error::argument(what, "a finite number, 0 or more", value))
+}
+
+/// Below the smallest normal f32 a flushing device would divide by 0.
+fn no_division_by_zero(epsilon: f64) -> Result<()> {
+    if epsilon >= f64::from(f32::MIN_POSITIVE) && epsilon <= f64::from(f32::MAX) {
+        return Ok(());
+    }
+    Err(Error::argument("epsilon", "at least 1.2e-38", epsilon))
 }
 
 fn below_one(what: &str, value: f64) -> Result<()> {

@@ -38,6 +38,6 @@ impl Sgd {
 impl From<Sgd> for Optimizer {
     fn from(sgd: Sgd) -> Self {
         let Sgd { learning_rate, momentum, nesterov, weight_decay } = sgd;
-        Optimizer { name: "sgd", rule: UpdateRule::Sgd { momentum, nesterov, weight_decay }, learning_rate }
+        Optimizer::new("sgd", UpdateRule::Sgd { momentum, nesterov, weight_decay }, learning_rate)
     }
 }

@@ -4,7 +4,7 @@ use super::alias::roots;
 use super::liveness::{Life, separate, share};
 use super::lower::{Limits, Lowered, Place, Step, lower};
 use super::report::{BufferUse, DispatchUse, PlanReport};
-use super::store::{READ_BYTES, READ_SLOTS, state_slots, upkeep_bytes};
+use super::store::{READ_BYTES, READ_SLOTS, accumulates, state_slots, upkeep_bytes};
 use super::{Command, Home, Layout, Plan, PlanOptions, Store};
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterReport, Gpu, GpuBuffer, PipelineSource, ReadRing};
@@ -177,7 +177,7 @@ fn arena_homes(graph: &Graph, layout: &Layout, roots: &[ValueId]) -> Result<Vec<
         let Op::Update(_, targets) = &node.op else { continue };
         for (gradient, target) in node.inputs.iter().zip(targets) {
             let home = &mut homes[roots[gradient.0].0];
-            let spot = Home::Gradients(layout.spots()[target.0]);
+            let spot = Home::Gradients(layout.spots()[target.parameter.0]);
             if home.is_some_and(|h| h != spot) {
                 let name = &graph.at(*gradient).name;
                 return Err(Error::argument(
@@ -187,6 +187,15 @@ fn arena_homes(graph: &Graph, layout: &Layout, roots: &[ValueId]) -> Result<Vec<
                 ));
             }
             *home = Some(spot);
+        }
+    }
+    for node in graph.nodes() {
+        let (Op::Accumulate(targets) | Op::Clip(_, targets)) = &node.op else { continue };
+        for (gradient, target) in node.inputs.iter().zip(targets) {
+            if homes[roots[gradient.0].0] != Some(Home::Gradients(layout.spots()[target.0])) {
+                let name = &graph.at(*gradient).name;
+                return Err(Error::argument(&node.label, "gradients that an update reads", name));
+            }
         }
     }
     // One arena cannot be bound for reading and for writing in one dispatch.
@@ -230,6 +239,9 @@ fn report(
     ];
     if let Some(slots) = slots {
         persistent.push(BufferUse { name: "gradients".into(), bytes: arena });
+        if accumulates(graph) {
+            persistent.push(BufferUse { name: "accumulated gradients".into(), bytes: arena });
+        }
         persistent.extend(slots.iter().map(|s| BufferUse { name: (*s).into(), bytes: arena }));
     }
     persistent.push(BufferUse { name: "read back, digests".into(), bytes: upkeep_bytes(layout) });
@@ -270,6 +282,9 @@ pub(super) fn compile(gpu: &Gpu, graph: &Graph, store: &Store, options: &PlanOpt
             "state for the graph's update rule",
             format!("{:?}", store.slots()),
         ));
+    }
+    if accumulates(graph) && store.inner.accumulated.is_empty() {
+        return Err(Error::argument("store", "one made for a graph that accumulates gradients", "another"));
     }
     let prepared = prepare(graph, &store.inner.layout, gpu.report(), options)?;
     let per_step = prepared.slot_bytes.iter();
@@ -392,6 +407,7 @@ impl Binder<'_> {
         let (buffer, (offset, bytes)) = match place {
             Place::Weights(chunk) => (&store.weights[chunk], whole(&store.weights[chunk])),
             Place::Gradients(chunk) => (&store.gradients[chunk], whole(&store.gradients[chunk])),
+            Place::Accumulated(chunk) => (&store.accumulated[chunk], whole(&store.accumulated[chunk])),
             Place::Mask(chunk) => (&store.masks[chunk], whole(&store.masks[chunk])),
             Place::State(slot, chunk) => (&store.state[slot][chunk], whole(&store.state[slot][chunk])),
             Place::Sums => (self.sums, whole(self.sums)),

@@ -1,7 +1,7 @@
 //! Which operations ride in the epilogue of the one before.
 
 use super::alias::roots;
-use crate::graph::{Graph, Node, Op, Role, ValueId};
+use crate::graph::{Graph, Node, Op, ParameterId, Role, ValueId};
 use crate::kernels::Epilogue;
 
 /// How one product ends: what is added, whether ReLU follows, and which value is written.
@@ -65,12 +65,11 @@ pub(super) fn fuse(graph: &Graph) -> Fusion {
 
 /// Whether an operation computes or updates the value.
 fn writes(graph: &Graph, node: &Node, value: ValueId) -> bool {
-    let updates =
-        |targets: &[_]| matches!(graph.at(value).role, Role::Parameter(id) if targets.contains(&id));
+    let is = |target: &ParameterId| matches!(graph.at(value).role, Role::Parameter(id) if id == *target);
     node.outputs.contains(&value)
         || match &node.op {
-            Op::Update(_, targets) => updates(targets),
-            Op::UpdateStatistics(_, targets) => updates(targets),
+            Op::Update(_, targets) => targets.iter().any(|t| is(&t.parameter)),
+            Op::UpdateStatistics(_, targets) => targets.iter().any(is),
             _ => false,
         }
 }
@@ -124,7 +123,7 @@ mod tests {
         let Role::Parameter(id) = graph.at(bias).role else { unreachable!() };
         let y = graph.push_one(PRODUCT, &[x, w], "product").unwrap();
         let rule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
-        graph.push(Op::Update(rule, vec![id]), &[gradient], "update").unwrap();
+        graph.push(Op::Update(rule, vec![id.into()]), &[gradient], "update").unwrap();
         graph.push_one(Op::BiasAdd, &[y, bias], "add").unwrap();
         assert!(!fuse(&graph).absorbed.contains(&true));
     }

@@ -52,6 +52,11 @@ impl Store {
         known
             .into_iter()
             .filter(|(_, arena)| !arena.is_empty())
+            .chain(
+                [("accumulated gradients", &inner.accumulated)]
+                    .into_iter()
+                    .filter(|(_, arena)| !arena.is_empty()),
+            )
             .chain(inner.slots.iter().copied().zip(&inner.state))
     }
 }
@@ -76,7 +81,7 @@ mod tests {
         let shape = Shape::new([5]).unwrap();
         graph.parameter("w", shape.clone()).unwrap();
         let gradient = graph.input("gradient", shape, crate::graph::DType::F32);
-        graph.push(Op::Update(rule, vec![ParameterId(0)]), &[gradient], "update").unwrap();
+        graph.push(Op::Update(rule, vec![ParameterId(0).into()]), &[gradient], "update").unwrap();
         let store = Store::new(&gpu, &graph).unwrap();
         store.guard_gaps().unwrap();
         store.check_gaps().unwrap();

@@ -21,6 +21,8 @@ pub(super) struct Inner {
     pub slots: &'static [&'static str],
     pub weights: Vec<GpuBuffer>,
     pub gradients: Vec<GpuBuffer>,
+    /// Empty unless the graph accumulates.
+    pub accumulated: Vec<GpuBuffer>,
     pub state: Vec<Vec<GpuBuffer>>,
     pub masks: Vec<GpuBuffer>,
     pub digester: Digester,
@@ -78,6 +80,8 @@ impl Store {
             Some(slots) => (slots, arena(gpu, "gradients", &layout, 32)?),
             None => (&[] as &[_], Vec::new()),
         };
+        let accumulated =
+            if accumulates(graph) { arena(gpu, "accumulated gradients", &layout, 32)? } else { Vec::new() };
         let state = slots.iter().map(|slot| arena(gpu, slot, &layout, 32)).collect::<Result<_>>()?;
         let inner = Inner {
             weights: arena(gpu, "weights", &layout, 32)?,
@@ -89,6 +93,7 @@ impl Store {
             layout,
             slots,
             gradients,
+            accumulated,
             state,
         };
         let store = Store { inner: Arc::new(inner) };
@@ -262,6 +267,11 @@ pub(super) fn state_slots(graph: &Graph) -> Result<Option<&'static [&'static str
         }
     }
     Ok(found)
+}
+
+/// Whether it adds up gradients over several runs.
+pub(super) fn accumulates(graph: &Graph) -> bool {
+    graph.nodes().iter().any(|node| matches!(node.op, Op::Accumulate(_)))
 }
 
 /// The parameters cut into segments, chunk by chunk: (segment, parameter).

@@ -16,6 +16,8 @@ pub struct Sums {
     pub examples: u32,
     /// The first step, modulo 2^32, whose mean loss was NaN or infinite.
     pub non_finite_step: Option<u32>,
+    /// The last norm of the gradients that [`crate::graph::Clip::Norm`] measured, before clipping; 0 before any.
+    pub gradient_norm: f32,
 }
 
 impl Plan {
@@ -63,6 +65,7 @@ impl Sums {
             correct: word(1),
             examples: word(2),
             non_finite_step: (word(3) != 0).then(|| word(4)),
+            gradient_norm: f32::from_bits(word(5)),
         }
     }
 }

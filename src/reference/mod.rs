@@ -13,9 +13,9 @@ mod tests;
 mod update;
 
 use crate::error::{Error, Result};
-use crate::graph::{DType, Graph, Node, Op, ParameterId, Role, StepScalars, UpdateRule, Value, ValueId};
+use crate::graph::{DType, Graph, Node, Op, ParameterId, Role, StepScalars, Value, ValueId};
 use crate::mask::Mask;
-use update::Hyper;
+use update::{Clipping, accumulate, update_all};
 
 /// What [`Op::Metrics`] has added up since the start or the last [`Reference::reset_sums`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -38,8 +38,11 @@ pub struct Reference {
     graph: Graph,
     values: Vec<Vec<f64>>,
     masks: Vec<Mask>,
-    /// By parameter, then by slot as [`UpdateRule::slots`] names them.
+    /// By parameter, then by slot as [`crate::graph::UpdateRule::slots`] names them.
     states: Vec<Vec<Vec<f64>>>,
+    /// Sums of an update's batches so far, by parameter; empty where nothing is accumulated.
+    accumulated: Vec<Vec<f64>>,
+    clipping: Clipping,
     sums: Sums,
     stopped: bool,
 }
@@ -55,10 +58,10 @@ impl Reference {
         for node in graph.nodes() {
             let Op::Update(rule, targets) = &node.op else { continue };
             for target in targets {
-                let elements = parameters[target.0].shape.elements();
-                let slots = vec![vec![0.0; elements]; rule.slots().len()];
-                if states[target.0].replace(slots).is_some() {
-                    let got = format!("a second one for {}", parameters[target.0].path);
+                let index = target.parameter.0;
+                let slots = vec![vec![0.0; parameters[index].shape.elements()]; rule.slots().len()];
+                if states[index].replace(slots).is_some() {
+                    let got = format!("a second one for {}", parameters[index].path);
                     return Err(Error::argument(&node.label, "one update of each parameter", got));
                 }
             }
@@ -67,6 +70,8 @@ impl Reference {
             values: graph.values().iter().map(|v| vec![0.0; v.shape.elements()]).collect(),
             masks: parameters.iter().map(|p| Mask::none(p.shape.elements())).collect(),
             states: states.into_iter().map(Option::unwrap_or_default).collect(),
+            accumulated: vec![Vec::new(); parameters.len()],
+            clipping: Clipping::default(),
             graph: graph.clone(),
             sums: Sums::default(),
             stopped: false,
@@ -131,13 +136,27 @@ impl Reference {
             let expected = format!("at most {} rows, the graph's batch", self.graph.batch());
             return Err(Error::argument("Reference::run", expected, rows));
         }
-        let Reference { graph, values, masks, states, sums, stopped } = self;
+        let Reference { graph, values, masks, states, accumulated, clipping, sums, stopped } = self;
+        clipping.begin();
         for node in graph.nodes() {
-            if let Op::Update(rule, targets) = &node.op {
-                if !*stopped || step.on_non_finite_continue != 0 {
-                    update_all(graph, node, rule, targets, &step, values, masks, states);
+            match &node.op {
+                Op::Accumulate(targets) => {
+                    accumulate(targets, node, &step, values, accumulated);
+                    continue;
                 }
-                continue;
+                Op::Clip(clip, targets) => {
+                    if step.last == 1 {
+                        clipping.measure(*clip, targets, node, values, masks);
+                    }
+                    continue;
+                }
+                Op::Update(rule, targets) => {
+                    if step.last == 1 && (!*stopped || step.on_non_finite_continue != 0) {
+                        update_all(graph, node, rule, targets, &step, clipping, values, masks, states);
+                    }
+                    continue;
+                }
+                _ => {}
             }
             if let Op::UpdateStatistics(rule, targets) = &node.op {
                 if !*stopped || step.on_non_finite_continue != 0 {
@@ -171,7 +190,7 @@ impl Reference {
         self.values.get(value.0).map_or(&[], Vec::as_slice)
     }
 
-    /// One tensor of a parameter's optimizer state, numbered as [`UpdateRule::slots`]; empty if there is none.
+    /// One tensor of a parameter's optimizer state, numbered as [`crate::graph::UpdateRule::slots`]; empty if there is none.
     pub fn state(&self, parameter: ParameterId, slot: usize) -> &[f64] {
         self.states.get(parameter.0).and_then(|s| s.get(slot)).map_or(&[], Vec::as_slice)
     }
@@ -195,6 +214,11 @@ impl Reference {
         }
         state.copy_from_slice(data);
         Ok(())
+    }
+
+    /// The norm that the last [`crate::graph::Clip::Norm`] measured, before clipping; 0 before any.
+    pub fn gradient_norm(&self) -> f64 {
+        self.clipping.norm
     }
 
     /// The running sums.
@@ -222,7 +246,7 @@ fn elements_used(value: &Value, rows: usize) -> usize {
     if value.batched { rows * value.elements_per_row() } else { value.shape.elements() }
 }
 
-/// Any operation but `Update` and `UpdateStatistics`. `results` are whole tensors.
+/// Any operation but those of the update and of the running statistics. `results` are whole tensors.
 fn compute(
     graph: &Graph,
     node: &Node,
@@ -300,24 +324,4 @@ fn compute(
         }
     }
     Ok(())
-}
-
-#[allow(clippy::too_many_arguments)] // The parts of a `Reference`, borrowed apart.
-fn update_all(
-    graph: &Graph,
-    node: &Node,
-    rule: &UpdateRule,
-    targets: &[ParameterId],
-    step: &StepScalars,
-    values: &mut [Vec<f64>],
-    masks: &[Mask],
-    states: &mut [Vec<Vec<f64>>],
-) {
-    let hyper = Hyper::new(rule, step);
-    for (&target, &gradient) in targets.iter().zip(&node.inputs) {
-        let parameter = graph.at_parameter(target);
-        let mut weights = std::mem::take(&mut values[parameter.0]);
-        update::masked(&hyper, &values[gradient.0], &masks[target.0], &mut weights, &mut states[target.0]);
-        values[parameter.0] = weights;
-    }
 }

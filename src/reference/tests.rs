@@ -1,10 +1,17 @@
 use super::*;
+use crate::graph::UpdateRule;
 use crate::graph::{Conv2d, MaxPool2d};
 use crate::shape::{Padding, Shape, Window};
 
 const SGD: UpdateRule = UpdateRule::Sgd { momentum: 0.5, nesterov: false, weight_decay: 0.25 };
-const ADAM: UpdateRule =
-    UpdateRule::Adam { beta1: 0.5, beta2: 0.75, epsilon: 0.5, weight_decay: 0.25, decoupled: false };
+const ADAM: UpdateRule = UpdateRule::Adam {
+    beta1: 0.5,
+    beta2: 0.75,
+    epsilon: 0.5,
+    weight_decay: 0.25,
+    decoupled: false,
+    amsgrad: false,
+};
 
 fn shape(extents: &[usize]) -> Shape {
     Shape::new(extents).unwrap()
@@ -19,7 +26,7 @@ fn updater(rule: UpdateRule) -> (Reference, ValueId, ValueId) {
     let mut graph = Graph::new(1).unwrap();
     let w = graph.parameter("w", shape(&[3])).unwrap();
     let g = graph.input("g", shape(&[3]), DType::F32);
-    graph.push(Op::Update(rule, vec![ParameterId(0)]), &[g], "update").unwrap();
+    graph.push(Op::Update(rule, vec![ParameterId(0).into()]), &[g], "update").unwrap();
     (Reference::new(&graph).unwrap(), w, g)
 }
 
@@ -56,7 +63,7 @@ fn adam_by_hand() {
     for (decoupled, g, expected) in [(false, 0.0, 4.0 - 1.0 / 1.5), (true, 1.0, 3.0 - 1.0 / 1.5)] {
         let UpdateRule::Adam { beta1, beta2, epsilon, weight_decay, .. } = ADAM else { unreachable!() };
         let (mut r, w, gradient) =
-            updater(UpdateRule::Adam { beta1, beta2, epsilon, weight_decay, decoupled });
+            updater(UpdateRule::Adam { beta1, beta2, epsilon, weight_decay, decoupled, amsgrad: false });
         r.write(w, &[4.0; 3]).unwrap();
         r.write(gradient, &[g; 3]).unwrap();
         r.run(StepScalars { correction1: 0.5, correction2: 0.25, ..step(1, 1.0) }).unwrap();
@@ -101,7 +108,7 @@ fn guarded(batch: usize) -> (Reference, [ValueId; 5]) {
     let loss = graph.push_one(Op::SoftmaxCrossEntropy, &[logits, labels], "loss").unwrap();
     let mean = graph.push_one(Op::Metrics, &[loss, logits, labels], "metrics").unwrap();
     let rule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
-    graph.push(Op::Update(rule, vec![ParameterId(0)]), &[g], "update").unwrap();
+    graph.push(Op::Update(rule, vec![ParameterId(0).into()]), &[g], "update").unwrap();
     let mut r = Reference::new(&graph).unwrap();
     r.write(g, &[1.0]).unwrap();
     (r, [logits, labels, w, loss, mean])

@@ -1,32 +1,120 @@
-//! The masked update.
+//! The masked update, and what is done to gradients before it.
 
-use crate::graph::{StepScalars, UpdateRule};
+use crate::graph::{Clip, Graph, Node, ParameterId, StepScalars, Target, UpdateRule};
 use crate::mask::Mask;
 
-/// A rule's numbers and the step's, in f64.
-pub(super) enum Hyper {
-    Sgd { lr: f64, momentum: f64, nesterov: bool, decay: f64 },
-    Adam { lr: f64, beta1: f64, beta2: f64, epsilon: f64, decay: f64, decoupled: bool, corrections: [f64; 2] },
+/// What a run does to gradients on their way to the update.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Clipping {
+    /// Parameters of the graph's clip.
+    targets: Vec<ParameterId>,
+    /// The last norm.
+    pub norm: f64,
+    factor: f64,
+    limit: Option<f64>,
 }
 
-impl Hyper {
-    pub fn new(rule: &UpdateRule, step: &StepScalars) -> Self {
-        let lr = f64::from(step.learning_rate);
-        match *rule {
-            UpdateRule::Sgd { momentum, nesterov, weight_decay } => {
-                Hyper::Sgd { lr, momentum, nesterov, decay: weight_decay }
+impl Clipping {
+    /// Nothing is clipped until the clip has run; the last norm stays.
+    pub fn begin(&mut self) {
+        self.targets.clear();
+    }
+
+    /// `g *= min(1, max / (norm + 1e-6))`, or each element to `[-limit, limit]`.
+    pub fn measure(
+        &mut self,
+        clip: Clip,
+        targets: &[ParameterId],
+        node: &Node,
+        values: &[Vec<f64>],
+        masks: &[Mask],
+    ) {
+        self.targets = targets.to_vec();
+        match clip {
+            Clip::Value { limit } => {
+                self.factor = 1.0;
+                self.limit = Some(limit);
             }
-            UpdateRule::Adam { beta1, beta2, epsilon, weight_decay, decoupled } => Hyper::Adam {
-                lr,
-                beta1,
-                beta2,
-                epsilon,
-                decay: weight_decay,
-                decoupled,
-                corrections: [step.correction1.into(), step.correction2.into()],
-            },
+            Clip::Norm { max, over_all } => {
+                let mut squares = 0.0;
+                for (target, gradient) in targets.iter().zip(&node.inputs) {
+                    for (index, g) in values[gradient.0].iter().enumerate() {
+                        if over_all || !masks[target.0].is_frozen(index) {
+                            squares += g * g;
+                        }
+                    }
+                }
+                self.norm = squares.sqrt();
+                // A NaN norm is passed on: `min` would hide it.
+                let factor = max / (self.norm + Clip::EPSILON);
+                self.factor = if factor > 1.0 { 1.0 } else { factor };
+                self.limit = None;
+            }
         }
     }
+
+    fn clipped(&self, target: ParameterId, g: f64) -> f64 {
+        if !self.targets.contains(&target) {
+            return g;
+        }
+        match self.limit {
+            // `clamp` keeps a NaN.
+            Some(limit) => g.clamp(-limit, limit),
+            None => g * self.factor,
+        }
+    }
+}
+
+/// `sum = share*g` for the first batch of an update, `sum += share*g` for the others; and `g = sum`.
+pub(super) fn accumulate(
+    targets: &[ParameterId],
+    node: &Node,
+    step: &StepScalars,
+    values: &mut [Vec<f64>],
+    sums: &mut [Vec<f64>],
+) {
+    let share = f64::from(step.share);
+    for (target, gradient) in targets.iter().zip(&node.inputs) {
+        let (sum, g) = (&mut sums[target.0], &mut values[gradient.0]);
+        sum.resize(g.len(), 0.0);
+        for (sum, g) in sum.iter_mut().zip(g.iter_mut()) {
+            *sum = if step.first == 1 { share * *g } else { *sum + share * *g };
+            *g = *sum;
+        }
+    }
+}
+
+/// The update of all targets, in order.
+#[allow(clippy::too_many_arguments)] // The parts of a `Reference`, borrowed apart.
+pub(super) fn update_all(
+    graph: &Graph,
+    node: &Node,
+    rule: &UpdateRule,
+    targets: &[Target],
+    step: &StepScalars,
+    clipping: &Clipping,
+    values: &mut [Vec<f64>],
+    masks: &[Mask],
+    states: &mut [Vec<Vec<f64>>],
+) {
+    for (target, gradient) in targets.iter().zip(&node.inputs) {
+        let id = target.parameter;
+        let hyper = Hyper {
+            rule: rule.scale_decay(target.weight_decay),
+            lr: f64::from(step.learning_rate) * target.learning_rate,
+            corrections: [step.correction1.into(), step.correction2.into()],
+        };
+        let parameter = graph.at_parameter(id);
+        let gradient: Vec<_> = values[gradient.0].iter().map(|&g| clipping.clipped(id, g)).collect();
+        masked(&hyper, &gradient, &masks[id.0], &mut values[parameter.0], &mut states[id.0]);
+    }
+}
+
+/// A rule's numbers and the step's, in f64.
+struct Hyper {
+    rule: UpdateRule,
+    lr: f64,
+    corrections: [f64; 2],
 }
 
 /// Without decay nothing is added, so that an infinite weight does not become NaN by 0 times infinity.
@@ -34,44 +122,70 @@ fn decayed(decay: f64, w: f64) -> f64 {
     if decay == 0.0 { 0.0 } else { decay * w }
 }
 
+/// The larger, and NaN if one is.
+fn largest(a: f64, b: f64) -> f64 {
+    if a.is_nan() || a > b { a } else { b }
+}
+
 /// Updates the elements that are not frozen, as [`UpdateRule`] says; of a frozen one nothing is read or written.
 /// `state` has the rule's slots, each as long as the weights.
-pub(super) fn masked(
-    hyper: &Hyper,
-    gradient: &[f64],
-    mask: &Mask,
-    weights: &mut [f64],
-    state: &mut [Vec<f64>],
-) {
+fn masked(hyper: &Hyper, gradient: &[f64], mask: &Mask, weights: &mut [f64], state: &mut [Vec<f64>]) {
+    let &Hyper { rule, lr, corrections } = hyper;
     for index in (0..weights.len()).filter(|&index| !mask.is_frozen(index)) {
         let w = &mut weights[index];
         let mut g = gradient[index];
-        match (hyper, &mut *state) {
-            (&Hyper::Sgd { lr, momentum, nesterov, decay }, slots) => {
-                g += decayed(decay, *w);
-                // Without a slot the momentum is 0, and the step is the gradient for Nesterov, too.
-                let step = match slots.first_mut() {
-                    None => g,
-                    Some(buffer) => {
-                        buffer[index] = momentum * buffer[index] + g;
-                        if nesterov { g + momentum * buffer[index] } else { buffer[index] }
-                    }
-                };
-                *w -= lr * step;
-            }
-            (Hyper::Adam { lr, beta1, beta2, epsilon, decay, decoupled, corrections }, [m, v]) => {
-                if *decoupled {
-                    *w -= lr * decayed(*decay, *w);
-                } else {
-                    g += decayed(*decay, *w);
-                }
-                m[index] = beta1 * m[index] + (1.0 - beta1) * g;
-                v[index] = beta2 * v[index] + (1.0 - beta2) * g * g;
-                let (m_hat, v_hat) = (m[index] / corrections[0], v[index] / corrections[1]);
-                *w -= lr * m_hat / (v_hat.sqrt() + epsilon);
-            }
-            // `Reference::new` makes two slots for Adam.
-            (Hyper::Adam { .. }, _) => {}
+        match rule {
+            UpdateRule::Adam { decoupled: true, weight_decay, .. } => *w -= lr * decayed(weight_decay, *w),
+            _ => g += decayed(rule.weight_decay(), *w),
         }
+        // The elements of the rule's slots, in order.
+        let mut slots = state.iter_mut().map(|slot| &mut slot[index]);
+        let mut next = || slots.next();
+        let step = match rule {
+            UpdateRule::Sgd { momentum, nesterov, .. } => match next() {
+                // Without a slot the momentum is 0, and the step is the gradient for Nesterov, too.
+                None => g,
+                Some(buffer) => {
+                    *buffer = momentum * *buffer + g;
+                    if nesterov { g + momentum * *buffer } else { *buffer }
+                }
+            },
+            UpdateRule::Adam { beta1, beta2, epsilon, .. } => {
+                // `Reference::new` makes these slots.
+                let (Some(m), Some(v)) = (next(), next()) else { return };
+                *m = beta1 * *m + (1.0 - beta1) * g;
+                *v = beta2 * *v + (1.0 - beta2) * g * g;
+                let mut second = *v;
+                if let Some(most) = next() {
+                    *most = largest(*most, second);
+                    second = *most;
+                }
+                *m / corrections[0] / ((second / corrections[1]).sqrt() + epsilon)
+            }
+            UpdateRule::RmsProp { alpha, epsilon, momentum, centered, .. } => {
+                let Some(v) = next() else { return };
+                *v = alpha * *v + (1.0 - alpha) * g * g;
+                let mut second = *v;
+                if centered {
+                    let Some(mean) = next() else { return };
+                    *mean = alpha * *mean + (1.0 - alpha) * g;
+                    second = largest(second - *mean * *mean, 0.0);
+                }
+                let step = g / (second.sqrt() + epsilon);
+                match next() {
+                    None => step,
+                    Some(buffer) => {
+                        *buffer = momentum * *buffer + step;
+                        *buffer
+                    }
+                }
+            }
+            UpdateRule::Adagrad { epsilon, .. } => {
+                let Some(sum) = next() else { return };
+                *sum += g * g;
+                g / (sum.sqrt() + epsilon)
+            }
+        };
+        *w -= lr * step;
     }
 }

@@ -1,6 +1,7 @@
 //! Training: owns a model's plans, weights, masks and optimizer, and proves that frozen elements did not move.
 
 mod access;
+mod accumulate;
 mod evaluate;
 mod freeze;
 mod options;
@@ -19,7 +20,7 @@ use crate::graph::{ParameterId, StepScalars};
 use crate::kernels::SUMS_BYTES;
 use crate::loss::Loss;
 use crate::mask::Mask;
-use crate::model::{Model, ModelGraph};
+use crate::model::{Model, ModelGraph, Updates};
 use crate::optimizer::Optimizer;
 use crate::plan::{Plan, PlanOptions, PlanReport, Store, Sums, TimedDispatch};
 use crate::rng::{Purpose, Stream};
@@ -104,7 +105,8 @@ impl Trainer {
         if let Some(family) = options.family {
             plan_options = plan_options.family(family);
         }
-        let training = model.training_graph(options.batch, loss, *optimizer.rule())?;
+        let updates = Updates::new(&model, &optimizer, options.accumulate)?;
+        let training = model.training_graph(options.batch, loss, updates)?;
         let evaluation = model.evaluation_graph(options.batch, loss)?;
         Plan::estimate(&training.graph, gpu.report(), &plan_options)?;
         let store = Store::new(gpu, &training.graph)?;
@@ -160,7 +162,7 @@ impl Trainer {
         self.step
     }
 
-    /// Sets the learning rate from the next step on: call it before every step for a schedule of your own.
+    /// Sets the base learning rate from the next step on: the schedule goes on to multiply it.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] unless it is finite and 0 or more.
@@ -175,14 +177,7 @@ impl Trainer {
     /// [`Error::EmptyBatch`], [`Error::ShapeMismatch`], [`Error::LabelOutOfRange`]: nothing was done then.
     /// [`Error::NonFiniteLoss`] if progress was read and told of one; [`Error::DeviceLost`], [`Error::Timeout`].
     pub fn step(&mut self, batch: &Batch) -> Result<()> {
-        self.check(batch)?;
-        let scalars = self.scalars(batch);
-        self.training.run(&batch.features, &batch.labels, scalars)?;
-        self.step += 1;
-        if self.options.progress_every > 0 {
-            self.look()?;
-        }
-        Ok(())
+        self.step_over(std::slice::from_ref(batch))
     }
 
     fn scalars(&self, batch: &Batch) -> StepScalars {

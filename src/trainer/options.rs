@@ -42,6 +42,7 @@ pub struct TrainerOptions {
     pub(super) on_non_finite: OnNonFinite,
     pub(super) progress_every: u64,
     pub(super) family: Option<GemmFamily>,
+    pub(super) accumulate: bool,
 }
 
 impl TrainerOptions {
@@ -55,6 +56,7 @@ impl TrainerOptions {
             on_non_finite: OnNonFinite::Stop,
             progress_every: 8,
             family: None,
+            accumulate: false,
         }
     }
 
@@ -85,6 +87,12 @@ impl TrainerOptions {
     /// Steps between two looks at the running metrics for [`crate::Trainer::progress`]; 0 for none.
     pub fn progress_every(mut self, steps: u64) -> Self {
         self.progress_every = steps;
+        self
+    }
+
+    /// Whether [`crate::Trainer::step_over`] may take several batches; costs one more copy of all gradients.
+    pub fn accumulate(mut self, accumulate: bool) -> Self {
+        self.accumulate = accumulate;
         self
     }
 

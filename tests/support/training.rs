@@ -4,8 +4,8 @@ use super::device::gpu;
 use frazil::graph::ParameterId;
 use frazil::trainer::OnNonFinite;
 use frazil::{
-    Adam, AdamW, Batch, Dataset, FreezeRule, Loss, Mask, Model, Optimizer, Padding, Sgd, Trainer,
-    TrainerOptions,
+    Adagrad, Adam, AdamW, Batch, Clip, Dataset, FreezeRule, Loss, Mask, Model, Optimizer, Padding, RmsProp,
+    Sgd, Trainer, TrainerOptions,
 };
 
 /// Every update rule that this crate has, with its name.
@@ -19,6 +19,35 @@ pub fn optimizers() -> Vec<(&'static str, Optimizer)> {
         ("adam", Adam::new(0.01).into()),
         ("adam decay", Adam::new(0.01).weight_decay(0.1).into()),
         ("adamw", AdamW::new(0.01).weight_decay(0.1).into()),
+        ("adam amsgrad", Adam::new(0.01).amsgrad(true).into()),
+        ("adamw amsgrad", AdamW::new(0.01).amsgrad(true).weight_decay(0.1).into()),
+        ("rmsprop", RmsProp::new(0.005).into()),
+        ("rmsprop decay", RmsProp::new(0.005).weight_decay(0.1).into()),
+        ("rmsprop momentum decay", RmsProp::new(0.002).momentum(0.9).weight_decay(0.1).into()),
+        ("rmsprop centred", RmsProp::new(0.002).centered(true).into()),
+        (
+            "rmsprop centred momentum decay",
+            RmsProp::new(0.001).centered(true).momentum(0.9).weight_decay(0.1).into(),
+        ),
+        ("adagrad", Adagrad::new(0.05).into()),
+        ("adagrad decay", Adagrad::new(0.05).weight_decay(0.1).into()),
+        ("sgd clip", Optimizer::from(Sgd::new(0.2)).clip(Clip::norm(0.5))),
+        (
+            "momentum decay clip",
+            Optimizer::from(Sgd::new(0.05).momentum(0.9).weight_decay(0.1)).clip(Clip::norm(0.5).over_all()),
+        ),
+        ("adam clip", Optimizer::from(Adam::new(0.01)).clip(Clip::norm(0.5))),
+        (
+            "rmsprop momentum clip value",
+            Optimizer::from(RmsProp::new(0.002).momentum(0.9)).clip(Clip::value(0.01)),
+        ),
+        ("adagrad clip value", Optimizer::from(Adagrad::new(0.05)).clip(Clip::value(0.01))),
+        (
+            "adamw factors",
+            Optimizer::from(AdamW::new(0.01).weight_decay(0.1))
+                .learning_rate_of("*.bias", 2.0)
+                .weight_decay_of("*.bias", 0.0),
+        ),
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use crate::check::case::{Case, Work};
 use crate::check::update::Update;
-use crate::graph::UpdateRule;
+use crate::graph::{Clip, UpdateRule};
 
 /// Every rule with and without its options, over tensors around the words of a mask and the gaps of an arena.
 pub(super) fn cases() -> Vec<Case> {
@@ -13,7 +13,24 @@ pub(super) fn cases() -> Vec<Case> {
         epsilon: 1e-8,
         weight_decay,
         decoupled,
+        amsgrad: false,
     };
+    let amsgrad = |weight_decay, decoupled| UpdateRule::Adam {
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        weight_decay,
+        decoupled,
+        amsgrad: true,
+    };
+    let rmsprop = |momentum, centered, weight_decay| UpdateRule::RmsProp {
+        alpha: 0.99,
+        epsilon: 1e-8,
+        momentum,
+        centered,
+        weight_decay,
+    };
+    let adagrad = |weight_decay| UpdateRule::Adagrad { epsilon: 1e-10, weight_decay };
     let rules = [
         ("sgd", sgd(0.0, false, 0.0)),
         ("sgd with decay", sgd(0.0, false, 0.01)),
@@ -24,17 +41,50 @@ pub(super) fn cases() -> Vec<Case> {
         ("adam", adam(0.0, false)),
         ("adam with decay", adam(0.01, false)),
         ("adamw", adam(0.01, true)),
+        ("amsgrad", amsgrad(0.0, false)),
+        ("amsgrad with decay", amsgrad(0.01, false)),
+        ("amsgrad with decoupled decay", amsgrad(0.01, true)),
+        ("rmsprop", rmsprop(0.0, false, 0.0)),
+        ("rmsprop with decay", rmsprop(0.0, false, 0.01)),
+        ("rmsprop with momentum", rmsprop(0.9, false, 0.0)),
+        ("rmsprop centred", rmsprop(0.0, true, 0.0)),
+        ("rmsprop centred with momentum and decay", rmsprop(0.9, true, 0.01)),
+        ("adagrad", adagrad(0.0)),
+        ("adagrad with decay", adagrad(0.01)),
     ];
+    let plain = |rule, sizes: &[usize], left_out: &[usize]| Update {
+        rule,
+        sizes: sizes.to_vec(),
+        left_out: left_out.to_vec(),
+        clip: None,
+        accumulate: false,
+        scaled: false,
+    };
+    let sizes = [130, 37, 70, 1, 64, 5, 1, 31, 4097];
     let mut all = Vec::new();
+    let mut case = |name: String, update| all.push(Case { name, work: Work::Update(update) });
     for (name, rule) in rules {
-        let mut case = |name: String, sizes: &[usize], left_out: &[usize]| {
-            let update = Update { rule, sizes: sizes.to_vec(), left_out: left_out.to_vec() };
-            all.push(Case { name, work: Work::Update(update) });
-        };
-        let sizes = [130, 37, 70, 1, 64, 5, 1, 31, 4097];
-        case(format!("update {name}"), &sizes, &[]);
-        case(format!("update {name}, some tensors left out"), &sizes, &[1, 4, 5]);
-        case(format!("update {name}, one element"), &[1], &[]);
+        case(format!("update {name}"), plain(rule, &sizes, &[]));
+        case(format!("update {name}, some tensors left out"), plain(rule, &sizes, &[1, 4, 5]));
+        case(format!("update {name}, one element"), plain(rule, &[1], &[]));
+        let scaled = Update { scaled: true, ..plain(rule, &sizes, &[4]) };
+        case(format!("update {name}, factors of tensors"), scaled);
+        let accumulate = Update { accumulate: true, ..plain(rule, &sizes, &[1]) };
+        case(format!("update {name}, two batches"), accumulate);
+        // Some 4,000 normal draws have a norm of about 65.
+        let clips = [
+            ("norm", Clip::norm(0.5)),
+            ("norm below its limit", Clip::norm(500.0)),
+            ("norm over all", Clip::norm(0.5).over_all()),
+            ("value", Clip::value(0.25)),
+        ];
+        for (what, clip) in clips {
+            let clipped = Update { clip: Some(clip), ..plain(rule, &sizes, &[1, 4]) };
+            case(format!("update {name}, clipped by {what}"), clipped);
+        }
     }
+    // Parts of the norm's sum in many workgroups.
+    let many = Update { clip: Some(Clip::norm(1.0)), ..plain(sgd(0.0, false, 0.0), &[300_001, 3], &[]) };
+    case("update sgd, clipped by norm, a large tensor".into(), many);
     all
 }

@@ -211,6 +211,10 @@ fn update(n: usize, args: &BenchArgs) -> Result<Graph> {
     let mut graph = Graph::new(1)?;
     graph.parameter("weights", Shape::new([n])?)?;
     let gradient = graph.input("gradient", Shape::new([n])?, DType::F32);
-    graph.push(Op::Update(args.optimizer.update(), vec![ParameterId::of(0)]), &[gradient], "update")?;
+    graph.push(
+        Op::Update(args.optimizer.update(), vec![ParameterId::of(0).into()]),
+        &[gradient],
+        "update",
+    )?;
     Ok(graph)
 }

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::shape::Shape;
 use linear::{channels, matmul};
 use operands::Operands;
-use update::update;
+use update::{accumulate, clip_gradients, update};
 use window::{conv, conv_gradient, conv_input, conv_kernel, conv_output, max_pool, window};
 
 pub(super) struct ResultInfo {
@@ -149,6 +149,8 @@ pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -
             debug_assert_eq!(loss.dtype, DType::F32);
             Ok(vec![result([1], false)?])
         }
+        Op::Accumulate(targets) => accumulate(graph, &o, targets),
+        Op::Clip(clip, targets) => clip_gradients(graph, &o, *clip, targets),
         Op::Update(_, targets) => update(graph, &o, targets),
     }
 }
@@ -190,7 +192,7 @@ mod tests {
         let w = graph.parameter("w", Shape::new([3]).unwrap()).unwrap();
         let gradient = graph.push_one(Op::Relu, &[w], "gradient").unwrap();
         let rule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
-        let update = Op::Update(rule, vec![crate::graph::ParameterId(0)]);
+        let update = Op::Update(rule, vec![crate::graph::ParameterId(0).into()]);
         assert!(graph.push(update.clone(), &[gradient], "update").is_ok());
         assert!(graph.push(update, &[gradient], "update").is_err());
     }

@@ -26,6 +26,8 @@ pub(super) enum Place {
     Weights(usize),
     /// A buffer of the gradients' arena.
     Gradients(usize),
+    /// A buffer of the arena of accumulated gradients.
+    Accumulated(usize),
     /// A buffer of the masks' arena.
     Mask(usize),
     /// A buffer of a state slot's arena.
@@ -184,6 +186,8 @@ impl Lowering<'_> {
             }
             // The same bytes under another shape.
             (Op::Reshape(_), _) => {}
+            (Op::Accumulate(targets), _) => self.accumulate(node, targets, layout),
+            (Op::Clip(clip, targets), _) => self.clip(node, *clip, targets, layout),
             (Op::Update(rule, targets), _) => self.update(node, rule, targets, layout),
             (op, None) => return Err(Error::argument(&node.label, "operands", op.name())),
         }

@@ -1,0 +1,101 @@
+//! The optimizer's flags.
+
+use clap::{Args, ValueEnum};
+use frazil::{Adagrad, Adam, AdamW, Clip, Error, Optimizer, RmsProp, Schedule, Sgd};
+
+#[derive(Args)]
+pub struct OptimizerArgs {
+    /// The rule of the updates.
+    #[arg(long, value_enum, default_value = "sgd")]
+    optimizer: Rule,
+    /// Learning rate [default: 0.05 for sgd, 0.01 for adagrad, 0.001 for others].
+    #[arg(long, value_name = "RATE")]
+    lr: Option<f64>,
+    /// Momentum, of sgd and rmsprop [default: 0.9 for sgd, 0 for rmsprop].
+    #[arg(long)]
+    momentum: Option<f64>,
+    /// Nesterov's look-ahead, of sgd alone.
+    #[arg(long)]
+    nesterov: bool,
+    /// Take the mean gradient's square off, of rmsprop alone.
+    #[arg(long)]
+    centered: bool,
+    /// Weight decay: decoupled for adamw, coupled for all others [default: 0, 0.01 for adamw].
+    #[arg(long)]
+    weight_decay: Option<f64>,
+    /// Learning rate over the steps: constant, step:every=N,factor=F, cosine:total=N, one-cycle:total=N or
+    /// polynomial:total=N,power=P; warm-up=N and floor=F go with each.
+    #[arg(long, value_name = "TEXT", default_value = "constant",
+          value_parser = |text: &str| Schedule::parse(text).map_err(|e| e.to_string()))]
+    schedule: Schedule,
+    /// Scale gradients down to this norm over all trainable elements.
+    #[arg(long, value_name = "NORM", conflicts_with = "clip_value")]
+    clip_norm: Option<f64>,
+    /// Cut each gradient element to this size.
+    #[arg(long, value_name = "SIZE")]
+    clip_value: Option<f64>,
+    /// Batches of one update.
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    accumulate: u16,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Rule {
+    Sgd,
+    Adam,
+    Adamw,
+    Amsgrad,
+    Rmsprop,
+    Adagrad,
+}
+
+impl OptimizerArgs {
+    /// Batches of one update.
+    pub fn accumulate(&self) -> usize {
+        self.accumulate.into()
+    }
+
+    pub fn optimizer(&self) -> frazil::Result<Optimizer> {
+        let only = |given: bool, what: &str, rules: &[Rule], expected: &str| {
+            if !given || rules.contains(&self.optimizer) {
+                return Ok(());
+            }
+            Err(Error::InvalidArgument {
+                at: what.to_owned(),
+                expected: expected.to_owned(),
+                got: "another optimizer".to_owned(),
+            })
+        };
+        let with_momentum = "--optimizer sgd or rmsprop";
+        only(self.momentum.is_some(), "--momentum", &[Rule::Sgd, Rule::Rmsprop], with_momentum)?;
+        only(self.nesterov, "--nesterov", &[Rule::Sgd], "--optimizer sgd")?;
+        only(self.centered, "--centered", &[Rule::Rmsprop], "--optimizer rmsprop")?;
+        let lr = |default: f64| self.lr.unwrap_or(default);
+        let decay = self.weight_decay.unwrap_or(0.0);
+        let mut optimizer: Optimizer = match self.optimizer {
+            Rule::Sgd => Sgd::new(lr(0.05))
+                .momentum(self.momentum.unwrap_or(0.9))
+                .nesterov(self.nesterov)
+                .weight_decay(decay)
+                .into(),
+            Rule::Adam => Adam::new(lr(0.001)).weight_decay(decay).into(),
+            Rule::Adamw => AdamW::new(lr(0.001)).weight_decay(self.weight_decay.unwrap_or(0.01)).into(),
+            Rule::Amsgrad => Adam::new(lr(0.001)).amsgrad(true).weight_decay(decay).into(),
+            Rule::Rmsprop => RmsProp::new(lr(0.001))
+                .momentum(self.momentum.unwrap_or(0.0))
+                .centered(self.centered)
+                .weight_decay(decay)
+                .into(),
+            Rule::Adagrad => Adagrad::new(lr(0.01)).weight_decay(decay).into(),
+        };
+        optimizer = optimizer.schedule(self.schedule);
+        if let Some(max) = self.clip_norm {
+            optimizer = optimizer.clip(Clip::norm(max));
+        }
+        if let Some(limit) = self.clip_value {
+            optimizer = optimizer.clip(Clip::value(limit));
+        }
+        optimizer.check()?;
+        Ok(optimizer)
+    }
+}
