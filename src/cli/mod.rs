@@ -27,7 +27,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Train on the embedded digits, and prove that the frozen weights did not move.
-    Train(train::TrainArgs),
+    Train(Box<train::TrainArgs>),
     /// List the adapters of this machine.
     Devices(devices::DevicesArgs),
     /// Run every kernel on an adapter against the reference: exit code 1 if one is wrong.
@@ -83,7 +83,7 @@ fn usage<T>(result: Result<T>) -> std::result::Result<T, Failure> {
 pub fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,wgpu_hal=off")).init();
     let cli = Cli::parse();
-    let (result, json) = match cli.command.unwrap_or(Command::Train(cli.train)) {
+    let (result, json) = match cli.command.unwrap_or(Command::Train(Box::new(cli.train))) {
         Command::Train(args) => (train::run(&args), args.json),
         Command::Devices(args) => (devices::run(&args), args.json),
         Command::Check(args) => (check::run(&args), args.json),
