@@ -247,9 +247,10 @@ fn loops_over_registers_are_written_out() {
 /// The update reads what the metrics and the clip write.
 #[test]
 fn all_declarations_of_the_sums_agree() {
+    let all = launches();
     let sums = |name: &str| {
-        let found = launches().into_iter().find(|(_, l)| l.kernel.name == name).unwrap();
-        let (module, _) = parse(&found.0).unwrap();
+        let (source, _) = all.iter().find(|(_, l)| l.kernel.name == name).unwrap();
+        let (module, _) = parse(source).unwrap();
         let (ty, _) = module.types.iter().find(|(_, t)| t.name.as_deref() == Some("Sums")).unwrap();
         fields(&module, ty).unwrap()
     };

@@ -1,5 +1,6 @@
 //! The integration tests: one binary, so that a device is opened once.
 
+mod accumulation;
 mod adjoint;
 mod batch_norm;
 #[cfg(feature = "cli")]

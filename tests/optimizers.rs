@@ -1,4 +1,4 @@
-//! Rules, clipping, factors, accumulation and schedules, beyond what the golden trajectories hold.
+//! Rules, clipping, factors and schedules, beyond what the golden trajectories hold.
 
 use crate::support::compare::assert_relative;
 use crate::support::device::gpu;
@@ -9,8 +9,8 @@ use frazil::reference::Reference;
 use frazil::shape::Shape;
 use frazil::trainer::GradientPolicy;
 use frazil::{
-    Adam, AdamW, Batch, Clip, Error, FreezeRule, Optimizer, Plan, PlanOptions, RmsProp, Schedule, Sgd,
-    Trainer, TrainerOptions,
+    Adam, AdamW, Clip, Error, FreezeRule, Optimizer, Plan, PlanOptions, RmsProp, Schedule, Sgd, Trainer,
+    TrainerOptions,
 };
 
 fn options() -> TrainerOptions {
@@ -295,81 +295,6 @@ fn factors_of_parameters() {
     assert!(error.to_string().contains("*.bias"), "{error}");
 }
 
-fn cut(batch: &Batch, at: &[usize]) -> Vec<Batch> {
-    let width = batch.features.len() / batch.labels.len();
-    let mut parts = Vec::new();
-    for pair in at.windows(2) {
-        parts.push(Batch {
-            features: batch.features[pair[0] * width..pair[1] * width].to_vec(),
-            labels: batch.labels[pair[0]..pair[1]].to_vec(),
-        });
-    }
-    parts
-}
-
-#[test]
-fn several_batches_are_as_one() {
-    let clip = Optimizer::from(Adam::new(0.01).weight_decay(0.1)).clip(Clip::norm(0.5));
-    for (name, optimizer) in optimizers().into_iter().chain([("adam decay clip", clip)]) {
-        let mut whole = trainer(optimizer.clone(), options());
-        let mut parts = trainer(optimizer.clone(), options().accumulate(true));
-        let mut single = trainer(optimizer, options().accumulate(true));
-        for t in [&mut whole, &mut parts, &mut single] {
-            t.freeze("*", FreezeRule::random(0.3).seed(2)).unwrap();
-        }
-        let before = snapshot(&parts);
-        for batch in batches(4) {
-            whole.step(&batch).unwrap();
-            single.step_over(std::slice::from_ref(&batch)).unwrap();
-            // Parts of different sizes, where the batch has so many rows.
-            parts.step_over(&cut(&batch, &[0, 1, 3, batch.rows()])).unwrap();
-        }
-        assert!(snapshot(&whole) == snapshot(&single), "{name}: one batch is the same to the bit");
-        assert_frozen(name, &parts, &before);
-        assert_eq!((parts.steps(), whole.steps()), (4, 4));
-        assert_eq!(parts.metrics().unwrap().examples, whole.metrics().unwrap().examples);
-        for path in ["conv.kernel", "fc.kernel", "fc.bias"] {
-            let (one, all) = (whole.parameter(path).unwrap(), parts.parameter(path).unwrap());
-            // Rules that divide by a root blow up the rounding of gradients that are almost 0.
-            assert_relative(&format!("{name}: {path}"), &widen(&all), &widen(&one), 2e-4);
-        }
-    }
-}
-
-#[test]
-fn accumulation_is_refused_where_it_cannot_be() {
-    let batches = batches(2);
-    let mut t = trainer(Sgd::new(0.1).into(), options());
-    let before = snapshot(&t);
-    assert!(matches!(t.step_over(&batches), Err(Error::InvalidArgument { .. })));
-    assert!(matches!(t.step_over(&[]), Err(Error::EmptyBatch { .. })));
-    let mut t = trainer(Sgd::new(0.1).into(), options().accumulate(true));
-    let mut wrong = batches.clone();
-    wrong[1].labels[0] = 9;
-    assert!(matches!(t.step_over(&wrong), Err(Error::LabelOutOfRange { .. })));
-    assert!(snapshot(&t) == before && t.steps() == 0, "nothing was done");
-    // A loss that is not finite in any of the batches stops the update.
-    let mut bad = batches.clone();
-    bad[0].features[0] = f32::NAN;
-    t.step_over(&bad).unwrap();
-    assert!(snapshot(&t) == before);
-    assert!(matches!(t.metrics(), Err(Error::NonFiniteLoss { step: 0 })));
-}
-
-#[test]
-fn accumulated_gradients_are_read_as_the_mean() {
-    let keep = || options().keep_gradients(true);
-    let mut whole = trainer(Sgd::new(0.1).into(), keep());
-    let mut parts = trainer(Sgd::new(0.1).into(), keep().accumulate(true));
-    let batch = batches(1).remove(0);
-    whole.step(&batch).unwrap();
-    parts.step_over(&cut(&batch, &[0, 2, 6])).unwrap();
-    for path in PATHS {
-        let (one, all) = (widen(&gradient(&whole, path)), widen(&gradient(&parts, path)));
-        assert_relative(path, &all, &one, 1e-6);
-    }
-}
-
 #[test]
 fn a_schedule_sets_the_rate_of_each_step() {
     let schedule = Schedule::step(2, 0.5).warm_up(2);
@@ -420,4 +345,47 @@ fn descriptions_differ_where_optimizers_do() {
         "sgd learning-rate=0.1 momentum=0.9 nesterov=false weight-decay=0 schedule=cosine:total=9,floor=0.1 \
          clip-norm=0.5 weight-decay-of=*.bias:0"
     );
+}
+
+#[test]
+fn graphs_that_clip_or_accumulate_what_they_do_not_update_are_refused() {
+    let shape = Shape::new([3]).unwrap();
+    let rule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
+    let id = ParameterId::of(0);
+    let start = || {
+        let mut graph = Graph::new(1).unwrap();
+        graph.parameter("w", shape.clone()).unwrap();
+        let g = graph.input("g", shape.clone(), DType::F32);
+        (graph, g)
+    };
+    let refused = |result: frazil::Result<Vec<frazil::graph::ValueId>>, part: &str| {
+        let error = result.unwrap_err();
+        assert!(
+            matches!(error, Error::InvalidArgument { .. }) && error.to_string().contains(part),
+            "{error}"
+        );
+    };
+    let (mut graph, g) = start();
+    refused(graph.push(Op::Clip(Clip::norm(0.0), vec![id]), &[g], "clip"), "limit above 0");
+    graph.push(Op::Accumulate(vec![id]), &[g], "sum").unwrap();
+    refused(graph.push(Op::Accumulate(vec![id]), &[g], "sum"), "one accumulation");
+    graph.push(Op::Clip(Clip::norm(1.0), vec![id]), &[g], "clip").unwrap();
+    refused(graph.push(Op::Clip(Clip::value(1.0), vec![id]), &[g], "clip"), "one clip");
+    // Neither without an update, nor after it.
+    let error = Plan::compile(gpu(), &graph, &PlanOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("gradients that an update reads"), "{error}");
+    graph.push(Op::Update(rule, vec![id.into()]), &[g], "update").unwrap();
+    Plan::compile(gpu(), &graph, &PlanOptions::default()).unwrap();
+    let (mut graph, g) = start();
+    let target = frazil::graph::Target { learning_rate: -1.0, ..id.into() };
+    refused(graph.push(Op::Update(rule, vec![target]), &[g], "update"), "factors");
+    graph.push(Op::Update(rule, vec![id.into()]), &[g], "update").unwrap();
+    refused(graph.push(Op::Clip(Clip::norm(1.0), vec![id]), &[g], "clip"), "one update");
+    // A store without room for the sums.
+    let (mut other, g) = start();
+    other.push(Op::Accumulate(vec![id]), &[g], "sum").unwrap();
+    other.push(Op::Update(rule, vec![id.into()]), &[g], "update").unwrap();
+    let store = frazil::plan::Store::new(gpu(), &graph).unwrap();
+    let error = Plan::compile_with(gpu(), &other, &store, &PlanOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("accumulates"), "{error}");
 }

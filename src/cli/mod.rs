@@ -29,7 +29,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Train on the embedded digits, and prove that the frozen weights did not move.
-    Train(train::TrainArgs),
+    Train(Box<train::TrainArgs>),
     /// Measure kernels and whole training steps.
     Bench(bench::BenchArgs),
     /// List the adapters of this machine.
@@ -88,7 +88,7 @@ pub fn main() -> ExitCode {
     let begun = Instant::now();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,wgpu_hal=off")).init();
     let cli = Cli::parse();
-    let (result, json) = match cli.command.unwrap_or(Command::Train(cli.train)) {
+    let (result, json) = match cli.command.unwrap_or(Command::Train(Box::new(cli.train))) {
         Command::Train(args) => (train::run(&args), args.json),
         Command::Devices(args) => (devices::run(&args), args.json),
         Command::Bench(args) => (bench::run(&args, begun), args.json),

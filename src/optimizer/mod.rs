@@ -263,7 +263,8 @@ mod tests {
 
     #[test]
     fn hyper_parameters_out_of_range_are_named() {
-        let wrong: [(Optimizer, &str); 8] = [
+        let sgd = || Optimizer::from(Sgd::new(0.1));
+        let wrong: [(Optimizer, &str); 19] = [
             (Sgd::new(f64::NAN).into(), "learning rate"),
             (Sgd::new(-0.1).into(), "learning rate"),
             (Sgd::new(0.1).momentum(1.0).into(), "momentum"),
@@ -272,6 +273,17 @@ mod tests {
             (Adam::new(0.1).betas(0.9, 1.0).into(), "beta2"),
             (Adam::new(0.1).epsilon(0.0).into(), "epsilon"),
             (AdamW::new(f64::INFINITY).into(), "learning rate"),
+            (RmsProp::new(0.1).alpha(1.0).into(), "alpha"),
+            (RmsProp::new(0.1).momentum(-0.1).into(), "momentum"),
+            (RmsProp::new(0.1).epsilon(1e-40).into(), "epsilon"),
+            (RmsProp::new(0.1).weight_decay(f64::NAN).into(), "weight decay"),
+            (Adagrad::new(0.1).epsilon(0.0).into(), "epsilon"),
+            (sgd().clip(Clip::norm(0.0)), "clip"),
+            (sgd().clip(Clip::value(f64::NAN)), "clip"),
+            (sgd().clip(Clip::value(f64::INFINITY)), "clip"),
+            (sgd().learning_rate_of("*", -1.0), "learning rate of *"),
+            (sgd().weight_decay_of("a", f64::INFINITY), "weight decay of a"),
+            (sgd().schedule(Schedule::cosine(0)), "schedule: total"),
         ];
         for (optimizer, what) in wrong {
             let error = optimizer.check().unwrap_err();

@@ -1,10 +1,11 @@
 //! Makes buffers, pipelines and bind groups for a lowered graph.
 
 use super::alias::roots;
+use super::gradients::{accumulates, check_gradients};
 use super::liveness::{Life, separate, share};
 use super::lower::{Limits, Lowered, Place, Step, lower};
 use super::report::{BufferUse, DispatchUse, PlanReport};
-use super::store::{READ_BYTES, READ_SLOTS, accumulates, state_slots, upkeep_bytes};
+use super::store::{READ_BYTES, READ_SLOTS, state_slots, upkeep_bytes};
 use super::{Command, Home, Layout, Plan, PlanOptions, Store};
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterReport, Gpu, GpuBuffer, PipelineSource, ReadRing};
@@ -189,15 +190,7 @@ fn arena_homes(graph: &Graph, layout: &Layout, roots: &[ValueId]) -> Result<Vec<
             *home = Some(spot);
         }
     }
-    for node in graph.nodes() {
-        let (Op::Accumulate(targets) | Op::Clip(_, targets)) = &node.op else { continue };
-        for (gradient, target) in node.inputs.iter().zip(targets) {
-            if homes[roots[gradient.0].0] != Some(Home::Gradients(layout.spots()[target.0])) {
-                let name = &graph.at(*gradient).name;
-                return Err(Error::argument(&node.label, "gradients that an update reads", name));
-            }
-        }
-    }
+    check_gradients(graph, layout, roots, &homes)?;
     // One arena cannot be bound for reading and for writing in one dispatch.
     for node in graph.nodes() {
         let chunk = |id: &ValueId| match homes[roots[id.0].0] {

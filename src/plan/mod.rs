@@ -32,6 +32,7 @@ mod compile;
 mod digest;
 mod fuse;
 mod gaps;
+mod gradients;
 mod layout;
 mod liveness;
 mod lower;

@@ -1,5 +1,6 @@
 //! What outlives plans: weights, gradients, optimizer state and masks, each in an arena.
 
+use super::gradients::accumulates;
 use super::{Layout, Spot};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuBuffer, ReadRing};
@@ -267,11 +268,6 @@ pub(super) fn state_slots(graph: &Graph) -> Result<Option<&'static [&'static str
         }
     }
     Ok(found)
-}
-
-/// Whether it adds up gradients over several runs.
-pub(super) fn accumulates(graph: &Graph) -> bool {
-    graph.nodes().iter().any(|node| matches!(node.op, Op::Accumulate(_)))
 }
 
 /// The parameters cut into segments, chunk by chunk: (segment, parameter).
