@@ -1,6 +1,7 @@
 //! The integration tests: one binary, so that a device is opened once.
 
 mod adjoint;
+mod checkpoint;
 #[cfg(feature = "cli")]
 mod command_line;
 mod contract;

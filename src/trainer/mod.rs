@@ -3,6 +3,7 @@
 mod access;
 mod evaluate;
 mod freeze;
+mod load;
 mod options;
 mod proof;
 mod save;
@@ -36,6 +37,8 @@ pub struct Trainer {
     masks: Vec<Mask>,
     baselines: Vec<Baseline>,
     step: u64,
+    /// Runs that draw random numbers so far.
+    draws: u64,
     ring: ReadRing,
     progress: Option<Metrics>,
 }
@@ -124,6 +127,7 @@ impl Trainer {
             options,
             store,
             step: 0,
+            draws: 0,
             progress: None,
         })
     }
@@ -178,6 +182,7 @@ impl Trainer {
         let scalars = self.scalars(batch);
         self.training.run(&batch.features, &batch.labels, scalars)?;
         self.step += 1;
+        self.draws += 1;
         if self.options.progress_every > 0 {
             self.look()?;
         }
@@ -200,6 +205,7 @@ impl Trainer {
         self.training.write(&batch.features, &batch.labels)?;
         let timed = self.training.plan.profile(scalars)?;
         self.step += 1;
+        self.draws += 1;
         Ok(timed)
     }
 
