@@ -5,6 +5,7 @@ mod checkpoint;
 #[cfg(feature = "cli")]
 mod command_line;
 mod contract;
+mod data_files;
 mod errors;
 mod freeze;
 mod golden;
