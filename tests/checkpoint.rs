@@ -156,7 +156,9 @@ fn digests_of_the_file_are_those_of_the_device() {
     let (file, t) = saved(&folder);
     let read = Checkpoint::read(&file).unwrap();
     assert_eq!(read.parameters(), ["conv.kernel", "conv.bias", "fc.kernel", "fc.bias"]);
-    assert_eq!(read.digest(&["m", "v"], true), t.verify_frozen().unwrap().digest);
+    assert_eq!(read.frozen_digest(), t.verify_frozen().unwrap().digest);
+    assert_eq!(read.training_digest(), Some(t.digest().unwrap()));
+    assert_eq!(read.slots(), ["m", "v"]);
     assert_eq!(&read.mask("fc.kernel"), t.mask("fc.kernel").unwrap());
     assert_eq!(read.notes()["step"], "5");
     assert!(read.notes()["mask"].contains("1 = frozen") && read.notes()["version"] == "1");

@@ -70,9 +70,30 @@ impl Checkpoint {
         mask.unwrap_or_else(|| Mask::none(len))
     }
 
-    /// A digest of all weights, or of frozen ones alone; the state takes part where `slots` names it. With the frozen
-    /// ones and all slots it is that of [`crate::trainer::FreezeReport`].
+    /// A digest of all weights, or of frozen ones alone, and of the state tensors that `slots` names.
     pub fn digest(&self, slots: &[&str], frozen: bool) -> u64 {
+        self.fold(slots, frozen).value()
+    }
+
+    /// Of the frozen elements of weights and all state: that of [`crate::trainer::FreezeReport`].
+    pub fn frozen_digest(&self) -> u64 {
+        self.digest(&self.slots(), true)
+    }
+
+    /// Of all weights, all state and the step: that of [`crate::Trainer::digest`]. `None` without a step.
+    pub fn training_digest(&self) -> Option<u64> {
+        let step: u64 = self.number("step").ok()?;
+        let mut fold = self.fold(&self.slots(), false);
+        fold.bytes(&step.to_le_bytes());
+        Some(fold.value())
+    }
+
+    /// Names of the state tensors that each parameter has.
+    pub fn slots(&self) -> Vec<&str> {
+        self.notes.get("slots").map_or(Vec::new(), |text| text.split_whitespace().collect())
+    }
+
+    fn fold(&self, slots: &[&str], frozen: bool) -> Fold {
         let mut fold = Fold::default();
         for slot in std::iter::once(None).chain(slots.iter().map(Some)) {
             for path in self.parameters() {
@@ -84,6 +105,6 @@ impl Checkpoint {
                 fold.digest(path, slot.unwrap_or(&"weight"), &digest);
             }
         }
-        fold.value()
+        fold
     }
 }

@@ -81,6 +81,7 @@ impl Trainer {
         }
         checkpoint.expect("optimizer", &describe(&self.optimizer))?;
         let slots = self.store.slots();
+        checkpoint.expect("slots", &slots.join(" "))?;
         let paths = self.model.parameters().iter().map(|p| p.path.as_str());
         let known = checkpoint.parameters();
         if !paths.clone().eq(known.iter().copied()) {
@@ -117,7 +118,7 @@ impl Trainer {
         if let Some((name, _)) = checkpoint.tensors().iter().find(|(name, _)| !names.contains(name)) {
             return Err(format!("tensor {name:?}: expected none of this name"));
         }
-        checkpoint.expect("frozen", &format!("{:016x}", checkpoint.digest(slots, true)))?;
+        checkpoint.expect("frozen", &format!("{:016x}", checkpoint.frozen_digest()))?;
         let learning_rate: f64 = checkpoint.number("learning_rate")?;
         let rate = self.optimizer.clone().set_learning_rate(learning_rate);
         rate.map_err(|error| error.to_string())?;

@@ -51,7 +51,7 @@ impl Trainer {
         checkpoint.note("seed", self.options.seed);
         checkpoint.note("draws", self.draws);
         checkpoint.note("slots", self.store.slots().join(" "));
-        checkpoint.note("frozen", format!("{:016x}", checkpoint.digest(self.store.slots(), true)));
+        checkpoint.note("frozen", format!("{:016x}", checkpoint.frozen_digest()));
         checkpoint.write(path.as_ref())
     }
 }
