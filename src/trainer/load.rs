@@ -21,7 +21,8 @@ struct Loaded {
 
 impl Trainer {
     /// Takes over everything that [`Trainer::save`] wrote: weights, masks, optimizer state, step, learning rate, seed.
-    /// Training then goes on bit for bit as if it had not been interrupted. A loss that was not finite is forgotten.
+    /// Training then goes on bit for bit as if it had not been interrupted. Running metrics begin anew, and a loss that was
+    /// not finite is forgotten.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Checkpoint`] if the file is damaged, is of another model or optimizer, or its frozen
