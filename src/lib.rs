@@ -34,7 +34,7 @@
 //! ```
 //!
 //! # What there is
-//! - [`Model`] and [`Trainer`]: layers, losses, optimizers, freezing, evaluation, saving.
+//! - [`Model`] and [`Trainer`]: layers, losses, optimizers, freezing, evaluation, saving and going on.
 //! - [`Graph`](graph::Graph), [`Plan`] and [`Reference`](reference::Reference): mathematical operations by hand, compiled
 //!   for a device or interpreted in f64. One operation at a time is a supported use: see [`plan`].
 //! - [`Mask`] and [`FreezeRule`]: which elements; 1 = frozen, named in every constructor.

@@ -1,7 +1,7 @@
 //! The program itself, run as a user runs it.
 
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 fn frazil(arguments: &[&str]) -> Output {
@@ -183,4 +183,223 @@ fn check_gives_a_verdict_for_every_kernel() {
         let line = kernels.iter().find(|line| line["kernel"] == kernel).unwrap_or_else(|| panic!("{kernel}"));
         assert!(line["runs"].as_u64() > Some(5) && line["worst_of_bound"].as_f64() <= Some(1.0), "{line}");
     }
+}
+
+/// Runs `frazil train` on the digits with these flags, and gives its last line.
+fn train(out: &Path, flags: &[&str]) -> Value {
+    let output = frazil(&[&["train", "--json", "--out", out.to_str().unwrap()], flags].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    lines(&output).pop().unwrap()
+}
+
+/// The table without the column of speed.
+fn rows(out: &Path) -> Vec<String> {
+    let csv = std::fs::read_to_string(out.join("metrics.csv")).unwrap();
+    csv.lines().map(|line| line.rsplit_once(',').unwrap().0.to_owned()).collect()
+}
+
+#[test]
+fn a_resumed_run_ends_where_an_uninterrupted_one_does() {
+    let (whole, parts) = (folder("whole"), folder("parts"));
+    let flags = ["--optimizer", "adamw", "--freeze", "*.kernel=random:0.5", "--seed", "5", "--batch", "128"];
+    let expected = train(&whole, &[&flags[..], &["--epochs", "3"]].concat());
+    train(&parts, &[&flags[..], &["--epochs", "1"]].concat());
+    let file = parts.join("weights.safetensors");
+    // Rows of a later epoch, and half a row: a run that was killed before it wrote its weights.
+    let csv = parts.join("metrics.csv");
+    let text = std::fs::read_to_string(&csv).unwrap();
+    std::fs::write(&csv, format!("{text}2,0,0,0,0,0\n3,0.")).unwrap();
+    let got = train(&parts, &["--resume", file.to_str().unwrap(), "--epochs", "3"]);
+    for field in ["digest", "frozen_digest", "steps", "trainable_changed", "test_accuracy"] {
+        assert_eq!(got[field], expected[field], "{field}");
+    }
+    assert_eq!(rows(&parts), rows(&whole));
+    assert_eq!(rows(&whole).len(), 4);
+    // The files are the same as well, flags included.
+    let bytes = |out: &Path| std::fs::read(out.join("weights.safetensors")).unwrap();
+    let end = [bytes(&whole), bytes(&parts)].map(|bytes| {
+        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+        header.metadata().clone().unwrap()["frazil"].clone()
+    });
+    assert!(end[0].contains("note.epoch = 3\n") && end[0].contains("note.batch = 0\n"), "{}", end[0]);
+    assert!(bytes(&whole) == bytes(&parts), "{}\n{}", end[0], end[1]);
+
+    // The folder of the file is where a resumed run goes on, unless told otherwise.
+    let output = frazil(&["train", "--resume", file.to_str().unwrap(), "--epochs", "4"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(rows(&parts).len(), 5);
+    [whole, parts].iter().for_each(|f| std::fs::remove_dir_all(f).unwrap());
+}
+
+#[test]
+fn a_killed_run_leaves_a_file_to_resume_from() {
+    let (whole, killed) = (folder("unkilled"), folder("killed"));
+    let flags = ["--freeze", "conv*=random:0.5", "--save-every", "1", "--batch", "256"];
+    let file = killed.join("weights.safetensors");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_frazil"))
+        .args([&["train", "--epochs", "500", "--out", killed.to_str().unwrap()], &flags[..]].concat())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = std::time::Instant::now();
+    while !file.exists() || std::fs::read_to_string(killed.join("metrics.csv")).unwrap().lines().count() < 4 {
+        assert!(begun.elapsed().as_secs() < 120 && child.try_wait().unwrap().is_none());
+        std::thread::sleep(std::time::Duration::from_millis(7));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let done: usize = {
+        let read = frazil::checkpoint::Checkpoint::read(&file).unwrap();
+        read.notes()["note.epoch"].parse().unwrap()
+    };
+    let epochs = (done + 1).to_string();
+    let got = train(&killed, &["--resume", file.to_str().unwrap(), "--epochs", &epochs]);
+    let expected = train(&whole, &[&flags[..], &["--epochs", &epochs]].concat());
+    assert_eq!((&got["digest"], &got["steps"]), (&expected["digest"], &expected["steps"]));
+    assert_eq!(rows(&killed), rows(&whole));
+    [whole, killed].iter().for_each(|f| std::fs::remove_dir_all(f).unwrap());
+}
+
+#[test]
+fn flags_that_contradict_the_file_are_named_with_both_values() {
+    let out = folder("contradict");
+    train(&out, &["--epochs", "1", "--optimizer", "adam", "--lr", "0.002", "--batch", "512"]);
+    let file = out.join("weights.safetensors");
+    let before = std::fs::read(&file).unwrap();
+    let wrong: [(&[&str], &[&str]); 12] = [
+        (&["--optimizer", "sgd"], &["--optimizer", "adam", "sgd"]),
+        (&["--lr", "0.1"], &["--lr", "0.002", "0.1"]),
+        (&["--weight-decay", "0.1"], &["--weight-decay", "not given", "0.1"]),
+        (&["--nesterov"], &["--nesterov", "not given"]),
+        (&["--seed", "2"], &["--seed", "1,", "2"]),
+        (&["--batch", "64"], &["--batch", "512", "64"]),
+        (&["--freeze", "*=all"], &["--freeze", "conv*.kernel=random:0.5", "*=all"]),
+        (&["--model", "cifar"], &["--model", "not given", "cifar"]),
+        (&["--data", "idx:here"], &["--data", "digits", "idx:here"]),
+        (&["--epochs", "1"], &["--epochs", "more than the 1", "got 1"]),
+        (&[], &["--epochs", "more than the 1"]),
+        (&["--epochs", "2", "--save-every", "0"], &["--save-every"]),
+    ];
+    for (flags, parts) in wrong {
+        let resume = ["train", "--resume", file.to_str().unwrap()];
+        let output = frazil(&[&resume[..], flags].concat());
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{flags:?}: {message}");
+        assert!(parts.iter().all(|part| message.contains(part)), "{flags:?}: {message}");
+    }
+    assert!(std::fs::read(&file).unwrap() == before);
+    // Said again, or in other digits, they are no contradiction.
+    train(
+        &out,
+        &["--resume", file.to_str().unwrap(), "--epochs", "2", "--lr", "2e-3", "--optimizer", "adam"],
+    );
+    // A file that no run wrote.
+    let mut bare = frazil::checkpoint::Checkpoint::default();
+    bare.note("step", 1);
+    bare.write(&file).unwrap();
+    let output = frazil(&["train", "--resume", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("note arguments"));
+    std::fs::remove_dir_all(out).unwrap();
+}
+
+#[test]
+fn inspect_shows_a_file_and_compares_frozen_elements() {
+    let out = folder("inspect");
+    let flags = ["--freeze", "conv1.kernel=random:0.25", "--epochs", "1", "--batch", "512"];
+    let done = train(&out, &flags);
+    let file = out.join("weights.safetensors");
+    let name = file.to_str().unwrap();
+    let output = frazil(&["inspect", name, "--json"]);
+    assert!(output.status.success());
+    let all = lines(&output);
+    let (last, tensors) = all.split_last().unwrap();
+    // Eight parameters with a momentum each, one mask.
+    assert_eq!(tensors.len(), 17);
+    let kernel = tensors.iter().find(|line| line["tensor"] == "conv1.kernel").unwrap();
+    assert_eq!((&kernel["dtype"], &kernel["shape"]), (&"f32".into(), &serde_json::json!([3, 3, 1, 16])));
+    assert_eq!((&kernel["frozen"], &kernel["frozen_fraction"]), (&36.into(), &0.25.into()));
+    for field in ["digest", "frozen_digest"] {
+        assert_eq!(last[field], done[field], "as the trainer said");
+    }
+    assert_eq!((&last["frozen"], &last["elements"]), (&36.into(), &38282.into()));
+    assert_eq!(last["notes"]["note.epoch"], "1");
+    let text = String::from_utf8(frazil(&["inspect", name]).stdout).unwrap();
+    assert!(text.contains("36 (25.0 %)") && text.contains("36 of 38282 weights frozen"), "{text}");
+
+    // Trained further, frozen ones are the same; another seed has others.
+    let (same, other) = (out.join("same"), out.join("other"));
+    train(&same, &["--resume", name, "--epochs", "2"]);
+    train(&other, &[&flags[..], &["--seed", "2"]].concat());
+    let against = |folder: &Path| {
+        let file = folder.join("weights.safetensors");
+        let output = frazil(&["inspect", name, "--json", "--against", file.to_str().unwrap()]);
+        (output.status.code(), lines(&output))
+    };
+    let (code, all) = against(&same);
+    assert_eq!(
+        (code, &all[..]),
+        (Some(0), &[serde_json::json!({"done": true, "frozen": 36, "differing": 0})][..])
+    );
+    let (code, all) = against(&other);
+    assert_eq!((code, all.len(), &all[10]["differing"]), (Some(1), 11, &36.into()));
+    // The first frozen element is the first that is shown, with its bits in both files.
+    let read = |path: &Path| frazil::checkpoint::Checkpoint::read(path).unwrap();
+    let (left, right) = (read(&file), read(&other.join("weights.safetensors")));
+    let index = left.mask("conv1.kernel").frozen_indices().next().unwrap();
+    let bits = |of: &frazil::checkpoint::Checkpoint| {
+        format!("{:#010x}", of.tensor("conv1.kernel").unwrap().bits()[index])
+    };
+    assert_eq!((&all[0]["index"], &all[0]["expected"]), (&index.into(), &bits(&left).into()));
+    assert_eq!((&all[0]["got"], &all[0]["coordinates"][3]), (&bits(&right).into(), &(index % 16).into()));
+    // A tensor that is missing differs in all of its frozen elements.
+    let empty = out.join("empty");
+    std::fs::create_dir_all(&empty).unwrap();
+    frazil::checkpoint::Checkpoint::default().write(&empty.join("weights.safetensors")).unwrap();
+    let (code, all) = against(&empty);
+    assert_eq!((code, &all[0]["got"], &all[1]["differing"]), (Some(1), &"none".into(), &36.into()));
+
+    let output = frazil(&["inspect", "no-such-file"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no-such-file"));
+    assert_eq!(frazil(&["inspect"]).status.code(), Some(2));
+    std::fs::remove_dir_all(out).unwrap();
+}
+
+#[test]
+fn other_data_trains_the_network_for_it() {
+    let out = folder("idx");
+    std::fs::create_dir_all(&out).unwrap();
+    let file = |count: u32, size: &[u32], values: &dyn Fn(u32) -> u8| {
+        let extents = [&[count], size].concat();
+        let all = extents.iter().product::<u32>();
+        let mut bytes = vec![0, 0, 8, extents.len() as u8];
+        extents.iter().for_each(|extent| bytes.extend(extent.to_be_bytes()));
+        bytes.extend((0..all).map(values));
+        bytes
+    };
+    for (part, count) in [("train", 12), ("t10k", 4)] {
+        let images = file(count, &[28, 28], &|i| (i * 7) as u8);
+        std::fs::write(out.join(format!("{part}-images-idx3-ubyte")), images).unwrap();
+        std::fs::write(out.join(format!("{part}-labels-idx1-ubyte")), file(count, &[], &|i| i as u8 % 10))
+            .unwrap();
+    }
+    let data = format!("idx:{}", out.display());
+    let flags = ["--data", &data, "--epochs", "1", "--batch", "4", "--freeze", "conv1.kernel=random:0.5"];
+    let done = train(&out, &flags);
+    assert_eq!((&done["steps"], &done["frozen_total"]), (&3.into(), &400.into()));
+    let missing = format!("cifar10:{}", out.display());
+    let wrong: [(&[&str], i32, &str); 4] = [
+        (&["--data", &data, "--model", "cifar"], 2, "[28, 28, 1]"),
+        (&["--data", "mnist"], 2, "digits, idx:DIR or cifar10:DIR"),
+        (&["--model", "lenet"], 2, "lenet28"),
+        (&["--data", &missing], 1, "data_batch_1.bin"),
+    ];
+    for (flags, code, part) in wrong {
+        let output = frazil(flags);
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{flags:?}: {message}");
+        assert!(message.contains(part), "{flags:?}: {message}");
+    }
+    std::fs::remove_dir_all(out).unwrap();
 }

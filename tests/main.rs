@@ -3,9 +3,11 @@
 mod accumulation;
 mod adjoint;
 mod batch_norm;
+mod checkpoint;
 #[cfg(feature = "cli")]
 mod command_line;
 mod contract;
+mod data_files;
 mod errors;
 mod freeze;
 mod golden;

@@ -3,11 +3,12 @@
 mod bench;
 mod check;
 mod devices;
+mod inspect;
 mod optimizer_args;
 mod output;
 mod train;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use frazil::gpu::Backend;
 use frazil::{Error, GpuOptions, Result};
 use output::Output;
@@ -36,6 +37,8 @@ enum Command {
     Devices(devices::DevicesArgs),
     /// Run every kernel on an adapter against the reference: exit code 1 if one is wrong.
     Check(check::CheckArgs),
+    /// Show a file's tensors, masks and notes; or compare its frozen elements with another file's.
+    Inspect(inspect::InspectArgs),
 }
 
 /// What all commands that use a device take.
@@ -87,12 +90,18 @@ fn usage<T>(result: Result<T>) -> std::result::Result<T, Failure> {
 pub fn main() -> ExitCode {
     let begun = Instant::now();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,wgpu_hal=off")).init();
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let given = train::Flags::given(matches.subcommand_matches("train").unwrap_or(&matches));
     let (result, json) = match cli.command.unwrap_or(Command::Train(Box::new(cli.train))) {
-        Command::Train(args) => (train::run(&args), args.json),
+        Command::Train(args) => (train::run(&args, given), args.json),
         Command::Devices(args) => (devices::run(&args), args.json),
         Command::Bench(args) => (bench::run(&args, begun), args.json),
         Command::Check(args) => (check::run(&args), args.json),
+        Command::Inspect(args) => (inspect::run(&args), args.json),
     };
     let (error, code) = match result {
         Ok(()) => return ExitCode::SUCCESS,

@@ -1,14 +1,18 @@
 //! Data sets in host memory, and the batches cut from them.
 //!
 //! A [`Dataset`] holds all its examples as `f32` features, row-major, and one class label each. [`Digits`] is a
-//! small real one inside the crate; [`synthetic`] makes one of any size.
+//! small real one inside the crate; [`idx()`] and [`cifar10()`] read files; [`synthetic`] makes one of any size.
 
 mod batch;
+mod cifar10;
 mod digits;
+mod idx;
 mod synthetic;
 
 pub use batch::{Batch, Batches};
+pub use cifar10::cifar10;
 pub use digits::Digits;
+pub use idx::idx;
 pub use synthetic::synthetic;
 
 use crate::error::{Error, Result};

@@ -117,7 +117,7 @@ impl Trainer {
         if found.is_empty() { Err(self.unknown(glob)) } else { Ok(found) }
     }
 
-    fn unknown(&self, path: &str) -> Error {
+    pub(super) fn unknown(&self, path: &str) -> Error {
         let mut similar: Vec<_> = self.model.parameters().iter().map(|p| p.path.clone()).collect();
         similar.sort_by_key(|name| strsim::levenshtein(name, path));
         similar.truncate(SIMILAR);

@@ -33,6 +33,7 @@ impl Trainer {
             scalars.first = u32::from(number == 0);
             scalars.last = u32::from(number + 1 == batches.len());
             self.training.run(&batch.features, &batch.labels, scalars)?;
+            self.draws += 1;
         }
         self.step += 1;
         if self.options.progress_every > 0 {

@@ -7,13 +7,13 @@ use crate::graph::ParameterId;
 use crate::mask::{FreezeRule, Mask};
 
 /// A mask about to come into force, with everything that had to be read for it: from here on only writes can fail.
-struct Change {
-    id: ParameterId,
-    mask: Mask,
-    baseline: Baseline,
-    weights: Option<Vec<u32>>,
-    /// Slots whose thawed elements begin at 0.
-    state: Vec<(usize, Vec<u32>)>,
+pub(super) struct Change {
+    pub id: ParameterId,
+    pub mask: Mask,
+    pub baseline: Baseline,
+    pub weights: Option<Vec<u32>>,
+    /// Slots with new values: those whose thawed elements begin at 0, or all of a file.
+    pub state: Vec<(usize, Vec<u32>)>,
 }
 
 impl Trainer {
@@ -122,7 +122,7 @@ impl Trainer {
     }
 
     /// Puts a mask into force. Writes fail only when the device is gone.
-    fn apply(&mut self, change: Change) -> Result<()> {
+    pub(super) fn apply(&mut self, change: Change) -> Result<()> {
         let Change { id, mask, baseline, weights, state } = change;
         if let Some(bits) = weights {
             self.store.write_weights(id, &bits)?;
@@ -149,7 +149,7 @@ fn named(error: Error, path: &str) -> Error {
 
 impl Baseline {
     /// Adds elements at the bits that they have now.
-    fn with(self, fresh: &Mask, weights: &[u32], state: &[Vec<u32>]) -> Self {
+    pub(super) fn with(self, fresh: &Mask, weights: &[u32], state: &[Vec<u32>]) -> Self {
         let mut columns = self.columns;
         columns.resize(1 + state.len(), Vec::new());
         let mut indices = self.indices;

@@ -4,6 +4,7 @@ mod access;
 mod accumulate;
 mod evaluate;
 mod freeze;
+mod load;
 mod options;
 mod proof;
 mod save;
@@ -38,6 +39,8 @@ pub struct Trainer {
     masks: Vec<Mask>,
     baselines: Vec<Baseline>,
     step: u64,
+    /// Runs that draw random numbers so far.
+    draws: u64,
     ring: ReadRing,
     progress: Option<Metrics>,
 }
@@ -127,6 +130,7 @@ impl Trainer {
             options,
             store,
             step: 0,
+            draws: 0,
             progress: None,
         })
     }
@@ -182,6 +186,9 @@ impl Trainer {
 
     fn scalars(&self, batch: &Batch) -> StepScalars {
         let mut scalars = self.optimizer.scalars(self.step, batch.rows());
+        scalars.seed = [self.options.seed as u32, (self.options.seed >> 32) as u32];
+        // Modulo 2^32: only a repeat of all that is drawn would matter, and that is as far away.
+        scalars.draw = self.draws as u32;
         scalars.on_non_finite_continue = (self.options.on_non_finite == OnNonFinite::Continue).into();
         scalars
     }
@@ -196,6 +203,7 @@ impl Trainer {
         self.training.write(&batch.features, &batch.labels)?;
         let timed = self.training.plan.profile(scalars)?;
         self.step += 1;
+        self.draws += 1;
         Ok(timed)
     }
 

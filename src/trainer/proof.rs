@@ -1,6 +1,7 @@
 //! The proof that frozen elements did not change, and digests of everything.
 
 use super::Trainer;
+use crate::checkpoint::Fold;
 use crate::error::Result;
 use crate::graph::ParameterId;
 use crate::plan::{Arena, Digest, Elements};
@@ -194,33 +195,6 @@ impl Trainer {
             .collect();
         coordinates.reverse();
         coordinates
-    }
-}
-
-/// FNV-1a over names and digests.
-struct Fold(u64);
-
-impl Default for Fold {
-    fn default() -> Self {
-        Fold(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Fold {
-    fn bytes(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-        }
-    }
-
-    fn digest(&mut self, path: &str, what: &str, digest: &Digest) {
-        self.bytes(path.as_bytes());
-        self.bytes(what.as_bytes());
-        self.bytes(&digest.value().to_le_bytes());
-    }
-
-    fn value(&self) -> u64 {
-        self.0
     }
 }
 

@@ -1,84 +1,41 @@
-//! `frazil train`
+//! Epoch after epoch, and what is said of them.
 
-use super::optimizer_args::OptimizerArgs;
-use super::output::Output;
-use super::{DeviceArgs, Failure, usage};
-use clap::Args;
+use super::Failure;
+use super::flags::Flags;
+use super::resume::{Position, notes};
+use super::table::Table;
+use crate::cli::output::Output;
 use frazil::trainer::{Evaluation, FreezeReport, Metrics};
-use frazil::{Batch, Dataset, Digits, Error, FreezeRule, Gpu, Loss, Model, Trainer, TrainerOptions};
+use frazil::{Batch, Dataset, Error, Gpu, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-#[derive(Args)]
-pub struct TrainArgs {
-    /// Freeze elements: a glob over parameter paths, and all, none or random:FRACTION. May be given several times; any
-    /// one replaces the default.
-    #[arg(long, value_name = "GLOB=RULE", default_value = "conv*.kernel=random:0.5")]
-    freeze: Vec<String>,
-    #[command(flatten)]
-    optimizer: OptimizerArgs,
-    /// Passes over the training data.
-    #[arg(long, default_value_t = 20)]
-    epochs: u64,
+/// A run under way.
+pub struct Run<'a> {
+    pub plan: &'a RunPlan,
+    pub output: Output,
+    pub gpu: &'a Gpu,
+    pub begun: Instant,
+}
+
+/// What a run does, and where it keeps it.
+pub struct RunPlan {
+    /// Passes over the training data, those before a resumption too.
+    pub epochs: u64,
     /// Examples in a step.
-    #[arg(long, default_value_t = 64)]
-    batch: usize,
-    /// Seed of initial weights, random masks and the order of examples.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Folder for weights.safetensors and metrics.csv.
-    #[arg(long, default_value = "runs/digits")]
-    out: PathBuf,
-    /// One JSON object a line on standard output.
-    #[arg(long)]
-    pub json: bool,
-    #[command(flatten)]
-    device: DeviceArgs,
-}
-
-impl TrainArgs {
-    fn freezes(&self) -> frazil::Result<Vec<(String, FreezeRule)>> {
-        let one = |text: &String| {
-            let (glob, rule) = text.split_once('=').ok_or_else(|| Error::InvalidArgument {
-                at: "--freeze".to_owned(),
-                expected: "GLOB=RULE, such as 'conv*.kernel=random:0.5'".to_owned(),
-                got: text.clone(),
-            })?;
-            Ok((glob.to_owned(), FreezeRule::parse(rule)?.seed(self.seed)))
-        };
-        self.freeze.iter().map(one).collect()
-    }
-}
-
-pub fn run(args: &TrainArgs) -> Result<(), Failure> {
-    let optimizer = usage(args.optimizer.optimizer())?;
-    let freezes = usage(args.freezes())?;
-    if args.batch == 0 || args.epochs == 0 {
-        return usage(Err(Error::EmptyBatch { at: "--batch and --epochs".to_owned() }));
-    }
-    let (train, test) = (Digits::train()?, Digits::test()?);
-    let begun = Instant::now();
-    let gpu = Gpu::new(args.device.options())?;
-    let accumulate = args.optimizer.accumulate() > 1;
-    let options = TrainerOptions::batch(args.batch).seed(args.seed).accumulate(accumulate);
-    let mut trainer = Trainer::new(&gpu, Model::digits()?, Loss::SoftmaxCrossEntropy, optimizer, options)?;
-    for (glob, rule) in freezes {
-        usage(trainer.freeze(&glob, rule))?;
-    }
-    let run = Run { args, output: Output::new(args.json), gpu: &gpu, begun };
-    run.announce(&trainer, &train, &test)?;
-    run.train(&mut trainer, &train, &test)
-}
-
-struct Run<'a> {
-    args: &'a TrainArgs,
-    output: Output,
-    gpu: &'a Gpu,
-    begun: Instant,
+    pub batch: usize,
+    /// Batches of one update.
+    pub accumulate: usize,
+    /// Of the order of examples.
+    pub seed: u64,
+    /// Epochs between two files; only the last is written where there is none.
+    pub save_every: Option<u64>,
+    /// Folder for the files.
+    pub out: PathBuf,
+    /// The flags that made it, for a resumption.
+    pub flags: Flags,
 }
 
 /// One line of metrics.csv.
@@ -90,7 +47,7 @@ struct Epoch {
 }
 
 impl Run<'_> {
-    fn announce(&self, trainer: &Trainer, train: &Dataset, test: &Dataset) -> Result<(), Failure> {
+    pub fn announce(&self, trainer: &Trainer, train: &Dataset, test: &Dataset) -> Result<(), Failure> {
         let report = self.gpu.report();
         let software = if report.software { ", a software adapter" } else { "" };
         self.output
@@ -102,67 +59,82 @@ impl Run<'_> {
             train.len(),
             test.len(),
             trainer.optimizer().name(),
-            self.args.epochs,
-            self.args.batch
+            self.plan.epochs,
+            self.plan.batch
         ))?;
         Ok(())
     }
 
-    fn train(&self, trainer: &mut Trainer, train: &Dataset, test: &Dataset) -> Result<(), Failure> {
-        let initial = parameters(trainer)?;
-        let out = &self.args.out;
-        std::fs::create_dir_all(out).map_err(|source| Error::Io { path: out.clone(), source })?;
-        let (weights, csv) = (out.join("weights.safetensors"), out.join("metrics.csv"));
-        let failed = |source| Error::Io { path: csv.clone(), source };
-        let mut table = File::create(&csv).map_err(failed)?;
-        writeln!(table, "epoch,train_loss,train_accuracy,test_loss,test_accuracy,samples_per_s")
-            .map_err(failed)?;
-
-        let bar =
-            progress_bar(self.args.epochs.saturating_mul(train.batches(self.args.batch, 0)?.len() as u64));
+    /// Trains from `start` on; `initial` are the weights at the very beginning.
+    pub fn train(
+        &self,
+        trainer: &mut Trainer,
+        (train, test): (&Dataset, &Dataset),
+        start: Position,
+        initial: &[Vec<f32>],
+    ) -> Result<(), Failure> {
+        let plan = self.plan;
+        std::fs::create_dir_all(&plan.out).map_err(|source| Error::Io { path: plan.out.clone(), source })?;
+        let weights = plan.out.join("weights.safetensors");
+        let mut table = Table::open(plan.out.join("metrics.csv"), start.epoch)?;
+        let left = plan.epochs.saturating_sub(start.epoch);
+        let batches = train.batches(plan.batch, 0)?.len() as u64;
+        let bar = progress_bar(left.saturating_mul(batches).saturating_sub(start.batch));
         let mut last = None;
-        for number in 1..=self.args.epochs {
-            let epoch = match self.epoch(trainer, train, test, number, &bar) {
+        let mut at = start;
+        for number in start.epoch + 1..=plan.epochs {
+            let epoch = match self.epoch(trainer, (train, test), &mut at, &bar) {
                 // The last good weights are kept on the device; they are worth a file.
                 Err(Failure::Failed(error @ Error::NonFiniteLoss { .. })) => {
-                    trainer.save(&weights)?;
+                    self.save(trainer, &weights, at)?;
                     return Err(error.into());
                 }
                 other => other?,
             };
+            at = Position { epoch: number, batch: 0 };
             let Epoch { train: m, test: e, samples_per_s, .. } = &epoch;
-            writeln!(
-                table,
+            // The table first: a resumption cuts rows that are ahead of the file, but cannot invent missing ones.
+            table.add(&format!(
                 "{number},{},{},{},{},{samples_per_s:.1}",
                 m.loss, m.accuracy, e.loss, e.accuracy
-            )
-            .map_err(failed)?;
+            ))?;
             bar.suspend(|| self.say(&epoch))?;
             last = Some(epoch.test);
+            if plan.save_every.is_some_and(|every| number.is_multiple_of(every)) && number < plan.epochs {
+                self.save(trainer, &weights, at)?;
+            }
         }
         bar.finish_and_clear();
 
         let proof = trainer.verify_frozen()?;
         let (accuracy, wall_s) = (last.map_or(0.0, |e| e.accuracy), self.begun.elapsed().as_secs_f64());
-        trainer.save(&weights)?;
-        self.conclude(trainer, &proof, changed(trainer, &initial)?, accuracy, wall_s, [&weights, &csv])?;
+        self.save(trainer, &weights, at)?;
+        let files = [weights.as_path(), table.path()];
+        self.conclude(trainer, &proof, changed(trainer, initial)?, accuracy, wall_s, files)?;
         // A test loss that is not a number is no result either.
         let sound = proof.changed() == 0 && last.is_some_and(|e| e.loss.is_finite());
         if sound { Ok(()) } else { Err(Failure::Verdict) }
     }
 
+    fn save(&self, trainer: &Trainer, path: &Path, at: Position) -> Result<(), Failure> {
+        Ok(trainer.save_with_notes(path, &notes(&self.plan.flags, at))?)
+    }
+
+    /// The rest of an epoch; `at` counts its batches.
     fn epoch(
         &self,
         trainer: &mut Trainer,
-        train: &Dataset,
-        test: &Dataset,
-        number: u64,
+        (train, test): (&Dataset, &Dataset),
+        at: &mut Position,
         bar: &ProgressBar,
     ) -> Result<Epoch, Failure> {
         let begun = Instant::now();
+        let number = at.epoch + 1;
         let mut seen = 0;
-        let batches: Vec<_> = train.batches_for_epoch(self.args.batch, self.args.seed, number)?.collect();
-        for batches in batches.chunks(self.args.optimizer.accumulate()) {
+        let skipped = usize::try_from(at.batch).unwrap_or(usize::MAX);
+        let rest = train.batches_for_epoch(self.plan.batch, self.plan.seed, number)?.skip(skipped);
+        for batches in rest.collect::<Vec<_>>().chunks(self.plan.accumulate) {
+            at.batch += batches.len() as u64;
             trainer.step_over(batches)?;
             seen += batches.iter().map(Batch::rows).sum::<usize>();
             if let Some(m) = trainer.progress() {
@@ -236,8 +208,8 @@ fn progress_bar(steps: u64) -> ProgressBar {
     bar
 }
 
-/// The bits of all parameters, in order.
-fn parameters(trainer: &Trainer) -> frazil::Result<Vec<Vec<f32>>> {
+/// The values of all parameters, in order.
+pub fn parameters(trainer: &Trainer) -> frazil::Result<Vec<Vec<f32>>> {
     trainer.model().parameters().iter().map(|p| trainer.parameter(&p.path)).collect()
 }
 

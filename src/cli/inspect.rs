@@ -1,0 +1,137 @@
+//! `frazil inspect`: what is in a file, and whether its frozen elements are those of another. Needs no GPU.
+
+use super::Failure;
+use super::output::Output;
+use clap::Args;
+use frazil::checkpoint::{Checkpoint, Tensor};
+use frazil::plan::Digest;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Differing elements that are shown one by one.
+const SHOWN: usize = 10;
+
+#[derive(Args)]
+pub struct InspectArgs {
+    /// A safetensors file of `f32` and `u32` tensors.
+    file: PathBuf,
+    /// Compare the elements that FILE has frozen with those of this file, bit by bit: exit code 1 if one differs.
+    #[arg(long, value_name = "OTHER")]
+    against: Option<PathBuf>,
+    /// One JSON object a line on standard output: one for each tensor or differing element, then the whole.
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub fn run(args: &InspectArgs) -> Result<(), Failure> {
+    let output = Output::new(args.json);
+    let checkpoint = Checkpoint::read(&args.file)?;
+    match &args.against {
+        None => describe(&output, &checkpoint),
+        Some(other) => compare(&output, &checkpoint, &Checkpoint::read(other)?),
+    }
+}
+
+fn describe(output: &Output, checkpoint: &Checkpoint) -> Result<(), Failure> {
+    output.text(format!(
+        "{:<32} {:<5} {:<20} {:>10} {:>20}  digest",
+        "tensor", "type", "shape", "elements", "frozen"
+    ))?;
+    let parameters = checkpoint.parameters();
+    let (mut elements, mut frozen) = (0, 0);
+    for (name, tensor) in checkpoint.tensors() {
+        let digest = hex(Digest::of(tensor.bits().iter().copied().enumerate()).value());
+        let count = tensor.bits().len();
+        let of_mask = parameters.contains(&name.as_str()).then(|| checkpoint.mask(name).frozen_count());
+        if let Some(some) = of_mask {
+            elements += count;
+            frozen += some;
+        }
+        let share = of_mask.map(|some| fraction(some, count));
+        let words = match (of_mask, share) {
+            (Some(some), Some(share)) => format!("{some} ({:.1} %)", 100.0 * share),
+            _ => String::new(),
+        };
+        let shape = format!("{:?}", tensor.shape());
+        output.text(format!(
+            "{name:<32} {:<5} {shape:<20} {count:>10} {words:>20}  {digest}",
+            tensor.dtype()
+        ))?;
+        output.json(&json!({
+            "tensor": name, "dtype": tensor.dtype(), "shape": tensor.shape(), "elements": count,
+            "frozen": of_mask, "frozen_fraction": share, "digest": digest,
+        }))?;
+    }
+    output.text("")?;
+    for (name, value) in checkpoint.notes() {
+        output.text(format!("{name}: {value}"))?;
+    }
+    let (weights, of_frozen) = (hex(checkpoint.digest(&[], false)), hex(checkpoint.frozen_digest()));
+    let share = fraction(frozen, elements);
+    output.text(format!("\n{frozen} of {elements} weights frozen ({:.1} %)", 100.0 * share))?;
+    output.text(format!("digest of weights {weights}, of frozen elements {of_frozen}"))?;
+    let training = checkpoint.training_digest().map(hex);
+    if let Some(training) = &training {
+        output.text(format!("digest {training}"))?;
+    }
+    output.json(&json!({
+        "done": true, "elements": elements, "frozen": frozen, "frozen_fraction": share, "weights_digest": weights,
+        "frozen_digest": of_frozen, "digest": training, "notes": checkpoint.notes(),
+    }))?;
+    Ok(())
+}
+
+fn compare(output: &Output, checkpoint: &Checkpoint, other: &Checkpoint) -> Result<(), Failure> {
+    let (mut frozen, mut differing, mut shown) = (0, 0, 0);
+    for path in checkpoint.parameters() {
+        let mask = checkpoint.mask(path);
+        let (Some(tensor), true) = (checkpoint.tensor(path), mask.frozen_count() > 0) else { continue };
+        frozen += mask.frozen_count();
+        let fits = |t: &&Tensor| t.dtype() == tensor.dtype() && t.shape() == tensor.shape();
+        let Some(its) = other.tensor(path).filter(fits) else {
+            differing += mask.frozen_count();
+            let got =
+                other.tensor(path).map_or("none".to_owned(), |t| format!("{} {:?}", t.dtype(), t.shape()));
+            output.text(format!("{path}: expected {} {:?}, got {got}", tensor.dtype(), tensor.shape()))?;
+            output.json(&json!({
+                "tensor": path, "expected": format!("{} {:?}", tensor.dtype(), tensor.shape()), "got": got,
+            }))?;
+            continue;
+        };
+        for index in mask.frozen_indices().filter(|&i| tensor.bits()[i] != its.bits()[i]) {
+            differing += 1;
+            if shown == SHOWN {
+                continue;
+            }
+            shown += 1;
+            let (expected, got) = (tensor.bits()[index], its.bits()[index]);
+            let at = coordinates(index, tensor.shape());
+            let [old, new] = [expected, got].map(f32::from_bits);
+            output
+                .text(format!("{path}{at:?}: expected {expected:#010x} ({old}), got {got:#010x} ({new})"))?;
+            output.json(&json!({
+                "tensor": path, "index": index, "coordinates": at,
+                "expected": format!("{expected:#010x}"), "got": format!("{got:#010x}"),
+            }))?;
+        }
+    }
+    output.text(format!("{differing} of {frozen} frozen elements differ"))?;
+    output.json(&json!({ "done": true, "frozen": frozen, "differing": differing }))?;
+    if differing == 0 { Ok(()) } else { Err(Failure::Verdict) }
+}
+
+/// An element's place along each axis.
+fn coordinates(index: usize, shape: &[usize]) -> Vec<usize> {
+    let mut rest = index;
+    let mut places: Vec<_> = shape.iter().rev().map(|&extent| (rest % extent, rest /= extent).0).collect();
+    places.reverse();
+    places
+}
+
+fn fraction(part: usize, whole: usize) -> f64 {
+    part as f64 / whole.max(1) as f64
+}
+
+fn hex(digest: u64) -> String {
+    format!("{digest:016x}")
+}

@@ -1,0 +1,74 @@
+//! Where examples come from, and the networks for them.
+
+use frazil::data::{cifar10, idx};
+use frazil::{Dataset, Digits, Error, Model, Result};
+use std::path::PathBuf;
+
+/// A place of examples.
+pub enum Source {
+    Digits,
+    Idx(PathBuf),
+    Cifar10(PathBuf),
+}
+
+impl Source {
+    /// Reads `digits`, `idx:DIR` or `cifar10:DIR`.
+    pub fn parse(text: &str) -> Result<Self> {
+        match text.split_once(':') {
+            None if text == "digits" => Ok(Source::Digits),
+            Some(("idx", folder)) if !folder.is_empty() => Ok(Source::Idx(folder.into())),
+            Some(("cifar10", folder)) if !folder.is_empty() => Ok(Source::Cifar10(folder.into())),
+            _ => Err(argument("--data", "digits, idx:DIR or cifar10:DIR", text)),
+        }
+    }
+
+    /// The name of its kind.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Source::Digits => "digits",
+            Source::Idx(_) => "idx",
+            Source::Cifar10(_) => "cifar10",
+        }
+    }
+
+    /// The network that is trained on it unless told otherwise.
+    pub fn model(&self) -> &'static str {
+        match self {
+            Source::Digits => "digits",
+            Source::Idx(_) => "lenet28",
+            Source::Cifar10(_) => "cifar",
+        }
+    }
+
+    /// The examples to train on and to test with.
+    pub fn load(&self) -> Result<(Dataset, Dataset)> {
+        match self {
+            Source::Digits => Ok((Digits::train()?, Digits::test()?)),
+            Source::Idx(folder) => idx(folder),
+            Source::Cifar10(folder) => cifar10(folder),
+        }
+    }
+}
+
+/// The network of this name.
+pub fn model(name: &str) -> Result<Model> {
+    match name {
+        "digits" => Model::digits(),
+        "lenet28" => Model::lenet28(),
+        "cifar" => Model::cifar(),
+        _ => Err(argument("--model", "digits, lenet28 or cifar", name)),
+    }
+}
+
+/// Whether the examples are of the shape that the network takes.
+pub fn fits(model: &Model, data: &Dataset) -> Result<()> {
+    if model.example_shape() == data.example_shape() {
+        return Ok(());
+    }
+    let expected = format!("a network for {:?}, the examples of {}", data.example_shape(), data.name());
+    Err(argument("--model", &expected, &format!("one for {:?}", model.example_shape())))
+}
+
+fn argument(at: &str, expected: &str, got: &str) -> Error {
+    Error::InvalidArgument { at: at.to_owned(), expected: expected.to_owned(), got: got.to_owned() }
+}

@@ -1,0 +1,135 @@
+//! Images and labels in the IDX format: MNIST, Fashion-MNIST and their relatives, plain or gzipped.
+//!
+//! The format (Y. LeCun, C. Cortes and C. Burges, the MNIST database): two zero bytes, a type (8 = unsigned byte), the
+//! number of axes, each extent as a big-endian u32, then the elements, row-major.
+
+use super::Dataset;
+use crate::error::{Error, Result};
+use crate::shape::MAX_ELEMENTS;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// Classes of the MNIST family.
+const CLASSES: usize = 10;
+
+/// Bytes that one byte of a gzip file can stand for at most (DEFLATE's longest match in its shortest code).
+const DEFLATE_RATIO: u64 = 1032;
+
+/// The data sets to train on and to test with in a folder: `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`,
+/// `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`, each as such or with a dot before `idx`, each plain or with
+/// `.gz` after it. Examples have the shape `[rows, columns, 1]`; a pixel is from 0 to 1 in steps of 1/255.
+///
+/// # Errors
+/// [`Error::Data`] if a file is missing, is no IDX file of bytes, has another length than its header says, or holds a
+/// label of 10 or more; if images and labels, or the two sets, do not fit each other. [`Error::Io`].
+pub fn idx(folder: &Path) -> Result<(Dataset, Dataset)> {
+    let (train, test) = (part(folder, "train")?, part(folder, "t10k")?);
+    if train.example_shape() != test.example_shape() {
+        let why = format!("expected images of {:?}, got {:?}", train.example_shape(), test.example_shape());
+        return Err(error(&folder.join("t10k-images-idx3-ubyte"), "byte 8", why));
+    }
+    Ok((train, test))
+}
+
+fn part(folder: &Path, name: &str) -> Result<Dataset> {
+    let (images, labels) = (find(folder, name, "images", 3)?, find(folder, name, "labels", 1)?);
+    let (extents, pixels) = read(&images, 3)?;
+    let (counts, classes) = read(&labels, 1)?;
+    if counts[0] != extents[0] {
+        let why = format!("expected {} labels, for so many images, got {}", extents[0], counts[0]);
+        return Err(error(&labels, "byte 4", why));
+    }
+    if let Some(row) = classes.iter().position(|&class| usize::from(class) >= CLASSES) {
+        let why = format!("expected a label below {CLASSES}, got {}", classes[row]);
+        return Err(error(&labels, format!("byte {}", 8 + row), why));
+    }
+    let features = pixels.iter().map(|&pixel| f32::from(pixel) / 255.0).collect();
+    let classes = classes.into_iter().map(u32::from).collect();
+    let what = format!("{} ({name})", folder.display());
+    Dataset::new(what, [extents[1], extents[2], 1], features, classes, CLASSES)
+}
+
+/// The file that there is of all the names that it may have.
+fn find(folder: &Path, part: &str, what: &str, axes: usize) -> Result<PathBuf> {
+    for dot in ["-", "."] {
+        for end in ["", ".gz"] {
+            let path = folder.join(format!("{part}-{what}{dot}idx{axes}-ubyte{end}"));
+            if path.is_file() {
+                return Ok(path);
+            }
+        }
+    }
+    let why = format!("expected {part}-{what}-idx{axes}-ubyte, plain or with .gz, found no such file");
+    Err(error(folder, "folder", why))
+}
+
+/// Extents and elements of a file with so many axes.
+fn read(path: &Path, axes: usize) -> Result<(Vec<usize>, Vec<u8>)> {
+    let io = |source| Error::Io { path: path.to_owned(), source };
+    let file = File::open(path).map_err(io)?;
+    let size = file.metadata().map_err(io)?.len();
+    let packed = path.extension().is_some_and(|end| end == "gz");
+    let mut bytes: Box<dyn Read> =
+        if packed { Box::new(flate2::read::GzDecoder::new(file)) } else { Box::new(file) };
+    // What a decoder says of its input is no fault of the system's.
+    let stream = |why: std::io::Error| if packed { error(path, "gzip stream", why) } else { io(why) };
+
+    let mut header = vec![0; 4 + 4 * axes];
+    let got = fill(&mut bytes, &mut header).map_err(stream)?;
+    if got < header.len() {
+        let why = format!("expected a header of {} bytes, got {got}", header.len());
+        return Err(error(path, format!("byte {got}"), why));
+    }
+    let magic = [0, 0, 8, axes as u8];
+    if header[..4] != magic {
+        let why = format!("expected {magic:02x?} (bytes, {axes} axes), got {:02x?}", &header[..4]);
+        return Err(error(path, "byte 0", why));
+    }
+    let extents: Vec<usize> =
+        header[4..].chunks_exact(4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]) as usize).collect();
+    if let Some(axis) = extents.iter().position(|&extent| extent == 0) {
+        return Err(error(path, format!("byte {}", 4 + 4 * axis), "expected 1 or more, got 0"));
+    }
+    let elements = extents.iter().try_fold(1usize, |all, &extent| all.checked_mul(extent));
+    let elements = elements.filter(|&all| all <= MAX_ELEMENTS).ok_or_else(|| {
+        error(path, "byte 4", format!("expected at most {MAX_ELEMENTS} elements, got {extents:?}"))
+    })?;
+
+    // Held against the file before anything is made for it.
+    let needed = (header.len() + elements) as u64;
+    let possible = if packed { size.saturating_mul(DEFLATE_RATIO) } else { size };
+    if possible < needed || (!packed && size > needed) {
+        let most = if packed { "at most " } else { "" };
+        let why = format!("expected {needed} bytes for {extents:?}, got {most}{possible}");
+        return Err(error(path, format!("byte {}", possible.min(needed)), why));
+    }
+    let mut values = Vec::new();
+    // One more than needed, so that bytes beyond the end are seen.
+    bytes.take(elements as u64 + 1).read_to_end(&mut values).map_err(stream)?;
+    if values.len() != elements {
+        let got = header.len() + values.len();
+        let more = if values.len() > elements { " or more" } else { "" };
+        let why = format!("expected {needed} bytes for {extents:?}, got {got}{more}");
+        return Err(error(path, format!("byte {}", needed.min(got as u64)), why));
+    }
+    Ok((extents, values))
+}
+
+/// Reads until the buffer is full or the stream ends; gives the bytes read.
+fn fill(stream: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
+    let mut got = 0;
+    while got < buffer.len() {
+        match stream.read(&mut buffer[got..]) {
+            Ok(0) => break,
+            Ok(more) => got += more,
+            Err(why) if why.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(why) => return Err(why),
+        }
+    }
+    Ok(got)
+}
+
+fn error(path: &Path, place: impl Into<String>, why: impl ToString) -> Error {
+    Error::Data { path: path.to_owned(), place: place.into(), why: why.to_string() }
+}

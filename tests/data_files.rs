@@ -1,0 +1,222 @@
+//! Data sets in files that the tests write, whole and damaged.
+
+use flate2::{Compression, write::GzEncoder};
+use frazil::Error;
+use frazil::data::{cifar10, idx};
+use std::io::Write;
+use std::path::PathBuf;
+
+/// A folder of its own for one test, removed when it goes out of scope.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("frazil-data-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        std::fs::write(self.0.join(name), bytes).unwrap();
+    }
+
+    fn remove(&self, name: &str) {
+        std::fs::remove_file(self.0.join(name)).unwrap();
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// File, place and reason of a data error.
+#[track_caller]
+fn refusal<T: std::fmt::Debug>(result: frazil::Result<T>) -> (String, String, String) {
+    match result {
+        Err(Error::Data { path, place, why }) => {
+            (path.file_name().unwrap().to_string_lossy().into_owned(), place, why)
+        }
+        other => panic!("expected a data error, got {other:?}"),
+    }
+}
+
+fn gz(bytes: &[u8]) -> Vec<u8> {
+    let mut packer = GzEncoder::new(Vec::new(), Compression::default());
+    packer.write_all(bytes).unwrap();
+    packer.finish().unwrap()
+}
+
+fn idx_file(extents: &[u32], values: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0, 0, 8, extents.len() as u8];
+    extents.iter().for_each(|extent| bytes.extend(extent.to_be_bytes()));
+    bytes.extend(values);
+    bytes
+}
+
+/// Pixels 0, 1, 2 and so on, 3 x 2 to an image.
+fn images(count: u32) -> Vec<u8> {
+    idx_file(&[count, 3, 2], &(0..count * 6).map(|i| i as u8).collect::<Vec<_>>())
+}
+
+/// Three images to train on, two to test with.
+fn mnist(folder: &Folder) {
+    folder.write("train-images-idx3-ubyte", &images(3));
+    folder.write("train-labels-idx1-ubyte", &idx_file(&[3], &[9, 0, 4]));
+    folder.write("t10k-images-idx3-ubyte", &images(2));
+    folder.write("t10k-labels-idx1-ubyte", &idx_file(&[2], &[1, 2]));
+}
+
+#[test]
+fn idx_reads_plain_and_packed_files_of_either_name() {
+    let folder = Folder::new("idx");
+    mnist(&folder);
+    let (train, test) = idx(&folder.0).unwrap();
+    assert_eq!((train.len(), test.len(), train.classes()), (3, 2, 10));
+    assert_eq!(train.example_shape(), [3, 2, 1]);
+    assert_eq!(train.labels(), [9, 0, 4]);
+    let scaled: Vec<f32> = (0..18).map(|i| i as f32 / 255.0).collect();
+    assert_eq!(train.features(), scaled);
+    for name in ["train-images", "train-labels", "t10k-images", "t10k-labels"] {
+        let axes = if name.ends_with("images") { 3 } else { 1 };
+        let old = format!("{name}-idx{axes}-ubyte");
+        let bytes = std::fs::read(folder.0.join(&old)).unwrap();
+        folder.remove(&old);
+        // One file of each kind of name that has not come yet.
+        match name {
+            "train-images" => folder.write(&format!("{name}.idx{axes}-ubyte"), &bytes),
+            "train-labels" => folder.write(&format!("{name}.idx{axes}-ubyte.gz"), &gz(&bytes)),
+            _ => folder.write(&format!("{old}.gz"), &gz(&bytes)),
+        }
+    }
+    assert_eq!(idx(&folder.0).unwrap(), (train, test));
+}
+
+#[test]
+fn idx_names_what_is_wrong_plain_and_packed() {
+    let (pixels, labels) = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte");
+    let good = images(3);
+    let with = |at: usize, value: u8| {
+        let mut bytes = good.clone();
+        bytes[at] = value;
+        bytes
+    };
+    let long = [&good[..], &[0]].concat();
+    // The file, its bytes, the place and a part of the reason.
+    let cases: Vec<(&str, Vec<u8>, &str, &str)> = vec![
+        (pixels, Vec::new(), "byte 0", "header of 16 bytes, got 0"),
+        (pixels, good[..15].to_vec(), "byte 15", "header of 16 bytes, got 15"),
+        (pixels, with(0, 1), "byte 0", "[01, 00, 08, 03]"),
+        (pixels, with(2, 0x0d), "byte 0", "[00, 00, 0d, 03]"),
+        (pixels, with(3, 1), "byte 0", "[00, 00, 08, 01]"),
+        (pixels, with(7, 0), "byte 4", "got 0"),
+        (pixels, with(15, 0), "byte 12", "got 0"),
+        (pixels, with(4, 0xff), "byte 4", "at most"),
+        (pixels, idx_file(&[u32::MAX; 3], &[0; 6]), "byte 4", "at most"),
+        (labels, idx_file(&[2], &[1, 2]), "byte 4", "expected 3 labels, for so many images, got 2"),
+        (labels, idx_file(&[3], &[1, 10, 2]), "byte 9", "below 10, got 10"),
+        (labels, images(3), "byte 0", "1 axes"),
+        (pixels, good[..good.len() - 1].to_vec(), "byte 33", "expected 34 bytes for [3, 3, 2], got 33"),
+        (pixels, long, "byte 34", "expected 34 bytes for [3, 3, 2], got 35"),
+        // A count of 16 million more than there are: refused before anything is made for it.
+        (pixels, with(5, 1), "", "bytes for [65539, 3, 2], got"),
+    ];
+    for (name, bytes, place, part) in cases {
+        for packed in [false, true] {
+            let folder = Folder::new("idx-bad");
+            mnist(&folder);
+            folder.remove(name);
+            let file = if packed { format!("{name}.gz") } else { name.to_owned() };
+            folder.write(&file, &if packed { gz(&bytes) } else { bytes.clone() });
+            let (at, found, why) = refusal(idx(&folder.0));
+            assert_eq!(at, file, "{why}");
+            assert!(place.is_empty() || found == place, "{file}: {found}, {why}");
+            assert!(why.contains(part), "{file}: expected {part:?} in {why:?}");
+        }
+    }
+}
+
+#[test]
+fn idx_refuses_damaged_archives_and_missing_files() {
+    let folder = Folder::new("idx-gz");
+    mnist(&folder);
+    let name = "t10k-images-idx3-ubyte";
+    folder.remove(name);
+    let (at, place, why) = refusal(idx(&folder.0));
+    assert!(at.starts_with("frazil-data") && place == "folder" && why.contains(name), "{at} {place} {why}");
+    let whole = gz(&images(2));
+    let mut flipped = whole.clone();
+    let check = flipped.len() - 6;
+    flipped[check] ^= 1; // in the checksum
+    for bad in [&whole[..whole.len() - 9], &whole[..5], &flipped, &images(2)] {
+        folder.write(&format!("{name}.gz"), bad);
+        assert_eq!(refusal(idx(&folder.0)).1, "gzip stream", "{} bytes", bad.len());
+    }
+    folder.write(&format!("{name}.gz"), &whole);
+    idx(&folder.0).unwrap();
+    folder.write(&format!("{name}.gz"), &gz(&idx_file(&[2, 2, 3], &[0; 12])));
+    assert!(refusal(idx(&folder.0)).2.contains("expected images of [3, 2, 1], got [2, 3, 1]"));
+}
+
+/// A record whose red, green and blue planes begin with these values; the rest counts up.
+fn record(label: u8, first: [u8; 3]) -> Vec<u8> {
+    let plane = |first: u8| (0..1024u32).map(move |i| first.wrapping_add(i as u8));
+    std::iter::once(label).chain(first.into_iter().flat_map(plane)).collect()
+}
+
+fn cifar(folder: &Folder) {
+    for number in 1..=5u8 {
+        let bytes = [record(number, [number, 100, 200]), record(0, [0, 0, 0])].concat();
+        folder.write(&format!("data_batch_{number}.bin"), &bytes);
+    }
+    folder.write("test_batch.bin", &record(9, [7, 8, 9]));
+}
+
+#[test]
+fn cifar10_turns_planes_into_channels() {
+    let folder = Folder::new("cifar");
+    cifar(&folder);
+    let (train, test) = cifar10(&folder.0).unwrap();
+    assert_eq!((train.len(), test.len(), train.classes()), (10, 1, 10));
+    assert_eq!(train.example_shape(), [32, 32, 3]);
+    assert_eq!(train.labels(), [1, 0, 2, 0, 3, 0, 4, 0, 5, 0]);
+    let expect = |bytes: [u8; 6]| bytes.map(|b| f32::from(b) / 255.0);
+    // The first two pixels of the third file's first image, and the last of the test image.
+    assert_eq!(train.features()[4 * 3072..][..6], expect([3, 100, 200, 4, 101, 201]));
+    assert_eq!(test.features()[3066..], expect([5, 6, 7, 6, 7, 8]));
+    // The archive's own folder inside.
+    let outer = Folder::new("cifar-outer");
+    let inner = Folder(outer.0.join("cifar-10-batches-bin"));
+    std::fs::create_dir_all(&inner.0).unwrap();
+    cifar(&inner);
+    assert_eq!(cifar10(&outer.0).unwrap().0.features(), train.features());
+}
+
+#[test]
+fn cifar10_names_what_is_wrong() {
+    let folder = Folder::new("cifar-bad");
+    cifar(&folder);
+    let whole = [record(1, [1, 1, 1]), record(2, [2, 2, 2])].concat();
+    let label = [record(1, [1, 1, 1]), record(10, [2, 2, 2])].concat();
+    let long = [&whole[..], &[0]].concat();
+    let cases = [
+        (&whole[..6145], "byte 6145", "records of 3073 bytes, got 6145"),
+        (&long[..], "byte 6147", "got 6147"),
+        (&[], "byte 0", "got 0"),
+        (&label, "byte 3073", "below 10, got 10"),
+    ];
+    for (bytes, place, part) in cases {
+        folder.write("data_batch_3.bin", bytes);
+        let (file, found, why) = refusal(cifar10(&folder.0));
+        assert!(file == "data_batch_3.bin" && found == place && why.contains(part), "{file} {found} {why}");
+    }
+    folder.write("data_batch_3.bin", &whole);
+    cifar10(&folder.0).unwrap();
+    for name in ["data_batch_5.bin", "test_batch.bin"] {
+        cifar(&folder);
+        folder.remove(name);
+        let (_, place, why) = refusal(cifar10(&folder.0));
+        assert!(place == "folder" && why.contains(name), "{place} {why}");
+    }
+}
