@@ -30,8 +30,11 @@ fn out_of_scope<T>(why: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal::OutOfScope(why.into()))
 }
 
+/// Runs a case on one executor.
+type Map = fn(&Case, Make) -> Results;
+
 /// How each operator is said in this crate's operations.
-const OPERATORS: &[(&str, fn(&Case, Make) -> Results)] = &[
+const OPERATORS: &[(&str, Map)] = &[
     ("AveragePool", windows::average_pool),
     ("BatchNormalization", ops::batch_normalization),
     ("Conv", windows::conv),

@@ -231,20 +231,17 @@ struct Model {
 
 fn model(message: &[u8]) -> Read<Model> {
     let mut model = Model::default();
-    for (number, payload) in fields(message)? {
+    let parts = fields(message)?;
+    let Some((_, graph)) = parts.iter().find(|(number, _)| *number == 7) else {
+        return Err("no graph".into());
+    };
+    for (number, payload) in fields(bytes(graph)?)? {
         match number {
-            7 => {
-                for (number, payload) in fields(bytes(&payload)?)? {
-                    match number {
-                        1 => model.nodes.push(node(bytes(&payload)?)?),
-                        11 | 12 => {
-                            let value = fields(bytes(&payload)?)?;
-                            let name = value.iter().find(|(number, _)| *number == 1).ok_or("no name")?;
-                            model.operands[number as usize - 11].push(text(&name.1)?);
-                        }
-                        _ => {}
-                    }
-                }
+            1 => model.nodes.push(node(bytes(&payload)?)?),
+            11 | 12 => {
+                let value = fields(bytes(&payload)?)?;
+                let name = value.iter().find(|(number, _)| *number == 1).ok_or("no name")?;
+                model.operands[number as usize - 11].push(text(&name.1)?);
             }
             _ => {}
         }
