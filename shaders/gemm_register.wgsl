@@ -17,8 +17,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let at = bases(group.z);
     var sum: Tile;
     multiply(&sum, at, m, n, rows, depth);
-    if (HAS_TAIL) {
-        add_tail(&sum, at, m, n, rows, depth & ~3u, depth);
-    }
     store_tile(&sum, at.c, m, n, rows, group.z);
 }

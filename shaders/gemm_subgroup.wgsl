@@ -23,8 +23,5 @@ fn main(
     let at = bases(group.z);
     var sum: Tile;
     multiply(&sum, at, m, n, rows, depth, lane);
-    if (HAS_TAIL) {
-        add_tail(&sum, at, m, n, rows, depth - depth % K_STEP, depth);
-    }
     store_tile(&sum, at.c, m, n, rows, group.z);
 }

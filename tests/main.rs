@@ -1,6 +1,7 @@
 //! The integration tests: one binary, so that a device is opened once.
 
 mod adjoint;
+mod batch_norm;
 #[cfg(feature = "cli")]
 mod command_line;
 mod contract;
@@ -12,5 +13,6 @@ mod onnx;
 mod op_table;
 mod properties;
 mod reference_gradients;
+mod residual;
 mod support;
 mod training;

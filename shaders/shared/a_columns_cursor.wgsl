@@ -14,7 +14,7 @@ fn a_cursor(base: u32, k: u32) -> Cursor {
 
 // The cursor at k from the one at k - by. Divisions are slow: a wide map needs none.
 fn a_advance(cursor: Cursor, base: u32, k: u32, by: u32) -> Cursor {
-    if (NARROW) {
+    if (p.out_width < by) {
         return a_cursor(base, k);
     }
     var next = cursor;

@@ -17,7 +17,3 @@ fn a_term(m: u32) -> Term {
 fn fetch_column4(cursor: Cursor, term: Term) -> vec4<f32> {
     return fetch_a4(cursor + term);
 }
-
-fn one_a(base: u32, row: u32, k: u32) -> f32 {
-    return fetch_a(base + k * p.a_stride + row);
-}

@@ -13,14 +13,9 @@ fn a_term(m: u32) -> Term {
 }
 
 fn fetch_column4(cursor: Cursor, term: Term) -> vec4<f32> {
-    let h = cursor.row + term.row;
-    let w = cursor.column + term.column;
-    let inside = row_inside(h) && column_inside(w);
-    let pixel = (h - p.pad_top) * p.width + w - p.pad_left;
-    return select(vec4<f32>(0.0), fetch_a4(select(0u, cursor.image + pixel * p.a_stride + term.channel, inside)), inside);
-}
-
-fn one_a(base: u32, row: u32, k: u32) -> f32 {
-    var term = a_term(row & ~3u);
-    return fetch_column4(a_cursor(base, k), term)[row & 3u];
+    let h = cursor.row + term.row - p.pad_top;
+    let w = cursor.column + term.column - p.pad_left;
+    let inside = h < p.height && w < p.width;
+    let at = cursor.image + (h * p.width + w) * p.a_stride + term.channel;
+    return select(vec4<f32>(0.0), fetch_a4(select(0u, at, inside)), inside);
 }

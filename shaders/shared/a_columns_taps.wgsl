@@ -15,16 +15,11 @@ fn a_term(m: u32) -> Term {
 fn fetch_column4(cursor: Cursor, term: Term) -> vec4<f32> {
     var values: vec4<f32>;
     for (var i = 0u; i < 4u; i++) { // unroll
-        let h = cursor.row + term.row[i];
-        let w = cursor.column + term.column[i];
-        let inside = row_inside(h) && column_inside(w);
-        let pixel = (h - p.pad_top) * p.width + w - p.pad_left;
-        let at = select(0u, cursor.image + pixel * p.a_stride + term.channel[i], inside);
+        let h = cursor.row + term.row[i] - p.pad_top;
+        let w = cursor.column + term.column[i] - p.pad_left;
+        let inside = h < p.height && w < p.width;
+        let at = select(0u, cursor.image + (h * p.width + w) * p.a_stride + term.channel[i], inside);
         values[i] = select(0.0, fetch_a(at), inside);
     }
     return values;
-}
-
-fn one_a(base: u32, row: u32, k: u32) -> f32 {
-    return fetch_column4(a_cursor(base, k), a_term(row))[0];
 }

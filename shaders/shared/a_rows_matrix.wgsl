@@ -15,9 +15,8 @@ fn a_segment(place: Place, kernel_row: u32, kernel_column: u32) -> Start {
 }
 
 fn fetch_row4(start: Start, k: u32) -> vec4<f32> {
-    return fetch_a4(start + k);
-}
-
-fn one_a(base: u32, row: u32, k: u32) -> f32 {
-    return fetch_a(base + row * p.a_stride + k);
+    let values = fetch_a4(start + k);
+    // 0 beyond the last term, so that there is no tail.
+    let inside = vec4<u32>(k) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.k);
+    return select(values, vec4<f32>(0.0), vec4<bool>(MASKED) & !inside);
 }

@@ -1,4 +1,5 @@
-// Row r of A is the patch of images under output pixel r; a segment of k is one tap, all channels.
+// Row r of A is the patch of images under output pixel r; a segment of k is one tap, all channels. For what output pixels
+// give back to input pixels, the roles of the images are exchanged, and dilation and padding are negative.
 struct Place {
     image: u32,
     row: u32,
@@ -7,27 +8,23 @@ struct Place {
 
 const NOWHERE = 0xffffffffu;
 
-// Where a segment begins.
-alias Start = u32;
-
 fn a_place(base: u32, row: u32) -> Place {
     let line = row / p.out_width;
     let image = line / p.out_height * p.height * p.width * p.a_stride;
-    return Place(base + image, line % p.out_height, row % p.out_width);
+    return Place(base + image, line % p.out_height * p.stride_h, row % p.out_width * p.stride_w);
 }
 
+// Where a segment begins.
+alias Start = u32;
+
 fn a_segment(place: Place, kernel_row: u32, kernel_column: u32) -> Start {
-    let h = padded_row(place.row, kernel_row);
-    let w = padded_column(place.column, kernel_column);
-    let pixel = (h - p.pad_top) * p.width + w - p.pad_left;
-    return select(NOWHERE, place.image + pixel * p.a_stride, row_inside(h) && column_inside(w));
+    // Below 0 wraps to far beyond the last.
+    let h = place.row + kernel_row * p.dilation_h - p.pad_top;
+    let w = place.column + kernel_column * p.dilation_w - p.pad_left;
+    return select(NOWHERE, place.image + (h * p.width + w) * p.a_stride, h < p.height && w < p.width);
 }
 
 fn fetch_row4(start: Start, k: u32) -> vec4<f32> {
     let inside = start != NOWHERE;
     return select(vec4<f32>(0.0), fetch_a4(select(0u, start + k, inside)), inside);
-}
-
-fn one_a(base: u32, row: u32, k: u32) -> f32 {
-    return 0.0; // A segment is a multiple of 4 long: there is no tail.
 }

@@ -10,7 +10,7 @@ alias Start = Place;
 fn a_place(base: u32, row: u32) -> Place {
     let line = row / p.out_width;
     let image = line / p.out_height * p.height * p.width * p.a_stride;
-    return Place(base + image, line % p.out_height, row % p.out_width);
+    return Place(base + image, line % p.out_height * p.stride_h, row % p.out_width * p.stride_w);
 }
 
 fn a_segment(place: Place, kernel_row: u32, kernel_column: u32) -> Start {
@@ -22,16 +22,11 @@ fn fetch_row4(start: Start, k: u32) -> vec4<f32> {
     var values: vec4<f32>;
     for (var i = 0u; i < 4u; i++) { // unroll
         let tap = (k + i) / CHANNELS;
-        let h = padded_row(start.row, tap / KERNEL_W);
-        let w = padded_column(start.column, tap % KERNEL_W);
-        let inside = row_inside(h) && column_inside(w) && k + i < p.k;
-        let pixel = (h - p.pad_top) * p.width + w - p.pad_left;
-        let at = select(0u, start.image + pixel * p.a_stride + (k + i) % CHANNELS, inside);
+        let h = start.row + tap / KERNEL_W * p.dilation_h - p.pad_top;
+        let w = start.column + tap % KERNEL_W * p.dilation_w - p.pad_left;
+        let inside = h < p.height && w < p.width && k + i < p.k;
+        let at = select(0u, start.image + (h * p.width + w) * p.a_stride + (k + i) % CHANNELS, inside);
         values[i] = select(0.0, fetch_a(at), inside);
     }
     return values;
-}
-
-fn one_a(base: u32, row: u32, k: u32) -> f32 {
-    return 0.0; // There is no tail.
 }

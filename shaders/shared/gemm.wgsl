@@ -23,7 +23,8 @@ struct Params {
     k_first: u32,
     segment: u32,
     b_segment: u32,
-    reserved: u32,
+    epilogue: u32,
+    b_transposed: u32,
     height: u32,
     width: u32,
     out_height: u32,
@@ -62,63 +63,47 @@ fn live_depth() -> u32 {
     return max(live(p.k_first + p.k, p.k_per_row, p.first_row), p.k_first) - p.k_first;
 }
 
-// Row k of B at columns n .. n + 4*COLUMNS4; columns beyond the last are anything (their results are not stored).
-fn b_row(base: u32, k: u32, n: u32) -> Row {
+// Row k of B at columns n .. n + 4*COLUMNS4, 0 from row `depth` on if MASKED; columns beyond the last are anything (their
+// results are not stored).
+fn b_row(base: u32, k: u32, n: u32, depth: u32) -> Row {
     var row: Row;
+    let inside = k < depth || !MASKED;
+    let at = select(depth - 1u, k, inside);
     for (var j = 0u; j < COLUMNS4; j++) { // unroll
         if (B_TRANSPOSED) {
             for (var i = 0u; i < 4u; i++) { // unroll
-                row[j][i] = fetch_b(base + min(n + 4u * j + i, p.n - 1u) * p.b_stride + k);
+                row[j][i] = fetch_b(base + min(n + 4u * j + i, p.n - 1u) * p.b_stride + at);
             }
         } else {
-            row[j] = fetch_b4(base + k * p.b_stride + n + 4u * j);
+            row[j] = fetch_b4(base + at * p.b_stride + n + 4u * j);
+        }
+        if (MASKED) {
+            row[j] = select(vec4<f32>(0.0), row[j], inside);
         }
     }
     return row;
 }
 
-// Rows k .. k+3 of B at columns n ..
-fn b_block(base: u32, k: u32, n: u32) -> BBlock {
+// Rows k .. k+3 of B at columns n .., as b_row. Which way B is stored is told at run time: it costs a select an element, and
+// saves a shader.
+fn b_block(base: u32, k: u32, n: u32, depth: u32) -> BBlock {
     var block: BBlock;
+    let across = p.b_transposed != 0u;
     for (var j = 0u; j < COLUMNS4; j++) { // unroll
-        if (B_TRANSPOSED) {
-            var stored: mat4x4<f32>;
-            for (var i = 0u; i < 4u; i++) { // unroll
-                stored[i] = fetch_b4(base + min(n + 4u * j + i, p.n - 1u) * p.b_stride + k);
-            }
-            let turned = transpose(stored);
-            for (var kk = 0u; kk < 4u; kk++) { // unroll
-                block[kk][j] = turned[kk];
-            }
-        } else {
-            for (var kk = 0u; kk < 4u; kk++) { // unroll
-                if (MASKED) {
-                    // 0 beyond the last term, where A is 0, too.
-                    let inside = k + kk < p.k;
-                    let row = select(p.k - 1u, k + kk, inside);
-                    block[kk][j] = select(vec4<f32>(0.0), fetch_b4(base + row * p.b_stride + n + 4u * j), inside);
-                } else {
-                    block[kk][j] = fetch_b4(base + (k + kk) * p.b_stride + n + 4u * j);
-                }
+        var stored: mat4x4<f32>;
+        for (var i = 0u; i < 4u; i++) { // unroll
+            let row = select(min(k + i, depth - 1u), min(n + 4u * j + i, p.n - 1u), across);
+            stored[i] = fetch_b4(base + row * p.b_stride + select(n + 4u * j, k, across));
+        }
+        let turned = transpose(stored);
+        for (var kk = 0u; kk < 4u; kk++) { // unroll
+            block[kk][j] = select(stored[kk], turned[kk], across);
+            if (MASKED) {
+                block[kk][j] = select(vec4<f32>(0.0), block[kk][j], k + kk < depth);
             }
         }
     }
     return block;
-}
-
-// Adds the last terms, one k at a time.
-fn add_tail(sum: ptr<function, Tile>, at: Bases, m: u32, n: u32, rows: u32, first: u32, depth: u32) {
-    for (var k = first; k < depth; k++) {
-        var row = b_row(at.b, k, n);
-        for (var o = 0u; o < OUTER; o++) { // unroll
-            for (var i = 0u; i < INNER; i++) { // unroll
-                let x = vec4<f32>(one_a(at.a, min(m + o * INNER + i, rows - 1u), k));
-                for (var j = 0u; j < COLUMNS4; j++) { // unroll
-                    (*sum)[o][i][j] = fma(x, row[j], (*sum)[o][i][j]);
-                }
-            }
-        }
-    }
 }
 
 // Stores a tile, cut at the last row and the last column: INNER rows at a time, after which the others move up. A driver

@@ -1,6 +1,5 @@
 // A by columns: four of them are loaded and turned; INNER is 4.
 fn multiply(sum: ptr<function, Tile>, at: Bases, m: u32, n: u32, rows: u32, depth: u32) {
-    let whole = depth & ~3u;
     var term: array<Term, OUTER>;
     for (var o = 0u; o < OUTER; o++) { // unroll
         term[o] = a_term(m + INNER * o);
@@ -9,19 +8,19 @@ fn multiply(sum: ptr<function, Tile>, at: Bases, m: u32, n: u32, rows: u32, dept
     for (var kk = 0u; kk < 4u; kk++) { // unroll
         cursor[kk] = a_cursor(at.a, kk);
     }
-    for (var k = 0u; k < whole; k += 4u) {
+    for (var k = 0u; k < depth; k += 4u) {
         var a_tile: ABlock;
         for (var o = 0u; o < OUTER; o++) { // unroll
             var stored: mat4x4<f32>;
             for (var kk = 0u; kk < 4u; kk++) { // unroll
-                stored[kk] = fetch_column4(cursor[kk], term[o]);
+                stored[kk] = select(vec4<f32>(0.0), fetch_column4(cursor[kk], term[o]), k + kk < depth);
             }
             let turned = transpose(stored);
             for (var i = 0u; i < 4u; i++) { // unroll
                 a_tile[o][i] = turned[i];
             }
         }
-        var b_tile = b_block(at.b, k, n);
+        var b_tile = b_block(at.b, k, n, depth);
         for (var kk = 0u; kk < 4u; kk++) { // unroll
             for (var o = 0u; o < OUTER; o++) { // unroll
                 for (var i = 0u; i < INNER; i++) { // unroll

@@ -1,6 +1,6 @@
 // A by rows: a vector along k for each row of the tile.
 fn multiply(sum: ptr<function, Tile>, at: Bases, m: u32, n: u32, rows: u32, depth: u32) {
-    let whole = (depth + select(0u, 3u, MASKED)) & ~3u;
+    let whole = (depth + 3u) & ~3u;
     var place: array<array<Place, INNER>, OUTER>;
     for (var o = 0u; o < OUTER; o++) { // unroll
         for (var i = 0u; i < INNER; i++) { // unroll
@@ -23,7 +23,7 @@ fn multiply(sum: ptr<function, Tile>, at: Bases, m: u32, n: u32, rows: u32, dept
                         a_tile[o][i] = fetch_row4(start[o][i], k);
                     }
                 }
-                var b_tile = b_block(b_base, k, n);
+                var b_tile = b_block(b_base, k, n, depth);
                 for (var kk = 0u; kk < 4u; kk++) { // unroll
                     for (var o = 0u; o < OUTER; o++) { // unroll
                         for (var i = 0u; i < INNER; i++) { // unroll

@@ -2,7 +2,7 @@
 const K_STEP = 4u;
 
 fn multiply(sum: ptr<function, Tile>, at: Bases, m: u32, n: u32, rows: u32, depth: u32, lane: u32) {
-    let whole = (depth + select(0u, K_STEP - 1u, MASKED)) & ~(K_STEP - 1u);
+    let whole = (depth + 3u) & ~3u;
     var place: array<Place, OUTER>;
     for (var o = 0u; o < OUTER; o++) { // unroll
         place[o] = a_place(at.a, min(m + o * INNER + lane, rows - 1u));
@@ -19,7 +19,7 @@ fn multiply(sum: ptr<function, Tile>, at: Bases, m: u32, n: u32, rows: u32, dept
                 for (var o = 0u; o < OUTER; o++) { // unroll
                     share[o] = fetch_row4(start[o], k);
                 }
-                var b_tile = b_block(b_base, k, n);
+                var b_tile = b_block(b_base, k, n, depth);
                 for (var o = 0u; o < OUTER; o++) { // unroll
                     for (var i = 0u; i < INNER; i++) { // unroll
                         let along_k = subgroupBroadcast(share[o], i);

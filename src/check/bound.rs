@@ -122,6 +122,10 @@ fn of_node(
             let sum = inherited(0).into_iter().zip(result());
             vec![sum.map(|(bound, y)| bound + 2.0 * HALF_ULP * y.abs()).collect()]
         }
+        Op::Add => {
+            let before = inherited(0).into_iter().zip(inherited(1)).zip(result());
+            vec![before.map(|((a, b), y)| a + b + 2.0 * HALF_ULP * y.abs()).collect()]
+        }
         // Passes on or leaves out, and rounds nothing.
         Op::Relu | Op::Reshape(_) => vec![inherited(0)],
         // Copies of elements: exact.
@@ -134,8 +138,28 @@ fn of_node(
             let size: f64 = operand(0).iter().take(rows).map(|l| l.abs()).sum();
             vec![vec![(9.0 + (rows as f64).sqrt()) * HALF_ULP * size / rows as f64]]
         }
-        Op::Update(..) => Vec::new(),
+        Op::BatchStatistics { .. }
+        | Op::BatchNorm { .. }
+        | Op::BatchNormGradScale
+        | Op::BatchNormGradInput => {
+            let live = |index: usize| {
+                let per_row = graph.at(node.inputs[index]);
+                let used = if per_row.batched { rows * per_row.elements_per_row() } else { usize::MAX };
+                &operand(index)[..used.min(operand(index).len())]
+            };
+            let operands: Vec<_> = (0..node.inputs.len()).map(live).collect();
+            let mut all = super::bound_norm::of_node(&node.op, &operands, &node_results(node, reference));
+            for (index, bound) in all.iter_mut().enumerate() {
+                bound.resize(elements(index), 0.0);
+            }
+            all
+        }
+        Op::Update(..) | Op::UpdateStatistics(..) => Vec::new(),
     })
+}
+
+fn node_results<'a>(node: &Node, reference: &'a Reference) -> Vec<&'a [f64]> {
+    node.outputs.iter().map(|&id| reference.read(id)).collect()
 }
 
 /// Terms of the longest sum.

@@ -22,6 +22,10 @@ pub enum Fill {
     Data,
     /// Normal draws times this.
     Scaled(f32),
+    /// Sizes of normal draws, and a half: scales and variances.
+    Positive,
+    /// A hundred and a normal draw.
+    Far,
     /// -1, 0 and 1, so that equals are common.
     Ties,
     /// Integers, with NaN and infinities among them.
@@ -171,6 +175,8 @@ fn draw(fill: Fill, kind: DataKind, stream: &mut Stream) -> f64 {
         (Fill::Data, DataKind::Integers) => stream.below(9) as f64 - 4.0,
         (Fill::Data, DataKind::Reals) => f64::from(stream.normal()),
         (Fill::Scaled(by), _) => f64::from(stream.normal() * by),
+        (Fill::Positive, _) => f64::from(stream.normal().abs() + 0.5),
+        (Fill::Far, _) => f64::from(stream.normal() + 100.0),
         (Fill::Ties, _) => stream.below(3) as f64 - 1.0,
         (Fill::Specials, _) => match stream.below(16) {
             0 => f64::NAN,

@@ -6,6 +6,7 @@
 //! ```
 
 mod bound;
+mod bound_norm;
 mod case;
 mod run;
 mod table;

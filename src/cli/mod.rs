@@ -1,5 +1,6 @@
 //! The command line: arguments in, tables or JSON lines out.
 
+mod bench;
 mod check;
 mod devices;
 mod output;
@@ -10,6 +11,7 @@ use frazil::gpu::Backend;
 use frazil::{Error, GpuOptions, Result};
 use output::Output;
 use std::process::ExitCode;
+use std::time::Instant;
 
 /// Trains convolutional networks on any GPU with single weights frozen, to the bit.
 ///
@@ -27,6 +29,8 @@ struct Cli {
 enum Command {
     /// Train on the embedded digits, and prove that the frozen weights did not move.
     Train(train::TrainArgs),
+    /// Measure kernels and whole training steps.
+    Bench(bench::BenchArgs),
     /// List the adapters of this machine.
     Devices(devices::DevicesArgs),
     /// Run every kernel on an adapter against the reference: exit code 1 if one is wrong.
@@ -80,11 +84,13 @@ fn usage<T>(result: Result<T>) -> std::result::Result<T, Failure> {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    let begun = Instant::now();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,wgpu_hal=off")).init();
     let cli = Cli::parse();
     let (result, json) = match cli.command.unwrap_or(Command::Train(cli.train)) {
         Command::Train(args) => (train::run(&args), args.json),
         Command::Devices(args) => (devices::run(&args), args.json),
+        Command::Bench(args) => (bench::run(&args, begun), args.json),
         Command::Check(args) => (check::run(&args), args.json),
     };
     let (error, code) = match result {

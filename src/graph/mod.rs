@@ -6,7 +6,7 @@
 mod op;
 mod validate;
 
-pub use op::{Conv2d, MaxPool2d, Op, StepScalars, UpdateRule};
+pub use op::{Conv2d, MaxPool2d, Op, StatisticsRule, StepScalars, UpdateRule};
 
 use crate::error::{Error, Result};
 use crate::shape::Shape;

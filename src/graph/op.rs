@@ -101,6 +101,17 @@ impl UpdateRule {
     }
 }
 
+/// How a batch norm's running statistics follow those of the batches.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StatisticsRule {
+    /// `running = (1 - momentum)*running + momentum*batch`.
+    pub momentum: f64,
+    /// Whether the running variance is the biased one; else it is the batch's times `n/(n-1)` (1 for `n` = 1).
+    pub biased: bool,
+    /// Values of one channel in one example: `n` is this times the rows in use.
+    pub per_example: usize,
+}
+
 /// An operation. Batched values have the batch as their first axis. Results in parentheses.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
@@ -121,6 +132,8 @@ pub enum Op {
     BiasAdd,
     /// `dy [.., c]` -> (`dbias [c]`): the sum over all axes but the last.
     BiasGrad,
+    /// `a, b` -> (`a + b`), of the same shape.
+    Add,
     /// `x` -> (0 where `x <= 0`, else `x`; a NaN stays).
     Relu,
     /// `y, dy` -> (`dy` where `y`, the output of `Relu`, is above 0, else 0).
@@ -134,6 +147,24 @@ pub enum Op {
     SoftmaxCrossEntropy,
     /// `logits, labels` -> (`dlogits`): of the loss's mean over the batch.
     SoftmaxCrossEntropyGrad,
+    /// `x [n, .., c]` -> (`mean [c]`, `inv_std [c]`, `variance [c]`) over all axes but the last: the biased variance, and
+    /// `1/sqrt(variance + epsilon)` (Ioffe and Szegedy 2015).
+    BatchStatistics {
+        /// Added to the variance.
+        epsilon: f64,
+    },
+    /// `x, scale [c], shift [c], mean [c], spread [c]` -> (`(x - mean)*inv_std*scale + shift`).
+    BatchNorm {
+        /// `None`: `spread` is `inv_std`. Otherwise it is a variance, and this is added to it under the root.
+        epsilon: Option<f64>,
+    },
+    /// `x, dy, mean, inv_std` -> (`dscale [c]`): the sum of `dy*(x - mean)*inv_std` over all axes but the last.
+    BatchNormGradScale,
+    /// `x, dy, scale, mean, inv_std, dscale, dshift` -> (`dx`), through the statistics:
+    /// `scale*inv_std*(dy - dshift/n - (x - mean)*inv_std*dscale/n)`.
+    BatchNormGradInput,
+    /// `mean, variance` of a batch -> (): moves the two parameters, a running mean and variance, that are not frozen.
+    UpdateStatistics(StatisticsRule, [crate::graph::ParameterId; 2]),
     /// `x` -> (the same elements in another shape): the batch stays the first axis.
     Reshape(Vec<usize>),
     /// `loss [n], logits [n,classes], labels [n]` -> (`mean loss [1]`): and adds the batch's loss, correct answers and
@@ -153,12 +184,18 @@ impl Op {
             Op::MatMul { .. } => "matmul",
             Op::BiasAdd => "bias_add",
             Op::BiasGrad => "bias_grad",
+            Op::Add => "add",
             Op::Relu => "relu",
             Op::ReluGrad => "relu_grad",
             Op::MaxPool2d(_) => "max_pool2d",
             Op::MaxPool2dGrad(_) => "max_pool2d_grad",
             Op::SoftmaxCrossEntropy => "softmax_cross_entropy",
             Op::SoftmaxCrossEntropyGrad => "softmax_cross_entropy_grad",
+            Op::BatchStatistics { .. } => "batch_statistics",
+            Op::BatchNorm { .. } => "batch_norm",
+            Op::BatchNormGradScale => "batch_norm_grad_scale",
+            Op::BatchNormGradInput => "batch_norm_grad_input",
+            Op::UpdateStatistics(..) => "update_statistics",
             Op::Reshape(_) => "reshape",
             Op::Metrics => "metrics",
             Op::Update(..) => "update",

@@ -1,5 +1,6 @@
 //! Which way of multiplying matrices suits an adapter: a pure function of its report.
 
+use crate::error::{Error, Result};
 use crate::gpu::AdapterReport;
 
 /// A way of multiplying matrices.
@@ -21,6 +22,19 @@ impl GemmFamily {
             // On processors the vector unit is the subgroup, and sharing saves its scalar loads.
             Some(family) if report.software => family,
             _ => GemmFamily::Register,
+        }
+    }
+
+    /// Reads `register`, `subgroup4` or `subgroup8`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for anything else.
+    pub fn parse(text: &str) -> Result<Self> {
+        match text {
+            "register" => Ok(GemmFamily::Register),
+            "subgroup4" => Ok(GemmFamily::Subgroup { lanes: 4 }),
+            "subgroup8" => Ok(GemmFamily::Subgroup { lanes: 8 }),
+            _ => Err(Error::argument("gemm family", "register, subgroup4 or subgroup8", text)),
         }
     }
 
@@ -75,6 +89,16 @@ mod tests {
             max_workgroup_memory: 16_384,
             max_invocations: 256,
         }
+    }
+
+    #[test]
+    fn a_family_is_read_as_it_is_written() {
+        for family in
+            [GemmFamily::Register, GemmFamily::Subgroup { lanes: 4 }, GemmFamily::Subgroup { lanes: 8 }]
+        {
+            assert_eq!(GemmFamily::parse(&family.to_string()).unwrap(), family);
+        }
+        assert!(matches!(GemmFamily::parse("subgroup16"), Err(Error::InvalidArgument { .. })));
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Matrix products in every family: what they share, and the choice.
 
-use super::window::WINDOW;
 use super::{GemmFamily, Kernel, Launch, Snippet, constant_bool, gemm_register, gemm_subgroup, index};
 use crate::gpu::Access;
 use crate::shape::WindowGeometry;
@@ -47,11 +46,6 @@ static A_ROWS_PATCHES: Snippet = Snippet {
     text: include_str!("../../shaders/shared/a_rows_patches.wgsl"),
     bindings: &[],
 };
-static A_ROWS_GRADIENTS: Snippet = Snippet {
-    name: "a_rows_gradients",
-    text: include_str!("../../shaders/shared/a_rows_gradients.wgsl"),
-    bindings: &[],
-};
 static A_COLUMNS_MATRIX: Snippet = Snippet {
     name: "a_columns_matrix",
     text: include_str!("../../shaders/shared/a_columns_matrix.wgsl"),
@@ -77,14 +71,9 @@ static A_COLUMNS_TAPS: Snippet = Snippet {
     text: include_str!("../../shaders/shared/a_columns_taps.wgsl"),
     bindings: &[],
 };
-static EPILOGUE_NONE: Snippet = Snippet {
-    name: "epilogue_none",
-    text: include_str!("../../shaders/shared/epilogue_none.wgsl"),
-    bindings: &[],
-};
-static EPILOGUE_BIAS: Snippet = Snippet {
-    name: "epilogue_bias",
-    text: include_str!("../../shaders/shared/epilogue_bias.wgsl"),
+static EPILOGUE: Snippet = Snippet {
+    name: "epilogue",
+    text: include_str!("../../shaders/shared/epilogue.wgsl"),
     bindings: &[(5, Access::Read)],
 };
 
@@ -197,6 +186,33 @@ impl Gemm {
         }
     }
 
+    /// Channels of a patch's tap; all terms of a matrix.
+    fn channels(&self) -> usize {
+        let terms = if self.transpose_a { self.m } else { self.k };
+        match self.source {
+            Source::Matrix => terms,
+            Source::Patches(window) | Source::Gradients(window) => terms / window.taps(),
+        }
+    }
+
+    /// Whether patches are gathered element by element.
+    pub(super) fn by_taps(&self) -> bool {
+        self.source != Source::Matrix && !self.channels().is_multiple_of(4)
+    }
+
+    /// A product of matrices whose rows come in fours is one with patches of one pixel: so they share a pipeline.
+    fn as_patches(&self) -> Gemm {
+        let whole = self.k_first == 0
+            && [self.n, if self.transpose_a { self.m } else { self.k }].iter().all(|x| x.is_multiple_of(4));
+        let fours = self.a.by_fours() && self.b.by_fours() && self.c.by_fours();
+        let source = match (self.source, self.transpose_a, self.transpose_b) {
+            (Source::Matrix, _, false) if whole && fours => Source::Patches(ONE),
+            (Source::Matrix, false, true) if whole && fours => Source::Gradients(ONE),
+            (source, ..) => source,
+        };
+        Gemm { source, ..*self }
+    }
+
     /// The product as parts that are to run one after the other, each with a sum short enough for one loop.
     pub fn parts(&self) -> Vec<Gemm> {
         let part = |first: usize| {
@@ -242,7 +258,8 @@ pub(super) struct Params {
     k_first: u32,
     segment: u32,
     b_segment: u32,
-    reserved: u32,
+    epilogue: u32,
+    b_transposed: u32,
     height: u32,
     width: u32,
     out_height: u32,
@@ -277,7 +294,8 @@ pub(super) const FIELDS: &[(&str, usize)] = &[
     ("k_first", std::mem::offset_of!(Params, k_first)),
     ("segment", std::mem::offset_of!(Params, segment)),
     ("b_segment", std::mem::offset_of!(Params, b_segment)),
-    ("reserved", std::mem::offset_of!(Params, reserved)),
+    ("epilogue", std::mem::offset_of!(Params, epilogue)),
+    ("b_transposed", std::mem::offset_of!(Params, b_transposed)),
     ("height", std::mem::offset_of!(Params, height)),
     ("width", std::mem::offset_of!(Params, width)),
     ("out_height", std::mem::offset_of!(Params, out_height)),
@@ -310,20 +328,19 @@ pub(super) struct Tile {
     pub columns4: usize,
 }
 
-/// The product in a family. Buffers: a, b, c, and the bias if the epilogue has one.
+/// The product in a family. Buffers: a, b, c, the bias (anything, if the epilogue has none).
 pub fn gemm(gemm: &Gemm, family: GemmFamily) -> Launch {
+    let gemm = &gemm.as_patches();
     match family {
         GemmFamily::Register => gemm_register::launch(gemm),
         GemmFamily::Subgroup { lanes } => gemm_subgroup::launch(gemm, lanes as usize),
     }
 }
 
-/// `k_step` terms are added at a time, but for a tail.
 pub(super) fn launch(
     kernel: &'static Kernel,
     gemm: &Gemm,
     tile: Tile,
-    k_step: usize,
     workgroup: usize,
     grid: [u32; 3],
 ) -> Launch {
@@ -331,9 +348,7 @@ pub(super) fn launch(
         Source::Matrix => &ONE,
         Source::Patches(ref window) | Source::Gradients(ref window) => window,
     };
-    let channels = if gemm.transpose_a { gemm.m } else { gemm.k } / w.taps();
-    let by_taps = gemm.source != Source::Matrix && !channels.is_multiple_of(4);
-    let masked = by_taps && !gemm.transpose_a;
+    let (channels, by_taps) = (gemm.channels(), gemm.by_taps());
     // By rows, patches are summed tap by tap where a tap has four channels or more at a time.
     let (segment, depth, segments) = match gemm.source {
         Source::Matrix => (gemm.k, gemm.k, [1, 1]),
@@ -341,6 +356,10 @@ pub(super) fn launch(
         _ if by_taps => (gemm.k, gemm.k, [1, 1]),
         _ => (channels, channels, w.kernel),
     };
+    // Gradients go the other way through the window.
+    let back = matches!(gemm.source, Source::Gradients(_));
+    let (from, to) = if back { (w.output, w.input) } else { (w.input, w.output) };
+    let signed = |size: usize| if back { index(size).wrapping_neg() } else { index(size) };
     let b_rows = if gemm.transpose_b { gemm.n } else { segment };
     let params = Params {
         m: index(gemm.m),
@@ -362,41 +381,44 @@ pub(super) fn launch(
         k_first: index(gemm.k_first),
         segment: index(segment),
         b_segment: index(b_rows * gemm.b.stride),
-        reserved: 0,
-        height: index(w.input[0]),
-        width: index(w.input[1]),
-        out_height: index(w.output[0]),
-        out_width: index(w.output[1]),
+        epilogue: match gemm.epilogue {
+            Epilogue::None => 0,
+            Epilogue::Bias { relu } => 1 + u32::from(relu),
+        },
+        b_transposed: gemm.transpose_b.into(),
+        height: index(from[0]),
+        width: index(from[1]),
+        out_height: index(to[0]),
+        out_width: index(to[1]),
         kernel_h: index(segments[0]),
         kernel_w: index(segments[1]),
         stride_h: index(w.stride[0]),
         stride_w: index(w.stride[1]),
-        dilation_h: index(w.dilation[0]),
-        dilation_w: index(w.dilation[1]),
-        pad_top: index(w.pad_begin[0]),
-        pad_left: index(w.pad_begin[1]),
+        dilation_h: signed(w.dilation[0]),
+        dilation_w: signed(w.dilation[1]),
+        pad_top: signed(w.pad_begin[0]),
+        pad_left: signed(w.pad_begin[1]),
     };
     let mut launch = Launch::new(kernel, &params, index(workgroup), grid)
         .flops((2 * gemm.groups * gemm.m * gemm.n) as u64 * gemm.k as u64)
         .rounds(gemm.k / 4 + w.taps() + w.kernel[0] + 8);
+    // Odd matrices are small: element by element, one shader does for all of them.
+    let fours = |matrix: &Matrix| gemm.source != Source::Matrix && matrix.by_fours();
     launch.snippets = vec![
-        if gemm.a.by_fours() { &FETCH_A_VEC4 } else { &FETCH_A_SCALAR },
-        if gemm.b.by_fours() { &FETCH_B_VEC4 } else { &FETCH_B_SCALAR },
-        if gemm.c.by_fours() && gemm.n.is_multiple_of(4) { &STORE_C_VEC4 } else { &STORE_C_SCALAR },
-        if gemm.epilogue == Epilogue::None { &EPILOGUE_NONE } else { &EPILOGUE_BIAS },
+        if fours(&gemm.a) { &FETCH_A_VEC4 } else { &FETCH_A_SCALAR },
+        if fours(&gemm.b) { &FETCH_B_VEC4 } else { &FETCH_B_SCALAR },
+        if fours(&gemm.c) && gemm.n.is_multiple_of(4) { &STORE_C_VEC4 } else { &STORE_C_SCALAR },
+        &EPILOGUE,
     ];
-    launch.snippets.extend(match gemm.source {
-        Source::Matrix if gemm.transpose_a => vec![&A_COLUMNS_MATRIX],
-        Source::Matrix => vec![&A_ROWS_MATRIX],
-        Source::Patches(_) if gemm.transpose_a && by_taps => {
-            vec![&A_COLUMNS_CURSOR, &A_COLUMNS_TAPS, &WINDOW]
-        }
-        Source::Patches(_) if gemm.transpose_a => vec![&A_COLUMNS_CURSOR, &A_COLUMNS_PATCHES, &WINDOW],
-        Source::Patches(_) if by_taps => vec![&A_ROWS_TAPS, &WINDOW],
-        Source::Patches(_) => vec![&A_ROWS_PATCHES, &WINDOW],
-        Source::Gradients(_) => vec![&A_ROWS_GRADIENTS],
+    launch.snippets.extend(match (gemm.source, gemm.transpose_a) {
+        (Source::Matrix, true) => vec![&A_COLUMNS_MATRIX],
+        (Source::Matrix, false) => vec![&A_ROWS_MATRIX],
+        (_, true) if by_taps => vec![&A_COLUMNS_CURSOR, &A_COLUMNS_TAPS],
+        (_, true) => vec![&A_COLUMNS_CURSOR, &A_COLUMNS_PATCHES],
+        (_, false) if by_taps => vec![&A_ROWS_TAPS],
+        (_, false) => vec![&A_ROWS_PATCHES],
     });
-    if masked {
+    if by_taps && !gemm.transpose_a {
         launch.constants.extend([("KERNEL_W", index(w.kernel[1])), ("CHANNELS", index(gemm.k / w.taps()))]);
     }
     launch.constants.extend([
@@ -406,19 +428,9 @@ pub(super) fn launch(
         ("COLUMNS4", index(tile.columns4)),
     ]);
     launch.declarations.extend([
-        constant_bool("B_TRANSPOSED", gemm.transpose_b),
-        // No code for a tail that cannot be.
-        constant_bool(
-            "HAS_TAIL",
-            !masked && !(depth.is_multiple_of(k_step) && gemm.k_per_row.is_multiple_of(k_step)),
-        ),
-        constant_bool("MASKED", masked),
+        constant_bool("B_TRANSPOSED", gemm.transpose_a && gemm.transpose_b),
+        // Terms come in fours, but for patches by fours of channels; by columns their number depends on the batch.
+        constant_bool("MASKED", gemm.transpose_a || by_taps || gemm.source == Source::Matrix),
     ]);
-    if gemm.transpose_a && gemm.source != Source::Matrix {
-        launch.declarations.push(constant_bool("NARROW", w.output[1] < k_step));
-    }
-    if let Epilogue::Bias { relu } = gemm.epilogue {
-        launch.declarations.push(constant_bool("RELU", relu));
-    }
     launch
 }

@@ -28,7 +28,7 @@ pub(super) fn launch(gemm: &Gemm) -> Launch {
     let tile = Tile { outer: 2, inner: 4, columns4: if gemm.n <= 4 { 1 } else { 2 } };
     let tiles = gemm.m.div_ceil(tile.outer * tile.inner) * gemm.n.div_ceil(4 * tile.columns4);
     let mut launch =
-        launch_gemm(&KERNEL, gemm, tile, 4, WORKGROUP, grid(tiles.div_ceil(WORKGROUP), gemm.groups));
+        launch_gemm(&KERNEL, gemm, tile, WORKGROUP, grid(tiles.div_ceil(WORKGROUP), gemm.groups));
     launch.snippets.push(if gemm.transpose_a { &COLUMNS } else { &ROWS });
     launch
 }

@@ -3,6 +3,12 @@
 //! Nothing here touches the device. A [`Launch`] is data: which text, which parameters, how many workgroups.
 
 mod adam_update;
+mod add;
+mod batch_moments;
+mod batch_norm;
+mod batch_norm_grad_input;
+mod batch_norm_grad_scale;
+mod batch_statistics;
 mod bias_add;
 mod bias_grad;
 mod col2im;
@@ -22,9 +28,16 @@ mod sgd_update;
 mod softmax_cross_entropy;
 mod softmax_cross_entropy_grad;
 mod unroll;
+mod update_statistics;
 mod window;
 
 pub(crate) use adam_update::{AdamUpdate, adam_update};
+pub(crate) use add::add;
+pub(crate) use batch_moments::batch_moments;
+pub(crate) use batch_norm::batch_norm;
+pub(crate) use batch_norm_grad_input::batch_norm_grad_input;
+pub(crate) use batch_norm_grad_scale::batch_norm_grad_scale;
+pub(crate) use batch_statistics::batch_statistics;
 pub(crate) use bias_add::bias_add;
 pub(crate) use bias_grad::bias_grad;
 pub(crate) use col2im::col2im;
@@ -42,6 +55,7 @@ pub(crate) use sgd_momentum_update::{SgdMomentumUpdate, sgd_momentum_update};
 pub(crate) use sgd_update::sgd_update;
 pub(crate) use softmax_cross_entropy::softmax_cross_entropy;
 pub(crate) use softmax_cross_entropy_grad::softmax_cross_entropy_grad;
+pub(crate) use update_statistics::{RunningStatistic, update_statistics};
 pub(crate) use window::Images;
 
 use crate::gpu::Access;
@@ -85,6 +99,12 @@ pub struct Kernel {
 /// Every kernel, by name.
 pub static KERNELS: &[&Kernel] = &[
     &adam_update::KERNEL,
+    &add::KERNEL,
+    &batch_moments::KERNEL,
+    &batch_norm::KERNEL,
+    &batch_norm_grad_input::KERNEL,
+    &batch_norm_grad_scale::KERNEL,
+    &batch_statistics::KERNEL,
     &bias_add::KERNEL,
     &bias_grad::KERNEL,
     &col2im::KERNEL,
@@ -101,6 +121,7 @@ pub static KERNELS: &[&Kernel] = &[
     &sgd_update::KERNEL,
     &softmax_cross_entropy::KERNEL,
     &softmax_cross_entropy_grad::KERNEL,
+    &update_statistics::KERNEL,
 ];
 
 /// One run of a kernel, without its buffers.

@@ -11,6 +11,8 @@ pub enum Init {
     HeUniform,
     /// 0.
     Zeros,
+    /// 1.
+    Ones,
 }
 
 impl Init {
@@ -20,6 +22,7 @@ impl Init {
             Init::GlorotUniform => (6.0 / fan[0].saturating_add(fan[1]) as f64).sqrt() as f32,
             Init::HeUniform => (6.0 / fan[0] as f64).sqrt() as f32,
             Init::Zeros => return vec![0.0; count],
+            Init::Ones => return vec![1.0; count],
         };
         (0..count).map(|_| stream.uniform(-bound, bound)).collect()
     }

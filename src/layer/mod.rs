@@ -1,18 +1,33 @@
 //! Layers: each says which parameters it has, what shape it gives, and which operations it is made of, forward and back.
 
+mod batch_norm;
 mod conv2d;
 mod dense;
 mod init;
 mod max_pool2d;
+mod residual;
+mod sequence;
 
+pub use batch_norm::BatchNormLayer;
 pub use conv2d::Conv2dLayer;
 pub use dense::DenseLayer;
 pub use init::Init;
 pub use max_pool2d::MaxPool2dLayer;
+pub use residual::ResidualLayer;
+pub(crate) use sequence::Sequence;
 
 use crate::error::Result;
 use crate::graph::{Graph, Op, ParameterId, ParameterKind, Role, ValueId};
 use crate::shape::Shape;
+
+/// What a graph is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Training: statistics are those of the batch.
+    Training,
+    /// Evaluation: the running statistics are used.
+    Evaluation,
+}
 
 /// One step of a model from input to output.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +36,10 @@ pub enum Layer {
     Conv2d(Conv2dLayer),
     /// A matrix product with the flattened example.
     Dense(DenseLayer),
+    /// Batch norm.
+    BatchNorm(BatchNormLayer),
+    /// Two branches, added.
+    Residual(ResidualLayer),
     /// `max(x, 0)`.
     Relu,
     /// Max-pooling.
@@ -53,6 +72,10 @@ pub(crate) struct Taped {
     pub output: ValueId,
     /// Positions of maxima.
     pub position: Option<ValueId>,
+    /// Mean, inverse deviation and variance of the batch.
+    pub statistics: Vec<ValueId>,
+    /// The tapes of the main branch and the shortcut.
+    pub branches: [Vec<Taped>; 2],
     /// Its parameters, in the order of [`Layer::parameters`].
     pub parameters: Vec<ValueId>,
 }
@@ -72,6 +95,8 @@ impl Layer {
                 Ok(vec![conv.window.output[0], conv.window.output[1], conv.c_out])
             }
             Layer::Dense(layer) => layer.output(name, input),
+            Layer::BatchNorm(layer) => layer.output(name, input),
+            Layer::Residual(layer) => layer.output(name, input),
             Layer::Relu => Ok(input.to_vec()),
             Layer::MaxPool2d(layer) => {
                 let pool = layer.place(name, input)?;
@@ -89,6 +114,8 @@ impl Layer {
         match self {
             Layer::Conv2d(layer) => layer.parameters(name, input),
             Layer::Dense(layer) => layer.parameters(name, input),
+            Layer::BatchNorm(layer) => layer.parameters(name, input),
+            Layer::Residual(layer) => layer.parameters(name, input),
             Layer::Relu | Layer::MaxPool2d(_) | Layer::Flatten => Ok(Vec::new()),
         }
     }
@@ -103,11 +130,24 @@ impl Layer {
         name: &str,
         x: ValueId,
         parameters: &[ValueId],
+        mode: Mode,
     ) -> Result<Taped> {
         let mut position = None;
+        let mut statistics = Vec::new();
+        let mut branches = [Vec::new(), Vec::new()];
         let output = match self {
             Layer::Conv2d(layer) => layer.forward(graph, name, x, parameters)?,
             Layer::Dense(layer) => layer.forward(graph, name, x, parameters)?,
+            Layer::BatchNorm(layer) => {
+                let (y, of_batch) = layer.forward(graph, name, x, parameters, mode)?;
+                statistics = of_batch;
+                y
+            }
+            Layer::Residual(layer) => {
+                let (sum, tapes) = layer.forward(graph, name, x, parameters, mode)?;
+                branches = tapes;
+                sum
+            }
             Layer::Relu => graph.push_one(Op::Relu, &[x], name)?,
             Layer::MaxPool2d(layer) => {
                 let pool = layer.place(name, example(graph, x))?;
@@ -120,7 +160,7 @@ impl Layer {
                 graph.push_one(Op::Reshape(extents.to_vec()), &[x], name)?
             }
         };
-        Ok(Taped { input: x, output, position, parameters: parameters.to_vec() })
+        Ok(Taped { input: x, output, position, statistics, branches, parameters: parameters.to_vec() })
     }
 
     /// Appends the backward operations: adds the parameters' gradients to `gradients`, and gives the input's gradient if
@@ -141,6 +181,8 @@ impl Layer {
         match self {
             Layer::Conv2d(layer) => layer.backward(graph, name, taped, dy, wanted, gradients),
             Layer::Dense(layer) => layer.backward(graph, name, taped, dy, wanted, gradients),
+            Layer::BatchNorm(layer) => layer.backward(graph, name, taped, dy, wanted, gradients),
+            Layer::Residual(layer) => layer.backward(graph, name, taped, dy, wanted, gradients),
             _ if !wanted => Ok(None),
             Layer::Relu => graph.push_one(Op::ReluGrad, &[taped.output, dy], &label).map(Some),
             Layer::MaxPool2d(layer) => {
@@ -152,6 +194,18 @@ impl Layer {
                 let extents = graph.at(taped.input).shape.extents().to_vec();
                 graph.push_one(Op::Reshape(extents), &[dy], &label).map(Some)
             }
+        }
+    }
+
+    /// Appends what training moves without a gradient, after the loss is known: the running statistics.
+    ///
+    /// # Errors
+    /// As [`Layer::output`].
+    pub(crate) fn follow(&self, graph: &mut Graph, name: &str, taped: &Taped) -> Result<()> {
+        match self {
+            Layer::BatchNorm(layer) => layer.follow(graph, name, taped),
+            Layer::Residual(layer) => layer.follow(graph, name, taped),
+            _ => Ok(()),
         }
     }
 }

@@ -4,7 +4,10 @@ mod zoo;
 
 use crate::error::{Error, Result};
 use crate::graph::{DType, Graph, Op, UpdateRule, ValueId};
-use crate::layer::{Conv2dLayer, DenseLayer, Layer, MaxPool2dLayer, ParameterSpec, Taped};
+use crate::layer::{
+    BatchNormLayer, Conv2dLayer, DenseLayer, Layer, MaxPool2dLayer, Mode, ParameterSpec, ResidualLayer,
+    Sequence, Taped,
+};
 use crate::loss::Loss;
 
 /// Layers in order, checked. Made by [`Model::input`].
@@ -29,8 +32,6 @@ pub struct Model {
     output: Vec<usize>,
     layers: Vec<(String, Layer)>,
     parameters: Vec<ParameterSpec>,
-    /// How many of the parameters each layer has.
-    counts: Vec<usize>,
 }
 
 /// Collects layers; errors wait for [`ModelBuilder::build`].
@@ -94,6 +95,33 @@ impl ModelBuilder {
         self.layer(name, Layer::Dense(configure(DenseLayer::new(outputs))))
     }
 
+    /// Batch norm over all axes but the last.
+    pub fn batch_norm(self, name: &str) -> Self {
+        self.batch_norm_with(name, |n| n)
+    }
+
+    /// Batch norm over all axes but the last; `configure` sets the rest.
+    pub fn batch_norm_with(
+        self,
+        name: &str,
+        configure: impl FnOnce(BatchNormLayer) -> BatchNormLayer,
+    ) -> Self {
+        self.layer(name, Layer::BatchNorm(configure(BatchNormLayer::new())))
+    }
+
+    /// Two branches of the same input, added; each is built like a model, and a shortcut left as it is passes its input on.
+    pub fn residual(
+        self,
+        name: &str,
+        main: impl FnOnce(ModelBuilder) -> ModelBuilder,
+        shortcut: impl FnOnce(ModelBuilder) -> ModelBuilder,
+    ) -> Self {
+        // The input's shape is known, and checked, when the whole is built.
+        let empty = || ModelBuilder { input: Vec::new(), layers: Vec::new() };
+        let (main, shortcut) = (main(empty()).layers, shortcut(empty()).layers);
+        self.layer(name, Layer::Residual(ResidualLayer::new(main, shortcut)))
+    }
+
     /// ReLU.
     pub fn relu(self) -> Self {
         self.unnamed("relu", Layer::Relu)
@@ -114,28 +142,15 @@ impl ModelBuilder {
     /// # Errors
     /// [`Error::ShapeMismatch`] or [`Error::InvalidArgument`], naming the layer; so for a name that is taken or empty.
     pub fn build(self) -> Result<Model> {
-        let mut shape = self.input.clone();
-        crate::shape::Shape::new(shape.as_slice())?;
-        let mut parameters = Vec::new();
-        let mut counts = Vec::new();
-        for (index, (name, layer)) in self.layers.iter().enumerate() {
-            if name.is_empty() || self.layers[..index].iter().any(|(other, _)| other == name) {
-                return Err(Error::argument(
-                    format!("layer {index}"),
-                    "a name of its own",
-                    format!("{name:?}"),
-                ));
+        crate::shape::Shape::new(self.input.as_slice())?;
+        let (output, parameters) = Sequence { within: "", layers: &self.layers }.place(&self.input)?;
+        let parameters: Vec<_> = parameters.into_iter().flatten().collect();
+        for (index, ParameterSpec { path, .. }) in parameters.iter().enumerate() {
+            if parameters[..index].iter().any(|other| other.path == *path) {
+                return Err(Error::argument(path, "a path that no other parameter has", "a second one"));
             }
-            // Dots part a path, stars and question marks are globs, and `=` ends one on the command line.
-            if name.contains(['.', '*', '?', '=']) {
-                return Err(Error::argument(format!("layer {name:?}"), "a name without . * ? =", name));
-            }
-            let own = layer.parameters(name, &shape)?;
-            counts.push(own.len());
-            parameters.extend(own);
-            shape = layer.output(name, &shape)?;
         }
-        Ok(Model { input: self.input, output: shape, layers: self.layers, parameters, counts })
+        Ok(Model { input: self.input, output, layers: self.layers, parameters })
     }
 }
 
@@ -171,19 +186,17 @@ impl Model {
     /// [`Error::ShapeMismatch`] if the output is not `[classes]`; [`Error::EmptyBatch`]; [`Error::InvalidArgument`] for
     /// a model without parameters.
     pub fn training_graph(&self, batch: usize, loss: Loss, rule: UpdateRule) -> Result<ModelGraph> {
-        let (mut whole, tapes) = self.forward(batch, loss)?;
+        let (mut whole, tapes) = self.forward(batch, loss, Mode::Training)?;
         let graph = &mut whole.graph;
         let mut gradients = Vec::new();
-        let mut dy = Some(loss.backward(graph, whole.logits, whole.labels)?);
-        // Below the first layer with parameters nothing wants a gradient.
-        let lowest = self.counts.iter().position(|&count| count > 0).unwrap_or(self.layers.len());
-        for (index, ((name, layer), tape)) in self.layers.iter().zip(&tapes).enumerate().rev() {
-            let Some(above) = dy else { break };
-            dy = layer.backward(graph, name, tape, above, index > lowest, &mut gradients)?;
-        }
+        let dy = loss.backward(graph, whole.logits, whole.labels)?;
+        let layers = Sequence { within: "", layers: &self.layers };
+        layers.backward(graph, &tapes, dy, false, &mut gradients)?;
         if gradients.is_empty() {
             return Err(Error::argument("model", "at least one layer with parameters", "none"));
         }
+        // After the loss: a step whose loss is not finite moves no statistic either.
+        layers.follow(graph, &tapes)?;
         gradients.sort_by_key(|(id, _)| *id);
         let (targets, values): (Vec<_>, Vec<_>) = gradients.into_iter().unzip();
         graph.push(Op::Update(rule, targets), &values, "update")?;
@@ -195,12 +208,12 @@ impl Model {
     /// # Errors
     /// As [`Model::training_graph`].
     pub fn evaluation_graph(&self, batch: usize, loss: Loss) -> Result<ModelGraph> {
-        let (mut whole, _) = self.forward(batch, loss)?;
+        let (mut whole, _) = self.forward(batch, loss, Mode::Evaluation)?;
         whole.graph.mark_output(whole.logits)?;
         Ok(whole)
     }
 
-    fn forward(&self, batch: usize, loss: Loss) -> Result<(ModelGraph, Vec<Taped>)> {
+    fn forward(&self, batch: usize, loss: Loss, mode: Mode) -> Result<(ModelGraph, Vec<Taped>)> {
         if self.output.len() != 1 {
             return Err(Error::shape("model output", "[classes]", format!("{:?}", self.output)));
         }
@@ -209,16 +222,8 @@ impl Model {
         let labels = graph.batch_input("labels", &[], DType::U32)?;
         let declared = self.parameters.iter().map(|p| graph.declare(&p.path, p.shape.clone(), p.kind));
         let declared = declared.collect::<Result<Vec<_>>>()?;
-        let mut rest = declared.as_slice();
-        let mut x = input;
-        let mut tapes = Vec::new();
-        for ((name, layer), &count) in self.layers.iter().zip(&self.counts) {
-            let (own, others) = rest.split_at(count);
-            rest = others;
-            let tape = layer.forward(&mut graph, name, x, own)?;
-            x = tape.output;
-            tapes.push(tape);
-        }
+        let layers = Sequence { within: "", layers: &self.layers };
+        let (x, tapes) = layers.forward(&mut graph, input, &declared, mode)?;
         let mean_loss = loss.forward(&mut graph, x, labels)?;
         Ok((ModelGraph { graph, input, labels, logits: x, mean_loss }, tapes))
     }

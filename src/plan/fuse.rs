@@ -67,7 +67,12 @@ pub(super) fn fuse(graph: &Graph) -> Fusion {
 fn writes(graph: &Graph, node: &Node, value: ValueId) -> bool {
     let updates =
         |targets: &[_]| matches!(graph.at(value).role, Role::Parameter(id) if targets.contains(&id));
-    node.outputs.contains(&value) || matches!(&node.op, Op::Update(_, targets) if updates(targets))
+    node.outputs.contains(&value)
+        || match &node.op {
+            Op::Update(_, targets) => updates(targets),
+            Op::UpdateStatistics(_, targets) => updates(targets),
+            _ => false,
+        }
 }
 
 #[cfg(test)]

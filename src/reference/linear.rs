@@ -52,3 +52,9 @@ pub(super) fn bias_grad(dy: &[f64], dbias: &mut [f64]) {
         dbias[index % channels] += dy;
     }
 }
+
+pub(super) fn add(a: &[f64], b: &[f64], y: &mut [f64]) {
+    for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
+        *y = a + b;
+    }
+}

@@ -6,6 +6,7 @@ mod activation;
 mod conv;
 mod linear;
 mod loss;
+mod norm;
 mod pool;
 #[cfg(test)]
 mod tests;
@@ -138,6 +139,18 @@ impl Reference {
                 }
                 continue;
             }
+            if let Op::UpdateStatistics(rule, targets) = &node.op {
+                if !*stopped || step.on_non_finite_continue != 0 {
+                    for (index, &target) in targets.iter().enumerate() {
+                        let factor = if index == 1 { norm::variance_factor(rule, rows) } else { 1.0 };
+                        let mut running = std::mem::take(&mut values[graph.at_parameter(target).0]);
+                        let batch = &values[node.inputs[index].0];
+                        norm::follow(rule.momentum, factor, batch, &masks[target.0], &mut running);
+                        values[graph.at_parameter(target).0] = running;
+                    }
+                }
+                continue;
+            }
             // No operation reads its own results, so they can be taken out while it runs.
             let mut results: Vec<_> =
                 node.outputs.iter().map(|id| std::mem::take(&mut values[id.0])).collect();
@@ -209,7 +222,7 @@ fn elements_used(value: &Value, rows: usize) -> usize {
     if value.batched { rows * value.elements_per_row() } else { value.shape.elements() }
 }
 
-/// Any operation but `Update`. `results` are whole tensors.
+/// Any operation but `Update` and `UpdateStatistics`. `results` are whole tensors.
 fn compute(
     graph: &Graph,
     node: &Node,
@@ -236,6 +249,7 @@ fn compute(
         }
         (Op::BiasAdd, [y]) => linear::bias_add(operand(0), operand(1), y),
         (Op::BiasGrad, [dbias]) => linear::bias_grad(operand(0), dbias),
+        (Op::Add, [y]) => linear::add(operand(0), operand(1), y),
         (Op::Relu, [y]) => activation::relu(operand(0), y),
         (Op::ReluGrad, [dx]) => activation::relu_grad(operand(0), operand(1), dx),
         (Op::MaxPool2d(p), [y, position]) => pool::max_pool2d(p, operand(0), y, position),
@@ -247,6 +261,21 @@ fn compute(
         (Op::SoftmaxCrossEntropyGrad, [dlogits]) => {
             let labels = loss::labels(operand(1), info(0).shape.last())?;
             loss::softmax_cross_entropy_grad(operand(0), &labels, dlogits);
+        }
+        (Op::BatchStatistics { epsilon }, [mean, inv_std, variance]) => {
+            norm::statistics(operand(0), *epsilon, mean, inv_std, variance);
+        }
+        (Op::BatchNorm { epsilon }, [y]) => {
+            let inv_std = norm::inv_std(operand(4), *epsilon);
+            norm::normalise(operand(0), operand(1), operand(2), operand(3), &inv_std, y);
+        }
+        (Op::BatchNormGradScale, [dscale]) => {
+            norm::grad_scale(operand(0), operand(1), operand(2), operand(3), dscale);
+        }
+        (Op::BatchNormGradInput, [dx]) => {
+            dx.copy_from_slice(operand(1));
+            let sums = [operand(5), operand(6)];
+            norm::grad_input(operand(0), operand(2), operand(3), operand(4), sums, dx);
         }
         (Op::Reshape(_), [y]) => y.copy_from_slice(operand(0)),
         (Op::Metrics, [mean]) => {

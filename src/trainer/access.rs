@@ -103,10 +103,15 @@ impl Trainer {
 
     /// The trained parameters that a glob (`*` any run of characters, `?` any one) matches: at least one.
     pub(super) fn matching(&self, glob: &str) -> Result<Vec<ParameterId>> {
+        self.matching_kind(glob, ParameterKind::Trained)
+    }
+
+    /// The parameters of one kind that a glob matches: at least one.
+    pub(super) fn matching_kind(&self, glob: &str, kind: ParameterKind) -> Result<Vec<ParameterId>> {
         let pattern = WildMatch::new(glob);
         let all = self.model.parameters().iter().enumerate();
         let found: Vec<_> = all
-            .filter(|(_, p)| p.kind == ParameterKind::Trained && pattern.matches(&p.path))
+            .filter(|(_, p)| p.kind == kind && pattern.matches(&p.path))
             .map(|(i, _)| ParameterId::of(i))
             .collect();
         if found.is_empty() { Err(self.unknown(glob)) } else { Ok(found) }

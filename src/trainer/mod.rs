@@ -6,6 +6,7 @@ mod freeze;
 mod options;
 mod proof;
 mod save;
+mod statistics;
 
 pub use evaluate::Evaluation;
 pub use options::{GradientPolicy, OnNonFinite, ThawPolicy, TrainerOptions};

@@ -2,6 +2,7 @@
 
 mod conv;
 mod matmul;
+mod norm;
 mod others;
 mod updates;
 
@@ -16,6 +17,7 @@ use crate::graph::Op;
 pub fn cases() -> Result<Vec<Case>> {
     let mut all = conv::cases()?;
     all.extend(matmul::cases());
+    all.extend(norm::cases());
     all.extend(others::cases()?);
     all.extend(updates::cases());
     Ok(all)

@@ -27,6 +27,7 @@ fn elementwise(kind: DataKind, all: &mut Vec<Case>) {
         let operand = || Operand::batched(extents, Fill::Data);
         all.push(single(format!("relu {batch} of {extents:?}"), Op::Relu, batch, vec![operand()], kind));
         let pair = vec![operand(), operand()];
+        all.push(single(format!("add {batch} of {extents:?}"), Op::Add, batch, pair.clone(), kind));
         all.push(single(format!("relu_grad {batch} of {extents:?}"), Op::ReluGrad, batch, pair, kind));
     }
     let alone = vec![Operand::fixed(&[3, 7], Fill::Data)];

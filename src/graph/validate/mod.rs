@@ -1,6 +1,7 @@
 //! Checks an operation's operands and works out its results.
 
 mod linear;
+mod norm;
 mod operands;
 mod update;
 mod window;
@@ -74,7 +75,7 @@ pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -
             let x = o.float(0)?;
             Ok(vec![result(x.shape.extents(), x.batched)?])
         }
-        Op::ReluGrad => {
+        Op::Add | Op::ReluGrad => {
             o.count(2)?;
             let y = o.float(0)?;
             o.float(1)?;
@@ -106,6 +107,11 @@ pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -
             let extents = if gradient { vec![n, classes] } else { vec![n] };
             Ok(vec![result(extents, logits.batched)?])
         }
+        Op::BatchStatistics { epsilon } => norm::statistics(&o, *epsilon),
+        Op::BatchNorm { epsilon } => norm::normalise(&o, *epsilon),
+        Op::BatchNormGradScale => norm::grad_scale(&o),
+        Op::BatchNormGradInput => norm::grad_input(&o),
+        Op::UpdateStatistics(rule, targets) => norm::update_statistics(graph, &o, rule, targets),
         Op::Reshape(extents) => {
             o.count(1)?;
             let x = o.values[0];

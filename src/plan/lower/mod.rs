@@ -2,6 +2,7 @@
 
 mod conv;
 mod linear;
+mod norm;
 mod update;
 
 use super::Layout;
@@ -9,7 +10,7 @@ use super::fuse::{Ending, fuse};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, MaxPool2d, Node, Op, Value, ValueId};
 use crate::kernels::{
-    Epilogue, Extent, Gemm, GemmFamily, Images, Launch, MOST_ROUNDS, bias_add, gemm, max_pool2d,
+    Epilogue, Extent, Gemm, GemmFamily, Images, Launch, MOST_ROUNDS, add, bias_add, gemm, max_pool2d,
     max_pool2d_grad, metrics, relu, relu_grad, softmax_cross_entropy, softmax_cross_entropy_grad,
 };
 
@@ -93,9 +94,10 @@ impl Lowering<'_> {
 
     fn product(&mut self, node: &Node, product: &Gemm, places: &[Place]) {
         for part in product.parts() {
-            // The bias belongs to the last part alone.
-            let bound = if part.epilogue == Epilogue::None { 3 } else { places.len() };
-            self.push(node, gemm(&part, self.limits.family), places[..bound].to_vec());
+            // The bias belongs to the last part alone; what is bound without one is not read.
+            let bias = if part.epilogue == Epilogue::None { places[1] } else { places[places.len() - 1] };
+            let bound = vec![places[0], places[1], places[2], bias];
+            self.push(node, gemm(&part, self.limits.family), bound);
         }
     }
 
@@ -129,6 +131,10 @@ impl Lowering<'_> {
                 let dy = dy.clone();
                 self.bias_grad(node, &dy);
             }
+            (Op::Add, Some(a)) => {
+                let launch = add(extent(a));
+                self.push(node, launch, all(&node.outputs));
+            }
             (Op::Relu, Some(x)) => {
                 let launch = relu(extent(x));
                 self.push(node, launch, all(&node.outputs));
@@ -158,6 +164,19 @@ impl Lowering<'_> {
                 let mut places = all(&node.outputs);
                 places.push(Place::Sums);
                 self.push(node, metrics(rows, classes), places);
+            }
+            (
+                Op::BatchStatistics { .. }
+                | Op::BatchNorm { .. }
+                | Op::BatchNormGradScale
+                | Op::BatchNormGradInput,
+                Some(x),
+            ) => {
+                let x = x.clone();
+                self.norm(node, &x, all(&node.outputs));
+            }
+            (Op::UpdateStatistics(rule, targets), _) => {
+                self.update_statistics(node, rule, targets, layout);
             }
             // The same bytes under another shape.
             (Op::Reshape(_), _) => {}

@@ -1,0 +1,44 @@
+//! Batch norm.
+
+use super::single;
+use crate::check::case::{Case, DataKind, Fill, Operand};
+use crate::graph::Op;
+
+pub(super) fn cases() -> Vec<Case> {
+    // One slice of rows, two, some with a rest, and the most.
+    let shapes: [(usize, &[usize]); 7] = [
+        (5, &[3]),
+        (1, &[1]),
+        (130, &[9]),
+        (7, &[10, 13, 5]),
+        (3, &[1, 1, 70]),
+        (9, &[50, 50, 2]),
+        (191, &[1]),
+    ];
+    let mut all = Vec::new();
+    for (batch, extents) in shapes {
+        let channels = extents[extents.len() - 1];
+        let vector = |fill| Operand::fixed(&[channels], fill);
+        let like = |fill| Operand::batched(extents, fill);
+        let mut case = |name: &str, op: Op, operands: Vec<Operand>| {
+            let name = format!("{} {batch} of {extents:?}{name}", op.name());
+            all.push(single(name, op, batch, operands, DataKind::Reals));
+        };
+        let statistics = Op::BatchStatistics { epsilon: 1e-5 };
+        for (data, fill) in [("", Fill::Data), (" far from 0", Fill::Far), (" times 0", Fill::Scaled(0.0))] {
+            case(data, statistics.clone(), vec![like(fill)]);
+        }
+        let affine = || [vector(Fill::Data), vector(Fill::Data), vector(Fill::Data), vector(Fill::Positive)];
+        for (name, epsilon) in [("", None), (" of a variance", Some(1e-3))] {
+            let operands = [vec![like(Fill::Data)], affine().to_vec()].concat();
+            case(name, Op::BatchNorm { epsilon }, operands);
+        }
+        let pair = vec![like(Fill::Data), like(Fill::Data)];
+        let moments = vec![vector(Fill::Data), vector(Fill::Positive)];
+        case("", Op::BatchNormGradScale, [pair.clone(), moments.clone()].concat());
+        let sums = vec![vector(Fill::Data), vector(Fill::Data)];
+        let operands = [pair, vec![vector(Fill::Data)], moments, sums].concat();
+        case("", Op::BatchNormGradInput, operands);
+    }
+    all
+}

@@ -1,0 +1,216 @@
+//! What a workload does in a step.
+
+use super::{BenchArgs, Structure, invalid};
+use frazil::graph::{Conv2d, DType, Graph, Op, ParameterId, StepScalars};
+use frazil::plan::{PlanReport, TimedDispatch};
+use frazil::shape::{Padding, Shape, Window};
+use frazil::{Batch, FreezeRule, Gpu, Loss, Mask, Model, Plan, PlanOptions, Result, Trainer, TrainerOptions};
+use std::fmt;
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Workload {
+    /// Training steps of a model.
+    Model(&'static str),
+    /// A 3x3 convolution of 64 channels on 32x32: forward and both gradients.
+    ConvLayer,
+    /// A square matrix product.
+    Gemm(usize),
+    /// A masked update of so many weights.
+    Update(usize),
+}
+
+const MODELS: [&str; 3] = ["digits", "lenet28", "cifar"];
+
+impl Workload {
+    pub fn parse(name: &str) -> Result<Self> {
+        if let Some(model) = MODELS.iter().find(|model| **model == name) {
+            return Ok(Workload::Model(model));
+        }
+        let number = |prefix: &str| name.strip_prefix(prefix).and_then(|n| n.parse().ok());
+        match (name, number("gemm-"), number("update-")) {
+            ("conv-layer", ..) => Ok(Workload::ConvLayer),
+            (_, Some(n @ 1..=16_384), _) => Ok(Workload::Gemm(n)),
+            (_, _, Some(n @ 1..=1_000_000_000)) => Ok(Workload::Update(n)),
+            _ => {
+                let expected = "digits, lenet28, cifar, conv-layer, gemm-N (up to 16384), update-N or all";
+                Err(invalid("--workload", expected, name))
+            }
+        }
+    }
+
+    pub fn trains(self) -> bool {
+        matches!(self, Workload::Model(_))
+    }
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Workload::Model(name) => f.pad(name),
+            Workload::ConvLayer => f.pad("conv-layer"),
+            Workload::Gemm(n) => f.pad(&format!("gemm-{n}")),
+            Workload::Update(n) => f.pad(&format!("update-{n}")),
+        }
+    }
+}
+
+/// A workload, compiled.
+pub struct Job {
+    pub workload: Workload,
+    pub rows: usize,
+    work: Work,
+}
+
+enum Work {
+    Train(Box<Trainer>, Batch),
+    Run { whole: Box<Plan>, forward: Option<Box<Plan>> },
+}
+
+impl Job {
+    pub fn new(gpu: &Gpu, args: &BenchArgs, workload: Workload, frozen: Option<f64>) -> Result<Self> {
+        let mut options = PlanOptions::default();
+        if let Some(family) = args.family {
+            options = options.family(family);
+        }
+        let plan = |graph: &Graph| Plan::compile(gpu, graph, &options).map(Box::new);
+        let (rows, work) = match workload {
+            Workload::Model(name) => {
+                let rows = args.batch.unwrap_or(64);
+                (rows, train(gpu, args, name, rows, frozen)?)
+            }
+            Workload::ConvLayer => {
+                let rows = args.batch.unwrap_or(16);
+                let work = Work::Run {
+                    whole: plan(&conv_layer(rows, true)?)?,
+                    forward: Some(plan(&conv_layer(rows, false)?)?),
+                };
+                (rows, work)
+            }
+            Workload::Gemm(n) => (1, Work::Run { whole: plan(&gemm(n)?)?, forward: None }),
+            Workload::Update(n) => (1, Work::Run { whole: plan(&update(n, args)?)?, forward: None }),
+        };
+        Ok(Job { workload, rows, work })
+    }
+
+    pub fn step(&mut self) -> Result<()> {
+        match &mut self.work {
+            Work::Train(trainer, batch) => trainer.step(batch),
+            Work::Run { whole, .. } => whole.run(StepScalars::forward(self.rows)),
+        }
+    }
+
+    pub fn has_forward(&self) -> bool {
+        matches!(self.work, Work::Run { forward: Some(_), .. })
+    }
+
+    pub fn forward(&self) -> Result<()> {
+        match &self.work {
+            Work::Run { forward: Some(forward), .. } => forward.run(StepScalars::forward(self.rows)),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn profile(&mut self) -> Result<Vec<TimedDispatch>> {
+        match &mut self.work {
+            Work::Train(trainer, batch) => trainer.profile_step(batch),
+            Work::Run { whole, .. } => whole.profile(StepScalars::forward(self.rows)),
+        }
+    }
+
+    pub fn report(&self) -> &PlanReport {
+        match &self.work {
+            Work::Train(trainer, _) => trainer.report(),
+            Work::Run { whole, .. } => whole.report(),
+        }
+    }
+}
+
+fn train(gpu: &Gpu, args: &BenchArgs, name: &str, rows: usize, frozen: Option<f64>) -> Result<Work> {
+    let model = match name {
+        "lenet28" => Model::lenet28()?,
+        "cifar" => Model::cifar()?,
+        _ => Model::digits()?,
+    };
+    let shape = <[usize; 3]>::try_from(model.example_shape())
+        .map_err(|_| invalid("--workload", "a model of images", name))?;
+    let data = frazil::data::synthetic("synthetic", shape, 10, rows, 1)?;
+    let mut batches = data.batches(rows, 1)?;
+    let batch = batches.next().ok_or(frazil::Error::EmptyBatch { at: "--batch".to_owned() })?;
+    let mut options = TrainerOptions::batch(rows).progress_every(0);
+    if let Some(family) = args.family {
+        options = options.family(family);
+    }
+    let mut trainer =
+        Trainer::new(gpu, model, Loss::SoftmaxCrossEntropy, args.optimizer.optimizer(), options)?;
+    if let Some(fraction) = frozen {
+        freeze(&mut trainer, fraction, args.structure)?;
+    }
+    Ok(Work::Train(Box::new(trainer), batch))
+}
+
+/// Freezes a fraction of every kernel but the last.
+fn freeze(trainer: &mut Trainer, fraction: f64, structure: Structure) -> Result<()> {
+    let kernels: Vec<(String, Vec<usize>)> = trainer
+        .model()
+        .parameters()
+        .iter()
+        .filter(|p| p.path.ends_with(".kernel"))
+        .map(|p| (p.path.clone(), p.shape.extents().to_vec()))
+        .collect();
+    let part = |count: usize| (fraction * count as f64).round() as usize;
+    let convolutions = kernels.iter().filter(|(_, extents)| extents.len() == 4).count();
+    for (number, (path, extents)) in kernels.iter().enumerate().take(kernels.len().saturating_sub(1)) {
+        let columns = extents.last().copied().unwrap_or(1);
+        let rows = extents.iter().product::<usize>() / columns;
+        let of = |frozen: &dyn Fn(usize) -> bool| {
+            FreezeRule::mask(Mask::from_frozen((0..rows * columns).map(frozen)))
+        };
+        let rule = match structure {
+            Structure::Scattered => FreezeRule::random(fraction),
+            Structure::Filters => of(&|index| index % columns < part(columns)),
+            Structure::Rows => of(&|index| index / columns < part(rows)),
+            Structure::Layers if number < part(convolutions) => {
+                trainer.freeze(&path.replace(".kernel", ".bias"), FreezeRule::all())?;
+                FreezeRule::all()
+            }
+            Structure::Layers => FreezeRule::none(),
+        };
+        trainer.freeze(path, rule)?;
+    }
+    Ok(())
+}
+
+fn conv_layer(rows: usize, gradients: bool) -> Result<Graph> {
+    let window = Window { padding: Padding::Same, ..Window::new([3, 3]) };
+    let conv = Conv2d::new([32, 32, 64], 64, window, 1, "conv-layer")?;
+    let mut graph = Graph::new(rows)?;
+    let x = graph.batch_input("x", &[32, 32, 64], DType::F32)?;
+    let dy = graph.batch_input("dy", &[32, 32, 64], DType::F32)?;
+    let kernel = graph.input("kernel", Shape::new(conv.kernel_shape())?, DType::F32);
+    let mut results = vec![graph.push_one(Op::Conv2d(conv), &[x, kernel], "forward")?];
+    if gradients {
+        results.push(graph.push_one(Op::Conv2dGradKernel(conv), &[x, dy], "grad_kernel")?);
+        results.push(graph.push_one(Op::Conv2dGradInput(conv), &[dy, kernel], "grad_input")?);
+    }
+    results.into_iter().try_for_each(|result| graph.mark_output(result))?;
+    Ok(graph)
+}
+
+fn gemm(n: usize) -> Result<Graph> {
+    let mut graph = Graph::new(1)?;
+    let a = graph.input("a", Shape::new([n, n])?, DType::F32);
+    let b = graph.input("b", Shape::new([n, n])?, DType::F32);
+    let product = Op::MatMul { transpose_a: false, transpose_b: false };
+    let c = graph.push_one(product, &[a, b], "product")?;
+    graph.mark_output(c)?;
+    Ok(graph)
+}
+
+fn update(n: usize, args: &BenchArgs) -> Result<Graph> {
+    let mut graph = Graph::new(1)?;
+    graph.parameter("weights", Shape::new([n])?)?;
+    let gradient = graph.input("gradient", Shape::new([n])?, DType::F32);
+    graph.push(Op::Update(args.optimizer.update(), vec![ParameterId::of(0)]), &[gradient], "update")?;
+    Ok(graph)
+}

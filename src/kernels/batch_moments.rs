@@ -1,0 +1,41 @@
+use super::{GRID, Kernel, Launch, SCALARS, grid_of, index};
+use crate::gpu::Access;
+
+pub(super) static KERNEL: Kernel = Kernel {
+    name: "batch_moments",
+    body: include_str!("../../shaders/batch_moments.wgsl"),
+    snippets: &[&SCALARS, &GRID],
+    bindings: &[(2, Access::Read), (3, Access::ReadWrite)],
+    params: &[
+        ("rows", std::mem::offset_of!(Params, rows)),
+        ("rows_per_row", std::mem::offset_of!(Params, rows_per_row)),
+        ("channels", std::mem::offset_of!(Params, channels)),
+        ("slices", std::mem::offset_of!(Params, slices)),
+    ],
+    params_bytes: size_of::<Params>(),
+};
+
+const WORKGROUP: u32 = 64;
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    rows: u32,
+    rows_per_row: u32,
+    channels: u32,
+    slices: u32,
+}
+
+/// The mean of each channel of `[rows, channels]` and the sum of squares around it, in `slices` parts:
+/// `[slices, 2, channels]`. `rows_per_row` rows belong to one example. Buffers: x, moments.
+pub fn batch_moments(rows: usize, rows_per_row: usize, channels: usize, slices: usize) -> Launch {
+    let params = Params {
+        rows: index(rows),
+        rows_per_row: index(rows_per_row),
+        channels: index(channels),
+        slices: index(slices),
+    };
+    Launch::new(&KERNEL, &params, WORKGROUP, grid_of(slices * channels, WORKGROUP))
+        .flops((5 * rows * channels) as u64)
+        .rounds(2 * rows.div_ceil(slices))
+}

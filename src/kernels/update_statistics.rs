@@ -1,0 +1,56 @@
+use super::{GRID, Kernel, Launch, SCALARS, grid_of, index};
+use crate::gpu::Access;
+
+pub(super) static KERNEL: Kernel = Kernel {
+    name: "update_statistics",
+    body: include_str!("../../shaders/update_statistics.wgsl"),
+    snippets: &[&SCALARS, &GRID],
+    bindings: &[(2, Access::Read), (3, Access::Read), (4, Access::Read), (5, Access::ReadWrite)],
+    params: &[
+        ("first", std::mem::offset_of!(Params, first)),
+        ("elements", std::mem::offset_of!(Params, elements)),
+        ("per_example", std::mem::offset_of!(Params, per_example)),
+        ("unbiased", std::mem::offset_of!(Params, unbiased)),
+        ("momentum", std::mem::offset_of!(Params, momentum)),
+    ],
+    params_bytes: size_of::<Params>(),
+};
+
+const WORKGROUP: u32 = 64;
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    first: u32,
+    elements: u32,
+    per_example: u32,
+    unbiased: u32,
+    momentum: f32,
+}
+
+/// One running statistic: where it lies in its arena, and how it follows.
+pub(crate) struct RunningStatistic {
+    /// Its first element in the arena.
+    pub first: usize,
+    /// Its elements.
+    pub elements: usize,
+    /// Values of a channel in one example.
+    pub per_example: usize,
+    /// Whether it is multiplied by `n/(n-1)`.
+    pub unbiased: bool,
+    /// The batch's share.
+    pub momentum: f64,
+}
+
+/// Moves a running statistic where it is not frozen. Buffers: mask, batch, sums, weights.
+pub fn update_statistics(statistic: &RunningStatistic) -> Launch {
+    let params = Params {
+        first: index(statistic.first),
+        elements: index(statistic.elements),
+        per_example: index(statistic.per_example),
+        unbiased: u32::from(statistic.unbiased),
+        momentum: statistic.momentum as f32,
+    };
+    Launch::new(&KERNEL, &params, WORKGROUP, grid_of(statistic.elements, WORKGROUP))
+        .flops(3 * statistic.elements as u64)
+}
