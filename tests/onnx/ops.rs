@@ -2,53 +2,31 @@
 
 use super::layout::*;
 use super::{Refusal, Results};
-use crate::support::executor::{Make, evaluate_one};
+use crate::support::executor::{Make, Operand, evaluate_one};
 use crate::support::onnx::{Case, Tensor};
-use frazil::graph::Op;
+use frazil::graph::{DType, Graph, Op, ParameterId, ParameterKind, StatisticsRule, StepScalars};
+use frazil::shape::Shape;
 
-/// `[rows, columns]` stored the other way round.
-fn transposed(t: Tensor, transpose: bool) -> Tensor {
-    if transpose { permute(&t, &[1, 0]) } else { t }
-}
-
-/// `[left | right]`, of two matrices with the same rows.
-fn beside(left: &Tensor, right: &Tensor) -> Tensor {
-    let (rows, columns) = (left.shape[0], left.shape[1] + right.shape[1]);
-    let row = |t: &Tensor, r: usize| t.data[r * t.shape[1]..(r + 1) * t.shape[1]].to_vec();
-    tensor(&[rows, columns], (0..rows).flat_map(|r| [row(left, r), row(right, r)].concat()).collect())
-}
-
-/// `alpha*a*b + beta*c`. Where c has rows of its own, it goes into the product: `[alpha*a | I] * [b; beta*c]`.
+/// `alpha*a*b + beta*c`. The factors are taken in at the door: the product here has none.
 pub fn gemm(case: &Case, make: Make) -> Results {
     let (alpha, beta) = (float(case, "alpha", 1.0), float(case, "beta", 1.0));
     let (transpose_a, transpose_b) = (int(case, "transA", 0) != 0, int(case, "transB", 0) != 0);
     let scaled = |t: &Tensor, by: f64| tensor(&t.shape, t.data.iter().map(|x| x * by).collect());
-    let mut a = scaled(&transposed(input(case, 0).clone(), transpose_a), alpha);
-    let mut b = transposed(input(case, 1).clone(), transpose_b);
-    let (m, n) = (a.shape[0], b.shape[1]);
-    let c = optional(case, 2).map(|c| scaled(c, beta));
-    let mut bias = None;
-    if let Some(c) = c {
-        let columns = c.shape.last().copied().unwrap_or(1);
-        let spread = |i: usize| c.data[if c.data.len() == 1 { 0 } else { i % (m * columns) % c.data.len() }];
-        if c.data.len() == 1 || c.data.len() == n && columns == n {
-            bias = Some(tensor(&[n], (0..n).map(spread).collect()));
-        } else {
-            assert_eq!(c.shape, [m, n], "{}", case.name);
-            let identity = (0..m * m).map(|i| f64::from(i % m == i / m)).collect();
-            a = beside(&a, &tensor(&[m, m], identity));
-            b.shape[0] += m;
-            b.data.extend(c.data);
-        }
-    }
-    let op = Op::MatMul { transpose_a, transpose_b };
-    let (a, b) = (transposed(a, transpose_a), transposed(b, transpose_b));
+    let (a, b) = (scaled(input(case, 0), alpha), input(case, 1));
+    let m = a.shape[usize::from(transpose_a)];
+    let n = b.shape[usize::from(!transpose_b)];
     let a = if transpose_a { fixed(&a) } else { batch(&a) };
-    let mut y = evaluate_one(make, op, &[a, fixed(&b)]);
-    if let Some(bias) = bias {
-        y = evaluate_one(make, Op::BiasAdd, &[batch(&tensor(&[m, n], y)), fixed(&bias)]);
-    }
-    Ok(vec![tensor(&[m, n], y)])
+    let y = evaluate_one(make, Op::MatMul { transpose_a, transpose_b }, &[a, fixed(b)]);
+    let y = tensor(&[m, n], y);
+    let Some(c) = optional(case, 2).map(|c| scaled(c, beta)) else { return Ok(vec![y]) };
+    let sum = match (c.data.len(), c.shape.last()) {
+        (1, _) => evaluate_one(make, Op::BiasAdd, &[batch(&y), Operand::fixed(&[n], vec![c.data[0]; n])]),
+        (_, Some(&columns)) if c.data.len() == columns => {
+            evaluate_one(make, Op::BiasAdd, &[batch(&y), Operand::fixed(&[n], c.data)])
+        }
+        _ => evaluate_one(make, Op::Add, &[batch(&y), batch(&c)]),
+    };
+    Ok(vec![tensor(&[m, n], sum)])
 }
 
 /// Element by element.
@@ -81,6 +59,57 @@ pub fn softmax(_: &Case, _: Make) -> Results {
     Err(Refusal::NotYetMapped("Softmax"))
 }
 
-pub fn batch_normalization(_: &Case, _: Make) -> Results {
-    Err(Refusal::NotYetMapped("BatchNormalization"))
+/// Images of any number of axes, channels second. In training, the outputs are the result and both running statistics,
+/// which keep the share `momentum` of themselves.
+pub fn batch_normalization(case: &Case, make: Make) -> Results {
+    let x = input(case, 0);
+    let rank = x.shape.len();
+    let last: Vec<_> = (0..rank).filter(|&axis| axis != 1).chain([1]).collect();
+    let first: Vec<_> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
+    let moved = permute(x, &last);
+    let epsilon = float(case, "epsilon", 1e-5);
+    let back = |y: Vec<f64>| permute(&tensor(&moved.shape, y), &first);
+    if int(case, "training_mode", 0) == 0 {
+        let vectors = [1, 2, 3, 4].map(|number| fixed(input(case, number)));
+        let operands = [&[batch(&moved)], vectors.as_slice()].concat();
+        return Ok(vec![back(evaluate_one(make, Op::BatchNorm { epsilon: Some(epsilon) }, &operands))]);
+    }
+    let channels = || Shape::new([x.shape[1]]).unwrap();
+    let mut graph = Graph::new(x.shape[0]).unwrap();
+    let images = graph.batch_input("x", &moved.shape[1..], DType::F32).unwrap();
+    let [scale, shift] = ["scale", "shift"].map(|name| graph.input(name, channels(), DType::F32));
+    let running =
+        ["mean", "variance"].map(|path| graph.declare(path, channels(), ParameterKind::Statistic).unwrap());
+    let batch = graph.push(Op::BatchStatistics { epsilon }, &[images], "statistics").unwrap();
+    let [mean, inv_std, variance] = [batch[0], batch[1], batch[2]];
+    let operands = [images, scale, shift, mean, inv_std];
+    let y = graph.push_one(Op::BatchNorm { epsilon: None }, &operands, "norm").unwrap();
+    let rule = StatisticsRule {
+        momentum: 1.0 - float(case, "momentum", 0.9),
+        biased: true,
+        per_example: x.shape[2..].iter().product(),
+    };
+    graph
+        .push(
+            Op::UpdateStatistics(rule, [ParameterId::of(0), ParameterId::of(1)]),
+            &[mean, variance],
+            "running",
+        )
+        .unwrap();
+    graph.mark_output(y).unwrap();
+    let mut executor = make(&graph);
+    let values = [images, scale, shift, running[0], running[1]];
+    executor.write(images, &moved.data).unwrap();
+    values
+        .iter()
+        .enumerate()
+        .skip(1)
+        .for_each(|(number, &value)| executor.write(value, &input(case, number).data).unwrap());
+    executor.run(StepScalars::forward(x.shape[0])).unwrap();
+    let statistic = |data: Vec<f64>| tensor(&[x.shape[1]], data);
+    Ok(vec![
+        back(executor.read(y)),
+        statistic(executor.read(running[0])),
+        statistic(executor.read(running[1])),
+    ])
 }
