@@ -14,6 +14,7 @@ demo: ## Train on the embedded digits, with the results in runs/demo
 
 test: ## Run all tests
 	@sh scripts/ensure-vulkan.sh
+	@sh scripts/fetch-onnx-cases.sh
 	@$(RUNTIME); cargo test --release
 
 check: ## Check the format, the lints and the documentation

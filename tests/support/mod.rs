@@ -4,6 +4,7 @@ pub mod compare;
 pub mod device;
 pub mod executor;
 pub mod golden;
+pub mod onnx;
 pub mod random;
 pub mod training;
 pub mod trajectory;

@@ -1,0 +1,133 @@
+//! ONNX's layouts at the door: images NCHW, kernels OIHW, one spatial axis as an image of one row.
+
+use super::{Refusal, out_of_scope};
+use crate::support::executor::Operand;
+use crate::support::onnx::{Attribute, Case, Tensor};
+
+pub fn tensor(shape: &[usize], data: Vec<f64>) -> Tensor {
+    Tensor { shape: shape.to_vec(), data, dtype: "float" }
+}
+
+/// The tensor with its axes in this order, as NumPy's `transpose`.
+pub fn permute(t: &Tensor, axes: &[usize]) -> Tensor {
+    let shape: Vec<_> = axes.iter().map(|&axis| t.shape[axis]).collect();
+    let stride = |axis: usize| t.shape[axis + 1..].iter().product::<usize>();
+    let strides: Vec<_> = axes.iter().map(|&axis| stride(axis)).collect();
+    let source = |mut index: usize| {
+        let mut at = 0;
+        for (extent, stride) in shape.iter().zip(&strides).rev() {
+            at += index % extent * stride;
+            index /= extent;
+        }
+        t.data[at]
+    };
+    let data = (0..t.data.len()).map(source).collect();
+    Tensor { shape, data, dtype: t.dtype }
+}
+
+/// An image batch or kernel of one or two spatial axes, with two.
+pub fn planar(t: &Tensor) -> Result<Tensor, Refusal> {
+    let mut t = t.clone();
+    match t.shape.len() {
+        3 => t.shape.insert(2, 1),
+        4 => {}
+        rank => return out_of_scope(format!("{} spatial axes", rank as i64 - 2)),
+    }
+    Ok(t)
+}
+
+/// NCHW to NHWC.
+pub fn channels_last(t: &Tensor) -> Tensor {
+    permute(t, &[0, 2, 3, 1])
+}
+
+/// NHWC to NCHW, with as many axes as `like` has.
+pub fn channels_first(shape: [usize; 4], data: Vec<f64>, like: &Tensor) -> Tensor {
+    let mut t = permute(&tensor(&shape, data), &[0, 3, 1, 2]);
+    if like.shape.len() == 3 {
+        t.shape.remove(2);
+    }
+    t
+}
+
+pub fn batch(t: &Tensor) -> Operand {
+    Operand::batch(&t.shape, t.data.clone())
+}
+
+pub fn fixed(t: &Tensor) -> Operand {
+    Operand::fixed(&t.shape, t.data.clone())
+}
+
+/// An operand that the operator always has.
+pub fn input(case: &Case, number: usize) -> &Tensor {
+    case.inputs[number].as_ref().expect("an operand of a type that is read")
+}
+
+pub fn optional(case: &Case, number: usize) -> Option<&Tensor> {
+    case.inputs.get(number).and_then(Option::as_ref)
+}
+
+pub fn float(case: &Case, name: &str, default: f64) -> f64 {
+    match case.attributes.get(name) {
+        None => default,
+        Some(Attribute::Float(value)) => f64::from(*value),
+        Some(other) => panic!("{}: {name} = {other:?}", case.name),
+    }
+}
+
+pub fn int(case: &Case, name: &str, default: i64) -> i64 {
+    match case.attributes.get(name) {
+        None => default,
+        Some(Attribute::Int(value)) => *value,
+        Some(other) => panic!("{}: {name} = {other:?}", case.name),
+    }
+}
+
+pub fn text<'a>(case: &'a Case, name: &str, default: &'a str) -> &'a str {
+    match case.attributes.get(name) {
+        None => default,
+        Some(Attribute::Text(value)) => value,
+        Some(other) => panic!("{}: {name} = {other:?}", case.name),
+    }
+}
+
+pub fn ints(case: &Case, name: &str) -> Option<Vec<usize>> {
+    match case.attributes.get(name) {
+        None => None,
+        Some(Attribute::Ints(all)) => {
+            Some(all.iter().map(|&n| usize::try_from(n).expect("a size")).collect())
+        }
+        Some(other) => panic!("{}: {name} = {other:?}", case.name),
+    }
+}
+
+/// A number for rows and one for columns; `default` where it is left out, and for the one row of a single axis.
+pub fn pair(case: &Case, name: &str, default: usize) -> [usize; 2] {
+    match ints(case, name).as_deref() {
+        None => [default; 2],
+        Some(&[columns]) => [default, columns],
+        Some(&[rows, columns]) => [rows, columns],
+        Some(other) => panic!("{}: {name} = {other:?}", case.name),
+    }
+}
+
+/// `[top, left, bottom, right]`.
+pub fn pads(case: &Case) -> [usize; 4] {
+    match ints(case, "pads").as_deref() {
+        None => [0; 4],
+        Some(&[left, right]) => [0, left, 0, right],
+        Some(&[top, left, bottom, right]) => [top, left, bottom, right],
+        Some(other) => panic!("{}: pads = {other:?}", case.name),
+    }
+}
+
+#[test]
+fn permute_moves_axes_and_back() {
+    let t = tensor(&[2, 3, 1, 4], (0..24).map(f64::from).collect());
+    let moved = permute(&t, &[0, 2, 3, 1]);
+    assert_eq!(
+        (moved.shape.as_slice(), &moved.data[..5]),
+        ([2, 1, 4, 3].as_slice(), [0., 4., 8., 1., 5.].as_slice())
+    );
+    assert_eq!(permute(&moved, &[0, 3, 1, 2]), t);
+}

@@ -1,0 +1,115 @@
+//! Products, activations, normalization.
+
+use super::layout::*;
+use super::{Refusal, Results};
+use crate::support::executor::{Make, Operand, evaluate_one};
+use crate::support::onnx::{Case, Tensor};
+use frazil::graph::{DType, Graph, Op, ParameterId, ParameterKind, StatisticsRule, StepScalars};
+use frazil::shape::Shape;
+
+/// `alpha*a*b + beta*c`. The factors are taken in at the door: the product here has none.
+pub fn gemm(case: &Case, make: Make) -> Results {
+    let (alpha, beta) = (float(case, "alpha", 1.0), float(case, "beta", 1.0));
+    let (transpose_a, transpose_b) = (int(case, "transA", 0) != 0, int(case, "transB", 0) != 0);
+    let scaled = |t: &Tensor, by: f64| tensor(&t.shape, t.data.iter().map(|x| x * by).collect());
+    let (a, b) = (scaled(input(case, 0), alpha), input(case, 1));
+    let m = a.shape[usize::from(transpose_a)];
+    let n = b.shape[usize::from(!transpose_b)];
+    let a = if transpose_a { fixed(&a) } else { batch(&a) };
+    let y = evaluate_one(make, Op::MatMul { transpose_a, transpose_b }, &[a, fixed(b)]);
+    let y = tensor(&[m, n], y);
+    let Some(c) = optional(case, 2).map(|c| scaled(c, beta)) else { return Ok(vec![y]) };
+    let sum = match (c.data.len(), c.shape.last()) {
+        (1, _) => evaluate_one(make, Op::BiasAdd, &[batch(&y), Operand::fixed(&[n], vec![c.data[0]; n])]),
+        (_, Some(&columns)) if c.data.len() == columns => {
+            evaluate_one(make, Op::BiasAdd, &[batch(&y), Operand::fixed(&[n], c.data)])
+        }
+        _ => evaluate_one(make, Op::Add, &[batch(&y), batch(&c)]),
+    };
+    Ok(vec![tensor(&[m, n], sum)])
+}
+
+/// Element by element.
+fn activation(case: &Case, make: Make, op: Op) -> Results {
+    let x = input(case, 0);
+    Ok(vec![tensor(&x.shape, evaluate_one(make, op, &[batch(x)]))])
+}
+
+pub fn relu(case: &Case, make: Make) -> Results {
+    activation(case, make, Op::Relu)
+}
+
+pub fn leaky_relu(_: &Case, _: Make) -> Results {
+    Err(Refusal::NotYetMapped("LeakyRelu"))
+}
+
+pub fn gelu(_: &Case, _: Make) -> Results {
+    Err(Refusal::NotYetMapped("Gelu"))
+}
+
+pub fn sigmoid(_: &Case, _: Make) -> Results {
+    Err(Refusal::NotYetMapped("Sigmoid"))
+}
+
+pub fn tanh(_: &Case, _: Make) -> Results {
+    Err(Refusal::NotYetMapped("Tanh"))
+}
+
+pub fn softmax(_: &Case, _: Make) -> Results {
+    Err(Refusal::NotYetMapped("Softmax"))
+}
+
+/// Images of any number of axes, channels second. In training, the outputs are the result and both running statistics,
+/// which keep the share `momentum` of themselves.
+pub fn batch_normalization(case: &Case, make: Make) -> Results {
+    let x = input(case, 0);
+    let rank = x.shape.len();
+    let last: Vec<_> = (0..rank).filter(|&axis| axis != 1).chain([1]).collect();
+    let first: Vec<_> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
+    let moved = permute(x, &last);
+    let epsilon = float(case, "epsilon", 1e-5);
+    let back = |y: Vec<f64>| permute(&tensor(&moved.shape, y), &first);
+    if int(case, "training_mode", 0) == 0 {
+        let vectors = [1, 2, 3, 4].map(|number| fixed(input(case, number)));
+        let operands = [&[batch(&moved)], vectors.as_slice()].concat();
+        return Ok(vec![back(evaluate_one(make, Op::BatchNorm { epsilon: Some(epsilon) }, &operands))]);
+    }
+    let channels = || Shape::new([x.shape[1]]).unwrap();
+    let mut graph = Graph::new(x.shape[0]).unwrap();
+    let images = graph.batch_input("x", &moved.shape[1..], DType::F32).unwrap();
+    let [scale, shift] = ["scale", "shift"].map(|name| graph.input(name, channels(), DType::F32));
+    let running =
+        ["mean", "variance"].map(|path| graph.declare(path, channels(), ParameterKind::Statistic).unwrap());
+    let batch = graph.push(Op::BatchStatistics { epsilon }, &[images], "statistics").unwrap();
+    let [mean, inv_std, variance] = [batch[0], batch[1], batch[2]];
+    let operands = [images, scale, shift, mean, inv_std];
+    let y = graph.push_one(Op::BatchNorm { epsilon: None }, &operands, "norm").unwrap();
+    let rule = StatisticsRule {
+        momentum: 1.0 - float(case, "momentum", 0.9),
+        biased: true,
+        per_example: x.shape[2..].iter().product(),
+    };
+    graph
+        .push(
+            Op::UpdateStatistics(rule, [ParameterId::of(0), ParameterId::of(1)]),
+            &[mean, variance],
+            "running",
+        )
+        .unwrap();
+    graph.mark_output(y).unwrap();
+    let mut executor = make(&graph);
+    let values = [images, scale, shift, running[0], running[1]];
+    executor.write(images, &moved.data).unwrap();
+    values
+        .iter()
+        .enumerate()
+        .skip(1)
+        .for_each(|(number, &value)| executor.write(value, &input(case, number).data).unwrap());
+    executor.run(StepScalars::forward(x.shape[0])).unwrap();
+    let statistic = |data: Vec<f64>| tensor(&[x.shape[1]], data);
+    Ok(vec![
+        back(executor.read(y)),
+        statistic(executor.read(running[0])),
+        statistic(executor.read(running[1])),
+    ])
+}

@@ -1,0 +1,144 @@
+//! Convolutions and pooling.
+
+use super::layout::*;
+use super::{Refusal, Results};
+use crate::support::executor::{Make, evaluate, evaluate_one};
+use crate::support::onnx::{Case, Tensor};
+use frazil::graph::{Conv2d, MaxPool2d, Op};
+use frazil::shape::{Padding, Window, WindowGeometry};
+
+/// The case's window on an input of these rows and columns.
+fn window(case: &Case, input: [usize; 2], kernel: [usize; 2]) -> Result<WindowGeometry, Refusal> {
+    let mut w = Window::new(kernel);
+    w.stride = pair(case, "strides", 1);
+    w.dilation = pair(case, "dilations", 1);
+    let [mut top, mut left, mut bottom, mut right] = pads(case);
+    w.padding = match text(case, "auto_pad", "NOTSET") {
+        "VALID" => Padding::Valid,
+        "SAME_UPPER" => Padding::Same,
+        automatic => {
+            if automatic == "SAME_LOWER" {
+                // As many as for SAME_UPPER, the odd one at the beginning.
+                let total = [0, 1].map(|axis| {
+                    let outputs = input[axis].div_ceil(w.stride[axis]);
+                    let reach = (kernel[axis] - 1) * w.dilation[axis] + 1;
+                    ((outputs - 1) * w.stride[axis] + reach).saturating_sub(input[axis])
+                });
+                [bottom, right] = total.map(|n| n / 2);
+                [top, left] = [total[0] - bottom, total[1] - right];
+            }
+            Padding::Explicit { top, bottom, left, right }
+        }
+    };
+    let mut g = w.on(input, &case.name).expect("a window with outputs");
+    if int(case, "ceil_mode", 0) != 0 {
+        for (axis, end) in [bottom, right].into_iter().enumerate() {
+            let padded = g.pad_begin[axis] + input[axis] + end;
+            let reach = (kernel[axis] - 1) * w.dilation[axis] + 1;
+            g.output[axis] = (padded - reach).div_ceil(w.stride[axis]) + 1;
+            // A window that would begin in the padding at the end is none.
+            if (g.output[axis] - 1) * w.stride[axis] >= g.pad_begin[axis] + input[axis] {
+                g.output[axis] -= 1;
+            }
+        }
+    }
+    Ok(g)
+}
+
+/// `y + bias`, if there is one, of an image batch NHWC.
+fn with_bias(make: Make, shape: [usize; 4], y: Vec<f64>, bias: Option<&Tensor>) -> Vec<f64> {
+    match bias {
+        None => y,
+        Some(bias) => evaluate_one(make, Op::BiasAdd, &[batch(&tensor(&shape, y)), fixed(bias)]),
+    }
+}
+
+pub fn conv(case: &Case, make: Make) -> Results {
+    let x = channels_last(&planar(input(case, 0))?);
+    let kernel = permute(&planar(input(case, 1))?, &[2, 3, 1, 0]);
+    let window = window(case, [x.shape[1], x.shape[2]], [kernel.shape[0], kernel.shape[1]])?;
+    let groups = usize::try_from(int(case, "group", 1)).expect("groups");
+    let c = Conv2d { window, c_in: x.shape[3], c_out: kernel.shape[3], groups };
+    let shape = [x.shape[0], window.output[0], window.output[1], c.c_out];
+    let y = evaluate_one(make, Op::Conv2d(c), &[batch(&x), fixed(&kernel)]);
+    let y = with_bias(make, shape, y, optional(case, 2));
+    Ok(vec![channels_first(shape, y, input(case, 0))])
+}
+
+/// The input gradient of the convolution that has the transposed one's input as its output. ONNX stores the kernel
+/// `[C, M / group, kh, kw]`, which is that convolution's OIHW.
+pub fn conv_transpose(case: &Case, make: Make) -> Results {
+    let x = channels_last(&planar(input(case, 0))?);
+    let kernel = permute(&planar(input(case, 1))?, &[2, 3, 1, 0]);
+    let groups = usize::try_from(int(case, "group", 1)).expect("groups");
+    let (stride, dilation) = (pair(case, "strides", 1), pair(case, "dilations", 1));
+    let extra = pair(case, "output_padding", 0);
+    let auto = text(case, "auto_pad", "NOTSET");
+    let [top, left, bottom, right] = pads(case);
+    let (mut begin, mut output) = ([top, left], [0; 2]);
+    for axis in 0..2 {
+        let (n, s) = (x.shape[1 + axis], stride[axis]);
+        let reach = (kernel.shape[axis] - 1) * dilation[axis] + 1;
+        let full = s * (n - 1) + extra[axis] + reach;
+        output[axis] = full - [top + bottom, left + right][axis];
+        let wanted = match ints(case, "output_shape") {
+            Some(shape) => Some(shape[shape.len() - 2 + axis]),
+            None if auto.starts_with("SAME") => Some(n * s),
+            None => None,
+        };
+        if let Some(wanted) = wanted {
+            let total = full.saturating_sub(wanted);
+            begin[axis] = if auto == "SAME_UPPER" { total / 2 } else { total - total / 2 };
+            output[axis] = wanted;
+        }
+    }
+    let window = WindowGeometry {
+        input: output,
+        kernel: [kernel.shape[0], kernel.shape[1]],
+        stride,
+        dilation,
+        pad_begin: begin,
+        output: [x.shape[1], x.shape[2]],
+    };
+    let c = Conv2d { window, c_in: kernel.shape[2] * groups, c_out: x.shape[3], groups };
+    let shape = [x.shape[0], output[0], output[1], c.c_in];
+    let y = evaluate_one(make, Op::Conv2dGradInput(c), &[batch(&x), fixed(&kernel)]);
+    let y = with_bias(make, shape, y, optional(case, 2));
+    Ok(vec![channels_first(shape, y, input(case, 0))])
+}
+
+pub fn max_pool(case: &Case, make: Make) -> Results {
+    let x = channels_last(&planar(input(case, 0))?);
+    let [n, h, w, channels] = [0, 1, 2, 3].map(|axis| x.shape[axis]);
+    let window = window(case, [h, w], pair(case, "kernel_shape", 1))?;
+    let shape = [n, window.output[0], window.output[1], channels];
+    let results = evaluate(make, Op::MaxPool2d(MaxPool2d { window, channels }), &[batch(&x)]);
+    let mut outputs = vec![channels_first(shape, results[0].clone(), input(case, 0))];
+    if case.outputs.len() > 1 {
+        // ONNX numbers the elements of the input NCHW; here it is the taps of the window.
+        let by_column = int(case, "storage_order", 0) != 0;
+        let number = |(index, &tap): (usize, &f64)| {
+            let (channel, pixel) = (index % channels, index / channels);
+            let place = [pixel / shape[2] % shape[1], pixel % shape[2]];
+            let image = pixel / (shape[1] * shape[2]);
+            let tap = [tap as usize / window.kernel[1], tap as usize % window.kernel[1]];
+            let [row, column] =
+                [0, 1].map(|axis| window.source(axis, place[axis], tap[axis]).expect("an element"));
+            let within = if by_column { column * h + row } else { row * w + column };
+            ((image * channels + channel) * h * w + within) as f64
+        };
+        let indices = results[1].iter().enumerate().map(number).collect();
+        outputs.push(channels_first(shape, indices, input(case, 0)));
+    }
+    Ok(outputs)
+}
+
+pub fn average_pool(case: &Case, _: Make) -> Results {
+    planar(input(case, 0))?;
+    Err(Refusal::NotYetMapped("AveragePool"))
+}
+
+pub fn global_average_pool(case: &Case, _: Make) -> Results {
+    planar(input(case, 0))?;
+    Err(Refusal::NotYetMapped("GlobalAveragePool"))
+}
