@@ -3,12 +3,16 @@
 mod access;
 mod evaluate;
 mod freeze;
+mod methods;
 mod options;
+mod plateau;
 mod proof;
 mod save;
 
 pub use evaluate::Evaluation;
+pub use methods::{RewindState, Snapshot};
 pub use options::{GradientPolicy, OnNonFinite, ThawPolicy, TrainerOptions};
+pub use plateau::FreezeOnPlateau;
 pub use proof::{Changed, FreezeReport, TensorProof};
 
 use crate::data::Batch;
