@@ -103,10 +103,12 @@ fn flags_reach_the_trainer() {
 
 #[test]
 fn bad_arguments_exit_with_2_and_say_why() {
-    let wrong: [(&[&str], &str); 9] = [
+    let wrong: [(&[&str], &str); 11] = [
         (&["--freeze", "conv*.kernel"], "GLOB=RULE"),
         (&["--freeze", "conv*.kernel=some"], "random:FRACTION"),
         (&["--freeze", "pool*=all"], "pool*"),
+        (&["--mask-schedule", "fc*=linear:final=1"], "polynomial:final=F"),
+        (&["--mask-schedule", "pool*=constant:fraction=0.5"], "pool*"),
         (&["--optimizer", "adam", "--momentum", "0.9"], "--optimizer sgd"),
         (&["--lr=-1"], "learning rate"),
         (&["--epochs", "0"], "epochs"),

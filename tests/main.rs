@@ -6,6 +6,7 @@ mod command_line;
 mod contract;
 mod errors;
 mod freeze;
+mod freeze_methods;
 mod golden;
 mod module_order;
 mod op_table;

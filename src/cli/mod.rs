@@ -2,6 +2,7 @@
 
 mod check;
 mod devices;
+mod mask_args;
 mod output;
 mod train;
 

@@ -1,5 +1,6 @@
 //! `frazil train`
 
+use super::mask_args::{MaskArgs, MaskSchedules};
 use super::output::Output;
 use super::{DeviceArgs, Failure, usage};
 use clap::{Args, ValueEnum};
@@ -17,10 +18,12 @@ use std::time::Instant;
 
 #[derive(Args)]
 pub struct TrainArgs {
-    /// Freeze elements: a glob over parameter paths, and all, none or random:FRACTION. May be given several times; any
+    /// Freeze elements: a glob over parameter paths, and a rule: all, none, random:FRACTION, smallest:FRACTION, n-of-m:N:M and others, which a wrong rule lists. May be given several times; any
     /// one replaces the default.
     #[arg(long, value_name = "GLOB=RULE", default_value = "conv*.kernel=random:0.5")]
     freeze: Vec<String>,
+    #[command(flatten)]
+    masks: MaskArgs,
     /// The rule of the updates.
     #[arg(long, value_enum, default_value = "sgd")]
     optimizer: Rule,
@@ -107,6 +110,7 @@ impl TrainArgs {
 pub fn run(args: &TrainArgs) -> Result<(), Failure> {
     let optimizer = usage(args.optimizer())?;
     let freezes = usage(args.freezes())?;
+    let schedules = usage(args.masks.schedules())?;
     if args.batch == 0 || args.epochs == 0 {
         return usage(Err(Error::EmptyBatch { at: "--batch and --epochs".to_owned() }));
     }
@@ -118,13 +122,15 @@ pub fn run(args: &TrainArgs) -> Result<(), Failure> {
     for (glob, rule) in freezes {
         usage(trainer.freeze(&glob, rule))?;
     }
-    let run = Run { args, output: Output::new(args.json), gpu: &gpu, begun };
+    usage(schedules.check(&mut trainer))?;
+    let run = Run { args, schedules, output: Output::new(args.json), gpu: &gpu, begun };
     run.announce(&trainer, &train, &test)?;
     run.train(&mut trainer, &train, &test)
 }
 
 struct Run<'a> {
     args: &'a TrainArgs,
+    schedules: MaskSchedules,
     output: Output,
     gpu: &'a Gpu,
     begun: Instant,
@@ -211,6 +217,7 @@ impl Run<'_> {
         let begun = Instant::now();
         let mut seen = 0;
         for batch in train.batches_for_epoch(self.args.batch, self.args.seed, number)? {
+            self.schedules.apply(trainer)?;
             trainer.step(&batch)?;
             seen += batch.rows();
             if let Some(m) = trainer.progress() {

@@ -112,8 +112,8 @@ impl FreezeRule {
         Self::of(Kind::Equal(value))
     }
 
-    /// A mask in a safetensors file: u8 or bool of an entry an element, other than 0 = frozen, or u32 words packed as
-    /// in a file that [`crate::mask`]'s words are saved to (element i in bit i % 32 of word i / 32, 1 = frozen). A `*`
+    /// A mask in a safetensors file: u8 or bool of an entry an element, other than 0 = frozen, or packed u32 words as
+    /// checkpoints hold them (element i in bit i % 32 of word i / 32, 1 = frozen). A `*`
     /// in the tensor's name stands for the parameter's path, as in `mask.*`.
     pub fn from_file(path: impl Into<PathBuf>, tensor: impl Into<String>) -> Self {
         Self::of(Kind::File(path.into(), tensor.into()))
