@@ -131,9 +131,9 @@ impl Blended {
         let (_, grads, _) = self.gradients(x, labels);
         self.steps += 1;
         for t in 0..4 {
-            for i in 0..LENGTHS[t] {
+            for (i, grad) in grads[t].iter().enumerate() {
                 let (w, m, v) = (&mut self.weights[t][i], &mut self.first[t][i], &mut self.second[t][i]);
-                let g = grads[t][i] + noise() + if rule == Rule::AdamW { 0.0 } else { decay * *w };
+                let g = grad + noise() + if rule == Rule::AdamW { 0.0 } else { decay * *w };
                 *w -= match rule {
                     Rule::Sgd => 0.05 * g,
                     Rule::Momentum | Rule::Nesterov => {

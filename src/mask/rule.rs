@@ -113,8 +113,8 @@ impl FreezeRule {
     }
 
     /// A mask in a safetensors file: u8 or bool of an entry an element, other than 0 = frozen, or packed u32 words as
-    /// checkpoints hold them (element i in bit i % 32 of word i / 32, 1 = frozen). A `*`
-    /// in the tensor's name stands for the parameter's path, as in `mask.*`.
+    /// checkpoints hold them (element i in bit i % 32 of word i / 32, 1 = frozen). A `*` in the tensor's name stands for
+    /// the parameter's path, as in `mask.*`.
     pub fn from_file(path: impl Into<PathBuf>, tensor: impl Into<String>) -> Self {
         Self::of(Kind::File(path.into(), tensor.into()))
     }

@@ -108,7 +108,7 @@ impl Schedule {
             return None;
         }
         let since = step - self.begin;
-        if since % self.every != 0 && step != self.end {
+        if !since.is_multiple_of(self.every) && step != self.end {
             return None;
         }
         let length = self.end - self.begin;

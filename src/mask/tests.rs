@@ -117,7 +117,7 @@ fn filters_channels_places_and_blocks() {
         FreezeRule::filters_at([3]),
         FreezeRule::input_channels_at([2]),
         FreezeRule::kernel_position(2, 0),
-        FreezeRule::block([0..1]),
+        FreezeRule::block([0..1, 0..1]),
         FreezeRule::block([0..1, 1..3, 0..2, 2..3]),
         FreezeRule::mask(Mask::all(5)),
     ] {
