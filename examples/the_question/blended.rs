@@ -130,8 +130,8 @@ impl Blended {
     ) {
         let (_, grads, _) = self.gradients(x, labels);
         self.steps += 1;
-        for t in 0..4 {
-            for (i, grad) in grads[t].iter().enumerate() {
+        for (t, grads) in grads.iter().enumerate() {
+            for (i, grad) in grads.iter().enumerate() {
                 let (w, m, v) = (&mut self.weights[t][i], &mut self.first[t][i], &mut self.second[t][i]);
                 let g = grad + noise() + if rule == Rule::AdamW { 0.0 } else { decay * *w };
                 *w -= match rule {
