@@ -16,7 +16,7 @@ test: ## Run all tests
 	@sh scripts/ensure-vulkan.sh
 	@$(RUNTIME); cargo test --release
 
-EXAMPLES = the_question fixed_stencils lottery_ticket gradual_pruning packnet inq stuck_at_faults rigl quickstart
+EXAMPLES = the_question fixed_stencils lottery_ticket gradual_pruning packnet inq stuck_at_faults rigl edge_popup quickstart
 
 examples: ## Run all examples: each fails unless its method works
 	@sh scripts/ensure-vulkan.sh
