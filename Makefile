@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check
+.PHONY: help demo test check examples
 
 # Without XDG_RUNTIME_DIR the Vulkan loader's window-system code complains at every start, though no window opens.
 RUNTIME = if [ -z "$${XDG_RUNTIME_DIR:-}" ]; then \
@@ -16,6 +16,13 @@ test: ## Run all tests
 	@sh scripts/ensure-vulkan.sh
 	@sh scripts/fetch-onnx-cases.sh
 	@$(RUNTIME); cargo test --release
+
+EXAMPLES = the_question fixed_stencils lottery_ticket gradual_pruning packnet inq stuck_at_faults rigl edge_popup quickstart
+
+examples: ## Run all examples: each fails unless its method works
+	@sh scripts/ensure-vulkan.sh
+	@$(RUNTIME); cargo build --release --examples && for name in $(EXAMPLES); do \
+		echo "== $$name"; cargo run -q --release --example $$name || exit 1; done
 
 check: ## Check the format, the lints and the documentation
 	cargo fmt --check

@@ -117,10 +117,12 @@ fn flags_reach_the_trainer() {
 
 #[test]
 fn bad_arguments_exit_with_2_and_say_why() {
-    let wrong: [(&[&str], &str); 15] = [
+    let wrong: [(&[&str], &str); 17] = [
         (&["--freeze", "conv*.kernel"], "GLOB=RULE"),
         (&["--freeze", "conv*.kernel=some"], "random:FRACTION"),
         (&["--freeze", "pool*=all"], "pool*"),
+        (&["--mask-schedule", "fc*=linear:final=1"], "polynomial:final=F"),
+        (&["--mask-schedule", "pool*=constant:fraction=0.5"], "pool*"),
         (&["--optimizer", "adam", "--momentum", "0.9"], "--optimizer sgd"),
         (&["--centered"], "--optimizer rmsprop"),
         (&["--schedule", "cosine"], "total"),

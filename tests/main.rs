@@ -10,6 +10,7 @@ mod contract;
 mod data_files;
 mod errors;
 mod freeze;
+mod freeze_methods;
 mod golden;
 mod module_order;
 mod onnx;

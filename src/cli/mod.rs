@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod devices;
 mod inspect;
+mod mask_args;
 mod optimizer_args;
 mod output;
 mod train;

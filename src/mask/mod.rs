@@ -1,8 +1,24 @@
-//! Which elements are frozen: bits, set algebra, rules.
+//! Which elements are frozen: bits, set algebra, rules, schedules, owners.
 
+mod choose;
+mod file;
+mod owners;
+mod parse;
 mod rule;
+mod schedule;
+mod slices;
+mod view;
 
+#[cfg(test)]
+#[path = "tests.rs"]
+mod rule_tests;
+
+pub use owners::Owners;
+pub use parse::FORMS;
 pub use rule::FreezeRule;
+pub use schedule::{SCHEDULE_FORMS, Schedule};
+pub use slices::Norm;
+pub use view::TensorView;
 
 use crate::error::{Error, Result};
 

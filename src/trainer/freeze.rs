@@ -4,7 +4,7 @@ use super::proof::Baseline;
 use super::{ThawPolicy, Trainer};
 use crate::error::{Error, Result};
 use crate::graph::ParameterId;
-use crate::mask::{FreezeRule, Mask};
+use crate::mask::{FreezeRule, Mask, TensorView};
 
 /// A mask about to come into force, with everything that had to be read for it: from here on only writes can fail.
 pub(super) struct Change {
@@ -87,14 +87,36 @@ impl Trainer {
         combine: impl Fn(&Mask, &Mask) -> Result<Mask>,
     ) -> Result<()> {
         let mut masks = Vec::new();
-        for id in self.matching(glob)? {
-            let parameter = &self.model.parameters()[id.index()];
-            let selected = rule.resolve(&parameter.path, parameter.shape.elements())?;
+        for (id, selected) in self.select(glob, rule)? {
             masks.push((id, combine(&self.masks[id.index()], &selected)?));
         }
         let changes = masks.into_iter().map(|(id, mask)| self.prepare(id, mask, policy));
         let changes = changes.collect::<Result<Vec<_>>>()?;
         changes.into_iter().try_for_each(|change| self.apply(change))
+    }
+
+    /// What a rule selects in each parameter that a glob matches; weights are read only for rules that look at them.
+    pub(super) fn select(&self, glob: &str, rule: &FreezeRule) -> Result<Vec<(ParameterId, Mask)>> {
+        let ids = self.matching(glob)?;
+        let mut bits = Vec::new();
+        if rule.needs_weights() {
+            bits = ids.iter().map(|&id| self.store.read_weights(id)).collect::<Result<Vec<_>>>()?;
+        }
+        let views: Vec<_> = ids
+            .iter()
+            .enumerate()
+            .map(|(i, id)| {
+                let parameter = &self.model.parameters()[id.index()];
+                TensorView {
+                    path: &parameter.path,
+                    shape: parameter.shape.extents(),
+                    bits: bits.get(i).map(Vec::as_slice),
+                    frozen: &self.masks[id.index()],
+                }
+            })
+            .collect();
+        let masks = rule.resolve_all(&views)?;
+        Ok(ids.into_iter().zip(masks).collect())
     }
 
     /// Reads what a new mask needs.
@@ -117,7 +139,7 @@ impl Trainer {
         Ok(Change { id, mask, baseline, weights: None, state })
     }
 
-    fn read_state(&self, id: ParameterId) -> Result<Vec<Vec<u32>>> {
+    pub(super) fn read_state(&self, id: ParameterId) -> Result<Vec<Vec<u32>>> {
         (0..self.store.slots().len()).map(|slot| self.store.read_state(slot, id)).collect()
     }
 

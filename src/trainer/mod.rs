@@ -5,13 +5,17 @@ mod accumulate;
 mod evaluate;
 mod freeze;
 mod load;
+mod methods;
 mod options;
+mod plateau;
 mod proof;
 mod save;
 mod statistics;
 
 pub use evaluate::Evaluation;
+pub use methods::{RewindState, Snapshot};
 pub use options::{GradientPolicy, OnNonFinite, ThawPolicy, TrainerOptions};
+pub use plateau::FreezeOnPlateau;
 pub use proof::{Changed, FreezeReport, TensorProof};
 
 use crate::data::Batch;

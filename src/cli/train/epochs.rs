@@ -4,6 +4,7 @@ use super::Failure;
 use super::flags::Flags;
 use super::resume::{Position, notes};
 use super::table::Table;
+use crate::cli::mask_args::MaskSchedules;
 use crate::cli::output::Output;
 use frazil::trainer::{Evaluation, FreezeReport, Metrics};
 use frazil::{Batch, Dataset, Error, Gpu, Trainer};
@@ -32,6 +33,8 @@ pub struct RunPlan {
     pub seed: u64,
     /// Epochs between two files; only the last is written where there is none.
     pub save_every: Option<u64>,
+    /// Masks that change during training.
+    pub schedules: MaskSchedules,
     /// Folder for the files.
     pub out: PathBuf,
     /// The flags that made it, for a resumption.
@@ -135,6 +138,7 @@ impl Run<'_> {
         let rest = train.batches_for_epoch(self.plan.batch, self.plan.seed, number)?.skip(skipped);
         for batches in rest.collect::<Vec<_>>().chunks(self.plan.accumulate) {
             at.batch += batches.len() as u64;
+            self.plan.schedules.apply(trainer)?;
             trainer.step_over(batches)?;
             seen += batches.iter().map(Batch::rows).sum::<usize>();
             if let Some(m) = trainer.progress() {

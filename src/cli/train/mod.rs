@@ -8,6 +8,7 @@ mod table;
 
 pub use flags::Flags;
 
+use super::mask_args::MaskArgs;
 use super::optimizer_args::OptimizerArgs;
 use super::output::Output;
 use super::{DeviceArgs, Failure, usage};
@@ -22,10 +23,12 @@ use std::time::Instant;
 
 #[derive(Args)]
 pub struct TrainArgs {
-    /// Freeze elements: a glob over parameter paths, and all, none or random:FRACTION. May be given several times; any
-    /// one replaces the default.
+    /// Freeze elements: a glob over parameter paths, and a rule: all, none, random:FRACTION, smallest:FRACTION, n-of-m:N:M
+    /// and others, which a wrong rule lists. May be given several times; any one replaces the default.
     #[arg(long, value_name = "GLOB=RULE", default_value = "conv*.kernel=random:0.5")]
     freeze: Vec<String>,
+    #[command(flatten)]
+    masks: MaskArgs,
     #[command(flatten)]
     optimizer: OptimizerArgs,
     /// Passes over the training data, in total.
@@ -87,6 +90,7 @@ pub fn run(args: &TrainArgs, given: Flags) -> Result<(), Failure> {
 fn begin(args: &TrainArgs, flags: Flags, from: Option<(&Path, Position)>) -> Result<(), Failure> {
     let optimizer = usage(args.optimizer.optimizer())?;
     let freezes = usage(args.freezes())?;
+    let schedules = usage(args.masks.schedules())?;
     if args.batch == 0 || args.epochs == 0 || args.save_every == Some(0) {
         return usage(Err(Error::EmptyBatch { at: "--batch, --epochs and --save-every".to_owned() }));
     }
@@ -122,12 +126,14 @@ fn begin(args: &TrainArgs, flags: Flags, from: Option<(&Path, Position)>) -> Res
             }
         }
     }
+    usage(schedules.check(&mut trainer))?;
     let plan = RunPlan {
         epochs: args.epochs,
         batch: args.batch,
         accumulate: args.optimizer.accumulate(),
         seed: args.seed,
         save_every: args.save_every,
+        schedules,
         out,
         flags,
     };

@@ -1,0 +1,38 @@
+//! Sobel and Laplace stencils as three filters of a kernel whose other five are trained.
+
+mod shared;
+
+use frazil::trainer::GradientPolicy::Masked;
+use frazil::{Digits, Mask, Sgd};
+use shared::{Outcome, ensure, gpu, proved, train, trainer};
+
+const STENCILS: [[f32; 9]; 3] = [
+    [-1.0, 0.0, 1.0, -2.0, 0.0, 2.0, -1.0, 0.0, 1.0],
+    [-1.0, -2.0, -1.0, 0.0, 0.0, 0.0, 1.0, 2.0, 1.0],
+    [0.0, 1.0, 0.0, 1.0, -4.0, 1.0, 0.0, 1.0, 0.0],
+];
+
+fn main() -> Outcome {
+    let mut t = trainer(&gpu()?, 10, 1, Masked, Sgd::new(0.05).momentum(0.9).weight_decay(1e-4))?;
+    // HWIO with one input channel: element (place, filter) is at place * 8 + filter.
+    let mut taps = t.parameter("conv.kernel")?;
+    for (filter, stencil) in STENCILS.iter().enumerate() {
+        stencil.iter().enumerate().for_each(|(place, tap)| taps[place * 8 + filter] = *tap);
+    }
+    t.set_and_freeze("conv.kernel", &taps, &Mask::from_frozen((0..72).map(|i| i % 8 < 3)))?;
+    train(&mut t, &Digits::train()?, 10)?;
+
+    let now = t.parameter("conv.kernel")?;
+    let moved = |from: usize, to: usize| {
+        (0..72).filter(|i| (from..to).contains(&(i % 8)) && now[*i].to_bits() != taps[*i].to_bits()).count()
+    };
+    let accuracy = t.evaluate(&Digits::test()?)?.accuracy;
+    println!(
+        "{} of 27 stencil taps moved, {} of 45 others; accuracy {accuracy:.4}",
+        moved(0, 3),
+        moved(3, 8)
+    );
+    ensure(moved(0, 3) == 0 && moved(3, 8) == 45, "the stencils stay and all else is trained")?;
+    ensure(accuracy > 0.85, "the digits are learned with fixed stencils")?;
+    proved(&t)
+}

@@ -1,0 +1,59 @@
+//! What the examples of methods share: a small network on the embedded digits.
+#![allow(dead_code)]
+
+use frazil::trainer::GradientPolicy;
+use frazil::{
+    Dataset, Gpu, GpuOptions, Loss, Model, Optimizer, Padding::Same, Result, Trainer, TrainerOptions,
+};
+
+pub type Outcome<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+pub const KERNELS: [&str; 3] = ["conv.kernel", "fc1.kernel", "fc2.kernel"];
+
+pub fn gpu() -> Result<Gpu> {
+    Gpu::new(GpuOptions::default())
+}
+
+/// conv 3x3 1->8, ReLU, pool, dense 32, ReLU, dense.
+pub fn trainer(
+    gpu: &Gpu,
+    classes: usize,
+    seed: u64,
+    policy: GradientPolicy,
+    optimizer: impl Into<Optimizer>,
+) -> Result<Trainer> {
+    let model = Model::input([8, 8, 1])
+        .conv2d("conv", 8, [3, 3], |c| c.padding(Same))
+        .relu()
+        .max_pool2d([2, 2])
+        .flatten()
+        .dense("fc1", 32)
+        .relu()
+        .dense("fc2", classes)
+        .build()?;
+    let options = TrainerOptions::batch(64)
+        .seed(seed)
+        .keep_gradients(policy == GradientPolicy::Dense)
+        .gradient_policy(policy);
+    Trainer::new(gpu, model, Loss::SoftmaxCrossEntropy, optimizer, options)
+}
+
+pub fn train(trainer: &mut Trainer, data: &Dataset, epochs: u64) -> Result<()> {
+    for epoch in 0..epochs {
+        for batch in data.batches_for_epoch(64, 7, epoch)? {
+            trainer.step(&batch)?;
+        }
+    }
+    Ok(())
+}
+
+/// No frozen element moved.
+pub fn proved(trainer: &Trainer) -> Outcome {
+    let proof = trainer.verify_frozen()?;
+    ensure(proof.changed() == 0 && proof.frozen() > 0, &format!("frozen elements moved: {proof}"))
+}
+
+/// The example's claim: an error if it does not hold.
+pub fn ensure(holds: bool, claim: &str) -> Outcome {
+    if holds { Ok(()) } else { Err(format!("does not hold: {claim}").into()) }
+}

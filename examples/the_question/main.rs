@@ -1,0 +1,350 @@
+//! "How do I train a convolution with some of its weights fixed?" (Stack Overflow 55778682). The question's network, and
+//! the ten places at which `mask * fixed + (1 - mask) * weights` was looked at, next to freezing by bits. Every row is
+//! computed here: the left side by a small network on the host, the right side by this crate on the device.
+
+mod blended;
+
+use blended::{Blended, LENGTHS, Rule, SIZES, Tensors, gradients, masked};
+use frazil::rng::{Purpose, Stream};
+use frazil::trainer::{GradientPolicy, OnNonFinite};
+use frazil::{
+    Adam, AdamW, Batch, FreezeRule, Gpu, GpuOptions, Loss, Mask, Model, Optimizer, Padding::Same, Sgd,
+    Trainer, TrainerOptions,
+};
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+const PATHS: [&str; 4] = ["conv.kernel", "conv.bias", "fc.kernel", "fc.bias"];
+
+struct Question {
+    gpu: Gpu,
+    batch: Batch,
+    /// Half of every tensor, 1 = frozen.
+    masks: Vec<Mask>,
+    floats: Tensors,
+    initial: Tensors,
+    frozen: usize,
+    rows: usize,
+}
+
+fn main() -> Outcome<()> {
+    let gpu = Gpu::new(GpuOptions::default())?;
+    let mut stream = Stream::new(1, Purpose::Data, 0);
+    let [rows, size, inputs, _, classes] = SIZES;
+    let features = (0..rows * size * size * inputs).map(|_| stream.normal()).collect();
+    let batch = Batch { features, labels: (0..rows).map(|row| (row % classes) as u32).collect() };
+    let masks: Vec<Mask> = PATHS
+        .iter()
+        .zip(LENGTHS)
+        .map(|(path, len)| FreezeRule::random(0.5).seed(2).resolve(path, len))
+        .collect::<frazil::Result<_>>()?;
+    let float = |m: &Mask| (0..m.len()).map(|i| f32::from(u8::from(m.is_frozen(i)))).collect();
+    let floats = masks.iter().map(float).collect();
+    let frozen = masks.iter().map(Mask::frozen_count).sum();
+    let mut q = Question { gpu, batch, masks, floats, initial: Vec::new(), frozen, rows: 0 };
+    q.initial = parameters(&q.trainer(Sgd::new(0.05), GradientPolicy::Masked)?)?;
+    println!(
+        "conv 3x3 2->4 SAME + bias + ReLU + dense; {frozen} of {} elements frozen",
+        LENGTHS.iter().sum::<usize>()
+    );
+    q.gradients()?;
+    q.initialisers()?;
+    q.optimizers()?;
+    q.not_a_number()?;
+    q.switched_on_late()?;
+    q.negative_zero()?;
+    q.almost_one()?;
+    if q.rows != 10 {
+        return Err(format!("{} rows of 10", q.rows).into());
+    }
+    println!("all ten rows came out as they should: frozen bits never moved");
+    Ok(())
+}
+
+fn parameters(trainer: &Trainer) -> frazil::Result<Tensors> {
+    PATHS.iter().map(|path| trainer.parameter(path)).collect()
+}
+
+impl Question {
+    fn trainer(&self, optimizer: impl Into<Optimizer>, policy: GradientPolicy) -> frazil::Result<Trainer> {
+        let model = Model::input([SIZES[1], SIZES[1], SIZES[2]])
+            .conv2d("conv", SIZES[3], [3, 3], |c| c.padding(Same))
+            .relu()
+            .flatten()
+            .dense("fc", SIZES[4])
+            .build()?;
+        let options = TrainerOptions::batch(SIZES[0]).seed(5).keep_gradients(true).gradient_policy(policy);
+        let options = options.on_non_finite(OnNonFinite::Continue);
+        Trainer::new(&self.gpu, model, Loss::SoftmaxCrossEntropy, optimizer, options)
+    }
+
+    fn freeze(&self, trainer: &mut Trainer) -> frazil::Result<()> {
+        let mut each = PATHS.iter().zip(&self.masks);
+        each.try_for_each(|(path, mask)| trainer.freeze(path, FreezeRule::mask(mask.clone())).map(|_| ()))
+    }
+
+    fn blended(&self) -> Blended {
+        Blended::new(&self.initial, &self.initial, &self.floats)
+    }
+
+    fn data(&self) -> (&[f32], &[u32]) {
+        (&self.batch.features, &self.batch.labels)
+    }
+
+    /// Entries at mask 1 for which a test of (tensor, index) holds.
+    fn count(&self, test: impl Fn(usize, usize) -> bool) -> usize {
+        (0..4).map(|t| masked(&self.floats[t], |i| test(t, i))).sum()
+    }
+
+    /// Frozen entries of ours that have other bits than before; the crate's own proof must agree.
+    fn changed(&self, trainer: &Trainer, before: &Tensors) -> Outcome<usize> {
+        let now = parameters(trainer)?;
+        let changed = self.count(|t, i| now[t][i].to_bits() != before[t][i].to_bits());
+        let proof = trainer.verify_frozen()?;
+        if proof.frozen() != self.frozen || proof.changed() != changed {
+            return Err(format!("the proof disagrees: {proof}").into());
+        }
+        Ok(changed)
+    }
+
+    /// Prints a row, and fails if it did not come out as it should.
+    fn row(&mut self, what: &str, theirs: &str, ours: &str, holds: bool) -> Outcome<()> {
+        self.rows += 1;
+        println!("\n{:>2}. {what}\n      blended: {theirs}\n      frazil:  {ours}", self.rows);
+        if holds { Ok(()) } else { Err(format!("row {} is not as expected", self.rows).into()) }
+    }
+
+    fn gradients(&mut self) -> Outcome<()> {
+        let (x, labels) = self.data();
+        let (_, weights, blended) = self.blended().gradients(x, labels);
+        let mut ours = self.trainer(Sgd::new(0.05), GradientPolicy::Masked)?;
+        let mut dense = self.trainer(Sgd::new(0.05), GradientPolicy::Dense)?;
+        for trainer in [&mut ours, &mut dense] {
+            self.freeze(trainer)?;
+            trainer.step(&self.batch)?;
+        }
+        let read = |t: &Trainer| PATHS.iter().map(|p| t.gradient(p)).collect::<frazil::Result<Tensors>>();
+        let (ours, dense) = (read(&ours)?, read(&dense)?);
+        // The two networks are one: without this the table would compare different things.
+        let off = dense.iter().flatten().zip(blended.iter().flatten()).map(|(a, b)| (a - b).abs());
+        let off = off.fold(0.0, f32::max);
+        let zero = self.count(|t, i| weights[t][i] == 0.0);
+        let ours_zero = self.count(|t, i| ours[t][i].to_bits() == 0);
+        let n = self.frozen;
+        self.row(
+            "d loss / d weights where mask = 1",
+            &format!("exactly 0 in {zero} of {n}: the convolution is not to blame"),
+            &format!("exactly 0 in {ours_zero} of {n}"),
+            zero == n && ours_zero == n,
+        )?;
+        let kernel = self.masks[0].frozen_count();
+        let nonzero = masked(&self.floats[0], |i| blended[0][i] != 0.0);
+        let read_zero = masked(&self.floats[0], |i| ours[0][i] == 0.0);
+        self.row(
+            "d loss / d the tensor that the convolution reads, where mask = 1",
+            &format!("{nonzero} of {kernel} are not 0: looking at the wrong tensor looks like failure"),
+            &format!(
+                "there is one tensor; {read_zero} of {kernel} read 0 (as Dense, all gradients agree to {off:.0e})"
+            ),
+            nonzero == kernel && read_zero == kernel && off < 1e-5,
+        )
+    }
+
+    fn initialisers(&mut self) -> Outcome<()> {
+        // Glorot's range; the second run of the same initialiser draws on.
+        let mut stream = Stream::new(9, Purpose::Weights, 0);
+        let limit = (6.0_f32 / (9.0 * (2.0 + 4.0))).sqrt();
+        let mut draw = || -> Vec<f32> { (0..LENGTHS[0]).map(|_| stream.uniform(-limit, limit)).collect() };
+        let (weights, fixed) = (draw(), draw());
+        let differ = masked(&self.floats[0], |i| weights[i] != fixed[i]);
+        let worst = weights.iter().zip(&fixed).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let mut ours = self.trainer(Sgd::new(0.05), GradientPolicy::Masked)?;
+        let before = parameters(&ours)?;
+        self.freeze(&mut ours)?;
+        let changed = self.changed(&ours, &before)?;
+        let of = self.masks[0].frozen_count();
+        self.row(
+            "fixed against weights after initialisation",
+            &format!(
+                "{differ} of {of} differ, by up to {worst:.2}: an initialiser that runs twice draws twice"
+            ),
+            &format!("{changed} differ: frozen at the value that is there, with no second copy"),
+            differ == of && changed == 0,
+        )
+    }
+
+    fn optimizers(&mut self) -> Outcome<()> {
+        let n = self.frozen;
+        let all = [
+            ("SGD", Rule::Sgd),
+            ("momentum", Rule::Momentum),
+            ("Nesterov", Rule::Nesterov),
+            ("Adagrad", Rule::Adagrad),
+            ("RMSprop+momentum", Rule::RmsPropMomentum),
+            ("Adam", Rule::Adam),
+            ("AdamW", Rule::AdamW),
+        ];
+        // Free steps, masked steps, decay, noise.
+        let theirs = |free: usize, steps: usize, rule: Rule, decay: f32, deviation: f32| {
+            let (x, labels) = self.data();
+            let mut stream = Stream::new(4, Purpose::Data, 1);
+            let mut noise = || if deviation > 0.0 { deviation * stream.normal() } else { 0.0 };
+            let mut b = self.blended();
+            b.mask.iter_mut().for_each(|m| m.fill(0.0));
+            (0..free).for_each(|_| b.step(x, labels, rule, 0.0, &mut || 0.0));
+            b.mask.clone_from(&self.floats);
+            b.fixed.clone_from(&b.weights);
+            let before = b.weights.clone();
+            (0..steps).for_each(|_| b.step(x, labels, rule, decay, &mut noise));
+            b.moved(&before)
+        };
+        let count = |free, decay, noise, rules: &[(&str, Rule)]| -> Vec<(String, usize)> {
+            rules.iter().map(|&(name, r)| (name.to_owned(), theirs(free, 20, r, decay, noise))).collect()
+        };
+        let say = |moved: &[(String, usize)]| {
+            let each: Vec<_> = moved.iter().map(|(name, count)| format!("{name} {count}")).collect();
+            format!("frozen weights moved, of {n}: {}", each.join(", "))
+        };
+        let late = count(10, 0.0, 0.0, &all[..6]);
+        let decayed = count(0, 0.01, 0.0, &[all[0], all[1], all[5], all[6]]);
+        let noisy = count(0, 0.0, 1e-3, &[all[0], all[5]]);
+        let ours = |free: usize, decay: f64, noise: f32| -> Outcome<usize> {
+            let rules: [Optimizer; 5] = [
+                Sgd::new(0.05).weight_decay(decay).into(),
+                Sgd::new(0.05).momentum(0.9).weight_decay(decay).into(),
+                Sgd::new(0.05).momentum(0.9).nesterov(true).weight_decay(decay).into(),
+                Adam::new(0.01).weight_decay(decay).into(),
+                AdamW::new(0.01).weight_decay(decay).into(),
+            ];
+            let mut stream = Stream::new(4, Purpose::Data, 1);
+            let mut changed = 0;
+            for rule in rules {
+                let mut t = self.trainer(rule, GradientPolicy::Masked)?;
+                (0..free).try_for_each(|_| t.step(&self.batch))?;
+                self.freeze(&mut t)?;
+                let before = parameters(&t)?;
+                for _ in 0..20 {
+                    t.step(&self.batch)?;
+                    if noise > 0.0 {
+                        for path in PATHS {
+                            let w = t.parameter(path)?.into_iter().map(|w| w + noise * stream.normal());
+                            t.set_parameter(path, &w.collect::<Vec<_>>())?;
+                        }
+                    }
+                }
+                changed += self.changed(&t, &before)?;
+            }
+            Ok(changed)
+        };
+        let ours = [ours(10, 0.0, 0.0)?, ours(0, 0.01, 0.0)?, ours(0, 0.0, 1e-3)?];
+        let five = "moved with SGD, momentum, Nesterov, Adam, AdamW together";
+        // Momentum pushes whatever ever had a gradient; a weight behind a ReLU that is always off never had one.
+        let pushed = [1, 2, 4, 5].iter().all(|&i| late[i].1 * 2 > n) && late[0].1 == 0 && late[3].1 == 0;
+        let text = format!("{} {five}", ours[0]);
+        self.row(
+            "mask switched on after 10 free steps, then 20 masked steps",
+            &say(&late),
+            &text,
+            pushed && ours[0] == 0,
+        )?;
+        // A bias begins at 0, and decays to 0.
+        let biases = self.masks[1].frozen_count() + self.masks[3].frozen_count();
+        let holds = decayed.iter().all(|(_, moved)| *moved >= n - biases) && ours[1] == 0;
+        self.row("L2 term or weight decay", &say(&decayed), &format!("{} {five}", ours[1]), holds)?;
+        let holds = noisy.iter().all(|(_, moved)| *moved == n) && ours[2] == 0;
+        self.row("noise on the gradient", &say(&noisy), &format!("{} {five}", ours[2]), holds)
+    }
+
+    fn not_a_number(&mut self) -> Outcome<()> {
+        let mut bad = self.batch.clone();
+        bad.features[24] = f32::NAN;
+        let (x, labels) = (&bad.features, &bad.labels);
+        let mut b = self.blended();
+        let (_, weights, _) = b.gradients(x, labels);
+        b.step(x, labels, Rule::Sgd, 0.0, &mut || 0.0);
+        let nan = self.count(|t, i| weights[t][i].is_nan());
+        let after = self.count(|t, i| b.weights[t][i].is_nan());
+        let mut ours = self.trainer(Sgd::new(0.05).momentum(0.9), GradientPolicy::Masked)?;
+        self.freeze(&mut ours)?;
+        let before = parameters(&ours)?;
+        ours.step(&bad)?;
+        let now = parameters(&ours)?;
+        let trained_nan = now.iter().flatten().filter(|w| w.is_nan()).count();
+        let (changed, n) = (self.changed(&ours, &before)?, self.frozen);
+        self.row(
+            "one NaN pixel",
+            &format!("{nan} of {n} gradients at mask 1 are NaN, and then {after} weights: (1 - m) * NaN = NaN"),
+            &format!("{changed} moved, told to go on with {trained_nan} trainable weights NaN (by default it stops)"),
+            nan * 2 > n && after == nan && changed == 0 && trained_nan > 0,
+        )
+    }
+
+    fn switched_on_late(&mut self) -> Outcome<()> {
+        let (x, labels) = self.data();
+        let mut b = self.blended();
+        b.mask.iter_mut().for_each(|m| m.fill(0.0));
+        (0..100).for_each(|_| b.step(x, labels, Rule::Sgd, 0.0, &mut || 0.0));
+        let (free, old) = (gradients(&b.effective(), x, labels).0, b.effective());
+        b.mask.clone_from(&self.floats);
+        let (masked, new) = (gradients(&b.effective(), x, labels).0, b.effective());
+        let jump =
+            old.iter().flatten().zip(new.iter().flatten()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let mut ours = self.trainer(Sgd::new(0.05), GradientPolicy::Masked)?;
+        (0..100).try_for_each(|_| ours.step(&self.batch))?;
+        let before = parameters(&ours)?;
+        let loss = gradients(&before, x, labels).0;
+        self.freeze(&mut ours)?;
+        let (changed, after) = (self.changed(&ours, &before)?, gradients(&parameters(&ours)?, x, labels).0);
+        self.row(
+            "mask switched on after 100 free steps",
+            &format!(
+                "the weights jump by up to {jump:.2}, the loss from {free:.4} to {masked:.4}, without a step"
+            ),
+            &format!("{changed} moved, the loss stays {loss:.4}"),
+            jump > 0.01 && masked > free && changed == 0 && loss.to_bits() == after.to_bits(),
+        )
+    }
+
+    fn negative_zero(&mut self) -> Outcome<()> {
+        let mut b = self.blended();
+        b.fixed.iter_mut().for_each(|t| t.fill(-0.0));
+        // The other term is +0 or -0 with the weight's own sign, as (1 - m) * w is.
+        let effective = b.effective();
+        let lost = self.count(|t, i| effective[t][i].to_bits() == 0);
+        let mut ours = self.trainer(Adam::new(0.01).weight_decay(0.1), GradientPolicy::Masked)?;
+        for (path, mask) in PATHS.iter().zip(&self.masks) {
+            ours.set_and_freeze(path, &vec![-0.0; mask.len()], mask)?;
+        }
+        (0..5).try_for_each(|_| ours.step(&self.batch))?;
+        let now = parameters(&ours)?;
+        let (kept, n) = (self.count(|t, i| now[t][i].to_bits() == 1 << 31), self.frozen);
+        self.row(
+            "frozen -0.0",
+            &format!("{lost} of {n} became +0.0: wherever (1 - m) * w is +0"),
+            &format!("{kept} of {n} are -0.0 after 5 steps of Adam with decay"),
+            lost > 0 && kept == n,
+        )
+    }
+
+    fn almost_one(&mut self) -> Outcome<()> {
+        let (x, labels) = self.data();
+        let almost = 0.999_999_9_f32;
+        let mut b = self.blended();
+        b.mask.iter_mut().flatten().filter(|m| **m == 1.0).for_each(|m| *m = almost);
+        let (_, weights, blended) = b.gradients(x, labels);
+        let leaks = self.count(|t, i| weights[t][i] != 0.0);
+        let share = (0..4).flat_map(|t| weights[t].iter().zip(&blended[t]).zip(&self.floats[t]));
+        let share = share.filter(|((_, g), m)| **m == 1.0 && **g != 0.0).map(|((w, g), _)| w / g);
+        let share = share.fold(0.0, f32::max);
+        let mut ours = self.trainer(Sgd::new(0.05), GradientPolicy::Masked)?;
+        self.freeze(&mut ours)?;
+        ours.step(&self.batch)?;
+        let read: Tensors = PATHS.iter().map(|p| ours.gradient(p)).collect::<frazil::Result<_>>()?;
+        let ours = self.count(|t, i| read[t][i].to_bits() != 0);
+        self.row(
+            "a mask value of 0.9999999",
+            &format!("{leaks} of {} gradients leak, {share:.1e} of each", self.frozen),
+            &format!("{ours} leak: a mask is bits, and has no such value"),
+            leaks > 0 && share > 1e-8 && ours == 0,
+        )
+    }
+}

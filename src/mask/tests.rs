@@ -1,0 +1,254 @@
+//! Every rule: exact counts, ties, short sizes, refusals. Schedules and owners.
+
+use super::*;
+use crate::error::Error;
+
+fn resolve(
+    rule: &FreezeRule,
+    shape: &[usize],
+    weights: &[f32],
+    frozen: &Mask,
+) -> crate::error::Result<Vec<usize>> {
+    let bits: Vec<u32> = weights.iter().map(|w| w.to_bits()).collect();
+    let view = TensorView { path: "t", shape, bits: Some(&bits), frozen };
+    Ok(rule.resolve_all(&[view])?[0].frozen_indices().collect())
+}
+
+fn pick(rule: FreezeRule, shape: &[usize], weights: &[f32]) -> Vec<usize> {
+    resolve(&rule, shape, weights, &Mask::none(weights.len())).unwrap()
+}
+
+#[test]
+fn random_freezes_the_exact_count_and_follows_seed_and_path() {
+    let rule = FreezeRule::random(0.5).seed(42);
+    let mask = rule.resolve("conv1.kernel", 144).unwrap();
+    assert_eq!(mask.frozen_count(), 72);
+    assert_eq!(mask, rule.resolve("conv1.kernel", 144).unwrap());
+    assert_ne!(mask, rule.resolve("conv2.kernel", 144).unwrap());
+    assert_ne!(mask, rule.clone().seed(43).resolve("conv1.kernel", 144).unwrap());
+}
+
+#[test]
+fn magnitudes_count_exactly_under_ties_and_order_nan_last() {
+    let w = [0.5, -0.0, 3.0, -0.5, 0.0, f32::NAN, f32::NEG_INFINITY, 0.5];
+    assert_eq!(pick(FreezeRule::smallest(0.25), &[8], &w), [1, 4]);
+    assert_eq!(pick(FreezeRule::smallest(0.5), &[8], &w), [0, 1, 3, 4]);
+    assert_eq!(pick(FreezeRule::largest(0.25), &[8], &w), [5, 6]);
+    assert_eq!(pick(FreezeRule::largest(0.5), &[8], &w), [0, 2, 5, 6]);
+    for count in 0..=8 {
+        assert_eq!(
+            pick(FreezeRule::smallest(0.0).count(count), &[8], &[1.0; 8]),
+            (0..count).collect::<Vec<_>>()
+        );
+        assert_eq!(
+            pick(FreezeRule::largest(0.0).count(count), &[8], &[1.0; 8]),
+            (0..count).collect::<Vec<_>>()
+        );
+    }
+    let nine = FreezeRule::smallest(0.0).count(9);
+    assert!(matches!(resolve(&nine, &[8], &w, &Mask::none(8)), Err(Error::InvalidArgument { .. })));
+    assert_eq!(pick(FreezeRule::smallest(1.0), &[0], &[]), [0; 0]);
+    assert_eq!(pick(FreezeRule::smallest(0.5), &[1], &[2.0]), [0]);
+    assert!(FreezeRule::smallest(0.5).resolve("t", 4).is_err(), "no weights were given");
+}
+
+#[test]
+fn choices_among_trainable_and_frozen_elements() {
+    let frozen = Mask::from_frozen((0..8).map(|i| i < 4));
+    let w = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0];
+    let chosen = |rule: FreezeRule| resolve(&rule, &[8], &w, &frozen).unwrap();
+    assert_eq!(chosen(FreezeRule::smallest(0.5).among_trainable()), [4, 5]);
+    assert_eq!(chosen(FreezeRule::largest(0.5).among_frozen()), [2, 3]);
+    assert_eq!(chosen(FreezeRule::largest(0.25).among_frozen().scores([9.0; 8])), [0]);
+    let random = chosen(FreezeRule::random(0.75).among_trainable());
+    assert!(random.len() == 3 && random.iter().all(|&i| i >= 4), "{random:?}");
+    assert!(resolve(&FreezeRule::all().among_frozen(), &[8], &w, &frozen).is_err());
+    assert!(resolve(&FreezeRule::random(0.5).global(), &[8], &w, &frozen).is_err());
+    assert!(resolve(&FreezeRule::largest(0.5).scores([1.0; 7]), &[8], &w, &frozen).is_err());
+}
+
+#[test]
+fn global_magnitudes_share_one_count() {
+    let (a, b) = ([1.0_f32, 9.0, 2.0].map(f32::to_bits), [2.0_f32, 0.5, 8.0, 7.0, 2.0].map(f32::to_bits));
+    let (fa, fb) = (Mask::none(3), Mask::none(5));
+    let views = [
+        TensorView { path: "a", shape: &[3], bits: Some(&a), frozen: &fa },
+        TensorView { path: "b", shape: &[5], bits: Some(&b), frozen: &fb },
+    ];
+    let masks = FreezeRule::smallest(0.5).global().resolve_all(&views).unwrap();
+    assert_eq!(masks[0].frozen_indices().collect::<Vec<_>>(), [0, 2]);
+    assert_eq!(masks[1].frozen_indices().collect::<Vec<_>>(), [0, 1]);
+    let each = FreezeRule::smallest(0.5).resolve_all(&views).unwrap();
+    assert_eq!((each[0].frozen_count(), each[1].frozen_count()), (2, 3));
+}
+
+#[test]
+fn n_of_m_keeps_n_along_the_input_channels() {
+    // [1, 1, 5, 2]: input channels 0..4 and the short group of channel 4.
+    let w = [4.0, 1.0, -3.0, 1.0, 2.0, 1.0, 1.0, 1.0, 0.1, 9.0];
+    let got = pick(FreezeRule::n_of_m(2, 4), &[1, 1, 5, 2], &w);
+    // Output 0 loses channels 2 and 3; output 1 ties, and loses the first two; channel 4 stays.
+    assert_eq!(got, [1, 3, 4, 6]);
+    let all = pick(FreezeRule::n_of_m(0, 4), &[1, 1, 5, 2], &w);
+    assert_eq!(all.len(), 10);
+    for bad in [FreezeRule::n_of_m(3, 2), FreezeRule::n_of_m(0, 0)] {
+        assert!(resolve(&bad, &[5, 2], &w, &Mask::none(10)).is_err());
+    }
+    assert!(resolve(&FreezeRule::n_of_m(1, 2), &[10], &w, &Mask::none(10)).is_err());
+}
+
+#[test]
+fn filters_channels_places_and_blocks() {
+    let w: Vec<f32> = (0..24).map(|i| if i % 3 == 1 { 0.1 } else { 1.0 }).collect();
+    let shape = [2, 2, 2, 3];
+    let filter = pick(FreezeRule::filters(0.34), &shape, &w);
+    assert_eq!(filter, (0..8).map(|i| 3 * i + 1).collect::<Vec<_>>());
+    assert_eq!(pick(FreezeRule::filters_at([1]), &shape, &w), filter);
+    assert_eq!(pick(FreezeRule::filters(0.34).norm(Norm::L1), &shape, &w), filter);
+    let random = pick(FreezeRule::filters(0.67).norm(Norm::Random).seed(3), &shape, &w);
+    assert_eq!(random.len(), 16);
+    assert_eq!(pick(FreezeRule::filters_at([2]), &[3], &w[..3]), [2], "a bias");
+    let channel = pick(FreezeRule::input_channels_at([1]), &shape, &w);
+    assert_eq!(channel, [3, 4, 5, 9, 10, 11, 15, 16, 17, 21, 22, 23]);
+    assert_eq!(pick(FreezeRule::input_channels(0.5), &shape, &w), [0, 1, 2, 6, 7, 8, 12, 13, 14, 18, 19, 20]);
+    assert_eq!(pick(FreezeRule::kernel_position(1, 0), &shape, &w), (12..18).collect::<Vec<_>>());
+    assert_eq!(pick(FreezeRule::block([0..1, 1..2, 0..2, 2..3]), &shape, &w), [8, 11]);
+    for bad in [
+        FreezeRule::filters_at([3]),
+        FreezeRule::input_channels_at([2]),
+        FreezeRule::kernel_position(2, 0),
+        FreezeRule::block([0..1, 0..1]),
+        FreezeRule::block([0..1, 1..3, 0..2, 2..3]),
+        FreezeRule::mask(Mask::all(5)),
+    ] {
+        assert!(resolve(&bad, &shape, &w, &Mask::none(24)).is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn equality_is_of_bits_and_of_zeros() {
+    let nan = f32::from_bits(0x7fc0_1234);
+    let w = [0.0, -0.0, 1.0, nan, f32::from_bits(0x7fc0_0001), f32::from_bits(1), 1.0];
+    assert_eq!(pick(FreezeRule::where_equal(-0.0), &[7], &w), [0, 1]);
+    assert_eq!(pick(FreezeRule::where_equal(1.0), &[7], &w), [2, 6]);
+    assert_eq!(pick(FreezeRule::where_equal(nan), &[7], &w), [3]);
+}
+
+#[test]
+fn masks_from_files() {
+    use safetensors::tensor::{Dtype, TensorView as File};
+    let path = std::env::temp_dir().join(format!("frazil-mask-{}.safetensors", std::process::id()));
+    let mask = Mask::from_frozen((0..37).map(|i| i % 3 == 0));
+    let bytes: Vec<u8> = (0..37).map(|i| u8::from(i % 3 == 0)).collect();
+    let words: Vec<u8> = mask.words().iter().flat_map(|w| w.to_le_bytes()).collect();
+    let views = [
+        ("u8", File::new(Dtype::U8, vec![37], &bytes).unwrap()),
+        ("bool", File::new(Dtype::BOOL, vec![37], &bytes).unwrap()),
+        ("mask.t", File::new(Dtype::U32, vec![2], &words).unwrap()),
+        ("i8", File::new(Dtype::I8, vec![37], &bytes).unwrap()),
+    ];
+    std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+    let want: Vec<usize> = mask.frozen_indices().collect();
+    for name in ["u8", "bool", "mask.*"] {
+        assert_eq!(pick(FreezeRule::from_file(&path, name), &[37], &[0.0; 37]), want, "{name}");
+    }
+    let read = |name: &str, len: usize| {
+        resolve(&FreezeRule::from_file(&path, name), &[len], &vec![0.0; len], &Mask::none(len))
+    };
+    assert!(matches!(read("i8", 37), Err(Error::Checkpoint { .. })));
+    assert!(matches!(read("absent", 37), Err(Error::Checkpoint { .. })));
+    assert!(matches!(read("u8", 36), Err(Error::MaskMismatch { expected: 36, got: 37, .. })));
+    assert!(matches!(read("mask.t", 65), Err(Error::MaskMismatch { expected: 3, got: 2, .. })));
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(read("u8", 37), Err(Error::Io { .. })));
+}
+
+#[test]
+fn parses_or_says_why_not() {
+    for (text, rule) in [
+        ("random:0.5", FreezeRule::random(0.5)),
+        ("smallest:0.8:trainable", FreezeRule::smallest(0.8).among_trainable()),
+        ("largest:0.1", FreezeRule::largest(0.1)),
+        ("smallest-global:0.8", FreezeRule::smallest(0.8).global()),
+        ("n-of-m:2:4", FreezeRule::n_of_m(2, 4)),
+        ("filters:0.5", FreezeRule::filters(0.5)),
+        ("filters:at:0,2", FreezeRule::filters_at([0, 2])),
+        ("input-channels:0.25:random", FreezeRule::input_channels(0.25).norm(Norm::Random)),
+        ("position:1,1", FreezeRule::kernel_position(1, 1)),
+        ("block:0..3,1..2", FreezeRule::block([0..3, 1..2])),
+        ("equal:0", FreezeRule::where_equal(0.0)),
+        ("file:C:\\m.safetensors:mask.*", FreezeRule::from_file("C:\\m.safetensors", "mask.*")),
+    ] {
+        assert_eq!(FreezeRule::parse(text).unwrap(), rule, "{text}");
+    }
+    for bad in [
+        "",
+        "some",
+        "random",
+        "random:",
+        "random:1.5",
+        "random:nan",
+        "all:1",
+        "n-of-m:3:2",
+        "filters:0.5:l3",
+        "position:1",
+        "block:1",
+        "file:x",
+        "smallest:0.5:frozen",
+        "equal:x",
+        "filters:at:",
+    ] {
+        let error = FreezeRule::parse(bad).unwrap_err();
+        assert!(
+            matches!(error, Error::InvalidArgument { .. }) && error.to_string().contains("n-of-m:N:M"),
+            "{bad}"
+        );
+    }
+}
+
+#[test]
+fn schedules_are_due_at_their_steps() {
+    let s = Schedule::parse("polynomial:final=0.9,begin=10,end=35,every=10").unwrap();
+    let due: Vec<u64> = (0..60).filter(|&step| s.at(step).is_some()).collect();
+    assert_eq!(due, [10, 20, 30, 35]);
+    assert_eq!((s.at(10), s.at(35)), (Some(0.0), Some(0.9)));
+    assert!((s.at(20).unwrap() - (0.9 - 0.9 * 0.6_f64.powi(3))).abs() < 1e-12);
+    let c = Schedule::cosine(0.3).end(100).every(50);
+    assert!((c.at(0).unwrap() - 0.3).abs() < 1e-12 && (c.at(50).unwrap() - 0.15).abs() < 1e-12);
+    assert!(c.at(100).unwrap().abs() < 1e-12 && c.at(101).is_none());
+    assert_eq!(Schedule::constant(0.2).every(3).at(6), Some(0.2));
+    assert_eq!(Schedule::custom(|step| step as f64).at(4), Some(4.0));
+    assert_eq!(Schedule::polynomial(0.1, 0.5).begin(5).end(5).at(5), Some(0.5));
+    for schedule in [s, c, Schedule::constant(0.5).begin(3)] {
+        assert_eq!(Schedule::parse(&schedule.to_string()).unwrap().to_string(), schedule.to_string());
+    }
+    for bad in [
+        "",
+        "linear:final=1",
+        "polynomial:final=0.9",
+        "polynomial:final=2,end=5",
+        "cosine:fraction=0.1,end=5,every=0",
+        "constant:fraction=0.1,begin=5,end=4",
+        "constant:fraction=0.1,fraction=0.2",
+        "constant:final=0.1",
+    ] {
+        assert!(Schedule::parse(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn owners_keep_tasks_apart() {
+    let mut owners = Owners::new(6);
+    let first = Mask::from_frozen([true, true, false, false, false, false]);
+    let second = Mask::from_frozen([false, false, true, false, false, false]);
+    owners.claim(&first, 1).unwrap();
+    owners.claim(&second, 2).unwrap();
+    assert_eq!((owners.mask_of(1), owners.mask_of(2)), (first.clone(), second.clone()));
+    assert_eq!(owners.mask_of(0).frozen_count(), 3);
+    assert_eq!((owners.frozen_for(1), owners.frozen_for(2)), (second.clone(), first.clone()));
+    assert_eq!(owners.frozen_for(3), first.union(&second).unwrap());
+    let before = owners.clone();
+    assert!(owners.claim(&Mask::from_frozen([false, false, true, true, true, true]), 1).is_err());
+    assert!(owners.claim(&second, 0).is_err() && owners.claim(&Mask::all(5), 1).is_err());
+    assert_eq!((owners == before, owners.owner(2), owners.owner(3), owners.owner(99)), (true, 2, 0, 0));
+}
