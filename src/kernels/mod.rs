@@ -17,6 +17,8 @@ mod family;
 mod gemm;
 mod gemm_register;
 mod gemm_subgroup;
+mod global_avg_pool;
+mod global_avg_pool_grad;
 mod im2col;
 mod max_pool2d;
 mod max_pool2d_grad;
@@ -45,6 +47,8 @@ pub use digest::digest;
 pub(crate) use digest::{SEGMENT_ELEMENTS, Segment};
 pub use family::GemmFamily;
 pub(crate) use gemm::{Epilogue, Gemm, MOST_TERMS, Matrix, Source, gemm};
+pub(crate) use global_avg_pool::global_avg_pool;
+pub(crate) use global_avg_pool_grad::global_avg_pool_grad;
 pub(crate) use im2col::im2col;
 pub(crate) use max_pool2d::max_pool2d;
 pub(crate) use max_pool2d_grad::max_pool2d_grad;
@@ -111,6 +115,8 @@ pub static KERNELS: &[&Kernel] = &[
     &digest::KERNEL,
     &gemm_register::KERNEL,
     &gemm_subgroup::KERNEL,
+    &global_avg_pool::KERNEL,
+    &global_avg_pool_grad::KERNEL,
     &im2col::KERNEL,
     &max_pool2d::KERNEL,
     &max_pool2d_grad::KERNEL,

@@ -4,6 +4,7 @@ mod conv;
 mod matmul;
 mod norm;
 mod others;
+mod pool;
 mod updates;
 
 use super::case::{Case, DataKind, Operand, Ops, Wire, Work};
@@ -19,6 +20,7 @@ pub fn cases() -> Result<Vec<Case>> {
     all.extend(matmul::cases());
     all.extend(norm::cases());
     all.extend(others::cases()?);
+    all.extend(pool::cases());
     all.extend(updates::cases());
     Ok(all)
 }
