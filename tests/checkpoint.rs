@@ -183,10 +183,10 @@ fn another_model_or_optimizer_is_named_and_nothing_changes() {
         train(&mut t, 2);
         refuses(&mut t, &file, part);
     };
-    other(Sgd::new(0.01).into(), "expected \"sgd, momentum 0,");
+    other(Sgd::new(0.01).into(), "expected \"sgd momentum=0 ");
     other(AdamW::new(0.01).into(), "adamw");
     other(Adam::new(0.01).betas(0.8, 0.999).into(), "beta1=0.8 beta2=0.999");
-    other(Adam::new(0.01).weight_decay(0.1).into(), "weight decay 0.1");
+    other(Adam::new(0.01).weight_decay(0.1).into(), "weight-decay=0.1");
     let models = [
         (
             Model::input([5, 5, 2]).flatten().dense("fc", 4),

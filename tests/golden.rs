@@ -161,6 +161,24 @@ fn max_pool2d() {
 }
 
 #[test]
+fn global_avg_pool() {
+    everywhere(|make, tolerance| {
+        let mut worst = 0.0f64;
+        let all = cases("global_avg_pool");
+        for case in &all {
+            let pixels = [case.shape("input")[1], case.shape("input")[2]];
+            let dy = [batch(case, "grad_output")];
+            let results = [
+                ("output", evaluate_one(make, Op::GlobalAvgPool, &[batch(case, "input")])),
+                ("grad_input", evaluate_one(make, Op::GlobalAvgPoolGrad(pixels), &dy)),
+            ];
+            worst = worst.max(hold(case, &results, tolerance));
+        }
+        all_ran("global_avg_pool", all.len(), 3, worst);
+    });
+}
+
+#[test]
 fn softmax_cross_entropy() {
     everywhere(|make, tolerance| {
         let mut worst = 0.0f64;

@@ -12,6 +12,7 @@ mod errors;
 mod freeze;
 mod freeze_methods;
 mod golden;
+mod models;
 mod module_order;
 mod onnx;
 mod op_table;

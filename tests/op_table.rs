@@ -65,6 +65,8 @@ fn the_table_holds_every_operation_and_no_name_twice() {
         "conv2d",
         "conv2d_grad_input",
         "conv2d_grad_kernel",
+        "global_avg_pool",
+        "global_avg_pool_grad",
         "matmul",
         "max_pool2d",
         "max_pool2d_grad",

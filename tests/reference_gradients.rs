@@ -256,6 +256,18 @@ fn max_pool2d() {
     }
 }
 
+#[test]
+fn global_avg_pool() {
+    let mut data = stream(55);
+    for [h, w, c] in [[1, 1, 3], [3, 5, 2], [4, 4, 1]] {
+        let x = Operand::batch(&[2, h, w, c], normal(&mut data, 2 * h * w * c));
+        let dy = normal(&mut data, 2 * c);
+        let operands = [Operand::batch(&[2, c], dy.clone())];
+        let dx = evaluate_one(&reference, Op::GlobalAvgPoolGrad([h, w]), &operands);
+        check_linear(&Op::GlobalAvgPool, &[x], 0, &dy, &dx, &format!("global_avg_pool {h}x{w}x{c}"));
+    }
+}
+
 fn labels(data: &mut Stream, rows: usize, classes: usize) -> Operand {
     Operand::integers(&[rows], (0..rows).map(|_| data.below(classes) as f64).collect())
 }

@@ -113,7 +113,9 @@ fn of_node(
         | Op::Conv2dGradKernel(_)
         | Op::MatMul { .. }
         | Op::BiasGrad
-        | Op::MaxPool2dGrad(_) => {
+        | Op::MaxPool2dGrad(_)
+        | Op::GlobalAvgPool
+        | Op::GlobalAvgPoolGrad(_) => {
             let factor = (4.0 + (terms(graph, node, rows) as f64).sqrt()) * HALF_ULP;
             vec![magnitudes(graph, node, reference, rows)?.into_iter().map(|m| factor * m).collect()]
         }
@@ -185,6 +187,7 @@ fn terms(graph: &Graph, node: &Node, rows: usize) -> usize {
         Op::MatMul { transpose_a: false, .. } => input.shape.last(),
         Op::MatMul { .. } | Op::BiasGrad => live(input) / input.shape.last(),
         Op::MaxPool2dGrad(p) => p.window.taps(),
+        Op::GlobalAvgPool => input.elements_per_row() / input.shape.last(),
         _ => 1,
     }
 }

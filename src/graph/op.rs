@@ -129,6 +129,10 @@ pub enum Op {
     MaxPool2d(MaxPool2d),
     /// `position, dy` -> (`dx`): each `dy` goes wholly to the first maximum.
     MaxPool2dGrad(MaxPool2d),
+    /// `x [n,h,w,c]` -> (`y [n,c]`): the mean over the pixels of each image.
+    GlobalAvgPool,
+    /// `dy [n,c]` -> (`dx [n,h,w,c]`) for images of `[h, w]` pixels.
+    GlobalAvgPoolGrad([usize; 2]),
     /// `logits [n,classes], labels u32 [n]` -> (`loss [n]`): `log(sum(exp(logits))) - logits[label]` of each row.
     SoftmaxCrossEntropy,
     /// `logits, labels` -> (`dlogits`): of the loss's mean over the batch.
@@ -185,6 +189,8 @@ impl Op {
             Op::SoftmaxGrad => "softmax_grad",
             Op::MaxPool2d(_) => "max_pool2d",
             Op::MaxPool2dGrad(_) => "max_pool2d_grad",
+            Op::GlobalAvgPool => "global_avg_pool",
+            Op::GlobalAvgPoolGrad(_) => "global_avg_pool_grad",
             Op::SoftmaxCrossEntropy => "softmax_cross_entropy",
             Op::SoftmaxCrossEntropyGrad => "softmax_cross_entropy_grad",
             Op::BatchStatistics { .. } => "batch_statistics",

@@ -23,6 +23,8 @@ mod family;
 mod gemm;
 mod gemm_register;
 mod gemm_subgroup;
+mod global_avg_pool;
+mod global_avg_pool_grad;
 mod gradient_norm;
 mod im2col;
 mod max_pool2d;
@@ -65,6 +67,8 @@ pub use digest::digest;
 pub(crate) use digest::{SEGMENT_ELEMENTS, Segment};
 pub use family::GemmFamily;
 pub(crate) use gemm::{Epilogue, Gemm, MOST_TERMS, Matrix, Source, gemm};
+pub(crate) use global_avg_pool::global_avg_pool;
+pub(crate) use global_avg_pool_grad::global_avg_pool_grad;
 pub(crate) use gradient_norm::{gradient_norm, norm_parts};
 pub(crate) use im2col::im2col;
 pub(crate) use max_pool2d::max_pool2d;
@@ -146,6 +150,8 @@ pub static KERNELS: &[&Kernel] = &[
     &gemm_register::KERNEL,
     &gemm_subgroup::KERNEL,
     &gradient_norm::KERNEL,
+    &global_avg_pool::KERNEL,
+    &global_avg_pool_grad::KERNEL,
     &im2col::KERNEL,
     &max_pool2d::KERNEL,
     &max_pool2d_grad::KERNEL,

@@ -16,7 +16,7 @@ pub use max_pool2d::MaxPool2dLayer;
 pub use residual::ResidualLayer;
 pub(crate) use sequence::Sequence;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Activation, Graph, Op, ParameterId, ParameterKind, Role, ValueId};
 use crate::shape::Shape;
 
@@ -48,6 +48,8 @@ pub enum Layer {
     Softmax,
     /// Max-pooling.
     MaxPool2d(MaxPool2dLayer),
+    /// `[h, w, c]` to `[c]`: the mean over the pixels.
+    GlobalAvgPool,
     /// `[h, w, c]` to `[h*w*c]`, row-major.
     Flatten,
 }
@@ -106,6 +108,10 @@ impl Layer {
                 let pool = layer.place(name, input)?;
                 Ok(vec![pool.window.output[0], pool.window.output[1], pool.channels])
             }
+            Layer::GlobalAvgPool => match *input {
+                [_, _, channels] => Ok(vec![channels]),
+                _ => Err(Error::shape(name, "images [h, w, channels]", format!("{input:?}"))),
+            },
             Layer::Flatten => Ok(vec![Shape::new(input)?.elements()]),
         }
     }
@@ -120,9 +126,12 @@ impl Layer {
             Layer::Dense(layer) => layer.parameters(name, input),
             Layer::BatchNorm(layer) => layer.parameters(name, input),
             Layer::Residual(layer) => layer.parameters(name, input),
-            Layer::Relu | Layer::Activation(_) | Layer::Softmax | Layer::MaxPool2d(_) | Layer::Flatten => {
-                Ok(Vec::new())
-            }
+            Layer::Relu
+            | Layer::Activation(_)
+            | Layer::Softmax
+            | Layer::MaxPool2d(_)
+            | Layer::GlobalAvgPool
+            | Layer::Flatten => Ok(Vec::new()),
         }
     }
 
@@ -163,6 +172,7 @@ impl Layer {
                 position = results.get(1).copied();
                 results[0]
             }
+            Layer::GlobalAvgPool => graph.push_one(Op::GlobalAvgPool, &[x], name)?,
             Layer::Flatten => {
                 let extents = [graph.batch(), graph.at(x).elements_per_row()];
                 graph.push_one(Op::Reshape(extents.to_vec()), &[x], name)?
@@ -201,6 +211,13 @@ impl Layer {
                 let pool = layer.place(name, example(graph, taped.input))?;
                 let position = taped.position.unwrap_or(taped.output);
                 graph.push_one(Op::MaxPool2dGrad(pool), &[position, dy], &label).map(Some)
+            }
+            Layer::GlobalAvgPool => {
+                let pixels = match *example(graph, taped.input) {
+                    [h, w, _] => [h, w],
+                    _ => [1, 1],
+                };
+                graph.push_one(Op::GlobalAvgPoolGrad(pixels), &[dy], &label).map(Some)
             }
             Layer::Flatten => {
                 let extents = graph.at(taped.input).shape.extents().to_vec();

@@ -165,6 +165,11 @@ impl ModelBuilder {
         self.unnamed("max_pool", Layer::MaxPool2d(MaxPool2dLayer::new(kernel)))
     }
 
+    /// The mean over the pixels of each image: `[h, w, c]` to `[c]`.
+    pub fn global_avg_pool(self) -> Self {
+        self.unnamed("global_avg_pool", Layer::GlobalAvgPool)
+    }
+
     /// `[h, w, c]` to `[h*w*c]`.
     pub fn flatten(self) -> Self {
         self.unnamed("flatten", Layer::Flatten)

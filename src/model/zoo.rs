@@ -1,10 +1,29 @@
 //! Models that are ready to train.
 
-use super::Model;
-use crate::error::Result;
+use super::{Model, ModelBuilder};
+use crate::error::{Error, Result};
+use crate::layer::{Conv2dLayer, Init};
 use crate::shape::Padding::Same;
 
 impl Model {
+    /// The names that [`Model::named`] knows.
+    pub const NAMES: [&'static str; 5] = ["digits", "lenet28", "cifar", "resnet20", "mobilenet-small"];
+
+    /// The model that has the name of its function here.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] that lists [`Model::NAMES`].
+    pub fn named(name: &str) -> Result<Self> {
+        match name {
+            "digits" => Model::digits(),
+            "lenet28" => Model::lenet28(),
+            "cifar" => Model::cifar(),
+            "resnet20" => Model::resnet20(),
+            "mobilenet-small" => Model::mobilenet_small(),
+            _ => Err(Error::argument("model", format!("one of {}", Model::NAMES.join(", ")), name)),
+        }
+    }
+
     /// The network of the embedded digits, 8x8x1: conv3x3 16, conv3x3 32, max-pool 2, dense 64, dense 10, ReLU between.
     ///
     /// # Errors
@@ -67,11 +86,76 @@ impl Model {
             .dense("fc2", 10)
             .build()
     }
+
+    /// The ResNet of 20 layers for CIFAR-10, 32x32x3 (He et al. 2015, section 4.2): conv3x3 16; three stages of three
+    /// blocks of two conv3x3, of 16, 32 and 64 channels, the later two begun with stride 2; global average pooling; dense
+    /// 10. Batch norm after every convolution, which has no bias; a 1x1 projection where a block changes the shape.
+    /// Blocks are `block1_1` to `block3_3`, with `conv1`, `bn1`, `conv2`, `bn2`, `projection`, `projection_bn`.
+    ///
+    /// # Errors
+    /// As [`Model::digits`].
+    pub fn resnet20() -> Result<Self> {
+        let mut model = Model::input([32, 32, 3]);
+        model = model.conv2d("conv1", 16, [3, 3], |c| plain(c).padding(Same)).batch_norm("bn1").relu();
+        for (stage, channels) in [(1, 16), (2, 32), (3, 64)] {
+            for block in 1..=3 {
+                let changes = stage > 1 && block == 1;
+                let stride = if changes { [2, 2] } else { [1, 1] };
+                let main = |b: ModelBuilder| {
+                    b.conv2d("conv1", channels, [3, 3], |c| plain(c).padding(Same).stride(stride))
+                        .batch_norm("bn1")
+                        .relu()
+                        .conv2d("conv2", channels, [3, 3], |c| plain(c).padding(Same))
+                        .batch_norm("bn2")
+                };
+                let shortcut = |b: ModelBuilder| {
+                    if !changes {
+                        return b;
+                    }
+                    b.conv2d("projection", channels, [1, 1], |c| plain(c).stride(stride))
+                        .batch_norm("projection_bn")
+                };
+                model = model.residual(&format!("block{stage}_{block}"), main, shortcut).relu();
+            }
+        }
+        model.global_avg_pool().dense("fc", 10).build()
+    }
+
+    /// A small MobileNet for 32x32x3 (Howard et al. 2017): conv3x3 16; five blocks of a depthwise conv3x3 and a conv1x1 to
+    /// 32, 64, 64, 128 and 128 channels, the second and the fourth with stride 2; global average pooling; dense 10. Batch norm and
+    /// ReLU after every convolution, which has no bias. Layers are `depthwise1`, `depthwise1_bn`, `pointwise1`,
+    /// `pointwise1_bn` and so on.
+    ///
+    /// # Errors
+    /// As [`Model::digits`].
+    pub fn mobilenet_small() -> Result<Self> {
+        let mut model = Model::input([32, 32, 3]);
+        model = model.conv2d("conv1", 16, [3, 3], |c| plain(c).padding(Same)).batch_norm("bn1").relu();
+        let mut c_in = 16;
+        for (number, c_out, stride) in [(1, 32, 1), (2, 64, 2), (3, 64, 1), (4, 128, 2), (5, 128, 1)] {
+            let depthwise = |c| plain(c).padding(Same).stride([stride, stride]).groups(c_in);
+            model = model
+                .conv2d(&format!("depthwise{number}"), c_in, [3, 3], depthwise)
+                .batch_norm(&format!("depthwise{number}_bn"))
+                .relu()
+                .conv2d(&format!("pointwise{number}"), c_out, [1, 1], plain)
+                .batch_norm(&format!("pointwise{number}_bn"))
+                .relu();
+            c_in = c_out;
+        }
+        model.global_avg_pool().dense("fc", 10).build()
+    }
+}
+
+/// A convolution before a batch norm, whose shift takes the bias's place.
+fn plain(layer: Conv2dLayer) -> Conv2dLayer {
+    layer.bias(false).init(Init::HeUniform)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::ParameterKind;
 
     #[test]
     fn models_have_the_parameters_that_their_sizes_give() {
@@ -85,5 +169,41 @@ mod tests {
         assert_eq!(count(Model::digits()), digits);
         assert_eq!(count(Model::lenet28()), lenet28);
         assert_eq!(count(Model::cifar()), convs + (2048 * 256 + 256) + (256 * 10 + 10));
+    }
+
+    #[test]
+    fn models_with_batch_norm_have_the_parameters_that_their_sizes_give() {
+        // All, and those that are no running statistics.
+        let count = |model: Result<Model>| -> [usize; 2] {
+            let model = model.unwrap();
+            let size = |all: bool| {
+                let wanted = model.parameters().iter().filter(|p| all || p.kind == ParameterKind::Trained);
+                wanted.map(|p| p.shape.elements()).sum()
+            };
+            [size(true), size(false)]
+        };
+        // Stage by stage: convolutions, projections, channels of batch norms.
+        let kernels = 27 * 16
+            + 6 * (9 * 16 * 16)
+            + (9 * 16 * 32 + 5 * (9 * 32 * 32) + 16 * 32)
+            + (9 * 32 * 64 + 5 * (9 * 64 * 64) + 32 * 64);
+        let normed = 7 * 16 + 7 * 32 + 7 * 64;
+        assert_eq!(kernels + 2 * normed + 650, 272_474);
+        assert_eq!(count(Model::resnet20()), [kernels + 4 * normed + 650, 272_474]);
+        let depthwise = 9 * (16 + 32 + 64 + 64 + 128);
+        let pointwise = 16 * 32 + 32 * 64 + 64 * 64 + 64 * 128 + 128 * 128;
+        let normed = 16 + (16 + 32) + (32 + 64) + (64 + 64) + (64 + 128) + (128 + 128);
+        let kernels = 27 * 16 + depthwise + pointwise + 1290;
+        assert_eq!(count(Model::mobilenet_small()), [kernels + 4 * normed, kernels + 2 * normed]);
+    }
+
+    #[test]
+    fn names_give_models_and_an_unknown_one_lists_them() {
+        for name in Model::NAMES {
+            assert_eq!(Model::named(name).unwrap().output(), [10], "{name}");
+        }
+        assert_eq!(Model::named("resnet20").unwrap(), Model::resnet20().unwrap());
+        let error = Model::named("resnet").unwrap_err().to_string();
+        assert!(Model::NAMES.iter().all(|name| error.contains(name)) && error.contains("resnet"), "{error}");
     }
 }

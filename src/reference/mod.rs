@@ -282,6 +282,10 @@ fn compute(
         (Op::ReluGrad, [dx]) => activation::relu_grad(operand(0), operand(1), dx),
         (Op::MaxPool2d(p), [y, position]) => pool::max_pool2d(p, operand(0), y, position),
         (Op::MaxPool2dGrad(p), [dx]) => pool::max_pool2d_grad(p, operand(0), operand(1), dx),
+        (Op::GlobalAvgPool, [y]) => pool::global_avg_pool(rows_used(info(0), rows), operand(0), y),
+        (Op::GlobalAvgPoolGrad([h, w]), [dx]) => {
+            pool::global_avg_pool_grad(h * w, info(0).shape.last(), operand(0), dx);
+        }
         (Op::SoftmaxCrossEntropy, [loss]) => {
             let labels = loss::labels(operand(1), info(0).shape.last())?;
             loss::softmax_cross_entropy(operand(0), &labels, loss);

@@ -60,3 +60,26 @@ pub(super) fn max_pool2d_grad(p: &MaxPool2d, position: &[f64], dy: &[f64], dx: &
         }
     });
 }
+
+/// The mean over the pixels of each channel of each of `images` images.
+pub(super) fn global_avg_pool(images: usize, x: &[f64], y: &mut [f64]) {
+    let channels = y.len() / images;
+    let per_image = x.len() / images;
+    let pixels = per_image / channels;
+    for (image, y) in x.chunks(per_image).zip(y.chunks_mut(channels)) {
+        for (channel, y) in y.iter_mut().enumerate() {
+            *y = image.iter().skip(channel).step_by(channels).sum::<f64>() / pixels as f64;
+        }
+    }
+}
+
+/// Each pixel gets the same share of its channel's gradient.
+pub(super) fn global_avg_pool_grad(pixels: usize, channels: usize, dy: &[f64], dx: &mut [f64]) {
+    for (dx, dy) in dx.chunks_mut(pixels * channels).zip(dy.chunks(channels)) {
+        for pixel in dx.chunks_mut(channels) {
+            for (dx, dy) in pixel.iter_mut().zip(dy) {
+                *dx = dy / pixels as f64;
+            }
+        }
+    }
+}

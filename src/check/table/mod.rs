@@ -5,6 +5,7 @@ mod conv;
 mod matmul;
 mod norm;
 mod others;
+mod pool;
 mod updates;
 
 use super::case::{Case, DataKind, Operand, Ops, Wire, Work};
@@ -21,6 +22,7 @@ pub fn cases() -> Result<Vec<Case>> {
     all.extend(activations::cases());
     all.extend(norm::cases());
     all.extend(others::cases()?);
+    all.extend(pool::cases());
     all.extend(updates::cases());
     Ok(all)
 }

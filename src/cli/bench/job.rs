@@ -20,7 +20,7 @@ pub enum Workload {
     Update(usize),
 }
 
-const MODELS: [&str; 3] = ["digits", "lenet28", "cifar"];
+const MODELS: [&str; 5] = ["digits", "lenet28", "cifar", "resnet20", "mobilenet-small"];
 
 impl Workload {
     pub fn parse(name: &str) -> Result<Self> {
@@ -33,7 +33,7 @@ impl Workload {
             (_, Some(n @ 1..=16_384), _) => Ok(Workload::Gemm(n)),
             (_, _, Some(n @ 1..=1_000_000_000)) => Ok(Workload::Update(n)),
             _ => {
-                let expected = "digits, lenet28, cifar, conv-layer, gemm-N (up to 16384), update-N or all";
+                let expected = "digits, lenet28, cifar, resnet20, mobilenet-small, conv-layer, gemm-N (up to 16384), update-N or all";
                 Err(invalid("--workload", expected, name))
             }
         }
@@ -127,11 +127,7 @@ impl Job {
 }
 
 fn train(gpu: &Gpu, args: &BenchArgs, name: &str, rows: usize, frozen: Option<f64>) -> Result<Work> {
-    let model = match name {
-        "lenet28" => Model::lenet28()?,
-        "cifar" => Model::cifar()?,
-        _ => Model::digits()?,
-    };
+    let model = Model::named(name)?;
     let shape = <[usize; 3]>::try_from(model.example_shape())
         .map_err(|_| invalid("--workload", "a model of images", name))?;
     let data = frazil::data::synthetic("synthetic", shape, 10, rows, 1)?;

@@ -16,7 +16,7 @@ use table::Row;
 
 #[derive(Args)]
 pub struct BenchArgs {
-    /// digits, lenet28, cifar, conv-layer, gemm-N, update-N, or all; may be given several times.
+    /// digits, lenet28, cifar, resnet20, mobilenet-small, conv-layer, gemm-N, update-N, or all; may be given several times.
     #[arg(long, default_value = "all", value_name = "NAME")]
     workload: Vec<String>,
     /// Examples in a step [default: 64, of conv-layer 16].
@@ -82,8 +82,17 @@ impl Rule {
 }
 
 /// The workloads of `all`.
-const ALL: [&str; 8] =
-    ["digits", "lenet28", "cifar", "conv-layer", "gemm-256", "gemm-512", "gemm-1024", "update-1000000"];
+const ALL: [&str; 9] = [
+    "digits",
+    "lenet28",
+    "cifar",
+    "resnet20",
+    "conv-layer",
+    "gemm-256",
+    "gemm-512",
+    "gemm-1024",
+    "update-1000000",
+];
 
 /// A workload with its times, in milliseconds.
 struct Measured {

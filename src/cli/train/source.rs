@@ -52,12 +52,7 @@ impl Source {
 
 /// The network of this name.
 pub fn model(name: &str) -> Result<Model> {
-    match name {
-        "digits" => Model::digits(),
-        "lenet28" => Model::lenet28(),
-        "cifar" => Model::cifar(),
-        _ => Err(argument("--model", "digits, lenet28 or cifar", name)),
-    }
+    Model::named(name)
 }
 
 /// Whether the examples are of the shape that the network takes.

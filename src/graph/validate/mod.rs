@@ -4,6 +4,7 @@ mod activation;
 mod linear;
 mod norm;
 mod operands;
+mod pool;
 mod update;
 mod window;
 
@@ -96,6 +97,8 @@ pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -
             let [h, w] = p.window.input;
             Ok(vec![result([dy.shape.extents()[0], h, w, p.channels], dy.batched)?])
         }
+        Op::GlobalAvgPool => pool::global_avg_pool(&o),
+        Op::GlobalAvgPoolGrad(pixels) => pool::global_avg_pool_grad(&o, *pixels),
         Op::SoftmaxCrossEntropy | Op::SoftmaxCrossEntropyGrad => {
             o.count(2)?;
             let logits = o.float(0)?;

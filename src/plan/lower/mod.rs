@@ -4,6 +4,7 @@ mod activation;
 mod conv;
 mod linear;
 mod norm;
+mod pool;
 mod update;
 
 use super::Layout;
@@ -156,6 +157,14 @@ impl Lowering<'_> {
             (Op::MaxPool2dGrad(pool), _) => {
                 let launch = max_pool2d_grad(&self.pool_images(pool));
                 self.push(node, launch, all(&node.outputs));
+            }
+            (Op::GlobalAvgPool, Some(x)) => {
+                let x = x.clone();
+                self.global_pool(node, &x, all(&node.outputs));
+            }
+            (Op::GlobalAvgPoolGrad(_), _) => {
+                let dx = self.value(node.outputs[0]).clone();
+                self.global_pool(node, &dx, all(&node.outputs));
             }
             (Op::SoftmaxCrossEntropy, Some(logits)) => {
                 let [rows, classes] = logits.shape.matrix(&node.label)?;
