@@ -13,6 +13,7 @@ struct Sums {
     examples: u32,
     non_finite: u32,
     non_finite_step: u32,
+    weight: f32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(2) var<storage, read> mask: array<u32>;

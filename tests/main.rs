@@ -8,6 +8,7 @@ mod contract;
 mod errors;
 mod freeze;
 mod golden;
+mod losses;
 mod models;
 mod module_order;
 mod op_table;

@@ -9,6 +9,7 @@ struct Sums {
     examples: u32,
     non_finite: u32,
     non_finite_step: u32,
+    weight: f32,
 }
 @group(0) @binding(4) var<storage, read> sums: Sums;
 @group(0) @binding(5) var<storage, read_write> weights: array<vec4<u32>>;

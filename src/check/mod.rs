@@ -6,6 +6,7 @@
 //! ```
 
 mod bound;
+mod bound_loss;
 mod bound_norm;
 mod case;
 mod run;

@@ -183,7 +183,10 @@ impl Run<'_> {
             writeln!(
                 table,
                 "{number},{},{},{},{},{samples_per_s:.1}",
-                m.loss, m.accuracy, e.loss, e.accuracy
+                m.loss,
+                accuracy(m.accuracy),
+                e.loss,
+                accuracy(e.accuracy)
             )
             .map_err(failed)?;
             bar.suspend(|| self.say(&epoch))?;
@@ -192,11 +195,12 @@ impl Run<'_> {
         bar.finish_and_clear();
 
         let proof = trainer.verify_frozen()?;
-        let (accuracy, wall_s) = (last.map_or(0.0, |e| e.accuracy), self.begun.elapsed().as_secs_f64());
+        let (test_accuracy, wall_s) =
+            (last.as_ref().map_or(0.0, |e| accuracy(e.accuracy)), self.begun.elapsed().as_secs_f64());
         trainer.save(&weights)?;
-        self.conclude(trainer, &proof, changed(trainer, &initial)?, accuracy, wall_s, [&weights, &csv])?;
+        self.conclude(trainer, &proof, changed(trainer, &initial)?, test_accuracy, wall_s, [&weights, &csv])?;
         // A test loss that is not a number is no result either.
-        let sound = proof.changed() == 0 && last.is_some_and(|e| e.loss.is_finite());
+        let sound = proof.changed() == 0 && last.as_ref().is_some_and(|e| e.loss.is_finite());
         if sound { Ok(()) } else { Err(Failure::Verdict) }
     }
 
@@ -215,7 +219,8 @@ impl Run<'_> {
             seen += batch.rows();
             if let Some(m) = trainer.progress() {
                 let rate = seen as f64 / begun.elapsed().as_secs_f64();
-                bar.set_message(format!("loss {:.4} accuracy {:.4} {rate:.0} samples/s", m.loss, m.accuracy));
+                let accuracy = accuracy(m.accuracy);
+                bar.set_message(format!("loss {:.4} accuracy {accuracy:.4} {rate:.0} samples/s", m.loss));
             }
             bar.inc(1);
         }
@@ -228,13 +233,15 @@ impl Run<'_> {
         let Epoch { number, train, test, samples_per_s } = epoch;
         self.output.text(format!(
             "epoch {number:>3}  train loss {:.4}  test loss {:.4}  test accuracy {:.4}  {samples_per_s:>7.0} samples/s",
-            train.loss, test.loss, test.accuracy
+            train.loss,
+            test.loss,
+            accuracy(test.accuracy)
         ))?;
         self.output.json(&json!({
             "epoch": number,
             "train_loss": train.loss,
             "test_loss": test.loss,
-            "test_accuracy": test.accuracy,
+            "test_accuracy": accuracy(test.accuracy),
             "samples_per_s": samples_per_s,
         }))
     }
@@ -273,6 +280,11 @@ impl Run<'_> {
         }))?;
         Ok(())
     }
+}
+
+/// The losses of this command all have one.
+fn accuracy(share: Option<f64>) -> f64 {
+    share.unwrap_or(f64::NAN)
 }
 
 fn progress_bar(steps: u64) -> ProgressBar {

@@ -1,6 +1,7 @@
 //! The rows of the table.
 
 mod conv;
+mod losses;
 mod matmul;
 mod norm;
 mod others;
@@ -17,6 +18,7 @@ use crate::graph::Op;
 /// None is to be expected: the table is fixed, and its geometries are checked like any other.
 pub fn cases() -> Result<Vec<Case>> {
     let mut all = conv::cases()?;
+    all.extend(losses::cases());
     all.extend(matmul::cases());
     all.extend(norm::cases());
     all.extend(others::cases()?);

@@ -1,6 +1,7 @@
 //! Checks an operation's operands and works out its results.
 
 mod linear;
+mod loss;
 mod norm;
 mod operands;
 mod pool;
@@ -98,18 +99,10 @@ pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -
         }
         Op::GlobalAvgPool => pool::global_avg_pool(&o),
         Op::GlobalAvgPoolGrad(pixels) => pool::global_avg_pool_grad(&o, *pixels),
-        Op::SoftmaxCrossEntropy | Op::SoftmaxCrossEntropyGrad => {
-            o.count(2)?;
-            let logits = o.float(0)?;
-            o.batched(0)?;
-            let [n, classes] = logits.shape.matrix(label)?;
-            o.of(1, DType::U32)?;
-            o.shape(1, &[Some(n)])?;
-            o.same_rows(0, 1)?;
-            let gradient = matches!(op, Op::SoftmaxCrossEntropyGrad);
-            let extents = if gradient { vec![n, classes] } else { vec![n] };
-            Ok(vec![result(extents, logits.batched)?])
-        }
+        Op::SoftmaxCrossEntropy { smoothing } => loss::cross_entropy(&o, *smoothing, false),
+        Op::SoftmaxCrossEntropyGrad { smoothing } => loss::cross_entropy(&o, *smoothing, true),
+        Op::MeanSquaredError => loss::squared_error(&o, false),
+        Op::MeanSquaredErrorGrad => loss::squared_error(&o, true),
         Op::BatchStatistics { epsilon } => norm::statistics(&o, *epsilon),
         Op::BatchNorm { epsilon } => norm::normalise(&o, *epsilon),
         Op::BatchNormGradScale => norm::grad_scale(&o),
@@ -134,19 +127,7 @@ pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -
             }
             Ok(vec![info])
         }
-        Op::Metrics => {
-            o.count(3)?;
-            let loss = o.float(0)?;
-            o.batched(0)?;
-            let [n, _] = o.float(1)?.shape.matrix(label)?;
-            o.of(2, DType::U32)?;
-            o.shape(0, &[Some(n)])?;
-            o.shape(2, &[Some(n)])?;
-            o.same_rows(0, 1)?;
-            o.same_rows(0, 2)?;
-            debug_assert_eq!(loss.dtype, DType::F32);
-            Ok(vec![result([1], false)?])
-        }
+        Op::Metrics => loss::metrics(&o),
         Op::Update(_, targets) => update(graph, &o, targets),
     }
 }
