@@ -36,7 +36,7 @@ fn main() -> Outcome {
     }
     t.freeze("*", FreezeRule::all())?;
     let lr = 0.5;
-    let first = t.evaluate(&test)?.accuracy;
+    let first = t.evaluate(&test)?.accuracy.unwrap_or(f64::NAN);
     for epoch in 0..5 {
         for batch in data.batches_for_epoch(64, 7, epoch)? {
             for (k, path) in KERNELS.iter().enumerate() {
@@ -66,7 +66,7 @@ fn main() -> Outcome {
             off += usize::from(now.to_bits() == 0);
         }
     }
-    let accuracy = t.evaluate(&test)?.accuracy;
+    let accuracy = t.evaluate(&test)?.accuracy.unwrap_or(f64::NAN);
     println!(
         "accuracy {first:.4} with random weights, {accuracy:.4} with {off} of them off and none trained"
     );

@@ -26,7 +26,7 @@ fn main() -> Outcome {
     let moved = |from: usize, to: usize| {
         (0..72).filter(|i| (from..to).contains(&(i % 8)) && now[*i].to_bits() != taps[*i].to_bits()).count()
     };
-    let accuracy = t.evaluate(&Digits::test()?)?.accuracy;
+    let accuracy = t.evaluate(&Digits::test()?)?.accuracy.unwrap_or(f64::NAN);
     println!(
         "{} of 27 stencil taps moved, {} of 45 others; accuracy {accuracy:.4}",
         moved(0, 3),

@@ -49,7 +49,7 @@ fn main() -> Outcome {
             let (weights, mask) = (t.parameter(path)?, t.mask(path)?);
             ensure(mask.frozen_indices().all(|i| weights[i].to_bits() == 0), "all frozen weights are 0")?;
         }
-        let accuracy = t.evaluate(&test)?.accuracy;
+        let accuracy = t.evaluate(&test)?.accuracy.unwrap_or(f64::NAN);
         let what = if moving { "RigL" } else { "a fixed random mask" };
         println!("{what}: {frozen} frozen, {grown} grown, {moved} at new places; accuracy {accuracy:.4}");
         ensure((grown > 0) == moving, "weights grow")?;

@@ -28,14 +28,15 @@ fn main() -> Outcome {
     let optimizer = || Sgd::new(0.02).momentum(0.9);
     let mut ignoring = trainer(&gpu, 10, 1, Masked, optimizer())?;
     train(&mut ignoring, &data, 12)?;
-    let healthy = ignoring.evaluate(&test)?.accuracy;
+    let healthy = ignoring.evaluate(&test)?.accuracy.unwrap_or(f64::NAN);
     inject(&mut ignoring)?;
 
     let mut aware = trainer(&gpu, 10, 1, Masked, optimizer())?;
     inject(&mut aware)?;
     train(&mut aware, &data, 12)?;
     proved(&aware)?;
-    let (ignoring, aware) = (ignoring.evaluate(&test)?.accuracy, aware.evaluate(&test)?.accuracy);
+    let (ignoring, aware) =
+        (ignoring.evaluate(&test)?.accuracy.unwrap_or(f64::NAN), aware.evaluate(&test)?.accuracy);
     println!("no faults: accuracy {healthy:.4}");
     println!("20 % of the weights stuck: {ignoring:.4} if training ignored them, {aware:.4} if it knew them");
     ensure(aware > ignoring + 0.05, "training with the faults frozen gains more than 5 points")

@@ -1,4 +1,5 @@
-// mean[0] = the batch's mean loss; adds to the running sums: loss, correct answers (first maximum = label), examples.
+// mean[0] = the batch's mean loss, of weighted examples the sum of their losses over that of their labels' weights. Adds to
+// the running sums: loss, correct answers (first maximum = label; COUNTED, if there are labels), examples, weights.
 // The first NaN or infinite mean raises a flag that stays. One workgroup; the order of the sum is fixed.
 struct Params {
     rows: u32,
@@ -10,6 +11,7 @@ struct Sums {
     examples: u32,
     non_finite: u32,
     non_finite_step: u32,
+    weight: f32,
     norm: f32,
     clip_scale: f32,
 }
@@ -17,11 +19,13 @@ struct Sums {
 @group(0) @binding(2) var<storage, read> loss: array<f32>;
 @group(0) @binding(3) var<storage, read> logits: array<f32>;
 @group(0) @binding(4) var<storage, read> labels: array<u32>;
-@group(0) @binding(5) var<storage, read_write> mean: array<f32>;
-@group(0) @binding(6) var<storage, read_write> sums: Sums;
+@group(0) @binding(5) var<storage, read> class_weights: array<f32>;
+@group(0) @binding(6) var<storage, read_write> mean: array<f32>;
+@group(0) @binding(7) var<storage, read_write> sums: Sums;
 
 var<workgroup> loss_part: array<f32, WORKGROUP>;
 var<workgroup> correct_part: array<u32, WORKGROUP>;
+var<workgroup> weight_part: array<f32, WORKGROUP>;
 
 fn answer(row: u32) -> u32 {
     var best = 0u;
@@ -38,12 +42,19 @@ fn main(@builtin(local_invocation_index) local: u32) {
     let rows = live(p.rows, 1u, 0u);
     var loss_sum = 0.0;
     var correct = 0u;
+    var weight = 0.0;
     for (var row = local; row < rows; row += WORKGROUP) {
         loss_sum += loss[row];
-        correct += select(0u, 1u, answer(row) == labels[row]);
+        if (COUNTED) {
+            correct += select(0u, 1u, answer(row) == labels[row]);
+        }
+        if (WEIGHTED) {
+            weight += class_weight(labels[row]);
+        }
     }
     loss_part[local] = loss_sum;
     correct_part[local] = correct;
+    weight_part[local] = weight;
     workgroupBarrier();
     if (local != 0u) {
         return;
@@ -51,14 +62,16 @@ fn main(@builtin(local_invocation_index) local: u32) {
     for (var i = 1u; i < WORKGROUP; i++) {
         loss_sum += loss_part[i];
         correct += correct_part[i];
+        weight += weight_part[i];
     }
-    let batch_mean = loss_sum / f32(rows);
+    let batch_mean = loss_sum / select(f32(rows), weight, WEIGHTED);
     mean[0] = batch_mean;
     // A mean that is not finite is kept out of the sums, so that they still tell of the good steps.
     if (is_finite(batch_mean)) {
         sums.loss += loss_sum;
         sums.correct += correct;
         sums.examples += rows;
+        sums.weight += weight;
     } else if (sums.non_finite == 0u) {
         sums.non_finite = 1u;
         sums.non_finite_step = scalars.step;

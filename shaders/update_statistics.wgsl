@@ -13,6 +13,7 @@ struct Sums {
     examples: u32,
     non_finite: u32,
     non_finite_step: u32,
+    weight: f32,
     norm: f32,
     clip_scale: f32,
 }

@@ -184,7 +184,7 @@ fn small() -> Model {
 
 fn batch(rows: usize, shift: f32) -> Batch {
     let features = (0..rows * 16).map(|i| (i as f32 * 0.7).sin() + shift).collect();
-    Batch { features, labels: (0..rows as u32).map(|i| i % 3).collect() }
+    Batch { features, labels: (0..rows as u32).map(|i| i % 3).collect(), ..Batch::default() }
 }
 
 fn trainer() -> Trainer {

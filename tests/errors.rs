@@ -60,16 +60,16 @@ fn layers_that_do_not_fit() {
     let image = Model::input([4, 4, 1]).conv2d("c", 1, [1, 1], |c| c).build().unwrap();
     let sgd = || Sgd::new(0.1);
     let loss = Loss::SoftmaxCrossEntropy;
-    let output = Trainer::new(gpu(), image, loss, sgd(), TrainerOptions::batch(2));
+    let output = Trainer::new(gpu(), image, loss.clone(), sgd(), TrainerOptions::batch(2));
     refused!(output, Error::ShapeMismatch { .. }, "model output", "[classes]");
     let bare = Model::input([4]).relu().build().unwrap();
     refused!(
-        Trainer::new(gpu(), bare, loss, sgd(), TrainerOptions::batch(2)),
+        Trainer::new(gpu(), bare, loss.clone(), sgd(), TrainerOptions::batch(2)),
         Error::InvalidArgument { .. },
         "parameters"
     );
     refused!(
-        Trainer::new(gpu(), model(), loss, sgd(), TrainerOptions::batch(0)),
+        Trainer::new(gpu(), model(), loss.clone(), sgd(), TrainerOptions::batch(0)),
         Error::EmptyBatch { .. },
         "example"
     );
@@ -77,7 +77,7 @@ fn layers_that_do_not_fit() {
         let family = frazil::kernels::GemmFamily::Subgroup { lanes };
         let options = TrainerOptions::batch(2).family(family);
         refused!(
-            Trainer::new(gpu(), model(), loss, sgd(), options),
+            Trainer::new(gpu(), model(), loss.clone(), sgd(), options),
             Error::InvalidArgument { .. },
             "gemm family"
         );
@@ -93,6 +93,7 @@ fn batches_that_do_not_fit_change_nothing() {
     let batch = |rows: usize, features: usize, label: u32| Batch {
         features: vec![0.5; features],
         labels: vec![label; rows],
+        ..Batch::default()
     };
     refused!(t.step(&batch(0, 0, 0)), Error::EmptyBatch { .. }, "Trainer::step");
     refused!(t.step(&batch(2, 99, 0)), Error::ShapeMismatch { .. }, "100 features", "99 features");

@@ -186,16 +186,38 @@ fn softmax_cross_entropy() {
         for case in &all {
             let labels = Operand::integers(case.shape("labels"), case.wide("labels"));
             let operands = [batch(case, "logits"), labels];
-            let losses = evaluate_one(make, Op::SoftmaxCrossEntropy, &operands);
+            let losses = evaluate_one(make, Op::SoftmaxCrossEntropy { smoothing: 0.0 }, &operands);
             let [logits, labels] = operands.clone();
             let loss = Operand::batch(&[losses.len()], losses);
             let results = [
                 ("loss", evaluate_one(make, Op::Metrics, &[loss, logits, labels])),
-                ("grad_logits", evaluate_one(make, Op::SoftmaxCrossEntropyGrad, &operands)),
+                (
+                    "grad_logits",
+                    evaluate_one(make, Op::SoftmaxCrossEntropyGrad { smoothing: 0.0 }, &operands),
+                ),
             ];
             worst = worst.max(hold(case, &results, tolerance));
         }
         all_ran("softmax_cross_entropy", all.len(), 5, worst);
+    });
+}
+
+#[test]
+fn mean_squared_error() {
+    everywhere(|make, tolerance| {
+        let mut worst = 0.0f64;
+        let all = cases("mse");
+        for case in &all {
+            let operands = [batch(case, "prediction"), batch(case, "target")];
+            let losses = evaluate_one(make, Op::MeanSquaredError, &operands);
+            let loss = Operand::batch(&[losses.len()], losses);
+            let results = [
+                ("loss", evaluate_one(make, Op::Metrics, &[loss])),
+                ("grad_prediction", evaluate_one(make, Op::MeanSquaredErrorGrad, &operands)),
+            ];
+            worst = worst.max(hold(case, &results, tolerance));
+        }
+        all_ran("mse", all.len(), 3, worst);
     });
 }
 

@@ -12,6 +12,7 @@ mod errors;
 mod freeze;
 mod freeze_methods;
 mod golden;
+mod losses;
 mod models;
 mod module_order;
 mod onnx;

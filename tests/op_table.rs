@@ -70,6 +70,8 @@ fn the_table_holds_every_operation_and_no_name_twice() {
         "matmul",
         "max_pool2d",
         "max_pool2d_grad",
+        "mean_squared_error",
+        "mean_squared_error_grad",
         "metrics",
         "relu",
         "relu_grad",

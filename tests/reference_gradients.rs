@@ -278,12 +278,55 @@ fn softmax_cross_entropy() {
     for (rows, classes, scale) in [(1, 1, 1.0), (4, 5, 1.0), (3, 10, 5.0), (2, 3, 100.0)] {
         let logits = normal(&mut data, rows * classes).into_iter().map(|x| x * scale).collect();
         let operands = [Operand::batch(&[rows, classes], logits), labels(&mut data, rows, classes)];
-        let gradient = evaluate_one(&reference, Op::SoftmaxCrossEntropyGrad, &operands);
+        let smoothing = 0.0;
+        let gradient = evaluate_one(&reference, Op::SoftmaxCrossEntropyGrad { smoothing }, &operands);
         // The mean over the batch.
         let weight = vec![1.0 / rows as f64; rows];
-        let numeric = differences(&Op::SoftmaxCrossEntropy, &operands, 0, &weight, SMOOTH_STEP);
+        let numeric = differences(&Op::SoftmaxCrossEntropy { smoothing }, &operands, 0, &weight, SMOOTH_STEP);
         let what = format!("softmax_cross_entropy, {rows} rows, {classes} classes, scale {scale}");
         assert_gradient(&what, &gradient, &numeric, SMOOTH_TOLERANCE);
+    }
+}
+
+/// The mean of weighted examples is over the sum of the weights, which the metrics know.
+#[test]
+fn smoothed_and_weighted_cross_entropy() {
+    let mut data = stream(61);
+    for (rows, classes, smoothing, weighted) in
+        [(4, 5, 0.1, false), (3, 10, 0.0, true), (5, 4, 0.3, true), (2, 3, 1.0, false)]
+    {
+        let mut operands = vec![
+            Operand::batch(&[rows, classes], normal(&mut data, rows * classes)),
+            labels(&mut data, rows, classes),
+        ];
+        let weights: Vec<f64> = normal(&mut data, classes).into_iter().map(|w| w.abs() + 0.25).collect();
+        let of_row = |label: &f64| if weighted { weights[*label as usize] } else { 1.0 };
+        let divisor: f64 = operands[1].data.iter().map(of_row).sum();
+        if weighted {
+            operands.push(Operand::fixed(&[classes], weights));
+        }
+        let gradient = evaluate_one(&reference, Op::SoftmaxCrossEntropyGrad { smoothing }, &operands);
+        let op = Op::SoftmaxCrossEntropy { smoothing };
+        let numeric = differences(&op, &operands, 0, &vec![1.0 / divisor; rows], SMOOTH_STEP);
+        let what = format!("{rows} rows, {classes} classes, smoothing {smoothing}, weighted {weighted}");
+        assert_gradient(&what, &gradient, &numeric, SMOOTH_TOLERANCE);
+        let losses = evaluate_one(&reference, op, &operands);
+        let mean = losses.iter().sum::<f64>() / divisor;
+        operands.insert(0, Operand::batch(&[rows], losses));
+        assert!((evaluate_one(&reference, Op::Metrics, &operands)[0] - mean).abs() < 1e-14);
+    }
+}
+
+#[test]
+fn mean_squared_error() {
+    let mut data = stream(62);
+    for shape in [vec![3, 4], vec![2, 3, 2, 2], vec![5]] {
+        let count = elements(&shape);
+        let operands = [0, 1].map(|_| Operand::batch(&shape, normal(&mut data, count)));
+        let gradient = evaluate_one(&reference, Op::MeanSquaredErrorGrad, &operands);
+        let weight = vec![1.0 / shape[0] as f64; shape[0]];
+        let numeric = differences(&Op::MeanSquaredError, &operands, 0, &weight, SMOOTH_STEP);
+        assert_gradient(&format!("mean_squared_error {shape:?}"), &gradient, &numeric, SMOOTH_TOLERANCE);
     }
 }
 

@@ -182,7 +182,8 @@ fn training_with_residual_joins_repeats_and_learns() {
         let features: Vec<f32> = (0..6 * 32).map(|i| (i as f32 * 1.3).sin()).collect();
         let before = t.parameter("block2.conv2.kernel").unwrap();
         for _ in 0..30 {
-            t.step(&Batch { features: features.clone(), labels: vec![0, 1, 2, 0, 1, 2] }).unwrap();
+            t.step(&Batch { features: features.clone(), labels: vec![0, 1, 2, 0, 1, 2], ..Batch::default() })
+                .unwrap();
         }
         let after = t.parameter("block2.conv2.kernel").unwrap();
         assert_ne!(before, after);

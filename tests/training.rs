@@ -105,6 +105,7 @@ fn golden_trajectories_through_the_trainer() {
             let batch = Batch {
                 features: input[step * 384..(step + 1) * 384].to_vec(),
                 labels: labels[step * 3..(step + 1) * 3].iter().map(|&l| l as u32).collect(),
+                ..Batch::default()
             };
             let loss = f64::from(t.step_loss(&batch).unwrap());
             assert_relative(&format!("{} step {step}: loss", case.name), &[loss], &losses[step..=step], 1e-4);
@@ -194,9 +195,17 @@ fn a_short_batch_is_a_small_batch() {
     let mut wide = trainer(Sgd::new(0.1).momentum(0.9).into(), options(ROWS));
     let mut narrow = trainer(Sgd::new(0.1).momentum(0.9).into(), options(2));
     let batch = batches(1).remove(0);
-    let short = Batch { features: batch.features[..100].to_vec(), labels: batch.labels[..2].to_vec() };
+    let short = Batch {
+        features: batch.features[..100].to_vec(),
+        labels: batch.labels[..2].to_vec(),
+        ..Batch::default()
+    };
     // In a third one NaN stays in the rows beyond, from a batch whose effect is undone.
-    let poisoned = Batch { features: vec![f32::NAN; batch.features.len()], labels: batch.labels.clone() };
+    let poisoned = Batch {
+        features: vec![f32::NAN; batch.features.len()],
+        labels: batch.labels.clone(),
+        ..Batch::default()
+    };
     let mut going =
         trainer(Sgd::new(0.1).momentum(0.9).into(), options(ROWS).on_non_finite(OnNonFinite::Continue));
     let initial = snapshot(&going);
@@ -303,7 +312,7 @@ fn digits_are_learned_with_half_of_every_conv_kernel_frozen() {
             assert_frozen("digits", &t, &before);
             let (moved, trainable) = moved(&t, &before);
             assert!(moved >= 30_000 && trainable == 35_906, "seed {seed}: {moved} of {trainable}");
-            t.evaluate(&test).unwrap().accuracy
+            t.evaluate(&test).unwrap().accuracy.unwrap()
         })
         .collect();
     println!("test accuracy over seeds 1 to 5: {accuracies:.4?}");

@@ -31,7 +31,11 @@ fn main() -> Outcome<()> {
     let mut stream = Stream::new(1, Purpose::Data, 0);
     let [rows, size, inputs, _, classes] = SIZES;
     let features = (0..rows * size * size * inputs).map(|_| stream.normal()).collect();
-    let batch = Batch { features, labels: (0..rows).map(|row| (row % classes) as u32).collect() };
+    let batch = Batch {
+        features,
+        labels: (0..rows).map(|row| (row % classes) as u32).collect(),
+        targets: Vec::new(),
+    };
     let masks: Vec<Mask> = PATHS
         .iter()
         .zip(LENGTHS)

@@ -1,5 +1,6 @@
 //! How far each element of a result may be from the reference, and the comparison.
 
+use super::bound_loss;
 use super::case::{Built, Case, DataKind, Ops, Work};
 use crate::error::Result;
 use crate::graph::{DType, Graph, Node, Op, Role, StepScalars};
@@ -81,7 +82,14 @@ fn of_all(ops: &Ops, built: &Built, reference: &Reference, rows: usize) -> Resul
     let mut known: Vec<Option<Vec<f64>>> = vec![None; graph.values().len()];
     for node in graph.nodes() {
         let exact = ops.data == DataKind::Integers
-            && !matches!(node.op, Op::SoftmaxCrossEntropy | Op::SoftmaxCrossEntropyGrad | Op::Metrics);
+            && !matches!(
+                node.op,
+                Op::SoftmaxCrossEntropy { .. }
+                    | Op::SoftmaxCrossEntropyGrad { .. }
+                    | Op::MeanSquaredError
+                    | Op::MeanSquaredErrorGrad
+                    | Op::Metrics
+            );
         let made = of_node(graph, node, reference, &known, rows)?;
         for (id, bound) in node.outputs.iter().zip(made) {
             known[id.0] = Some(if exact { vec![0.0; bound.len()] } else { bound });
@@ -104,6 +112,14 @@ fn of_node(
     let elements = |index: usize| graph.at(node.outputs[index]).shape.elements();
     let operand = |index: usize| reference.read(node.inputs[index]);
     let result = || reference.read(node.outputs[0]);
+    // The logits are operand `first`.
+    let targets = |first: usize, smoothing: f64| bound_loss::Targets {
+        labels: operand(first + 1),
+        weights: node.inputs.get(first + 2).map(|&id| reference.read(id)),
+        smoothing,
+        classes: graph.at(node.inputs[first]).shape.last(),
+        rows,
+    };
     let before = |index: usize| known[node.inputs[index].0].clone();
     let inherited = |index: usize| before(index).unwrap_or_else(|| vec![0.0; operand(index).len()]);
     Ok(match &node.op {
@@ -143,12 +159,19 @@ fn of_node(
             let classes = graph.at(node.inputs[0]).shape.last();
             vec![super::bound_activation::softmax_grad(classes, operand(0), operand(1))]
         }
-        Op::SoftmaxCrossEntropy => vec![of_loss(operand(0), operand(1), result())],
-        Op::SoftmaxCrossEntropyGrad => vec![of_loss_gradient(operand(0), operand(1), result(), rows)],
-        // A sum of `rows` losses, and a division (2.5 ulps on Vulkan).
+        Op::SoftmaxCrossEntropy { smoothing } => {
+            vec![bound_loss::loss(operand(0), &targets(0, *smoothing), result())]
+        }
+        Op::SoftmaxCrossEntropyGrad { smoothing } => {
+            vec![bound_loss::gradient(operand(0), &targets(0, *smoothing), result())]
+        }
+        Op::MeanSquaredError => {
+            vec![bound_loss::squared_error(result(), graph.at(node.inputs[0]).elements_per_row())]
+        }
+        Op::MeanSquaredErrorGrad => vec![bound_loss::squared_error_gradient(result())],
         Op::Metrics => {
-            let size: f64 = operand(0).iter().take(rows).map(|l| l.abs()).sum();
-            vec![vec![(9.0 + (rows as f64).sqrt()) * HALF_ULP * size / rows as f64]]
+            let targets = (node.inputs.len() > 1).then(|| targets(1, 0.0));
+            vec![vec![bound_loss::mean(&operand(0)[..rows], targets.as_ref())]]
         }
         Op::BatchStatistics { .. }
         | Op::BatchNorm { .. }
@@ -217,47 +240,4 @@ fn magnitudes(graph: &Graph, node: &Node, reference: &Reference, rows: usize) ->
     }
     absolute.run(StepScalars::forward(rows))?;
     Ok(absolute.read(result).to_vec())
-}
-
-/// For one row of logits: `x = logit - max` of each class, its share of the softmax, and in half-ulps the relative error
-/// of the sum of exponentials. Vulkan allows `exp(x)` 3 + 2|x| ulps; rounding x adds |x| half-ulps. Adding K numbers above 0
-/// errs by K half-ulps at most, and equal ones may all err to the same side.
-fn shares(logits: &[f64]) -> (Vec<f64>, Vec<f64>, f64) {
-    let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let x: Vec<f64> = logits.iter().map(|l| l - max).collect();
-    let sum: f64 = x.iter().map(|x| x.exp()).sum();
-    let share: Vec<f64> = x.iter().map(|x| x.exp() / sum).collect();
-    let size = |(x, share): (&f64, &f64)| if *share > 0.0 { share * (6.0 + 5.0 * x.abs()) } else { 0.0 };
-    let of_exponentials: f64 = x.iter().zip(&share).map(size).sum();
-    (x, share, of_exponentials + logits.len() as f64)
-}
-
-/// The loss `log(sum) + (max - logit)`: the sum's relative error, 4 half-ulps of the logarithm, and 2 of each of the others.
-fn of_loss(logits: &[f64], labels: &[f64], loss: &[f64]) -> Vec<f64> {
-    let classes = logits.len() / labels.len();
-    let rows = logits.chunks(classes).zip(labels).zip(loss);
-    rows.map(|((logits, &label), &loss)| {
-        let (x, share, sum) = shares(logits);
-        let at_label = x.get(label as usize).map_or(0.0, |x| x.abs());
-        // log(sum of exp(x)) = -log(share of the largest).
-        let log_sum = share.iter().copied().fold(0.0, f64::max).ln().abs();
-        HALF_ULP * (sum + 4.0 * log_sum + 2.0 * at_label + 2.0 * loss.abs())
-    })
-    .collect()
-}
-
-/// The gradient `(exp(x)/sum - target) / rows`: a share errs by its exponential, the sum and two divisions (2.5 ulps each);
-/// the smallest normal f32 besides, for smaller results may be flushed to 0.
-fn of_loss_gradient(logits: &[f64], labels: &[f64], gradient: &[f64], rows: usize) -> Vec<f64> {
-    let classes = logits.len() / labels.len();
-    let mut bound = Vec::with_capacity(logits.len());
-    for (logits, gradient) in logits.chunks(classes).zip(gradient.chunks(classes)) {
-        let (x, share, sum) = shares(logits);
-        for ((x, share), g) in x.iter().zip(share).zip(gradient) {
-            let of_share = if share > 0.0 { share * (6.0 + 5.0 * x.abs() + sum + 5.0) } else { 0.0 };
-            let tiny = f64::from(f32::MIN_POSITIVE);
-            bound.push(HALF_ULP * (of_share / rows as f64 + 7.0 * g.abs()) + tiny);
-        }
-    }
-    bound
 }

@@ -7,6 +7,7 @@
 
 mod bound;
 mod bound_activation;
+mod bound_loss;
 mod bound_norm;
 mod case;
 mod run;

@@ -2,15 +2,18 @@
 
 use super::Dataset;
 use crate::error::{Error, Result};
+use crate::shape::Shape;
 use std::iter::FusedIterator;
 
 /// Some examples, ready to be written to a device.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// `[rows, ..example_shape]`, row-major, in the data set's units.
     pub features: Vec<f32>,
-    /// The classes: `[rows]`.
+    /// The classes: `[rows]`; zeros where there are targets instead.
     pub labels: Vec<u32>,
+    /// What outputs are to be, `[rows, ..target_shape]`, row-major; empty where there are classes.
+    pub targets: Vec<f32>,
 }
 
 impl Batch {
@@ -51,16 +54,21 @@ impl Iterator for Batches<'_> {
         }
         self.done = rows.end;
         let size = self.data.example.elements();
+        let wide = self.data.target.as_ref().map_or(0, Shape::elements);
         let (features, labels) = (&self.data.features, &self.data.labels);
         let Some(order) = &self.order else {
             let values = features[rows.start * size..rows.end * size].to_vec();
-            return Some(Batch { features: values, labels: labels[rows].to_vec() });
+            let targets = self.data.targets[rows.start * wide..rows.end * wide].to_vec();
+            return Some(Batch { features: values, labels: labels[rows].to_vec(), targets });
         };
+        let mut targets = Vec::with_capacity(rows.len() * wide);
         let mut values = Vec::with_capacity(rows.len() * size);
         for &row in &order[rows.clone()] {
             values.extend_from_slice(&features[row * size..][..size]);
+            targets.extend_from_slice(&self.data.targets[row * wide..][..wide]);
         }
-        Some(Batch { features: values, labels: order[rows].iter().map(|&row| labels[row]).collect() })
+        let labels = order[rows].iter().map(|&row| labels[row]).collect();
+        Some(Batch { features: values, labels, targets })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -28,6 +28,8 @@ pub struct Dataset {
     features: Vec<f32>,
     labels: Vec<u32>,
     classes: usize,
+    targets: Vec<f32>,
+    target: Option<Shape>,
 }
 
 impl Dataset {
@@ -67,7 +69,32 @@ impl Dataset {
         if let Some(row) = beyond {
             return Err(Error::LabelOutOfRange { row, label: labels[row], classes });
         }
-        Ok(Dataset { name, example, features, labels, classes })
+        Ok(Dataset { name, example, features, labels, classes, targets: Vec::new(), target: None })
+    }
+
+    /// A data set whose examples have targets of `target_shape`, for [`crate::Loss::MeanSquaredError`], and no classes: all
+    /// labels are 0. `targets` holds them one after another, each row-major.
+    ///
+    /// # Errors
+    /// - [`Error::InvalidArgument`] if a shape has an extent of 0 or is too large;
+    /// - [`Error::Data`] if there are no examples;
+    /// - [`Error::ShapeMismatch`] if `targets` is not whole targets, or `features` has not one example for each.
+    pub fn regression(
+        name: impl Into<String>,
+        example_shape: impl Into<Vec<usize>>,
+        features: Vec<f32>,
+        target_shape: impl Into<Vec<usize>>,
+        targets: Vec<f32>,
+    ) -> Result<Self> {
+        let name = name.into();
+        let target = Shape::new(target_shape)?;
+        if !targets.len().is_multiple_of(target.elements()) {
+            let expected = format!("targets of {target} ({} elements each)", target.elements());
+            return Err(Error::shape(name, expected, format!("{} elements", targets.len())));
+        }
+        let labels = vec![0; targets.len() / target.elements()];
+        let data = Dataset::new(name, example_shape, features, labels, 1)?;
+        Ok(Dataset { classes: 0, targets, target: Some(target), ..data })
     }
 
     /// Number of examples, 1 or more.
@@ -90,7 +117,7 @@ impl Dataset {
         self.example.extents()
     }
 
-    /// Number of classes; labels are below it.
+    /// Number of classes; labels are below it. 0 where there are targets instead.
     pub fn classes(&self) -> usize {
         self.classes
     }
@@ -98,6 +125,16 @@ impl Dataset {
     /// All features: `[len, ..example_shape]`, row-major.
     pub fn features(&self) -> &[f32] {
         &self.features
+    }
+
+    /// The shape of one target, without the batch axis; `None` where there are classes.
+    pub fn target_shape(&self) -> Option<&[usize]> {
+        self.target.as_ref().map(Shape::extents)
+    }
+
+    /// All targets: `[len, ..target_shape]`, row-major; empty where there are classes.
+    pub fn targets(&self) -> &[f32] {
+        &self.targets
     }
 
     /// All labels: `[len]`.

@@ -133,10 +133,22 @@ pub enum Op {
     GlobalAvgPool,
     /// `dy [n,c]` -> (`dx [n,h,w,c]`) for images of `[h, w]` pixels.
     GlobalAvgPoolGrad([usize; 2]),
-    /// `logits [n,classes], labels u32 [n]` -> (`loss [n]`): `log(sum(exp(logits))) - logits[label]` of each row.
-    SoftmaxCrossEntropy,
-    /// `logits, labels` -> (`dlogits`): of the loss's mean over the batch.
-    SoftmaxCrossEntropyGrad,
+    /// `logits [n,classes], labels u32 [n]`, and `weights [classes]` if classes have some -> (`loss [n]`): of each row the
+    /// sum over the classes of `t*(log(sum(exp(logits))) - logit)`. The target `t` is `weight*smoothing/classes`, and at the
+    /// label `weight*(1 - smoothing)` more; a weight is 1 where there are none.
+    SoftmaxCrossEntropy {
+        /// The share of the target that all classes have together, from 0 to 1.
+        smoothing: f64,
+    },
+    /// `logits, labels`, and `weights` -> (`dlogits`): of the loss's mean, as [`Op::Metrics`] has it.
+    SoftmaxCrossEntropyGrad {
+        /// As in the loss.
+        smoothing: f64,
+    },
+    /// `y [n, ..], targets [n, ..]` -> (`loss [n]`): the mean of `(y - target)^2` over each row's elements.
+    MeanSquaredError,
+    /// `y, targets` -> (`dy`): of the loss's mean over the batch.
+    MeanSquaredErrorGrad,
     /// `x [n, .., c]` -> (`mean [c]`, `inv_std [c]`, `variance [c]`) over all axes but the last: the biased variance, and
     /// `1/sqrt(variance + epsilon)` (Ioffe and Szegedy 2015).
     BatchStatistics {
@@ -157,8 +169,9 @@ pub enum Op {
     UpdateStatistics(StatisticsRule, [crate::graph::ParameterId; 2]),
     /// `x` -> (the same elements in another shape): the batch stays the first axis.
     Reshape(Vec<usize>),
-    /// `loss [n], logits [n,classes], labels [n]` -> (`mean loss [1]`): and adds the batch's loss, correct answers and
-    /// examples to the executor's running sums.
+    /// `loss [n]`, with `logits [n,classes], labels [n]` where there are classes, and `weights [classes]` where those have some ->
+    /// (`mean loss [1]`): the sum of the losses over the number of rows, or over the sum of their labels' weights. Adds the
+    /// batch's loss, correct answers, examples and weights to the executor's running sums.
     Metrics,
     /// Gradients of all parameters named, in that order -> (): each becomes the sum of its update's batches so far,
     /// weighted by their shares of the examples ([`StepScalars::share`], [`StepScalars::first`]).
@@ -191,8 +204,10 @@ impl Op {
             Op::MaxPool2dGrad(_) => "max_pool2d_grad",
             Op::GlobalAvgPool => "global_avg_pool",
             Op::GlobalAvgPoolGrad(_) => "global_avg_pool_grad",
-            Op::SoftmaxCrossEntropy => "softmax_cross_entropy",
-            Op::SoftmaxCrossEntropyGrad => "softmax_cross_entropy_grad",
+            Op::SoftmaxCrossEntropy { .. } => "softmax_cross_entropy",
+            Op::SoftmaxCrossEntropyGrad { .. } => "softmax_cross_entropy_grad",
+            Op::MeanSquaredError => "mean_squared_error",
+            Op::MeanSquaredErrorGrad => "mean_squared_error_grad",
             Op::BatchStatistics { .. } => "batch_statistics",
             Op::BatchNorm { .. } => "batch_norm",
             Op::BatchNormGradScale => "batch_norm_grad_scale",

@@ -29,6 +29,8 @@ mod gradient_norm;
 mod im2col;
 mod max_pool2d;
 mod max_pool2d_grad;
+mod mean_squared_error;
+mod mean_squared_error_grad;
 mod metrics;
 mod relu;
 mod relu_grad;
@@ -73,6 +75,8 @@ pub(crate) use gradient_norm::{gradient_norm, norm_parts};
 pub(crate) use im2col::im2col;
 pub(crate) use max_pool2d::max_pool2d;
 pub(crate) use max_pool2d_grad::max_pool2d_grad;
+pub(crate) use mean_squared_error::mean_squared_error;
+pub(crate) use mean_squared_error_grad::mean_squared_error_grad;
 pub(crate) use metrics::{SUMS_BYTES, metrics};
 pub(crate) use relu::relu;
 pub(crate) use relu_grad::relu_grad;
@@ -83,7 +87,7 @@ pub(crate) use rmsprop_update::{RmsPropUpdate, rmsprop_update};
 pub(crate) use sgd_momentum_update::{SgdMomentumUpdate, sgd_momentum_update};
 pub(crate) use sgd_update::sgd_update;
 pub(crate) use softmax::softmax;
-pub(crate) use softmax_cross_entropy::softmax_cross_entropy;
+pub(crate) use softmax_cross_entropy::{Target, softmax_cross_entropy};
 pub(crate) use softmax_cross_entropy_grad::softmax_cross_entropy_grad;
 pub(crate) use softmax_grad::softmax_grad;
 pub(crate) use update_range::UpdateRange;
@@ -155,6 +159,8 @@ pub static KERNELS: &[&Kernel] = &[
     &im2col::KERNEL,
     &max_pool2d::KERNEL,
     &max_pool2d_grad::KERNEL,
+    &mean_squared_error::KERNEL,
+    &mean_squared_error_grad::KERNEL,
     &metrics::KERNEL,
     &relu::KERNEL,
     &relu_grad::KERNEL,
@@ -283,6 +289,11 @@ static BITS: Snippet =
     Snippet { name: "bits", text: include_str!("../../shaders/shared/bits.wgsl"), bindings: &[] };
 static SOFTMAX: Snippet =
     Snippet { name: "softmax", text: include_str!("../../shaders/shared/softmax.wgsl"), bindings: &[] };
+static CLASS_WEIGHT: Snippet = Snippet {
+    name: "class_weight",
+    text: include_str!("../../shaders/shared/class_weight.wgsl"),
+    bindings: &[],
+};
 static MATH: Snippet =
     Snippet { name: "math", text: include_str!("../../shaders/shared/math.wgsl"), bindings: &[] };
 static ELEMENTWISE: Snippet = Snippet {

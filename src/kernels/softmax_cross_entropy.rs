@@ -1,31 +1,65 @@
-use super::{BITS, GRID, Kernel, Launch, MATH, SCALARS, SOFTMAX, grid_of, index};
+use super::{
+    BITS, CLASS_WEIGHT, GRID, Kernel, Launch, MATH, SCALARS, SOFTMAX, constant_bool, grid_of, index,
+};
 use crate::gpu::Access;
 
 pub(super) static KERNEL: Kernel = Kernel {
     name: "softmax_cross_entropy",
     body: include_str!("../../shaders/softmax_cross_entropy.wgsl"),
-    snippets: &[&SOFTMAX, &SCALARS, &GRID, &BITS, &MATH],
-    bindings: &[(2, Access::Read), (3, Access::Read), (4, Access::ReadWrite)],
-    params: &[
-        ("rows", std::mem::offset_of!(Params, rows)),
-        ("classes", std::mem::offset_of!(Params, classes)),
-    ],
+    snippets: &[&SOFTMAX, &SCALARS, &GRID, &BITS, &MATH, &CLASS_WEIGHT],
+    bindings: &[(2, Access::Read), (3, Access::Read), (4, Access::Read), (5, Access::ReadWrite)],
+    params: FIELDS,
     params_bytes: size_of::<Params>(),
 };
 
+pub(super) const FIELDS: &[(&str, usize)] = &[
+    ("rows", std::mem::offset_of!(Params, rows)),
+    ("classes", std::mem::offset_of!(Params, classes)),
+    ("keep", std::mem::offset_of!(Params, keep)),
+    ("spread", std::mem::offset_of!(Params, spread)),
+];
+
 const WORKGROUP: u32 = 64;
+
+/// Rows and classes, and what a row's target is.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Rows of the batch.
+    pub rows: usize,
+    /// Classes.
+    pub classes: usize,
+    /// The share of the target that all classes have together.
+    pub smoothing: f64,
+    /// Whether classes have weights.
+    pub weighted: bool,
+}
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
+pub(super) struct Params {
     rows: u32,
     classes: u32,
+    keep: f32,
+    spread: f32,
 }
 
-/// The loss of each row. Buffers: logits, labels, loss.
-pub fn softmax_cross_entropy(rows: usize, classes: usize) -> Launch {
-    let params = Params { rows: index(rows), classes: index(classes) };
-    Launch::new(&KERNEL, &params, WORKGROUP, grid_of(rows, WORKGROUP))
-        .flops((rows * classes * 4) as u64)
-        .rounds(3 * classes)
+impl Params {
+    pub(super) fn new(target: Target) -> Self {
+        Params {
+            rows: index(target.rows),
+            classes: index(target.classes),
+            keep: (1.0 - target.smoothing) as f32,
+            spread: (target.smoothing / target.classes as f64) as f32,
+        }
+    }
+}
+
+/// The loss of each row. Buffers: logits, labels, class weights (any
+/// buffer to read, if there are none), loss.
+pub fn softmax_cross_entropy(target: Target) -> Launch {
+    let mut launch = Launch::new(&KERNEL, &Params::new(target), WORKGROUP, grid_of(target.rows, WORKGROUP))
+        .flops((target.rows * target.classes * 4) as u64)
+        .rounds(4 * target.classes + 1);
+    launch.declarations.push(constant_bool("WEIGHTED", target.weighted));
+    launch
 }

@@ -72,7 +72,7 @@ impl Conv2dLayer {
         kernel_and_bias(
             name,
             Shape::new(conv.kernel_shape())?,
-            self.init,
+            self.init.clone(),
             fan,
             self.bias.then_some(self.c_out),
         )

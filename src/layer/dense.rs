@@ -46,7 +46,7 @@ impl DenseLayer {
     pub(super) fn parameters(&self, name: &str, input: &[usize]) -> Result<Vec<ParameterSpec>> {
         self.output(name, input)?;
         let fan = [input[0], self.outputs];
-        kernel_and_bias(name, Shape::new(fan)?, self.init, fan, self.bias.then_some(self.outputs))
+        kernel_and_bias(name, Shape::new(fan)?, self.init.clone(), fan, self.bias.then_some(self.outputs))
     }
 
     pub(super) fn forward(

@@ -1,29 +1,103 @@
 //! How parameters begin.
 
+use crate::error::{Error, Result};
 use crate::rng::Stream;
 
 /// The distribution of a parameter's first values.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Init {
     /// Uniform in `±sqrt(6 / (fan_in + fan_out))` (Glorot and Bengio 2010).
     GlorotUniform,
+    /// Normal with variance `2 / (fan_in + fan_out)` (Glorot and Bengio 2010).
+    GlorotNormal,
     /// Uniform in `±sqrt(6 / fan_in)` (He et al. 2015).
     HeUniform,
+    /// Normal with variance `2 / fan_in` (He et al. 2015).
+    HeNormal,
     /// 0.
     Zeros,
     /// 1.
     Ones,
+    /// One number.
+    Constant(f32),
+    /// These elements, row-major.
+    Given(Vec<f32>),
 }
 
 impl Init {
-    /// The first values of `count` elements; `fan` is `[fan_in, fan_out]`.
-    pub fn values(self, count: usize, fan: [usize; 2], stream: &mut Stream) -> Vec<f32> {
-        let bound = match self {
-            Init::GlorotUniform => (6.0 / fan[0].saturating_add(fan[1]) as f64).sqrt() as f32,
-            Init::HeUniform => (6.0 / fan[0] as f64).sqrt() as f32,
-            Init::Zeros => return vec![0.0; count],
-            Init::Ones => return vec![1.0; count],
-        };
-        (0..count).map(|_| stream.uniform(-bound, bound)).collect()
+    /// The first values of `count` elements of the parameter `path`; `fan` is `[fan_in, fan_out]`.
+    ///
+    /// # Errors
+    /// [`Error::ShapeMismatch`] if as many elements were not given.
+    pub fn values(&self, path: &str, count: usize, fan: [usize; 2], stream: &mut Stream) -> Result<Vec<f32>> {
+        let both = fan[0].saturating_add(fan[1]) as f64;
+        let only_in = fan[0] as f64;
+        Ok(match self {
+            Init::GlorotUniform => uniform(6.0 / both, count, stream),
+            Init::HeUniform => uniform(6.0 / only_in, count, stream),
+            Init::GlorotNormal => normal(2.0 / both, count, stream),
+            Init::HeNormal => normal(2.0 / only_in, count, stream),
+            Init::Zeros => vec![0.0; count],
+            Init::Ones => vec![1.0; count],
+            Init::Constant(value) => vec![*value; count],
+            Init::Given(values) if values.len() == count => values.clone(),
+            Init::Given(values) => {
+                let expected = format!("{count} first values");
+                return Err(Error::shape(path, expected, values.len()));
+            }
+        })
+    }
+}
+
+fn uniform(square: f64, count: usize, stream: &mut Stream) -> Vec<f32> {
+    let bound = square.sqrt() as f32;
+    (0..count).map(|_| stream.uniform(-bound, bound)).collect()
+}
+
+fn normal(variance: f64, count: usize, stream: &mut Stream) -> Vec<f32> {
+    let deviation = variance.sqrt() as f32;
+    (0..count).map(|_| stream.normal() * deviation).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Purpose;
+
+    fn draw(init: &Init) -> Vec<f64> {
+        let mut stream = Stream::new(9, Purpose::Weights, 0);
+        let values = init.values("w", 40_000, [30, 70], &mut stream).unwrap();
+        values.into_iter().map(f64::from).collect()
+    }
+
+    #[test]
+    fn distributions_have_their_mean_variance_and_range() {
+        let cases = [
+            (Init::GlorotUniform, 2.0 / 100.0, true),
+            (Init::GlorotNormal, 2.0 / 100.0, false),
+            (Init::HeUniform, 2.0 / 30.0, true),
+            (Init::HeNormal, 2.0 / 30.0, false),
+        ];
+        for (init, variance, bounded) in cases {
+            let values = draw(&init);
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            let got = values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / values.len() as f64;
+            let largest = values.iter().fold(0.0f64, |most, x| most.max(x.abs()));
+            assert!(mean.abs() < 4.0 * f64::sqrt(variance / 40_000.0), "{init:?}: mean {mean}");
+            assert!((got / variance - 1.0).abs() < 0.03, "{init:?}: variance {got}");
+            assert_eq!(largest <= (3.0 * variance).sqrt() * 1.000_001, bounded, "{init:?}: {largest}");
+        }
+    }
+
+    #[test]
+    fn fixed_values_are_as_told_and_a_wrong_number_of_them_is_refused() {
+        let mut stream = Stream::new(9, Purpose::Weights, 0);
+        let mut values = |init: Init| init.values("fc.bias", 2, [1, 1], &mut stream);
+        assert_eq!(values(Init::Zeros).unwrap(), [0.0; 2]);
+        assert_eq!(values(Init::Ones).unwrap(), [1.0; 2]);
+        assert_eq!(values(Init::Constant(0.25)).unwrap(), [0.25; 2]);
+        assert_eq!(values(Init::Given(vec![3.0, -4.0])).unwrap(), [3.0, -4.0]);
+        let error = values(Init::Given(vec![3.0])).unwrap_err();
+        assert!(matches!(error, Error::ShapeMismatch { .. }) && error.to_string().contains("fc.bias"));
     }
 }

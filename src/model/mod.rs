@@ -11,7 +11,7 @@ use crate::layer::{
     BatchNormLayer, Conv2dLayer, DenseLayer, Layer, MaxPool2dLayer, Mode, ParameterSpec, ResidualLayer,
     Sequence, Taped,
 };
-use crate::loss::Loss;
+use crate::loss::{Loss, Placed};
 
 /// Layers in order, checked. Made by [`Model::input`].
 ///
@@ -51,9 +51,11 @@ pub struct ModelGraph {
     pub graph: Graph,
     /// Examples, `[batch, ..input]`.
     pub input: ValueId,
-    /// Labels, `[batch]`.
+    /// Labels, `[batch]`; for a mean squared error targets, `[batch, ..output]`.
     pub labels: ValueId,
-    /// Outputs, `[batch, classes]`.
+    /// Weights of the classes with the input that they are to be written to, once; `None` if the loss has none.
+    pub class_weights: Option<(ValueId, Vec<f32>)>,
+    /// Outputs, `[batch, classes]`; for a mean squared error `[batch, ..output]`.
     pub logits: ValueId,
     /// The batch's mean loss, `[1]`.
     pub mean_loss: ValueId,
@@ -221,8 +223,8 @@ impl Model {
     /// Forward, loss, backward and the masked update, for batches of up to `batch` examples.
     ///
     /// # Errors
-    /// [`Error::ShapeMismatch`] if the output is not `[classes]`; [`Error::EmptyBatch`]; [`Error::InvalidArgument`] for
-    /// a model without parameters.
+    /// [`Error::ShapeMismatch`] if the output is not `[classes]` where the loss has labels; [`Error::EmptyBatch`];
+    /// [`Error::InvalidArgument`] for a model without parameters or options of the loss out of range.
     pub fn training_graph(
         &self,
         batch: usize,
@@ -230,10 +232,10 @@ impl Model {
         updates: impl Into<Updates>,
     ) -> Result<ModelGraph> {
         let updates = updates.into();
-        let (mut whole, tapes) = self.forward(batch, loss, Mode::Training)?;
+        let (mut whole, tapes, placed) = self.forward(batch, &loss, Mode::Training)?;
         let graph = &mut whole.graph;
         let mut gradients = Vec::new();
-        let dy = loss.backward(graph, whole.logits, whole.labels)?;
+        let dy = loss.backward(graph, whole.logits, &placed)?;
         let layers = Sequence { within: "", layers: &self.layers };
         layers.backward(graph, &tapes, dy, false, &mut gradients)?;
         if gradients.is_empty() {
@@ -252,23 +254,27 @@ impl Model {
     /// # Errors
     /// As [`Model::training_graph`].
     pub fn evaluation_graph(&self, batch: usize, loss: Loss) -> Result<ModelGraph> {
-        let (mut whole, _) = self.forward(batch, loss, Mode::Evaluation)?;
+        let (mut whole, ..) = self.forward(batch, &loss, Mode::Evaluation)?;
         whole.graph.mark_output(whole.logits)?;
         Ok(whole)
     }
 
-    fn forward(&self, batch: usize, loss: Loss, mode: Mode) -> Result<(ModelGraph, Vec<Taped>)> {
-        if self.output.len() != 1 {
-            return Err(Error::shape("model output", "[classes]", format!("{:?}", self.output)));
-        }
+    fn forward(&self, batch: usize, loss: &Loss, mode: Mode) -> Result<(ModelGraph, Vec<Taped>, Placed)> {
         let mut graph = Graph::new(batch)?;
         let input = graph.batch_input("input", &self.input, DType::F32)?;
-        let labels = graph.batch_input("labels", &[], DType::U32)?;
         let declared = self.parameters.iter().map(|p| graph.declare(&p.path, p.shape.clone(), p.kind));
         let declared = declared.collect::<Result<Vec<_>>>()?;
         let layers = Sequence { within: "", layers: &self.layers };
         let (x, tapes) = layers.forward(&mut graph, input, &declared, mode)?;
-        let mean_loss = loss.forward(&mut graph, x, labels)?;
-        Ok((ModelGraph { graph, input, labels, logits: x, mean_loss }, tapes))
+        let placed = loss.forward(&mut graph, x)?;
+        let whole = ModelGraph {
+            graph,
+            input,
+            labels: placed.wanted,
+            class_weights: placed.weights.clone(),
+            logits: x,
+            mean_loss: placed.mean,
+        };
+        Ok((whole, tapes, placed))
     }
 }

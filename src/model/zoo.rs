@@ -149,7 +149,7 @@ impl Model {
 
 /// A convolution before a batch norm, whose shift takes the bias's place.
 fn plain(layer: Conv2dLayer) -> Conv2dLayer {
-    layer.bias(false).init(Init::HeUniform)
+    layer.bias(false).init(Init::HeNormal)
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ pub struct Sums {
     pub correct: u32,
     /// Examples.
     pub examples: u32,
+    /// The sum of their labels' weights; 0 where classes have none.
+    pub weight: f32,
     /// The first step, modulo 2^32, whose mean loss was NaN or infinite.
     pub non_finite_step: Option<u32>,
     /// The last norm of the gradients that [`crate::graph::Clip::Norm`] measured, before clipping; 0 before any.
@@ -36,12 +38,14 @@ impl Plan {
         ring.begin(&self.gpu, &self.sums, 0, SUMS_BYTES)
     }
 
-    /// Sets loss, correct answers and examples to 0. A non-finite loss stays known.
+    /// Sets loss, correct answers, examples and weights to 0. A non-finite loss stays known.
     ///
     /// # Errors
     /// [`crate::Error::DeviceLost`].
     pub fn clear_sums(&self) -> Result<()> {
-        self.gpu.write(&self.sums, 0, &[0; 12])
+        self.gpu.write(&self.sums, 0, &[0; 12])?;
+        // Behind the flag and its step.
+        self.gpu.write(&self.sums, 20, &[0; 4])
     }
 
     /// Forgets that a loss was not finite, so that updates go on.
@@ -64,8 +68,9 @@ impl Sums {
             loss: f32::from_bits(word(0)),
             correct: word(1),
             examples: word(2),
+            weight: f32::from_bits(word(5)),
             non_finite_step: (word(3) != 0).then(|| word(4)),
-            gradient_norm: f32::from_bits(word(5)),
+            gradient_norm: f32::from_bits(word(6)),
         }
     }
 }

@@ -1,19 +1,40 @@
-//! Softmax cross-entropy and accuracy, row by row.
+//! Losses and accuracy, row by row.
 
 use crate::error::{Error, Result};
 
-/// Labels as indices, each checked to be below `classes`, with `classes` beside them.
-pub(super) struct Labels {
+/// Labels as indices, each checked to be below `classes`, with `classes` and their weights beside them.
+pub(super) struct Labels<'a> {
     index: Vec<usize>,
     classes: usize,
+    weights: Option<&'a [f64]>,
+}
+
+impl Labels<'_> {
+    fn weight_of(&self, class: usize) -> f64 {
+        self.weights.map_or(1.0, |weights| weights[class])
+    }
+
+    /// What a row of this label should have: `t[c] = weight[c]*smoothing/classes`, and at the label
+    /// `weight[label]*(1 - smoothing)` more.
+    fn target(&self, label: usize, smoothing: f64) -> Vec<f64> {
+        let spread = smoothing / self.classes as f64;
+        let mut target: Vec<f64> = (0..self.classes).map(|class| self.weight_of(class) * spread).collect();
+        target[label] += self.weight_of(label) * (1.0 - smoothing);
+        target
+    }
+
+    /// The sum of all rows' weights: their number, where classes have none.
+    pub(super) fn weight(&self) -> f64 {
+        self.index.iter().map(|&label| self.weight_of(label)).sum()
+    }
 }
 
 /// # Errors
 /// [`Error::LabelOutOfRange`] for the first label of `classes` or more.
-pub(super) fn labels(stored: &[f64], classes: usize) -> Result<Labels> {
+pub(super) fn labels<'a>(stored: &[f64], classes: usize, weights: Option<&'a [f64]>) -> Result<Labels<'a>> {
     let index: Vec<usize> = stored.iter().map(|&label| label as usize).collect();
     match index.iter().position(|&label| label >= classes) {
-        None => Ok(Labels { index, classes }),
+        None => Ok(Labels { index, classes, weights }),
         Some(row) => Err(Error::LabelOutOfRange { row, label: stored[row] as u32, classes }),
     }
 }
@@ -26,26 +47,51 @@ fn exponentials(logits: &[f64]) -> (f64, Vec<f64>, f64) {
     (max, exponentials, sum)
 }
 
-/// `loss[n] = log(sum over c of exp(logits[n,c])) - logits[n, label[n]]`, in nats.
-pub(super) fn softmax_cross_entropy(logits: &[f64], labels: &Labels, loss: &mut [f64]) {
+/// `loss[n] = sum over c of t[c] * (log(sum(exp(logits[n]))) - logits[n,c])`, in nats; where `t[c]` is 0, nothing is added.
+pub(super) fn softmax_cross_entropy(logits: &[f64], labels: &Labels, smoothing: f64, loss: &mut [f64]) {
     for ((loss, logits), &label) in loss.iter_mut().zip(logits.chunks(labels.classes)).zip(&labels.index) {
         let (max, _, sum) = exponentials(logits);
-        *loss = sum.ln() + (max - logits[label]);
+        // A NaN among the logits is in the sum, whatever the targets are.
+        let cost = |logit: f64| sum.ln() + (max - logit);
+        let target = labels.target(label, smoothing);
+        let costs = target.iter().zip(logits).filter(|(t, _)| **t != 0.0);
+        *loss = costs.map(|(t, &logit)| t * cost(logit)).sum();
     }
 }
 
-/// `dlogits[n,c] = (softmax(logits[n])[c] - (1 if c is the label, else 0)) / rows`: of the mean loss.
-pub(super) fn softmax_cross_entropy_grad(logits: &[f64], labels: &Labels, dlogits: &mut [f64]) {
-    let rows = labels.index.len() as f64;
-    let classes = labels.classes;
+/// `dlogits[n,c] = (sum(t) * softmax(logits[n])[c] - t[c]) / sum of the labels' weights`: of the mean loss.
+pub(super) fn softmax_cross_entropy_grad(
+    logits: &[f64],
+    labels: &Labels,
+    smoothing: f64,
+    dlogits: &mut [f64],
+) {
+    let (classes, divisor) = (labels.classes, labels.weight());
     for ((dlogits, logits), &label) in
         dlogits.chunks_mut(classes).zip(logits.chunks(classes)).zip(&labels.index)
     {
         let (_, exponentials, sum) = exponentials(logits);
+        let target = labels.target(label, smoothing);
+        let total: f64 = target.iter().sum();
         for (class, dlogit) in dlogits.iter_mut().enumerate() {
-            let target = if class == label { 1.0 } else { 0.0 };
-            *dlogit = (exponentials[class] / sum - target) / rows;
+            *dlogit = (total * exponentials[class] / sum - target[class]) / divisor;
         }
+    }
+}
+
+/// `loss[n]` is the mean of `(y - target)^2` over the elements of row n.
+pub(super) fn mean_squared_error(y: &[f64], targets: &[f64], loss: &mut [f64]) {
+    let per_row = y.len() / loss.len();
+    for ((loss, y), targets) in loss.iter_mut().zip(y.chunks(per_row)).zip(targets.chunks(per_row)) {
+        *loss = y.iter().zip(targets).map(|(y, t)| (y - t).powi(2)).sum::<f64>() / per_row as f64;
+    }
+}
+
+/// `dy = 2*(y - target) / elements`: of the mean over all elements in use.
+pub(super) fn mean_squared_error_grad(y: &[f64], targets: &[f64], dy: &mut [f64]) {
+    let elements = dy.len() as f64;
+    for ((dy, y), target) in dy.iter_mut().zip(y).zip(targets) {
+        *dy = 2.0 * (y - target) / elements;
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Sums {
     pub correct: u64,
     /// Examples seen.
     pub examples: u64,
+    /// The sum of their labels' weights; 0 where classes have none.
+    pub weight: f64,
 }
 
 /// Interprets one graph in f64. It owns all values, the parameters, their masks and optimizer state, and the running
@@ -257,6 +259,7 @@ fn compute(
 ) -> Result<()> {
     let info = |index: usize| graph.at(node.inputs[index]);
     let operand = |index: usize| &values[node.inputs[index].0][..elements_used(info(index), rows)];
+    let weights = |index: usize| (index < node.inputs.len()).then(|| operand(index));
     let mut results: Vec<&mut [f64]> = results
         .iter_mut()
         .zip(&node.outputs)
@@ -286,14 +289,16 @@ fn compute(
         (Op::GlobalAvgPoolGrad([h, w]), [dx]) => {
             pool::global_avg_pool_grad(h * w, info(0).shape.last(), operand(0), dx);
         }
-        (Op::SoftmaxCrossEntropy, [loss]) => {
-            let labels = loss::labels(operand(1), info(0).shape.last())?;
-            loss::softmax_cross_entropy(operand(0), &labels, loss);
+        (Op::SoftmaxCrossEntropy { smoothing }, [loss]) => {
+            let labels = loss::labels(operand(1), info(0).shape.last(), weights(2))?;
+            loss::softmax_cross_entropy(operand(0), &labels, *smoothing, loss);
         }
-        (Op::SoftmaxCrossEntropyGrad, [dlogits]) => {
-            let labels = loss::labels(operand(1), info(0).shape.last())?;
-            loss::softmax_cross_entropy_grad(operand(0), &labels, dlogits);
+        (Op::SoftmaxCrossEntropyGrad { smoothing }, [dlogits]) => {
+            let labels = loss::labels(operand(1), info(0).shape.last(), weights(2))?;
+            loss::softmax_cross_entropy_grad(operand(0), &labels, *smoothing, dlogits);
         }
+        (Op::MeanSquaredError, [loss]) => loss::mean_squared_error(operand(0), operand(1), loss),
+        (Op::MeanSquaredErrorGrad, [dy]) => loss::mean_squared_error_grad(operand(0), operand(1), dy),
         (Op::BatchStatistics { epsilon }, [mean, inv_std, variance]) => {
             norm::statistics(operand(0), *epsilon, mean, inv_std, variance);
         }
@@ -311,15 +316,21 @@ fn compute(
         }
         (Op::Reshape(_), [y]) => y.copy_from_slice(operand(0)),
         (Op::Metrics, [mean]) => {
-            let labels = loss::labels(operand(2), info(1).shape.last())?;
             let total: f64 = operand(0).iter().sum();
             let examples = rows_used(info(0), rows);
-            if (total / examples as f64).is_finite() {
-                sums.loss += total;
-                sums.correct += loss::correct(operand(1), &labels);
-                sums.examples += examples as u64;
+            let (mut correct, mut weight) = (0, 0.0);
+            if node.inputs.len() > 1 {
+                let labels = loss::labels(operand(2), info(1).shape.last(), weights(3))?;
+                correct = loss::correct(operand(1), &labels);
+                weight = if weights(3).is_some() { labels.weight() } else { 0.0 };
             }
-            mean[0] = total / examples as f64;
+            mean[0] = total / if weight > 0.0 { weight } else { examples as f64 };
+            if mean[0].is_finite() {
+                sums.loss += total;
+                sums.correct += correct;
+                sums.examples += examples as u64;
+                sums.weight += weight;
+            }
         }
         // `Graph::push` gives every operation the results matched above.
         (op, results) => {

@@ -105,7 +105,7 @@ fn guarded(batch: usize) -> (Reference, [ValueId; 5]) {
     let labels = graph.batch_input("labels", &[], DType::U32).unwrap();
     let w = graph.parameter("w", shape(&[1])).unwrap();
     let g = graph.input("g", shape(&[1]), DType::F32);
-    let loss = graph.push_one(Op::SoftmaxCrossEntropy, &[logits, labels], "loss").unwrap();
+    let loss = graph.push_one(Op::SoftmaxCrossEntropy { smoothing: 0.0 }, &[logits, labels], "loss").unwrap();
     let mean = graph.push_one(Op::Metrics, &[loss, logits, labels], "metrics").unwrap();
     let rule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
     graph.push(Op::Update(rule, vec![ParameterId(0).into()]), &[g], "update").unwrap();
@@ -140,7 +140,8 @@ fn metrics_count_the_rows_in_use() {
     r.run(step(3, 0.0)).unwrap();
     r.run(step(1, 0.0)).unwrap();
     let losses = r.read(loss).to_vec();
-    let expected = Sums { loss: losses[..3].iter().sum::<f64>() + losses[0], correct: 3, examples: 4 };
+    let expected =
+        Sums { loss: losses[..3].iter().sum::<f64>() + losses[0], correct: 3, examples: 4, weight: 0.0 };
     assert_eq!(r.sums(), expected);
     assert_eq!(r.read(mean), [losses[0]]);
     assert_eq!(losses[3], 0.0);

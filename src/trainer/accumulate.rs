@@ -32,7 +32,7 @@ impl Trainer {
             scalars.share = (batch.rows() as f64 / total as f64) as f32;
             scalars.first = u32::from(number == 0);
             scalars.last = u32::from(number + 1 == batches.len());
-            self.training.run(&batch.features, &batch.labels, scalars)?;
+            self.training.run(batch, scalars)?;
             self.draws += 1;
         }
         self.step += 1;

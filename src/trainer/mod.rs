@@ -2,6 +2,7 @@
 
 mod access;
 mod accumulate;
+mod confusion;
 mod evaluate;
 mod freeze;
 mod load;
@@ -12,6 +13,7 @@ mod proof;
 mod save;
 mod statistics;
 
+pub use confusion::Confusion;
 pub use evaluate::Evaluation;
 pub use methods::{RewindState, Snapshot};
 pub use options::{GradientPolicy, OnNonFinite, ThawPolicy, TrainerOptions};
@@ -35,6 +37,7 @@ use proof::Baseline;
 pub struct Trainer {
     gpu: Gpu,
     model: Model,
+    loss: Loss,
     optimizer: Optimizer,
     options: TrainerOptions,
     store: Store,
@@ -58,20 +61,21 @@ struct Wired {
 /// Loss and accuracy over some examples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Metrics {
-    /// Mean loss of an example, in nats.
+    /// Mean loss of an example, in nats where it is a cross-entropy; weighted by its label's weight where classes have some.
     pub loss: f64,
-    /// Share of examples whose largest output is at their label, from 0 to 1.
-    pub accuracy: f64,
+    /// Share of examples whose largest output is at their label, from 0 to 1; `None` where there are targets and no labels.
+    pub accuracy: Option<f64>,
     /// Examples.
     pub examples: u64,
 }
 
 impl Metrics {
-    fn new(sums: &Sums) -> Self {
+    fn new(sums: &Sums, loss: &Loss) -> Self {
         let examples = f64::from(sums.examples.max(1));
+        let weight = if sums.weight > 0.0 { f64::from(sums.weight) } else { examples };
         Metrics {
-            loss: f64::from(sums.loss) / examples,
-            accuracy: f64::from(sums.correct) / examples,
+            loss: f64::from(sums.loss) / weight,
+            accuracy: loss.has_labels().then(|| f64::from(sums.correct) / examples),
             examples: sums.examples.into(),
         }
     }
@@ -79,16 +83,24 @@ impl Metrics {
 
 impl Wired {
     fn new(gpu: &Gpu, values: ModelGraph, store: &Store, options: &PlanOptions) -> Result<Self> {
-        Ok(Wired { plan: Plan::compile_with(gpu, &values.graph, store, options)?, values })
+        let plan = Plan::compile_with(gpu, &values.graph, store, options)?;
+        if let Some((input, weights)) = &values.class_weights {
+            plan.write_f32(*input, weights)?;
+        }
+        Ok(Wired { plan, values })
     }
 
-    fn write(&self, features: &[f32], labels: &[u32]) -> Result<()> {
-        self.plan.write_f32(self.values.input, features)?;
-        self.plan.write_u32(self.values.labels, labels)
+    fn write(&self, batch: &Batch) -> Result<()> {
+        self.plan.write_f32(self.values.input, &batch.features)?;
+        if batch.targets.is_empty() {
+            self.plan.write_u32(self.values.labels, &batch.labels)
+        } else {
+            self.plan.write_f32(self.values.labels, &batch.targets)
+        }
     }
 
-    fn run(&self, features: &[f32], labels: &[u32], scalars: StepScalars) -> Result<()> {
-        self.write(features, labels)?;
+    fn run(&self, batch: &Batch, scalars: StepScalars) -> Result<()> {
+        self.write(batch)?;
         self.plan.run(scalars)
     }
 }
@@ -102,24 +114,25 @@ impl Trainer {
     pub fn new(
         gpu: &Gpu,
         model: Model,
-        loss: Loss,
+        loss: impl Into<Loss>,
         optimizer: impl Into<Optimizer>,
         options: TrainerOptions,
     ) -> Result<Self> {
-        let optimizer = optimizer.into();
+        let (loss, optimizer) = (loss.into(), optimizer.into());
         optimizer.check()?;
         let mut plan_options = PlanOptions::default();
         if let Some(family) = options.family {
             plan_options = plan_options.family(family);
         }
         let updates = Updates::new(&model, &optimizer, options.accumulate)?;
-        let training = model.training_graph(options.batch, loss, updates)?;
-        let evaluation = model.evaluation_graph(options.batch, loss)?;
+        let training = model.training_graph(options.batch, loss.clone(), updates)?;
+        let evaluation = model.evaluation_graph(options.batch, loss.clone())?;
         Plan::estimate(&training.graph, gpu.report(), &plan_options)?;
         let store = Store::new(gpu, &training.graph)?;
         for (index, parameter) in model.parameters().iter().enumerate() {
             let mut stream = Stream::new(options.seed, Purpose::Weights, index as u64);
-            let values = parameter.init.values(parameter.shape.elements(), parameter.fan, &mut stream);
+            let (path, count) = (&parameter.path, parameter.shape.elements());
+            let values = parameter.init.values(path, count, parameter.fan, &mut stream)?;
             store.write_weights(ParameterId::of(index), bytemuck::cast_slice(&values))?;
         }
         Ok(Trainer {
@@ -130,6 +143,7 @@ impl Trainer {
             ring: ReadRing::new(gpu, "progress", 3, SUMS_BYTES)?,
             gpu: gpu.clone(),
             model,
+            loss,
             optimizer,
             options,
             store,
@@ -147,6 +161,11 @@ impl Trainer {
     /// The model.
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// The loss.
+    pub fn loss(&self) -> &Loss {
+        &self.loss
     }
 
     /// The optimizer.
@@ -204,7 +223,7 @@ impl Trainer {
     pub fn profile_step(&mut self, batch: &Batch) -> Result<Vec<TimedDispatch>> {
         self.check(batch)?;
         let scalars = self.scalars(batch);
-        self.training.write(&batch.features, &batch.labels)?;
+        self.training.write(batch)?;
         let timed = self.training.plan.profile(scalars)?;
         self.step += 1;
         self.draws += 1;
@@ -274,7 +293,7 @@ impl Trainer {
                 let back = (self.step as u32).wrapping_sub(low);
                 Err(Error::NonFiniteLoss { step: self.step.saturating_sub(back.into()) })
             }
-            _ => Ok(Metrics::new(sums)),
+            _ => Ok(Metrics::new(sums, &self.loss)),
         }
     }
 
@@ -291,6 +310,15 @@ impl Trainer {
             let expected =
                 format!("{rows} rows of {:?}, {} features", self.model.example_shape(), rows * row);
             return Err(Error::shape("batch", expected, format!("{} features", batch.features.len())));
+        }
+        let output: usize = self.model.output().iter().product();
+        let targets = if self.loss.has_labels() { 0 } else { rows * output };
+        if batch.targets.len() != targets {
+            let expected = format!("{targets} elements of targets for {rows} rows");
+            return Err(Error::shape("batch", expected, format!("{} elements", batch.targets.len())));
+        }
+        if !self.loss.has_labels() {
+            return Ok(());
         }
         let classes = self.model.output().first().copied().unwrap_or(0);
         match batch.labels.iter().position(|&label| label as usize >= classes) {

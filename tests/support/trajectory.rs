@@ -101,11 +101,13 @@ pub fn net(case: &Case, rule: UpdateRule) -> Net {
         x = next;
     }
     let logits = x;
-    let loss = graph.push_one(Op::SoftmaxCrossEntropy, &[logits, labels], "loss").unwrap();
+    let loss = graph.push_one(Op::SoftmaxCrossEntropy { smoothing: 0.0 }, &[logits, labels], "loss").unwrap();
     let mean_loss = graph.push_one(Op::Metrics, &[loss, logits, labels], "metrics").unwrap();
     graph.mark_output(mean_loss).unwrap();
 
-    let mut dy = graph.push_one(Op::SoftmaxCrossEntropyGrad, &[logits, labels], "loss grad").unwrap();
+    let mut dy = graph
+        .push_one(Op::SoftmaxCrossEntropyGrad { smoothing: 0.0 }, &[logits, labels], "loss grad")
+        .unwrap();
     let mut gradients = Vec::new();
     for (depth, tape) in taped.iter().enumerate().rev() {
         dy = backward(&mut graph, tape, dy, depth > 0, &mut gradients);

@@ -2,6 +2,7 @@
 
 mod activations;
 mod conv;
+mod losses;
 mod matmul;
 mod norm;
 mod others;
@@ -18,6 +19,7 @@ use crate::graph::Op;
 /// None is to be expected: the table is fixed, and its geometries are checked like any other.
 pub fn cases() -> Result<Vec<Case>> {
     let mut all = conv::cases()?;
+    all.extend(losses::cases());
     all.extend(matmul::cases());
     all.extend(activations::cases());
     all.extend(norm::cases());

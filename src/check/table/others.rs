@@ -1,4 +1,4 @@
-//! Element by element, sums over rows, pooling, losses, metrics.
+//! Element by element, sums over rows, pooling.
 
 use super::{KINDS, chain, single, with};
 use crate::check::case::{Case, DataKind, Fill, Operand, Wire};
@@ -14,7 +14,6 @@ pub(super) fn cases() -> Result<Vec<Case>> {
         pools(kind, &mut all)?;
     }
     specials(&mut all)?;
-    losses(&mut all);
     Ok(all)
 }
 
@@ -137,30 +136,4 @@ fn specials(all: &mut Vec<Case>) -> Result<()> {
     let x = vec![Operand::batched(&[1449, 1449, 1], Fill::Data)];
     all.push(single("max_pool2d folded grid".into(), Op::MaxPool2d(large), 1, x, kind));
     Ok(())
-}
-
-fn losses(all: &mut Vec<Case>) {
-    let kind = DataKind::Reals;
-    for (rows, classes) in [(1, 1), (3, 2), (65, 10), (5, 1000), (130, 3)] {
-        let logits = |fill| Operand::batched(&[classes], fill);
-        let labels = || Operand::batched(&[], Fill::Below(classes));
-        let fills = [
-            ("", Fill::Data),
-            (" of equals", Fill::Ties),
-            (" times 30", Fill::Scaled(30.0)),
-            (" times 1000", Fill::Scaled(1000.0)),
-            (" of NaN and infinities", Fill::Specials),
-        ];
-        for (data, fill) in fills {
-            let name = |op: &Op| format!("{} {rows}x{classes} logits{data}", op.name());
-            for op in [Op::SoftmaxCrossEntropy, Op::SoftmaxCrossEntropyGrad] {
-                all.push(single(name(&op), op, rows, vec![logits(fill), labels()], kind));
-            }
-        }
-        for (data, fill) in &fills[..2] {
-            let loss = Operand::batched(&[], *fill);
-            let operands = vec![loss, logits(*fill), labels()];
-            all.push(single(format!("metrics {rows}x{classes}{data}"), Op::Metrics, rows, operands, kind));
-        }
-    }
 }

@@ -99,7 +99,10 @@ impl Run<'_> {
             // The table first: a resumption cuts rows that are ahead of the file, but cannot invent missing ones.
             table.add(&format!(
                 "{number},{},{},{},{},{samples_per_s:.1}",
-                m.loss, m.accuracy, e.loss, e.accuracy
+                m.loss,
+                accuracy(m.accuracy),
+                e.loss,
+                accuracy(e.accuracy)
             ))?;
             bar.suspend(|| self.say(&epoch))?;
             last = Some(epoch.test);
@@ -110,12 +113,13 @@ impl Run<'_> {
         bar.finish_and_clear();
 
         let proof = trainer.verify_frozen()?;
-        let (accuracy, wall_s) = (last.map_or(0.0, |e| e.accuracy), self.begun.elapsed().as_secs_f64());
+        let (test_accuracy, wall_s) =
+            (last.as_ref().map_or(0.0, |e| accuracy(e.accuracy)), self.begun.elapsed().as_secs_f64());
         self.save(trainer, &weights, at)?;
         let files = [weights.as_path(), table.path()];
-        self.conclude(trainer, &proof, changed(trainer, initial)?, accuracy, wall_s, files)?;
+        self.conclude(trainer, &proof, changed(trainer, initial)?, test_accuracy, wall_s, files)?;
         // A test loss that is not a number is no result either.
-        let sound = proof.changed() == 0 && last.is_some_and(|e| e.loss.is_finite());
+        let sound = proof.changed() == 0 && last.as_ref().is_some_and(|e| e.loss.is_finite());
         if sound { Ok(()) } else { Err(Failure::Verdict) }
     }
 
@@ -143,7 +147,11 @@ impl Run<'_> {
             seen += batches.iter().map(Batch::rows).sum::<usize>();
             if let Some(m) = trainer.progress() {
                 let rate = seen as f64 / begun.elapsed().as_secs_f64();
-                bar.set_message(format!("loss {:.4} accuracy {:.4} {rate:.0} samples/s", m.loss, m.accuracy));
+                bar.set_message(format!(
+                    "loss {:.4} accuracy {:.4} {rate:.0} samples/s",
+                    m.loss,
+                    accuracy(m.accuracy)
+                ));
             }
             bar.inc(batches.len() as u64);
         }
@@ -156,7 +164,7 @@ impl Run<'_> {
         let Epoch { number, train, test, samples_per_s } = epoch;
         self.output.text(format!(
             "epoch {number:>3}  train loss {:.4}  test loss {:.4}  test accuracy {:.4}  {samples_per_s:>7.0} samples/s",
-            train.loss, test.loss, test.accuracy
+            train.loss, test.loss, accuracy(test.accuracy)
         ))?;
         self.output.json(&json!({
             "epoch": number,
@@ -201,6 +209,11 @@ impl Run<'_> {
         }))?;
         Ok(())
     }
+}
+
+/// The losses of this command all have one.
+fn accuracy(share: Option<f64>) -> f64 {
+    share.unwrap_or(f64::NAN)
 }
 
 fn progress_bar(steps: u64) -> ProgressBar {

@@ -2,6 +2,7 @@
 
 mod activation;
 mod linear;
+mod loss;
 mod norm;
 mod operands;
 mod pool;
@@ -99,18 +100,10 @@ pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -
         }
         Op::GlobalAvgPool => pool::global_avg_pool(&o),
         Op::GlobalAvgPoolGrad(pixels) => pool::global_avg_pool_grad(&o, *pixels),
-        Op::SoftmaxCrossEntropy | Op::SoftmaxCrossEntropyGrad => {
-            o.count(2)?;
-            let logits = o.float(0)?;
-            o.batched(0)?;
-            let [n, classes] = logits.shape.matrix(label)?;
-            o.of(1, DType::U32)?;
-            o.shape(1, &[Some(n)])?;
-            o.same_rows(0, 1)?;
-            let gradient = matches!(op, Op::SoftmaxCrossEntropyGrad);
-            let extents = if gradient { vec![n, classes] } else { vec![n] };
-            Ok(vec![result(extents, logits.batched)?])
-        }
+        Op::SoftmaxCrossEntropy { smoothing } => loss::cross_entropy(&o, *smoothing, false),
+        Op::SoftmaxCrossEntropyGrad { smoothing } => loss::cross_entropy(&o, *smoothing, true),
+        Op::MeanSquaredError => loss::squared_error(&o, false),
+        Op::MeanSquaredErrorGrad => loss::squared_error(&o, true),
         Op::Activation(a) => activation::activation(&o, *a, 1),
         Op::ActivationGrad(a) => activation::activation(&o, *a, 2),
         Op::Softmax => activation::softmax(&o, 1),
@@ -139,19 +132,7 @@ pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -
             }
             Ok(vec![info])
         }
-        Op::Metrics => {
-            o.count(3)?;
-            let loss = o.float(0)?;
-            o.batched(0)?;
-            let [n, _] = o.float(1)?.shape.matrix(label)?;
-            o.of(2, DType::U32)?;
-            o.shape(0, &[Some(n)])?;
-            o.shape(2, &[Some(n)])?;
-            o.same_rows(0, 1)?;
-            o.same_rows(0, 2)?;
-            debug_assert_eq!(loss.dtype, DType::F32);
-            Ok(vec![result([1], false)?])
-        }
+        Op::Metrics => loss::metrics(&o),
         Op::Accumulate(targets) => accumulate(graph, &o, targets),
         Op::Clip(clip, targets) => clip_gradients(graph, &o, *clip, targets),
         Op::Update(_, targets) => update(graph, &o, targets),

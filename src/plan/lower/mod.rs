@@ -3,6 +3,7 @@
 mod activation;
 mod conv;
 mod linear;
+mod loss;
 mod norm;
 mod pool;
 mod update;
@@ -13,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, MaxPool2d, Node, Op, Value, ValueId};
 use crate::kernels::{
     Epilogue, Extent, Gemm, GemmFamily, Images, Launch, MOST_ROUNDS, add, bias_add, gemm, max_pool2d,
-    max_pool2d_grad, metrics, relu, relu_grad, softmax_cross_entropy, softmax_cross_entropy_grad,
+    max_pool2d_grad, relu, relu_grad,
 };
 
 /// What a step binds.
@@ -166,20 +167,14 @@ impl Lowering<'_> {
                 let dx = self.value(node.outputs[0]).clone();
                 self.global_pool(node, &dx, all(&node.outputs));
             }
-            (Op::SoftmaxCrossEntropy, Some(logits)) => {
-                let [rows, classes] = logits.shape.matrix(&node.label)?;
-                self.push(node, softmax_cross_entropy(rows, classes), all(&node.outputs));
-            }
-            (Op::SoftmaxCrossEntropyGrad, Some(logits)) => {
-                let [rows, classes] = logits.shape.matrix(&node.label)?;
-                self.push(node, softmax_cross_entropy_grad(rows, classes), all(&node.outputs));
-            }
-            (Op::Metrics, _) => {
-                let [rows, classes] = self.value(node.inputs[1]).shape.matrix(&node.label)?;
-                let mut places = all(&node.outputs);
-                places.push(Place::Sums);
-                self.push(node, metrics(rows, classes), places);
-            }
+            (
+                Op::SoftmaxCrossEntropy { .. }
+                | Op::SoftmaxCrossEntropyGrad { .. }
+                | Op::MeanSquaredError
+                | Op::MeanSquaredErrorGrad
+                | Op::Metrics,
+                _,
+            ) => return self.loss(node),
             (
                 Op::BatchStatistics { .. }
                 | Op::BatchNorm { .. }

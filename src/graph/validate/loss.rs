@@ -1,0 +1,55 @@
+//! Losses and their mean.
+
+use super::{Operands, ResultInfo, result};
+use crate::error::{Error, Result};
+use crate::graph::DType;
+
+/// Operands `first` and `first + 1` are logits and labels; one more, if there is one, has the classes' weights.
+fn labelled(o: &Operands, first: usize) -> Result<[usize; 2]> {
+    if o.values.len() != first + 3 {
+        o.count(first + 2)?;
+    }
+    let logits = o.float(first)?;
+    o.batched(first)?;
+    let [n, classes] = logits.shape.matrix(o.label)?;
+    o.of(first + 1, DType::U32)?;
+    o.shape(first + 1, &[Some(n)])?;
+    o.same_rows(first, first + 1)?;
+    if let Some(weights) = o.values.get(first + 2) {
+        o.float(first + 2)?;
+        o.shape(first + 2, &[Some(classes)])?;
+        if weights.batched {
+            return Err(Error::argument(o.label, "weights without a batch axis", &weights.name));
+        }
+    }
+    Ok([n, classes])
+}
+
+pub(super) fn cross_entropy(o: &Operands, smoothing: f64, gradient: bool) -> Result<Vec<ResultInfo>> {
+    if !(0.0..=1.0).contains(&smoothing) {
+        return Err(Error::argument(o.label, "a label smoothing from 0 to 1", smoothing));
+    }
+    let [n, classes] = labelled(o, 0)?;
+    Ok(vec![result(if gradient { vec![n, classes] } else { vec![n] }, true)?])
+}
+
+pub(super) fn squared_error(o: &Operands, gradient: bool) -> Result<Vec<ResultInfo>> {
+    o.count(2)?;
+    let y = o.float(0)?;
+    o.batched(0)?;
+    o.float(1)?;
+    o.same_shape(0, 1)?;
+    let extents = y.shape.extents();
+    Ok(vec![result(if gradient { extents } else { &extents[..1] }, true)?])
+}
+
+pub(super) fn metrics(o: &Operands) -> Result<Vec<ResultInfo>> {
+    if o.values.len() != 1 {
+        labelled(o, 1)?;
+        o.same_rows(0, 1)?;
+    }
+    o.float(0)?;
+    o.batched(0)?;
+    o.shape(0, &[None])?;
+    Ok(vec![result([1], false)?])
+}
