@@ -23,7 +23,10 @@ fn main() -> Outcome {
             t.step(&batch)?;
         }
     }
-    let (before, after) = (dense.evaluate(&test)?.accuracy.unwrap_or(f64::NAN), t.evaluate(&test)?.accuracy);
+    let (before, after) = (
+        dense.evaluate(&test)?.accuracy.unwrap_or(f64::NAN),
+        t.evaluate(&test)?.accuracy.unwrap_or(f64::NAN),
+    );
     for path in KERNELS {
         let (weights, mask) = (t.parameter(path)?, t.mask(path)?);
         let zeros = mask.frozen_indices().filter(|&i| weights[i].to_bits() == 0).count();

@@ -35,8 +35,10 @@ fn main() -> Outcome {
     inject(&mut aware)?;
     train(&mut aware, &data, 12)?;
     proved(&aware)?;
-    let (ignoring, aware) =
-        (ignoring.evaluate(&test)?.accuracy.unwrap_or(f64::NAN), aware.evaluate(&test)?.accuracy);
+    let (ignoring, aware) = (
+        ignoring.evaluate(&test)?.accuracy.unwrap_or(f64::NAN),
+        aware.evaluate(&test)?.accuracy.unwrap_or(f64::NAN),
+    );
     println!("no faults: accuracy {healthy:.4}");
     println!("20 % of the weights stuck: {ignoring:.4} if training ignored them, {aware:.4} if it knew them");
     ensure(aware > ignoring + 0.05, "training with the faults frozen gains more than 5 points")

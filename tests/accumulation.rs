@@ -19,6 +19,7 @@ fn cut(batch: &Batch, at: &[usize]) -> Vec<Batch> {
         parts.push(Batch {
             features: batch.features[pair[0] * width..pair[1] * width].to_vec(),
             labels: batch.labels[pair[0]..pair[1]].to_vec(),
+            targets: Vec::new(),
         });
     }
     parts

@@ -20,7 +20,8 @@ use crate::rng::{Purpose, Stream};
 use crate::shape::Shape;
 use std::fmt;
 
-/// Labelled examples in host memory. It is never empty, and every label is below [`classes`](Self::classes).
+/// Examples in host memory with a label or a target each. It is never empty, and every label is below
+/// [`classes`](Self::classes).
 #[derive(Clone, PartialEq)]
 pub struct Dataset {
     name: String,

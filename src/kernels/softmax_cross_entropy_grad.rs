@@ -18,7 +18,7 @@ const WORKGROUP: u32 = 64;
 pub fn softmax_cross_entropy_grad(target: Target) -> Launch {
     let mut launch = Launch::new(&KERNEL, &Params::new(target), WORKGROUP, grid_of(target.rows, WORKGROUP))
         .flops((target.rows * target.classes * 4) as u64)
-        .rounds(4 * target.classes + if target.weighted { target.rows } else { 0 });
+        .rounds(target.passes() * target.classes + if target.weighted { target.rows } else { 0 });
     launch.declarations.push(constant_bool("WEIGHTED", target.weighted));
     launch
 }

@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn distributions_have_their_mean_variance_and_range() {
         let cases = [
-            (Init::GlorotUniform, 2.0 / 100.0, true),
+            (Init::GlorotUniform, 2.0f64 / 100.0, true),
             (Init::GlorotNormal, 2.0 / 100.0, false),
             (Init::HeUniform, 2.0 / 30.0, true),
             (Init::HeNormal, 2.0 / 30.0, false),
