@@ -2,6 +2,7 @@
 
 mod activations;
 mod conv;
+mod dropout;
 mod matmul;
 mod norm;
 mod others;
@@ -19,6 +20,7 @@ pub fn cases() -> Result<Vec<Case>> {
     let mut all = conv::cases()?;
     all.extend(matmul::cases());
     all.extend(activations::cases());
+    all.extend(dropout::cases());
     all.extend(norm::cases());
     all.extend(others::cases()?);
     all.extend(updates::cases());
