@@ -8,6 +8,7 @@ mod checkpoint;
 mod command_line;
 mod contract;
 mod data_files;
+mod dropout;
 mod errors;
 mod freeze;
 mod freeze_methods;

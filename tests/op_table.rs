@@ -65,6 +65,7 @@ fn the_table_holds_every_operation_and_no_name_twice() {
         "conv2d",
         "conv2d_grad_input",
         "conv2d_grad_kernel",
+        "dropout",
         "global_avg_pool",
         "global_avg_pool_grad",
         "matmul",

@@ -6,7 +6,7 @@
 
 use crate::support::executor::{Operand, Single, evaluate, evaluate_one, reference};
 use crate::support::random::{convolution_shapes, elements, normal, spread, stream};
-use frazil::graph::{Activation, Conv2d, MaxPool2d, Op, StepScalars};
+use frazil::graph::{Activation, Conv2d, Dropout, MaxPool2d, Op, StepScalars};
 use frazil::reference::Reference;
 use frazil::rng::Stream;
 use frazil::shape::{Padding, Window};
@@ -224,6 +224,18 @@ fn softmax() {
         let dx = evaluate_one(&reference, Op::SoftmaxGrad, &pair);
         let numeric = differences(&Op::Softmax, &[x], 0, &dy, SMOOTH_STEP);
         assert_gradient(&format!("softmax {rows}x{classes}"), &dx, &numeric, SMOOTH_TOLERANCE);
+    }
+}
+
+#[test]
+fn dropout() {
+    let mut data = stream(47);
+    for (rate, layer) in [(0.2, 0), (0.5, 3)] {
+        let op = Op::Dropout(Dropout { rate, layer });
+        let x = Operand::batch(&[4, 15], normal(&mut data, 60));
+        let dy = normal(&mut data, 60);
+        let dx = evaluate_one(&reference, op.clone(), &[Operand::batch(&[4, 15], dy.clone())]);
+        check_linear(&op, &[x], 0, &dy, &dx, &format!("dropout {rate}"));
     }
 }
 

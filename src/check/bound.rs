@@ -148,6 +148,11 @@ fn of_node(
         Op::Relu | Op::Reshape(_) => vec![inherited(0)],
         // Copies of elements: exact.
         Op::ReluGrad => vec![vec![0.0; elements(0)]],
+        // The factor's rounding and the product's, with a bit to spare; zeros are exact.
+        Op::Dropout(d) => {
+            let scaled = inherited(0).into_iter().zip(result());
+            vec![scaled.map(|(bound, y)| bound * d.scale() + 3.0 * HALF_ULP * y.abs()).collect()]
+        }
         Op::MaxPool2d(_) => vec![vec![0.0; elements(0)], vec![0.0; elements(1)]],
         Op::Activation(a) => vec![super::bound_activation::activation(*a, operand(0))],
         Op::ActivationGrad(a) => vec![super::bound_activation::activation_grad(*a, operand(0), operand(1))],

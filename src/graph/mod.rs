@@ -3,10 +3,12 @@
 //! A [`Graph`] knows nothing of GPUs. It has two executors: [`crate::reference`] interprets it in f64 on the
 //! CPU, and [`crate::plan::Plan`] compiles it for a device.
 
+mod dropout;
 mod op;
 mod update;
 mod validate;
 
+pub use dropout::Dropout;
 pub use op::{Activation, Conv2d, MaxPool2d, Op, StatisticsRule, StepScalars};
 pub use update::{Clip, Target, UpdateRule};
 

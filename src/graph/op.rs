@@ -1,6 +1,6 @@
 //! The operations, as mathematics.
 
-use super::{Clip, ParameterId, Target, UpdateRule};
+use super::{Clip, Dropout, ParameterId, Target, UpdateRule};
 use crate::error::{Error, Result};
 use crate::shape::{Window, WindowGeometry};
 
@@ -124,6 +124,8 @@ pub enum Op {
     Softmax,
     /// `y, dy` -> (`y * (dy - sum(dy * y))` of each row), where y is the output of `Softmax`.
     SoftmaxGrad,
+    /// `x` -> (`x / (1 - rate)` where it is kept, else 0). Linear, so `dy` -> (`dx`) is the same operation.
+    Dropout(Dropout),
     /// `x` -> (`y`, `position` u32): the maximum, and the number (row-major in the window) of its first tap.
     /// NaN counts as the largest; a window in the padding alone gives minus infinity and position `u32::MAX`.
     MaxPool2d(MaxPool2d),
@@ -200,6 +202,7 @@ impl Op {
             Op::ActivationGrad(_) => "activation_grad",
             Op::Softmax => "softmax",
             Op::SoftmaxGrad => "softmax_grad",
+            Op::Dropout(_) => "dropout",
             Op::MaxPool2d(_) => "max_pool2d",
             Op::MaxPool2dGrad(_) => "max_pool2d_grad",
             Op::GlobalAvgPool => "global_avg_pool",

@@ -19,6 +19,7 @@ mod bias_grad;
 mod clip_scale;
 mod col2im;
 mod digest;
+mod dropout;
 mod family;
 mod gemm;
 mod gemm_register;
@@ -67,6 +68,7 @@ pub(crate) use clip_scale::clip_scale;
 pub(crate) use col2im::col2im;
 pub use digest::digest;
 pub(crate) use digest::{SEGMENT_ELEMENTS, Segment};
+pub(crate) use dropout::dropout;
 pub use family::GemmFamily;
 pub(crate) use gemm::{Epilogue, Gemm, MOST_TERMS, Matrix, Source, gemm};
 pub(crate) use global_avg_pool::global_avg_pool;
@@ -151,6 +153,7 @@ pub static KERNELS: &[&Kernel] = &[
     &clip_scale::KERNEL,
     &col2im::KERNEL,
     &digest::KERNEL,
+    &dropout::KERNEL,
     &gemm_register::KERNEL,
     &gemm_subgroup::KERNEL,
     &gradient_norm::KERNEL,

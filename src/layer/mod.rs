@@ -3,6 +3,7 @@
 mod batch_norm;
 mod conv2d;
 mod dense;
+mod dropout;
 mod init;
 mod max_pool2d;
 mod residual;
@@ -46,6 +47,11 @@ pub enum Layer {
     Activation(Activation),
     /// Softmax over the classes, for inference: losses take logits.
     Softmax,
+    /// Zeroes a random share of the elements in training, and scales the others up.
+    Dropout {
+        /// The share of elements that become 0, in `[0, 1)`.
+        rate: f64,
+    },
     /// Max-pooling.
     MaxPool2d(MaxPool2dLayer),
     /// `[h, w, c]` to `[c]`: the mean over the pixels.
@@ -104,6 +110,7 @@ impl Layer {
             Layer::BatchNorm(layer) => layer.output(name, input),
             Layer::Residual(layer) => layer.output(name, input),
             Layer::Relu | Layer::Activation(_) | Layer::Softmax => Ok(input.to_vec()),
+            Layer::Dropout { rate } => dropout::check(name, *rate).map(|()| input.to_vec()),
             Layer::MaxPool2d(layer) => {
                 let pool = layer.place(name, input)?;
                 Ok(vec![pool.window.output[0], pool.window.output[1], pool.channels])
@@ -129,6 +136,7 @@ impl Layer {
             Layer::Relu
             | Layer::Activation(_)
             | Layer::Softmax
+            | Layer::Dropout { .. }
             | Layer::MaxPool2d(_)
             | Layer::GlobalAvgPool
             | Layer::Flatten => Ok(Vec::new()),
@@ -166,6 +174,7 @@ impl Layer {
             Layer::Relu => graph.push_one(Op::Relu, &[x], name)?,
             Layer::Activation(of) => graph.push_one(Op::Activation(*of), &[x], name)?,
             Layer::Softmax => graph.push_one(Op::Softmax, &[x], name)?,
+            Layer::Dropout { rate } => dropout::forward(graph, name, *rate, x, mode)?,
             Layer::MaxPool2d(layer) => {
                 let pool = layer.place(name, example(graph, x))?;
                 let results = graph.push(Op::MaxPool2d(pool), &[x], name)?;
@@ -207,6 +216,7 @@ impl Layer {
             }
             Layer::Softmax => graph.push_one(Op::SoftmaxGrad, &[taped.output, dy], &label).map(Some),
             Layer::Relu => graph.push_one(Op::ReluGrad, &[taped.output, dy], &label).map(Some),
+            Layer::Dropout { .. } => dropout::backward(graph, &label, taped, dy).map(Some),
             Layer::MaxPool2d(layer) => {
                 let pool = layer.place(name, example(graph, taped.input))?;
                 let position = taped.position.unwrap_or(taped.output);

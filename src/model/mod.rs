@@ -162,6 +162,12 @@ impl ModelBuilder {
         self.unnamed("softmax", Layer::Softmax)
     }
 
+    /// Dropout: in training every element becomes 0 with probability `rate`, in `[0, 1)`; the others are divided by
+    /// `1 - rate`. Nothing in evaluation.
+    pub fn dropout(self, rate: f64) -> Self {
+        self.unnamed("dropout", Layer::Dropout { rate })
+    }
+
     /// Max-pooling in windows of `[rows, columns]` that do not overlap.
     pub fn max_pool2d(self, kernel: [usize; 2]) -> Self {
         self.unnamed("max_pool", Layer::MaxPool2d(MaxPool2dLayer::new(kernel)))

@@ -4,6 +4,7 @@
 
 mod activation;
 mod conv;
+mod dropout;
 mod linear;
 mod loss;
 mod norm;
@@ -175,7 +176,7 @@ impl Reference {
             // No operation reads its own results, so they can be taken out while it runs.
             let mut results: Vec<_> =
                 node.outputs.iter().map(|id| std::mem::take(&mut values[id.0])).collect();
-            let done = compute(graph, node, rows, values, &mut results, sums);
+            let done = compute(graph, node, &step, values, &mut results, sums);
             for (id, result) in node.outputs.iter().zip(results) {
                 values[id.0] = result;
             }
@@ -252,11 +253,12 @@ fn elements_used(value: &Value, rows: usize) -> usize {
 fn compute(
     graph: &Graph,
     node: &Node,
-    rows: usize,
+    step: &StepScalars,
     values: &[Vec<f64>],
     results: &mut [Vec<f64>],
     sums: &mut Sums,
 ) -> Result<()> {
+    let rows = step.rows as usize;
     let info = |index: usize| graph.at(node.inputs[index]);
     let operand = |index: usize| &values[node.inputs[index].0][..elements_used(info(index), rows)];
     let weights = |index: usize| (index < node.inputs.len()).then(|| operand(index));
@@ -283,6 +285,7 @@ fn compute(
         (Op::Softmax, [y]) => activation::softmax(info(0).shape.last(), operand(0), y),
         (Op::SoftmaxGrad, [dx]) => activation::softmax_grad(info(0).shape.last(), operand(0), operand(1), dx),
         (Op::ReluGrad, [dx]) => activation::relu_grad(operand(0), operand(1), dx),
+        (Op::Dropout(d), [y]) => dropout::dropout(d, step, operand(0), y),
         (Op::MaxPool2d(p), [y, position]) => pool::max_pool2d(p, operand(0), y, position),
         (Op::MaxPool2dGrad(p), [dx]) => pool::max_pool2d_grad(p, operand(0), operand(1), dx),
         (Op::GlobalAvgPool, [y]) => pool::global_avg_pool(rows_used(info(0), rows), operand(0), y),

@@ -2,6 +2,7 @@
 
 mod activations;
 mod conv;
+mod dropout;
 mod losses;
 mod matmul;
 mod norm;
@@ -22,6 +23,7 @@ pub fn cases() -> Result<Vec<Case>> {
     all.extend(losses::cases());
     all.extend(matmul::cases());
     all.extend(activations::cases());
+    all.extend(dropout::cases());
     all.extend(norm::cases());
     all.extend(others::cases()?);
     all.extend(pool::cases());

@@ -1,6 +1,7 @@
 //! Checks an operation's operands and works out its results.
 
 mod activation;
+mod dropout;
 mod linear;
 mod loss;
 mod norm;
@@ -108,6 +109,7 @@ pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -
         Op::ActivationGrad(a) => activation::activation(&o, *a, 2),
         Op::Softmax => activation::softmax(&o, 1),
         Op::SoftmaxGrad => activation::softmax(&o, 2),
+        Op::Dropout(d) => dropout::dropout(&o, d),
         Op::BatchStatistics { epsilon } => norm::statistics(&o, *epsilon),
         Op::BatchNorm { epsilon } => norm::normalise(&o, *epsilon),
         Op::BatchNormGradScale => norm::grad_scale(&o),

@@ -13,8 +13,8 @@ use super::fuse::{Ending, fuse};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, MaxPool2d, Node, Op, Value, ValueId};
 use crate::kernels::{
-    Epilogue, Extent, Gemm, GemmFamily, Images, Launch, MOST_ROUNDS, add, bias_add, gemm, max_pool2d,
-    max_pool2d_grad, relu, relu_grad,
+    Epilogue, Extent, Gemm, GemmFamily, Images, Launch, MOST_ROUNDS, add, bias_add, dropout, gemm,
+    max_pool2d, max_pool2d_grad, relu, relu_grad,
 };
 
 /// What a step binds.
@@ -149,6 +149,10 @@ impl Lowering<'_> {
             }
             (Op::ReluGrad, Some(y)) => {
                 let launch = relu_grad(extent(y));
+                self.push(node, launch, all(&node.outputs));
+            }
+            (Op::Dropout(of), Some(x)) => {
+                let launch = dropout(extent(x), *of);
                 self.push(node, launch, all(&node.outputs));
             }
             (Op::MaxPool2d(pool), _) => {
