@@ -79,7 +79,7 @@ fn trainer_of(model: Model, seed: u64) -> Trainer {
 fn the_backward_pass_has_the_forward_pass_s_masks() {
     let rule = frazil::graph::UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
     let ops = |model: &Model| -> Vec<Dropout> {
-        let training = model.training_graph(4, Loss::SoftmaxCrossEntropy, rule.clone()).unwrap();
+        let training = model.training_graph(4, Loss::SoftmaxCrossEntropy, rule).unwrap();
         let all = training.graph.nodes().iter();
         all.filter_map(|node| if let Op::Dropout(d) = node.op { Some(d) } else { None }).collect()
     };
