@@ -3,7 +3,7 @@
 use crate::support::compare::{assert_equal, assert_relative};
 use crate::support::device::{device, families};
 use crate::support::executor::{Executor, Fault, Make, Operand, Planted, evaluate, evaluate_one, reference};
-use crate::support::golden::{Case, cases, conv2d_case, max_pool2d_case};
+use crate::support::golden::{Case, avg_pool2d_case, cases, conv2d_case, max_pool2d_case};
 use crate::support::trajectory::{Errors, follow, net, update_rule};
 use frazil::graph::{Activation, Graph, Op};
 
@@ -139,6 +139,25 @@ fn activations() {
 }
 
 #[test]
+fn avg_pool2d() {
+    everywhere(|make, tolerance| {
+        let all = cases("pool");
+        let averages: Vec<_> = all.iter().filter(|case| case.params["pool"] == "avg").collect();
+        let mut worst = 0.0f64;
+        for case in &averages {
+            let (p, n) = avg_pool2d_case(case);
+            assert_eq!(case.shape("input")[0], n);
+            let results = [
+                ("output", evaluate_one(make, Op::AvgPool2d(p), &[batch(case, "input")])),
+                ("grad_input", evaluate_one(make, Op::AvgPool2dGrad(p), &[batch(case, "grad_output")])),
+            ];
+            worst = worst.max(hold(case, &results, tolerance));
+        }
+        all_ran("avg_pool2d", averages.len(), 5, worst);
+    });
+}
+
+#[test]
 fn max_pool2d() {
     everywhere(|make, tolerance| {
         let all = cases("pool");
@@ -154,7 +173,6 @@ fn max_pool2d() {
             // Overlapping windows add up, in an order of their own.
             worst = worst.max(hold(case, &[("grad_input", dx)], tolerance));
         }
-        // Average pooling is no operation of this crate.
         assert_eq!(averages.len(), 5);
         all_ran("max_pool2d", maxima.len(), 8, worst);
     });

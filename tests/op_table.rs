@@ -55,6 +55,8 @@ fn the_table_holds_every_operation_and_no_name_twice() {
         "activation",
         "activation_grad",
         "add",
+        "avg_pool2d",
+        "avg_pool2d_grad",
         "batch_norm",
         "batch_norm_grad_input",
         "batch_norm_grad_scale",

@@ -6,7 +6,7 @@
 
 use crate::support::executor::{Operand, Single, evaluate, evaluate_one, reference};
 use crate::support::random::{convolution_shapes, elements, normal, spread, stream};
-use frazil::graph::{Activation, Conv2d, Dropout, MaxPool2d, Op, StepScalars};
+use frazil::graph::{Activation, AvgPool2d, Conv2d, Dropout, MaxPool2d, Op, StepScalars};
 use frazil::reference::Reference;
 use frazil::rng::Stream;
 use frazil::shape::{Padding, Window};
@@ -240,7 +240,7 @@ fn dropout() {
 }
 
 #[test]
-fn max_pool2d() {
+fn pooling() {
     let cases = [
         ("2x2 stride 2", Window { stride: [2, 2], ..Window::new([2, 2]) }),
         ("overlapping 3x3", Window::new([3, 3])),
@@ -264,7 +264,11 @@ fn max_pool2d() {
         let position = evaluate(&reference, Op::MaxPool2d(p), std::slice::from_ref(&x)).swap_remove(1);
         let operands = [Operand::integers(&y_shape, position), Operand::batch(&y_shape, dy.clone())];
         let dx = evaluate_one(&reference, Op::MaxPool2dGrad(p), &operands);
-        check_linear(&Op::MaxPool2d(p), &[x], 0, &dy, &dx, &format!("max_pool2d {what}"));
+        check_linear(&Op::MaxPool2d(p), std::slice::from_ref(&x), 0, &dy, &dx, &format!("max_pool2d {what}"));
+        let average = AvgPool2d { window: p.window, channels };
+        let operand = Operand::batch(&y_shape, dy.clone());
+        let dx = evaluate_one(&reference, Op::AvgPool2dGrad(average), &[operand]);
+        check_linear(&Op::AvgPool2d(average), &[x], 0, &dy, &dx, &format!("avg_pool2d {what}"));
     }
 }
 

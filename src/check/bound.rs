@@ -135,6 +135,11 @@ fn of_node(
             let factor = (4.0 + (terms(graph, node, rows) as f64).sqrt()) * HALF_ULP;
             vec![magnitudes(graph, node, reference, rows)?.into_iter().map(|m| factor * m).collect()]
         }
+        // The same, and a division (2.5 ulps on Vulkan) of the sum or of each term.
+        Op::AvgPool2d(_) | Op::AvgPool2dGrad(_) => {
+            let factor = (9.0 + (terms(graph, node, rows) as f64).sqrt()) * HALF_ULP;
+            vec![magnitudes(graph, node, reference, rows)?.into_iter().map(|m| factor * m).collect()]
+        }
         // One rounding of the sum, with a bit to spare, after what the product brings along.
         Op::BiasAdd => {
             let sum = inherited(0).into_iter().zip(result());
@@ -216,6 +221,7 @@ fn terms(graph: &Graph, node: &Node, rows: usize) -> usize {
         Op::MatMul { .. } | Op::BiasGrad => live(input) / input.shape.last(),
         Op::MaxPool2dGrad(p) => p.window.taps(),
         Op::GlobalAvgPool => input.elements_per_row() / input.shape.last(),
+        Op::AvgPool2d(p) | Op::AvgPool2dGrad(p) => p.window.taps(),
         _ => 1,
     }
 }

@@ -61,6 +61,15 @@ pub struct MaxPool2d {
     pub channels: usize,
 }
 
+/// Average pooling of `[h, w, c]` images. Padding is not counted: a mean is over the elements on the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AvgPool2d {
+    /// Rows, columns, taps, strides, padding.
+    pub window: WindowGeometry,
+    /// Channels.
+    pub channels: usize,
+}
+
 /// An activation, element by element. A NaN stays.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Activation {
@@ -131,6 +140,10 @@ pub enum Op {
     MaxPool2d(MaxPool2d),
     /// `position, dy` -> (`dx`): each `dy` goes wholly to the first maximum.
     MaxPool2dGrad(MaxPool2d),
+    /// `x` -> (`y`): the mean of the window's elements on the image; 0 for a window in the padding alone.
+    AvgPool2d(AvgPool2d),
+    /// `dy` -> (`dx`): the adjoint of `AvgPool2d`.
+    AvgPool2dGrad(AvgPool2d),
     /// `x [n,h,w,c]` -> (`y [n,c]`): the mean over the pixels of each image.
     GlobalAvgPool,
     /// `dy [n,c]` -> (`dx [n,h,w,c]`) for images of `[h, w]` pixels.
@@ -205,6 +218,8 @@ impl Op {
             Op::Dropout(_) => "dropout",
             Op::MaxPool2d(_) => "max_pool2d",
             Op::MaxPool2dGrad(_) => "max_pool2d_grad",
+            Op::AvgPool2d(_) => "avg_pool2d",
+            Op::AvgPool2dGrad(_) => "avg_pool2d_grad",
             Op::GlobalAvgPool => "global_avg_pool",
             Op::GlobalAvgPoolGrad(_) => "global_avg_pool_grad",
             Op::SoftmaxCrossEntropy { .. } => "softmax_cross_entropy",

@@ -9,6 +9,8 @@ mod adagrad_update;
 mod adam_update;
 mod add;
 mod amsgrad_update;
+mod avg_pool2d;
+mod avg_pool2d_grad;
 mod batch_moments;
 mod batch_norm;
 mod batch_norm_grad_input;
@@ -53,6 +55,8 @@ pub(crate) use activation::{Curve, activation};
 pub(crate) use activation_grad::activation_grad;
 pub(crate) use adam_update::{AdamUpdate, adam_update};
 pub(crate) use add::add;
+pub(crate) use avg_pool2d::avg_pool2d;
+pub(crate) use avg_pool2d_grad::avg_pool2d_grad;
 pub(crate) use batch_moments::batch_moments;
 pub(crate) use batch_norm::batch_norm;
 pub(crate) use batch_norm_grad_input::batch_norm_grad_input;
@@ -140,6 +144,8 @@ pub static KERNELS: &[&Kernel] = &[
     &activation_grad::KERNEL,
     &adam_update::KERNEL,
     &add::KERNEL,
+    &avg_pool2d::KERNEL,
+    &avg_pool2d_grad::KERNEL,
     &batch_moments::KERNEL,
     &batch_norm::KERNEL,
     &batch_norm_grad_input::KERNEL,

@@ -1,5 +1,6 @@
 //! Layers: each says which parameters it has, what shape it gives, and which operations it is made of, forward and back.
 
+mod avg_pool2d;
 mod batch_norm;
 mod conv2d;
 mod dense;
@@ -9,6 +10,7 @@ mod max_pool2d;
 mod residual;
 mod sequence;
 
+pub use avg_pool2d::AvgPool2dLayer;
 pub use batch_norm::BatchNormLayer;
 pub use conv2d::Conv2dLayer;
 pub use dense::DenseLayer;
@@ -54,6 +56,8 @@ pub enum Layer {
     },
     /// Max-pooling.
     MaxPool2d(MaxPool2dLayer),
+    /// Average pooling.
+    AvgPool2d(AvgPool2dLayer),
     /// `[h, w, c]` to `[c]`: the mean over the pixels.
     GlobalAvgPool,
     /// `[h, w, c]` to `[h*w*c]`, row-major.
@@ -115,6 +119,10 @@ impl Layer {
                 let pool = layer.place(name, input)?;
                 Ok(vec![pool.window.output[0], pool.window.output[1], pool.channels])
             }
+            Layer::AvgPool2d(layer) => {
+                let pool = layer.place(name, input)?;
+                Ok(vec![pool.window.output[0], pool.window.output[1], pool.channels])
+            }
             Layer::GlobalAvgPool => match *input {
                 [_, _, channels] => Ok(vec![channels]),
                 _ => Err(Error::shape(name, "images [h, w, channels]", format!("{input:?}"))),
@@ -138,6 +146,7 @@ impl Layer {
             | Layer::Softmax
             | Layer::Dropout { .. }
             | Layer::MaxPool2d(_)
+            | Layer::AvgPool2d(_)
             | Layer::GlobalAvgPool
             | Layer::Flatten => Ok(Vec::new()),
         }
@@ -181,6 +190,10 @@ impl Layer {
                 position = results.get(1).copied();
                 results[0]
             }
+            Layer::AvgPool2d(layer) => {
+                let pool = layer.place(name, example(graph, x))?;
+                graph.push_one(Op::AvgPool2d(pool), &[x], name)?
+            }
             Layer::GlobalAvgPool => graph.push_one(Op::GlobalAvgPool, &[x], name)?,
             Layer::Flatten => {
                 let extents = [graph.batch(), graph.at(x).elements_per_row()];
@@ -221,6 +234,10 @@ impl Layer {
                 let pool = layer.place(name, example(graph, taped.input))?;
                 let position = taped.position.unwrap_or(taped.output);
                 graph.push_one(Op::MaxPool2dGrad(pool), &[position, dy], &label).map(Some)
+            }
+            Layer::AvgPool2d(layer) => {
+                let pool = layer.place(name, example(graph, taped.input))?;
+                graph.push_one(Op::AvgPool2dGrad(pool), &[dy], &label).map(Some)
             }
             Layer::GlobalAvgPool => {
                 let pixels = match *example(graph, taped.input) {

@@ -285,6 +285,8 @@ fn compute(
         (Op::Softmax, [y]) => activation::softmax(info(0).shape.last(), operand(0), y),
         (Op::SoftmaxGrad, [dx]) => activation::softmax_grad(info(0).shape.last(), operand(0), operand(1), dx),
         (Op::ReluGrad, [dx]) => activation::relu_grad(operand(0), operand(1), dx),
+        (Op::AvgPool2d(p), [y]) => pool::avg_pool2d(p, operand(0), y),
+        (Op::AvgPool2dGrad(p), [dx]) => pool::avg_pool2d_grad(p, operand(0), dx),
         (Op::Dropout(d), [y]) => dropout::dropout(d, step, operand(0), y),
         (Op::MaxPool2d(p), [y, position]) => pool::max_pool2d(p, operand(0), y, position),
         (Op::MaxPool2dGrad(p), [dx]) => pool::max_pool2d_grad(p, operand(0), operand(1), dx),

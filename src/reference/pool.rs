@@ -1,17 +1,22 @@
-//! Max-pooling.
+//! Pooling.
 
-use crate::graph::MaxPool2d;
+use crate::graph::{AvgPool2d, MaxPool2d};
+use crate::shape::WindowGeometry;
 
 /// Calls `visit(output, window)` for every output element of `batch` images; `window` holds the taps that are
 /// on the image, as (number of the tap, flat index in x), row-major.
-fn each_window(p: &MaxPool2d, batch: usize, mut visit: impl FnMut(usize, &[(usize, usize)])) {
-    let w = &p.window;
+fn each_window(
+    w: &WindowGeometry,
+    channels: usize,
+    batch: usize,
+    mut visit: impl FnMut(usize, &[(usize, usize)]),
+) {
     let mut window = Vec::new();
     let mut output = 0;
     for image in 0..batch {
         for out_row in 0..w.output[0] {
             for out_column in 0..w.output[1] {
-                for channel in 0..p.channels {
+                for channel in 0..channels {
                     window.clear();
                     for tap in 0..w.taps() {
                         let (tap_row, tap_column) = (tap / w.kernel[1], tap % w.kernel[1]);
@@ -19,7 +24,7 @@ fn each_window(p: &MaxPool2d, batch: usize, mut visit: impl FnMut(usize, &[(usiz
                             (w.source(0, out_row, tap_row), w.source(1, out_column, tap_column))
                         {
                             let pixel = (image * w.input[0] + row) * w.input[1] + column;
-                            window.push((tap, pixel * p.channels + channel));
+                            window.push((tap, pixel * channels + channel));
                         }
                     }
                     visit(output, &window);
@@ -30,15 +35,15 @@ fn each_window(p: &MaxPool2d, batch: usize, mut visit: impl FnMut(usize, &[(usiz
     }
 }
 
-fn batch(p: &MaxPool2d, y: &[f64]) -> usize {
-    y.len() / (p.window.outputs() * p.channels)
+fn batch(w: &WindowGeometry, channels: usize, y: &[f64]) -> usize {
+    y.len() / (w.outputs() * channels)
 }
 
 /// `y` is the largest tap and `position` its number, row-major in the window, the first of equals. Taps in the padding
 /// count as minus infinity. NaN counts as larger than anything, so that it stays visible. A window wholly in the padding
 /// gives minus infinity and no position (`u32::MAX`).
 pub(super) fn max_pool2d(p: &MaxPool2d, x: &[f64], y: &mut [f64], position: &mut [f64]) {
-    each_window(p, batch(p, y), |output, window| {
+    each_window(&p.window, p.channels, batch(&p.window, p.channels, y), |output, window| {
         let (mut best, mut best_tap) = (f64::NEG_INFINITY, None);
         for &(tap, index) in window {
             if best_tap.is_none() || x[index] > best || (x[index].is_nan() && !best.is_nan()) {
@@ -54,9 +59,27 @@ pub(super) fn max_pool2d(p: &MaxPool2d, x: &[f64], y: &mut [f64], position: &mut
 /// nothing on.
 pub(super) fn max_pool2d_grad(p: &MaxPool2d, position: &[f64], dy: &[f64], dx: &mut [f64]) {
     dx.fill(0.0);
-    each_window(p, batch(p, dy), |output, window| {
+    each_window(&p.window, p.channels, batch(&p.window, p.channels, dy), |output, window| {
         if let Some(&(_, index)) = window.iter().find(|&&(tap, _)| tap as f64 == position[output]) {
             dx[index] += dy[output];
+        }
+    });
+}
+
+/// `y` is the mean of the taps on the image, 0 where there is none.
+pub(super) fn avg_pool2d(p: &AvgPool2d, x: &[f64], y: &mut [f64]) {
+    each_window(&p.window, p.channels, batch(&p.window, p.channels, y), |output, window| {
+        let sum: f64 = window.iter().map(|&(_, index)| x[index]).sum();
+        y[output] = sum / window.len().max(1) as f64;
+    });
+}
+
+/// Each `dy` goes in equal shares to the elements that it averaged.
+pub(super) fn avg_pool2d_grad(p: &AvgPool2d, dy: &[f64], dx: &mut [f64]) {
+    dx.fill(0.0);
+    each_window(&p.window, p.channels, batch(&p.window, p.channels, dy), |output, window| {
+        for &(_, index) in window {
+            dx[index] += dy[output] / window.len() as f64;
         }
     });
 }

@@ -4,7 +4,7 @@ use super::layout::*;
 use super::{Refusal, Results};
 use crate::support::executor::{Make, evaluate, evaluate_one};
 use crate::support::onnx::{Case, Tensor};
-use frazil::graph::{Conv2d, MaxPool2d, Op};
+use frazil::graph::{AvgPool2d, Conv2d, MaxPool2d, Op};
 use frazil::shape::{Padding, Window, WindowGeometry};
 
 /// The case's window on an input of these rows and columns.
@@ -133,9 +133,16 @@ pub fn max_pool(case: &Case, make: Make) -> Results {
     Ok(outputs)
 }
 
-pub fn average_pool(case: &Case, _: Make) -> Results {
-    planar(input(case, 0))?;
-    Err(Refusal::NotYetMapped("AveragePool"))
+pub fn average_pool(case: &Case, make: Make) -> Results {
+    let x = channels_last(&planar(input(case, 0))?);
+    if int(case, "count_include_pad", 0) != 0 {
+        return super::out_of_scope("padding that counts in a mean");
+    }
+    let [n, h, w, channels] = [0, 1, 2, 3].map(|axis| x.shape[axis]);
+    let window = window(case, [h, w], pair(case, "kernel_shape", 1))?;
+    let shape = [n, window.output[0], window.output[1], channels];
+    let y = evaluate_one(make, Op::AvgPool2d(AvgPool2d { window, channels }), &[batch(&x)]);
+    Ok(vec![channels_first(shape, y, input(case, 0))])
 }
 
 pub fn global_average_pool(case: &Case, _: Make) -> Results {

@@ -1,6 +1,6 @@
 //! Loads the golden vectors: `tests/golden/README.md` says what they are.
 
-use frazil::graph::{Conv2d, MaxPool2d};
+use frazil::graph::{AvgPool2d, Conv2d, MaxPool2d};
 use frazil::shape::{Padding, Window, WindowGeometry};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -155,12 +155,23 @@ pub fn conv2d_layer(layer: &Value, input: [usize; 2], at: &str) -> Conv2d {
 
 /// The window and the batch of a `pool` case of the maximum kind.
 pub fn max_pool2d_case(case: &Case) -> (MaxPool2d, usize) {
+    let (window, channels, batch) = pool_case(case, "max");
+    (MaxPool2d { window, channels }, batch)
+}
+
+/// The average pooling of a case, and its batch.
+pub fn avg_pool2d_case(case: &Case) -> (AvgPool2d, usize) {
+    let (window, channels, batch) = pool_case(case, "avg");
+    (AvgPool2d { window, channels }, batch)
+}
+
+fn pool_case(case: &Case, pool: &str) -> (WindowGeometry, usize, usize) {
     let p = &case.params;
-    assert_eq!(p["pool"], "max", "{}", case.name);
+    assert_eq!(p["pool"], pool, "{}", case.name);
     let input = [number(&p["height"]), number(&p["width"])];
     let output = [number(&p["out_height"]), number(&p["out_width"])];
     let window = window(p, input, Some(output), &case.name);
-    (MaxPool2d { window, channels: number(&p["channels"]) }, number(&p["batch"]))
+    (window, number(&p["channels"]), number(&p["batch"]))
 }
 
 #[test]

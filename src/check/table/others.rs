@@ -3,7 +3,7 @@
 use super::{KINDS, chain, single, with};
 use crate::check::case::{Case, DataKind, Fill, Operand, Wire};
 use crate::error::Result;
-use crate::graph::{MaxPool2d, Op};
+use crate::graph::{AvgPool2d, MaxPool2d, Op};
 use crate::shape::{Padding, Window};
 
 pub(super) fn cases() -> Result<Vec<Case>> {
@@ -13,6 +13,7 @@ pub(super) fn cases() -> Result<Vec<Case>> {
         biases(kind, &mut all);
         pools(kind, &mut all)?;
     }
+    averages(&mut all)?;
     specials(&mut all)?;
     Ok(all)
 }
@@ -101,6 +102,19 @@ fn output(p: &MaxPool2d) -> [usize; 3] {
 
 fn input(p: &MaxPool2d) -> [usize; 3] {
     [p.window.input[0], p.window.input[1], p.channels]
+}
+
+/// Means of integers need not be integers, so reals alone.
+fn averages(all: &mut Vec<Case>) -> Result<()> {
+    for (name, batch, p) in geometries()? {
+        let average = AvgPool2d { window: p.window, channels: p.channels };
+        let x = vec![Operand::batched(&input(&p), Fill::Data)];
+        let dy = vec![Operand::batched(&output(&p), Fill::Data)];
+        let kind = DataKind::Reals;
+        all.push(single(format!("avg_pool2d {name}"), Op::AvgPool2d(average), batch, x, kind));
+        all.push(single(format!("avg_pool2d_grad {name}"), Op::AvgPool2dGrad(average), batch, dy, kind));
+    }
+    Ok(())
 }
 
 fn pools(kind: DataKind, all: &mut Vec<Case>) -> Result<()> {

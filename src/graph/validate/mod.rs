@@ -16,7 +16,9 @@ use crate::shape::Shape;
 use linear::{channels, matmul};
 use operands::Operands;
 use update::{accumulate, clip_gradients, update};
-use window::{conv, conv_gradient, conv_input, conv_kernel, conv_output, max_pool, window};
+use window::{
+    avg_pool, avg_pool_gradient, conv, conv_gradient, conv_input, conv_kernel, conv_output, max_pool, window,
+};
 
 pub(super) struct ResultInfo {
     pub shape: Shape,
@@ -109,6 +111,8 @@ pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -
         Op::ActivationGrad(a) => activation::activation(&o, *a, 2),
         Op::Softmax => activation::softmax(&o, 1),
         Op::SoftmaxGrad => activation::softmax(&o, 2),
+        Op::AvgPool2d(p) => avg_pool(&o, p),
+        Op::AvgPool2dGrad(p) => avg_pool_gradient(&o, p),
         Op::Dropout(d) => dropout::dropout(&o, d),
         Op::BatchStatistics { epsilon } => norm::statistics(&o, *epsilon),
         Op::BatchNorm { epsilon } => norm::normalise(&o, *epsilon),

@@ -2,7 +2,7 @@
 
 use super::{Operands, ResultInfo, result};
 use crate::error::{Error, Result};
-use crate::graph::{Conv2d, DType, MaxPool2d, Value};
+use crate::graph::{AvgPool2d, Conv2d, DType, MaxPool2d, Value};
 use crate::shape::WindowGeometry;
 
 /// The fields of a geometry are public, so one may come that no [`crate::shape::Window`] made.
@@ -76,4 +76,22 @@ pub(super) fn max_pool(o: &Operands, p: &MaxPool2d) -> Result<Vec<ResultInfo>> {
     position.dtype = DType::U32;
     position.suffix = "position";
     Ok(vec![result(extents, x.batched)?, position])
+}
+
+pub(super) fn avg_pool(o: &Operands, p: &AvgPool2d) -> Result<Vec<ResultInfo>> {
+    pooled(o, p, p.window.input, p.window.output)
+}
+
+pub(super) fn avg_pool_gradient(o: &Operands, p: &AvgPool2d) -> Result<Vec<ResultInfo>> {
+    pooled(o, p, p.window.output, p.window.input)
+}
+
+/// From maps of one size to maps of another.
+fn pooled(o: &Operands, p: &AvgPool2d, from: [usize; 2], to: [usize; 2]) -> Result<Vec<ResultInfo>> {
+    o.count(1)?;
+    window(o, &p.window)?;
+    let x = o.float(0)?;
+    o.batched(0)?;
+    o.shape(0, &[None, Some(from[0]), Some(from[1]), Some(p.channels)])?;
+    Ok(vec![result([x.shape.extents()[0], to[0], to[1], p.channels], x.batched)?])
 }

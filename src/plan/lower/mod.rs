@@ -11,11 +11,12 @@ mod update;
 use super::Layout;
 use super::fuse::{Ending, fuse};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, MaxPool2d, Node, Op, Value, ValueId};
+use crate::graph::{Graph, Node, Op, Value, ValueId};
 use crate::kernels::{
-    Epilogue, Extent, Gemm, GemmFamily, Images, Launch, MOST_ROUNDS, add, bias_add, dropout, gemm,
-    max_pool2d, max_pool2d_grad, relu, relu_grad,
+    Epilogue, Extent, Gemm, GemmFamily, Images, Launch, MOST_ROUNDS, add, avg_pool2d, avg_pool2d_grad,
+    bias_add, dropout, gemm, max_pool2d, max_pool2d_grad, relu, relu_grad,
 };
+use crate::shape::WindowGeometry;
 
 /// What a step binds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,11 +157,19 @@ impl Lowering<'_> {
                 self.push(node, launch, all(&node.outputs));
             }
             (Op::MaxPool2d(pool), _) => {
-                let launch = max_pool2d(&self.pool_images(pool));
+                let launch = max_pool2d(&self.pool_images(pool.window, pool.channels));
                 self.push(node, launch, all(&node.outputs));
             }
             (Op::MaxPool2dGrad(pool), _) => {
-                let launch = max_pool2d_grad(&self.pool_images(pool));
+                let launch = max_pool2d_grad(&self.pool_images(pool.window, pool.channels));
+                self.push(node, launch, all(&node.outputs));
+            }
+            (Op::AvgPool2d(pool), _) => {
+                let launch = avg_pool2d(&self.pool_images(pool.window, pool.channels));
+                self.push(node, launch, all(&node.outputs));
+            }
+            (Op::AvgPool2dGrad(pool), _) => {
+                let launch = avg_pool2d_grad(&self.pool_images(pool.window, pool.channels));
                 self.push(node, launch, all(&node.outputs));
             }
             (Op::GlobalAvgPool, Some(x)) => {
@@ -202,14 +211,8 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    fn pool_images(&self, pool: &MaxPool2d) -> Images {
-        Images {
-            window: pool.window,
-            channels: pool.channels,
-            groups: 1,
-            first: 0,
-            count: self.graph.batch(),
-        }
+    fn pool_images(&self, window: WindowGeometry, channels: usize) -> Images {
+        Images { window, channels, groups: 1, first: 0, count: self.graph.batch() }
     }
 }
 
