@@ -53,6 +53,7 @@ fn launches() -> BTreeMap<String, Launch> {
         for family in families {
             for explicit in [false, true] {
                 let options = PlanOptions::default().family(family).explicit_columns(explicit);
+                let options = case.options(options);
                 for launch in Plan::launches(&graph, &adapter(), &options).unwrap() {
                     all.insert(launch.source(), launch);
                 }

@@ -2,7 +2,9 @@
 
 use super::update::Update;
 use crate::error::Result;
-use crate::graph::{DType, Graph, Op, ValueId};
+use crate::graph::{DType, Graph, Op, ParameterId, UpdateRule, ValueId};
+use crate::mask::Mask;
+use crate::plan::{PlanOptions, WeightGradients};
 use crate::rng::{Purpose, Stream};
 use crate::shape::Shape;
 
@@ -93,6 +95,17 @@ pub struct Ops {
     pub keep_all: bool,
     /// Bytes of a part's columns, where a convolution is to be cut.
     pub workspace_bytes: Option<u64>,
+    /// The last result is a weight gradient of which only a part is wanted.
+    pub partial: Option<Partial>,
+}
+
+/// A partly frozen kernel: its gradient must be right where it trains, and must not be written elsewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Partial {
+    /// What is frozen.
+    pub mask: Mask,
+    /// How the rest is computed.
+    pub how: WeightGradients,
 }
 
 /// What a case does.
@@ -119,7 +132,10 @@ pub(super) struct Built {
     pub inputs: Vec<ValueId>,
     /// Results of each operation.
     pub results: Vec<Vec<ValueId>>,
+    partial: bool,
 }
+
+const SGD: UpdateRule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
 
 impl Case {
     /// Whether it multiplies matrices, so that the family matters.
@@ -128,6 +144,19 @@ impl Case {
             matches!(op, Op::Conv2d(_) | Op::Conv2dGradInput(_) | Op::Conv2dGradKernel(_) | Op::MatMul { .. })
         };
         matches!(&self.work, Work::Ops(ops) if ops.nodes.iter().any(product))
+    }
+
+    /// These options, with what the case asks for besides.
+    pub fn options(&self, options: PlanOptions) -> PlanOptions {
+        let Work::Ops(ops) = &self.work else { return options };
+        let options = match ops.workspace_bytes {
+            Some(bytes) => options.workspace_bytes(bytes).explicit_columns(ops.partial.is_none()),
+            None => options,
+        };
+        match &ops.partial {
+            Some(partial) => options.masks(std::slice::from_ref(&partial.mask)).weight_gradients(partial.how),
+            None => options,
+        }
     }
 
     /// Its graph.
@@ -210,14 +239,20 @@ impl Ops {
                 })
                 .collect();
             let made = graph.push(op.clone(), &ids, op.name())?;
-            if self.keep_all || number + 1 == self.nodes.len() {
+            let last = number + 1 == self.nodes.len();
+            if last && self.partial.is_some() {
+                // What the caller reads would be computed as a whole.
+                let shape = graph.at(made[0]).shape.clone();
+                graph.parameter("partly frozen", shape)?;
+                graph.push(Op::Update(SGD, vec![ParameterId::of(0).into()]), &made, "update")?;
+            } else if self.keep_all || last {
                 for &value in &made {
                     graph.mark_output(value)?;
                 }
             }
             results.push(made);
         }
-        Ok(Built { graph, inputs, results })
+        Ok(Built { graph, inputs, results, partial: self.partial.is_some() })
     }
 }
 
@@ -227,7 +262,7 @@ impl Built {
         let mut all = Vec::new();
         for (node, results) in self.results.iter().enumerate() {
             for (index, &id) in results.iter().enumerate() {
-                if self.graph.at(id).output {
+                if self.graph.at(id).output || (self.partial && node + 1 == self.results.len()) {
                     all.push((node, index, id));
                 }
             }

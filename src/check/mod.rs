@@ -16,7 +16,7 @@ mod update;
 mod update_bound;
 
 pub use bound::{bounds, compare};
-pub use case::{Case, DataKind, Fill, Operand, Ops, Wire, Work};
+pub use case::{Case, DataKind, Fill, Operand, Ops, Partial, Wire, Work};
 pub use run::{outputs, reference_outputs, run_case};
 pub use table::cases;
 pub use update::Update;

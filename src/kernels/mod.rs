@@ -23,6 +23,7 @@ mod col2im;
 mod digest;
 mod dropout;
 mod family;
+mod gather_patches;
 mod gemm;
 mod gemm_register;
 mod gemm_subgroup;
@@ -41,6 +42,7 @@ mod rmsprop_centered_momentum_update;
 mod rmsprop_centered_update;
 mod rmsprop_momentum_update;
 mod rmsprop_update;
+mod scatter_sum;
 mod sgd_momentum_update;
 mod sgd_update;
 mod softmax;
@@ -49,6 +51,7 @@ mod softmax_cross_entropy_grad;
 mod softmax_grad;
 mod unroll;
 mod update_statistics;
+mod weight_dots;
 mod window;
 
 pub(crate) use activation::{Curve, activation};
@@ -74,6 +77,7 @@ pub use digest::digest;
 pub(crate) use digest::{SEGMENT_ELEMENTS, Segment};
 pub(crate) use dropout::dropout;
 pub use family::GemmFamily;
+pub(crate) use gather_patches::gather_patches;
 pub(crate) use gemm::{Epilogue, Gemm, MOST_TERMS, Matrix, Source, gemm};
 pub(crate) use global_avg_pool::global_avg_pool;
 pub(crate) use global_avg_pool_grad::global_avg_pool_grad;
@@ -90,6 +94,7 @@ pub(crate) use rmsprop_centered_momentum_update::rmsprop_centered_momentum_updat
 pub(crate) use rmsprop_centered_update::rmsprop_centered_update;
 pub(crate) use rmsprop_momentum_update::rmsprop_momentum_update;
 pub(crate) use rmsprop_update::{RmsPropUpdate, rmsprop_update};
+pub(crate) use scatter_sum::{NO_PLACE, scatter_sum};
 pub(crate) use sgd_momentum_update::{SgdMomentumUpdate, sgd_momentum_update};
 pub(crate) use sgd_update::sgd_update;
 pub(crate) use softmax::softmax;
@@ -98,6 +103,7 @@ pub(crate) use softmax_cross_entropy_grad::softmax_cross_entropy_grad;
 pub(crate) use softmax_grad::softmax_grad;
 pub(crate) use update_range::UpdateRange;
 pub(crate) use update_statistics::{RunningStatistic, update_statistics};
+pub(crate) use weight_dots::{WeightDots, weight_dots};
 pub(crate) use window::Images;
 
 use crate::gpu::Access;
@@ -160,6 +166,7 @@ pub static KERNELS: &[&Kernel] = &[
     &col2im::KERNEL,
     &digest::KERNEL,
     &dropout::KERNEL,
+    &gather_patches::KERNEL,
     &gemm_register::KERNEL,
     &gemm_subgroup::KERNEL,
     &gradient_norm::KERNEL,
@@ -177,6 +184,7 @@ pub static KERNELS: &[&Kernel] = &[
     &rmsprop_centered_update::KERNEL,
     &rmsprop_momentum_update::KERNEL,
     &rmsprop_update::KERNEL,
+    &scatter_sum::KERNEL,
     &sgd_momentum_update::KERNEL,
     &sgd_update::KERNEL,
     &softmax::KERNEL,
@@ -184,6 +192,7 @@ pub static KERNELS: &[&Kernel] = &[
     &softmax_cross_entropy_grad::KERNEL,
     &softmax_grad::KERNEL,
     &update_statistics::KERNEL,
+    &weight_dots::KERNEL,
 ];
 
 /// One run of a kernel, without its buffers.

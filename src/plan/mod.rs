@@ -36,6 +36,7 @@ mod gradients;
 mod layout;
 mod liveness;
 mod lower;
+mod prepare;
 mod profile;
 mod report;
 mod store;
@@ -44,8 +45,9 @@ mod transfer;
 
 pub use digest::{Arena, Elements};
 pub use layout::{Layout, Spot};
+pub use lower::WeightGradients;
 pub use profile::TimedDispatch;
-pub use report::{BufferUse, DispatchUse, PlanReport};
+pub use report::{Avoided, BufferUse, DispatchUse, PlanReport};
 pub use store::{Digest, Store};
 pub use sums::Sums;
 
@@ -53,6 +55,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{AdapterReport, Gpu, GpuBuffer, Pipeline, ReadRing};
 use crate::graph::{Graph, StepScalars};
 use crate::kernels::{GemmFamily, Launch};
+use crate::mask::Mask;
 use std::sync::{Arc, Mutex};
 
 /// How to compile a graph.
@@ -63,6 +66,8 @@ pub struct PlanOptions {
     flops_per_submission: u64,
     workspace_bytes: u64,
     explicit_columns: bool,
+    masks: Vec<Mask>,
+    weight_gradients: WeightGradients,
 }
 
 impl Default for PlanOptions {
@@ -75,6 +80,8 @@ impl Default for PlanOptions {
             flops_per_submission: 40_000_000_000,
             workspace_bytes: lower::WORKSPACE_BYTES,
             explicit_columns: false,
+            masks: Vec::new(),
+            weight_gradients: WeightGradients::Cheapest,
         }
     }
 }
@@ -105,6 +112,20 @@ impl PlanOptions {
         self
     }
 
+    /// Leaves out the work whose results only frozen elements would discard. By parameter, for all of them or for none; the
+    /// store must hold these masks, or masks in which more is frozen, whenever the plan runs.
+    pub fn masks(mut self, masks: &[Mask]) -> Self {
+        self.masks = masks.to_vec();
+        self
+    }
+
+    /// Computes the gradients of all partly frozen kernels in this way, rather than in the cheapest one. What the graph or the
+    /// geometry does not allow is computed whole.
+    pub fn weight_gradients(mut self, how: WeightGradients) -> Self {
+        self.weight_gradients = how;
+        self
+    }
+
     /// Cuts a batch's convolution into parts whose columns take about this many bytes, but never less than one image.
     pub fn workspace_bytes(mut self, bytes: u64) -> Self {
         self.workspace_bytes = bytes;
@@ -120,12 +141,15 @@ pub struct Plan {
     values: Vec<Option<Home>>,
     slots: Vec<GpuBuffer>,
     scalars: GpuBuffer,
-    sums: GpuBuffer,
+    sums: Arc<GpuBuffer>,
+    options: PlanOptions,
+    savings: lower::Savings,
     /// Bind groups use it; it is kept so that its bytes count.
     _params: GpuBuffer,
+    _lists: Vec<GpuBuffer>,
     commands: Vec<Command>,
     submission_ends: Vec<usize>,
-    guards: Vec<compile::Guard>,
+    guards: Vec<prepare::Guard>,
     report: PlanReport,
     ring: Mutex<ReadRing>,
 }
@@ -167,7 +191,21 @@ impl Plan {
     /// # Errors
     /// As [`Plan::compile`]; [`Error::InvalidArgument`] if the store holds other parameters.
     pub fn compile_with(gpu: &Gpu, graph: &Graph, store: &Store, options: &PlanOptions) -> Result<Self> {
-        compile::compile(gpu, graph, store, options)
+        compile::compile(gpu, graph, store, options, None)
+    }
+
+    /// The plan for other masks, if they make a difference to what is computed: its running sums go on from here, inputs
+    /// have to be written again.
+    ///
+    /// # Errors
+    /// As [`Plan::compile`]; [`Error::MaskMismatch`]. This plan stays as it is.
+    pub fn replan(&self, masks: &[Mask]) -> Result<Option<Self>> {
+        let options = self.options.clone().masks(masks);
+        if prepare::saved(&self.graph, &options)? == self.savings {
+            return Ok(None);
+        }
+        compile::compile(&self.gpu, &self.graph, &self.store, &options, Some(Arc::clone(&self.sums)))
+            .map(Some)
     }
 
     /// Bytes that a graph would take on this adapter, without creating anything.
@@ -175,7 +213,7 @@ impl Plan {
     /// # Errors
     /// [`Error::LimitExceeded`] if it does not fit.
     pub fn estimate(graph: &Graph, report: &AdapterReport, options: &PlanOptions) -> Result<PlanReport> {
-        compile::estimate(graph, report, options)
+        prepare::estimate(graph, report, options)
     }
 
     /// The kernels that a plan would run, in order, without creating anything.
@@ -183,7 +221,7 @@ impl Plan {
     /// # Errors
     /// As [`Plan::estimate`].
     pub fn launches(graph: &Graph, report: &AdapterReport, options: &PlanOptions) -> Result<Vec<Launch>> {
-        compile::launches(graph, report, options)
+        prepare::launches(graph, report, options)
     }
 
     /// The graph.

@@ -24,6 +24,15 @@ pub struct DispatchUse {
     pub flops: u64,
 }
 
+/// What frozen elements save in one operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Avoided {
+    /// The operation.
+    pub label: String,
+    /// Floating-point operations that a plan with nothing frozen does more.
+    pub flops: u64,
+}
+
 /// Everything that a plan holds and does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanReport {
@@ -39,6 +48,8 @@ pub struct PlanReport {
     pub per_step: Vec<BufferUse>,
     /// Dispatches in order.
     pub dispatches: Vec<DispatchUse>,
+    /// By operation, what is left out because of what is frozen.
+    pub avoided: Vec<Avoided>,
 }
 
 impl PlanReport {
@@ -50,6 +61,11 @@ impl PlanReport {
     /// Floating-point operations of one run.
     pub fn flops(&self) -> u64 {
         self.dispatches.iter().map(|d| d.flops).sum()
+    }
+
+    /// Floating-point operations that one run with nothing frozen would do more.
+    pub fn flops_avoided(&self) -> u64 {
+        self.avoided.iter().map(|a| a.flops).sum()
     }
 }
 
@@ -74,6 +90,16 @@ impl fmt::Display for PlanReport {
                 d.kernel,
                 groups,
                 d.flops as f64 / 1e6
+            )?;
+        }
+        for a in &self.avoided {
+            writeln!(
+                f,
+                "  {:<26} {:<28} {:>12} {:>10.3} MFLOP",
+                a.label,
+                "avoided: frozen",
+                "",
+                a.flops as f64 / 1e6
             )?;
         }
         write!(

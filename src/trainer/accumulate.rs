@@ -26,6 +26,7 @@ impl Trainer {
             ));
         }
         batches.iter().try_for_each(|batch| self.check(batch))?;
+        self.follow_masks()?;
         let total: usize = batches.iter().map(Batch::rows).sum();
         for (number, batch) in batches.iter().enumerate() {
             let mut scalars = self.scalars(batch);

@@ -1,7 +1,7 @@
 //! Freezing and thawing.
 
 use super::proof::Baseline;
-use super::{ThawPolicy, Trainer};
+use super::{GradientPolicy, ThawPolicy, Trainer};
 use crate::error::{Error, Result};
 use crate::graph::ParameterId;
 use crate::mask::{FreezeRule, Mask, TensorView};
@@ -49,7 +49,7 @@ impl Trainer {
         let mut baseline = self.baselines[id.index()].clone();
         baseline.keep_only(&old.difference(mask)?);
         let baseline = baseline.with(mask, &weights, &self.read_state(id)?);
-        self.apply(Change { id, mask: union, baseline, weights: Some(weights), state: Vec::new() })
+        self.apply(vec![Change { id, mask: union, baseline, weights: Some(weights), state: Vec::new() }])
     }
 
     /// Thaws the elements that `rule` selects in every parameter that `glob` matches; `policy` says what becomes of
@@ -70,7 +70,7 @@ impl Trainer {
     pub fn replace_mask(&mut self, path: &str, mask: Mask, policy: ThawPolicy) -> Result<()> {
         let id = self.find(path)?;
         let change = self.prepare(id, mask, policy).map_err(|error| named(error, path))?;
-        self.apply(change)
+        self.apply(vec![change])
     }
 
     /// Frozen elements of all parameters.
@@ -92,7 +92,7 @@ impl Trainer {
         }
         let changes = masks.into_iter().map(|(id, mask)| self.prepare(id, mask, policy));
         let changes = changes.collect::<Result<Vec<_>>>()?;
-        changes.into_iter().try_for_each(|change| self.apply(change))
+        self.apply(changes)
     }
 
     /// What a rule selects in each parameter that a glob matches; weights are read only for rules that look at them.
@@ -143,18 +143,30 @@ impl Trainer {
         (0..self.store.slots().len()).map(|slot| self.store.read_state(slot, id)).collect()
     }
 
-    /// Puts a mask into force. Writes fail only when the device is gone.
-    pub(super) fn apply(&mut self, change: Change) -> Result<()> {
-        let Change { id, mask, baseline, weights, state } = change;
-        if let Some(bits) = weights {
-            self.store.write_weights(id, &bits)?;
+    /// Puts masks into force. Writes fail only when the device is gone; a plan that does not fit is tried again by the next
+    /// step.
+    pub(super) fn apply(&mut self, changes: Vec<Change>) -> Result<()> {
+        self.outdated = true;
+        for Change { id, mask, baseline, weights, state } in changes {
+            if let Some(bits) = weights {
+                self.store.write_weights(id, &bits)?;
+            }
+            for (slot, bits) in state {
+                self.store.write_state(slot, id, &bits)?;
+            }
+            self.store.write_mask(id, &mask)?;
+            self.baselines[id.index()] = baseline;
+            self.masks[id.index()] = mask;
         }
-        for (slot, bits) in state {
-            self.store.write_state(slot, id, &bits)?;
+        self.follow_masks()
+    }
+
+    /// Compiles the step again if the masks changed what has to be computed.
+    pub(super) fn follow_masks(&mut self) -> Result<()> {
+        if self.outdated && self.options.gradient_policy == GradientPolicy::Masked {
+            self.training.follow(&self.masks)?;
         }
-        self.store.write_mask(id, &mask)?;
-        self.baselines[id.index()] = baseline;
-        self.masks[id.index()] = mask;
+        self.outdated = false;
         Ok(())
     }
 }

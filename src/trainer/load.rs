@@ -33,14 +33,11 @@ impl Trainer {
         let refused = |why| Error::Checkpoint { path: path.to_owned(), why };
         let loaded = self.examine(&checkpoint).map_err(refused)?;
         self.metrics_forgotten()?;
-        for change in loaded.changes {
-            self.apply(change)?;
-        }
         self.optimizer.set_learning_rate(loaded.learning_rate)?;
         self.options.seed = loaded.seed;
         self.step = loaded.step;
         self.draws = loaded.draws;
-        Ok(())
+        self.apply(loaded.changes)
     }
 
     /// Takes weights alone from a file, of any program: those of the parameters that `glob` matches, by path and in this

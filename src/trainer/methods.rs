@@ -47,7 +47,7 @@ impl Trainer {
             let mask = old.union(&fresh)?;
             changes.push(Change { id, mask, baseline, weights: Some(weights), state: Vec::new() });
         }
-        changes.into_iter().try_for_each(|change| self.apply(change))?;
+        self.apply(changes)?;
         Ok(self.frozen_count() - before)
     }
 

@@ -45,6 +45,8 @@ pub struct Trainer {
     evaluation: Wired,
     masks: Vec<Mask>,
     baselines: Vec<Baseline>,
+    /// Whether the training plan may be one for other masks.
+    outdated: bool,
     step: u64,
     /// Runs that draw random numbers so far.
     draws: u64,
@@ -84,10 +86,25 @@ impl Metrics {
 impl Wired {
     fn new(gpu: &Gpu, values: ModelGraph, store: &Store, options: &PlanOptions) -> Result<Self> {
         let plan = Plan::compile_with(gpu, &values.graph, store, options)?;
-        if let Some((input, weights)) = &values.class_weights {
-            plan.write_f32(*input, weights)?;
+        let wired = Wired { plan, values };
+        wired.write_constants(&wired.plan)?;
+        Ok(wired)
+    }
+
+    fn write_constants(&self, plan: &Plan) -> Result<()> {
+        match &self.values.class_weights {
+            Some((input, weights)) => plan.write_f32(*input, weights),
+            None => Ok(()),
         }
-        Ok(Wired { plan, values })
+    }
+
+    /// Another plan in the place of this one, if these masks make a difference to what is computed.
+    fn follow(&mut self, masks: &[Mask]) -> Result<()> {
+        if let Some(plan) = self.plan.replan(masks)? {
+            self.write_constants(&plan)?;
+            self.plan = plan;
+        }
+        Ok(())
     }
 
     fn write(&self, batch: &Batch) -> Result<()> {
@@ -147,6 +164,7 @@ impl Trainer {
             optimizer,
             options,
             store,
+            outdated: false,
             step: 0,
             draws: 0,
             progress: None,
@@ -222,6 +240,7 @@ impl Trainer {
     /// As [`Trainer::step`] and [`Plan::profile`].
     pub fn profile_step(&mut self, batch: &Batch) -> Result<Vec<TimedDispatch>> {
         self.check(batch)?;
+        self.follow_masks()?;
         let scalars = self.scalars(batch);
         self.training.write(batch)?;
         let timed = self.training.plan.profile(scalars)?;

@@ -7,13 +7,13 @@ use crate::graph::{Conv2d, Op};
 use crate::shape::{Padding, Window};
 
 /// A geometry: images `[h, w, c]`, output channels, window, groups, batch.
-struct Geometry {
-    name: &'static str,
+pub(super) struct Geometry {
+    pub name: &'static str,
     input: [usize; 3],
     c_out: usize,
     window: Window,
     groups: usize,
-    batch: usize,
+    pub batch: usize,
 }
 
 fn geometry(
@@ -48,7 +48,7 @@ impl Geometry {
         self
     }
 
-    fn conv(&self) -> Result<Conv2d> {
+    pub fn conv(&self) -> Result<Conv2d> {
         Conv2d::new(self.input, self.c_out, self.window, self.groups, self.name)
     }
 }
@@ -58,7 +58,7 @@ fn explicit(top: usize, bottom: usize, left: usize, right: usize) -> Padding {
 }
 
 /// Channels come in fours and not, kernels are larger and smaller than their input, strides and dilations differ by axis.
-fn geometries() -> Vec<Geometry> {
+pub(super) fn geometries() -> Vec<Geometry> {
     use Padding::{Same, Valid};
     vec![
         geometry("3x3", [7, 9, 3], 4, [3, 3], Same),

@@ -7,6 +7,7 @@ mod losses;
 mod matmul;
 mod norm;
 mod others;
+mod partial;
 mod pool;
 mod updates;
 
@@ -26,6 +27,7 @@ pub fn cases() -> Result<Vec<Case>> {
     all.extend(dropout::cases());
     all.extend(norm::cases());
     all.extend(others::cases()?);
+    all.extend(partial::cases()?);
     all.extend(pool::cases());
     all.extend(updates::cases());
     Ok(all)
@@ -55,7 +57,8 @@ fn chain(
 ) -> Case {
     let has_batch = operands.iter().any(|o| o.batched);
     let short = if has_batch && batch > 1 { vec![batch.div_ceil(2)] } else { Vec::new() };
-    let ops = Ops { batch, short, operands, nodes, data, keep_all: false, workspace_bytes: None };
+    let ops =
+        Ops { batch, short, operands, nodes, data, keep_all: false, workspace_bytes: None, partial: None };
     Case { name: format!("{name} {}", word(data)), work: Work::Ops(ops) }
 }
 

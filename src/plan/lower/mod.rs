@@ -5,7 +5,9 @@ mod conv;
 mod linear;
 mod loss;
 mod norm;
+mod partial;
 mod pool;
+mod savings;
 mod update;
 
 use super::Layout;
@@ -17,6 +19,8 @@ use crate::kernels::{
     bias_add, dropout, gemm, max_pool2d, max_pool2d_grad, relu, relu_grad,
 };
 use crate::shape::WindowGeometry;
+pub use savings::WeightGradients;
+pub(super) use savings::{Savings, savings};
 
 /// What a step binds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +29,8 @@ pub(super) enum Place {
     Value(ValueId),
     /// Memory that only a few steps use.
     Workspace(usize),
+    /// Numbers written when the plan is compiled.
+    List(usize),
     /// A buffer of the weights' arena.
     Weights(usize),
     /// A buffer of the gradients' arena.
@@ -53,6 +59,8 @@ pub(super) struct Lowered {
     pub steps: Vec<Step>,
     /// Bytes of each workspace.
     pub workspaces: Vec<u64>,
+    /// What each list holds.
+    pub lists: Vec<Vec<u32>>,
 }
 
 /// What the adapter and the options allow.
@@ -68,11 +76,12 @@ pub(super) struct Limits {
 /// Workspaces stay below this where they can: a column matrix beyond the caches gains nothing.
 pub(super) const WORKSPACE_BYTES: u64 = 64 << 20;
 
-pub(super) fn lower(graph: &Graph, layout: &Layout, limits: Limits) -> Result<Lowered> {
+pub(super) fn lower(graph: &Graph, layout: &Layout, limits: Limits, savings: &Savings) -> Result<Lowered> {
     let fusion = fuse(graph);
-    let mut lowering = Lowering { graph, limits, out: Lowered::default() };
+    let mut lowering = Lowering { graph, limits, savings, out: Lowered::default() };
     for (index, node) in graph.nodes().iter().enumerate() {
-        if !fusion.absorbed[index] {
+        let skipped = fusion.absorbed[index] || !savings.needed[index];
+        if !skipped && !lowering.partial(node, &savings.ways[index])? {
             lowering.node(node, fusion.endings[index], layout)?;
         }
     }
@@ -90,6 +99,7 @@ pub(super) fn lower(graph: &Graph, layout: &Layout, limits: Limits) -> Result<Lo
 struct Lowering<'a> {
     graph: &'a Graph,
     limits: Limits,
+    savings: &'a Savings,
     out: Lowered,
 }
 
@@ -110,6 +120,11 @@ impl Lowering<'_> {
     fn workspace(&mut self, elements: usize) -> Place {
         self.out.workspaces.push(4 * elements as u64);
         Place::Workspace(self.out.workspaces.len() - 1)
+    }
+
+    fn list(&mut self, words: Vec<u32>) -> Place {
+        self.out.lists.push(words);
+        Place::List(self.out.lists.len() - 1)
     }
 
     fn value(&self, id: ValueId) -> &Value {

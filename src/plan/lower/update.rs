@@ -34,7 +34,8 @@ impl Lowering<'_> {
             Op::Clip(clip, clipped) => Some((*clip, clipped)),
             _ => None,
         });
-        let mut targets: Vec<_> = targets.iter().map(|t| (layout.spots()[t.parameter.0], t)).collect();
+        let moving = targets.iter().filter(|t| !self.savings.whole[t.parameter.0]);
+        let mut targets: Vec<_> = moving.map(|t| (layout.spots()[t.parameter.0], t)).collect();
         targets.sort_by_key(|(spot, _)| (spot.chunk, spot.first));
         let mut runs: Vec<Run> = Vec::new();
         for (spot, target) in targets {
@@ -62,7 +63,7 @@ impl Lowering<'_> {
 
     /// One dispatch for each tensor, for nothing may touch the gaps between them.
     pub(super) fn accumulate(&mut self, node: &Node, targets: &[ParameterId], layout: &Layout) {
-        for target in targets {
+        for target in targets.iter().filter(|target| !self.savings.whole[target.0]) {
             let spot = layout.spots()[target.0];
             let places = vec![Place::Gradients(spot.chunk), Place::Accumulated(spot.chunk)];
             self.push(node, accumulate(spot.first..spot.first + spot.len), places);
@@ -72,7 +73,9 @@ impl Lowering<'_> {
     /// The norm, and what it makes of the gradients; clipping by value needs nothing before the update.
     pub(super) fn clip(&mut self, node: &Node, clip: Clip, targets: &[ParameterId], layout: &Layout) {
         let Clip::Norm { max, over_all } = clip else { return };
-        let ranges = ranges(targets, layout, over_all);
+        let moving = targets.iter().filter(|target| !self.savings.whole[target.0]);
+        let targets: Vec<_> = moving.copied().collect();
+        let ranges = ranges(&targets, layout, over_all);
         let parts: Vec<_> = ranges.iter().map(|(_, range)| norm_parts(range.len())).collect();
         let total = parts.iter().sum();
         let place = self.workspace(total);

@@ -1,0 +1,84 @@
+use super::{GRID, Kernel, Launch, SCALARS, grid_of, index};
+use crate::gpu::Access;
+use crate::shape::WindowGeometry;
+
+pub(super) static KERNEL: Kernel = Kernel {
+    name: "weight_dots",
+    body: include_str!("../../shaders/weight_dots.wgsl"),
+    snippets: &[&SCALARS, &GRID],
+    bindings: &[(2, Access::Read), (3, Access::Read), (4, Access::Read), (5, Access::ReadWrite)],
+    params: &[
+        ("height", std::mem::offset_of!(Params, height)),
+        ("width", std::mem::offset_of!(Params, width)),
+        ("out_height", std::mem::offset_of!(Params, out_height)),
+        ("out_width", std::mem::offset_of!(Params, out_width)),
+        ("stride_h", std::mem::offset_of!(Params, stride_h)),
+        ("stride_w", std::mem::offset_of!(Params, stride_w)),
+        ("pad_top", std::mem::offset_of!(Params, pad_top)),
+        ("pad_left", std::mem::offset_of!(Params, pad_left)),
+        ("c_in", std::mem::offset_of!(Params, c_in)),
+        ("c_out", std::mem::offset_of!(Params, c_out)),
+        ("images", std::mem::offset_of!(Params, images)),
+        ("slices", std::mem::offset_of!(Params, slices)),
+    ],
+    params_bytes: size_of::<Params>(),
+};
+
+const WORKGROUP: u32 = 64;
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    height: u32,
+    width: u32,
+    out_height: u32,
+    out_width: u32,
+    stride_h: u32,
+    stride_w: u32,
+    pad_top: u32,
+    pad_left: u32,
+    c_in: u32,
+    c_out: u32,
+    images: u32,
+    slices: u32,
+}
+
+/// Where the sums run.
+#[derive(Clone, Copy, Debug)]
+pub struct WeightDots {
+    /// Geometry.
+    pub window: WindowGeometry,
+    /// Input channels, of all groups.
+    pub c_in: usize,
+    /// Output channels, of all groups.
+    pub c_out: usize,
+    /// Images of a full batch.
+    pub images: usize,
+    /// Parts of the batch with sums of their own.
+    pub slices: usize,
+}
+
+/// The gradient in each of `count` elements of a kernel, in slices: `[slices, count]`.
+/// Buffers: elements (four words each), x, dy, sums.
+pub fn weight_dots(dots: &WeightDots, count: usize) -> Launch {
+    let w = &dots.window;
+    let params = Params {
+        height: index(w.input[0]),
+        width: index(w.input[1]),
+        out_height: index(w.output[0]),
+        out_width: index(w.output[1]),
+        stride_h: index(w.stride[0]),
+        stride_w: index(w.stride[1]),
+        pad_top: index(w.pad_begin[0]),
+        pad_left: index(w.pad_begin[1]),
+        c_in: index(dots.c_in),
+        c_out: index(dots.c_out),
+        images: index(dots.images),
+        slices: index(dots.slices),
+    };
+    let terms = dots.images * w.outputs();
+    let images = dots.images.div_ceil(dots.slices);
+    Launch::new(&KERNEL, &params, WORKGROUP, grid_of(dots.slices * count, WORKGROUP))
+        .flops(2 * count as u64 * terms as u64)
+        .rounds(images * (1 + w.output[0] * (1 + w.output[1])))
+}
