@@ -11,6 +11,8 @@ mod data_files;
 mod dropout;
 mod errors;
 mod freeze;
+mod freeze_effects;
+mod freeze_matrix;
 mod freeze_methods;
 mod golden;
 mod losses;

@@ -78,7 +78,12 @@ pub fn trainer(optimizer: Optimizer, options: TrainerOptions) -> Trainer {
 /// Options for batches of [`ROWS`] that go on after a loss that is not finite: a stopped update would let any freeze
 /// test pass.
 pub fn going_on() -> TrainerOptions {
-    TrainerOptions::batch(ROWS).seed(3).on_non_finite(OnNonFinite::Continue)
+    going_on_with(ROWS)
+}
+
+/// [`going_on`] for batches of another size.
+pub fn going_on_with(rows: usize) -> TrainerOptions {
+    TrainerOptions::batch(rows).seed(3).on_non_finite(OnNonFinite::Continue)
 }
 
 /// Makes `steps` steps on [`data`]'s batches, round and round.
@@ -177,7 +182,8 @@ pub fn plant(trainer: &mut Trainer, bits: &[u32]) {
     }
 }
 
-fn plant_state(trainer: &Trainer, number: usize, mask: &Mask, bits: &[u32]) {
+/// Writes these bits into the state of the elements of a mask, in other orders than [`plant`] has for weights.
+pub fn plant_state(trainer: &Trainer, number: usize, mask: &Mask, bits: &[u32]) {
     let (store, id) = (trainer.store(), ParameterId::of(number));
     for slot in 0..store.slots().len() {
         let mut state = store.read_state(slot, id).unwrap();
