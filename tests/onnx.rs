@@ -1,5 +1,5 @@
 //! The reference and the device against the ONNX backend's node cases: results that neither this crate nor the golden
-//! vectors' authors computed. `scripts/fetch-onnx-cases.sh` brings them; without them the test says that it is skipped.
+//! vectors' authors computed. `scripts/fetch-onnx-cases.sh` brings them; without them each test here says that it is skipped.
 
 mod layout;
 mod loss;
