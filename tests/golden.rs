@@ -39,10 +39,9 @@ fn fixed(case: &Case, name: &str) -> Operand {
     Operand::fixed(case.shape(name), case.wide(name))
 }
 
-/// Says how much ran, and that it was all.
-fn all_ran(kind: &str, ran: usize, expected: usize, worst: f64) {
-    println!("{kind}: {ran} golden cases, worst relative L2 error {worst:.1e}");
-    assert_eq!(ran, expected, "{kind}: golden cases that ran");
+/// Says how much ran; [`cases`] has seen to it that it was all.
+fn report(set: &str, ran: usize, worst: f64) {
+    println!("{set}: {ran} golden cases, worst relative L2 error {worst:.1e}");
 }
 
 #[test]
@@ -64,7 +63,7 @@ fn conv2d() {
             ];
             worst = worst.max(hold(case, &results, tolerance));
         }
-        all_ran("conv2d", all.len(), 47, worst);
+        report("conv2d", all.len(), worst);
     });
 }
 
@@ -86,40 +85,36 @@ fn dense() {
             ];
             worst = worst.max(hold(case, &results, tolerance));
         }
-        all_ran("dense", all.len(), 5, worst);
+        report("dense", all.len(), worst);
     });
 }
 
 #[test]
 fn relu() {
     everywhere(|make, _| {
-        let all = cases("activation");
-        let (relus, others): (Vec<_>, Vec<_>) =
-            all.iter().partition(|case| case.params["activation"] == "relu");
-        for case in &relus {
+        let all = cases("relu");
+        for case in &all {
             let y = evaluate_one(make, Op::Relu, &[batch(case, "input")]);
             assert_equal(&case.name, &y, &case.f64("output_f64"));
             let pair = [Operand::batch(case.shape("output"), y), batch(case, "grad_output")];
             let dx = evaluate_one(make, Op::ReluGrad, &pair);
             assert_equal(&case.name, &dx, &case.f64("grad_input_f64"));
         }
-        assert_eq!(others.len(), 4);
-        all_ran("relu", relus.len(), 2, 0.0);
+        report("relu", all.len(), 0.0);
     });
 }
 
 #[test]
 fn activations() {
     everywhere(|make, tolerance| {
-        let all = cases("activation");
+        let all = cases("activations");
         let mut worst = 0.0f64;
-        let mut ran = 0;
         for case in &all {
             let activation = match case.params["activation"].as_str() {
                 Some("leaky_relu") => Activation::LeakyRelu { slope: case.params["slope"].as_f64().unwrap() },
                 Some("gelu") if case.params["approximate"] == "none" => Activation::Gelu,
                 Some("gelu") => Activation::GeluTanh,
-                _ => continue,
+                other => panic!("{}: activation {other:?}", case.name),
             };
             let x = batch(case, "input");
             let y = evaluate_one(make, Op::Activation(activation), std::slice::from_ref(&x));
@@ -132,19 +127,17 @@ fn activations() {
                     tolerance,
                 ));
             }
-            ran += 1;
         }
-        all_ran("activations", ran, 4, worst);
+        report("activations", all.len(), worst);
     });
 }
 
 #[test]
 fn avg_pool2d() {
     everywhere(|make, tolerance| {
-        let all = cases("pool");
-        let averages: Vec<_> = all.iter().filter(|case| case.params["pool"] == "avg").collect();
+        let all = cases("avg_pool2d");
         let mut worst = 0.0f64;
-        for case in &averages {
+        for case in &all {
             let (p, n) = avg_pool2d_case(case);
             assert_eq!(case.shape("input")[0], n);
             let results = [
@@ -153,17 +146,16 @@ fn avg_pool2d() {
             ];
             worst = worst.max(hold(case, &results, tolerance));
         }
-        all_ran("avg_pool2d", averages.len(), 5, worst);
+        report("avg_pool2d", all.len(), worst);
     });
 }
 
 #[test]
 fn max_pool2d() {
     everywhere(|make, tolerance| {
-        let all = cases("pool");
-        let (maxima, averages): (Vec<_>, Vec<_>) = all.iter().partition(|case| case.params["pool"] == "max");
+        let all = cases("max_pool2d");
         let mut worst = 0.0f64;
-        for case in &maxima {
+        for case in &all {
             let (p, n) = max_pool2d_case(case);
             assert_eq!(case.shape("input")[0], n);
             let pooled = evaluate(make, Op::MaxPool2d(p), &[batch(case, "input")]);
@@ -173,8 +165,7 @@ fn max_pool2d() {
             // Overlapping windows add up, in an order of their own.
             worst = worst.max(hold(case, &[("grad_input", dx)], tolerance));
         }
-        assert_eq!(averages.len(), 5);
-        all_ran("max_pool2d", maxima.len(), 8, worst);
+        report("max_pool2d", all.len(), worst);
     });
 }
 
@@ -192,7 +183,7 @@ fn global_avg_pool() {
             ];
             worst = worst.max(hold(case, &results, tolerance));
         }
-        all_ran("global_avg_pool", all.len(), 3, worst);
+        report("global_avg_pool", all.len(), worst);
     });
 }
 
@@ -216,7 +207,7 @@ fn softmax_cross_entropy() {
             ];
             worst = worst.max(hold(case, &results, tolerance));
         }
-        all_ran("softmax_cross_entropy", all.len(), 5, worst);
+        report("softmax_cross_entropy", all.len(), worst);
     });
 }
 
@@ -235,7 +226,7 @@ fn mean_squared_error() {
             ];
             worst = worst.max(hold(case, &results, tolerance));
         }
-        all_ran("mse", all.len(), 3, worst);
+        report("mse", all.len(), worst);
     });
 }
 
@@ -275,7 +266,6 @@ fn follow_all(make: Make, allowed: &Errors) {
         worst = worst.worst(seen);
     }
     println!("trajectories: {} followed, worst {worst:?}", all.len());
-    assert_eq!(all.len(), 22);
 }
 
 #[test]

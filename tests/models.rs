@@ -1,8 +1,9 @@
 //! The models that come with the crate, on the device.
 
 use crate::support::device::gpu;
+use crate::support::training::{Snapshot, assert_frozen, moved, snapshot};
 use frazil::data::synthetic;
-use frazil::{Loss, Model, Sgd, Trainer, TrainerOptions};
+use frazil::{FreezeRule, Loss, Model, Padding, Sgd, Trainer, TrainerOptions};
 
 #[test]
 fn every_named_model_trains_a_step() {
@@ -32,4 +33,48 @@ fn every_named_model_trains_a_step() {
         }
         assert!(trainer.evaluate(&data).unwrap().loss.is_finite(), "{name}");
     }
+}
+
+/// Windows that overlap and reach over the edge, and windows side by side that leave a row and a column out.
+fn averaging() -> Model {
+    Model::input([7, 7, 2])
+        .conv2d("conv1", 5, [3, 3], |c| c.padding(Padding::Same))
+        .relu()
+        .avg_pool2d_with([3, 3], |p| p.stride([2, 2]).padding(Padding::Same))
+        .conv2d("conv2", 6, [2, 2], |c| c)
+        .relu()
+        .avg_pool2d([2, 2])
+        .flatten()
+        .dense("fc", 3)
+        .build()
+        .unwrap()
+}
+
+#[test]
+fn a_model_with_average_pooling_learns_the_same_bits_twice() {
+    // 22 examples in batches of 6: the last of each epoch is short.
+    let data = synthetic("averaging", [7, 7, 2], 3, 22, 8).unwrap();
+    let run = || -> (f64, f64, Snapshot) {
+        let optimizer = Sgd::new(0.1).momentum(0.9);
+        let options = TrainerOptions::batch(6).seed(3);
+        let mut t = Trainer::new(gpu(), averaging(), Loss::SoftmaxCrossEntropy, optimizer, options).unwrap();
+        t.freeze("conv*.kernel", FreezeRule::random(0.3).seed(4)).unwrap();
+        // So that all that is learnt comes down through the pools.
+        t.freeze("fc.*", FreezeRule::all()).unwrap();
+        let (start, before) = (snapshot(&t), t.evaluate(&data).unwrap().loss);
+        for epoch in 0..40 {
+            for batch in data.batches_for_epoch(6, 2, epoch).unwrap() {
+                t.step(&batch).unwrap();
+            }
+        }
+        assert_frozen("averaging", &t, &start);
+        let (moved, trainable) = moved(&t, &start);
+        assert_eq!(moved, trainable, "trainable weights that moved");
+        (before, t.evaluate(&data).unwrap().loss, snapshot(&t))
+    };
+    let (before, after, bits) = run();
+    assert!(after < 0.2 * before, "the loss goes from {before} to {after}");
+    let again = run();
+    assert_eq!((before.to_bits(), after.to_bits()), (again.0.to_bits(), again.1.to_bits()));
+    assert!(bits == again.2, "the weights or the state of two runs differ");
 }

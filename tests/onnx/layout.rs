@@ -1,6 +1,6 @@
 //! ONNX's layouts at the door: images NCHW, kernels OIHW, one spatial axis as an image of one row.
 
-use super::{Refusal, out_of_scope};
+use super::{OutOfScope, out_of_scope};
 use crate::support::executor::Operand;
 use crate::support::onnx::{Attribute, Case, Tensor};
 
@@ -26,7 +26,7 @@ pub fn permute(t: &Tensor, axes: &[usize]) -> Tensor {
 }
 
 /// An image batch or kernel of one or two spatial axes, with two.
-pub fn planar(t: &Tensor) -> Result<Tensor, Refusal> {
+pub fn planar(t: &Tensor) -> Result<Tensor, OutOfScope> {
     let mut t = t.clone();
     match t.shape.len() {
         3 => t.shape.insert(2, 1),

@@ -1,10 +1,10 @@
 //! Products, activations, normalization.
 
+use super::Results;
 use super::layout::*;
-use super::{Refusal, Results};
 use crate::support::executor::{Make, Operand, evaluate_one};
 use crate::support::onnx::{Case, Tensor};
-use frazil::graph::{DType, Graph, Op, ParameterId, ParameterKind, StatisticsRule, StepScalars};
+use frazil::graph::{Activation, DType, Graph, Op, ParameterId, ParameterKind, StatisticsRule, StepScalars};
 use frazil::shape::Shape;
 
 /// `alpha*a*b + beta*c`. The factors are taken in at the door: the product here has none.
@@ -39,24 +39,41 @@ pub fn relu(case: &Case, make: Make) -> Results {
     activation(case, make, Op::Relu)
 }
 
-pub fn leaky_relu(_: &Case, _: Make) -> Results {
-    Err(Refusal::NotYetMapped("LeakyRelu"))
+pub fn leaky_relu(case: &Case, make: Make) -> Results {
+    let slope = float(case, "alpha", 0.01);
+    activation(case, make, Op::Activation(Activation::LeakyRelu { slope }))
 }
 
-pub fn gelu(_: &Case, _: Make) -> Results {
-    Err(Refusal::NotYetMapped("Gelu"))
+pub fn gelu(case: &Case, make: Make) -> Results {
+    let form = match text(case, "approximate", "none") {
+        "none" => Activation::Gelu,
+        "tanh" => Activation::GeluTanh,
+        other => panic!("{}: approximate = {other}", case.name),
+    };
+    activation(case, make, Op::Activation(form))
 }
 
-pub fn sigmoid(_: &Case, _: Make) -> Results {
-    Err(Refusal::NotYetMapped("Sigmoid"))
+pub fn sigmoid(case: &Case, make: Make) -> Results {
+    activation(case, make, Op::Activation(Activation::Sigmoid))
 }
 
-pub fn tanh(_: &Case, _: Make) -> Results {
-    Err(Refusal::NotYetMapped("Tanh"))
+pub fn tanh(case: &Case, make: Make) -> Results {
+    activation(case, make, Op::Activation(Activation::Tanh))
 }
 
-pub fn softmax(_: &Case, _: Make) -> Results {
-    Err(Refusal::NotYetMapped("Softmax"))
+/// Over any axis: it is moved to the end, where the softmax here is, and back.
+pub fn softmax(case: &Case, make: Make) -> Results {
+    let x = input(case, 0);
+    let rank = x.shape.len();
+    let axis = int(case, "axis", -1);
+    let axis = if axis < 0 { rank as i64 + axis } else { axis } as usize;
+    let last: Vec<_> = (0..rank).filter(|&other| other != axis).chain([axis]).collect();
+    let moved = permute(x, &last);
+    let rows = [x.data.len() / x.shape[axis], x.shape[axis]];
+    let y = evaluate_one(make, Op::Softmax, &[Operand::batch(&rows, moved.data)]);
+    let mut back: Vec<_> = (0..rank - 1).collect();
+    back.insert(axis, rank - 1);
+    Ok(vec![permute(&tensor(&moved.shape, y), &back)])
 }
 
 /// Images of any number of axes, channels second. In training, the outputs are the result and both running statistics,

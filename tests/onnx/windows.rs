@@ -1,14 +1,14 @@
 //! Convolutions and pooling.
 
 use super::layout::*;
-use super::{Refusal, Results};
+use super::{OutOfScope, Results, out_of_scope};
 use crate::support::executor::{Make, evaluate, evaluate_one};
 use crate::support::onnx::{Case, Tensor};
 use frazil::graph::{AvgPool2d, Conv2d, MaxPool2d, Op};
 use frazil::shape::{Padding, Window, WindowGeometry};
 
 /// The case's window on an input of these rows and columns.
-fn window(case: &Case, input: [usize; 2], kernel: [usize; 2]) -> Result<WindowGeometry, Refusal> {
+fn window(case: &Case, input: [usize; 2], kernel: [usize; 2]) -> Result<WindowGeometry, OutOfScope> {
     let mut w = Window::new(kernel);
     w.stride = pair(case, "strides", 1);
     w.dilation = pair(case, "dilations", 1);
@@ -136,7 +136,7 @@ pub fn max_pool(case: &Case, make: Make) -> Results {
 pub fn average_pool(case: &Case, make: Make) -> Results {
     let x = channels_last(&planar(input(case, 0))?);
     if int(case, "count_include_pad", 0) != 0 {
-        return super::out_of_scope("padding that counts in a mean");
+        return out_of_scope("padding that counts in a mean");
     }
     let [n, h, w, channels] = [0, 1, 2, 3].map(|axis| x.shape[axis]);
     let window = window(case, [h, w], pair(case, "kernel_shape", 1))?;
@@ -145,7 +145,9 @@ pub fn average_pool(case: &Case, make: Make) -> Results {
     Ok(vec![channels_first(shape, y, input(case, 0))])
 }
 
-pub fn global_average_pool(case: &Case, _: Make) -> Results {
-    planar(input(case, 0))?;
-    Err(Refusal::NotYetMapped("GlobalAveragePool"))
+pub fn global_average_pool(case: &Case, make: Make) -> Results {
+    let x = channels_last(&planar(input(case, 0))?);
+    let shape = [x.shape[0], 1, 1, x.shape[3]];
+    let y = evaluate_one(make, Op::GlobalAvgPool, &[batch(&x)]);
+    Ok(vec![channels_first(shape, y, input(case, 0))])
 }

@@ -31,12 +31,43 @@ pub struct Case {
     tensors: BTreeMap<String, Tensor>,
 }
 
-/// All cases of a kind, in the manifest's order.
-pub fn cases(kind: &str) -> Vec<Case> {
+/// The sets that a test runs as a whole, each with the kind that the manifest calls its cases, and their number.
+const SETS: [(&str, &str, usize); 12] = [
+    ("activations", "activation", 4),
+    ("avg_pool2d", "pool", 5),
+    ("batch_norm", "batch_norm", 7),
+    ("conv2d", "conv2d", 47),
+    ("dense", "dense", 5),
+    ("global_avg_pool", "global_avg_pool", 3),
+    ("max_pool2d", "pool", 8),
+    ("mse", "mse", 3),
+    ("relu", "activation", 2),
+    ("residual", "residual", 3),
+    ("softmax_cross_entropy", "softmax_cross_entropy", 5),
+    ("trajectory", "trajectory", 22),
+];
+
+/// The set that a case of the manifest is in: each case is in one, so that none is left out.
+fn set_of(entry: &Value) -> &'static str {
+    let params = &entry["params"];
+    let name = match (entry["kind"].as_str().expect("a kind"), &params["activation"], &params["pool"]) {
+        ("activation", activation, _) if activation == "relu" => "relu",
+        ("activation", ..) => "activations",
+        ("pool", _, pool) if pool == "max" => "max_pool2d",
+        ("pool", ..) => "avg_pool2d",
+        (kind, ..) => kind,
+    };
+    let set = SETS.iter().find(|(set, ..)| *set == name);
+    set.unwrap_or_else(|| panic!("no test runs the golden case {}", entry["name"])).0
+}
+
+/// All cases of a set, in the manifest's order; as many as [`SETS`] says.
+pub fn cases(set: &str) -> Vec<Case> {
     let manifest = manifest();
     let all = manifest["cases"].as_array().expect("a list of cases");
-    let cases: Vec<_> = all.iter().filter(|entry| entry["kind"] == kind).map(Case::load).collect();
-    assert!(!cases.is_empty(), "no golden cases of kind {kind}");
+    let cases: Vec<_> = all.iter().filter(|entry| set_of(entry) == set).map(Case::load).collect();
+    let expected = SETS.iter().find(|(name, ..)| *name == set).map(|(.., count)| *count);
+    assert_eq!(Some(cases.len()), expected, "golden cases of the set {set}");
     cases
 }
 
@@ -175,25 +206,24 @@ fn pool_case(case: &Case, pool: &str) -> (WindowGeometry, usize, usize) {
 }
 
 #[test]
-fn every_case_of_the_manifest_loads() {
+fn every_case_of_the_manifest_is_in_a_set_and_loads() {
     let manifest = manifest();
     let all = manifest["cases"].as_array().expect("a list of cases");
-    let mut counts = BTreeMap::new();
+    let (mut kinds, mut ran) = (BTreeMap::new(), BTreeMap::new());
     for entry in all {
-        let case = Case::load(entry);
-        *counts.entry(case.kind).or_insert(0usize) += 1;
+        *kinds.entry(Case::load(entry).kind).or_insert(0usize) += 1;
     }
-    let expected = [
-        ("activation", 6),
-        ("batch_norm", 7),
-        ("conv2d", 47),
-        ("dense", 5),
-        ("global_avg_pool", 3),
-        ("mse", 3),
-        ("pool", 13),
-        ("residual", 3),
-        ("softmax_cross_entropy", 5),
-        ("trajectory", 22),
-    ];
-    assert_eq!(counts, expected.map(|(kind, count)| (kind.to_owned(), count)).into());
+    for (set, kind, _) in SETS {
+        let cases = cases(set);
+        assert!(cases.iter().all(|case| case.kind == kind), "{set}: cases of the kind {kind}");
+        *ran.entry(kind.to_owned()).or_insert(0usize) += cases.len();
+    }
+    assert_eq!(ran, kinds, "cases in the sets, and in the manifest");
+    assert_eq!(all.len(), 114);
+}
+
+#[test]
+#[should_panic(expected = "no test runs the golden case \"odd\"")]
+fn a_case_of_a_kind_that_no_test_runs_is_noticed() {
+    set_of(&serde_json::json!({ "name": "odd", "kind": "lstm", "params": {} }));
 }
