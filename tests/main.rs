@@ -24,5 +24,6 @@ mod optimizers;
 mod properties;
 mod reference_gradients;
 mod residual;
+mod savings;
 mod support;
 mod training;
