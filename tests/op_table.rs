@@ -166,7 +166,9 @@ fn a_dropped_product_is_caught() {
         let faulty = faulty.expect("an element that reaches a result");
         let changed = faulty.iter().zip(&want).filter(|(a, b)| a != b).count();
         let message = compare(&case.name, &got, &faulty, &bound).unwrap_err();
-        assert!(message.contains(&format!(": {changed} of ")), "{message}, but {changed} changed");
+        // Transforms spread the error of one product; their bound does not see it at every result.
+        let all = !ops(case).is_some_and(|o| o.winograd);
+        assert!(!all || message.contains(&format!(": {changed} of ")), "{message}, but {changed} changed");
     }
     println!("a dropped product was caught in {} cases", all.len());
 }
@@ -221,7 +223,8 @@ fn parts_of_a_batch_give_the_bits_of_the_whole() {
 fn gathered_patches_give_the_bits_of_columns_in_memory() {
     let mut pairs = 0;
     for case in products() {
-        if !["conv2d", "conv2d_grad_kernel"].contains(&case.op().as_str()) {
+        let columns = ["conv2d", "conv2d_grad_kernel"].contains(&case.op().as_str());
+        if !columns || ops(&case).is_some_and(|o| o.winograd) {
             continue;
         }
         for family in families() {

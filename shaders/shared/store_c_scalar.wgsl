@@ -8,7 +8,7 @@ fn store_c4(index: u32, count: u32, shift: vec4<f32>, value: vec4<f32>) {
             sum[i] += c[index + min(i, count - 1u)];
         }
     }
-    let done = epilogue(sum, shift);
+    let done = epilogue(sum, shift, index);
     // One by one: a loop is compiled far more slowly.
     for (var i = 0u; i < 4u; i++) { // unroll
         if (i < count) {

@@ -6,5 +6,5 @@ fn store_c4(index: u32, count: u32, shift: vec4<f32>, value: vec4<f32>) {
     if (p.accumulate != 0u) {
         sum += c[index >> 2u];
     }
-    c[index >> 2u] = epilogue(sum, shift);
+    c[index >> 2u] = epilogue(sum, shift, index);
 }

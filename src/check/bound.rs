@@ -90,7 +90,11 @@ fn of_all(ops: &Ops, built: &Built, reference: &Reference, rows: usize) -> Resul
                     | Op::MeanSquaredErrorGrad
                     | Op::Metrics
             );
-        let made = of_node(graph, node, reference, &known, rows)?;
+        let mut made = of_node(graph, node, reference, &known, rows)?;
+        if let (true, [first, second]) = (ops.winograd, node.inputs.as_slice()) {
+            let operands = [first, second].map(|&id| reference.read(id));
+            made = super::bound_winograd::of_node(&node.op, operands, rows).map_or(made, |bound| vec![bound]);
+        }
         for (id, bound) in node.outputs.iter().zip(made) {
             known[id.0] = Some(if exact { vec![0.0; bound.len()] } else { bound });
         }
@@ -151,8 +155,8 @@ fn of_node(
         }
         // Passes on or leaves out, and rounds nothing.
         Op::Relu | Op::Reshape(_) => vec![inherited(0)],
-        // Copies of elements: exact.
-        Op::ReluGrad => vec![vec![0.0; elements(0)]],
+        // Copies of elements, or 0.
+        Op::ReluGrad => vec![inherited(1)],
         // The factor's rounding and the product's, with a bit to spare; zeros are exact.
         Op::Dropout(d) => {
             let scaled = inherited(0).into_iter().zip(result());

@@ -4,7 +4,7 @@ use super::update::Update;
 use crate::error::Result;
 use crate::graph::{DType, Graph, Op, ParameterId, UpdateRule, ValueId};
 use crate::mask::Mask;
-use crate::plan::{PlanOptions, WeightGradients};
+use crate::plan::{PlanOptions, WeightGradients, Winograd};
 use crate::rng::{Purpose, Stream};
 use crate::shape::Shape;
 
@@ -97,6 +97,8 @@ pub struct Ops {
     pub workspace_bytes: Option<u64>,
     /// The last result is a weight gradient of which only a part is wanted.
     pub partial: Option<Partial>,
+    /// Whether convolutions go by Winograd's transforms, whose bound is wider.
+    pub winograd: bool,
 }
 
 /// A partly frozen kernel: its gradient must be right where it trains, and must not be written elsewhere.
@@ -150,9 +152,12 @@ impl Case {
     pub fn options(&self, options: PlanOptions) -> PlanOptions {
         let Work::Ops(ops) = &self.work else { return options };
         let options = match ops.workspace_bytes {
-            Some(bytes) => options.workspace_bytes(bytes).explicit_columns(ops.partial.is_none()),
+            Some(bytes) => {
+                options.workspace_bytes(bytes).explicit_columns(ops.partial.is_none() && !ops.winograd)
+            }
             None => options,
         };
+        let options = if ops.winograd { options.winograd(Winograd::Always) } else { options };
         match &ops.partial {
             Some(partial) => options.masks(std::slice::from_ref(&partial.mask)).weight_gradients(partial.how),
             None => options,

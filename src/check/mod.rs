@@ -9,6 +9,7 @@ mod bound;
 mod bound_activation;
 mod bound_loss;
 mod bound_norm;
+mod bound_winograd;
 mod case;
 mod run;
 mod table;

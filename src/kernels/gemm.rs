@@ -124,6 +124,19 @@ pub enum Epilogue {
         /// Whether ReLU follows.
         relu: bool,
     },
+    /// Zero where the result of a ReLU, at the same place, is not above 0: its gradient.
+    ReluGrad,
+}
+
+impl Epilogue {
+    /// Its number in shaders.
+    pub(super) fn number(self) -> u32 {
+        match self {
+            Epilogue::None => 0,
+            Epilogue::Bias { relu } => 1 + u32::from(relu),
+            Epilogue::ReluGrad => 3,
+        }
+    }
 }
 
 /// `C = op(A) * op(B)`, once for each group.
@@ -328,7 +341,7 @@ pub(super) struct Tile {
     pub columns4: usize,
 }
 
-/// The product in a family. Buffers: a, b, c, the bias (anything, if the epilogue has none).
+/// The product in a family. Buffers: a, b, c, what the epilogue reads (anything, if nothing).
 pub fn gemm(gemm: &Gemm, family: GemmFamily) -> Launch {
     let gemm = &gemm.as_patches();
     match family {
@@ -381,10 +394,7 @@ pub(super) fn launch(
         k_first: index(gemm.k_first),
         segment: index(segment),
         b_segment: index(b_rows * gemm.b.stride),
-        epilogue: match gemm.epilogue {
-            Epilogue::None => 0,
-            Epilogue::Bias { relu } => 1 + u32::from(relu),
-        },
+        epilogue: gemm.epilogue.number(),
         b_transposed: gemm.transpose_b.into(),
         height: index(from[0]),
         width: index(from[1]),

@@ -53,6 +53,12 @@ mod unroll;
 mod update_statistics;
 mod weight_dots;
 mod window;
+mod winograd;
+mod winograd_input;
+mod winograd_kernel;
+mod winograd_kernel_grad;
+mod winograd_output;
+mod winograd_output_grad;
 
 pub(crate) use activation::{Curve, activation};
 pub(crate) use activation_grad::activation_grad;
@@ -105,6 +111,12 @@ pub(crate) use update_range::UpdateRange;
 pub(crate) use update_statistics::{RunningStatistic, update_statistics};
 pub(crate) use weight_dots::{WeightDots, weight_dots};
 pub(crate) use window::Images;
+pub(crate) use winograd::{COMPONENTS, Tiles};
+pub(crate) use winograd_input::winograd_input;
+pub(crate) use winograd_kernel::winograd_kernel;
+pub(crate) use winograd_kernel_grad::winograd_kernel_grad;
+pub(crate) use winograd_output::winograd_output;
+pub(crate) use winograd_output_grad::winograd_output_grad;
 
 use crate::gpu::Access;
 use unroll::unroll;
@@ -193,6 +205,11 @@ pub static KERNELS: &[&Kernel] = &[
     &softmax_grad::KERNEL,
     &update_statistics::KERNEL,
     &weight_dots::KERNEL,
+    &winograd_input::KERNEL,
+    &winograd_kernel::KERNEL,
+    &winograd_kernel_grad::KERNEL,
+    &winograd_output::KERNEL,
+    &winograd_output_grad::KERNEL,
 ];
 
 /// One run of a kernel, without its buffers.

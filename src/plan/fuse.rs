@@ -4,12 +4,19 @@ use super::alias::roots;
 use crate::graph::{Graph, Node, Op, ParameterId, Role, ValueId};
 use crate::kernels::Epilogue;
 
-/// How one product ends: what is added, whether ReLU follows, and which value is written.
+/// How one product ends: what is done to its results, what that reads, and which value is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ending {
     pub epilogue: Epilogue,
-    pub bias: Option<ValueId>,
+    pub extra: Option<ValueId>,
     pub output: ValueId,
+}
+
+impl Ending {
+    /// Stores the results as they are.
+    pub fn plain(output: ValueId) -> Self {
+        Ending { epilogue: Epilogue::None, extra: None, output }
+    }
 }
 
 /// For each node, `Some` if it is a product with its ending; and whether it is part of another's ending.
@@ -34,14 +41,19 @@ pub(super) fn fuse(graph: &Graph) -> Fusion {
     };
     let mut fusion = Fusion { endings: vec![None; nodes.len()], absorbed: vec![false; nodes.len()] };
     for (index, node) in nodes.iter().enumerate() {
-        if !matches!(node.op, Op::Conv2d(_) | Op::MatMul { .. }) {
+        if !matches!(node.op, Op::Conv2d(_) | Op::Conv2dGradInput(_) | Op::MatMul { .. }) {
             continue;
         }
-        let mut ending = Ending { epilogue: Epilogue::None, bias: None, output: node.outputs[0] };
+        let mut ending = Ending::plain(node.outputs[0]);
         // The bias is read where the product runs, so nothing in between may write it.
         let settled = |add: usize| {
             let bias = roots[nodes[add].inputs[1].0];
             !nodes[index + 1..add].iter().any(|node| writes(graph, node, bias))
+        };
+        // Whether the result of the ReLU that a gradient goes back through is there when the product runs.
+        let before = |user: usize| {
+            let activation = roots[nodes[user].inputs[0].0];
+            !nodes[index..user].iter().any(|node| writes(graph, node, activation))
         };
         let add = only_user(ending.output)
             .filter(|&u| nodes[u].op == Op::BiasAdd && nodes[u].inputs[0] == ending.output && settled(u));
@@ -49,7 +61,7 @@ pub(super) fn fuse(graph: &Graph) -> Fusion {
             fusion.absorbed[add] = true;
             ending = Ending {
                 epilogue: Epilogue::Bias { relu: false },
-                bias: Some(nodes[add].inputs[1]),
+                extra: Some(nodes[add].inputs[1]),
                 output: nodes[add].outputs[0],
             };
             if let Some(relu) = only_user(ending.output).filter(|&u| nodes[u].op == Op::Relu) {
@@ -57,6 +69,15 @@ pub(super) fn fuse(graph: &Graph) -> Fusion {
                 ending.epilogue = Epilogue::Bias { relu: true };
                 ending.output = nodes[relu].outputs[0];
             }
+        }
+        let back = only_user(ending.output).filter(|&u| nodes[u].op == Op::ReluGrad);
+        if let Some(back) = back.filter(|&u| ending == Ending::plain(nodes[u].inputs[1]) && before(u)) {
+            fusion.absorbed[back] = true;
+            ending = Ending {
+                epilogue: Epilogue::ReluGrad,
+                extra: Some(nodes[back].inputs[0]),
+                output: nodes[back].outputs[0],
+            };
         }
         fusion.endings[index] = Some(ending);
     }
@@ -102,7 +123,7 @@ mod tests {
         let last = graph.push_one(Op::Relu, &[sum], "relu").unwrap();
         let fusion = fuse(&graph);
         assert_eq!(fusion.absorbed, [false, false, true, true]);
-        assert_eq!(fusion.endings[1].map(|e| (e.bias, e.output)), Some((Some(made), last)));
+        assert_eq!(fusion.endings[1].map(|e| (e.extra, e.output)), Some((Some(made), last)));
     }
 
     #[test]

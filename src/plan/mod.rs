@@ -45,7 +45,7 @@ mod transfer;
 
 pub use digest::{Arena, Elements};
 pub use layout::{Layout, Spot};
-pub use lower::WeightGradients;
+pub use lower::{WeightGradients, Winograd};
 pub use profile::TimedDispatch;
 pub use report::{Avoided, BufferUse, DispatchUse, PlanReport};
 pub use store::{Digest, Store};
@@ -68,6 +68,7 @@ pub struct PlanOptions {
     explicit_columns: bool,
     masks: Vec<Mask>,
     weight_gradients: WeightGradients,
+    winograd: Winograd,
 }
 
 impl Default for PlanOptions {
@@ -82,6 +83,7 @@ impl Default for PlanOptions {
             explicit_columns: false,
             masks: Vec::new(),
             weight_gradients: WeightGradients::Cheapest,
+            winograd: Winograd::Auto,
         }
     }
 }
@@ -123,6 +125,12 @@ impl PlanOptions {
     /// geometry does not allow is computed whole.
     pub fn weight_gradients(mut self, how: WeightGradients) -> Self {
         self.weight_gradients = how;
+        self
+    }
+
+    /// When convolutions go by Winograd's transforms.
+    pub fn winograd(mut self, when: Winograd) -> Self {
+        self.winograd = when;
         self
     }
 

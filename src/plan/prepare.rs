@@ -3,7 +3,7 @@
 use super::alias::roots;
 use super::gradients::{accumulates, check_gradients};
 use super::liveness::{Life, separate, share};
-use super::lower::{Limits, Lowered, Place, Savings, lower, savings};
+use super::lower::{Limits, Lowered, Place, Savings, Winograd, lower, savings};
 use super::report::{Avoided, BufferUse, DispatchUse, PlanReport};
 use super::store::{READ_BYTES, READ_SLOTS, state_slots, upkeep_bytes};
 use super::{Home, Layout, PlanOptions};
@@ -65,6 +65,10 @@ pub(super) fn prepare(
         max_binding,
         workspace_bytes: options.workspace_bytes,
         explicit: options.explicit_columns,
+        winograd: match options.winograd {
+            Winograd::Auto if options.explicit_columns || !adapter.software => Winograd::Never,
+            other => other,
+        },
     };
     let frozen = saved(graph, options)?;
     let lowered = lower(graph, layout, limits, &frozen)?;

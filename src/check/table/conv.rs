@@ -16,7 +16,7 @@ pub(super) struct Geometry {
     pub batch: usize,
 }
 
-fn geometry(
+pub(super) fn geometry(
     name: &'static str,
     input: [usize; 3],
     c_out: usize,
@@ -43,7 +43,7 @@ impl Geometry {
         self
     }
 
-    fn batch(mut self, batch: usize) -> Self {
+    pub fn batch(mut self, batch: usize) -> Self {
         self.batch = batch;
         self
     }
@@ -53,7 +53,7 @@ impl Geometry {
     }
 }
 
-fn explicit(top: usize, bottom: usize, left: usize, right: usize) -> Padding {
+pub(super) fn explicit(top: usize, bottom: usize, left: usize, right: usize) -> Padding {
     Padding::Explicit { top, bottom, left, right }
 }
 
@@ -134,7 +134,7 @@ fn operands(c: &Conv2d) -> Operands {
 }
 
 /// Forward and both gradients.
-fn adjoints(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
+pub(super) fn adjoints(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
     let c = g.conv()?;
     let Operands { x, kernel, dy, .. } = operands(&c);
     let case = |op: Op, operands: Vec<Operand>| {
@@ -148,19 +148,35 @@ fn adjoints(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
 }
 
 /// Geometries that are followed by a bias and ReLU as well.
-const CHAINED: [&str; 6] =
-    ["3x3", "3x3 by fours", "2x2 even, one channel out", "pointwise", "2 groups", "33 channels"];
+const CHAINED: [&str; 7] = [
+    "3x3",
+    "3x3 by fours",
+    "3x2, stride 2x1",
+    "2x2 even, one channel out",
+    "pointwise",
+    "2 groups",
+    "33 channels",
+];
 
 /// Convolution, bias, and ReLU or not: as one kernel, and with all results kept as several.
-fn chains(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
+pub(super) fn chains(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
     let c = g.conv()?;
-    let Operands { x, kernel, bias, .. } = operands(&c);
+    let Operands { x, kernel, dy, bias } = operands(&c);
+    let mut all = Vec::new();
+    // Back through the ReLU before it.
+    let back = vec![
+        (Op::Conv2dGradInput(c), vec![Wire::Operand(0), Wire::Operand(1)]),
+        (Op::ReluGrad, vec![Wire::Operand(2), Wire::Result(0, 0)]),
+    ];
+    let name = format!("conv2d_grad_input, relu_grad {}", g.name);
+    let case = chain(name, g.batch, vec![dy, kernel.clone(), x.clone()], back, kind);
+    all.push(with(&case, "all kept", |ops| ops.keep_all = true));
+    all.push(case);
     let operands = vec![x, kernel, bias];
     let mut nodes = vec![
         (Op::Conv2d(c), vec![Wire::Operand(0), Wire::Operand(1)]),
         (Op::BiasAdd, vec![Wire::Result(0, 0), Wire::Operand(2)]),
     ];
-    let mut all = Vec::new();
     for name in ["conv2d, bias", "conv2d, bias, relu"] {
         let case = chain(format!("{name} {}", g.name), g.batch, operands.clone(), nodes.clone(), kind);
         all.push(with(&case, "all kept", |ops| ops.keep_all = true));
@@ -183,7 +199,7 @@ fn chunked() -> Result<Vec<Case>> {
         let image = 4 * (c.groups * c.window.outputs() * c.depth()) as u64;
         for kind in KINDS {
             let mut whole = adjoints(g, kind)?;
-            whole.extend(chains(g, kind)?.into_iter().skip(3));
+            whole.extend(chains(g, kind)?.into_iter().skip(5));
             for case in whole {
                 for images in [1, 3] {
                     all.push(with(&case, &format!("{images} images at a time"), |ops| {

@@ -113,5 +113,18 @@ fn chains(size: [usize; 3], kind: DataKind) -> Vec<Case> {
         all.push(case);
         nodes.push((Op::Relu, vec![Wire::Result(1, 0)]));
     }
+    // Back through the ReLU before it.
+    let back = vec![
+        (op(false, true), vec![Wire::Operand(0), Wire::Operand(1)]),
+        (Op::ReluGrad, vec![Wire::Operand(2), Wire::Result(0, 0)]),
+    ];
+    let operands = vec![
+        Operand::batched(&[k], Fill::Data),
+        Operand::fixed(&[n, k], Fill::Data),
+        Operand::batched(&[n], Fill::Data),
+    ];
+    let case = chain(name("through relu", size, false, true), m, operands, back, kind);
+    all.push(with(&case, "all kept", |ops| ops.keep_all = true));
+    all.push(case);
     all
 }

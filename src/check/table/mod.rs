@@ -10,6 +10,7 @@ mod others;
 mod partial;
 mod pool;
 mod updates;
+mod winograd;
 
 use super::case::{Case, DataKind, Operand, Ops, Wire, Work};
 use crate::error::Result;
@@ -30,6 +31,7 @@ pub fn cases() -> Result<Vec<Case>> {
     all.extend(partial::cases()?);
     all.extend(pool::cases());
     all.extend(updates::cases());
+    all.extend(winograd::cases()?);
     Ok(all)
 }
 
@@ -57,8 +59,17 @@ fn chain(
 ) -> Case {
     let has_batch = operands.iter().any(|o| o.batched);
     let short = if has_batch && batch > 1 { vec![batch.div_ceil(2)] } else { Vec::new() };
-    let ops =
-        Ops { batch, short, operands, nodes, data, keep_all: false, workspace_bytes: None, partial: None };
+    let ops = Ops {
+        batch,
+        short,
+        operands,
+        nodes,
+        data,
+        keep_all: false,
+        workspace_bytes: None,
+        partial: None,
+        winograd: false,
+    };
     Case { name: format!("{name} {}", word(data)), work: Work::Ops(ops) }
 }
 

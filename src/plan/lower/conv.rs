@@ -3,7 +3,7 @@
 use super::{Lowering, Place};
 use crate::error::{Error, Result};
 use crate::graph::{Conv2d, Node};
-use crate::kernels::{Epilogue, Gemm, Images, MOST_TERMS, Matrix, Source, col2im, im2col};
+use crate::kernels::{Epilogue, Extent, Gemm, Images, MOST_TERMS, Matrix, Source, col2im, im2col, relu_grad};
 use crate::plan::fuse::Ending;
 use std::ops::Range;
 
@@ -12,8 +12,11 @@ const MAX_GROUPS: usize = 65_535;
 
 impl Lowering<'_> {
     pub(super) fn conv2d(&mut self, node: &Node, conv: &Conv2d, ending: Option<Ending>) -> Result<()> {
-        let ending =
-            ending.unwrap_or(Ending { epilogue: Epilogue::None, bias: None, output: node.outputs[0] });
+        let ending = ending.unwrap_or(Ending::plain(node.outputs[0]));
+        if self.by_winograd(conv) {
+            self.winograd_forward(node, conv, ending);
+            return Ok(());
+        }
         let (x, kernel) = (Place::Value(node.inputs[0]), Place::Value(node.inputs[1]));
         if self.implicit(conv, conv.depth()) {
             let product = Gemm {
@@ -30,7 +33,7 @@ impl Lowering<'_> {
                 ..Gemm::plain(0, 0, 0)
             };
             let mut places = vec![x, kernel, Place::Value(ending.output)];
-            places.extend(ending.bias.map(Place::Value));
+            places.extend(ending.extra.map(Place::Value));
             self.product(node, &product, &places);
             return Ok(());
         }
@@ -51,13 +54,17 @@ impl Lowering<'_> {
                 ..Gemm::plain(0, 0, 0)
             };
             let mut places = vec![columns.place, kernel, Place::Value(ending.output)];
-            places.extend(ending.bias.map(Place::Value));
+            places.extend(ending.extra.map(Place::Value));
             self.product(node, &product, &places);
         }
         Ok(())
     }
 
     pub(super) fn conv2d_grad_kernel(&mut self, node: &Node, conv: &Conv2d) -> Result<()> {
+        if self.by_winograd(conv) {
+            self.winograd_grad_kernel(node, conv);
+            return Ok(());
+        }
         let (x, dy) = (Place::Value(node.inputs[0]), Place::Value(node.inputs[1]));
         if self.implicit(conv, conv.depth()) {
             let product = Gemm {
@@ -98,7 +105,17 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    pub(super) fn conv2d_grad_input(&mut self, node: &Node, conv: &Conv2d) -> Result<()> {
+    pub(super) fn conv2d_grad_input(
+        &mut self,
+        node: &Node,
+        conv: &Conv2d,
+        ending: Option<Ending>,
+    ) -> Result<()> {
+        let ending = ending.unwrap_or(Ending::plain(node.outputs[0]));
+        if self.by_winograd(conv) {
+            self.winograd_grad_input(node, conv, ending);
+            return Ok(());
+        }
         let (dy, kernel) = (Place::Value(node.inputs[0]), Place::Value(node.inputs[1]));
         let depth = conv.window.taps() * conv.c_out_per_group();
         let fours = conv.c_out_per_group().is_multiple_of(4);
@@ -115,16 +132,19 @@ impl Lowering<'_> {
                 transpose_b: true,
                 groups: conv.groups,
                 m_per_row: inputs,
+                epilogue: ending.epilogue,
                 ..Gemm::plain(0, 0, 0)
             };
-            self.product(node, &product, &[dy, kernel, Place::Value(node.outputs[0])]);
+            let mut places = vec![dy, kernel, Place::Value(ending.output)];
+            places.extend(ending.extra.map(Place::Value));
+            self.product(node, &product, &places);
             return Ok(());
         }
         for images in self.chunks(node, conv)? {
             let outputs = images.len() * conv.window.outputs();
             let pointwise = is_pointwise(conv);
             let columns = if pointwise {
-                Columns { place: Place::Value(node.outputs[0]), matrix: input_matrix(conv, images.start) }
+                Columns { place: Place::Value(ending.output), matrix: input_matrix(conv, images.start) }
             } else {
                 let place = self.workspace(conv.groups * outputs * conv.depth());
                 Columns { place, matrix: column_matrix(conv, images.len()) }
@@ -140,13 +160,22 @@ impl Lowering<'_> {
                 groups: conv.groups,
                 m_per_row: conv.window.outputs(),
                 first_row: images.start,
+                epilogue: if pointwise { ending.epilogue } else { Epilogue::None },
                 ..Gemm::plain(0, 0, 0)
             };
-            self.product(node, &product, &[dy, kernel, columns.place]);
+            let mut places = vec![dy, kernel, columns.place];
+            places.extend(ending.extra.map(Place::Value));
+            self.product(node, &product, &places);
             if !pointwise {
                 let launch = col2im(&conv_images(conv, &images));
                 self.push(node, launch, vec![columns.place, Place::Value(node.outputs[0])]);
             }
+        }
+        if let (false, Some(activation)) = (is_pointwise(conv), ending.extra) {
+            let per_row = conv.window.input[0] * conv.window.input[1] * conv.c_in;
+            let launch = relu_grad(Extent { elements: self.graph.batch() * per_row, per_row });
+            let places = [activation, node.outputs[0], ending.output];
+            self.push(node, launch, places.map(Place::Value).to_vec());
         }
         Ok(())
     }

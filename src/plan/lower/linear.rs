@@ -3,7 +3,7 @@
 use super::{Lowering, Place};
 use crate::error::Result;
 use crate::graph::{Node, Value};
-use crate::kernels::{Epilogue, Gemm, Matrix, bias_grad};
+use crate::kernels::{Gemm, Matrix, bias_grad};
 use crate::plan::fuse::Ending;
 
 impl Lowering<'_> {
@@ -19,8 +19,7 @@ impl Lowering<'_> {
         let [b_rows, b_columns] = b.shape.matrix(&node.label)?;
         let (m, k) = if transpose_a { (a_columns, a_rows) } else { (a_rows, a_columns) };
         let n = if transpose_b { b_rows } else { b_columns };
-        let ending =
-            ending.unwrap_or(Ending { epilogue: Epilogue::None, bias: None, output: node.outputs[0] });
+        let ending = ending.unwrap_or(Ending::plain(node.outputs[0]));
         let product = Gemm {
             a: Matrix::rows(a_columns),
             b: Matrix::rows(b_columns),
@@ -33,7 +32,7 @@ impl Lowering<'_> {
         };
         let mut places =
             vec![Place::Value(node.inputs[0]), Place::Value(node.inputs[1]), Place::Value(ending.output)];
-        places.extend(ending.bias.map(Place::Value));
+        places.extend(ending.extra.map(Place::Value));
         self.product(node, &product, &places);
         Ok(())
     }

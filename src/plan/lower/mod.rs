@@ -9,6 +9,7 @@ mod partial;
 mod pool;
 mod savings;
 mod update;
+mod winograd;
 
 use super::Layout;
 use super::fuse::{Ending, fuse};
@@ -21,6 +22,7 @@ use crate::kernels::{
 use crate::shape::WindowGeometry;
 pub use savings::WeightGradients;
 pub(super) use savings::{Savings, savings};
+pub use winograd::Winograd;
 
 /// What a step binds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +73,7 @@ pub(super) struct Limits {
     pub workspace_bytes: u64,
     /// Whether convolutions go by columns in memory even where patches can be gathered.
     pub explicit: bool,
+    pub winograd: Winograd,
 }
 
 /// Workspaces stay below this where they can: a column matrix beyond the caches gains nothing.
@@ -110,9 +113,9 @@ impl Lowering<'_> {
 
     fn product(&mut self, node: &Node, product: &Gemm, places: &[Place]) {
         for part in product.parts() {
-            // The bias belongs to the last part alone; what is bound without one is not read.
-            let bias = if part.epilogue == Epilogue::None { places[1] } else { places[places.len() - 1] };
-            let bound = vec![places[0], places[1], places[2], bias];
+            // The epilogue belongs to the last part alone; what is bound without one is not read.
+            let extra = if part.epilogue == Epilogue::None { places[1] } else { places[places.len() - 1] };
+            let bound = vec![places[0], places[1], places[2], extra];
             self.push(node, gemm(&part, self.limits.family), bound);
         }
     }
@@ -139,7 +142,7 @@ impl Lowering<'_> {
         let first = node.inputs.first().map(|&i| self.value(i));
         match (&node.op, first) {
             (Op::Conv2d(conv), _) => return self.conv2d(node, conv, ending),
-            (Op::Conv2dGradInput(conv), _) => return self.conv2d_grad_input(node, conv),
+            (Op::Conv2dGradInput(conv), _) => return self.conv2d_grad_input(node, conv, ending),
             (Op::Conv2dGradKernel(conv), _) => return self.conv2d_grad_kernel(node, conv),
             (Op::MatMul { transpose_a, transpose_b }, _) => {
                 return self.matmul(node, *transpose_a, *transpose_b, ending);

@@ -166,7 +166,7 @@ impl Lowering<'_> {
     }
 
     /// Cuts the batch so that what is gathered of each part, so many elements of an example, fits a workspace.
-    fn parts_of_batch(&self, elements: usize) -> Vec<std::ops::Range<usize>> {
+    pub(super) fn parts_of_batch(&self, elements: usize) -> Vec<std::ops::Range<usize>> {
         let batch = self.graph.batch();
         let most = self.limits.workspace_bytes.min(self.limits.max_binding) / (4 * elements as u64).max(1);
         let most = usize::try_from(most).unwrap_or(usize::MAX).clamp(1, batch);

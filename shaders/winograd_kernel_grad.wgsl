@@ -1,0 +1,46 @@
+// dw = Gt m G of each 6x6 sums over all tiles: the adjoint of winograd_kernel. One invocation four output channels of an input
+// channel.
+struct Params {
+    c_in: u32,
+    c_out: u32,
+    flipped: u32,
+}
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(2) var<storage, read> m: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> dw: array<vec4<f32>>;
+
+alias Three = array<vec4<f32>, 3>;
+alias Six = array<vec4<f32>, 6>;
+
+fn transform(m: Six) -> Three {
+    let a = (m[1] + m[2]) * (-1.0 / 6.0);
+    let b = m[3] + m[4];
+    return Three(
+        fma(b, vec4<f32>(1.0 / 24.0), fma(vec4<f32>(0.25), m[0], a)),
+        fma(m[3] - m[4], vec4<f32>(1.0 / 12.0), (m[2] - m[1]) * (1.0 / 6.0)),
+        fma(b, vec4<f32>(1.0 / 6.0), a) + m[5],
+    );
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let index = invocation_number(group, local);
+    let count = p.c_in * p.c_out / 4u;
+    if (index >= count) {
+        return;
+    }
+    var rows: array<Three, 6>;
+    for (var i = 0u; i < 6u; i++) { // unroll
+        var line: Six;
+        for (var j = 0u; j < 6u; j++) { // unroll
+            line[j] = m[(6u * i + j) * count + index];
+        }
+        rows[i] = transform(line);
+    }
+    for (var j = 0u; j < 3u; j++) { // unroll
+        let column = transform(Six(rows[0][j], rows[1][j], rows[2][j], rows[3][j], rows[4][j], rows[5][j]));
+        for (var i = 0u; i < 3u; i++) { // unroll
+            dw[(3u * i + j) * count + index] = column[i];
+        }
+    }
+}

@@ -1,0 +1,60 @@
+// y = At m A of each tile's 6x6 sums: 4x4 results, cut at the image's edge, with what is done to each before it is stored. One
+// invocation four channels of a tile.
+@group(0) @binding(2) var<storage, read> m: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> extra: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
+
+alias Four = array<vec4<f32>, 4>;
+
+fn transform(m: Six) -> Four {
+    let a = m[1] + m[2];
+    let b = m[1] - m[2];
+    let c = m[3] + m[4];
+    let d = m[3] - m[4];
+    return Four(
+        m[0] + a + c,
+        fma(vec4<f32>(2.0), d, b),
+        fma(vec4<f32>(4.0), c, a),
+        fma(vec4<f32>(8.0), d, b) + m[5],
+    );
+}
+
+// Nothing (0), a bias (1), then ReLU (2), or what a ReLU with the results `extra` passes back (3). Without one, anything may be
+// bound in its place.
+fn finish(sum: vec4<f32>, at: u32, channel: u32) -> vec4<f32> {
+    if (p.epilogue == 0u) {
+        return sum;
+    }
+    let other = extra[select(channel / 4u, at, p.epilogue == 3u)];
+    if (p.epilogue == 3u) {
+        return select(vec4<f32>(0.0), sum, other > vec4<f32>(0.0));
+    }
+    let shifted = sum + other;
+    return select(shifted, vec4<f32>(0.0), vec4<bool>(p.epilogue == 2u) & at_most_zero(shifted));
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let tile = tile_of(invocation_number(group, local));
+    if (!tile.used) {
+        return;
+    }
+    var rows: array<Four, 6>;
+    for (var i = 0u; i < 6u; i++) { // unroll
+        var line: Six;
+        for (var j = 0u; j < 6u; j++) { // unroll
+            line[j] = m[component(6u * i + j, tile)];
+        }
+        rows[i] = transform(line);
+    }
+    for (var j = 0u; j < 4u; j++) { // unroll
+        let column = transform(Six(rows[0][j], rows[1][j], rows[2][j], rows[3][j], rows[4][j], rows[5][j]));
+        for (var i = 0u; i < 4u; i++) { // unroll
+            if (tile.row + i < p.out_height && tile.column + j < p.out_width) {
+                let pixel = (tile.image * p.out_height + tile.row + i) * p.out_width + tile.column + j;
+                let at = (pixel * p.channels + tile.channel) / 4u;
+                y[at] = finish(column[i], at, tile.channel);
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! 3x3 convolutions at stride 1 by Winograd's F(4x4, 3x3): a quarter of the multiplications, for the passes that transform.
+
+use super::{Lowering, Place};
+use crate::graph::{Conv2d, Node};
+use crate::kernels::{
+    COMPONENTS, Gemm, Matrix, Tiles, winograd_input, winograd_kernel, winograd_kernel_grad, winograd_output,
+    winograd_output_grad,
+};
+use crate::plan::fuse::Ending;
+use crate::shape::WindowGeometry;
+use std::ops::Range;
+
+/// When the products of a convolution are made fewer by transforms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Winograd {
+    /// Never: each result is one sum of products.
+    Never,
+    /// Where it was measured to pay: on software adapters, for channels and images that are not too small.
+    Auto,
+    /// Wherever it is possible.
+    Always,
+}
+
+/// Below so many input or output channels, transforms cost more than they save (measured on software Vulkan).
+const FEWEST_CHANNELS: usize = 32;
+/// Below so many tiles, dispatches cost more.
+const FEWEST_TILES: usize = 256;
+
+impl Lowering<'_> {
+    /// Whether this convolution, or its gradients, go by transforms.
+    pub(super) fn by_winograd(&self, conv: &Conv2d) -> bool {
+        let w = &conv.window;
+        let possible = w.kernel == [3, 3]
+            && w.stride == [1, 1]
+            && w.dilation == [1, 1]
+            && conv.groups == 1
+            && w.pad_begin.iter().all(|&pad| pad <= 2)
+            && conv.c_in.is_multiple_of(4)
+            && conv.c_out.is_multiple_of(4);
+        let tiles = Tiles { window: *w, first: 0, images: self.graph.batch() };
+        let large = conv.c_in.min(conv.c_out) >= FEWEST_CHANNELS && tiles.count() >= FEWEST_TILES;
+        possible
+            && match self.limits.winograd {
+                Winograd::Never => false,
+                Winograd::Auto => large,
+                Winograd::Always => true,
+            }
+    }
+
+    pub(super) fn winograd_forward(&mut self, node: &Node, conv: &Conv2d, ending: Ending) {
+        let [x, kernel] = [0, 1].map(|i| Place::Value(node.inputs[i]));
+        let channels = [conv.c_in, conv.c_out];
+        self.winograd_product(node, conv.window, channels, [x, kernel], false, ending);
+    }
+
+    pub(super) fn winograd_grad_input(&mut self, node: &Node, conv: &Conv2d, ending: Ending) {
+        let [dy, kernel] = [0, 1].map(|i| Place::Value(node.inputs[i]));
+        let w = conv.window;
+        let window = WindowGeometry {
+            pad_begin: w.pad_begin.map(|pad| 2 - pad),
+            input: w.output,
+            output: w.input,
+            ..w
+        };
+        self.winograd_product(node, window, [conv.c_out, conv.c_in], [dy, kernel], true, ending);
+    }
+
+    /// From images of `channels[0]` to images of `channels[1]`; `back`: with the kernels turned and transposed.
+    fn winograd_product(
+        &mut self,
+        node: &Node,
+        window: WindowGeometry,
+        channels: [usize; 2],
+        operands: [Place; 2],
+        back: bool,
+        ending: Ending,
+    ) {
+        let [from, to] = channels;
+        // As the kernel is stored.
+        let [c_in, c_out] = if back { [to, from] } else { [from, to] };
+        let kernels = self.workspace(COMPONENTS * from * to);
+        self.push(node, winograd_kernel(c_in, c_out, back), vec![operands[1], kernels]);
+        for images in self.images_at_a_time(window, from + to) {
+            let tiles = Tiles { window, first: images.start, images: images.len() };
+            let inputs = self.workspace(COMPONENTS * tiles.count() * from);
+            self.push(node, winograd_input(&tiles, from), vec![operands[0], inputs]);
+            let sums = self.workspace(COMPONENTS * tiles.count() * to);
+            let product = Gemm {
+                a: Matrix { group: tiles.count() * from, ..Matrix::rows(from) },
+                b: Matrix { group: from * to, ..Matrix::rows(c_out) },
+                c: Matrix { group: tiles.count() * to, ..Matrix::rows(to) },
+                transpose_b: back,
+                groups: COMPONENTS,
+                m_per_row: tiles.per_image(),
+                first_row: images.start,
+                ..Gemm::plain(tiles.count(), to, from)
+            };
+            self.product(node, &product, &[inputs, kernels, sums]);
+            let extra = ending.extra.map_or(sums, Place::Value);
+            let places = vec![sums, extra, Place::Value(ending.output)];
+            self.push(node, winograd_output(&tiles, to, ending.epilogue), places);
+        }
+    }
+
+    pub(super) fn winograd_grad_kernel(&mut self, node: &Node, conv: &Conv2d) {
+        let [x, dy] = [0, 1].map(|i| Place::Value(node.inputs[i]));
+        let window = conv.window;
+        let sums = self.workspace(COMPONENTS * conv.c_in * conv.c_out);
+        for images in self.images_at_a_time(window, conv.c_in + conv.c_out) {
+            let tiles = Tiles { window, first: images.start, images: images.len() };
+            let inputs = self.workspace(COMPONENTS * tiles.count() * conv.c_in);
+            self.push(node, winograd_input(&tiles, conv.c_in), vec![x, inputs]);
+            let gradients = self.workspace(COMPONENTS * tiles.count() * conv.c_out);
+            self.push(node, winograd_output_grad(&tiles, conv.c_out), vec![dy, gradients]);
+            let product = Gemm {
+                a: Matrix { group: tiles.count() * conv.c_in, ..Matrix::rows(conv.c_in) },
+                b: Matrix { group: tiles.count() * conv.c_out, ..Matrix::rows(conv.c_out) },
+                c: Matrix { group: conv.c_in * conv.c_out, ..Matrix::rows(conv.c_out) },
+                transpose_a: true,
+                groups: COMPONENTS,
+                k_per_row: tiles.per_image(),
+                first_row: images.start,
+                accumulate: images.start > 0,
+                ..Gemm::plain(conv.c_in, conv.c_out, tiles.count())
+            };
+            self.product(node, &product, &[inputs, gradients, sums]);
+        }
+        let result = Place::Value(node.outputs[0]);
+        self.push(node, winograd_kernel_grad(conv.c_in, conv.c_out), vec![sums, result]);
+    }
+
+    /// Cuts the batch so that the components of each part, of so many channels, fit a workspace.
+    fn images_at_a_time(&self, window: WindowGeometry, channels: usize) -> Vec<Range<usize>> {
+        let of_image = COMPONENTS * Tiles { window, first: 0, images: 1 }.count() * channels;
+        self.parts_of_batch(of_image)
+    }
+}
