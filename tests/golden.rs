@@ -3,7 +3,7 @@
 use crate::support::compare::{assert_equal, assert_relative};
 use crate::support::device::{device, families};
 use crate::support::executor::{Executor, Fault, Make, Operand, Planted, evaluate, evaluate_one, reference};
-use crate::support::golden::{Case, avg_pool2d_case, cases, conv2d_case, max_pool2d_case};
+use crate::support::golden::{Case, cases, conv2d_case, pool2d_case};
 use crate::support::trajectory::{Errors, follow, net, update_rule};
 use frazil::graph::{Activation, Graph, Op};
 
@@ -145,7 +145,7 @@ fn avg_pool2d() {
         let averages: Vec<_> = all.iter().filter(|case| case.params["pool"] == "avg").collect();
         let mut worst = 0.0f64;
         for case in &averages {
-            let (p, n) = avg_pool2d_case(case);
+            let (p, n) = pool2d_case(case, "avg");
             assert_eq!(case.shape("input")[0], n);
             let results = [
                 ("output", evaluate_one(make, Op::AvgPool2d(p), &[batch(case, "input")])),
@@ -164,7 +164,7 @@ fn max_pool2d() {
         let (maxima, averages): (Vec<_>, Vec<_>) = all.iter().partition(|case| case.params["pool"] == "max");
         let mut worst = 0.0f64;
         for case in &maxima {
-            let (p, n) = max_pool2d_case(case);
+            let (p, n) = pool2d_case(case, "max");
             assert_eq!(case.shape("input")[0], n);
             let pooled = evaluate(make, Op::MaxPool2d(p), &[batch(case, "input")]);
             assert_equal(&case.name, &pooled[0], &case.f64("output_f64"));

@@ -2,7 +2,7 @@
 
 use crate::support::device::gpu;
 use frazil::data::synthetic;
-use frazil::{Loss, Model, Sgd, Trainer, TrainerOptions};
+use frazil::{Loss, Model, Padding, Sgd, Trainer, TrainerOptions};
 
 #[test]
 fn every_named_model_trains_a_step() {
@@ -32,4 +32,21 @@ fn every_named_model_trains_a_step() {
         }
         assert!(trainer.evaluate(&data).unwrap().loss.is_finite(), "{name}");
     }
+}
+
+#[test]
+fn both_pools_take_all_settings_of_a_window() {
+    let rows = |padding: Padding, stride: usize, dilation: usize| {
+        let set =
+            |p: frazil::layer::Pool2dLayer| p.padding(padding).stride([stride, 1]).dilation([dilation; 2]);
+        let build = |model: frazil::model::ModelBuilder| model.flatten().dense("fc", 1).build().unwrap();
+        let models = [
+            build(Model::input([9, 7, 2]).max_pool2d_with([3, 3], set)),
+            build(Model::input([9, 7, 2]).avg_pool2d_with([3, 3], set)),
+        ];
+        models.map(|model| model.parameters()[0].shape.extents()[0])
+    };
+    assert_eq!(rows(Padding::Valid, 1, 1), [7 * 5 * 2; 2]);
+    assert_eq!(rows(Padding::Valid, 1, 2), [5 * 3 * 2; 2]);
+    assert_eq!(rows(Padding::Same, 2, 1), [5 * 7 * 2; 2]);
 }
