@@ -106,9 +106,9 @@ fn flags_reach_the_trainer() {
 fn bad_arguments_exit_with_2_and_say_why() {
     let wrong: [(&[&str], &str); 17] = [
         (&["--freeze", "conv*.kernel"], "GLOB=RULE"),
-        (&["--freeze", "conv*.kernel=some"], "random:FRACTION"),
+        (&["--freeze", "conv*.kernel=some"], "--freeze: expected all, none, random:FRACTION"),
         (&["--freeze", "pool*=all"], "pool*"),
-        (&["--mask-schedule", "fc*=linear:final=1"], "polynomial:final=F"),
+        (&["--mask-schedule", "fc*=linear:final=1"], "--mask-schedule: expected constant:fraction=F"),
         (&["--mask-schedule", "pool*=constant:fraction=0.5"], "pool*"),
         (&["--optimizer", "adam", "--momentum", "0.9"], "--optimizer sgd"),
         (&["--centered"], "--optimizer rmsprop"),
@@ -368,7 +368,7 @@ fn other_data_trains_the_network_for_it() {
     let wrong: [(&[&str], i32, &str); 4] = [
         (&["--data", &data, "--model", "cifar"], 2, "[28, 28, 1]"),
         (&["--data", "mnist"], 2, "digits, idx:DIR or cifar10:DIR"),
-        (&["--model", "lenet"], 2, "lenet28"),
+        (&["--model", "lenet"], 2, "--model: expected one of digits, lenet28"),
         (&["--data", &missing], 1, "data_batch_1.bin"),
     ];
     for (flags, code, part) in wrong {

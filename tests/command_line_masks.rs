@@ -2,6 +2,7 @@
 
 use crate::support::program::*;
 use frazil::checkpoint::Checkpoint;
+use frazil::mask::{FORMS, FreezeRule, SCHEDULE_FORMS, Schedule};
 use std::path::Path;
 use std::process::Command;
 
@@ -133,4 +134,28 @@ fn save_every_writes_after_so_many_epochs_and_at_the_end() {
     child.wait().unwrap();
     assert!(epoch() % 3 == 0 && epoch() < 500, "{}", epoch());
     std::fs::remove_dir_all(out).unwrap();
+}
+
+#[test]
+fn help_shows_every_form_of_rules_and_schedules_and_its_examples_are_read() {
+    let output = frazil(&["train", "--help"]);
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (_, lists) = text.split_once("Rules of --freeze, by example:\n").unwrap();
+    let (rules, schedules) = lists.split_once("Schedules of --mask-schedule, by example:\n").unwrap();
+    let examples = |list: &str| -> Vec<String> {
+        list.lines().filter_map(|line| line.split_whitespace().next().map(str::to_owned)).collect()
+    };
+    for rule in examples(rules) {
+        FreezeRule::parse(&rule).unwrap_or_else(|e| panic!("{e}"));
+    }
+    for schedule in examples(schedules) {
+        Schedule::parse(&schedule).unwrap_or_else(|e| panic!("{e}"));
+    }
+    for (forms, list) in [(FORMS, rules), (SCHEDULE_FORMS, schedules)] {
+        let names = forms.split_whitespace().filter_map(|word| word.split_once(':').map(|(name, _)| name));
+        for name in names {
+            assert!(list.contains(&format!("{name}:")), "{name}");
+        }
+    }
 }
