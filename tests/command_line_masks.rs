@@ -82,7 +82,7 @@ fn a_mask_schedule_prunes_to_its_fraction_and_goes_on_after_a_resumption() {
         let (frozen, whole) = inspect(out);
         let mut total = 4608.0 * 0.25;
         for (path, elements) in kernels {
-            let due: f64 = (fraction * elements as f64).round();
+            let due = (fraction * elements).round();
             assert_eq!(frozen(path), due as u64, "{path}");
             total += due;
         }
