@@ -35,9 +35,9 @@ fn main() -> Outcome {
         t.set_parameter(path, &weights[weights.len() - 1])?;
     }
     t.freeze("*", FreezeRule::all())?;
-    let lr = 0.5;
+    let lr = 1.0;
     let first = t.evaluate(&test)?.accuracy.unwrap_or(f64::NAN);
-    for epoch in 0..5 {
+    for epoch in 0..12 {
         for batch in data.batches_for_epoch(64, 7, epoch)? {
             for (k, path) in KERNELS.iter().enumerate() {
                 let off =

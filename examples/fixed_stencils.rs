@@ -20,7 +20,7 @@ fn main() -> Outcome {
         stencil.iter().enumerate().for_each(|(place, tap)| taps[place * 8 + filter] = *tap);
     }
     t.set_and_freeze("conv.kernel", &taps, &Mask::from_frozen((0..72).map(|i| i % 8 < 3)))?;
-    train(&mut t, &Digits::train()?, 10)?;
+    train(&mut t, &Digits::train()?, 15)?;
 
     let now = t.parameter("conv.kernel")?;
     let moved = |from: usize, to: usize| {

@@ -1,4 +1,5 @@
-//! Gradual magnitude pruning (Zhu and Gupta 2017): the pruned share rises to 90 % while the network trains.
+//! Gradual magnitude pruning (Zhu and Gupta 2017): the pruned share rises to 90 % of all kernels' weights together while
+//! the network trains.
 
 mod shared;
 
@@ -18,7 +19,7 @@ fn main() -> Outcome {
     for epoch in 0..20 {
         for batch in data.batches_for_epoch(64, 7, epoch)? {
             if let Some(fraction) = schedule.at(t.steps()) {
-                t.prune("*.kernel", FreezeRule::smallest(fraction))?;
+                t.prune("*.kernel", FreezeRule::smallest(fraction).global())?;
             }
             t.step(&batch)?;
         }
@@ -27,13 +28,17 @@ fn main() -> Outcome {
         dense.evaluate(&test)?.accuracy.unwrap_or(f64::NAN),
         t.evaluate(&test)?.accuracy.unwrap_or(f64::NAN),
     );
+    let (mut pruned, mut all) = (0, 0);
     for path in KERNELS {
         let (weights, mask) = (t.parameter(path)?, t.mask(path)?);
         let zeros = mask.frozen_indices().filter(|&i| weights[i].to_bits() == 0).count();
         println!("{path}: {zeros} of {} are 0", weights.len());
-        let due = (0.9 * weights.len() as f64).round() as usize;
-        ensure(zeros == due && mask.frozen_count() == due, "exactly 90 % are 0 after the last update")?;
+        ensure(mask.frozen_count() == zeros, "all that is frozen is 0 after the last update")?;
+        pruned += zeros;
+        all += weights.len();
     }
+    let due = (0.9 * all as f64).round() as usize;
+    ensure(pruned == due, "exactly 90 % are 0 after the last update")?;
     println!("accuracy {before:.4} dense, {after:.4} with 90 % pruned");
     ensure(after > before - 0.05, "pruning costs less than 5 points")?;
     proved(&t)

@@ -1,21 +1,8 @@
 //! The program itself, run as a user runs it.
 
-use serde_json::Value;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-fn frazil(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_frazil")).args(arguments).output().unwrap()
-}
-
-fn folder(name: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("frazil-cli-{}-{name}", std::process::id()))
-}
-
-fn lines(output: &Output) -> Vec<Value> {
-    let text = String::from_utf8(output.stdout.clone()).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line:?}: {e}"))).collect()
-}
+use crate::support::program::*;
+use std::path::Path;
+use std::process::Command;
 
 #[test]
 fn train_prints_json_lines_and_writes_its_files() {
@@ -119,9 +106,9 @@ fn flags_reach_the_trainer() {
 fn bad_arguments_exit_with_2_and_say_why() {
     let wrong: [(&[&str], &str); 17] = [
         (&["--freeze", "conv*.kernel"], "GLOB=RULE"),
-        (&["--freeze", "conv*.kernel=some"], "random:FRACTION"),
+        (&["--freeze", "conv*.kernel=some"], "--freeze: expected all, none, random:FRACTION"),
         (&["--freeze", "pool*=all"], "pool*"),
-        (&["--mask-schedule", "fc*=linear:final=1"], "polynomial:final=F"),
+        (&["--mask-schedule", "fc*=linear:final=1"], "--mask-schedule: expected constant:fraction=F"),
         (&["--mask-schedule", "pool*=constant:fraction=0.5"], "pool*"),
         (&["--optimizer", "adam", "--momentum", "0.9"], "--optimizer sgd"),
         (&["--centered"], "--optimizer rmsprop"),
@@ -185,19 +172,6 @@ fn check_gives_a_verdict_for_every_kernel() {
         let line = kernels.iter().find(|line| line["kernel"] == kernel).unwrap_or_else(|| panic!("{kernel}"));
         assert!(line["runs"].as_u64() > Some(5) && line["worst_of_bound"].as_f64() <= Some(1.0), "{line}");
     }
-}
-
-/// Runs `frazil train` on the digits with these flags, and gives its last line.
-fn train(out: &Path, flags: &[&str]) -> Value {
-    let output = frazil(&[&["train", "--json", "--out", out.to_str().unwrap()], flags].concat());
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    lines(&output).pop().unwrap()
-}
-
-/// The table without the column of speed.
-fn rows(out: &Path) -> Vec<String> {
-    let csv = std::fs::read_to_string(out.join("metrics.csv")).unwrap();
-    csv.lines().map(|line| line.rsplit_once(',').unwrap().0.to_owned()).collect()
 }
 
 #[test]
@@ -394,7 +368,7 @@ fn other_data_trains_the_network_for_it() {
     let wrong: [(&[&str], i32, &str); 4] = [
         (&["--data", &data, "--model", "cifar"], 2, "[28, 28, 1]"),
         (&["--data", "mnist"], 2, "digits, idx:DIR or cifar10:DIR"),
-        (&["--model", "lenet"], 2, "lenet28"),
+        (&["--model", "lenet"], 2, "--model: expected one of digits, lenet28"),
         (&["--data", &missing], 1, "data_batch_1.bin"),
     ];
     for (flags, code, part) in wrong {

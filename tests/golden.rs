@@ -3,7 +3,7 @@
 use crate::support::compare::{assert_equal, assert_relative};
 use crate::support::device::{device, families};
 use crate::support::executor::{Executor, Fault, Make, Operand, Planted, evaluate, evaluate_one, reference};
-use crate::support::golden::{Case, avg_pool2d_case, cases, conv2d_case, max_pool2d_case};
+use crate::support::golden::{Case, cases, conv2d_case, pool2d_case};
 use crate::support::trajectory::{Errors, follow, net, update_rule};
 use frazil::graph::{Activation, Graph, Op};
 
@@ -138,7 +138,7 @@ fn avg_pool2d() {
         let all = cases("avg_pool2d");
         let mut worst = 0.0f64;
         for case in &all {
-            let (p, n) = avg_pool2d_case(case);
+            let (p, n) = pool2d_case(case, "avg");
             assert_eq!(case.shape("input")[0], n);
             let results = [
                 ("output", evaluate_one(make, Op::AvgPool2d(p), &[batch(case, "input")])),
@@ -156,7 +156,7 @@ fn max_pool2d() {
         let all = cases("max_pool2d");
         let mut worst = 0.0f64;
         for case in &all {
-            let (p, n) = max_pool2d_case(case);
+            let (p, n) = pool2d_case(case, "max");
             assert_eq!(case.shape("input")[0], n);
             let pooled = evaluate(make, Op::MaxPool2d(p), &[batch(case, "input")]);
             assert_equal(&case.name, &pooled[0], &case.f64("output_f64"));

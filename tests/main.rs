@@ -6,6 +6,8 @@ mod batch_norm;
 mod checkpoint;
 #[cfg(feature = "cli")]
 mod command_line;
+#[cfg(feature = "cli")]
+mod command_line_masks;
 mod contract;
 mod data_files;
 mod dropout;

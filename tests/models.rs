@@ -78,3 +78,20 @@ fn a_model_with_average_pooling_learns_the_same_bits_twice() {
     assert_eq!((before.to_bits(), after.to_bits()), (again.0.to_bits(), again.1.to_bits()));
     assert!(bits == again.2, "the weights or the state of two runs differ");
 }
+
+#[test]
+fn both_pools_take_all_settings_of_a_window() {
+    let rows = |padding: Padding, stride: usize, dilation: usize| {
+        let set =
+            |p: frazil::layer::Pool2dLayer| p.padding(padding).stride([stride, 1]).dilation([dilation; 2]);
+        let build = |model: frazil::model::ModelBuilder| model.flatten().dense("fc", 1).build().unwrap();
+        let models = [
+            build(Model::input([9, 7, 2]).max_pool2d_with([3, 3], set)),
+            build(Model::input([9, 7, 2]).avg_pool2d_with([3, 3], set)),
+        ];
+        models.map(|model| model.parameters()[0].shape.extents()[0])
+    };
+    assert_eq!(rows(Padding::Valid, 1, 1), [7 * 5 * 2; 2]);
+    assert_eq!(rows(Padding::Valid, 1, 2), [5 * 3 * 2; 2]);
+    assert_eq!(rows(Padding::Same, 2, 1), [5 * 7 * 2; 2]);
+}

@@ -6,7 +6,7 @@ use crate::support::compare::check_equal;
 use crate::support::device::{device, gpu};
 use crate::support::executor::{Executor, Fault, Operand, Planted, evaluate, evaluate_one, reference};
 use crate::support::random::{convolution_shapes, elements, normal, stream};
-use frazil::graph::{Conv2d, Graph, MaxPool2d, Op};
+use frazil::graph::{Conv2d, Graph, Op, Pool2d};
 use frazil::kernels::GemmFamily;
 use frazil::mask::Mask;
 use frazil::shape::{Padding, Window};
@@ -53,11 +53,11 @@ fn any_convolution() -> impl Strategy<Value = (Conv2d, usize, u64)> {
     )
 }
 
-fn any_pool() -> impl Strategy<Value = (MaxPool2d, usize, u64)> {
+fn any_pool() -> impl Strategy<Value = (Pool2d, usize, u64)> {
     (any_input(), any_window(), 1..=9usize).prop_filter_map(
         "a window without an output",
         |((input, batch, seed), window, channels)| {
-            window.on(input, "random").ok().map(|window| (MaxPool2d { window, channels }, batch, seed))
+            window.on(input, "random").ok().map(|window| (Pool2d { window, channels }, batch, seed))
         },
     )
 }

@@ -6,7 +6,7 @@
 
 use crate::support::executor::{Operand, Single, evaluate, evaluate_one, reference};
 use crate::support::random::{convolution_shapes, elements, normal, spread, stream};
-use frazil::graph::{Activation, AvgPool2d, Conv2d, Dropout, MaxPool2d, Op, StepScalars};
+use frazil::graph::{Activation, Conv2d, Dropout, Op, Pool2d, StepScalars};
 use frazil::reference::Reference;
 use frazil::rng::Stream;
 use frazil::shape::{Padding, Window};
@@ -255,7 +255,7 @@ fn pooling() {
     let mut data = stream(50);
     for (what, window) in cases {
         let (batch, input, channels) = (2, [6, 5], 3);
-        let p = MaxPool2d { window: window.on(input, what).unwrap(), channels };
+        let p = Pool2d { window: window.on(input, what).unwrap(), channels };
         let x_shape = [batch, input[0], input[1], channels];
         let y_shape = [batch, p.window.output[0], p.window.output[1], channels];
         // Elements are 0.1 apart, so no maximum changes within a step.
@@ -265,10 +265,9 @@ fn pooling() {
         let operands = [Operand::integers(&y_shape, position), Operand::batch(&y_shape, dy.clone())];
         let dx = evaluate_one(&reference, Op::MaxPool2dGrad(p), &operands);
         check_linear(&Op::MaxPool2d(p), std::slice::from_ref(&x), 0, &dy, &dx, &format!("max_pool2d {what}"));
-        let average = AvgPool2d { window: p.window, channels };
         let operand = Operand::batch(&y_shape, dy.clone());
-        let dx = evaluate_one(&reference, Op::AvgPool2dGrad(average), &[operand]);
-        check_linear(&Op::AvgPool2d(average), &[x], 0, &dy, &dx, &format!("avg_pool2d {what}"));
+        let dx = evaluate_one(&reference, Op::AvgPool2dGrad(p), &[operand]);
+        check_linear(&Op::AvgPool2d(p), &[x], 0, &dy, &dx, &format!("avg_pool2d {what}"));
     }
 }
 

@@ -71,7 +71,8 @@ pub fn gradients(weights: &Tensors, x: &[f32], labels: &[u32]) -> (f32, Tensors)
     (loss, grads)
 }
 
-#[derive(Clone, Copy, PartialEq)]
+/// How `weights` are updated.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rule {
     Sgd,
     Momentum,

@@ -13,7 +13,7 @@ const SHOWN: usize = 10;
 
 #[derive(Args)]
 pub struct InspectArgs {
-    /// A safetensors file of `f32` and `u32` tensors.
+    /// What `frazil train` wrote, or another safetensors file of `f32` and `u32` tensors.
     file: PathBuf,
     /// Compare the elements that FILE has frozen with those of this file, bit by bit: exit code 1 if one differs.
     #[arg(long, value_name = "OTHER")]

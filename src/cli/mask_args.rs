@@ -1,14 +1,44 @@
 //! Masks that change during training.
 
+use super::at_flag;
 use clap::Args;
 use frazil::mask::Schedule;
 use frazil::{Error, FreezeRule, Result, Trainer};
 
+/// What `frazil train --help` says of rules, an example a line.
+pub const RULES: &str = "\
+Rules of --freeze, by example:
+  all                    every element
+  none                   no element: '*=none' freezes nothing
+  random:0.5             half of each tensor, drawn by --seed
+  smallest:0.5           the half of each tensor that is smallest in magnitude; largest:0.5 likewise
+  smallest-global:0.5    half of all tensors of the glob together; largest-global:0.5 likewise
+  random:0.5:trainable   half of what is not yet frozen; goes with all of the above that take a fraction
+  n-of-m:2:4             of each 4 consecutive input channels, all but the 2 largest weights
+  filters:0.25           whole output channels, a quarter, those of smallest L2 norm; :l1 or :random after it
+  filters:at:0,3         output channels 0 and 3
+  input-channels:0.25    whole input channels, as filters
+  input-channels:at:0    input channel 0
+  position:1,1           one place (row, column) of the window
+  block:0..3,0..3,0..1,4..8   a range an axis; kernels are [rows, columns, channels in, channels out]
+  equal:0                elements of this value
+  file:m.safetensors:mask.*   a mask in a file, * standing for the parameter's path
+
+Schedules of --mask-schedule, by example:
+  polynomial:final=0.9,begin=100,end=400,every=50   from initial (0) to final, by power (3)
+  cosine:fraction=0.3,end=400                       from the fraction down to 0
+  constant:fraction=0.5,begin=200                   the same at each time";
+
 #[derive(Args)]
+#[command(next_help_heading = "Frozen weights")]
 pub struct MaskArgs {
-    /// Prune by a schedule: a glob over parameter paths, and constant:fraction=F, polynomial:final=F or cosine:fraction=F
-    /// with begin, end and every in steps. Before each step that is due, the elements of smallest magnitude are set to 0
-    /// and frozen, until that fraction of each tensor is. May be given several times.
+    /// Freeze elements: a glob over parameter paths, and a rule, such as 'conv*.kernel=random:0.5'; `frazil train --help`
+    /// lists the rules. May be given several times; any one replaces the default.
+    #[arg(long, value_name = "GLOB=RULE", default_value = "conv*.kernel=random:0.5")]
+    freeze: Vec<String>,
+    /// Prune while training: a glob and a schedule of the fraction, such as
+    /// '*.kernel=polynomial:final=0.9,begin=0,end=400,every=50'. Before each step that is due, the elements of smallest
+    /// magnitude are set to 0 and frozen, until that fraction of each tensor is frozen. May be given several times.
     #[arg(long, value_name = "GLOB=SCHEDULE")]
     mask_schedule: Vec<String>,
 }
@@ -17,6 +47,20 @@ pub struct MaskArgs {
 pub struct MaskSchedules(Vec<(String, Schedule)>);
 
 impl MaskArgs {
+    /// Globs with their rules.
+    pub fn freezes(&self, seed: u64) -> Result<Vec<(String, FreezeRule)>> {
+        let one = |text: &String| {
+            let (glob, rule) = text.split_once('=').ok_or_else(|| Error::InvalidArgument {
+                at: "--freeze".to_owned(),
+                expected: "GLOB=RULE, such as 'conv*.kernel=random:0.5'".to_owned(),
+                got: text.clone(),
+            })?;
+            let rule = FreezeRule::parse(rule).map_err(|error| at_flag("--freeze", error))?;
+            Ok((glob.to_owned(), rule.seed(seed)))
+        };
+        self.freeze.iter().map(one).collect()
+    }
+
     /// Reads the flags.
     pub fn schedules(&self) -> Result<MaskSchedules> {
         let one = |text: &String| {
@@ -26,7 +70,8 @@ impl MaskArgs {
                     .to_owned(),
                 got: text.clone(),
             })?;
-            Ok((glob.to_owned(), Schedule::parse(schedule)?))
+            let schedule = Schedule::parse(schedule).map_err(|error| at_flag("--mask-schedule", error))?;
+            Ok((glob.to_owned(), schedule))
         };
         Ok(MaskSchedules(self.mask_schedule.iter().map(one).collect::<Result<_>>()?))
     }

@@ -18,9 +18,13 @@ use std::time::Instant;
 
 /// Trains convolutional networks on any GPU with single weights frozen, to the bit.
 ///
-/// Without a command it trains: `frazil` is `frazil train`. Exit codes: 0 done, 1 failed, 2 bad arguments.
+/// Without a command it trains, and takes the options of `frazil train`, which `frazil train --help` lists. Exit codes: 0 done, 1 failed, 2 bad arguments.
 #[derive(Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(
+    version,
+    args_conflicts_with_subcommands = true,
+    override_usage = "frazil [OPTIONS OF TRAIN]\n       frazil <COMMAND>"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -30,20 +34,27 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Train on the embedded digits, and prove that the frozen weights did not move.
+    /// Train a network with some of its weights frozen, and prove that those did not move.
+    ///
+    /// Without options it trains on the digits that are in the program, with half of every convolution's weights frozen.
+    /// It writes weights.safetensors and metrics.csv, and ends with exit code 1 if a frozen element changed.
+    #[command(after_long_help = mask_args::RULES)]
     Train(Box<train::TrainArgs>),
     /// Measure kernels and whole training steps.
     Bench(bench::BenchArgs),
     /// List the adapters of this machine.
     Devices(devices::DevicesArgs),
-    /// Run every kernel on an adapter against the reference: exit code 1 if one is wrong.
+    /// Run every kernel on an adapter against the f64 reference: exit code 1 if one is wrong.
+    ///
+    /// Each line says how often a kernel was run, and its worst error as a part of what rounding allows: above 1 fails.
     Check(check::CheckArgs),
-    /// Show a file's tensors, masks and notes; or compare its frozen elements with another file's.
+    /// Show a file's tensors, masks and notes; or compare its frozen elements with another file's. Needs no GPU.
     Inspect(inspect::InspectArgs),
 }
 
 /// What all commands that use a device take.
 #[derive(Args)]
+#[command(next_help_heading = "Device")]
 struct DeviceArgs {
     /// Adapter: its number in `frazil devices`, or a part of its name.
     #[arg(long, value_name = "NAME|INDEX")]
@@ -87,11 +98,22 @@ fn usage<T>(result: Result<T>) -> std::result::Result<T, Failure> {
     result.map_err(Failure::Usage)
 }
 
+/// Names the flag in an error about what it was given.
+fn at_flag(flag: &str, error: Error) -> Error {
+    match error {
+        Error::InvalidArgument { expected, got, .. } => {
+            Error::InvalidArgument { at: flag.to_owned(), expected, got }
+        }
+        other => other,
+    }
+}
+
 /// Runs the program.
 pub fn main() -> ExitCode {
     let begun = Instant::now();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,wgpu_hal=off")).init();
-    let matches = Cli::command().get_matches();
+    // All of train's options would bury the commands.
+    let matches = Cli::command().mut_args(|arg| arg.hide(true)).get_matches();
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => error.exit(),

@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use frazil::{Adagrad, Adam, AdamW, Clip, Error, Optimizer, RmsProp, Schedule, Sgd};
 
 #[derive(Args)]
+#[command(next_help_heading = "Optimizer")]
 pub struct OptimizerArgs {
     /// The rule of the updates.
     #[arg(long, value_enum, default_value = "sgd")]
@@ -11,30 +12,30 @@ pub struct OptimizerArgs {
     /// Learning rate [default: 0.05 for sgd, 0.01 for adagrad, 0.001 for others].
     #[arg(long, value_name = "RATE")]
     lr: Option<f64>,
-    /// Momentum, of sgd and rmsprop [default: 0.9 for sgd, 0 for rmsprop].
+    /// Momentum, for sgd and rmsprop only [default: 0.9 for sgd, 0 for rmsprop].
     #[arg(long)]
     momentum: Option<f64>,
-    /// Nesterov's look-ahead, of sgd alone.
+    /// Nesterov momentum, for sgd only.
     #[arg(long)]
     nesterov: bool,
-    /// Take the mean gradient's square off, of rmsprop alone.
+    /// Divide by the deviation of the gradients around their mean, for rmsprop only.
     #[arg(long)]
     centered: bool,
     /// Weight decay: decoupled for adamw, coupled for all others [default: 0, 0.01 for adamw].
     #[arg(long)]
     weight_decay: Option<f64>,
-    /// Learning rate over the steps: constant, step:every=N,factor=F, cosine:total=N, one-cycle:total=N or
-    /// polynomial:total=N,power=P; warm-up=N and floor=F go with each.
-    #[arg(long, value_name = "TEXT", default_value = "constant",
+    /// Factor of the learning rate over the steps: constant, step:every=N,factor=F, cosine:total=N, one-cycle:total=N or
+    /// polynomial:total=N,power=P; each takes warm-up=N and floor=F, as in cosine:total=2000,warm-up=100.
+    #[arg(long, value_name = "SCHEDULE", default_value = "constant",
           value_parser = |text: &str| Schedule::parse(text).map_err(|e| e.to_string()))]
     schedule: Schedule,
-    /// Scale gradients down to this norm over all trainable elements.
+    /// Scale gradients down so that their norm over all trainable elements is at most this.
     #[arg(long, value_name = "NORM", conflicts_with = "clip_value")]
     clip_norm: Option<f64>,
-    /// Cut each gradient element to this size.
+    /// Cut each element of a gradient to this magnitude.
     #[arg(long, value_name = "SIZE")]
     clip_value: Option<f64>,
-    /// Batches of one update.
+    /// Batches whose gradients make one update.
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     accumulate: u16,
 }

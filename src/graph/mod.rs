@@ -9,7 +9,7 @@ mod update;
 mod validate;
 
 pub use dropout::Dropout;
-pub use op::{Activation, AvgPool2d, Conv2d, MaxPool2d, Op, StatisticsRule, StepScalars};
+pub use op::{Activation, Conv2d, Op, Pool2d, StatisticsRule, StepScalars};
 pub use update::{Clip, Target, UpdateRule};
 
 use crate::error::{Error, Result};

@@ -52,18 +52,10 @@ impl Conv2d {
     }
 }
 
-/// Max-pooling of `[h, w, c]` images. Padding counts as minus infinity.
+/// Pooling of `[h, w, c]` images: padding counts as minus infinity to a maximum, and not at all to a mean, which is over
+/// the elements on the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MaxPool2d {
-    /// Rows, columns, taps, strides, padding.
-    pub window: WindowGeometry,
-    /// Channels.
-    pub channels: usize,
-}
-
-/// Average pooling of `[h, w, c]` images. Padding is not counted: a mean is over the elements on the image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AvgPool2d {
+pub struct Pool2d {
     /// Rows, columns, taps, strides, padding.
     pub window: WindowGeometry,
     /// Channels.
@@ -137,13 +129,13 @@ pub enum Op {
     Dropout(Dropout),
     /// `x` -> (`y`, `position` u32): the maximum, and the number (row-major in the window) of its first tap.
     /// NaN counts as the largest; a window in the padding alone gives minus infinity and position `u32::MAX`.
-    MaxPool2d(MaxPool2d),
+    MaxPool2d(Pool2d),
     /// `position, dy` -> (`dx`): each `dy` goes wholly to the first maximum.
-    MaxPool2dGrad(MaxPool2d),
+    MaxPool2dGrad(Pool2d),
     /// `x` -> (`y`): the mean of the window's elements on the image; 0 for a window in the padding alone.
-    AvgPool2d(AvgPool2d),
+    AvgPool2d(Pool2d),
     /// `dy` -> (`dx`): the adjoint of `AvgPool2d`.
-    AvgPool2dGrad(AvgPool2d),
+    AvgPool2dGrad(Pool2d),
     /// `x [n,h,w,c]` -> (`y [n,c]`): the mean over the pixels of each image.
     GlobalAvgPool,
     /// `dy [n,c]` -> (`dx [n,h,w,c]`) for images of `[h, w]` pixels.

@@ -1,21 +1,19 @@
 //! Layers: each says which parameters it has, what shape it gives, and which operations it is made of, forward and back.
 
-mod avg_pool2d;
 mod batch_norm;
 mod conv2d;
 mod dense;
 mod dropout;
 mod init;
-mod max_pool2d;
+mod pool2d;
 mod residual;
 mod sequence;
 
-pub use avg_pool2d::AvgPool2dLayer;
 pub use batch_norm::BatchNormLayer;
 pub use conv2d::Conv2dLayer;
 pub use dense::DenseLayer;
 pub use init::Init;
-pub use max_pool2d::MaxPool2dLayer;
+pub use pool2d::Pool2dLayer;
 pub use residual::ResidualLayer;
 pub(crate) use sequence::Sequence;
 
@@ -55,9 +53,9 @@ pub enum Layer {
         rate: f64,
     },
     /// Max-pooling.
-    MaxPool2d(MaxPool2dLayer),
+    MaxPool2d(Pool2dLayer),
     /// Average pooling.
-    AvgPool2d(AvgPool2dLayer),
+    AvgPool2d(Pool2dLayer),
     /// `[h, w, c]` to `[c]`: the mean over the pixels.
     GlobalAvgPool,
     /// `[h, w, c]` to `[h*w*c]`, row-major.
@@ -115,11 +113,7 @@ impl Layer {
             Layer::Residual(layer) => layer.output(name, input),
             Layer::Relu | Layer::Activation(_) | Layer::Softmax => Ok(input.to_vec()),
             Layer::Dropout { rate } => dropout::check(name, *rate).map(|()| input.to_vec()),
-            Layer::MaxPool2d(layer) => {
-                let pool = layer.place(name, input)?;
-                Ok(vec![pool.window.output[0], pool.window.output[1], pool.channels])
-            }
-            Layer::AvgPool2d(layer) => {
+            Layer::MaxPool2d(layer) | Layer::AvgPool2d(layer) => {
                 let pool = layer.place(name, input)?;
                 Ok(vec![pool.window.output[0], pool.window.output[1], pool.channels])
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// What [`Schedule::parse`] reads.
 pub const SCHEDULE_FORMS: &str = "constant:fraction=F, polynomial:final=F[,initial=F][,power=P] or cosine:fraction=F, each \
-    with ,begin=STEP ,end=STEP ,every=STEPS as wanted; fractions from 0 to 1";
+    with ,begin=STEP ,end=STEP ,every=STEPS as wanted (polynomial and cosine need an end); fractions from 0 to 1";
 
 /// A fraction that changes with the step, and the steps at which it is to be applied: `begin`, every `every` steps
 /// from there, and `end`.

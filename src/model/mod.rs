@@ -8,8 +8,8 @@ pub use updates::Updates;
 use crate::error::{Error, Result};
 use crate::graph::{Activation, DType, Graph, ValueId};
 use crate::layer::{
-    AvgPool2dLayer, BatchNormLayer, Conv2dLayer, DenseLayer, Layer, MaxPool2dLayer, Mode, ParameterSpec,
-    ResidualLayer, Sequence, Taped,
+    BatchNormLayer, Conv2dLayer, DenseLayer, Layer, Mode, ParameterSpec, Pool2dLayer, ResidualLayer,
+    Sequence, Taped,
 };
 use crate::loss::{Loss, Placed};
 
@@ -170,7 +170,16 @@ impl ModelBuilder {
 
     /// Max-pooling in windows of `[rows, columns]` that do not overlap.
     pub fn max_pool2d(self, kernel: [usize; 2]) -> Self {
-        self.unnamed("max_pool", Layer::MaxPool2d(MaxPool2dLayer::new(kernel)))
+        self.max_pool2d_with(kernel, |p| p)
+    }
+
+    /// Max-pooling in windows of `[rows, columns]`; `configure` sets the rest.
+    pub fn max_pool2d_with(
+        self,
+        kernel: [usize; 2],
+        configure: impl FnOnce(Pool2dLayer) -> Pool2dLayer,
+    ) -> Self {
+        self.unnamed("max_pool", Layer::MaxPool2d(configure(Pool2dLayer::new(kernel))))
     }
 
     /// Average pooling in windows of `[rows, columns]` that do not overlap.
@@ -182,9 +191,9 @@ impl ModelBuilder {
     pub fn avg_pool2d_with(
         self,
         kernel: [usize; 2],
-        configure: impl FnOnce(AvgPool2dLayer) -> AvgPool2dLayer,
+        configure: impl FnOnce(Pool2dLayer) -> Pool2dLayer,
     ) -> Self {
-        self.unnamed("avg_pool", Layer::AvgPool2d(configure(AvgPool2dLayer::new(kernel))))
+        self.unnamed("avg_pool", Layer::AvgPool2d(configure(Pool2dLayer::new(kernel))))
     }
 
     /// The mean over the pixels of each image: `[h, w, c]` to `[c]`.

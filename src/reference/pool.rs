@@ -1,6 +1,6 @@
 //! Pooling.
 
-use crate::graph::{AvgPool2d, MaxPool2d};
+use crate::graph::Pool2d;
 use crate::shape::WindowGeometry;
 
 /// Calls `visit(output, window)` for every output element of `batch` images; `window` holds the taps that are
@@ -42,7 +42,7 @@ fn batch(w: &WindowGeometry, channels: usize, y: &[f64]) -> usize {
 /// `y` is the largest tap and `position` its number, row-major in the window, the first of equals. Taps in the padding
 /// count as minus infinity. NaN counts as larger than anything, so that it stays visible. A window wholly in the padding
 /// gives minus infinity and no position (`u32::MAX`).
-pub(super) fn max_pool2d(p: &MaxPool2d, x: &[f64], y: &mut [f64], position: &mut [f64]) {
+pub(super) fn max_pool2d(p: &Pool2d, x: &[f64], y: &mut [f64], position: &mut [f64]) {
     each_window(&p.window, p.channels, batch(&p.window, p.channels, y), |output, window| {
         let (mut best, mut best_tap) = (f64::NEG_INFINITY, None);
         for &(tap, index) in window {
@@ -57,7 +57,7 @@ pub(super) fn max_pool2d(p: &MaxPool2d, x: &[f64], y: &mut [f64], position: &mut
 
 /// `dx` at the tap that `position` names is the sum of all `dy` whose windows name it. A position in the padding passes
 /// nothing on.
-pub(super) fn max_pool2d_grad(p: &MaxPool2d, position: &[f64], dy: &[f64], dx: &mut [f64]) {
+pub(super) fn max_pool2d_grad(p: &Pool2d, position: &[f64], dy: &[f64], dx: &mut [f64]) {
     dx.fill(0.0);
     each_window(&p.window, p.channels, batch(&p.window, p.channels, dy), |output, window| {
         if let Some(&(_, index)) = window.iter().find(|&&(tap, _)| tap as f64 == position[output]) {
@@ -67,7 +67,7 @@ pub(super) fn max_pool2d_grad(p: &MaxPool2d, position: &[f64], dy: &[f64], dx: &
 }
 
 /// `y` is the mean of the taps on the image, 0 where there is none.
-pub(super) fn avg_pool2d(p: &AvgPool2d, x: &[f64], y: &mut [f64]) {
+pub(super) fn avg_pool2d(p: &Pool2d, x: &[f64], y: &mut [f64]) {
     each_window(&p.window, p.channels, batch(&p.window, p.channels, y), |output, window| {
         let sum: f64 = window.iter().map(|&(_, index)| x[index]).sum();
         y[output] = sum / window.len().max(1) as f64;
@@ -75,7 +75,7 @@ pub(super) fn avg_pool2d(p: &AvgPool2d, x: &[f64], y: &mut [f64]) {
 }
 
 /// Each `dy` goes in equal shares to the elements that it averaged.
-pub(super) fn avg_pool2d_grad(p: &AvgPool2d, dy: &[f64], dx: &mut [f64]) {
+pub(super) fn avg_pool2d_grad(p: &Pool2d, dy: &[f64], dx: &mut [f64]) {
     dx.fill(0.0);
     each_window(&p.window, p.channels, batch(&p.window, p.channels, dy), |output, window| {
         for &(_, index) in window {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::graph::UpdateRule;
-use crate::graph::{Conv2d, MaxPool2d};
+use crate::graph::{Conv2d, Pool2d};
 use crate::shape::{Padding, Shape, Window};
 
 const SGD: UpdateRule = UpdateRule::Sgd { momentum: 0.5, nesterov: false, weight_decay: 0.25 };
@@ -151,8 +151,8 @@ fn metrics_count_the_rows_in_use() {
     assert!(matches!(all, Err(Error::LabelOutOfRange { row: 3, label: 9, classes: 3 })), "{all:?}");
 }
 
-fn max_pool(input: [usize; 2], window: Window) -> MaxPool2d {
-    MaxPool2d { window: window.on(input, "pool").unwrap(), channels: 1 }
+fn max_pool(input: [usize; 2], window: Window) -> Pool2d {
+    Pool2d { window: window.on(input, "pool").unwrap(), channels: 1 }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::layout::*;
 use super::{OutOfScope, Results, out_of_scope};
 use crate::support::executor::{Make, evaluate, evaluate_one};
 use crate::support::onnx::{Case, Tensor};
-use frazil::graph::{AvgPool2d, Conv2d, MaxPool2d, Op};
+use frazil::graph::{Conv2d, Op, Pool2d};
 use frazil::shape::{Padding, Window, WindowGeometry};
 
 /// The case's window on an input of these rows and columns.
@@ -112,7 +112,7 @@ pub fn max_pool(case: &Case, make: Make) -> Results {
     let [n, h, w, channels] = [0, 1, 2, 3].map(|axis| x.shape[axis]);
     let window = window(case, [h, w], pair(case, "kernel_shape", 1))?;
     let shape = [n, window.output[0], window.output[1], channels];
-    let results = evaluate(make, Op::MaxPool2d(MaxPool2d { window, channels }), &[batch(&x)]);
+    let results = evaluate(make, Op::MaxPool2d(Pool2d { window, channels }), &[batch(&x)]);
     let mut outputs = vec![channels_first(shape, results[0].clone(), input(case, 0))];
     if case.outputs.len() > 1 {
         // ONNX numbers the elements of the input NCHW; here it is the taps of the window.
@@ -141,7 +141,7 @@ pub fn average_pool(case: &Case, make: Make) -> Results {
     let [n, h, w, channels] = [0, 1, 2, 3].map(|axis| x.shape[axis]);
     let window = window(case, [h, w], pair(case, "kernel_shape", 1))?;
     let shape = [n, window.output[0], window.output[1], channels];
-    let y = evaluate_one(make, Op::AvgPool2d(AvgPool2d { window, channels }), &[batch(&x)]);
+    let y = evaluate_one(make, Op::AvgPool2d(Pool2d { window, channels }), &[batch(&x)]);
     Ok(vec![channels_first(shape, y, input(case, 0))])
 }
 

@@ -1,6 +1,6 @@
 //! Loads the golden vectors: `tests/golden/README.md` says what they are.
 
-use frazil::graph::{AvgPool2d, Conv2d, MaxPool2d};
+use frazil::graph::{Conv2d, Pool2d};
 use frazil::shape::{Padding, Window, WindowGeometry};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -184,25 +184,14 @@ pub fn conv2d_layer(layer: &Value, input: [usize; 2], at: &str) -> Conv2d {
     Conv2d { window, c_in: number(&layer["c_in"]), c_out: number(&layer["c_out"]), groups: 1 }
 }
 
-/// The window and the batch of a `pool` case of the maximum kind.
-pub fn max_pool2d_case(case: &Case) -> (MaxPool2d, usize) {
-    let (window, channels, batch) = pool_case(case, "max");
-    (MaxPool2d { window, channels }, batch)
-}
-
-/// The average pooling of a case, and its batch.
-pub fn avg_pool2d_case(case: &Case) -> (AvgPool2d, usize) {
-    let (window, channels, batch) = pool_case(case, "avg");
-    (AvgPool2d { window, channels }, batch)
-}
-
-fn pool_case(case: &Case, pool: &str) -> (WindowGeometry, usize, usize) {
+/// The windows of a `pool` case of this kind, max or avg, and its batch.
+pub fn pool2d_case(case: &Case, pool: &str) -> (Pool2d, usize) {
     let p = &case.params;
     assert_eq!(p["pool"], pool, "{}", case.name);
     let input = [number(&p["height"]), number(&p["width"])];
     let output = [number(&p["out_height"]), number(&p["out_width"])];
     let window = window(p, input, Some(output), &case.name);
-    (window, number(&p["channels"]), number(&p["batch"]))
+    (Pool2d { window, channels: number(&p["channels"]) }, number(&p["batch"]))
 }
 
 #[test]

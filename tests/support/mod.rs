@@ -5,6 +5,8 @@ pub mod device;
 pub mod executor;
 pub mod golden;
 pub mod onnx;
+#[cfg(feature = "cli")]
+pub mod program;
 pub mod random;
 pub mod training;
 pub mod trajectory;

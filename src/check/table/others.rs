@@ -3,7 +3,7 @@
 use super::{KINDS, chain, single, with};
 use crate::check::case::{Case, DataKind, Fill, Operand, Wire};
 use crate::error::Result;
-use crate::graph::{AvgPool2d, MaxPool2d, Op};
+use crate::graph::{Op, Pool2d};
 use crate::shape::{Padding, Window};
 
 pub(super) fn cases() -> Result<Vec<Case>> {
@@ -75,12 +75,12 @@ fn pool(
     stride: [usize; 2],
     dilation: [usize; 2],
     padding: Padding,
-) -> Result<MaxPool2d> {
+) -> Result<Pool2d> {
     let window = Window { kernel, stride, dilation, padding };
-    Ok(MaxPool2d { window: window.on([input[0], input[1]], "max_pool2d")?, channels: input[2] })
+    Ok(Pool2d { window: window.on([input[0], input[1]], "max_pool2d")?, channels: input[2] })
 }
 
-fn geometries() -> Result<Vec<(&'static str, usize, MaxPool2d)>> {
+fn geometries() -> Result<Vec<(&'static str, usize, Pool2d)>> {
     use Padding::{Same, Valid};
     let beyond = Padding::Explicit { top: 3, bottom: 0, left: 2, right: 4 };
     Ok(vec![
@@ -96,23 +96,22 @@ fn geometries() -> Result<Vec<(&'static str, usize, MaxPool2d)>> {
     ])
 }
 
-fn output(p: &MaxPool2d) -> [usize; 3] {
+fn output(p: &Pool2d) -> [usize; 3] {
     [p.window.output[0], p.window.output[1], p.channels]
 }
 
-fn input(p: &MaxPool2d) -> [usize; 3] {
+fn input(p: &Pool2d) -> [usize; 3] {
     [p.window.input[0], p.window.input[1], p.channels]
 }
 
 /// Means of integers need not be integers, so reals alone.
 fn averages(all: &mut Vec<Case>) -> Result<()> {
     for (name, batch, p) in geometries()? {
-        let average = AvgPool2d { window: p.window, channels: p.channels };
         let x = vec![Operand::batched(&input(&p), Fill::Data)];
         let dy = vec![Operand::batched(&output(&p), Fill::Data)];
         let kind = DataKind::Reals;
-        all.push(single(format!("avg_pool2d {name}"), Op::AvgPool2d(average), batch, x, kind));
-        all.push(single(format!("avg_pool2d_grad {name}"), Op::AvgPool2dGrad(average), batch, dy, kind));
+        all.push(single(format!("avg_pool2d {name}"), Op::AvgPool2d(p), batch, x, kind));
+        all.push(single(format!("avg_pool2d_grad {name}"), Op::AvgPool2dGrad(p), batch, dy, kind));
     }
     Ok(())
 }

@@ -15,26 +15,25 @@ use super::{DeviceArgs, Failure, usage};
 use clap::Args;
 use epochs::{Run, RunPlan, parameters};
 use frazil::checkpoint::Checkpoint;
-use frazil::{Error, FreezeRule, Gpu, Loss, Trainer, TrainerOptions};
+use frazil::{Error, Gpu, Loss, Trainer, TrainerOptions};
 use resume::Position;
 use source::Source;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 #[derive(Args)]
+#[command(next_help_heading = "Run")]
 pub struct TrainArgs {
-    /// Freeze elements: a glob over parameter paths, and a rule: all, none, random:FRACTION, smallest:FRACTION, n-of-m:N:M
-    /// and others, which a wrong rule lists. May be given several times; any one replaces the default.
-    #[arg(long, value_name = "GLOB=RULE", default_value = "conv*.kernel=random:0.5")]
-    freeze: Vec<String>,
-    #[command(flatten)]
-    masks: MaskArgs,
-    #[command(flatten)]
-    optimizer: OptimizerArgs,
+    /// Examples: digits (in the program), idx:DIR (the MNIST family's files) or cifar10:DIR (its binary version).
+    #[arg(long, value_name = "SET", default_value = "digits")]
+    data: String,
+    /// Network: digits, lenet28, cifar, resnet20 or mobilenet-small [default: digits, lenet28 or cifar, by the data].
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
     /// Passes over the training data, in total.
     #[arg(long, default_value_t = 20)]
     epochs: u64,
-    /// Examples in a step.
+    /// Examples in a batch.
     #[arg(long, default_value_t = 64)]
     batch: usize,
     /// Seed of initial weights, random masks and the order of examples.
@@ -44,37 +43,21 @@ pub struct TrainArgs {
     /// file's own].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Examples: digits (in the program), idx:DIR (the MNIST family's files) or cifar10:DIR (its binary version).
-    #[arg(long, value_name = "SET", default_value = "digits")]
-    data: String,
-    /// Network [default: digits, lenet28 or cifar, by the data].
-    #[arg(long, value_name = "NAME")]
-    model: Option<String>,
     /// Go on from a weights.safetensors, with the flags that it was made with, up to --epochs in total.
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
-    /// Write weights.safetensors every so many epochs, not at the end alone.
+    /// Write weights.safetensors every so many epochs, and not only at the end.
     #[arg(long, value_name = "EPOCHS")]
     save_every: Option<u64>,
-    /// One JSON object a line on standard output.
+    /// One JSON object a line on standard output: one for each epoch, then the whole.
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
+    masks: MaskArgs,
+    #[command(flatten)]
+    optimizer: OptimizerArgs,
+    #[command(flatten)]
     device: DeviceArgs,
-}
-
-impl TrainArgs {
-    fn freezes(&self) -> frazil::Result<Vec<(String, FreezeRule)>> {
-        let one = |text: &String| {
-            let (glob, rule) = text.split_once('=').ok_or_else(|| Error::InvalidArgument {
-                at: "--freeze".to_owned(),
-                expected: "GLOB=RULE, such as 'conv*.kernel=random:0.5'".to_owned(),
-                got: text.clone(),
-            })?;
-            Ok((glob.to_owned(), FreezeRule::parse(rule)?.seed(self.seed)))
-        };
-        self.freeze.iter().map(one).collect()
-    }
 }
 
 /// Trains; `given` are the flags of the command line, without defaults.
@@ -89,7 +72,7 @@ pub fn run(args: &TrainArgs, given: Flags) -> Result<(), Failure> {
 
 fn begin(args: &TrainArgs, flags: Flags, from: Option<(&Path, Position)>) -> Result<(), Failure> {
     let optimizer = usage(args.optimizer.optimizer())?;
-    let freezes = usage(args.freezes())?;
+    let freezes = usage(args.masks.freezes(args.seed))?;
     let schedules = usage(args.masks.schedules())?;
     if args.batch == 0 || args.epochs == 0 || args.save_every == Some(0) {
         return usage(Err(Error::EmptyBatch { at: "--batch, --epochs and --save-every".to_owned() }));

@@ -1,5 +1,6 @@
 //! Where examples come from, and the networks for them.
 
+use crate::cli::at_flag;
 use frazil::data::{cifar10, idx};
 use frazil::{Dataset, Digits, Error, Model, Result};
 use std::path::PathBuf;
@@ -52,7 +53,7 @@ impl Source {
 
 /// The network of this name.
 pub fn model(name: &str) -> Result<Model> {
-    Model::named(name)
+    Model::named(name).map_err(|error| at_flag("--model", error))
 }
 
 /// Whether the examples are of the shape that the network takes.

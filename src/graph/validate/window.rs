@@ -2,7 +2,7 @@
 
 use super::{Operands, ResultInfo, result};
 use crate::error::{Error, Result};
-use crate::graph::{AvgPool2d, Conv2d, DType, MaxPool2d, Value};
+use crate::graph::{Conv2d, DType, Pool2d, Value};
 use crate::shape::WindowGeometry;
 
 /// The fields of a geometry are public, so one may come that no [`crate::shape::Window`] made.
@@ -64,7 +64,7 @@ pub(super) fn conv_output(c: &Conv2d, x: &Value) -> [usize; 4] {
     [x.shape.extents()[0], c.window.output[0], c.window.output[1], c.c_out]
 }
 
-pub(super) fn max_pool(o: &Operands, p: &MaxPool2d) -> Result<Vec<ResultInfo>> {
+pub(super) fn max_pool(o: &Operands, p: &Pool2d) -> Result<Vec<ResultInfo>> {
     o.count(1)?;
     window(o, &p.window)?;
     let x = o.float(0)?;
@@ -78,16 +78,16 @@ pub(super) fn max_pool(o: &Operands, p: &MaxPool2d) -> Result<Vec<ResultInfo>> {
     Ok(vec![result(extents, x.batched)?, position])
 }
 
-pub(super) fn avg_pool(o: &Operands, p: &AvgPool2d) -> Result<Vec<ResultInfo>> {
+pub(super) fn avg_pool(o: &Operands, p: &Pool2d) -> Result<Vec<ResultInfo>> {
     pooled(o, p, p.window.input, p.window.output)
 }
 
-pub(super) fn avg_pool_gradient(o: &Operands, p: &AvgPool2d) -> Result<Vec<ResultInfo>> {
+pub(super) fn avg_pool_gradient(o: &Operands, p: &Pool2d) -> Result<Vec<ResultInfo>> {
     pooled(o, p, p.window.output, p.window.input)
 }
 
 /// From maps of one size to maps of another.
-fn pooled(o: &Operands, p: &AvgPool2d, from: [usize; 2], to: [usize; 2]) -> Result<Vec<ResultInfo>> {
+fn pooled(o: &Operands, p: &Pool2d, from: [usize; 2], to: [usize; 2]) -> Result<Vec<ResultInfo>> {
     o.count(1)?;
     window(o, &p.window)?;
     let x = o.float(0)?;

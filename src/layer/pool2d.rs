@@ -1,19 +1,19 @@
-//! Average pooling.
+//! Pooling over windows, by maximum or by mean.
 
 use crate::error::{Error, Result};
-use crate::graph::AvgPool2d;
+use crate::graph::Pool2d;
 use crate::shape::{Padding, Window};
 
-/// The mean under each window of `[h, w, c]` images. Padding is not counted.
+/// The windows of a pooling layer on `[h, w, c]` images. Padding is never a maximum, and no mean counts it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct AvgPool2dLayer {
+pub struct Pool2dLayer {
     window: Window,
 }
 
-impl AvgPool2dLayer {
+impl Pool2dLayer {
     /// Windows of `[rows, columns]` that do not overlap, no padding.
     pub fn new(kernel: [usize; 2]) -> Self {
-        AvgPool2dLayer { window: Window { stride: kernel, ..Window::new(kernel) } }
+        Pool2dLayer { window: Window { stride: kernel, ..Window::new(kernel) } }
     }
 
     /// Rows and columns from one output to the next.
@@ -34,9 +34,9 @@ impl AvgPool2dLayer {
         self
     }
 
-    pub(super) fn place(&self, name: &str, input: &[usize]) -> Result<AvgPool2d> {
+    pub(super) fn place(&self, name: &str, input: &[usize]) -> Result<Pool2d> {
         match *input {
-            [h, w, channels] => Ok(AvgPool2d { window: self.window.on([h, w], name)?, channels }),
+            [h, w, channels] => Ok(Pool2d { window: self.window.on([h, w], name)?, channels }),
             _ => Err(Error::shape(name, "examples of shape [h, w, c]", format!("{input:?}"))),
         }
     }

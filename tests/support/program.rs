@@ -1,0 +1,34 @@
+//! The program as a user runs it.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Runs the program.
+pub fn frazil(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_frazil")).args(arguments).output().unwrap()
+}
+
+/// A folder of this test's own, not made yet.
+pub fn folder(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("frazil-cli-{}-{name}", std::process::id()))
+}
+
+/// The JSON objects on standard output.
+pub fn lines(output: &Output) -> Vec<Value> {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line:?}: {e}"))).collect()
+}
+
+/// Runs `frazil train` on the digits with these flags, and gives its last line.
+pub fn train(out: &Path, flags: &[&str]) -> Value {
+    let output = frazil(&[&["train", "--json", "--out", out.to_str().unwrap()], flags].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    lines(&output).pop().unwrap()
+}
+
+/// metrics.csv without the column of speed.
+pub fn rows(out: &Path) -> Vec<String> {
+    let csv = std::fs::read_to_string(out.join("metrics.csv")).unwrap();
+    csv.lines().map(|line| line.rsplit_once(',').unwrap().0.to_owned()).collect()
+}
