@@ -10,13 +10,16 @@ fn main(
 ) {
     let rows = live(p.m, p.m_per_row, p.first_row);
     let depth = live_depth();
-    let across = 4u * COLUMNS4 * WORKGROUP;
+    // Narrow products: each quad of lanes has rows of its own.
+    let wide = select(WORKGROUP, 4u, QUADS);
+    let across = 4u * COLUMNS4 * wide;
     let tiles_n = (p.n + across - 1u) / across;
     let tile = group_number(group);
-    let m = tile / tiles_n * OUTER * INNER;
-    let n = tile % tiles_n * across + local * 4u * COLUMNS4;
-    // The whole workgroup leaves together; lanes beyond the last column stay, for their neighbours need them.
-    if (m >= rows) {
+    let first = tile / tiles_n * OUTER * INNER * (WORKGROUP / wide);
+    let m = first + local / wide * OUTER * INNER;
+    let n = tile % tiles_n * across + local % wide * 4u * COLUMNS4;
+    // The whole workgroup leaves together; lanes beyond the last row or column stay, for their neighbours need them.
+    if (first >= rows) {
         return;
     }
     let lane = subgroup_lane & (LANES - 1u);

@@ -20,7 +20,12 @@ fn multiply(sum: ptr<function, Tile>, at: Bases, m: u32, n: u32, rows: u32, dept
         for (var o = 0u; o < OUTER; o++) { // unroll
             for (var i = 0u; i < INNER; i++) { // unroll
                 for (var kk = 0u; kk < LANES; kk++) { // unroll
-                    let x = vec4<f32>(subgroupBroadcast(share[o][i], kk));
+                    var x: vec4<f32>;
+                    if (QUADS) {
+                        x = vec4<f32>(quadBroadcast(share[o][i], kk));
+                    } else {
+                        x = vec4<f32>(subgroupBroadcast(share[o][i], kk));
+                    }
                     for (var j = 0u; j < COLUMNS4; j++) { // unroll
                         (*sum)[o][i][j] = fma(x, b_tile[kk][j], (*sum)[o][i][j]);
                     }

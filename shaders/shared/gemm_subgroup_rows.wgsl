@@ -22,7 +22,12 @@ fn multiply(sum: ptr<function, Tile>, at: Bases, m: u32, n: u32, rows: u32, dept
                 var b_tile = b_block(b_base, k, n, depth);
                 for (var o = 0u; o < OUTER; o++) { // unroll
                     for (var i = 0u; i < INNER; i++) { // unroll
-                        let along_k = subgroupBroadcast(share[o], i);
+                        var along_k: vec4<f32>;
+                        if (QUADS) {
+                            along_k = quadBroadcast(share[o], i);
+                        } else {
+                            along_k = subgroupBroadcast(share[o], i);
+                        }
                         for (var kk = 0u; kk < 4u; kk++) { // unroll
                             let x = vec4<f32>(along_k[kk]);
                             for (var j = 0u; j < COLUMNS4; j++) { // unroll

@@ -1,5 +1,5 @@
 use super::gemm::{FIELDS, GEMM, Gemm, Params, Source, Tile, launch as launch_gemm};
-use super::{BITS, GRID, Kernel, Launch, SCALARS, Snippet, grid, index};
+use super::{BITS, GRID, Kernel, Launch, SCALARS, Snippet, constant_bool, grid, index};
 
 pub(super) static KERNEL: Kernel = Kernel {
     name: "gemm_subgroup",
@@ -36,13 +36,21 @@ fn rows(gemm: &Gemm) -> usize {
 /// One subgroup on software Vulkan. Another size would be another shader to compile.
 const WORKGROUP: usize = 8;
 
+/// Lanes that share in products of few columns.
+const QUAD: usize = 4;
+
 pub(super) fn launch(gemm: &Gemm, lanes: usize) -> Launch {
     let rows = rows(gemm);
+    // Two quads side by side would leave one without columns: it takes rows of its own.
+    let quads = gemm.n <= 4 * QUAD && gemm.m > rows;
+    let lanes = if quads { QUAD } else { lanes };
     let inner = if gemm.transpose_a { 4 } else { lanes };
     let tile = Tile { outer: rows / inner, inner, columns4: 1 };
-    let tiles = gemm.m.div_ceil(rows) * gemm.n.div_ceil(4 * WORKGROUP);
+    let wide = if quads { QUAD } else { WORKGROUP };
+    let tiles = gemm.m.div_ceil(rows * WORKGROUP / wide) * gemm.n.div_ceil(4 * wide);
     let mut launch = launch_gemm(&KERNEL, gemm, tile, WORKGROUP, grid(tiles, gemm.groups));
     launch.constants.push(("LANES", index(lanes)));
+    launch.declarations.push(constant_bool("QUADS", quads));
     launch.snippets.push(if gemm.transpose_a { &COLUMNS } else { &ROWS });
     launch
 }
