@@ -20,7 +20,8 @@ fn bias4(column: u32) -> vec4<f32> {
 }
 
 fn epilogue(value: vec4<f32>, shift: vec4<f32>, index: u32) -> vec4<f32> {
-    if (p.epilogue == 3u) {
+    // A loop that runs once or never: software drivers execute both sides of an `if`.
+    for (var once = p.epilogue; once == 3u; once++) {
         return select(vec4<f32>(0.0), value, extra4(index) > vec4<f32>(0.0));
     }
     // Not value + 0: -0.0 would become 0.

@@ -3,7 +3,8 @@
 
 fn store_c4(index: u32, count: u32, shift: vec4<f32>, value: vec4<f32>) {
     var sum = value;
-    if (p.accumulate != 0u) {
+    // A loop that runs once or never: software drivers execute both sides of an `if`.
+    for (var once = 0u; once < p.accumulate; once++) {
         for (var i = 0u; i < 4u; i++) { // unroll
             sum[i] += c[index + min(i, count - 1u)];
         }

@@ -30,7 +30,12 @@ fn rows(gemm: &Gemm) -> usize {
         return if gemm.source == Source::Matrix { 8 } else { 16 };
     }
     // No more than there are; another text is compiled, though.
-    if gemm.m <= 16 { 16 } else { tallest }
+    if gemm.m <= 16 {
+        return 16;
+    }
+    // Few filters of 3x3 kernels by fours: a fifth or more of a tile of 32 rows would be wasted.
+    let wasted = gemm.m.next_multiple_of(32) * 5 >= gemm.m * 6;
+    if gemm.transpose_a && wasted && gemm.m.is_multiple_of(36) { 36 } else { tallest }
 }
 
 /// One subgroup on software Vulkan. Another size would be another shader to compile.

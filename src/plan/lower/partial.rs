@@ -45,7 +45,7 @@ impl Lowering<'_> {
         let rows = if flip.is_some() { conv.window.taps() * width } else { conv.depth() };
         let columns = if flip.is_some() { conv.c_in } else { width };
         let result = self.workspace(rows * columns);
-        for images in self.parts_of_batch(conv.window.outputs() * width) {
+        for images in self.parts_of_batch(conv.window.outputs() * width, u64::MAX) {
             gathered.images.first = images.start;
             gathered.images.count = images.len();
             let chosen = self.gather(node, &gathered, dy);
@@ -110,7 +110,7 @@ impl Lowering<'_> {
         gathered.terms.resize(width, [0; 4]);
         let result = self.workspace(width * conv.c_out);
         let outputs = conv.window.outputs();
-        for images in self.parts_of_batch(outputs * width) {
+        for images in self.parts_of_batch(outputs * width, u64::MAX) {
             gathered.images.first = images.start;
             gathered.images.count = images.len();
             let chosen = self.gather(node, &gathered, x);
@@ -165,10 +165,11 @@ impl Lowering<'_> {
         self.push(node, scatter_sum(count, slices), to);
     }
 
-    /// Cuts the batch so that what is gathered of each part, so many elements of an example, fits a workspace.
-    pub(super) fn parts_of_batch(&self, elements: usize) -> Vec<std::ops::Range<usize>> {
+    /// Cuts the batch so that what is made of each part, so many elements of an example, fits a workspace of so many bytes.
+    pub(super) fn parts_of_batch(&self, elements: usize, bytes: u64) -> Vec<std::ops::Range<usize>> {
         let batch = self.graph.batch();
-        let most = self.limits.workspace_bytes.min(self.limits.max_binding) / (4 * elements as u64).max(1);
+        let bytes = bytes.min(self.limits.workspace_bytes).min(self.limits.max_binding);
+        let most = bytes / (4 * elements as u64).max(1);
         let most = usize::try_from(most).unwrap_or(usize::MAX).clamp(1, batch);
         let each = batch.div_ceil(batch.div_ceil(most));
         (0..batch).step_by(each).map(|start| start..(start + each).min(batch)).collect()

@@ -23,6 +23,8 @@ pub enum Winograd {
 
 /// Below so many input or output channels, transforms cost more than they save (measured on software Vulkan).
 const FEWEST_CHANNELS: usize = 32;
+/// What the components of a part of the batch may take: little beside the activations, and within the caches.
+const PART_BYTES: u64 = 8 << 20;
 /// Below so many tiles, dispatches cost more.
 const FEWEST_TILES: usize = 256;
 
@@ -132,6 +134,6 @@ impl Lowering<'_> {
     /// Cuts the batch so that the components of each part, of so many channels, fit a workspace.
     fn images_at_a_time(&self, window: WindowGeometry, channels: usize) -> Vec<Range<usize>> {
         let of_image = COMPONENTS * Tiles { window, first: 0, images: 1 }.count() * channels;
-        self.parts_of_batch(of_image)
+        self.parts_of_batch(of_image, PART_BYTES)
     }
 }
