@@ -4,15 +4,15 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-fn frazil(arguments: &[&str]) -> Output {
+pub fn frazil(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_frazil")).args(arguments).output().unwrap()
 }
 
-fn folder(name: &str) -> PathBuf {
+pub fn folder(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("frazil-cli-{}-{name}", std::process::id()))
 }
 
-fn lines(output: &Output) -> Vec<Value> {
+pub fn lines(output: &Output) -> Vec<Value> {
     let text = String::from_utf8(output.stdout.clone()).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line:?}: {e}"))).collect()
 }
