@@ -27,10 +27,10 @@ struct Bar {
 }
 
 /// Pixels.
-const WIDTH: u32 = 1100;
+const WIDTH: u32 = 1200;
 const HEAD: u32 = 72;
 const NAMES: i32 = 200;
-const LEGEND: i32 = 280;
+const LEGEND: i32 = 350;
 const BAR: u32 = 20;
 /// Of a bar chart beside its bars: title, axis and its name.
 const FRAME: u32 = 104;
@@ -124,7 +124,7 @@ fn draw(text: &mut String, adapter: &AdapterReport, structure: Structure, charts
     let height = HEAD + charts.iter().map(Chart::height).sum::<u32>();
     let root = SVGBackend::with_string(text, (WIDTH, height)).into_drawing_area();
     root.fill(&WHITE)?;
-    write(&root, "Training steps by layer and kernel", (16, 12), 20)?;
+    write(&root, "Training steps by layer and kernel", (16, 12), 24)?;
     let software = if adapter.software { ", a software adapter" } else { "" };
     let device = format!(
         "{} ({}{software}), driver {}; frazil {}",
@@ -133,7 +133,7 @@ fn draw(text: &mut String, adapter: &AdapterReport, structure: Structure, charts
         adapter.driver,
         env!("CARGO_PKG_VERSION")
     );
-    write(&root, &device, (16, 42), 14)?;
+    write(&root, &device, (16, 44), 17)?;
     let mut rest = root.split_vertically(HEAD).1;
     for chart in charts {
         let (area, below) = rest.split_vertically(chart.bars_height());
@@ -149,6 +149,7 @@ fn draw(text: &mut String, adapter: &AdapterReport, structure: Structure, charts
     Ok(())
 }
 
+/// `size` is that of a line; the letters of it are 1 / 1.24.
 fn write(area: &Area, text: &str, at: (i32, i32), size: i32) -> Drawn {
     area.draw_text(text, &("sans-serif", size).into_text_style(area), at)?;
     Ok(())
@@ -158,11 +159,11 @@ fn write(area: &Area, text: &str, at: (i32, i32), size: i32) -> Drawn {
 fn legend(area: &Area, line: usize, colour: RGBColor, text: &str) -> Drawn {
     let top = 44 + BAR as i32 * line as i32;
     area.draw(&Rectangle::new([(16, top), (28, top + 12)], colour.filled()))?;
-    write(area, text, (36, top), 13)
+    write(area, text, (36, top), 15)
 }
 
 fn bars(area: &Area, chart: &Chart) -> Drawn {
-    write(area, &chart.title, (16, 8), 15)?;
+    write(area, &chart.title, (16, 8), 18)?;
     let (left, right) = area.split_horizontally(WIDTH as i32 - LEGEND);
     let longest = chart.bars.iter().map(|b| b.parts.iter().map(|p| p.1).sum::<f64>()).fold(1e-6, f64::max);
     let count = chart.bars.len() as f64;
@@ -179,8 +180,8 @@ fn bars(area: &Area, chart: &Chart) -> Drawn {
         .x_labels(8)
         .x_label_formatter(&|ms| short(*ms))
         .x_desc("time by the device's clock, milliseconds")
-        .label_style(("sans-serif", 12))
-        .axis_desc_style(("sans-serif", 13))
+        .label_style(("sans-serif", 15))
+        .axis_desc_style(("sans-serif", 16))
         .light_line_style(TRANSPARENT)
         .draw()?;
     let middle = Pos::new(HPos::Right, VPos::Center);
@@ -192,7 +193,7 @@ fn bars(area: &Area, chart: &Chart) -> Drawn {
             plot.draw_series([Rectangle::new(corners, chart.colour(kernel).filled())])?;
             x += ms;
         }
-        let size = ("sans-serif", 12).into_text_style(&left);
+        let size = ("sans-serif", 15).into_text_style(&left);
         let (zero, row) = plot.backend_coord(&(0.0, y - 0.5));
         let (end, _) = plot.backend_coord(&(x, y - 0.5));
         // In coordinates of the whole picture; those of an area begin at its own corner.
@@ -231,8 +232,8 @@ fn curve(area: &Area, chart: &Chart, structure: Structure) -> Drawn {
         .y_label_formatter(&|y| format!("{y:.1}"))
         .x_desc(format!("frozen fraction of every kernel but the last ({structure})"))
         .y_desc("time / time with nothing frozen")
-        .label_style(("sans-serif", 12))
-        .axis_desc_style(("sans-serif", 13))
+        .label_style(("sans-serif", 15))
+        .axis_desc_style(("sans-serif", 16))
         .light_line_style(TRANSPARENT)
         .draw()?;
     plot.draw_series([PathElement::new([(-0.02, 1.0), (1.02, 1.0)], BLACK.stroke_width(1))])?;
@@ -251,8 +252,8 @@ fn curve(area: &Area, chart: &Chart, structure: Structure) -> Drawn {
         plot.draw_series(bars.map(|bar| PathElement::new(bar, colour.stroke_width(1))))?;
         legend(&right, line, colour, name)?;
     }
-    write(&right, "median and quartiles of rounds;", (16, 96), 13)?;
-    write(&right, "at 0: an empty mask", (16, 114), 13)
+    write(&right, "median and quartiles of rounds;", (16, 96), 15)?;
+    write(&right, "at 0: an empty mask", (16, 116), 15)
 }
 
 /// Three digits that count.
