@@ -22,34 +22,37 @@ fn main() -> Result<()> {
     println!("{:<34} {:<10} {:>10} {:>10} {:>9} {:>7}", head[0], head[1], head[2], head[3], head[4], head[5]);
     for family in GemmFamily::legal(gpu.report()) {
         for [m, k, n] in PRODUCTS {
-            measure(&gpu, &format!("product {m}x{k}x{n}"), &product(m, k, n)?, family, rounds)?;
+            measure(&gpu, &format!("product {m}x{k}x{n}"), &product(m, k, n)?, Some(family), rounds)?;
         }
         for (side, c_in, c_out) in [(32, 16, 32), (16, 64, 64)] {
             let name = format!("{side}x{side}, {c_in} to {c_out}");
             for part in ["forward", "grad_input", "grad_kernel"] {
                 let graph = convolution(batch, side, c_in, c_out, part)?;
-                measure(&gpu, &format!("conv2d {name} {part}"), &graph, family, rounds)?;
+                measure(&gpu, &format!("conv2d {name} {part}"), &graph, Some(family), rounds)?;
             }
         }
     }
     // No product in these, and so no family.
-    let family = GemmFamily::Register;
     for gradient in [false, true] {
         let name = format!("max_pool2d 32x32x32{}", if gradient { " grad_input" } else { "" });
-        measure(&gpu, &name, &pooling(batch, gradient)?, family, rounds)?;
+        measure(&gpu, &name, &pooling(batch, gradient)?, None, rounds)?;
     }
     let count = if light { 10_000 } else { 1_000_000 };
     let rules: [(&str, Optimizer); 2] =
         [("sgd_momentum", Sgd::new(0.001).momentum(0.9).into()), ("adam", Adam::new(0.001).into())];
     for (name, rule) in rules {
-        measure(&gpu, &format!("{name}_update {count}"), &update(count, &rule)?, family, rounds)?;
+        measure(&gpu, &format!("{name}_update {count}"), &update(count, &rule)?, None, rounds)?;
     }
     Ok(())
 }
 
 /// Times a graph by the host's clock, the wait for the device included.
-fn measure(gpu: &Gpu, name: &str, graph: &Graph, family: GemmFamily, rounds: usize) -> Result<()> {
-    let plan = Plan::compile(gpu, graph, &PlanOptions::default().family(family))?;
+fn measure(gpu: &Gpu, name: &str, graph: &Graph, family: Option<GemmFamily>, rounds: usize) -> Result<()> {
+    let mut options = PlanOptions::default();
+    if let Some(family) = family {
+        options = options.family(family);
+    }
+    let plan = Plan::compile(gpu, graph, &options)?;
     let scalars = StepScalars::forward(graph.batch());
     let flops = plan.report().flops();
     let times = timer::interleaved(&mut [plan], rounds, |plan| {
@@ -59,7 +62,7 @@ fn measure(gpu: &Gpu, name: &str, graph: &Graph, family: GemmFamily, rounds: usi
     let median = times[0].median();
     println!(
         "{name:<34} {:<10} {median:>10.1} {:>10.1} {:>9.2} {:>7.2}",
-        family.to_string(),
+        family.map_or("-".to_owned(), |family| family.to_string()),
         times[0].quantile(0.0),
         flops as f64 / median / 1e3,
         bytes as f64 / median / 1e3

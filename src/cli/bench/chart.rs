@@ -33,7 +33,7 @@ const NAMES: i32 = 200;
 const LEGEND: i32 = 350;
 const BAR: u32 = 20;
 /// Of a bar chart beside its bars: title, axis and its name.
-const FRAME: u32 = 104;
+const FRAME: u32 = 120;
 const CURVE: u32 = 420;
 /// Kernels with a colour of their own; the others share the last one.
 const COLOURS: [RGBColor; 12] = [
@@ -171,6 +171,7 @@ fn bars(area: &Area, chart: &Chart) -> Drawn {
     let mut plot = ChartBuilder::on(&left)
         .margin_top(40)
         .margin_right(16)
+        .margin_bottom(16)
         .set_label_area_size(LabelAreaPosition::Left, NAMES)
         .set_label_area_size(LabelAreaPosition::Bottom, 48)
         .build_cartesian_2d(0.0..longest * 1.15, 0.0..count)?;
@@ -221,6 +222,7 @@ fn curve(area: &Area, chart: &Chart, structure: Structure) -> Drawn {
     let highest = highest.map(|ratio| ratio.high).fold(1.0, f64::max);
     let mut plot = ChartBuilder::on(&left)
         .margin_top(24)
+        .margin_left(16)
         .margin_right(24)
         .set_label_area_size(LabelAreaPosition::Left, 80)
         .set_label_area_size(LabelAreaPosition::Bottom, 52)
@@ -259,6 +261,7 @@ fn curve(area: &Area, chart: &Chart, structure: Structure) -> Drawn {
 /// Three digits that count.
 fn short(ms: f64) -> String {
     match ms {
+        0.0 => "0".to_owned(),
         ms if ms >= 100.0 => format!("{ms:.0}"),
         ms if ms >= 10.0 => format!("{ms:.1}"),
         ms if ms >= 1.0 => format!("{ms:.2}"),
