@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check examples
+.PHONY: help demo test bench check examples
 
 # Without XDG_RUNTIME_DIR the Vulkan loader's window-system code complains at every start, though no window opens.
 RUNTIME = if [ -z "$${XDG_RUNTIME_DIR:-}" ]; then \
@@ -16,6 +16,10 @@ test: ## Run all tests
 	@sh scripts/ensure-vulkan.sh
 	@sh scripts/fetch-onnx-cases.sh
 	@$(RUNTIME); cargo test --release
+
+bench: ## Time kernels, what freezing saves, and the host's cost; one short round with FRAZIL_BENCH_LIGHT=1
+	@sh scripts/ensure-vulkan.sh
+	@$(RUNTIME); cargo bench
 
 EXAMPLES = the_question fixed_stencils lottery_ticket gradual_pruning packnet inq stuck_at_faults rigl edge_popup quickstart
 

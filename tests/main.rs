@@ -3,6 +3,8 @@
 mod accumulation;
 mod adjoint;
 mod batch_norm;
+#[cfg(feature = "cli")]
+mod bench_command;
 mod checkpoint;
 #[cfg(feature = "cli")]
 mod command_line;

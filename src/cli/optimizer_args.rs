@@ -41,13 +41,32 @@ pub struct OptimizerArgs {
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Rule {
+pub enum Rule {
     Sgd,
     Adam,
     Adamw,
     Amsgrad,
     Rmsprop,
     Adagrad,
+}
+
+impl Rule {
+    /// The rule at this learning rate, with the defaults of all other flags.
+    pub fn optimizer(self, learning_rate: f64) -> frazil::Result<Optimizer> {
+        let defaults = OptimizerArgs {
+            optimizer: self,
+            lr: Some(learning_rate),
+            momentum: None,
+            nesterov: false,
+            centered: false,
+            weight_decay: None,
+            schedule: Schedule::constant(),
+            clip_norm: None,
+            clip_value: None,
+            accumulate: 1,
+        };
+        defaults.optimizer()
+    }
 }
 
 impl OptimizerArgs {

@@ -55,9 +55,31 @@ impl fmt::Display for Workload {
     }
 }
 
+/// What is frozen in a model that trains.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Variant {
+    /// Nothing, and the trainer was never told to freeze anything.
+    Plain,
+    /// Nothing, by empty masks: it must take as long as [`Variant::Plain`].
+    EmptyMask,
+    /// This fraction of every kernel but the last.
+    Frozen(f64),
+}
+
+impl Variant {
+    /// The fraction of what could be frozen.
+    pub fn fraction(self) -> f64 {
+        match self {
+            Variant::Plain | Variant::EmptyMask => 0.0,
+            Variant::Frozen(fraction) => fraction,
+        }
+    }
+}
+
 /// A workload, compiled.
 pub struct Job {
     pub workload: Workload,
+    pub variant: Variant,
     pub rows: usize,
     work: Work,
 }
@@ -68,7 +90,7 @@ enum Work {
 }
 
 impl Job {
-    pub fn new(gpu: &Gpu, args: &BenchArgs, workload: Workload, frozen: Option<f64>) -> Result<Self> {
+    pub fn new(gpu: &Gpu, args: &BenchArgs, workload: Workload, variant: Variant) -> Result<Self> {
         let mut options = PlanOptions::default();
         if let Some(family) = args.family {
             options = options.family(family);
@@ -77,7 +99,7 @@ impl Job {
         let (rows, work) = match workload {
             Workload::Model(name) => {
                 let rows = args.batch.unwrap_or(64);
-                (rows, train(gpu, args, name, rows, frozen)?)
+                (rows, train(gpu, args, name, rows, variant)?)
             }
             Workload::ConvLayer => {
                 let rows = args.batch.unwrap_or(16);
@@ -90,7 +112,16 @@ impl Job {
             Workload::Gemm(n) => (1, Work::Run { whole: plan(&gemm(n)?)?, forward: None }),
             Workload::Update(n) => (1, Work::Run { whole: plan(&update(n, args)?)?, forward: None }),
         };
-        Ok(Job { workload, rows, work })
+        Ok(Job { workload, variant, rows, work })
+    }
+
+    /// The workload, and what is frozen.
+    pub fn name(&self) -> String {
+        match self.variant {
+            Variant::Plain => self.workload.to_string(),
+            Variant::EmptyMask => format!("{}, empty mask", self.workload),
+            Variant::Frozen(fraction) => format!("{}, {:.0} % frozen", self.workload, 100.0 * fraction),
+        }
     }
 
     pub fn step(&mut self) -> Result<()> {
@@ -126,7 +157,7 @@ impl Job {
     }
 }
 
-fn train(gpu: &Gpu, args: &BenchArgs, name: &str, rows: usize, frozen: Option<f64>) -> Result<Work> {
+fn train(gpu: &Gpu, args: &BenchArgs, name: &str, rows: usize, variant: Variant) -> Result<Work> {
     let model = Model::named(name)?;
     let shape = <[usize; 3]>::try_from(model.example_shape())
         .map_err(|_| invalid("--workload", "a model of images", name))?;
@@ -137,10 +168,9 @@ fn train(gpu: &Gpu, args: &BenchArgs, name: &str, rows: usize, frozen: Option<f6
     if let Some(family) = args.family {
         options = options.family(family);
     }
-    let mut trainer =
-        Trainer::new(gpu, model, Loss::SoftmaxCrossEntropy, args.optimizer.optimizer(), options)?;
-    if let Some(fraction) = frozen {
-        freeze(&mut trainer, fraction, args.structure)?;
+    let mut trainer = Trainer::new(gpu, model, Loss::SoftmaxCrossEntropy, args.optimizer()?, options)?;
+    if variant != Variant::Plain {
+        freeze(&mut trainer, variant.fraction(), args.structure)?;
     }
     Ok(Work::Train(Box::new(trainer), batch))
 }
@@ -208,7 +238,7 @@ fn update(n: usize, args: &BenchArgs) -> Result<Graph> {
     graph.parameter("weights", Shape::new([n])?)?;
     let gradient = graph.input("gradient", Shape::new([n])?, DType::F32);
     graph.push(
-        Op::Update(args.optimizer.update(), vec![ParameterId::of(0).into()]),
+        Op::Update(*args.optimizer()?.rule(), vec![ParameterId::of(0).into()]),
         &[gradient],
         "update",
     )?;

@@ -1,21 +1,23 @@
 //! Results for people and for machines.
 
-use super::job::Job;
-use super::{Measured, Output};
-use frazil::{Gpu, Result};
+use super::job::Variant;
+use super::{BenchArgs, Measured, profile};
+use frazil::Gpu;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::fmt;
 
-pub const HEAD: &str = "workload            batch   step ms: median      min      p90   first ms  start ms   GFLOP/s  \
-                        avoided       MiB  dispatches";
+pub const HEAD: &str = "workload                       batch   step ms: median      min      p90   first ms  start ms   \
+                        GFLOP/s  avoided       MiB  dispatches";
 
 /// One line of the table.
 pub struct Row {
+    name: String,
     workload: String,
+    pub variant: Variant,
+    structure: String,
     batch: usize,
     steps: usize,
-    median: f64,
+    pub median: f64,
     min: f64,
     p90: f64,
     first: f64,
@@ -25,9 +27,11 @@ pub struct Row {
     flops_avoided: u64,
     bytes: u64,
     dispatches: usize,
-    frozen: bool,
-    /// This median over that of nothing frozen.
-    ratio: Option<f64>,
+    /// Step times over those of nothing frozen.
+    pub ratio: Option<Ratio>,
+    /// Of all weight gradients, by the device's clock.
+    weight_gradient: Option<f64>,
+    pub weight_gradient_ratio: Option<Ratio>,
     adapter: [String; 3],
     software: bool,
     family: String,
@@ -45,29 +49,67 @@ fn quantile(times: &[f64], share: f64) -> f64 {
     times.get(index).copied().unwrap_or(f64::NAN)
 }
 
+fn median(times: &[f64]) -> f64 {
+    quantile(&sorted(times), 0.5)
+}
+
+/// Median and quartiles of the ratios within each round: what disturbs a round disturbs both of its times.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ratio {
+    pub low: f64,
+    pub median: f64,
+    pub high: f64,
+}
+
+impl Ratio {
+    fn new(times: &[f64], base: &[f64]) -> Self {
+        let ratios = sorted(&times.iter().zip(base).map(|(time, base)| time / base).collect::<Vec<_>>());
+        let [low, median, high] = [0.25, 0.5, 0.75].map(|share| quantile(&ratios, share));
+        Ratio { low, median, high }
+    }
+}
+
+impl fmt::Display for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.2} [{:.2}, {:.2}]", self.median, self.low, self.high)
+    }
+}
+
+fn weight_gradients(measured: &Measured) -> Vec<f64> {
+    measured.profiles.iter().map(|profile| profile::weight_gradient_ms(profile)).collect()
+}
+
 impl Row {
-    pub fn new(gpu: &Gpu, measured: &Measured, plain: Option<&Measured>) -> Self {
+    /// `plain`: the same with nothing frozen.
+    pub fn new(args: &BenchArgs, gpu: &Gpu, measured: &Measured, plain: Option<&Measured>) -> Self {
         let times = sorted(&measured.steps);
         let report = measured.job.report();
-        let median = quantile(&times, 0.5);
-        let plain_flops = plain.map_or(report.flops(), |p| p.job.report().flops());
         let adapter = gpu.report();
+        let plain = plain.filter(|_| measured.job.variant != Variant::Plain);
+        let gradients = weight_gradients(measured);
+        let timed = args.frozen.is_some() && !gradients.is_empty();
         Row {
+            name: measured.job.name(),
             workload: measured.job.workload.to_string(),
+            variant: measured.job.variant,
+            structure: args.structure.to_string(),
             batch: measured.job.rows,
             steps: measured.steps.len(),
-            median,
+            median: quantile(&times, 0.5),
             min: quantile(&times, 0.0),
             p90: quantile(&times, 0.9),
             first: measured.first,
             startup: measured.startup,
-            forward: (!measured.forward.is_empty()).then(|| quantile(&sorted(&measured.forward), 0.5)),
+            forward: (!measured.forward.is_empty()).then(|| median(&measured.forward)),
             flops: report.flops(),
-            flops_avoided: plain_flops.saturating_sub(report.flops()),
+            flops_avoided: report.flops_avoided(),
             bytes: report.bytes(),
             dispatches: report.dispatches.len(),
-            frozen: measured.frozen,
-            ratio: plain.map(|p| median / quantile(&sorted(&p.steps), 0.5)),
+            ratio: plain.map(|p| Ratio::new(&measured.steps, &p.steps)),
+            weight_gradient: timed.then(|| median(&gradients)),
+            weight_gradient_ratio: plain
+                .filter(|_| timed)
+                .map(|p| Ratio::new(&gradients, &weight_gradients(p))),
             adapter: [adapter.name.clone(), adapter.driver.clone(), adapter.backend.to_string()],
             software: adapter.software,
             family: report.family.clone(),
@@ -85,13 +127,27 @@ impl Row {
             "total_startup_ms": self.startup, "gflops": self.gflops(), "flops_avoided": self.flops_avoided,
             "device_bytes": self.bytes, "dispatches": self.dispatches, "adapter": self.adapter[0],
             "driver": self.adapter[1], "backend": self.adapter[2], "software_adapter": self.software,
-            "family": self.family, "version": env!("CARGO_PKG_VERSION"), "frozen": self.frozen,
+            "family": self.family, "version": env!("CARGO_PKG_VERSION"),
+            "frozen": matches!(self.variant, Variant::Frozen(_)),
         });
-        if let (Some(forward), Some(map)) = (self.forward, object.as_object_mut()) {
-            map.insert("median_forward_ms".into(), forward.into());
+        if let Some(forward) = self.forward {
+            object["median_forward_ms"] = forward.into();
         }
-        if let (Some(ratio), Some(map)) = (self.ratio, object.as_object_mut()) {
-            map.insert("ratio_to_nothing_frozen".into(), ratio.into());
+        if let Some(ms) = self.weight_gradient {
+            object["weight_gradient_ms"] = ms.into();
+        }
+        if self.variant != Variant::Plain {
+            object["frozen_fraction"] = self.variant.fraction().into();
+            object["structure"] = self.structure.as_str().into();
+            object["control"] = (self.variant == Variant::EmptyMask).into();
+        }
+        for (name, ratio) in
+            [("ratio_to_nothing_frozen", self.ratio), ("weight_gradient_ratio", self.weight_gradient_ratio)]
+        {
+            if let Some(ratio) = ratio {
+                object[name] = ratio.median.into();
+                object[format!("{name}_quartiles")] = json!([ratio.low, ratio.high]);
+            }
         }
         object
     }
@@ -99,10 +155,10 @@ impl Row {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = format!("{}{}", self.workload, if self.frozen { ", frozen" } else { "" });
         write!(
             f,
-            "{name:<18} {:>6}  {:>15.3} {:>8.3} {:>8.3} {:>10.1} {:>9.1} {:>9.1} {:>8.1}% {:>9.1} {:>11}",
+            "{:<29} {:>6}  {:>15.3} {:>8.3} {:>8.3} {:>10.1} {:>9.1} {:>9.1} {:>8.1}% {:>9.1} {:>11}",
+            self.name,
             self.batch,
             self.median,
             self.min,
@@ -118,51 +174,15 @@ impl fmt::Display for Row {
             write!(f, "  (forward alone {forward:.3} ms)")?;
         }
         if let Some(ratio) = self.ratio {
-            write!(f, "  ({ratio:.2} of nothing frozen)")?;
+            let control = if self.variant == Variant::EmptyMask { "control, must be 1: " } else { "" };
+            write!(f, "  ({control}{ratio} of nothing frozen)")?;
+        }
+        if let Some(ms) = self.weight_gradient {
+            write!(f, "  weight gradients {ms:.3} ms")?;
+        }
+        if let Some(ratio) = self.weight_gradient_ratio {
+            write!(f, " ({ratio})")?;
         }
         Ok(())
     }
-}
-
-/// Steps whose times are averaged in a profile.
-const PROFILED: usize = 5;
-
-/// Every dispatch of a step by the device's clock, then each kernel's share.
-pub fn profile(output: &Output, job: &mut Job) -> Result<()> {
-    let mut sums: Vec<f64> = Vec::new();
-    let mut last = Vec::new();
-    for _ in 0..PROFILED {
-        last = job.profile()?;
-        sums.resize(last.len(), 0.0);
-        sums.iter_mut().zip(&last).for_each(|(sum, dispatch)| *sum += dispatch.ns / PROFILED as f64);
-    }
-    let total: f64 = sums.iter().sum();
-    let mut kernels: BTreeMap<&str, (usize, f64, u64, u64)> = BTreeMap::new();
-    output.text(format!(
-        "{:<26} {:<28} {:>9} {:>7} {:>9} {:>7}",
-        "operation", "kernel", "ms", "share", "GFLOP/s", "GB/s"
-    ))?;
-    for (dispatch, &ns) in last.iter().zip(&sums) {
-        output.text(line(&dispatch.label, dispatch.kernel, ns, total, dispatch.flops, dispatch.bytes))?;
-        output.json(&json!({
-            "workload": job.workload.to_string(), "operation": dispatch.label, "kernel": dispatch.kernel,
-            "ms": ns / 1e6, "share": ns / total, "gflops": dispatch.flops as f64 / ns, "gbytes_per_s": dispatch.bytes as f64 / ns,
-        }))?;
-        let entry = kernels.entry(dispatch.kernel).or_default();
-        *entry = (entry.0 + 1, entry.1 + ns, entry.2 + dispatch.flops, entry.3 + dispatch.bytes);
-    }
-    for (kernel, (count, ns, flops, bytes)) in kernels {
-        output.text(line(&format!("all {count}"), kernel, ns, total, flops, bytes))?;
-    }
-    output.text(format!("{:<26} {:<28} {:>9.3}", "step", "", total / 1e6))
-}
-
-fn line(label: &str, kernel: &str, ns: f64, total: f64, flops: u64, bytes: u64) -> String {
-    format!(
-        "{label:<26} {kernel:<28} {:>9.3} {:>6.1}% {:>9.1} {:>7.1}",
-        ns / 1e6,
-        100.0 * ns / total,
-        flops as f64 / ns,
-        bytes as f64 / ns
-    )
 }

@@ -1,0 +1,247 @@
+//! `frazil bench`: its lines, its trace and its charts. No figure is judged, for machines are busy at times.
+
+use crate::support::program::{folder, frazil, lines};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+fn bench(arguments: &[&str]) -> Vec<Value> {
+    let output = frazil(&[&["bench", "--json"], arguments].concat());
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    lines(&output)
+}
+
+fn number(line: &Value, field: &str) -> f64 {
+    line[field].as_f64().unwrap_or_else(|| panic!("no number {field} in {line}"))
+}
+
+#[test]
+fn lines_have_all_fields() {
+    let all = bench(&["--workload", "digits", "--workload", "conv-layer", "--batch", "2", "--steps", "3"]);
+    assert_eq!(all.len(), 2);
+    for (line, name) in all.iter().zip(["digits", "conv-layer"]) {
+        assert_eq!((&line["workload"], &line["batch"], &line["steps"]), (&name.into(), &2.into(), &3.into()));
+        for field in
+            ["median_step_ms", "min_step_ms", "p90_ms", "first_step_ms", "total_startup_ms", "gflops"]
+        {
+            assert!(number(line, field) > 0.0, "{field}: {line}");
+        }
+        assert!(number(line, "min_step_ms") <= number(line, "median_step_ms"));
+        assert!(number(line, "median_step_ms") <= number(line, "p90_ms"));
+        assert!(number(line, "first_step_ms") < number(line, "total_startup_ms"));
+        for field in ["device_bytes", "dispatches"] {
+            assert!(line[field].as_u64() > Some(0), "{field}: {line}");
+        }
+        for field in ["adapter", "driver", "backend", "family"] {
+            assert!(line[field].as_str().is_some_and(|text| !text.is_empty()), "{field}: {line}");
+        }
+        assert!(line["software_adapter"].is_boolean());
+        assert_eq!(
+            (&line["version"], &line["flops_avoided"]),
+            (&env!("CARGO_PKG_VERSION").into(), &0.into())
+        );
+        assert_eq!(line["frozen"], false);
+        assert!(line["ratio_to_nothing_frozen"].is_null() && line["weight_gradient_ms"].is_null());
+    }
+    assert!(all[0]["median_forward_ms"].is_null());
+    assert!(number(&all[1], "median_forward_ms") > 0.0);
+}
+
+#[test]
+fn every_rule_of_the_crate_can_be_measured() {
+    let kernels = [
+        ("sgd", "sgd_momentum_update"),
+        ("adam", "adam_update"),
+        ("adamw", "adam_update"),
+        ("amsgrad", "amsgrad_update"),
+        ("rmsprop", "rmsprop_update"),
+        ("adagrad", "adagrad_update"),
+    ];
+    for (rule, kernel) in kernels {
+        let all = bench(&["--workload", "update-1000", "--steps", "1", "--profile", "--optimizer", rule]);
+        assert_eq!((all.len(), &all[1]["kernel"]), (2, &kernel.into()), "{rule}: {all:?}");
+    }
+}
+
+#[test]
+fn frozen_is_held_against_nothing_frozen_and_a_control() {
+    let flags = ["--workload", "digits", "--batch", "16", "--steps", "2", "--frozen"];
+    let all = bench(&[&flags[..], &["0.9", "--structure", "filters"]].concat());
+    let [plain, frozen, control] = all.as_slice() else { panic!("{all:?}") };
+    assert_eq!(
+        (&plain["frozen"], &frozen["frozen"], &control["frozen"]),
+        (&false.into(), &true.into(), &false.into())
+    );
+    assert_eq!((&frozen["frozen_fraction"], &frozen["structure"]), (&0.9.into(), &"filters".into()));
+    assert_eq!((&frozen["control"], &control["control"]), (&false.into(), &true.into()));
+    assert!(plain["control"].is_null() && plain["ratio_to_nothing_frozen"].is_null());
+    assert!(plain["weight_gradient_ratio"].is_null());
+    assert!(number(plain, "weight_gradient_ms") > 0.0);
+    for line in [frozen, control] {
+        assert!(number(line, "weight_gradient_ms") > 0.0);
+        for ratio in ["ratio_to_nothing_frozen", "weight_gradient_ratio"] {
+            let quartiles = &line[format!("{ratio}_quartiles")];
+            let median = number(line, ratio);
+            assert!(
+                median > 0.0
+                    && quartiles[0].as_f64() <= Some(median)
+                    && quartiles[1].as_f64() >= Some(median)
+            );
+        }
+    }
+    let avoided = |line: &Value| line["flops_avoided"].as_u64();
+    assert_eq!((avoided(plain), avoided(control)), (Some(0), Some(0)));
+    assert!(avoided(frozen) > Some(0), "{frozen}");
+    // An empty mask changes nothing of what is run.
+    assert_eq!(control["dispatches"], plain["dispatches"]);
+    // Both convolutions whole: the dense layers' weight gradients are left.
+    let all = bench(&[&flags[..], &["1", "--structure", "layers"]].concat());
+    assert!(all[1]["dispatches"].as_u64() < all[0]["dispatches"].as_u64(), "{all:?}");
+    assert!(avoided(&all[1]) > avoided(frozen));
+}
+
+#[test]
+fn a_trace_tells_a_step_dispatch_by_dispatch() {
+    let out = folder("trace");
+    std::fs::create_dir_all(&out).unwrap();
+    let file = out.join("trace.json");
+    let flags =
+        ["--workload", "digits", "--workload", "conv-layer", "--batch", "4", "--steps", "1", "--trace"];
+    let all = bench(&[&flags[..], &[file.to_str().unwrap()]].concat());
+    let trace: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    assert_eq!(trace["otherData"]["adapter"], all[0]["adapter"]);
+    assert_eq!(trace["otherData"]["driver"], all[0]["driver"]);
+    let events = trace["traceEvents"].as_array().unwrap();
+    let of = |process: usize, kind: &str| {
+        let own = events.iter().filter(move |e| e["pid"] == process);
+        own.filter(|e| e["ph"] == kind).cloned().collect::<Vec<_>>()
+    };
+    for (process, line) in (1..).zip(&all) {
+        let names = of(process, "M");
+        let named = names.iter().find(|e| e["name"] == "process_name").unwrap();
+        assert_eq!(named["args"]["name"], line["workload"]);
+        let (steps, dispatches): (Vec<_>, Vec<_>) = of(process, "X").into_iter().partition(|e| e["tid"] == 0);
+        assert_eq!(steps.len(), 1);
+        assert_eq!(dispatches.len() as u64, line["dispatches"].as_u64().unwrap());
+        // Durations sum to the step's, and every dispatch lies in it.
+        let sum: f64 = dispatches.iter().map(|e| number(e, "dur")).sum();
+        let busy = number(&steps[0]["args"], "busy_us");
+        assert!(sum > 0.0 && (sum - busy).abs() < 1e-6 * busy, "{sum} of {busy} us");
+        let end = |e: &Value| number(e, "ts") + number(e, "dur");
+        let ends = dispatches.iter().map(end).fold(0.0, f64::max);
+        assert!((ends - number(&steps[0], "dur")).abs() < 1e-6 * ends, "{ends} of {}", steps[0]);
+        assert!(dispatches.iter().all(|e| number(e, "ts") >= 0.0 && number(e, "dur") >= 0.0));
+        // On each row one after the other.
+        let mut rows: BTreeMap<u64, Vec<&Value>> = BTreeMap::new();
+        for event in &dispatches {
+            rows.entry(event["tid"].as_u64().unwrap()).or_default().push(event);
+        }
+        for (row, mut events) in rows {
+            assert!(
+                names.iter().any(|e| e["name"] == "thread_name" && e["tid"] == row),
+                "row {row} has no name"
+            );
+            events.sort_by(|a, b| number(a, "ts").total_cmp(&number(b, "ts")));
+            for pair in events.windows(2) {
+                assert!(end(pair[0]) <= number(pair[1], "ts") + 1e-3, "{} and {}", pair[0], pair[1]);
+            }
+        }
+        for event in &dispatches {
+            assert_eq!(event["cat"], event["args"]["kernel"]);
+            assert!(event["args"]["flops"].is_u64() && event["args"]["bytes"].as_u64() > Some(0), "{event}");
+            assert!(event["args"]["GFLOP/s"].is_number(), "{event}");
+        }
+    }
+    let labels: Vec<_> = of(1, "X").iter().map(|e| e["name"].clone()).collect();
+    assert!(
+        ["conv1", "conv2 grad_kernel", "update"].iter().all(|l| labels.contains(&(*l).into())),
+        "{labels:?}"
+    );
+    std::fs::remove_dir_all(out).unwrap();
+}
+
+/// A text of an SVG file: its words, and the box that they fill if a letter is 0.6 of the size wide.
+struct Text {
+    words: String,
+    left: f64,
+    right: f64,
+    top: f64,
+    bottom: f64,
+}
+
+fn texts(svg: &str) -> Vec<Text> {
+    let mut all = Vec::new();
+    for part in svg.split("<text ").skip(1) {
+        let (attributes, rest) = part.split_once('>').unwrap();
+        let words = rest.split("</text>").next().unwrap().trim().to_owned();
+        let of = |name: &str| {
+            let found = attributes.split_once(&format!("{name}=\"")).map(|(_, rest)| rest);
+            found.and_then(|rest| rest.split('"').next()).unwrap_or_default()
+        };
+        let number = |name: &str| of(name).trim_end_matches("px").parse::<f64>();
+        let (Ok(x), Ok(y)) = (number(" x").or(number("x")), number(" y")) else { panic!("{attributes}") };
+        // `font-size` is a part of a CSS-like list of attributes; the one turned is the vertical axis' name.
+        if attributes.contains("rotate") {
+            continue;
+        }
+        let size = number("font-size").unwrap();
+        let wide = 0.6 * size * words.chars().count() as f64;
+        let left = match of("text-anchor") {
+            "end" => x - wide,
+            "middle" => x - wide / 2.0,
+            _ => x,
+        };
+        let down: f64 = of("dy").trim_end_matches("em").parse().unwrap_or(0.0);
+        let base = y + down * size;
+        all.push(Text { words, left, right: left + wide, top: base - 0.75 * size, bottom: base });
+    }
+    all
+}
+
+#[test]
+fn charts_show_layers_kernels_and_the_curve_without_text_over_text() {
+    let out = folder("svg");
+    std::fs::create_dir_all(&out).unwrap();
+    let file = out.join("bench.svg");
+    let flags = ["--workload", "digits", "--batch", "4", "--steps", "2", "--frozen", "0.5", "--svg"];
+    let all = bench(&[&flags[..], &[file.to_str().unwrap()]].concat());
+    let fractions: Vec<_> = all.iter().map(|line| line["frozen_fraction"].as_f64()).collect();
+    let expected = [None, Some(0.5), Some(0.0), Some(0.25), Some(0.75), Some(0.9), Some(0.99)];
+    assert_eq!(fractions, expected);
+    let svg = std::fs::read_to_string(&file).unwrap();
+    assert!(svg.trim_end().ends_with("</svg>"));
+    // Steps and weight gradients at six fractions.
+    assert_eq!(svg.matches("<circle").count(), 12);
+    let texts = texts(&svg);
+    let adapter = all[0]["adapter"].as_str().unwrap();
+    for words in
+        [adapter, "conv1", "conv2", "fc2", "update", "gemm", "bias_grad", "milliseconds", "frozen fraction"]
+    {
+        assert!(texts.iter().any(|text| text.words.contains(words)), "no {words:?}");
+    }
+    for (index, a) in texts.iter().enumerate() {
+        assert!(a.left >= 0.0 && a.right <= 1200.0, "{:?} from {} to {}", a.words, a.left, a.right);
+        for b in &texts[..index] {
+            let apart = a.right <= b.left || b.right <= a.left || a.bottom <= b.top || b.bottom <= a.top;
+            assert!(apart, "{:?} over {:?}", a.words, b.words);
+        }
+    }
+    std::fs::remove_dir_all(out).unwrap();
+}
+
+#[test]
+fn what_cannot_be_measured_is_said_before() {
+    let missing = std::env::temp_dir().join("frazil-no-such-folder").join("trace.json");
+    let wrong: [(&[&str], i32, &str); 5] = [
+        (&["--workload", "gemm-64", "--frozen", "0.5"], 2, "workloads that train"),
+        (&["--workload", "digits", "--frozen", "1.5"], 2, "from 0 to 1"),
+        (&["--workload", "lenet"], 2, "lenet28"),
+        (&["--optimizer", "lion"], 2, "adagrad"),
+        (&["--workload", "gemm-64", "--trace", missing.to_str().unwrap()], 1, "frazil-no-such-folder"),
+    ];
+    for (flags, code, part) in wrong {
+        let output = frazil(&[&["bench"], flags].concat());
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{flags:?}: {message}");
+        assert!(message.contains(part), "{flags:?}: {message}");
+    }
+}
