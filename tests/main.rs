@@ -20,6 +20,7 @@ mod freeze_matrix;
 mod freeze_methods;
 mod golden;
 mod losses;
+mod memory;
 mod models;
 mod module_order;
 mod onnx;
