@@ -151,8 +151,8 @@ fn of_node(
         }
         // Passes on or leaves out, and rounds nothing.
         Op::Relu | Op::Reshape(_) => vec![inherited(0)],
-        // Copies of elements: exact.
-        Op::ReluGrad => vec![vec![0.0; elements(0)]],
+        // Copies of elements, or nothing; the sign that decides is exact wherever a case has it.
+        Op::ReluGrad => vec![inherited(1)],
         // The factor's rounding and the product's, with a bit to spare; zeros are exact.
         Op::Dropout(d) => {
             let scaled = inherited(0).into_iter().zip(result());

@@ -22,6 +22,7 @@ mod clip_scale;
 mod col2im;
 mod digest;
 mod dropout;
+mod element;
 mod family;
 mod gather_patches;
 mod gemm;
@@ -107,6 +108,7 @@ pub(crate) use weight_dots::{WeightDots, weight_dots};
 pub(crate) use window::Images;
 
 use crate::gpu::Access;
+use element::width;
 use unroll::unroll;
 
 /// Workgroups in x before a grid is folded into y.
