@@ -20,6 +20,9 @@ mod bias_add;
 mod bias_grad;
 mod clip_scale;
 mod col2im;
+mod depthwise_conv2d;
+mod depthwise_conv2d_grad_input;
+mod depthwise_conv2d_grad_kernel;
 mod digest;
 mod dropout;
 mod element;
@@ -74,6 +77,9 @@ pub(crate) use bias_add::bias_add;
 pub(crate) use bias_grad::bias_grad;
 pub(crate) use clip_scale::clip_scale;
 pub(crate) use col2im::col2im;
+pub(crate) use depthwise_conv2d::depthwise_conv2d;
+pub(crate) use depthwise_conv2d_grad_input::depthwise_conv2d_grad_input;
+pub(crate) use depthwise_conv2d_grad_kernel::depthwise_conv2d_grad_kernel;
 pub use digest::digest;
 pub(crate) use digest::{SEGMENT_ELEMENTS, Segment};
 pub(crate) use dropout::dropout;
@@ -166,6 +172,9 @@ pub static KERNELS: &[&Kernel] = &[
     &bias_grad::KERNEL,
     &clip_scale::KERNEL,
     &col2im::KERNEL,
+    &depthwise_conv2d::KERNEL,
+    &depthwise_conv2d_grad_input::KERNEL,
+    &depthwise_conv2d_grad_kernel::KERNEL,
     &digest::KERNEL,
     &dropout::KERNEL,
     &gather_patches::KERNEL,

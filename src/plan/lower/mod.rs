@@ -2,6 +2,7 @@
 
 mod activation;
 mod conv;
+mod depthwise;
 mod linear;
 mod loss;
 mod norm;
@@ -145,6 +146,9 @@ impl Lowering<'_> {
         };
         let first = node.inputs.first().map(|&i| self.value(i));
         match (&node.op, first) {
+            (Op::Conv2d(conv), _) if self.depthwise(conv) => self.depthwise_conv2d(node, conv, ending),
+            (Op::Conv2dGradInput(conv), _) if self.depthwise(conv) => self.depthwise_grad_input(node, conv),
+            (Op::Conv2dGradKernel(conv), _) if self.depthwise(conv) => self.depthwise_grad_kernel(node, conv),
             (Op::Conv2d(conv), _) => return self.conv2d(node, conv, ending),
             (Op::Conv2dGradInput(conv), _) => return self.conv2d_grad_input(node, conv),
             (Op::Conv2dGradKernel(conv), _) => return self.conv2d_grad_kernel(node, conv),
