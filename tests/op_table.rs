@@ -227,6 +227,10 @@ fn gathered_patches_give_the_bits_of_columns_in_memory() {
         if !columns || ops(&case).is_some_and(|o| o.winograd) {
             continue;
         }
+        // In slices, so its order of summation is another; its bound holds in the table.
+        if case.name.starts_with("conv2d_grad_kernel depthwise, many rows") {
+            continue;
+        }
         for family in families() {
             let options = PlanOptions::default().family(family);
             let gathered = outputs(gpu(), &case, &options).unwrap();

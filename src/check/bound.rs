@@ -155,7 +155,7 @@ fn of_node(
         }
         // Passes on or leaves out, and rounds nothing.
         Op::Relu | Op::Reshape(_) => vec![inherited(0)],
-        // Copies of elements, or 0.
+        // Copies of elements, or nothing; the sign that decides is exact wherever a case has it.
         Op::ReluGrad => vec![inherited(1)],
         // The factor's rounding and the product's, with a bit to spare; zeros are exact.
         Op::Dropout(d) => {

@@ -1,4 +1,4 @@
-use super::window::{Images, WINDOW, WINDOW_FIELDS, WINDOW_PARAMS, WindowParams, element};
+use super::window::{Images, WINDOW, WINDOW_FIELDS, WINDOW_PARAMS, WindowParams};
 use super::{GRID, Kernel, Launch, SCALARS, Snippet, grid_of};
 use crate::gpu::Access;
 
@@ -21,9 +21,8 @@ pub fn avg_pool2d(images: &Images) -> Launch {
     let elements = images.count * images.window.outputs() * images.channels;
     let vec4 = images.channels.is_multiple_of(4);
     let groups = grid_of(if vec4 { elements / 4 } else { elements }, WORKGROUP);
-    let mut launch = Launch::new(&KERNEL, &WindowParams::new(images), WORKGROUP, groups)
+    Launch::new(&KERNEL, &WindowParams::new(images), WORKGROUP, groups)
         .flops((elements * images.window.taps()) as u64)
-        .rounds(images.window.taps() + images.window.kernel[0]);
-    launch.declarations.extend(element(vec4));
-    launch
+        .rounds(images.window.taps() + images.window.kernel[0])
+        .element(vec4)
 }

@@ -1,5 +1,5 @@
 use super::avg_pool2d::AVERAGE;
-use super::window::{Images, WINDOW, WINDOW_FIELDS, WINDOW_PARAMS, WindowParams, element};
+use super::window::{Images, WINDOW, WINDOW_FIELDS, WINDOW_PARAMS, WindowParams};
 use super::{GRID, Kernel, Launch, SCALARS, grid_of};
 use crate::gpu::Access;
 
@@ -20,9 +20,8 @@ pub fn avg_pool2d_grad(images: &Images) -> Launch {
     let elements = images.count * w.input[0] * w.input[1] * images.channels;
     let vec4 = images.channels.is_multiple_of(4);
     let groups = grid_of(if vec4 { elements / 4 } else { elements }, WORKGROUP);
-    let mut launch = Launch::new(&KERNEL, &WindowParams::new(images), WORKGROUP, groups)
+    Launch::new(&KERNEL, &WindowParams::new(images), WORKGROUP, groups)
         .flops((elements * w.taps()) as u64)
-        .rounds(w.taps() + w.kernel[0]);
-    launch.declarations.extend(element(vec4));
-    launch
+        .rounds(w.taps() + w.kernel[0])
+        .element(vec4)
 }

@@ -1,4 +1,4 @@
-use super::{Extent, GRID, Kernel, Launch, SCALARS, grid_of, index};
+use super::{Extent, GRID, Kernel, Launch, SCALARS, grid_of, index, width};
 use crate::gpu::Access;
 
 pub(super) static KERNEL: Kernel = Kernel {
@@ -45,6 +45,8 @@ pub fn batch_norm(extent: Extent, channels: usize, epsilon: Option<f64>) -> Laun
         from_variance: u32::from(epsilon.is_some()),
         epsilon: epsilon.unwrap_or(0.0) as f32,
     };
-    Launch::new(&KERNEL, &params, WORKGROUP, grid_of(extent.elements, WORKGROUP))
+    let width = width(channels);
+    Launch::new(&KERNEL, &params, WORKGROUP, grid_of(extent.elements / width, WORKGROUP))
+        .element(width == 4)
         .flops(4 * extent.elements as u64)
 }

@@ -1,4 +1,4 @@
-use super::{Extent, GRID, Kernel, Launch, SCALARS, grid_of, index};
+use super::{Extent, GRID, Kernel, Launch, SCALARS, grid_of, index, width};
 use crate::gpu::Access;
 
 pub(super) static KERNEL: Kernel = Kernel {
@@ -40,6 +40,8 @@ pub fn batch_norm_grad_input(extent: Extent, channels: usize) -> Launch {
         per_row: index(extent.per_row),
         channels: index(channels),
     };
-    Launch::new(&KERNEL, &params, WORKGROUP, grid_of(extent.elements, WORKGROUP))
+    let width = width(channels);
+    Launch::new(&KERNEL, &params, WORKGROUP, grid_of(extent.elements / width, WORKGROUP))
+        .element(width == 4)
         .flops(8 * extent.elements as u64)
 }

@@ -1,4 +1,4 @@
-use super::{GRID, Kernel, Launch, SCALARS, grid_of, index};
+use super::{GRID, Kernel, Launch, SCALARS, grid_of, index, width};
 use crate::gpu::Access;
 
 pub(super) static KERNEL: Kernel = Kernel {
@@ -35,7 +35,9 @@ pub fn bias_grad(rows: usize, rows_per_row: usize, channels: usize, slices: usiz
         channels: index(channels),
         slices: index(slices),
     };
-    Launch::new(&KERNEL, &params, WORKGROUP, grid_of(slices * channels, WORKGROUP))
+    let width = width(channels);
+    Launch::new(&KERNEL, &params, WORKGROUP, grid_of(slices * channels / width, WORKGROUP))
+        .element(width == 4)
         .flops((rows * channels) as u64)
         .rounds(rows.div_ceil(slices))
 }

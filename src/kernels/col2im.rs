@@ -1,4 +1,4 @@
-use super::window::{Images, WINDOW, WINDOW_FIELDS, WINDOW_PARAMS, WindowParams, element};
+use super::window::{Images, WINDOW, WINDOW_FIELDS, WINDOW_PARAMS, WindowParams};
 use super::{GRID, Kernel, Launch, SCALARS, grid_of};
 use crate::gpu::Access;
 
@@ -20,9 +20,8 @@ pub fn col2im(images: &Images) -> Launch {
     let vec4 = (images.channels / images.groups).is_multiple_of(4);
     let invocations = if vec4 { elements / 4 } else { elements };
     let groups = grid_of(invocations, WORKGROUP);
-    let mut launch = Launch::new(&KERNEL, &WindowParams::new(images), WORKGROUP, groups)
+    Launch::new(&KERNEL, &WindowParams::new(images), WORKGROUP, groups)
         .flops((elements * images.window.taps()) as u64)
-        .rounds(images.window.taps() + images.window.kernel[0]);
-    launch.declarations.extend(element(vec4));
-    launch
+        .rounds(images.window.taps() + images.window.kernel[0])
+        .element(vec4)
 }

@@ -1,4 +1,4 @@
-use super::window::{Images, WINDOW, WINDOW_FIELDS, WINDOW_PARAMS, WindowParams, element};
+use super::window::{Images, WINDOW, WINDOW_FIELDS, WINDOW_PARAMS, WindowParams};
 use super::{GRID, Kernel, Launch, SCALARS, grid};
 use crate::gpu::Access;
 
@@ -21,7 +21,5 @@ pub fn im2col(images: &Images) -> Launch {
     let vec4 = (images.channels / images.groups).is_multiple_of(4);
     let invocations = if vec4 { elements / 4 } else { elements };
     let groups = grid(invocations.div_ceil(WORKGROUP as usize), images.groups);
-    let mut launch = Launch::new(&KERNEL, &WindowParams::new(images), WORKGROUP, groups);
-    launch.declarations.extend(element(vec4));
-    launch
+    Launch::new(&KERNEL, &WindowParams::new(images), WORKGROUP, groups).element(vec4)
 }

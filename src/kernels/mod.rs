@@ -20,8 +20,12 @@ mod bias_add;
 mod bias_grad;
 mod clip_scale;
 mod col2im;
+mod depthwise_conv2d;
+mod depthwise_conv2d_grad_input;
+mod depthwise_conv2d_grad_kernel;
 mod digest;
 mod dropout;
+mod element;
 mod family;
 mod gather_patches;
 mod gemm;
@@ -79,6 +83,9 @@ pub(crate) use bias_add::bias_add;
 pub(crate) use bias_grad::bias_grad;
 pub(crate) use clip_scale::clip_scale;
 pub(crate) use col2im::col2im;
+pub(crate) use depthwise_conv2d::depthwise_conv2d;
+pub(crate) use depthwise_conv2d_grad_input::depthwise_conv2d_grad_input;
+pub(crate) use depthwise_conv2d_grad_kernel::depthwise_conv2d_grad_kernel;
 pub use digest::digest;
 pub(crate) use digest::{SEGMENT_ELEMENTS, Segment};
 pub(crate) use dropout::dropout;
@@ -119,6 +126,7 @@ pub(crate) use winograd_output::winograd_output;
 pub(crate) use winograd_output_grad::winograd_output_grad;
 
 use crate::gpu::Access;
+use element::width;
 use unroll::unroll;
 
 /// Workgroups in x before a grid is folded into y.
@@ -176,6 +184,9 @@ pub static KERNELS: &[&Kernel] = &[
     &bias_grad::KERNEL,
     &clip_scale::KERNEL,
     &col2im::KERNEL,
+    &depthwise_conv2d::KERNEL,
+    &depthwise_conv2d_grad_input::KERNEL,
+    &depthwise_conv2d_grad_kernel::KERNEL,
     &digest::KERNEL,
     &dropout::KERNEL,
     &gather_patches::KERNEL,

@@ -89,16 +89,3 @@ impl WindowParams {
         }
     }
 }
-
-/// The declarations for four channels at a time, or for one.
-pub(super) fn element(vec4: bool) -> Vec<String> {
-    let declare = |of: &dyn Fn(&str) -> String, width: u32| {
-        vec![
-            format!("alias Element = {};", of("f32")),
-            format!("alias Words = {};", of("u32")),
-            format!("alias Flags = {};", of("bool")),
-            format!("const WIDTH: u32 = {width}u;"),
-        ]
-    };
-    if vec4 { declare(&|scalar| format!("vec4<{scalar}>"), 4) } else { declare(&str::to_owned, 1) }
-}

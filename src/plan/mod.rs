@@ -31,6 +31,7 @@ mod alias;
 mod compile;
 mod digest;
 mod fuse;
+mod fuse_pool;
 mod gaps;
 mod gradients;
 mod layout;

@@ -90,6 +90,12 @@ pub(super) fn geometries() -> Vec<Geometry> {
         geometry("2 groups by fours", [5, 5, 8], 8, [3, 3], Same).groups(2).stride(2, 2),
         geometry("3 groups, 1x1 kernel", [4, 4, 6], 9, [1, 1], Same).groups(3),
         geometry("depthwise", [7, 6, 5], 5, [3, 3], Same).groups(5),
+        geometry("depthwise by fours", [7, 10, 8], 8, [3, 3], Same).groups(8).batch(3),
+        geometry("depthwise by fours, stride 2x3", [8, 9, 4], 4, [3, 2], explicit(1, 2, 0, 3))
+            .groups(4)
+            .stride(2, 3),
+        geometry("depthwise, dilation 2x1", [9, 9, 3], 3, [2, 9], Same).groups(3).dilation(2, 1),
+        geometry("depthwise, many rows", [20, 9, 4], 4, [3, 3], Same).groups(4).batch(5),
         geometry("depthwise, twice the channels", [6, 7, 4], 8, [3, 3], Valid).groups(4).stride(1, 2),
         geometry("33 channels", [5, 6, 5], 33, [3, 3], Same),
         geometry("36 channels by fours", [5, 6, 16], 36, [3, 3], Same),
@@ -148,7 +154,7 @@ pub(super) fn adjoints(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
 }
 
 /// Geometries that are followed by a bias and ReLU as well.
-const CHAINED: [&str; 7] = [
+const CHAINED: [&str; 9] = [
     "3x3",
     "3x3 by fours",
     "3x2, stride 2x1",
@@ -156,6 +162,8 @@ const CHAINED: [&str; 7] = [
     "pointwise",
     "2 groups",
     "33 channels",
+    "depthwise",
+    "depthwise by fours",
 ];
 
 /// Convolution, bias, and ReLU or not: as one kernel, and with all results kept as several.

@@ -6,7 +6,7 @@ use crate::graph::Op;
 
 pub(super) fn cases() -> Vec<Case> {
     // One slice of rows, two, some with a rest, and the most.
-    let shapes: [(usize, &[usize]); 7] = [
+    let shapes: [(usize, &[usize]); 9] = [
         (5, &[3]),
         (1, &[1]),
         (130, &[9]),
@@ -14,6 +14,8 @@ pub(super) fn cases() -> Vec<Case> {
         (3, &[1, 1, 70]),
         (9, &[50, 50, 2]),
         (191, &[1]),
+        (6, &[4]),
+        (130, &[3, 2, 8]),
     ];
     let mut all = Vec::new();
     for (batch, extents) in shapes {

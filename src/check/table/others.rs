@@ -52,7 +52,7 @@ fn biases(kind: DataKind, all: &mut Vec<Case>) {
         all.push(single(format!("bias_add {batch} of {extents:?}"), Op::BiasAdd, batch, operands, kind));
     }
     // One slice of rows, two, some with a rest, and the most.
-    let sums: [(usize, &[usize]); 7] = [
+    let sums: [(usize, &[usize]); 9] = [
         (5, &[3]),
         (1, &[1]),
         (130, &[9]),
@@ -60,6 +60,8 @@ fn biases(kind: DataKind, all: &mut Vec<Case>) {
         (3, &[1, 1, 70]),
         (9, &[50, 50, 2]),
         (191, &[1]),
+        (3, &[4]),
+        (11, &[7, 5, 8]),
     ];
     for (batch, extents) in sums {
         let dy = vec![Operand::batched(extents, Fill::Data)];
@@ -131,7 +133,16 @@ fn pools(kind: DataKind, all: &mut Vec<Case>) -> Result<()> {
             (Op::MaxPool2dGrad(p), vec![Wire::Result(0, 1), Wire::Operand(1)]),
         ];
         let operands = vec![Operand::batched(&input(&p), Fill::Ties), dy];
-        all.push(chain(format!("max_pool2d and its gradient {name}"), batch, operands, nodes, kind));
+        let case = chain(format!("max_pool2d and its gradient {name}"), batch, operands, nodes, kind);
+        // That of the ReLU before it rides along, unless what it reads can be read by others, too.
+        let relu = with(&case, "of relu", |ops| {
+            ops.nodes.insert(0, (Op::Relu, vec![Wire::Operand(0)]));
+            ops.nodes[1].1 = vec![Wire::Result(0, 0)];
+            ops.nodes[2].1 = vec![Wire::Result(1, 1), Wire::Operand(1)];
+            ops.nodes.push((Op::ReluGrad, vec![Wire::Result(0, 0), Wire::Result(2, 0)]));
+        });
+        all.push(with(&relu, "all kept", |ops| ops.keep_all = true));
+        all.extend([case, relu]);
     }
     Ok(())
 }
@@ -145,8 +156,8 @@ fn specials(all: &mut Vec<Case>) -> Result<()> {
     all.push(single("max_pool2d of NaN and infinities".into(), Op::MaxPool2d(p), 2, x(), kind));
     let gradient = vec![Operand::batched(&[9, 8, 3], Fill::Ties), x().swap_remove(0)];
     all.push(single("relu_grad of NaN and infinities".into(), Op::ReluGrad, 2, gradient, kind));
-    let large = pool([1449, 1449, 1], [1, 1], [1, 1], [1, 1], Padding::Valid)?;
-    let x = vec![Operand::batched(&[1449, 1449, 1], Fill::Data)];
+    let large = pool([700_000, 1, 3], [1, 1], [1, 1], [1, 1], Padding::Valid)?;
+    let x = vec![Operand::batched(&[700_000, 1, 3], Fill::Data)];
     all.push(single("max_pool2d folded grid".into(), Op::MaxPool2d(large), 1, x, kind));
     Ok(())
 }

@@ -171,13 +171,19 @@ impl Lowering<'_> {
                 self.push(node, launch, vec![columns.place, Place::Value(node.outputs[0])]);
             }
         }
-        if let (false, Some(activation)) = (is_pointwise(conv), ending.extra) {
-            let per_row = conv.window.input[0] * conv.window.input[1] * conv.c_in;
-            let launch = relu_grad(Extent { elements: self.graph.batch() * per_row, per_row });
-            let places = [activation, node.outputs[0], ending.output];
-            self.push(node, launch, places.map(Place::Value).to_vec());
+        if !is_pointwise(conv) {
+            self.relu_grad_after(node, conv, ending);
         }
         Ok(())
+    }
+
+    /// The gradient of the ReLU before a convolution, if it is to end the input's gradient and no kernel did it.
+    pub(super) fn relu_grad_after(&mut self, node: &Node, conv: &Conv2d, ending: Ending) {
+        let Some(activation) = ending.extra else { return };
+        let per_row = conv.window.input[0] * conv.window.input[1] * conv.c_in;
+        let launch = relu_grad(Extent { elements: self.graph.batch() * per_row, per_row });
+        let places = [activation, node.outputs[0], ending.output];
+        self.push(node, launch, places.map(Place::Value).to_vec());
     }
 
     /// Whether the patches of so many terms are gathered inside the product.

@@ -2,6 +2,7 @@
 
 mod activation;
 mod conv;
+mod depthwise;
 mod linear;
 mod loss;
 mod norm;
@@ -13,6 +14,7 @@ mod winograd;
 
 use super::Layout;
 use super::fuse::{Ending, fuse};
+use super::fuse_pool::{PoolEnding, fuse_pools};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Op, Value, ValueId};
 use crate::kernels::{
@@ -81,10 +83,16 @@ pub(super) const WORKSPACE_BYTES: u64 = 64 << 20;
 
 pub(super) fn lower(graph: &Graph, layout: &Layout, limits: Limits, savings: &Savings) -> Result<Lowered> {
     let fusion = fuse(graph);
+    let pools = fuse_pools(graph);
     let mut lowering = Lowering { graph, limits, savings, out: Lowered::default() };
     for (index, node) in graph.nodes().iter().enumerate() {
-        let skipped = fusion.absorbed[index] || !savings.needed[index];
-        if !skipped && !lowering.partial(node, &savings.ways[index])? {
+        let skipped = fusion.absorbed[index] || pools.absorbed[index] || !savings.needed[index];
+        if skipped || lowering.partial(node, &savings.ways[index])? {
+            continue;
+        }
+        if let Some(ending) = pools.endings[index] {
+            lowering.pool_grad_ending(node, ending);
+        } else {
             lowering.node(node, fusion.endings[index], layout)?;
         }
     }
@@ -141,6 +149,11 @@ impl Lowering<'_> {
         };
         let first = node.inputs.first().map(|&i| self.value(i));
         match (&node.op, first) {
+            (Op::Conv2d(conv), _) if self.depthwise(conv) => self.depthwise_conv2d(node, conv, ending),
+            (Op::Conv2dGradInput(conv), _) if self.depthwise(conv) => {
+                self.depthwise_grad_input(node, conv, ending);
+            }
+            (Op::Conv2dGradKernel(conv), _) if self.depthwise(conv) => self.depthwise_grad_kernel(node, conv),
             (Op::Conv2d(conv), _) => return self.conv2d(node, conv, ending),
             (Op::Conv2dGradInput(conv), _) => return self.conv2d_grad_input(node, conv, ending),
             (Op::Conv2dGradKernel(conv), _) => return self.conv2d_grad_kernel(node, conv),
@@ -179,8 +192,9 @@ impl Lowering<'_> {
                 self.push(node, launch, all(&node.outputs));
             }
             (Op::MaxPool2dGrad(pool), _) => {
-                let launch = max_pool2d_grad(&self.pool_images(pool.window, pool.channels));
-                self.push(node, launch, all(&node.outputs));
+                let launch = max_pool2d_grad(&self.pool_images(pool.window, pool.channels), false);
+                let [position, dy] = [inputs[0], inputs[1]];
+                self.push(node, launch, vec![position, dy, dy, Place::Value(node.outputs[0])]);
             }
             (Op::AvgPool2d(pool), _) => {
                 let launch = avg_pool2d(&self.pool_images(pool.window, pool.channels));

@@ -130,6 +130,8 @@ const TILE: usize = 32;
 const GATHERED: usize = 24;
 /// What a term of an element's own sum costs.
 const DOTTED: usize = 30;
+/// What a term of a depthwise kernel's whole gradient costs.
+const DEPTHWISE: usize = 10;
 /// What the further dispatches cost.
 const DISPATCHES: usize = 1_000_000;
 
@@ -153,7 +155,11 @@ fn choose(conv: &Conv2d, batch: usize, mask: &Mask, how: WeightGradients) -> Way
     let swapped = tiles(conv.window.taps() * fours(columns.len()), conv.c_in).saturating_mul(inputs);
     let can_swap = flipped(conv).is_some();
     let gathered = |n: usize| GATHERED.saturating_mul(fours(n)).saturating_mul(pixels) + DISPATCHES;
-    let dense = tiles(conv.depth(), conv.c_out_per_group()).saturating_mul(conv.groups * pixels);
+    let dense = if is_depthwise(conv) {
+        DEPTHWISE.saturating_mul(mask.len()).saturating_mul(pixels)
+    } else {
+        tiles(conv.depth(), conv.c_out_per_group()).saturating_mul(conv.groups * pixels)
+    };
 
     let by_columns = Way::Columns { live: columns, swapped: can_swap && swapped < straight };
     let Way::Columns { live: columns, .. } = &by_columns else { return Way::Dense };
@@ -182,6 +188,11 @@ fn choose(conv: &Conv2d, batch: usize, mask: &Mask, how: WeightGradients) -> Way
             best.1
         }
     }
+}
+
+/// Whether each channel has a kernel of its own.
+pub(super) fn is_depthwise(conv: &Conv2d) -> bool {
+    conv.groups > 1 && conv.groups == conv.c_in && conv.c_out == conv.c_in
 }
 
 /// The window under which each input pixel sees the output pixels that it goes into, its last tap first: at stride 1, unless
@@ -269,6 +280,12 @@ mod tests {
         assert_eq!(way(&|i| i / 64 >= 32), Way::Rows((0..32).collect()));
         let few = Way::Elements((0..elements).step_by(1000).collect());
         assert_eq!(way(&|i| i % 1000 != 0), few);
+        let depthwise = Conv2d::new([32, 32, 64], 64, window, 64, "conv").unwrap();
+        let half = Mask::from_frozen((0..9 * 64).map(|i| i % 2 == 0));
+        assert_eq!(choose(&depthwise, 64, &half, WeightGradients::Cheapest), Way::Dense, "its own kernel");
+        let tenth = Mask::from_frozen((0..9 * 64).map(|i| i % 10 != 0));
+        let live = Way::Elements((0..9 * 64).step_by(10).collect());
+        assert_eq!(choose(&depthwise, 64, &tenth, WeightGradients::Cheapest), live);
         let small = Conv2d::new([8, 8, 4], 4, window, 1, "conv").unwrap();
         let mask = Mask::from_frozen((0..144).map(|i| i > 0));
         assert_eq!(choose(&small, 4, &mask, WeightGradients::Cheapest), Way::Dense, "not worth dispatches");
