@@ -1,4 +1,5 @@
-use super::gemm::{FIELDS, GEMM, Gemm, Params, Source, Tile, launch as launch_gemm};
+use super::gemm::{GEMM, Gemm, Source, Tile, launch as launch_gemm};
+use super::gemm_params::{FIELDS, Params};
 use super::{BITS, GRID, Kernel, Launch, SCALARS, Snippet, grid, index};
 
 pub(super) static KERNEL: Kernel = Kernel {
@@ -39,7 +40,7 @@ const WORKGROUP: usize = 8;
 pub(super) fn launch(gemm: &Gemm, lanes: usize) -> Launch {
     let rows = rows(gemm);
     let inner = if gemm.transpose_a { 4 } else { lanes };
-    let tile = Tile { outer: rows / inner, inner, columns4: 1 };
+    let tile = Tile::dense(rows / inner, inner, 1);
     let tiles = gemm.m.div_ceil(rows) * gemm.n.div_ceil(4 * WORKGROUP);
     let mut launch = launch_gemm(&KERNEL, gemm, tile, WORKGROUP, grid(tiles, gemm.groups));
     launch.constants.push(("LANES", index(lanes)));
