@@ -1,8 +1,8 @@
 //! The op table on the device in every legal family, and that what judges it fails when it should.
 
-use crate::support::device::{families, gpu};
+use crate::support::device::gpu;
 use frazil::check::{
-    Case, DataKind, Ops, Verdict, Work, bounds, cases, compare, outputs, reference_outputs, run_all,
+    Case, DataKind, Ops, Verdict, Work, bounds, cases, compare, families, outputs, reference_outputs, run_all,
 };
 use frazil::kernels::GemmFamily;
 use frazil::plan::{Plan, PlanOptions};
@@ -35,7 +35,7 @@ fn every_case_passes_in_every_legal_family() {
     // The digest belongs to no operation; its own tests compare it with the host's. What moves running statistics writes
     // parameters, not results: tests/batch_norm.rs holds it against the reference.
     let mut expected = vec!["digest", "gemm_subgroup", "gemm_tiled", "update_statistics"];
-    let families = families();
+    let families = GemmFamily::legal(gpu().report());
     if families.iter().any(|family| matches!(family, GemmFamily::Subgroup { .. })) {
         expected.retain(|&name| name != "gemm_subgroup");
     }
@@ -189,7 +189,7 @@ fn fused_and_unfused_chains_agree_to_the_bit() {
             continue;
         };
         let unfused = Case { name: case.name.clone(), work: Work::Ops(Ops { keep_all: true, ..o.clone() }) };
-        for family in families() {
+        for family in families(&case, gpu().report()) {
             let (one, all) = (bits(&case, family), bits(&unfused, family));
             assert_eq!((one.len(), all.len()), (1, o.nodes.len()));
             assert!(one[0] == all[all.len() - 1], "{} ({family})", case.name);
@@ -212,7 +212,7 @@ fn parts_of_a_batch_give_the_bits_of_the_whole() {
         // All columns at once.
         let workspace_bytes = Some(u64::MAX);
         let whole = Case { name: case.name.clone(), work: Work::Ops(Ops { workspace_bytes, ..o.clone() }) };
-        for family in families() {
+        for family in families(&case, gpu().report()) {
             assert!(bits(&case, family) == bits(&whole, family), "{} ({family})", case.name);
             pairs += 1;
         }
@@ -229,7 +229,7 @@ fn gathered_patches_give_the_bits_of_columns_in_memory() {
         if !["conv2d", "conv2d_grad_kernel"].contains(&case.op().as_str()) {
             continue;
         }
-        for family in families() {
+        for family in families(&case, gpu().report()) {
             let options = PlanOptions::default().family(family);
             let gathered = outputs(gpu(), &case, &options).unwrap();
             let columns = outputs(gpu(), &case, &options.explicit_columns(true)).unwrap();
@@ -254,7 +254,7 @@ fn runs_repeat_and_families_agree_to_the_bit() {
     let (mut whole, mut split) = (0, 0);
     for case in products() {
         let mut of_each = Vec::new();
-        for family in families() {
+        for family in families(&case, gpu().report()) {
             let first = bits(&case, family);
             assert!(first == bits(&case, family), "{} ({family}): two runs differ", case.name);
             if is_split(&case, family) {
