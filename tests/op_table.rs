@@ -153,10 +153,16 @@ fn one_wrong_element_is_caught() {
 #[test]
 fn a_dropped_product_is_caught() {
     let all = products();
+    let mut long = 0;
     for case in &all {
         let batch = ops(case).unwrap().batch;
         let mut data = case.data();
         let bound = bounds(case, &data, batch).unwrap().swap_remove(0);
+        // Of a sum of a thousand terms and more, one product may be as small as what rounding may do.
+        if bound.iter().any(|&bound| bound > 1e-3) {
+            long += 1;
+            continue;
+        }
         let want = reference_outputs(case, &data, batch).unwrap().swap_remove(0);
         let got = floats(&outputs(gpu(), case, &PlanOptions::default()).unwrap()[0]);
         compare(&case.name, &got, &want, &bound).unwrap();
@@ -173,7 +179,8 @@ fn a_dropped_product_is_caught() {
         let message = compare(&case.name, &got, &faulty, &bound).unwrap_err();
         assert!(message.contains(&format!(": {changed} of ")), "{message}, but {changed} changed");
     }
-    println!("a dropped product was caught in {} cases", all.len());
+    println!("a dropped product was caught in {} cases; {long} have long sums", all.len() - long);
+    assert!(10 * long < all.len(), "{long} of {}", all.len());
 }
 
 /// The bits of a case in a family, with memory shared as in training.
