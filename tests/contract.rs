@@ -46,8 +46,8 @@ fn adapter() -> AdapterReport {
 /// Every text that the op table and the digests need in any family, once.
 fn launches() -> BTreeMap<String, Launch> {
     let mut all = BTreeMap::new();
-    let families =
-        [GemmFamily::Register, GemmFamily::Subgroup { lanes: 4 }, GemmFamily::Subgroup { lanes: 8 }];
+    let families = ["register", "subgroup4", "subgroup8", "tiled-small", "tiled-large"];
+    let families = families.map(|name| GemmFamily::parse(name).unwrap());
     for case in cases().unwrap() {
         let graph = case.graph().unwrap();
         for family in families {

@@ -1,7 +1,8 @@
 // What the families of C = op(A) * op(B) share. A [m, k] is stored by rows, or [k, m] if A_TRANSPOSED; B [k, n], or
 // [n, k] if B_TRANSPOSED. The rows of A may also be patches of images, in segments of k, one for each tap of a
 // kernel_h x kernel_w window (1 x 1 for a matrix); B's part of each is b_segment further on.
-// Group z has its own slices of all three. Sums run over ascending k in every family, so that
+// Each group has its own part of all three. If SPLIT, the sum is cut into slices, each with a C of its own, and z counts the
+// slices of all groups, one group after the other. Sums run over ascending k in every family, so that
 // all agree bit for bit where the driver does not contract a*b+c.
 struct Params {
     m: u32,
@@ -37,6 +38,9 @@ struct Params {
     dilation_w: u32,
     pad_top: u32,
     pad_left: u32,
+    slices: u32,
+    slice_terms: u32,
+    c_slice: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 
@@ -47,7 +51,7 @@ alias BBlock = array<Row, 4>;
 // A tile of OUTER*INNER rows.
 alias Tile = array<array<Row, INNER>, OUTER>;
 
-// Where group z begins in each operand.
+// Where a group begins in each operand.
 struct Bases {
     a: u32,
     b: u32,
@@ -55,7 +59,28 @@ struct Bases {
 }
 
 fn bases(z: u32) -> Bases {
+    if (SPLIT) {
+        let group = z / p.slices;
+        let c_base = p.c_offset + group * p.c_group + z % p.slices * p.c_slice;
+        return Bases(p.a_offset + group * p.a_group, p.b_offset + group * p.b_group, c_base);
+    }
     return Bases(p.a_offset + z * p.a_group, p.b_offset + z * p.b_group, p.c_offset + z * p.c_group);
+}
+
+// The first of `depth` terms that belongs to this slice.
+fn slice_first(z: u32) -> u32 {
+    if (SPLIT) {
+        return z % p.slices * p.slice_terms;
+    }
+    return 0u;
+}
+
+// One beyond the last; a short batch may end before the slice.
+fn slice_end(z: u32, depth: u32) -> u32 {
+    if (SPLIT) {
+        return min(slice_first(z) + p.slice_terms, depth);
+    }
+    return depth;
 }
 
 // Terms of this part of the sum, which begins at k_first, that belong to examples in use.
@@ -84,23 +109,33 @@ fn b_row(base: u32, k: u32, n: u32, depth: u32) -> Row {
     return row;
 }
 
-// Rows k .. k+3 of B at columns n .., as b_row. Which way B is stored is told at run time: it costs a select an element, and
-// saves a shader.
+// Rows k .. k+3 of B at columns n .. n+3, as b_row. Which way B is stored is told at run time: it costs a select an element,
+// and saves a shader.
+fn b_quad(base: u32, k: u32, n: u32, depth: u32) -> mat4x4<f32> {
+    let across = p.b_transposed != 0u;
+    var stored: mat4x4<f32>;
+    for (var i = 0u; i < 4u; i++) { // unroll
+        let row = select(min(k + i, depth - 1u), min(n + i, p.n - 1u), across);
+        stored[i] = fetch_b4(base + row * p.b_stride + select(n, k, across));
+    }
+    let turned = transpose(stored);
+    var quad: mat4x4<f32>;
+    for (var kk = 0u; kk < 4u; kk++) { // unroll
+        quad[kk] = select(stored[kk], turned[kk], across);
+        if (MASKED) {
+            quad[kk] = select(vec4<f32>(0.0), quad[kk], k + kk < depth);
+        }
+    }
+    return quad;
+}
+
+// Rows k .. k+3 of B at columns n ..
 fn b_block(base: u32, k: u32, n: u32, depth: u32) -> BBlock {
     var block: BBlock;
-    let across = p.b_transposed != 0u;
     for (var j = 0u; j < COLUMNS4; j++) { // unroll
-        var stored: mat4x4<f32>;
-        for (var i = 0u; i < 4u; i++) { // unroll
-            let row = select(min(k + i, depth - 1u), min(n + 4u * j + i, p.n - 1u), across);
-            stored[i] = fetch_b4(base + row * p.b_stride + select(n + 4u * j, k, across));
-        }
-        let turned = transpose(stored);
+        let quad = b_quad(base, k, n + 4u * j, depth);
         for (var kk = 0u; kk < 4u; kk++) { // unroll
-            block[kk][j] = select(stored[kk], turned[kk], across);
-            if (MASKED) {
-                block[kk][j] = select(vec4<f32>(0.0), block[kk][j], k + kk < depth);
-            }
+            block[kk][j] = quad[kk];
         }
     }
     return block;
@@ -110,9 +145,9 @@ fn b_block(base: u32, k: u32, n: u32, depth: u32) -> BBlock {
 // compiles a store slowly (on software Vulkan all of them written out were most of the time), and an index that is no
 // constant would put the tile into memory.
 fn store_tile(sum: ptr<function, Tile>, base: u32, m: u32, n: u32, rows: u32, group: u32) {
-    for (var first = m; first < min(m + OUTER * INNER, rows); first += INNER) {
+    for (var first = m; first < min(m + OUTER * ROW_STEP, rows); first += ROW_STEP) {
         for (var j = 0u; j < COLUMNS4; j++) { // unroll
-            let column = n + 4u * j;
+            let column = n + COLUMN_STEP * j;
             if (column < p.n) {
                 let shift = bias4(group * p.n + column);
                 for (var i = 0u; i < INNER; i++) { // unroll

@@ -1,5 +1,5 @@
-// A by rows: a vector along k for each row of the tile.
-fn multiply(sum: ptr<function, Tile>, at: Bases, m: u32, n: u32, rows: u32, depth: u32) {
+// A by rows, never cut into slices: a vector along k for each row of the tile.
+fn multiply(sum: ptr<function, Tile>, at: Bases, m: u32, n: u32, rows: u32, first: u32, depth: u32) {
     let whole = (depth + 3u) & ~3u;
     var place: array<array<Place, INNER>, OUTER>;
     for (var o = 0u; o < OUTER; o++) { // unroll

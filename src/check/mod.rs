@@ -23,8 +23,9 @@ pub use table::cases;
 pub use update::Update;
 
 use crate::error::Result;
-use crate::gpu::Gpu;
+use crate::gpu::{AdapterReport, Gpu};
 use crate::kernels::GemmFamily;
+use crate::plan::{Plan, PlanOptions};
 use std::fmt;
 
 /// Whether a case holds.
@@ -76,17 +77,37 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Runs every case in every family that the adapter can run, and tells `progress` of each. Cases without a matrix product
-/// do not depend on the family and run once.
+/// The families in which a case is worth running: each that is right on the adapter, but for those that would launch the very
+/// same kernels as one before. So a case without a matrix product has one.
+pub fn families(case: &Case, report: &AdapterReport) -> Vec<GemmFamily> {
+    let launches = |family: GemmFamily| {
+        let options = case.options(PlanOptions::default().family(family));
+        let launches = Plan::launches(&case.graph().ok()?, report, &options).ok()?;
+        Some(launches.iter().map(|l| (l.source(), l.params.clone(), l.groups)).collect::<Vec<_>>())
+    };
+    let (mut found, mut seen) = (Vec::new(), Vec::new());
+    for family in GemmFamily::legal(report) {
+        // What cannot be planned runs as well: its verdict says why.
+        let launches = launches(family);
+        if launches.is_none() || !seen.contains(&launches) {
+            found.push(family);
+            seen.push(launches);
+        }
+        if !case.has_product() {
+            break;
+        }
+    }
+    found
+}
+
+/// Runs every case in every family that it is worth running in, see [`families`], and tells `progress` of each.
 ///
 /// # Errors
 /// [`crate::Error::DeviceLost`], [`crate::Error::Timeout`]: what ends the whole run. All else is a verdict.
 pub fn run_all(gpu: &Gpu, progress: &mut dyn FnMut(&Outcome)) -> Result<Vec<Outcome>> {
-    let families = GemmFamily::legal(gpu.report());
     let mut outcomes = Vec::new();
     for case in cases()? {
-        let count = if case.has_product() { families.len() } else { 1 };
-        for &family in families.iter().take(count) {
+        for family in families(&case, gpu.report()) {
             let outcome = run_case(gpu, &case, family)?;
             progress(&outcome);
             outcomes.push(outcome);

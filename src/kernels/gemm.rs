@@ -1,6 +1,10 @@
 //! Matrix products in every family: what they share, and the choice.
 
-use super::{GemmFamily, Kernel, Launch, Snippet, constant_bool, gemm_register, gemm_subgroup, index};
+use super::gemm_params::Params;
+use super::split::slice_terms;
+use super::{
+    GemmFamily, Kernel, Launch, Snippet, constant_bool, gemm_register, gemm_subgroup, gemm_tiled, index,
+};
 use crate::gpu::Access;
 use crate::shape::WindowGeometry;
 
@@ -174,6 +178,9 @@ pub struct Gemm {
     pub accumulate: bool,
     /// What is done to each result.
     pub epilogue: Epilogue,
+    /// How many parts of the sum are computed side by side, each into a C of its own behind the one before; with more than
+    /// one, nothing is added to C, and there is no epilogue. See [`super::slices`].
+    pub slices: usize,
 }
 
 impl Gemm {
@@ -196,6 +203,7 @@ impl Gemm {
             k_first: 0,
             accumulate: false,
             epilogue: Epilogue::None,
+            slices: 1,
         }
     }
 
@@ -249,80 +257,6 @@ impl Gemm {
     }
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-pub(super) struct Params {
-    m: u32,
-    n: u32,
-    k: u32,
-    a_stride: u32,
-    b_stride: u32,
-    c_stride: u32,
-    a_group: u32,
-    b_group: u32,
-    c_group: u32,
-    a_offset: u32,
-    b_offset: u32,
-    c_offset: u32,
-    m_per_row: u32,
-    k_per_row: u32,
-    first_row: u32,
-    accumulate: u32,
-    k_first: u32,
-    segment: u32,
-    b_segment: u32,
-    epilogue: u32,
-    b_transposed: u32,
-    height: u32,
-    width: u32,
-    out_height: u32,
-    out_width: u32,
-    kernel_h: u32,
-    kernel_w: u32,
-    stride_h: u32,
-    stride_w: u32,
-    dilation_h: u32,
-    dilation_w: u32,
-    pad_top: u32,
-    pad_left: u32,
-}
-
-pub(super) const FIELDS: &[(&str, usize)] = &[
-    ("m", std::mem::offset_of!(Params, m)),
-    ("n", std::mem::offset_of!(Params, n)),
-    ("k", std::mem::offset_of!(Params, k)),
-    ("a_stride", std::mem::offset_of!(Params, a_stride)),
-    ("b_stride", std::mem::offset_of!(Params, b_stride)),
-    ("c_stride", std::mem::offset_of!(Params, c_stride)),
-    ("a_group", std::mem::offset_of!(Params, a_group)),
-    ("b_group", std::mem::offset_of!(Params, b_group)),
-    ("c_group", std::mem::offset_of!(Params, c_group)),
-    ("a_offset", std::mem::offset_of!(Params, a_offset)),
-    ("b_offset", std::mem::offset_of!(Params, b_offset)),
-    ("c_offset", std::mem::offset_of!(Params, c_offset)),
-    ("m_per_row", std::mem::offset_of!(Params, m_per_row)),
-    ("k_per_row", std::mem::offset_of!(Params, k_per_row)),
-    ("first_row", std::mem::offset_of!(Params, first_row)),
-    ("accumulate", std::mem::offset_of!(Params, accumulate)),
-    ("k_first", std::mem::offset_of!(Params, k_first)),
-    ("segment", std::mem::offset_of!(Params, segment)),
-    ("b_segment", std::mem::offset_of!(Params, b_segment)),
-    ("epilogue", std::mem::offset_of!(Params, epilogue)),
-    ("b_transposed", std::mem::offset_of!(Params, b_transposed)),
-    ("height", std::mem::offset_of!(Params, height)),
-    ("width", std::mem::offset_of!(Params, width)),
-    ("out_height", std::mem::offset_of!(Params, out_height)),
-    ("out_width", std::mem::offset_of!(Params, out_width)),
-    ("kernel_h", std::mem::offset_of!(Params, kernel_h)),
-    ("kernel_w", std::mem::offset_of!(Params, kernel_w)),
-    ("stride_h", std::mem::offset_of!(Params, stride_h)),
-    ("stride_w", std::mem::offset_of!(Params, stride_w)),
-    ("dilation_h", std::mem::offset_of!(Params, dilation_h)),
-    ("dilation_w", std::mem::offset_of!(Params, dilation_w)),
-    ("pad_top", std::mem::offset_of!(Params, pad_top)),
-    ("pad_left", std::mem::offset_of!(Params, pad_left)),
-];
-
 /// The window of a plain matrix.
 const ONE: WindowGeometry = WindowGeometry {
     kernel: [1, 1],
@@ -339,6 +273,17 @@ pub(super) struct Tile {
     pub outer: usize,
     pub inner: usize,
     pub columns4: usize,
+    /// From `inner` rows to the next.
+    pub row_step: usize,
+    /// From four columns to the next.
+    pub column_step: usize,
+}
+
+impl Tile {
+    /// Rows and columns that follow one another.
+    pub fn dense(outer: usize, inner: usize, columns4: usize) -> Self {
+        Tile { outer, inner, columns4, row_step: inner, column_step: 4 }
+    }
 }
 
 /// The product in a family. Buffers: a, b, c, what the epilogue reads (anything, if nothing).
@@ -347,6 +292,10 @@ pub fn gemm(gemm: &Gemm, family: GemmFamily) -> Launch {
     match family {
         GemmFamily::Register => gemm_register::launch(gemm),
         GemmFamily::Subgroup { lanes } => gemm_subgroup::launch(gemm, lanes as usize),
+        GemmFamily::Tiled { largest } => match gemm_tiled::size(gemm, largest) {
+            Some(size) => gemm_tiled::launch(gemm, size),
+            None => gemm_register::launch(gemm),
+        },
     }
 }
 
@@ -408,6 +357,9 @@ pub(super) fn launch(
         dilation_w: signed(w.dilation[1]),
         pad_top: signed(w.pad_begin[0]),
         pad_left: signed(w.pad_begin[1]),
+        slices: index(gemm.slices),
+        slice_terms: index(slice_terms(gemm)),
+        c_slice: index(gemm.m * gemm.c.stride),
     };
     let mut launch = Launch::new(kernel, &params, index(workgroup), grid)
         .flops((2 * gemm.groups * gemm.m * gemm.n) as u64 * gemm.k as u64)
@@ -436,11 +388,14 @@ pub(super) fn launch(
         ("INNER", index(tile.inner)),
         ("MOVES", index(tile.outer - 1)),
         ("COLUMNS4", index(tile.columns4)),
+        ("ROW_STEP", index(tile.row_step)),
+        ("COLUMN_STEP", index(tile.column_step)),
     ]);
     launch.declarations.extend([
         constant_bool("B_TRANSPOSED", gemm.transpose_a && gemm.transpose_b),
         // Terms come in fours, but for patches by fours of channels; by columns their number depends on the batch.
         constant_bool("MASKED", gemm.transpose_a || by_taps || gemm.source == Source::Matrix),
+        constant_bool("SPLIT", gemm.slices > 1),
     ]);
     launch
 }

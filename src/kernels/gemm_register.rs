@@ -1,4 +1,5 @@
-use super::gemm::{FIELDS, GEMM, Gemm, Params, Tile, launch as launch_gemm};
+use super::gemm::{GEMM, Gemm, Tile, launch as launch_gemm};
+use super::gemm_params::{FIELDS, Params};
 use super::{BITS, GRID, Kernel, Launch, SCALARS, Snippet, grid};
 
 pub(super) static KERNEL: Kernel = Kernel {
@@ -25,10 +26,15 @@ static COLUMNS: Snippet = Snippet {
 const WORKGROUP: usize = 64;
 
 pub(super) fn launch(gemm: &Gemm) -> Launch {
-    let tile = Tile { outer: 2, inner: 4, columns4: if gemm.n <= 4 { 1 } else { 2 } };
+    let tile = Tile::dense(2, 4, if gemm.n <= 4 { 1 } else { 2 });
     let tiles = gemm.m.div_ceil(tile.outer * tile.inner) * gemm.n.div_ceil(4 * tile.columns4);
-    let mut launch =
-        launch_gemm(&KERNEL, gemm, tile, WORKGROUP, grid(tiles.div_ceil(WORKGROUP), gemm.groups));
+    let mut launch = launch_gemm(
+        &KERNEL,
+        gemm,
+        tile,
+        WORKGROUP,
+        grid(tiles.div_ceil(WORKGROUP), gemm.groups * gemm.slices),
+    );
     launch.snippets.push(if gemm.transpose_a { &COLUMNS } else { &ROWS });
     launch
 }

@@ -1,4 +1,5 @@
-use super::gemm::{FIELDS, GEMM, Gemm, Params, Source, Tile, launch as launch_gemm};
+use super::gemm::{GEMM, Gemm, Source, Tile, launch as launch_gemm};
+use super::gemm_params::{FIELDS, Params};
 use super::{BITS, GRID, Kernel, Launch, SCALARS, Snippet, constant_bool, grid, index};
 
 pub(super) static KERNEL: Kernel = Kernel {
@@ -50,7 +51,7 @@ pub(super) fn launch(gemm: &Gemm, lanes: usize) -> Launch {
     let quads = gemm.n <= 4 * QUAD && gemm.m > rows;
     let lanes = if quads { QUAD } else { lanes };
     let inner = if gemm.transpose_a { 4 } else { lanes };
-    let tile = Tile { outer: rows / inner, inner, columns4: 1 };
+    let tile = Tile::dense(rows / inner, inner, 1);
     let wide = if quads { QUAD } else { WORKGROUP };
     let tiles = gemm.m.div_ceil(rows * WORKGROUP / wide) * gemm.n.div_ceil(4 * wide);
     let mut launch = launch_gemm(&KERNEL, gemm, tile, WORKGROUP, grid(tiles, gemm.groups));

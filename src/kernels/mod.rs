@@ -29,8 +29,10 @@ mod element;
 mod family;
 mod gather_patches;
 mod gemm;
+mod gemm_params;
 mod gemm_register;
 mod gemm_subgroup;
+mod gemm_tiled;
 mod global_avg_pool;
 mod global_avg_pool_grad;
 mod gradient_norm;
@@ -49,10 +51,12 @@ mod rmsprop_update;
 mod scatter_sum;
 mod sgd_momentum_update;
 mod sgd_update;
+mod slice_sum;
 mod softmax;
 mod softmax_cross_entropy;
 mod softmax_cross_entropy_grad;
 mod softmax_grad;
+mod split;
 mod unroll;
 mod update_statistics;
 mod weight_dots;
@@ -89,7 +93,7 @@ pub(crate) use depthwise_conv2d_grad_kernel::depthwise_conv2d_grad_kernel;
 pub use digest::digest;
 pub(crate) use digest::{SEGMENT_ELEMENTS, Segment};
 pub(crate) use dropout::dropout;
-pub use family::GemmFamily;
+pub use family::{GemmFamily, TileSize};
 pub(crate) use gather_patches::gather_patches;
 pub(crate) use gemm::{Epilogue, Gemm, MOST_TERMS, Matrix, Source, gemm};
 pub(crate) use global_avg_pool::global_avg_pool;
@@ -110,10 +114,12 @@ pub(crate) use rmsprop_update::{RmsPropUpdate, rmsprop_update};
 pub(crate) use scatter_sum::{NO_PLACE, scatter_sum};
 pub(crate) use sgd_momentum_update::{SgdMomentumUpdate, sgd_momentum_update};
 pub(crate) use sgd_update::sgd_update;
+pub(crate) use slice_sum::slice_sum;
 pub(crate) use softmax::softmax;
 pub(crate) use softmax_cross_entropy::{Target, softmax_cross_entropy};
 pub(crate) use softmax_cross_entropy_grad::softmax_cross_entropy_grad;
 pub(crate) use softmax_grad::softmax_grad;
+pub(crate) use split::slices;
 pub(crate) use update_range::UpdateRange;
 pub(crate) use update_statistics::{RunningStatistic, update_statistics};
 pub(crate) use weight_dots::{WeightDots, weight_dots};
@@ -192,6 +198,7 @@ pub static KERNELS: &[&Kernel] = &[
     &gather_patches::KERNEL,
     &gemm_register::KERNEL,
     &gemm_subgroup::KERNEL,
+    &gemm_tiled::KERNEL,
     &gradient_norm::KERNEL,
     &global_avg_pool::KERNEL,
     &global_avg_pool_grad::KERNEL,
@@ -210,6 +217,7 @@ pub static KERNELS: &[&Kernel] = &[
     &scatter_sum::KERNEL,
     &sgd_momentum_update::KERNEL,
     &sgd_update::KERNEL,
+    &slice_sum::KERNEL,
     &softmax::KERNEL,
     &softmax_cross_entropy::KERNEL,
     &softmax_cross_entropy_grad::KERNEL,

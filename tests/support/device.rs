@@ -4,7 +4,7 @@ use super::executor::Executor;
 use frazil::Result;
 use frazil::gpu::{Gpu, GpuOptions};
 use frazil::graph::{DType, Graph, ParameterId, StepScalars, ValueId};
-use frazil::kernels::GemmFamily;
+use frazil::kernels::{GemmFamily, TileSize};
 use frazil::mask::Mask;
 use frazil::plan::{Plan, PlanOptions};
 use std::sync::OnceLock;
@@ -15,9 +15,12 @@ pub fn gpu() -> &'static Gpu {
     GPU.get_or_init(|| Gpu::new(GpuOptions::default()).expect("an adapter to test"))
 }
 
-/// Every family that the adapter can run.
+/// Every family that the adapter can run, but for the one with large tiles, which small products do not get: the op table has
+/// what runs in them.
 pub fn families() -> Vec<GemmFamily> {
-    GemmFamily::legal(gpu().report())
+    let mut all = GemmFamily::legal(gpu().report());
+    all.retain(|&family| family != GemmFamily::Tiled { largest: TileSize::Large });
+    all
 }
 
 /// A plan, with f64 at the door.

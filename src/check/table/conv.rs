@@ -100,7 +100,25 @@ pub(super) fn geometries() -> Vec<Geometry> {
         geometry("33 channels", [5, 6, 5], 33, [3, 3], Same),
         geometry("36 channels by fours", [5, 6, 16], 36, [3, 3], Same),
         geometry("many rows", [13, 11, 3], 5, [3, 3], Same).batch(5),
+        // Sums that some families cut into slices.
+        geometry("many rows by fours", [16, 15, 4], 12, [3, 3], Same).batch(3),
+        geometry("many rows in 2 groups", [12, 13, 18], 24, [3, 2], Same).groups(2).batch(4),
+        geometry("deep", [6, 5, 63], 12, [3, 3], Same).batch(3),
+        geometry("deep by fours", [6, 5, 64], 12, [3, 3], Same).stride(1, 2),
+        geometry("deep gradients", [5, 4, 12], 64, [3, 3], Same),
     ]
+}
+
+/// Forward and both gradients with as many results, or terms, as the largest tiles take.
+fn large_tiles(kind: DataKind) -> Result<Vec<Case>> {
+    let forward = geometry("large tiles", [38, 36, 3], 67, [3, 3], Padding::Same).batch(3);
+    let by_fours = geometry("large tiles by fours", [38, 36, 4], 68, [3, 3], Padding::Same).batch(3);
+    let back = geometry("large tiles", [38, 36, 68], 4, [3, 3], Padding::Same).batch(3);
+    let kernel = geometry("large tiles", [46, 45, 9], 66, [3, 3], Padding::Same);
+    let kernel_by_fours = geometry("large tiles by fours", [46, 45, 8], 68, [3, 3], Padding::Same);
+    // Of each: which one of forward, the input's gradient, the kernel's gradient.
+    let chosen = [(forward, 0), (by_fours, 0), (back, 1), (kernel, 2), (kernel_by_fours, 2)];
+    chosen.iter().map(|(g, which)| Ok(adjoints(g, kind)?.swap_remove(*which))).collect()
 }
 
 pub(super) fn cases() -> Result<Vec<Case>> {
@@ -119,6 +137,7 @@ pub(super) fn cases() -> Result<Vec<Case>> {
         }
     }
     all.extend(chunked()?);
+    all.extend(large_tiles(DataKind::Reals)?);
     Ok(all)
 }
 

@@ -50,8 +50,33 @@ pub(super) fn cases() -> Vec<Case> {
     all.extend([rows(long, false, kind), fixed(long, true, true, kind)]);
     all.push(with(&sums(long, kind), "many rows", |ops| ops.short = vec![7, MOST_TERMS + 8, 2 * MOST_TERMS]));
     all.extend(chains([3, MOST_TERMS + 1, 4], kind));
+    all.extend(split(KINDS));
+    all.extend(large_tiles(DataKind::Reals));
     // More workgroups than fit one axis of the grid.
     all.push(fixed([1_048_640, 1, 1], false, false, DataKind::Integers));
+    all
+}
+
+/// Sums that some families cut into slices: short batches leave slices empty, or end inside one.
+fn split(kinds: [DataKind; 2]) -> Vec<Case> {
+    let mut all = Vec::new();
+    for kind in kinds {
+        for size in [[24, 1_100, 20], [13, 300, 11], [5, 515, 6]] {
+            all.push(with(&sums(size, kind), "many rows", |ops| ops.short = vec![1, 150, 257]));
+        }
+        all.push(rows([33, 700, 20], false, kind));
+        all.push(rows([33, 515, 19], true, kind));
+        all.push(fixed([17, 390, 21], true, true, kind));
+    }
+    all
+}
+
+/// As much as the largest tiles take.
+fn large_tiles(kind: DataKind) -> Vec<Case> {
+    let (odd, fours, deep) = ([4_060, 9, 67], [4_060, 8, 68], [70, 4_100, 66]);
+    let mut all: Vec<_> = [odd, fours].map(|size| rows(size, true, kind)).into();
+    all.extend([odd, fours].map(|size| rows(size, false, kind)));
+    all.extend([sums(deep, kind), sums([72, 4_100, 68], kind), fixed(deep, true, true, kind)]);
     all
 }
 

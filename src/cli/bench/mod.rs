@@ -42,7 +42,7 @@ pub struct BenchArgs {
     /// The rule of the updates.
     #[arg(long, value_enum, default_value = "sgd")]
     optimizer: Rule,
-    /// How matrices are multiplied: register, subgroup4, subgroup8 [default: what suits the adapter].
+    /// How matrices are multiplied: register, subgroup4, subgroup8, tiled-small, tiled-large [default: what suits the adapter].
     #[arg(long, value_parser = |text: &str| GemmFamily::parse(text).map_err(|e| e.to_string()))]
     family: Option<GemmFamily>,
     /// Also time every kernel by the device's clock.

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Op, Value, ValueId};
 use crate::kernels::{
     Epilogue, Extent, Gemm, GemmFamily, Images, Launch, MOST_ROUNDS, add, avg_pool2d, avg_pool2d_grad,
-    bias_add, dropout, gemm, max_pool2d, max_pool2d_grad, relu, relu_grad,
+    bias_add, dropout, gemm, max_pool2d, max_pool2d_grad, relu, relu_grad, slice_sum, slices,
 };
 use crate::shape::WindowGeometry;
 pub use savings::WeightGradients;
@@ -120,6 +120,15 @@ impl Lowering<'_> {
     }
 
     fn product(&mut self, node: &Node, product: &Gemm, places: &[Place]) {
+        let split = Gemm { slices: slices(product, self.limits.family), ..*product };
+        let elements = split.slices * split.m * split.n * split.groups;
+        if split.slices > 1 && 4 * elements as u64 <= self.limits.max_binding {
+            let sums = self.workspace(elements);
+            let launch = gemm(&split, self.limits.family);
+            self.push(node, launch, vec![places[0], places[1], sums, places[1]]);
+            self.push(node, slice_sum(&split), vec![sums, places[2]]);
+            return;
+        }
         for part in product.parts() {
             // The epilogue belongs to the last part alone; what is bound without one is not read.
             let extra = if part.epilogue == Epilogue::None { places[1] } else { places[places.len() - 1] };

@@ -1,0 +1,58 @@
+use super::gemm::{GEMM, Gemm, Tile, launch as launch_gemm};
+use super::gemm_params::{FIELDS, Params};
+use super::split::SLICE_TERMS;
+use super::{BITS, GRID, Kernel, Launch, SCALARS, Snippet, TileSize, grid, index};
+
+pub(super) static KERNEL: Kernel = Kernel {
+    name: "gemm_tiled",
+    body: include_str!("../../shaders/gemm_tiled.wgsl"),
+    snippets: &[&GEMM, &SCALARS, &GRID, &BITS],
+    bindings: &[],
+    params: FIELDS,
+    params_bytes: size_of::<Params>(),
+};
+
+static ROWS: Snippet = Snippet {
+    name: "gemm_tiled_rows",
+    text: include_str!("../../shaders/shared/gemm_tiled_rows.wgsl"),
+    bindings: &[],
+};
+static COLUMNS: Snippet = Snippet {
+    name: "gemm_tiled_columns",
+    text: include_str!("../../shaders/shared/gemm_tiled_columns.wgsl"),
+    bindings: &[],
+};
+
+/// Rows or columns that a tile would mostly be empty with: such products go by registers alone.
+const NARROW: usize = 8;
+
+/// Large tiles that are worth it: with fewer, a product has more workgroups if they are small.
+const ENOUGH: usize = 32;
+
+/// The tiles of a product: none where registers alone do better, and no larger than `largest`. Not measured on hardware yet.
+pub(super) fn size(gemm: &Gemm, largest: TileSize) -> Option<TileSize> {
+    if gemm.m <= NARROW || gemm.n <= NARROW {
+        return None;
+    }
+    let (small, large) = (TileSize::Small.side(), TileSize::Large.side());
+    // Of a gradient's sum, slices are computed side by side as well.
+    let slices = if gemm.transpose_a { (gemm.k / SLICE_TERMS).max(1) } else { 1 };
+    let tiles = gemm.m.div_ceil(large) * gemm.n.div_ceil(large) * gemm.groups;
+    let wide = gemm.m > small && gemm.n > small;
+    Some(if wide && tiles * slices >= ENOUGH { largest } else { TileSize::Small })
+}
+
+pub(super) fn launch(gemm: &Gemm, size: TileSize) -> Launch {
+    let side = size.side();
+    let tile = Tile { outer: 2, inner: 4, columns4: 2, row_step: side / 2, column_step: side / 2 };
+    let tiles = gemm.m.div_ceil(side) * gemm.n.div_ceil(side);
+    let workgroup = size.invocations() as usize;
+    let step = TileSize::K_STEP;
+    // A round for each step, and one for each four terms of it.
+    let rounds = gemm.k.div_ceil(step) * (1 + step / 4) + 8;
+    let mut launch =
+        launch_gemm(&KERNEL, gemm, tile, workgroup, grid(tiles, gemm.groups * gemm.slices)).rounds(rounds);
+    launch.constants.extend([("SIDE", index(side)), ("K_STEP", index(step))]);
+    launch.snippets.push(if gemm.transpose_a { &COLUMNS } else { &ROWS });
+    launch
+}

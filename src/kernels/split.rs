@@ -1,0 +1,94 @@
+//! Products with few workgroups and long sums: the sum is cut into slices that are computed side by side and added up after.
+
+use super::{Epilogue, Gemm, GemmFamily, MOST_TERMS, gemm, gemm_tiled};
+
+/// Workgroups that keep a large GPU busy.
+const WORKGROUPS: usize = 256;
+
+/// Terms of a slice that are worth a result of its own.
+pub(super) const SLICE_TERMS: usize = 128;
+
+/// Slices begin at multiples of this: a step of every family.
+const STEP: usize = 16;
+
+/// Into how many slices the sum of a product is cut: a pure function of its shape and the family. The full batch is cut, so
+/// that the order of a sum does not depend on the rows in use.
+pub fn slices(product: &Gemm, family: GemmFamily) -> usize {
+    let able = match family {
+        // On processors, no more workgroups are wanted than there are cores.
+        GemmFamily::Subgroup { .. } => false,
+        GemmFamily::Register => product.transpose_a,
+        GemmFamily::Tiled { largest } => product.transpose_a || gemm_tiled::size(product, largest).is_some(),
+    };
+    // C must be one piece, and nothing else may be done to it.
+    let dense = product.c.offset == 0
+        && product.c.stride == product.n * product.groups
+        && (product.groups == 1 || product.c.group == product.n);
+    let plain = product.epilogue == Epilogue::None && !product.accumulate && product.k <= MOST_TERMS;
+    if !able || !dense || !plain {
+        return 1;
+    }
+    let workgroups: usize = gemm(product, family).groups.iter().map(|&count| count as usize).product();
+    let wanted = WORKGROUPS.div_ceil(workgroups.max(1)).min(product.k / SLICE_TERMS).max(1);
+    // Slices are whole steps: as many as have terms.
+    product.k.div_ceil(terms(product.k, wanted))
+}
+
+fn terms(k: usize, slices: usize) -> usize {
+    k.div_ceil(slices).next_multiple_of(STEP).max(STEP)
+}
+
+/// Terms of each slice but the last.
+pub(super) fn slice_terms(product: &Gemm) -> usize {
+    terms(product.k, product.slices)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::{Matrix, TileSize};
+
+    const LARGE: GemmFamily = GemmFamily::Tiled { largest: TileSize::Large };
+
+    fn gradient(m: usize, n: usize, k: usize) -> Gemm {
+        Gemm { transpose_a: true, a: Matrix::rows(m), k_per_row: 1, ..Gemm::plain(m, n, k) }
+    }
+
+    #[test]
+    fn long_sums_of_few_tiles_are_cut_and_cover_all_terms() {
+        for family in [GemmFamily::Register, LARGE] {
+            for k in [1, 127, 128, 255, 256, 1_100, 4_096, 65_537, MOST_TERMS] {
+                let product = gradient(24, 20, k);
+                let slices = slices(&product, family);
+                let terms = slice_terms(&Gemm { slices, ..product });
+                assert_eq!(slices > 1, k >= 2 * SLICE_TERMS, "{k} terms");
+                assert!(terms.is_multiple_of(STEP) && slices * terms >= k && (slices - 1) * terms < k);
+                assert!(slices <= WORKGROUPS, "{slices}");
+            }
+            let many = gradient(4_096, 4_096, 4_096);
+            assert_eq!(slices(&many, family), 1, "{family}: the tiles are enough");
+        }
+        assert_eq!(slices(&gradient(24, 20, 4_096), GemmFamily::Subgroup { lanes: 8 }), 1);
+    }
+
+    #[test]
+    fn only_a_plain_sum_into_a_dense_result_is_cut() {
+        let whole = gradient(24, 20, 4_096);
+        assert!(slices(&whole, LARGE) > 1);
+        for other in [
+            Gemm { accumulate: true, ..whole },
+            Gemm { epilogue: Epilogue::Bias { relu: false }, ..whole },
+            Gemm { c: Matrix::rows(24), ..whole },
+            Gemm { c: Matrix { offset: 4, ..whole.c }, ..whole },
+            Gemm { groups: 2, ..whole },
+            Gemm { k: MOST_TERMS + 1, ..whole },
+        ] {
+            assert_eq!(slices(&other, LARGE), 1, "{other:?}");
+        }
+        let grouped = Gemm { groups: 2, c: Matrix { stride: 40, group: 20, offset: 0 }, ..whole };
+        assert!(slices(&grouped, LARGE) > 1);
+        // By rows, registers go through a sum segment by segment.
+        let rows = Gemm::plain(24, 20, 4_096);
+        assert_eq!((slices(&rows, GemmFamily::Register), slices(&rows, LARGE) > 1), (1, true));
+    }
+}
