@@ -32,3 +32,4 @@ mod residual;
 mod savings;
 mod support;
 mod training;
+mod winograd;

@@ -1,0 +1,98 @@
+//! Whole steps whose convolutions go by Winograd's transforms.
+
+use crate::support::compare::assert_relative;
+use crate::support::device::gpu;
+use crate::support::random::stream;
+use frazil::graph::{ParameterId, StepScalars};
+use frazil::kernels::GemmFamily;
+use frazil::plan::Winograd;
+use frazil::reference::Reference;
+use frazil::{Loss, Mask, Model, Padding, Plan, PlanOptions, Sgd};
+
+const ROWS: usize = 16;
+
+/// 256 tiles and 32 channels: just large enough to go that way by itself on software adapters.
+fn model() -> Model {
+    Model::input([14, 15, 4])
+        .conv2d("conv1", 32, [3, 3], |c| c.padding(Padding::Same))
+        .relu()
+        .conv2d("conv2", 36, [3, 3], |c| c.padding(Padding::Same))
+        .relu()
+        .max_pool2d([2, 2])
+        .flatten()
+        .dense("fc", 5)
+        .build()
+        .unwrap()
+}
+
+/// Forward, backward and update: the second layer's output gradients, kernels and inputs all pass through transforms, and
+/// what comes out is what the reference has. Frozen elements keep their bits.
+#[test]
+fn a_step_through_transforms_is_the_references() {
+    let rule = *frazil::Optimizer::from(Sgd::new(0.1).momentum(0.9)).rule();
+    let whole = model().training_graph(ROWS, Loss::SoftmaxCrossEntropy, rule).unwrap();
+    let graph = &whole.graph;
+    let mut rng = stream(21);
+    let mut draw = |count: usize, scale: f32| (0..count).map(|_| rng.normal() * scale).collect::<Vec<f32>>();
+    let input = draw(ROWS * 14 * 15 * 4, 1.0);
+    let weights: Vec<Vec<f32>> = graph.parameters().iter().map(|p| draw(p.shape.elements(), 0.1)).collect();
+    let labels: Vec<u32> = (0..ROWS as u32).map(|i| i % 5).collect();
+    // A scattered third of each tensor.
+    let masks: Vec<Mask> =
+        weights.iter().map(|w| Mask::from_frozen((0..w.len()).map(|i| i * i % 3 == 1))).collect();
+    let scalars = StepScalars { learning_rate: 0.1, ..StepScalars::forward(ROWS - 3) };
+    let wide = |data: &[f32]| data.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+
+    let mut reference = Reference::new(graph).unwrap();
+    reference.write(whole.input, &wide(&input)).unwrap();
+    reference.write(whole.labels, &labels.iter().map(|&l| f64::from(l)).collect::<Vec<_>>()).unwrap();
+    let value = |number: usize| graph.parameter_value(ParameterId::of(number)).unwrap();
+    for (number, data) in weights.iter().enumerate() {
+        reference.write(value(number), &wide(data)).unwrap();
+        reference.set_mask(ParameterId::of(number), &masks[number]).unwrap();
+    }
+    reference.run(scalars).unwrap();
+
+    let families = GemmFamily::legal(gpu().report());
+    for family in families {
+        let run = |when: Winograd| {
+            let options = PlanOptions::default().family(family).winograd(when).masks(&masks);
+            let plan = Plan::compile(gpu(), graph, &options).unwrap();
+            plan.write_f32(whole.input, &input).unwrap();
+            plan.write_u32(whole.labels, &labels).unwrap();
+            for (number, data) in weights.iter().enumerate() {
+                let bits: Vec<u32> = data.iter().map(|x| x.to_bits()).collect();
+                plan.store().write_weights(ParameterId::of(number), &bits).unwrap();
+                plan.store().write_mask(ParameterId::of(number), &masks[number]).unwrap();
+            }
+            plan.run(scalars).unwrap();
+            let kernels: Vec<_> = plan.report().dispatches.iter().map(|d| d.kernel).collect();
+            let transforms = kernels.iter().filter(|k| k.starts_with("winograd")).count();
+            let after: Vec<_> =
+                (0..weights.len()).map(|i| plan.store().read_weights(ParameterId::of(i)).unwrap()).collect();
+            (transforms, after)
+        };
+        let (transforms, after) = run(Winograd::Always);
+        // Both convolutions by kernel, input, output; kernel gradients by two, one and one; one input gradient by three.
+        assert_eq!(transforms, 2 * 3 + 2 * 3 + 3);
+        assert!(run(Winograd::Always).1 == after, "{family}: two runs differ");
+        assert_eq!(run(Winograd::Never).0, 0);
+        let conv2 = if gpu().report().software { 3 + 3 + 3 } else { 0 };
+        assert_eq!(run(Winograd::Auto).0, conv2, "{family}");
+        for (number, (after, before)) in after.iter().zip(&weights).enumerate() {
+            let path = &graph.parameters()[number].path;
+            for i in masks[number].frozen_indices() {
+                assert_eq!(after[i], before[i].to_bits(), "{family} {path}: frozen element {i}");
+            }
+            let got: Vec<f64> = after.iter().map(|&b| f64::from(f32::from_bits(b))).collect();
+            let want = reference.read(value(number));
+            // What the step changed, and not the weights that it changed.
+            let change =
+                |new: &[f64]| new.iter().zip(before).map(|(a, &b)| a - f64::from(b)).collect::<Vec<_>>();
+            let moved = change(want).iter().filter(|x| **x != 0.0).count();
+            assert!(moved > 0, "{path}");
+            let error = assert_relative(&format!("{family} {path}"), &change(&got), &change(want), 1e-5);
+            println!("{family} {path}: {error:.1e}");
+        }
+    }
+}
