@@ -25,6 +25,6 @@ fn main(
     let lane = subgroup_lane & (LANES - 1u);
     let at = bases(group.z);
     var sum: Tile;
-    multiply(&sum, at, m, n, rows, depth, lane);
+    multiply(&sum, at, m, n, rows, slice_first(group.z), slice_end(group.z, depth), lane);
     store_tile(&sum, at.c, m, n, rows, group.z);
 }

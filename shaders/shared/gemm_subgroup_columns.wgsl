@@ -1,13 +1,13 @@
 // A by columns: lane l holds column k + l, INNER is 4. LANES steps of k, with 0 beyond the last.
 const K_STEP = LANES;
 
-fn multiply(sum: ptr<function, Tile>, at: Bases, m: u32, n: u32, rows: u32, depth: u32, lane: u32) {
+fn multiply(sum: ptr<function, Tile>, at: Bases, m: u32, n: u32, rows: u32, first: u32, depth: u32, lane: u32) {
     var term: array<Term, OUTER>;
     for (var o = 0u; o < OUTER; o++) { // unroll
         term[o] = a_term(m + 4u * o);
     }
-    var cursor = a_cursor(at.a, lane);
-    for (var k = 0u; k < depth; k += K_STEP) {
+    var cursor = a_cursor(at.a, first + lane);
+    for (var k = first; k < depth; k += K_STEP) {
         var share: array<vec4<f32>, OUTER>;
         for (var o = 0u; o < OUTER; o++) { // unroll
             share[o] = select(vec4<f32>(0.0), fetch_column4(cursor, term[o]), k + lane < depth);

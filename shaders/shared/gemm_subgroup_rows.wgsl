@@ -1,7 +1,8 @@
 // A by rows: lane l holds rows m + l, m + LANES + l, .. of the tile, INNER is LANES. Four steps of k.
 const K_STEP = 4u;
 
-fn multiply(sum: ptr<function, Tile>, at: Bases, m: u32, n: u32, rows: u32, depth: u32, lane: u32) {
+// Never cut into slices: `first` is 0.
+fn multiply(sum: ptr<function, Tile>, at: Bases, m: u32, n: u32, rows: u32, first: u32, depth: u32, lane: u32) {
     let whole = (depth + 3u) & ~3u;
     var place: array<Place, OUTER>;
     for (var o = 0u; o < OUTER; o++) { // unroll

@@ -395,7 +395,8 @@ pub(super) fn launch(
         constant_bool("B_TRANSPOSED", gemm.transpose_a && gemm.transpose_b),
         // Terms come in fours, but for patches by fours of channels; by columns their number depends on the batch.
         constant_bool("MASKED", gemm.transpose_a || by_taps || gemm.source == Source::Matrix),
-        constant_bool("SPLIT", gemm.slices > 1),
+        // Told at run time by columns in a subgroup: it costs nothing, and saves a shader.
+        constant_bool("SPLIT", gemm.slices > 1 || (gemm.transpose_a && kernel.name == "gemm_subgroup")),
     ]);
     launch
 }

@@ -54,7 +54,7 @@ pub(super) fn launch(gemm: &Gemm, lanes: usize) -> Launch {
     let tile = Tile::dense(rows / inner, inner, 1);
     let wide = if quads { QUAD } else { WORKGROUP };
     let tiles = gemm.m.div_ceil(rows * WORKGROUP / wide) * gemm.n.div_ceil(4 * wide);
-    let mut launch = launch_gemm(&KERNEL, gemm, tile, WORKGROUP, grid(tiles, gemm.groups));
+    let mut launch = launch_gemm(&KERNEL, gemm, tile, WORKGROUP, grid(tiles, gemm.groups * gemm.slices));
     launch.constants.push(("LANES", index(lanes)));
     launch.declarations.push(constant_bool("QUADS", quads));
     launch.snippets.push(if gemm.transpose_a { &COLUMNS } else { &ROWS });

@@ -5,6 +5,9 @@ use super::{Epilogue, Gemm, GemmFamily, MOST_TERMS, gemm, gemm_tiled};
 /// Workgroups that keep a large GPU busy.
 const WORKGROUPS: usize = 256;
 
+/// Workgroups that keep the cores of a processor equally busy: five for two cores would leave one idle for a third of the time.
+const ON_CORES: usize = 8;
+
 /// Terms of a slice that are worth a result of its own.
 pub(super) const SLICE_TERMS: usize = 128;
 
@@ -15,9 +18,7 @@ const STEP: usize = 16;
 /// that the order of a sum does not depend on the rows in use.
 pub fn slices(product: &Gemm, family: GemmFamily) -> usize {
     let able = match family {
-        // On processors, no more workgroups are wanted than there are cores.
-        GemmFamily::Subgroup { .. } => false,
-        GemmFamily::Register => product.transpose_a,
+        GemmFamily::Subgroup { .. } | GemmFamily::Register => product.transpose_a,
         GemmFamily::Tiled { largest } => product.transpose_a || gemm_tiled::size(product, largest).is_some(),
     };
     // C must be one piece, and nothing else may be done to it.
@@ -29,7 +30,8 @@ pub fn slices(product: &Gemm, family: GemmFamily) -> usize {
         return 1;
     }
     let workgroups: usize = gemm(product, family).groups.iter().map(|&count| count as usize).product();
-    let wanted = WORKGROUPS.div_ceil(workgroups.max(1)).min(product.k / SLICE_TERMS).max(1);
+    let busy = if matches!(family, GemmFamily::Subgroup { .. }) { ON_CORES } else { WORKGROUPS };
+    let wanted = busy.div_ceil(workgroups.max(1)).min(product.k / SLICE_TERMS).max(1);
     // Slices are whole steps: as many as have terms.
     product.k.div_ceil(terms(product.k, wanted))
 }
@@ -68,7 +70,9 @@ mod tests {
             let many = gradient(4_096, 4_096, 4_096);
             assert_eq!(slices(&many, family), 1, "{family}: the tiles are enough");
         }
-        assert_eq!(slices(&gradient(24, 20, 4_096), GemmFamily::Subgroup { lanes: 8 }), 1);
+        let cores = GemmFamily::Subgroup { lanes: 8 };
+        assert_eq!(slices(&gradient(24, 20, 4_096), cores), ON_CORES, "one tile");
+        assert_eq!(slices(&gradient(512, 64, 4_096), cores), 1);
     }
 
     #[test]
