@@ -1,5 +1,5 @@
-// What is done to each result: nothing (0), the bias of its column added (1), then ReLU (2), or zero where a ReLU's result at the
-// same place is not above 0 (3). Where nothing is read, anything may be bound in its place.
+// What is done to each result: nothing (0), the bias of its column added (1), then ReLU (2), or, if RELU_GRAD, zero where a ReLU's
+// result at the same place is not above 0. Where nothing is read, anything may be bound in its place.
 @group(0) @binding(5) var<storage, read> extra: array<f32>;
 
 fn extra4(index: u32) -> vec4<f32> {
@@ -13,15 +13,14 @@ fn extra4(index: u32) -> vec4<f32> {
 }
 
 fn bias4(column: u32) -> vec4<f32> {
-    if (p.epilogue == 0u || p.epilogue == 3u) {
+    if (RELU_GRAD || p.epilogue == 0u) {
         return vec4<f32>(0.0);
     }
     return extra4(column);
 }
 
 fn epilogue(value: vec4<f32>, shift: vec4<f32>, index: u32) -> vec4<f32> {
-    // A loop that runs once or never: software drivers execute both sides of an `if`.
-    for (var once = p.epilogue; once == 3u; once++) {
+    if (RELU_GRAD) {
         return select(vec4<f32>(0.0), value, extra4(index) > vec4<f32>(0.0));
     }
     // Not value + 0: -0.0 would become 0.

@@ -277,12 +277,14 @@ pub(super) struct Tile {
     pub row_step: usize,
     /// From four columns to the next.
     pub column_step: usize,
+    /// Rows that are stored at a time, of `inner`.
+    pub store: usize,
 }
 
 impl Tile {
     /// Rows and columns that follow one another.
     pub fn dense(outer: usize, inner: usize, columns4: usize) -> Self {
-        Tile { outer, inner, columns4, row_step: inner, column_step: 4 }
+        Tile { outer, inner, columns4, row_step: inner, column_step: 4, store: inner }
     }
 }
 
@@ -390,11 +392,14 @@ pub(super) fn launch(
         ("COLUMNS4", index(tile.columns4)),
         ("ROW_STEP", index(tile.row_step)),
         ("COLUMN_STEP", index(tile.column_step)),
+        ("STORE", index(tile.store)),
+        ("WAITING", index(tile.inner - tile.store)),
     ]);
     launch.declarations.extend([
         constant_bool("B_TRANSPOSED", gemm.transpose_a && gemm.transpose_b),
         // Terms come in fours, but for patches by fours of channels; by columns their number depends on the batch.
         constant_bool("MASKED", gemm.transpose_a || by_taps || gemm.source == Source::Matrix),
+        constant_bool("RELU_GRAD", gemm.epilogue == Epilogue::ReluGrad),
         // Told at run time by columns in a subgroup: it costs nothing, and saves a shader.
         constant_bool("SPLIT", gemm.slices > 1 || (gemm.transpose_a && kernel.name == "gemm_subgroup")),
     ]);

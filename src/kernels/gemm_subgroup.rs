@@ -42,16 +42,21 @@ fn rows(gemm: &Gemm) -> usize {
 /// One subgroup on software Vulkan. Another size would be another shader to compile.
 const WORKGROUP: usize = 8;
 
+/// Rows that are stored at a time: a row more takes 30 ms to compile.
+const STORE: usize = 2;
+
 /// Lanes that share in products of few columns.
 const QUAD: usize = 4;
 
 pub(super) fn launch(gemm: &Gemm, lanes: usize) -> Launch {
-    let rows = rows(gemm);
-    // Two quads side by side would leave one without columns: it takes rows of its own.
-    let quads = gemm.n <= 4 * QUAD && gemm.m > rows;
+    // Two quads side by side would leave one without columns: it takes rows of its own. Odd matrices are small, and share a
+    // shader rather.
+    let narrow = gemm.n <= 4 * QUAD && gemm.source != Source::Matrix;
+    let rows = if narrow { rows(gemm).min(32) } else { rows(gemm) };
+    let quads = narrow && gemm.m > rows;
     let lanes = if quads { QUAD } else { lanes };
     let inner = if gemm.transpose_a { 4 } else { lanes };
-    let tile = Tile::dense(rows / inner, inner, 1);
+    let tile = Tile { store: STORE, ..Tile::dense(rows / inner, inner, 1) };
     let wide = if quads { QUAD } else { WORKGROUP };
     let tiles = gemm.m.div_ceil(rows * WORKGROUP / wide) * gemm.n.div_ceil(4 * wide);
     let mut launch = launch_gemm(&KERNEL, gemm, tile, WORKGROUP, grid(tiles, gemm.groups * gemm.slices));

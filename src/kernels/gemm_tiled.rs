@@ -44,7 +44,7 @@ pub(super) fn size(gemm: &Gemm, largest: TileSize) -> Option<TileSize> {
 
 pub(super) fn launch(gemm: &Gemm, size: TileSize) -> Launch {
     let side = size.side();
-    let tile = Tile { outer: 2, inner: 4, columns4: 2, row_step: side / 2, column_step: side / 2 };
+    let tile = Tile { row_step: side / 2, column_step: side / 2, ..Tile::dense(2, 4, 2) };
     let tiles = gemm.m.div_ceil(side) * gemm.n.div_ceil(side);
     let workgroup = size.invocations() as usize;
     let step = TileSize::K_STEP;

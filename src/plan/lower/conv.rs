@@ -3,7 +3,7 @@
 use super::{Lowering, Place};
 use crate::error::{Error, Result};
 use crate::graph::{Conv2d, Node};
-use crate::kernels::{Epilogue, Extent, Gemm, Images, MOST_TERMS, Matrix, Source, col2im, im2col, relu_grad};
+use crate::kernels::{Epilogue, Gemm, Images, MOST_TERMS, Matrix, Source, col2im, im2col};
 use crate::plan::fuse::Ending;
 use std::ops::Range;
 
@@ -116,6 +116,7 @@ impl Lowering<'_> {
             self.winograd_grad_input(node, conv, ending);
             return Ok(());
         }
+        let (ending, after) = self.apart(node, ending);
         let (dy, kernel) = (Place::Value(node.inputs[0]), Place::Value(node.inputs[1]));
         let depth = conv.window.taps() * conv.c_out_per_group();
         let fours = conv.c_out_per_group().is_multiple_of(4);
@@ -138,6 +139,7 @@ impl Lowering<'_> {
             let mut places = vec![dy, kernel, Place::Value(ending.output)];
             places.extend(ending.extra.map(Place::Value));
             self.product(node, &product, &places);
+            self.relu_grad_after(node, after);
             return Ok(());
         }
         for images in self.chunks(node, conv)? {
@@ -172,18 +174,10 @@ impl Lowering<'_> {
             }
         }
         if !is_pointwise(conv) {
-            self.relu_grad_after(node, conv, ending);
+            self.relu_grad_after(node, ending);
         }
+        self.relu_grad_after(node, after);
         Ok(())
-    }
-
-    /// The gradient of the ReLU before a convolution, if it is to end the input's gradient and no kernel did it.
-    pub(super) fn relu_grad_after(&mut self, node: &Node, conv: &Conv2d, ending: Ending) {
-        let Some(activation) = ending.extra else { return };
-        let per_row = conv.window.input[0] * conv.window.input[1] * conv.c_in;
-        let launch = relu_grad(Extent { elements: self.graph.batch() * per_row, per_row });
-        let places = [activation, node.outputs[0], ending.output];
-        self.push(node, launch, places.map(Place::Value).to_vec());
     }
 
     /// Whether the patches of so many terms are gathered inside the product.

@@ -33,7 +33,7 @@ impl Lowering<'_> {
         let launch = depthwise_conv2d_grad_input(&self.pool_images(conv.window, conv.c_in));
         let bound = [node.inputs[0], node.inputs[1], node.outputs[0]];
         self.push(node, launch, bound.map(Place::Value).to_vec());
-        self.relu_grad_after(node, conv, ending.unwrap_or(Ending::plain(node.outputs[0])));
+        self.relu_grad_after(node, ending.unwrap_or(Ending::plain(node.outputs[0])));
     }
 
     pub(super) fn depthwise_grad_kernel(&mut self, node: &Node, conv: &Conv2d) {

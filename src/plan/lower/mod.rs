@@ -252,6 +252,23 @@ impl Lowering<'_> {
         Ok(())
     }
 
+    /// How a product ends, and what is left to do after it: on processors, where each shader takes long to compile, the gradient
+    /// of a ReLU is a kernel of its own.
+    fn apart(&self, node: &Node, ending: Ending) -> (Ending, Ending) {
+        let plain = Ending::plain(node.outputs[0]);
+        let alone = matches!(self.limits.family, GemmFamily::Subgroup { .. });
+        if alone && ending.epilogue == Epilogue::ReluGrad { (plain, ending) } else { (ending, plain) }
+    }
+
+    /// The gradient of the ReLU before an operation, if it is to end the input's gradient and no kernel did it.
+    fn relu_grad_after(&mut self, node: &Node, ending: Ending) {
+        if let (Epilogue::ReluGrad, Some(activation)) = (ending.epilogue, ending.extra) {
+            let launch = relu_grad(extent(self.value(node.outputs[0])));
+            let places = [activation, node.outputs[0], ending.output];
+            self.push(node, launch, places.map(Place::Value).to_vec());
+        }
+    }
+
     fn pool_images(&self, window: WindowGeometry, channels: usize) -> Images {
         Images { window, channels, groups: 1, first: 0, count: self.graph.batch() }
     }
