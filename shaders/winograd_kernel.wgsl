@@ -28,18 +28,27 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     var rows: array<Six, 3>;
-    for (var i = 0u; i < 3u; i++) { // unroll
+    // Rows and then columns move through the first place: loops that are written out compile slowly.
+    for (var i = 0u; i < 3u; i++) {
         var line: Three;
         for (var j = 0u; j < 3u; j++) { // unroll
             let tap = 3u * i + j;
             line[j] = kernel[select(tap, 8u - tap, p.flipped != 0u) * count + index];
         }
-        rows[i] = transform(line);
+        for (var r = 0u; r < 2u; r++) { // unroll
+            rows[r] = rows[r + 1u];
+        }
+        rows[2] = transform(line);
     }
-    for (var j = 0u; j < 6u; j++) { // unroll
-        let column = transform(Three(rows[0][j], rows[1][j], rows[2][j]));
+    for (var j = 0u; j < 6u; j++) {
+        let column = transform(Three(rows[0][0], rows[1][0], rows[2][0]));
         for (var i = 0u; i < 6u; i++) { // unroll
             u[(6u * i + j) * count + index] = column[i];
+        }
+        for (var r = 0u; r < 3u; r++) { // unroll
+            for (var k = 0u; k < 5u; k++) { // unroll
+                rows[r][k] = rows[r][k + 1u];
+            }
         }
     }
 }

@@ -30,17 +30,26 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     var rows: array<Three, 6>;
-    for (var i = 0u; i < 6u; i++) { // unroll
+    // Rows and then columns move through the first place: loops that are written out compile slowly.
+    for (var i = 0u; i < 6u; i++) {
         var line: Six;
         for (var j = 0u; j < 6u; j++) { // unroll
             line[j] = m[(6u * i + j) * count + index];
         }
-        rows[i] = transform(line);
+        for (var r = 0u; r < 5u; r++) { // unroll
+            rows[r] = rows[r + 1u];
+        }
+        rows[5] = transform(line);
     }
-    for (var j = 0u; j < 3u; j++) { // unroll
-        let column = transform(Six(rows[0][j], rows[1][j], rows[2][j], rows[3][j], rows[4][j], rows[5][j]));
+    for (var j = 0u; j < 3u; j++) {
+        let column = transform(Six(rows[0][0], rows[1][0], rows[2][0], rows[3][0], rows[4][0], rows[5][0]));
         for (var i = 0u; i < 3u; i++) { // unroll
             dw[(3u * i + j) * count + index] = column[i];
+        }
+        for (var r = 0u; r < 6u; r++) { // unroll
+            for (var k = 0u; k < 2u; k++) { // unroll
+                rows[r][k] = rows[r][k + 1u];
+            }
         }
     }
 }

@@ -40,20 +40,29 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     var rows: array<Four, 6>;
-    for (var i = 0u; i < 6u; i++) { // unroll
+    // Rows and then columns move through the first place: loops that are written out compile slowly.
+    for (var i = 0u; i < 6u; i++) {
         var line: Six;
         for (var j = 0u; j < 6u; j++) { // unroll
             line[j] = m[component(6u * i + j, tile)];
         }
-        rows[i] = transform(line);
+        for (var r = 0u; r < 5u; r++) { // unroll
+            rows[r] = rows[r + 1u];
+        }
+        rows[5] = transform(line);
     }
-    for (var j = 0u; j < 4u; j++) { // unroll
-        let column = transform(Six(rows[0][j], rows[1][j], rows[2][j], rows[3][j], rows[4][j], rows[5][j]));
+    for (var j = 0u; j < 4u; j++) {
+        let column = transform(Six(rows[0][0], rows[1][0], rows[2][0], rows[3][0], rows[4][0], rows[5][0]));
         for (var i = 0u; i < 4u; i++) { // unroll
             if (tile.row + i < p.out_height && tile.column + j < p.out_width) {
                 let pixel = (tile.image * p.out_height + tile.row + i) * p.out_width + tile.column + j;
                 let at = (pixel * p.channels + tile.channel) / 4u;
                 y[at] = finish(column[i], at, tile.channel);
+            }
+        }
+        for (var r = 0u; r < 6u; r++) { // unroll
+            for (var k = 0u; k < 3u; k++) { // unroll
+                rows[r][k] = rows[r][k + 1u];
             }
         }
     }

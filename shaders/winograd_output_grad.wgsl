@@ -28,17 +28,26 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     var rows: array<Six, 4>;
-    for (var i = 0u; i < 4u; i++) { // unroll
+    // Rows and then columns move through the first place: loops that are written out compile slowly.
+    for (var i = 0u; i < 4u; i++) {
         var line: Four;
         for (var j = 0u; j < 4u; j++) { // unroll
             line[j] = fetch(tile, i, j);
         }
-        rows[i] = transform(line);
+        for (var r = 0u; r < 3u; r++) { // unroll
+            rows[r] = rows[r + 1u];
+        }
+        rows[3] = transform(line);
     }
-    for (var j = 0u; j < 6u; j++) { // unroll
-        let column = transform(Four(rows[0][j], rows[1][j], rows[2][j], rows[3][j]));
+    for (var j = 0u; j < 6u; j++) {
+        let column = transform(Four(rows[0][0], rows[1][0], rows[2][0], rows[3][0]));
         for (var i = 0u; i < 6u; i++) { // unroll
             w[component(6u * i + j, tile)] = column[i];
+        }
+        for (var r = 0u; r < 4u; r++) { // unroll
+            for (var k = 0u; k < 5u; k++) { // unroll
+                rows[r][k] = rows[r][k + 1u];
+            }
         }
     }
 }

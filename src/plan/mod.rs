@@ -210,7 +210,7 @@ impl Plan {
     /// As [`Plan::compile`]; [`Error::MaskMismatch`]. This plan stays as it is.
     pub fn replan(&self, masks: &[Mask]) -> Result<Option<Self>> {
         let options = self.options.clone().masks(masks);
-        if prepare::saved(&self.graph, &options)? == self.savings {
+        if prepare::saved(&self.graph, self.gpu.report(), &options)? == self.savings {
             return Ok(None);
         }
         compile::compile(&self.gpu, &self.graph, &self.store, &options, Some(Arc::clone(&self.sums)))

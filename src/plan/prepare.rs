@@ -65,12 +65,9 @@ pub(super) fn prepare(
         max_binding,
         workspace_bytes: options.workspace_bytes,
         explicit: options.explicit_columns,
-        winograd: match options.winograd {
-            Winograd::Auto if options.explicit_columns || !adapter.software => Winograd::Never,
-            other => other,
-        },
+        winograd: winograd(options, adapter),
     };
-    let frozen = saved(graph, options)?;
+    let frozen = saved(graph, adapter, options)?;
     let lowered = lower(graph, layout, limits, &frozen)?;
     let roots = roots(graph);
     let mut homes = arena_homes(graph, layout, &roots)?;
@@ -96,7 +93,7 @@ pub(super) fn prepare(
     }
     let mut report = report(graph, layout, adapter, family, &lowered, &slots.bytes)?;
     if !options.masks.is_empty() {
-        let whole = savings(graph, &[], options.weight_gradients);
+        let whole = savings(graph, &[], options.weight_gradients, limits.winograd);
         report.avoided = avoided(&lower(graph, layout, limits, &whole)?, &lowered);
     }
     let homes = roots.iter().map(|root| homes[root.0]).collect();
@@ -270,8 +267,16 @@ fn report(
     })
 }
 
+/// By default only on processors, where it was measured, and not where columns in memory are to be the check.
+fn winograd(options: &PlanOptions, adapter: &AdapterReport) -> Winograd {
+    match options.winograd {
+        Winograd::Auto if options.explicit_columns || !adapter.software => Winograd::Never,
+        other => other,
+    }
+}
+
 /// What frozen elements save, if the options tell of any.
-pub(super) fn saved(graph: &Graph, options: &PlanOptions) -> Result<Savings> {
+pub(super) fn saved(graph: &Graph, adapter: &AdapterReport, options: &PlanOptions) -> Result<Savings> {
     let parameters = graph.parameters();
     if !options.masks.is_empty() {
         if options.masks.len() != parameters.len() {
@@ -285,7 +290,7 @@ pub(super) fn saved(graph: &Graph, options: &PlanOptions) -> Result<Savings> {
             }
         }
     }
-    Ok(savings(graph, &options.masks, options.weight_gradients))
+    Ok(savings(graph, &options.masks, options.weight_gradients, winograd(options, adapter)))
 }
 
 /// By operation: what the first would compute and the second does not.

@@ -1,6 +1,7 @@
 //! What frozen elements save: a pure function of the graph and the masks. Operations whose results nobody needs are left out,
 //! and a weight gradient of which little is needed is computed in part.
 
+use super::winograd::{Winograd, by_winograd};
 use crate::graph::{Clip, Conv2d, Graph, Node, Op, ParameterId};
 use crate::mask::Mask;
 use crate::plan::alias::roots;
@@ -44,7 +45,12 @@ pub(in crate::plan) struct Savings {
 }
 
 /// `masks` by parameter, or none at all.
-pub(in crate::plan) fn savings(graph: &Graph, masks: &[Mask], how: WeightGradients) -> Savings {
+pub(in crate::plan) fn savings(
+    graph: &Graph,
+    masks: &[Mask],
+    how: WeightGradients,
+    winograd: Winograd,
+) -> Savings {
     let nodes = graph.nodes();
     let mut savings = Savings {
         needed: vec![true; nodes.len()],
@@ -93,7 +99,7 @@ pub(in crate::plan) fn savings(graph: &Graph, masks: &[Mask], how: WeightGradien
         let Some(conv) = weight_gradient(graph, node) else { continue };
         let target = gradient_of[roots[node.outputs[0].0].0].and_then(|id| masks.get(id.0));
         if let Some(mask) = target.filter(|mask| mask.frozen_count() > 0) {
-            savings.ways[index] = choose(&conv, graph.batch(), mask, how);
+            savings.ways[index] = choose(&conv, graph.batch(), mask, how, winograd);
         }
     }
     savings
@@ -126,16 +132,18 @@ pub(super) fn weight_gradient(graph: &Graph, node: &Node) -> Option<Conv2d> {
 
 /// A tile's rows and columns: a product costs as if it were whole tiles.
 const TILE: usize = 32;
-/// What a gathered element costs, in multiplications of a product (measured, see CHANGELOG: in software 16 to 30).
-const GATHERED: usize = 24;
-/// What a term of an element's own sum costs.
+/// What a gathered element costs, in multiplications of a product: measured on software Vulkan, 4.2 ns against 0.05.
+const GATHERED: usize = 80;
+/// What a term of an element's own sum costs: 1.5 ns.
 const DOTTED: usize = 30;
+/// How many times less a kernel's gradient costs by Winograd's transforms: 1.7 with 32 channels, 2.5 with 64.
+const TRANSFORMED: usize = 2;
 /// What a term of a depthwise kernel's whole gradient costs.
 const DEPTHWISE: usize = 10;
 /// What the further dispatches cost.
 const DISPATCHES: usize = 1_000_000;
 
-fn choose(conv: &Conv2d, batch: usize, mask: &Mask, how: WeightGradients) -> Way {
+fn choose(conv: &Conv2d, batch: usize, mask: &Mask, how: WeightGradients, winograd: Winograd) -> Way {
     let (depth, columns) = (conv.depth(), conv.c_out);
     let mut live_rows = vec![false; depth];
     let mut live_columns = vec![false; columns];
@@ -158,7 +166,8 @@ fn choose(conv: &Conv2d, batch: usize, mask: &Mask, how: WeightGradients) -> Way
     let dense = if is_depthwise(conv) {
         DEPTHWISE.saturating_mul(mask.len()).saturating_mul(pixels)
     } else {
-        tiles(conv.depth(), conv.c_out_per_group()).saturating_mul(conv.groups * pixels)
+        let direct = tiles(conv.depth(), conv.c_out_per_group()).saturating_mul(conv.groups * pixels);
+        if by_winograd(conv, batch, winograd) { direct / TRANSFORMED } else { direct }
     };
 
     let by_columns = Way::Columns { live: columns, swapped: can_swap && swapped < straight };
@@ -247,7 +256,7 @@ mod tests {
     }
 
     fn needed(graph: &Graph, masks: &[Mask]) -> Vec<bool> {
-        savings(graph, masks, WeightGradients::Cheapest).needed
+        savings(graph, masks, WeightGradients::Cheapest, Winograd::Auto).needed
     }
 
     #[test]
@@ -273,7 +282,7 @@ mod tests {
         let elements = 9 * 64 * 64;
         let way = |f: &dyn Fn(usize) -> bool| {
             let mask = Mask::from_frozen((0..elements).map(f));
-            choose(&conv, 64, &mask, WeightGradients::Cheapest)
+            choose(&conv, 64, &mask, WeightGradients::Cheapest, Winograd::Auto)
         };
         assert_eq!(way(&|i| (i as u32).wrapping_mul(2_654_435_761) >> 16 & 1 == 0), Way::Dense);
         assert_eq!(way(&|i| i % 64 >= 6), Way::Columns { live: (0..6).collect(), swapped: true });
@@ -282,13 +291,21 @@ mod tests {
         assert_eq!(way(&|i| i % 1000 != 0), few);
         let depthwise = Conv2d::new([32, 32, 64], 64, window, 64, "conv").unwrap();
         let half = Mask::from_frozen((0..9 * 64).map(|i| i % 2 == 0));
-        assert_eq!(choose(&depthwise, 64, &half, WeightGradients::Cheapest), Way::Dense, "its own kernel");
+        assert_eq!(
+            choose(&depthwise, 64, &half, WeightGradients::Cheapest, Winograd::Auto),
+            Way::Dense,
+            "its own kernel"
+        );
         let tenth = Mask::from_frozen((0..9 * 64).map(|i| i % 10 != 0));
         let live = Way::Elements((0..9 * 64).step_by(10).collect());
-        assert_eq!(choose(&depthwise, 64, &tenth, WeightGradients::Cheapest), live);
+        assert_eq!(choose(&depthwise, 64, &tenth, WeightGradients::Cheapest, Winograd::Auto), live);
         let small = Conv2d::new([8, 8, 4], 4, window, 1, "conv").unwrap();
         let mask = Mask::from_frozen((0..144).map(|i| i > 0));
-        assert_eq!(choose(&small, 4, &mask, WeightGradients::Cheapest), Way::Dense, "not worth dispatches");
+        assert_eq!(
+            choose(&small, 4, &mask, WeightGradients::Cheapest, Winograd::Auto),
+            Way::Dense,
+            "not worth dispatches"
+        );
     }
 
     #[test]

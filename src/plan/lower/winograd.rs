@@ -28,25 +28,28 @@ const PART_BYTES: u64 = 8 << 20;
 /// Below so many tiles, dispatches cost more.
 const FEWEST_TILES: usize = 256;
 
+/// Whether this convolution, or its gradients, go by transforms.
+pub(super) fn by_winograd(conv: &Conv2d, batch: usize, when: Winograd) -> bool {
+    let w = &conv.window;
+    let possible = w.kernel == [3, 3]
+        && w.stride == [1, 1]
+        && w.dilation == [1, 1]
+        && conv.groups == 1
+        && w.pad_begin.iter().all(|&pad| pad <= 2)
+        && conv.c_in.is_multiple_of(4)
+        && conv.c_out.is_multiple_of(4);
+    let tiles = Tiles { window: *w, first: 0, images: batch };
+    let large = conv.c_in.min(conv.c_out) >= FEWEST_CHANNELS && tiles.count() >= FEWEST_TILES;
+    match when {
+        Winograd::Never => false,
+        Winograd::Auto => possible && large,
+        Winograd::Always => possible,
+    }
+}
+
 impl Lowering<'_> {
-    /// Whether this convolution, or its gradients, go by transforms.
     pub(super) fn by_winograd(&self, conv: &Conv2d) -> bool {
-        let w = &conv.window;
-        let possible = w.kernel == [3, 3]
-            && w.stride == [1, 1]
-            && w.dilation == [1, 1]
-            && conv.groups == 1
-            && w.pad_begin.iter().all(|&pad| pad <= 2)
-            && conv.c_in.is_multiple_of(4)
-            && conv.c_out.is_multiple_of(4);
-        let tiles = Tiles { window: *w, first: 0, images: self.graph.batch() };
-        let large = conv.c_in.min(conv.c_out) >= FEWEST_CHANNELS && tiles.count() >= FEWEST_TILES;
-        possible
-            && match self.limits.winograd {
-                Winograd::Never => false,
-                Winograd::Auto => large,
-                Winograd::Always => true,
-            }
+        by_winograd(conv, self.graph.batch(), self.limits.winograd)
     }
 
     pub(super) fn winograd_forward(&mut self, node: &Node, conv: &Conv2d, ending: Ending) {
