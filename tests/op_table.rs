@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 fn every_case_passes_in_every_legal_family() {
     let mut worst: BTreeMap<String, (usize, f64, String)> = BTreeMap::new();
     let mut failed = Vec::new();
-    let outcomes = run_all(gpu(), &mut |outcome| {
+    let outcomes = run_all(gpu(), &[], &mut |outcome| {
         let entry = worst.entry(outcome.op.clone()).or_default();
         entry.0 += 1;
         if outcome.worst_error > entry.1 {

@@ -100,14 +100,16 @@ pub fn families(case: &Case, report: &AdapterReport) -> Vec<GemmFamily> {
     found
 }
 
-/// Runs every case in every family that it is worth running in, see [`families`], and tells `progress` of each.
+/// Runs every case in every family that it is worth running in, see [`families`], and tells `progress` of each. `only`: in
+/// these families alone, unless it is empty.
 ///
 /// # Errors
 /// [`crate::Error::DeviceLost`], [`crate::Error::Timeout`]: what ends the whole run. All else is a verdict.
-pub fn run_all(gpu: &Gpu, progress: &mut dyn FnMut(&Outcome)) -> Result<Vec<Outcome>> {
+pub fn run_all(gpu: &Gpu, only: &[GemmFamily], progress: &mut dyn FnMut(&Outcome)) -> Result<Vec<Outcome>> {
     let mut outcomes = Vec::new();
     for case in cases()? {
-        for family in families(&case, gpu.report()) {
+        let chosen = |family: &GemmFamily| only.is_empty() || !case.has_product() || only.contains(family);
+        for family in families(&case, gpu.report()).into_iter().filter(chosen) {
             let outcome = run_case(gpu, &case, family)?;
             progress(&outcome);
             outcomes.push(outcome);

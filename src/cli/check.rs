@@ -4,13 +4,17 @@ use super::output::Output;
 use super::{DeviceArgs, Failure};
 use clap::Args;
 use frazil::check::{Outcome, Verdict, run_all};
-use frazil::{Gpu, Result};
+use frazil::kernels::GemmFamily;
+use frazil::{Error, Gpu, Result};
 use indicatif::ProgressBar;
 use serde_json::json;
 use std::collections::BTreeMap;
 
 #[derive(Args)]
 pub struct CheckArgs {
+    /// Multiply matrices in this family alone; may be given several times [default: all that the adapter can run].
+    #[arg(long, value_parser = |text: &str| GemmFamily::parse(text).map_err(|e| e.to_string()))]
+    family: Vec<GemmFamily>,
     /// One JSON object a line on standard output: one for each kernel, then the verdict.
     #[arg(long)]
     pub json: bool,
@@ -31,7 +35,15 @@ pub fn run(args: &CheckArgs) -> std::result::Result<(), Failure> {
     let gpu = Gpu::new(args.device.options())?;
     let report = gpu.report();
     output.text(format!("adapter: {} ({}), {}", report.name, report.backend, report.driver))?;
-    let tallies = measure(&gpu)?;
+    if let Some(family) = args.family.iter().find(|family| !family.is_legal(report)) {
+        let expected = format!("families that {} can run", report.name);
+        return super::usage(Err(Error::InvalidArgument {
+            at: "--family".to_owned(),
+            expected,
+            got: family.to_string(),
+        }));
+    }
+    let tallies = measure(&gpu, &args.family)?;
 
     output.text(format!("{:<28} {:>6}  {:>22}  {}", "kernel", "runs", "worst (of its bound)", "verdict"))?;
     for (kernel, tally) in &tallies {
@@ -57,10 +69,10 @@ pub fn run(args: &CheckArgs) -> std::result::Result<(), Failure> {
 }
 
 /// Runs the whole table in every family that the adapter has.
-fn measure(gpu: &Gpu) -> Result<BTreeMap<String, Tally>> {
+fn measure(gpu: &Gpu, only: &[GemmFamily]) -> Result<BTreeMap<String, Tally>> {
     let bar = ProgressBar::new_spinner();
     let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
-    run_all(gpu, &mut |outcome| {
+    run_all(gpu, only, &mut |outcome| {
         count(&mut tallies, outcome);
         bar.set_message(format!("{} runs; {}", bar.position(), outcome.name));
         bar.inc(1);

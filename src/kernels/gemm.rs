@@ -178,6 +178,8 @@ pub struct Gemm {
     pub accumulate: bool,
     /// What is done to each result.
     pub epilogue: Epilogue,
+    /// Worth a shader of its own: it is compiled later than before the first step.
+    pub patient: bool,
     /// How many parts of the sum are computed side by side, each into a C of its own behind the one before; with more than
     /// one, nothing is added to C, and there is no epilogue. See [`super::slices`].
     pub slices: usize,
@@ -203,6 +205,7 @@ impl Gemm {
             k_first: 0,
             accumulate: false,
             epilogue: Epilogue::None,
+            patient: false,
             slices: 1,
         }
     }

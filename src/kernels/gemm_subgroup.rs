@@ -36,7 +36,7 @@ fn rows(gemm: &Gemm) -> usize {
     }
     // Few filters of 3x3 kernels by fours: a fifth or more of a tile of 32 rows would be wasted.
     let wasted = gemm.m.next_multiple_of(32) * 5 >= gemm.m * 6;
-    if gemm.transpose_a && wasted && gemm.m.is_multiple_of(36) { 36 } else { tallest }
+    if gemm.patient && gemm.transpose_a && wasted && gemm.m.is_multiple_of(36) { 36 } else { tallest }
 }
 
 /// One subgroup on software Vulkan. Another size would be another shader to compile.

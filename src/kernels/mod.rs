@@ -42,6 +42,7 @@ mod max_pool2d_grad;
 mod mean_squared_error;
 mod mean_squared_error_grad;
 mod metrics;
+mod pick;
 mod relu;
 mod relu_grad;
 mod rmsprop_centered_momentum_update;
@@ -105,6 +106,7 @@ pub(crate) use max_pool2d_grad::max_pool2d_grad;
 pub(crate) use mean_squared_error::mean_squared_error;
 pub(crate) use mean_squared_error_grad::mean_squared_error_grad;
 pub(crate) use metrics::{SUMS_BYTES, metrics};
+pub(crate) use pick::pick;
 pub(crate) use relu::relu;
 pub(crate) use relu_grad::relu_grad;
 pub(crate) use rmsprop_centered_momentum_update::rmsprop_centered_momentum_update;
@@ -208,6 +210,7 @@ pub static KERNELS: &[&Kernel] = &[
     &mean_squared_error::KERNEL,
     &mean_squared_error_grad::KERNEL,
     &metrics::KERNEL,
+    &pick::KERNEL,
     &relu::KERNEL,
     &relu_grad::KERNEL,
     &rmsprop_centered_momentum_update::KERNEL,

@@ -17,6 +17,10 @@ impl Lowering<'_> {
             self.winograd_forward(node, conv, ending);
             return Ok(());
         }
+        if self.by_padding(conv) {
+            self.padded_forward(node, conv, ending);
+            return Ok(());
+        }
         let (x, kernel) = (Place::Value(node.inputs[0]), Place::Value(node.inputs[1]));
         if self.implicit(conv, conv.depth()) {
             let product = Gemm {
@@ -63,6 +67,10 @@ impl Lowering<'_> {
     pub(super) fn conv2d_grad_kernel(&mut self, node: &Node, conv: &Conv2d) -> Result<()> {
         if self.by_winograd(conv) {
             self.winograd_grad_kernel(node, conv);
+            return Ok(());
+        }
+        if self.by_padding(conv) {
+            self.padded_grad_kernel(node, conv);
             return Ok(());
         }
         let (x, dy) = (Place::Value(node.inputs[0]), Place::Value(node.inputs[1]));

@@ -6,6 +6,7 @@ mod depthwise;
 mod linear;
 mod loss;
 mod norm;
+mod padded;
 mod partial;
 mod pool;
 mod savings;

@@ -8,6 +8,7 @@ use crate::kernels::{
     Gemm, Images, Matrix, NO_PLACE, Source, WeightDots, gather_patches, scatter_sum, weight_dots,
 };
 use crate::shape::WindowGeometry;
+use std::ops::Range;
 
 /// Terms of one invocation's sum for an element, about.
 const TERMS: usize = 1024;
@@ -34,21 +35,12 @@ impl Lowering<'_> {
     fn columns_of(&mut self, node: &Node, conv: &Conv2d, live: &[usize], swapped: bool) -> Result<()> {
         let [x, dy] = [0, 1].map(|i| Place::Value(node.inputs[i]));
         let width = live.len().next_multiple_of(4);
-        let pixels = one_pixel(conv.window.output);
-        let term = |&channel: &usize| [0, 0, channel as u32, 1];
-        let mut gathered = Gathered {
-            images: Images { window: pixels, channels: conv.c_out, groups: 1, first: 0, count: 0 },
-            terms: live.iter().map(term).collect(),
-        };
-        gathered.terms.resize(width, [0; 4]);
         let flip = flipped(conv).filter(|_| swapped);
         let rows = if flip.is_some() { conv.window.taps() * width } else { conv.depth() };
         let columns = if flip.is_some() { conv.c_in } else { width };
         let result = self.workspace(rows * columns);
         for images in self.parts_of_batch(conv.window.outputs() * width, u64::MAX) {
-            gathered.images.first = images.start;
-            gathered.images.count = images.len();
-            let chosen = self.gather(node, &gathered, dy);
+            let chosen = self.gather_channels(node, conv.window.output, conv.c_out, live, images.clone(), dy);
             let x_at = Matrix {
                 offset: images.start * conv.window.input[0] * conv.window.input[1] * conv.c_in,
                 ..Matrix::rows(conv.c_in)
@@ -57,6 +49,7 @@ impl Lowering<'_> {
                 transpose_a: true,
                 first_row: images.start,
                 accumulate: images.start > 0,
+                patient: true,
                 ..Gemm::plain(rows, columns, 0)
             };
             let (product, places) = match flip {
@@ -151,6 +144,28 @@ impl Lowering<'_> {
         self.scatter(node, live.iter().map(|&index| index as u32).collect(), slices, sums);
     }
 
+    /// Some channels of some images, `[pixels, channels]`, with zeros up to a multiple of 4.
+    pub(super) fn gather_channels(
+        &mut self,
+        node: &Node,
+        size: [usize; 2],
+        of: usize,
+        channels: &[usize],
+        images: Range<usize>,
+        from: Place,
+    ) -> Place {
+        let images = Images {
+            window: one_pixel(size),
+            channels: of,
+            groups: 1,
+            first: images.start,
+            count: images.len(),
+        };
+        let mut terms: Vec<_> = channels.iter().map(|&channel| [0, 0, channel as u32, 1]).collect();
+        terms.resize(channels.len().next_multiple_of(4), [0; 4]);
+        self.gather(node, &Gathered { images, terms }, from)
+    }
+
     fn gather(&mut self, node: &Node, what: &Gathered, from: Place) -> Place {
         let terms = self.list(what.terms.concat());
         let chosen = self.workspace(what.images.count * what.images.window.outputs() * what.terms.len());
@@ -166,7 +181,7 @@ impl Lowering<'_> {
     }
 
     /// Cuts the batch so that what is made of each part, so many elements of an example, fits a workspace of so many bytes.
-    pub(super) fn parts_of_batch(&self, elements: usize, bytes: u64) -> Vec<std::ops::Range<usize>> {
+    pub(super) fn parts_of_batch(&self, elements: usize, bytes: u64) -> Vec<Range<usize>> {
         let batch = self.graph.batch();
         let bytes = bytes.min(self.limits.workspace_bytes).min(self.limits.max_binding);
         let most = bytes / (4 * elements as u64).max(1);
