@@ -42,8 +42,8 @@ fn rows(gemm: &Gemm) -> usize {
 /// One subgroup on software Vulkan. Another size would be another shader to compile.
 const WORKGROUP: usize = 8;
 
-/// Rows that are stored at a time: a row more takes 30 ms to compile.
-const STORE: usize = 2;
+/// Rows that are stored at a time: each more takes 30 ms to compile.
+const STORE: usize = 1;
 
 /// Lanes that share in products of few columns.
 const QUAD: usize = 4;
