@@ -236,7 +236,7 @@ fn parts_of_a_batch_give_the_bits_of_the_whole() {
 /// Gathering patches inside the product does not change a bit of a convolution or its kernel's gradient.
 #[test]
 fn gathered_patches_give_the_bits_of_columns_in_memory() {
-    let mut pairs = 0;
+    let (mut pairs, mut split) = (0, 0);
     for case in products() {
         let columns = ["conv2d", "conv2d_grad_kernel"].contains(&case.op().as_str());
         if !columns || ops(&case).is_some_and(|o| o.winograd) {
@@ -247,6 +247,10 @@ fn gathered_patches_give_the_bits_of_columns_in_memory() {
             continue;
         }
         for family in families(&case, gpu().report()) {
+            if is_split(&case, family) {
+                split += 1;
+                continue;
+            }
             let options = PlanOptions::default().family(family);
             let gathered = outputs(gpu(), &case, &options).unwrap();
             let columns = outputs(gpu(), &case, &options.explicit_columns(true)).unwrap();
@@ -254,8 +258,10 @@ fn gathered_patches_give_the_bits_of_columns_in_memory() {
             pairs += 1;
         }
     }
-    println!("{pairs} convolutions with gathered patches equal those with columns to the bit");
-    assert!(pairs > 0);
+    println!(
+        "{pairs} convolutions with gathered patches equal those with columns to the bit; {split} have sums in slices"
+    );
+    assert!(10 * split < pairs, "{split} of {pairs}");
 }
 
 /// Whether a family cuts the sums of this case into slices: they are added up in another order.
