@@ -46,7 +46,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let weight = kernel[(kh * p.kernel_w + kw) * channels + channel];
             for (var step = 0u; step < RUN; step++) { // unroll
                 let w = padded_column(first + step, kw);
-                let inside = row_inside(h) && column_inside(w);
+                let inside = row_inside(h) & column_inside(w);
                 let value = x[select(0u, (above + w - p.pad_left) * channels + channel, inside)];
                 sums[step] = fma(select(Element(0.0), value, inside), weight, sums[step]);
             }

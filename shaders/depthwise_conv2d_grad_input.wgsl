@@ -24,14 +24,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         // Below 0 wraps to far beyond the last.
         let down = row + p.pad_top - kh * p.dilation_h;
         let above = (image * p.out_height + down / STRIDE_H) * p.out_width;
-        let in_line = down % STRIDE_H == 0u && down / STRIDE_H < p.out_height && row + p.pad_top >= kh * p.dilation_h;
+        let begun = row + p.pad_top >= kh * p.dilation_h;
+        let in_line = begun & (down % STRIDE_H == 0u) & (down / STRIDE_H < p.out_height);
         for (var kw = 0u; kw < p.kernel_w; kw++) {
             let weight = kernel[(kh * p.kernel_w + kw) * channels + channel];
             for (var step = 0u; step < RUN; step++) { // unroll
                 let column = first + step + p.pad_left;
                 let along = column - kw * p.dilation_w;
-                let inside = in_line && along % STRIDE_W == 0u && along / STRIDE_W < p.out_width
-                    && column >= kw * p.dilation_w;
+                let inside = in_line & (along % STRIDE_W == 0u) & (along / STRIDE_W < p.out_width)
+                    & (column >= kw * p.dilation_w);
                 let given = dy[select(0u, (above + along / STRIDE_W) * channels + channel, inside)];
                 sums[step] = select(sums[step], sums[step] + given * weight, inside);
             }

@@ -30,7 +30,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let given = dy[(line * p.out_width + ow) * channels + channel];
             for (var tap = 0u; tap < TAPS; tap++) { // unroll
                 let w = padded_column(ow, kw + tap);
-                let inside = row_inside(h) && column_inside(w);
+                let inside = row_inside(h) & column_inside(w);
                 let value = x[select(0u, (above + w - p.pad_left) * channels + channel, inside)];
                 sum[tap] = fma(select(Element(0.0), value, inside), given, sum[tap]);
             }

@@ -25,7 +25,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let term = terms[first + i];
         let h = corner_h + term.x;
         let w = corner_w + term.y;
-        let inside = term.w != 0u && row_inside(h) && column_inside(w);
+        let inside = (term.w != 0u) & row_inside(h) & column_inside(w);
         let at = ((image + h - p.pad_top) * p.width + w - p.pad_left) * p.channels + term.z;
         values[i] = select(0.0, x[select(0u, at, inside)], inside);
     }

@@ -22,7 +22,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (number < p.groups && scalars.last != 0u) {
         for (var i = number * WORKGROUP + local; i < p.elements; i += p.groups * WORKGROUP) {
             let at = p.first + i;
-            let frozen = ((mask[at >> 5u] >> (at & 31u)) & 1u) == 1u && p.over_all == 0u;
+            let frozen = (((mask[at >> 5u] >> (at & 31u)) & 1u) == 1u) & (p.over_all == 0u);
             let g = bitcast<f32>(select(gradients[at], 0u, frozen));
             total += g * g;
         }

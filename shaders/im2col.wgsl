@@ -20,7 +20,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let h = padded_row(place / p.out_width, tap / p.kernel_w);
     let w = padded_column(place % p.out_width, tap % p.kernel_w);
     var value: Element;
-    if (row_inside(h) && column_inside(w)) {
+    if (row_inside(h) & column_inside(w)) {
         let pixel = ((p.first_row + image) * p.height + h - p.pad_top) * p.width + w - p.pad_left;
         value = x[pixel * p.groups * c_count + group.z * c_count + k % c_count];
     }

@@ -30,7 +30,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var tap = 0u; tap < TAPS; tap++) {
             let h = padded_row(oh, tap / KERNEL_W);
             let w = padded_column(ow, tap % KERNEL_W);
-            let inside = row_inside(h) && column_inside(w);
+            let inside = row_inside(h) & column_inside(w);
             let pixel = (image * p.height + h - p.pad_top) * p.width + w - p.pad_left;
             let value = x[select(0u, pixel * channels + channel, inside)];
             let better = (best_tap == Words(0xffffffffu)) | (value > best) | (nan(value) & !nan(best));

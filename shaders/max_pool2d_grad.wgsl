@@ -49,7 +49,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 let oh = output_row(row, kh);
                 for (var kw = 0u; kw < KERNEL_W; kw++) {
                     let ow = output_column(column, kw);
-                    if (oh != NO_OUTPUT && ow != NO_OUTPUT) {
+                    if ((oh != NO_OUTPUT) & (ow != NO_OUTPUT)) {
                         let at = ((image * p.out_height + oh) * p.out_width + ow) * channels + channel;
                         sum += select(Element(0.0), given(at), position[at] == Words(kh * KERNEL_W + kw));
                     }

@@ -22,7 +22,7 @@ fn fetch(tile: Tile, row: u32, column: u32) -> vec4<f32> {
     // Above and left of the image these wrap to far beyond the last.
     let h = tile.row + row - p.pad_top;
     let w = tile.column + column - p.pad_left;
-    let inside = h < p.height && w < p.width;
+    let inside = (h < p.height) & (w < p.width);
     let at = (((tile.image * p.height + h) * p.width + w) * p.channels + tile.channel) / 4u;
     return select(vec4<f32>(0.0), x[select(0u, at, inside)], inside);
 }

@@ -54,7 +54,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var j = 0u; j < 4u; j++) {
         let column = transform(Six(rows[0][0], rows[1][0], rows[2][0], rows[3][0], rows[4][0], rows[5][0]));
         for (var i = 0u; i < 4u; i++) { // unroll
-            if (tile.row + i < p.out_height && tile.column + j < p.out_width) {
+            if ((tile.row + i < p.out_height) & (tile.column + j < p.out_width)) {
                 let pixel = (tile.image * p.out_height + tile.row + i) * p.out_width + tile.column + j;
                 let at = (pixel * p.channels + tile.channel) / 4u;
                 y[at] = finish(column[i], at, tile.channel);

@@ -16,7 +16,7 @@ fn transform(d: Four) -> Six {
 fn fetch(tile: Tile, row: u32, column: u32) -> vec4<f32> {
     let h = tile.row + row;
     let w = tile.column + column;
-    let inside = h < p.out_height && w < p.out_width;
+    let inside = (h < p.out_height) & (w < p.out_width);
     let at = (((tile.image * p.out_height + h) * p.out_width + w) * p.channels + tile.channel) / 4u;
     return select(vec4<f32>(0.0), dy[select(0u, at, inside)], inside);
 }

@@ -246,6 +246,24 @@ fn loops_over_registers_are_written_out() {
 }
 
 /// The update reads what the metrics and the clip write.
+/// `&&` and `||` are branches, and one driver takes minutes and gigabytes to compile a few dozen in a row, as in a loop
+/// that is written out. Values are made with `&` and `|`.
+#[test]
+fn values_are_made_without_branches() {
+    let branch = |line: &&str| {
+        let code = line.split("//").next().unwrap().trim();
+        (code.contains("&&") || code.contains("||"))
+            && !code.starts_with("if (")
+            && !code.starts_with("for (")
+    };
+    assert!(branch(&"let inside = h < p.height && w < p.width;") && !branch(&"if (a || b) { // c && d"));
+    for launch in launches().values() {
+        let source = launch.source();
+        let found: Vec<_> = source.lines().filter(branch).collect();
+        assert!(found.is_empty(), "{}: {found:#?}", launch.kernel.name);
+    }
+}
+
 #[test]
 fn all_declarations_of_the_sums_agree() {
     let all = launches();

@@ -15,7 +15,7 @@ fn a_term(m: u32) -> Term {
 fn fetch_column4(cursor: Cursor, term: Term) -> vec4<f32> {
     let h = cursor.row + term.row - p.pad_top;
     let w = cursor.column + term.column - p.pad_left;
-    let inside = h < p.height && w < p.width;
+    let inside = (h < p.height) & (w < p.width);
     let at = cursor.image + (h * p.width + w) * p.a_stride + term.channel;
     return select(vec4<f32>(0.0), fetch_a4(select(0u, at, inside)), inside);
 }

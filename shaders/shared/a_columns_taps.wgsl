@@ -17,7 +17,7 @@ fn fetch_column4(cursor: Cursor, term: Term) -> vec4<f32> {
     for (var i = 0u; i < 4u; i++) { // unroll
         let h = cursor.row + term.row[i] - p.pad_top;
         let w = cursor.column + term.column[i] - p.pad_left;
-        let inside = h < p.height && w < p.width;
+        let inside = (h < p.height) & (w < p.width);
         let at = select(0u, cursor.image + (h * p.width + w) * p.a_stride + term.channel[i], inside);
         values[i] = select(0.0, fetch_a(at), inside);
     }

@@ -21,7 +21,7 @@ fn a_segment(place: Place, kernel_row: u32, kernel_column: u32) -> Start {
     // Below 0 wraps to far beyond the last.
     let h = place.row + kernel_row * p.dilation_h - p.pad_top;
     let w = place.column + kernel_column * p.dilation_w - p.pad_left;
-    return select(NOWHERE, place.image + (h * p.width + w) * p.a_stride, h < p.height && w < p.width);
+    return select(NOWHERE, place.image + (h * p.width + w) * p.a_stride, (h < p.height) & (w < p.width));
 }
 
 fn fetch_row4(start: Start, k: u32) -> vec4<f32> {

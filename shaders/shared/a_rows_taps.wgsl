@@ -24,7 +24,7 @@ fn fetch_row4(start: Start, k: u32) -> vec4<f32> {
         let tap = (k + i) / CHANNELS;
         let h = start.row + tap / KERNEL_W * p.dilation_h - p.pad_top;
         let w = start.column + tap % KERNEL_W * p.dilation_w - p.pad_left;
-        let inside = h < p.height && w < p.width && k + i < p.k;
+        let inside = (h < p.height) & (w < p.width) & (k + i < p.k);
         let at = select(0u, start.image + (h * p.width + w) * p.a_stride + (k + i) % CHANNELS, inside);
         values[i] = select(0.0, fetch_a(at), inside);
     }

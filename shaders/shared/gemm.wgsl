@@ -92,7 +92,7 @@ fn live_depth() -> u32 {
 // results are not stored).
 fn b_row(base: u32, k: u32, n: u32, depth: u32) -> Row {
     var row: Row;
-    let inside = k < depth || !MASKED;
+    let inside = (k < depth) | !MASKED;
     let at = select(depth - 1u, k, inside);
     for (var j = 0u; j < COLUMNS4; j++) { // unroll
         if (B_TRANSPOSED) {

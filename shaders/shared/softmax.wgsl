@@ -11,11 +11,11 @@ fn softmax_row(base: u32) -> Row {
     var row = Row(logits[base], 0.0, false);
     for (var c = 0u; c < p.classes; c++) {
         row.top = max(row.top, logits[base + c]);
-        row.poisoned = row.poisoned || is_nan(logits[base + c]);
+        row.poisoned = row.poisoned | is_nan(logits[base + c]);
     }
     for (var c = 0u; c < p.classes; c++) {
         row.sum += exp(logits[base + c] - row.top);
     }
-    row.poisoned = row.poisoned || !is_finite(row.top);
+    row.poisoned = row.poisoned | !is_finite(row.top);
     return row;
 }

@@ -18,7 +18,7 @@ struct Sums {
 
 // Whether nothing is to be updated now: more batches are to come, or this loss, or an earlier one, was not finite.
 fn skipped() -> bool {
-    return scalars.last == 0u || (sums.non_finite != 0u && scalars.on_non_finite_continue == 0u);
+    return (scalars.last == 0u) | ((sums.non_finite != 0u) & (scalars.on_non_finite_continue == 0u));
 }
 
 fn learning_rate() -> f32 {

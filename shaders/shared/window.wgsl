@@ -10,31 +10,30 @@ fn padded_column(output: u32, tap: u32) -> u32 {
     return output * p.stride_w + tap * p.dilation_w;
 }
 
+// Below 0 wraps to far beyond the last.
 fn row_inside(padded: u32) -> bool {
-    return padded >= p.pad_top && padded - p.pad_top < p.height;
+    return padded - p.pad_top < p.height;
 }
 
 fn column_inside(padded: u32) -> bool {
-    return padded >= p.pad_left && padded - p.pad_left < p.width;
+    return padded - p.pad_left < p.width;
 }
 
 // The output whose tap `tap` lies on input row `row`, or NO_OUTPUT.
 const NO_OUTPUT = 0xffffffffu;
 
 fn output_row(row: u32, tap: u32) -> u32 {
-    let padded = row + p.pad_top;
     let reach = tap * p.dilation_h;
-    if (padded < reach || (padded - reach) % p.stride_h != 0u || (padded - reach) / p.stride_h >= p.out_height) {
-        return NO_OUTPUT;
-    }
-    return (padded - reach) / p.stride_h;
+    let distance = row + p.pad_top - reach;
+    let output = distance / p.stride_h;
+    let fits = (row + p.pad_top >= reach) & (distance % p.stride_h == 0u) & (output < p.out_height);
+    return select(NO_OUTPUT, output, fits);
 }
 
 fn output_column(column: u32, tap: u32) -> u32 {
-    let padded = column + p.pad_left;
     let reach = tap * p.dilation_w;
-    if (padded < reach || (padded - reach) % p.stride_w != 0u || (padded - reach) / p.stride_w >= p.out_width) {
-        return NO_OUTPUT;
-    }
-    return (padded - reach) / p.stride_w;
+    let distance = column + p.pad_left - reach;
+    let output = distance / p.stride_w;
+    let fits = (column + p.pad_left >= reach) & (distance % p.stride_w == 0u) & (output < p.out_width);
+    return select(NO_OUTPUT, output, fits);
 }
