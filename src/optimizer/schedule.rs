@@ -180,11 +180,15 @@ impl Schedule {
         };
         let warm_up = take("warm-up").map_or(Ok(0), |value| count("warm-up", Some(value)))?;
         let floor = take("floor").map_or(Ok(0.0), |value| number("floor", Some(value)))?;
-        if let Some((key, _)) = fields.first() {
-            return Err(Error::argument("schedule", format!("keys of {name}, each once"), *key));
-        }
-        if unused {
-            return Err(Error::argument("schedule", format!("keys of {name}, each once"), "total"));
+        if let Some(key) = fields.first().map(|(key, _)| *key).or(unused.then_some("total")) {
+            let own = match shape {
+                Form::Constant | Form::Custom(_) => "",
+                Form::Step { .. } => "every, factor, ",
+                Form::Cosine { .. } | Form::OneCycle { .. } => "total, ",
+                Form::Polynomial { .. } => "total, power, ",
+            };
+            let known = format!("keys of {name}, each once: {own}warm-up or floor");
+            return Err(Error::argument("schedule", known, key));
         }
         let schedule = Schedule { shape, warm_up, floor };
         schedule.check()?;
