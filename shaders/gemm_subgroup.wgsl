@@ -25,6 +25,8 @@ fn main(
     let lane = subgroup_lane & (LANES - 1u);
     let at = bases(group.z);
     var sum: Tile;
-    multiply(&sum, at, m, n, rows, slice_first(group.z), slice_end(group.z, depth), lane);
+    var column_sum: Row;
+    multiply(&sum, &column_sum, at, m, n, rows, slice_first(group.z), slice_end(group.z, depth), lane);
     store_tile(&sum, at.c, m, n, rows, group.z);
+    store_sums(&column_sum, m, n, group.z);
 }

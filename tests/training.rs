@@ -6,6 +6,7 @@ use crate::support::golden::{Case, cases, number};
 use crate::support::training::*;
 use crate::support::trajectory::{clip, update_rule};
 use frazil::graph::UpdateRule;
+use frazil::kernels::GemmFamily;
 use frazil::trainer::OnNonFinite;
 use frazil::{
     Adagrad, Adam, AdamW, Batch, Clip, Digits, Error, FreezeRule, Gpu, GpuOptions, Loss, Mask, Model,
@@ -177,11 +178,23 @@ fn families_agree() {
         train(&mut t, 10);
         (snapshot(&t), t.verify_frozen().unwrap().digest)
     };
-    let all: Vec<_> = families().into_iter().map(run).collect();
+    let all: Vec<_> = families().into_iter().map(|family| (family, run(family))).collect();
+    // Subgroups sum the gradient of a bias beside its kernel's, in an order of their own.
+    let alike = |family: &GemmFamily| matches!(family, GemmFamily::Subgroup { .. });
+    let mut equal = 0;
+    for ((one, first), (two, second)) in all.iter().flat_map(|one| all.iter().map(move |two| (one, two))) {
+        // On software drivers families with one order of sums agree on every bit; hardware may contract a*b+c.
+        if one != two && alike(one) == alike(two) && gpu().report().software {
+            assert!(first.0 == second.0, "{one} and {two}");
+            equal += 1;
+        }
+    }
+    println!("{equal} pairs of families agree to the bit");
+    assert!(equal > 0 || !gpu().report().software);
+    let all: Vec<_> = all.into_iter().map(|(_, run)| run).collect();
     for other in &all[1..] {
-        // A family never changes what is frozen. On software drivers it changes no bit at all; hardware may contract a*b+c.
+        // A family never changes what is frozen.
         assert_eq!(all[0].1, other.1);
-        assert!(!gpu().report().software || all[0].0 == other.0);
         for (one, two) in all[0].0.0.iter().zip(&other.0.0) {
             let widen = |bits: &[u32]| bits.iter().map(|&b| f32::from_bits(b).into()).collect::<Vec<f64>>();
             assert_relative("weights", &widen(&one[0]), &widen(&two[0]), 1e-5);

@@ -1,17 +1,5 @@
 // What is done to each result: nothing (0), the bias of its column added (1), then ReLU (2), or, if RELU_GRAD, zero where a ReLU's
 // result at the same place is not above 0. Where nothing is read, anything may be bound in its place.
-@group(0) @binding(5) var<storage, read> extra: array<f32>;
-
-fn extra4(index: u32) -> vec4<f32> {
-    let last = arrayLength(&extra) - 1u;
-    return vec4<f32>(
-        extra[min(index, last)],
-        extra[min(index + 1u, last)],
-        extra[min(index + 2u, last)],
-        extra[min(index + 3u, last)],
-    );
-}
-
 fn bias4(column: u32) -> vec4<f32> {
     if (RELU_GRAD || p.epilogue == 0u) {
         return vec4<f32>(0.0);

@@ -1,7 +1,17 @@
 // A by columns: lane l holds column k + l, INNER is 4. LANES steps of k, with 0 beyond the last.
 const K_STEP = LANES;
 
-fn multiply(sum: ptr<function, Tile>, at: Bases, m: u32, n: u32, rows: u32, first: u32, depth: u32, lane: u32) {
+fn multiply(
+    sum: ptr<function, Tile>,
+    column_sum: ptr<function, Row>,
+    at: Bases,
+    m: u32,
+    n: u32,
+    rows: u32,
+    first: u32,
+    depth: u32,
+    lane: u32,
+) {
     var term: array<Term, OUTER>;
     for (var o = 0u; o < OUTER; o++) { // unroll
         term[o] = a_term(m + 4u * o);
@@ -15,6 +25,7 @@ fn multiply(sum: ptr<function, Tile>, at: Bases, m: u32, n: u32, rows: u32, firs
         var b_tile: array<Row, LANES>;
         for (var kk = 0u; kk < LANES; kk++) { // unroll
             b_tile[kk] = b_row(at.b, k + kk, n, depth);
+            add_row(column_sum, b_tile[kk]);
         }
         // All terms of one result together: it is loaded and stored once.
         for (var o = 0u; o < OUTER; o++) { // unroll

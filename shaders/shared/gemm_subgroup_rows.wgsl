@@ -2,7 +2,17 @@
 const K_STEP = 4u;
 
 // Never cut into slices: `first` is 0.
-fn multiply(sum: ptr<function, Tile>, at: Bases, m: u32, n: u32, rows: u32, first: u32, depth: u32, lane: u32) {
+fn multiply(
+    sum: ptr<function, Tile>,
+    column_sum: ptr<function, Row>,
+    at: Bases,
+    m: u32,
+    n: u32,
+    rows: u32,
+    first: u32,
+    depth: u32,
+    lane: u32,
+) {
     let whole = (depth + 3u) & ~3u;
     var place: array<Place, OUTER>;
     for (var o = 0u; o < OUTER; o++) { // unroll

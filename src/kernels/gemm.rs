@@ -75,9 +75,16 @@ static A_COLUMNS_TAPS: Snippet = Snippet {
     text: include_str!("../../shaders/shared/a_columns_taps.wgsl"),
     bindings: &[],
 };
-static EPILOGUE: Snippet = Snippet {
-    name: "epilogue",
-    text: include_str!("../../shaders/shared/epilogue.wgsl"),
+static EPILOGUE: Snippet =
+    Snippet { name: "epilogue", text: include_str!("../../shaders/shared/epilogue.wgsl"), bindings: &[] };
+static EXTRA_VEC4: Snippet = Snippet {
+    name: "extra_vec4",
+    text: include_str!("../../shaders/shared/extra_vec4.wgsl"),
+    bindings: &[(5, Access::Read)],
+};
+static EXTRA_SCALAR: Snippet = Snippet {
+    name: "extra_scalar",
+    text: include_str!("../../shaders/shared/extra_scalar.wgsl"),
     bindings: &[(5, Access::Read)],
 };
 
@@ -180,6 +187,9 @@ pub struct Gemm {
     pub epilogue: Epilogue,
     /// Worth a shader of its own: it is compiled later than before the first step.
     pub patient: bool,
+    /// Also stores the sums of B's columns, `[slices, groups * n]`: a bias's gradient beside its kernel's. B is not cut, A is
+    /// transposed, and the family is [`GemmFamily::Subgroup`]; in others it is ignored.
+    pub sums: bool,
     /// How many parts of the sum are computed side by side, each into a C of its own behind the one before; with more than
     /// one, nothing is added to C, and there is no epilogue. See [`super::slices`].
     pub slices: usize,
@@ -206,6 +216,7 @@ impl Gemm {
             accumulate: false,
             epilogue: Epilogue::None,
             patient: false,
+            sums: false,
             slices: 1,
         }
     }
@@ -291,7 +302,7 @@ impl Tile {
     }
 }
 
-/// The product in a family. Buffers: a, b, c, what the epilogue reads (anything, if nothing).
+/// The product in a family. Buffers: a, b, c, what the epilogue reads (anything, if nothing), the sums of columns if asked for.
 pub fn gemm(gemm: &Gemm, family: GemmFamily) -> Launch {
     let gemm = &gemm.as_patches();
     match family {
@@ -371,10 +382,16 @@ pub(super) fn launch(
         .rounds(gemm.k / 4 + w.taps() + w.kernel[0] + 8);
     // Odd matrices are small: element by element, one shader does for all of them.
     let fours = |matrix: &Matrix| gemm.source != Source::Matrix && matrix.by_fours();
+    let (store, extra) = if fours(&gemm.c) && gemm.n.is_multiple_of(4) {
+        (&STORE_C_VEC4, &EXTRA_VEC4)
+    } else {
+        (&STORE_C_SCALAR, &EXTRA_SCALAR)
+    };
     launch.snippets = vec![
         if fours(&gemm.a) { &FETCH_A_VEC4 } else { &FETCH_A_SCALAR },
         if fours(&gemm.b) { &FETCH_B_VEC4 } else { &FETCH_B_SCALAR },
-        if fours(&gemm.c) && gemm.n.is_multiple_of(4) { &STORE_C_VEC4 } else { &STORE_C_SCALAR },
+        store,
+        extra,
         &EPILOGUE,
     ];
     launch.snippets.extend(match (gemm.source, gemm.transpose_a) {

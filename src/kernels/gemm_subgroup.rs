@@ -1,6 +1,7 @@
 use super::gemm::{GEMM, Gemm, Source, Tile, launch as launch_gemm};
 use super::gemm_params::{FIELDS, Params};
 use super::{BITS, GRID, Kernel, Launch, SCALARS, Snippet, constant_bool, grid, index};
+use crate::gpu::Access;
 
 pub(super) static KERNEL: Kernel = Kernel {
     name: "gemm_subgroup",
@@ -19,6 +20,16 @@ static ROWS: Snippet = Snippet {
 static COLUMNS: Snippet = Snippet {
     name: "gemm_subgroup_columns",
     text: include_str!("../../shaders/shared/gemm_subgroup_columns.wgsl"),
+    bindings: &[],
+};
+static SUMS_STORED: Snippet = Snippet {
+    name: "sums_stored",
+    text: include_str!("../../shaders/shared/sums_stored.wgsl"),
+    bindings: &[(6, Access::ReadWrite)],
+};
+static SUMS_UNUSED: Snippet = Snippet {
+    name: "sums_unused",
+    text: include_str!("../../shaders/shared/sums_unused.wgsl"),
     bindings: &[],
 };
 
@@ -63,5 +74,6 @@ pub(super) fn launch(gemm: &Gemm, lanes: usize) -> Launch {
     launch.constants.push(("LANES", index(lanes)));
     launch.declarations.push(constant_bool("QUADS", quads));
     launch.snippets.push(if gemm.transpose_a { &COLUMNS } else { &ROWS });
+    launch.snippets.push(if gemm.sums { &SUMS_STORED } else { &SUMS_UNUSED });
     launch
 }

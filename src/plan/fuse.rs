@@ -84,6 +84,31 @@ pub(super) fn fuse(graph: &Graph) -> Fusion {
     fusion
 }
 
+/// For each node, the gradient of a bias that sums what this product multiplies by: the two can be computed together, when the
+/// later of them runs.
+pub(super) fn fuse_bias_grads(graph: &Graph) -> Vec<Option<usize>> {
+    let nodes = graph.nodes();
+    let mut beside = vec![None; nodes.len()];
+    for (index, node) in nodes.iter().enumerate().filter(|(_, node)| node.op == Op::BiasGrad) {
+        let product = (index + 1..nodes.len()).find(|&later| {
+            let kernel_grad = matches!(
+                nodes[later].op,
+                Op::Conv2dGradKernel(_) | Op::MatMul { transpose_a: true, transpose_b: false }
+            );
+            kernel_grad && nodes[later].inputs[1] == node.inputs[0]
+        });
+        // Gradients are read as inputs, or by operations on whole sets of them.
+        let reads = |between: &Node| {
+            between.inputs.contains(&node.outputs[0])
+                || matches!(between.op, Op::Accumulate(_) | Op::Clip(..) | Op::Update(..))
+        };
+        if let Some(product) = product.filter(|&product| !nodes[index + 1..product].iter().any(reads)) {
+            beside[product] = Some(index);
+        }
+    }
+    beside
+}
+
 /// Whether an operation computes or updates the value.
 fn writes(graph: &Graph, node: &Node, value: ValueId) -> bool {
     let is = |target: &ParameterId| matches!(graph.at(value).role, Role::Parameter(id) if id == *target);

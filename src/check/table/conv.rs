@@ -136,6 +136,11 @@ pub(super) fn cases() -> Result<Vec<Case>> {
             all.extend(chains(g, kind)?);
         }
     }
+    for g in geometries().iter().filter(|g| CHAINED.contains(&g.name) || SUMMED.contains(&g.name)) {
+        for kind in KINDS {
+            all.push(bias_beside(g, kind)?);
+        }
+    }
     all.extend(chunked()?);
     all.extend(large_tiles(DataKind::Reals)?);
     Ok(all)
@@ -184,6 +189,22 @@ const CHAINED: [&str; 9] = [
     "depthwise",
     "depthwise by fours",
 ];
+
+/// Geometries whose bias's gradient is summed beside the kernel's as well: whole, in slices, and in groups.
+const SUMMED: [&str; 5] =
+    ["1x1 map", "36 channels by fours", "many rows", "many rows by fours", "many rows in 2 groups"];
+
+/// The gradients of a bias and of its kernel, which some families compute together.
+fn bias_beside(g: &Geometry, kind: DataKind) -> Result<Case> {
+    let c = g.conv()?;
+    let Operands { x, dy, .. } = operands(&c);
+    let nodes = vec![
+        (Op::BiasGrad, vec![Wire::Operand(1)]),
+        (Op::Conv2dGradKernel(c), vec![Wire::Operand(0), Wire::Operand(1)]),
+    ];
+    let case = chain(format!("bias_grad, conv2d_grad_kernel {}", g.name), g.batch, vec![x, dy], nodes, kind);
+    Ok(with(&case, "both kept", |ops| ops.keep_all = true))
+}
 
 /// Convolution, bias, and ReLU or not: as one kernel, and with all results kept as several.
 pub(super) fn chains(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {

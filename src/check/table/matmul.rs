@@ -33,6 +33,7 @@ pub(super) fn cases() -> Vec<Case> {
             all.push(rows(size, true, kind));
             if !wide {
                 all.push(sums(size, kind));
+                all.push(sums_beside(size, kind));
                 all.push(fixed(size, true, true, kind));
             }
             if size[0] % 4 == 0 {
@@ -49,6 +50,7 @@ pub(super) fn cases() -> Vec<Case> {
     let long = [5, 2 * MOST_TERMS + 4_471, 6];
     all.extend([rows(long, false, kind), fixed(long, true, true, kind)]);
     all.push(with(&sums(long, kind), "many rows", |ops| ops.short = vec![7, MOST_TERMS + 8, 2 * MOST_TERMS]));
+    all.push(sums_beside(long, kind));
     all.extend(chains([3, MOST_TERMS + 1, 4], kind));
     all.extend(split(KINDS));
     all.extend(large_tiles(DataKind::Reals));
@@ -63,6 +65,7 @@ fn split(kinds: [DataKind; 2]) -> Vec<Case> {
     for kind in kinds {
         for size in [[24, 1_100, 20], [13, 300, 11], [5, 515, 6]] {
             all.push(with(&sums(size, kind), "many rows", |ops| ops.short = vec![1, 150, 257]));
+            all.push(with(&sums_beside(size, kind), "many rows", |ops| ops.short = vec![1, 150, 257]));
         }
         all.push(rows([33, 700, 20], false, kind));
         all.push(rows([33, 515, 19], true, kind));
@@ -117,6 +120,18 @@ fn sums(size: [usize; 3], kind: DataKind) -> Case {
     let [m, k, n] = size;
     let operands = vec![Operand::batched(&[m], Fill::Data), Operand::batched(&[n], Fill::Data)];
     single(name("batched sums", size, true, false), op(true, false), k, operands, kind)
+}
+
+/// The batch is summed over, and a bias's gradient beside.
+fn sums_beside(size: [usize; 3], kind: DataKind) -> Case {
+    let [m, k, n] = size;
+    let operands = vec![Operand::batched(&[m], Fill::Data), Operand::batched(&[n], Fill::Data)];
+    let nodes = vec![
+        (Op::BiasGrad, vec![Wire::Operand(1)]),
+        (op(true, false), vec![Wire::Operand(0), Wire::Operand(1)]),
+    ];
+    let case = chain(name("bias_grad, batched sums", size, true, false), k, operands, nodes, kind);
+    with(&case, "both kept", |ops| ops.keep_all = true)
 }
 
 /// Product, bias, and ReLU or not: as one kernel, and with all results kept as several.

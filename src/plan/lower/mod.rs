@@ -14,13 +14,14 @@ mod update;
 mod winograd;
 
 use super::Layout;
-use super::fuse::{Ending, fuse};
+use super::fuse::{Ending, fuse, fuse_bias_grads};
 use super::fuse_pool::{PoolEnding, fuse_pools};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Op, Value, ValueId};
 use crate::kernels::{
-    Epilogue, Extent, Gemm, GemmFamily, Images, Launch, MOST_ROUNDS, add, avg_pool2d, avg_pool2d_grad,
-    bias_add, dropout, gemm, max_pool2d, max_pool2d_grad, relu, relu_grad, slice_sum, slices,
+    Epilogue, Extent, Gemm, GemmFamily, Images, Launch, MOST_ROUNDS, MOST_TERMS, add, avg_pool2d,
+    avg_pool2d_grad, bias_add, bias_grad, dropout, gemm, max_pool2d, max_pool2d_grad, relu, relu_grad,
+    slice_sum, slices,
 };
 use crate::shape::WindowGeometry;
 pub use savings::WeightGradients;
@@ -85,16 +86,25 @@ pub(super) const WORKSPACE_BYTES: u64 = 64 << 20;
 pub(super) fn lower(graph: &Graph, layout: &Layout, limits: Limits, savings: &Savings) -> Result<Lowered> {
     let fusion = fuse(graph);
     let pools = fuse_pools(graph);
-    let mut lowering = Lowering { graph, limits, savings, out: Lowered::default() };
+    let mut lowering = Lowering { graph, limits, savings, beside: None, out: Lowered::default() };
+    let beside = lowering.bias_grads();
     for (index, node) in graph.nodes().iter().enumerate() {
-        let skipped = fusion.absorbed[index] || pools.absorbed[index] || !savings.needed[index];
-        if skipped || lowering.partial(node, &savings.ways[index])? {
+        // Waits for the gradient of its kernel.
+        let waits =
+            beside.iter().position(|&bias| bias == Some(index)).is_some_and(|kernel| savings.needed[kernel]);
+        let skipped = fusion.absorbed[index] || pools.absorbed[index] || !savings.needed[index] || waits;
+        if skipped {
             continue;
         }
+        lowering.beside = beside[index].filter(|&bias| savings.needed[bias]);
         if let Some(ending) = pools.endings[index] {
             lowering.pool_grad_ending(node, ending);
-        } else {
+        } else if !lowering.partial(node, &savings.ways[index])? {
             lowering.node(node, fusion.endings[index], layout)?;
+        }
+        // No product took it along.
+        if let Some(bias) = lowering.beside.take() {
+            lowering.node(&graph.nodes()[bias], None, layout)?;
         }
     }
     let long = lowering.out.steps.iter().find(|s| s.launch.rounds > MOST_ROUNDS);
@@ -112,6 +122,8 @@ struct Lowering<'a> {
     graph: &'a Graph,
     limits: Limits,
     savings: &'a Savings,
+    /// The node of a bias's gradient that the product of its kernel's may compute beside.
+    beside: Option<usize>,
     out: Lowered,
 }
 
@@ -121,21 +133,59 @@ impl Lowering<'_> {
     }
 
     fn product(&mut self, node: &Node, product: &Gemm, places: &[Place]) {
+        let bias = self
+            .beside
+            .filter(|&bias| self.carries(product, places[1], bias))
+            .and_then(|_| self.beside.take());
+        let product = &Gemm { sums: bias.is_some(), ..*product };
         let split = Gemm { slices: slices(product, self.limits.family), ..*product };
         let elements = split.slices * split.m * split.n * split.groups;
         if split.slices > 1 && 4 * elements as u64 <= self.limits.max_binding {
             let sums = self.workspace(elements);
             let launch = gemm(&split, self.limits.family);
-            self.push(node, launch, vec![places[0], places[1], sums, places[1]]);
+            let mut bound = vec![places[0], places[1], sums, places[1]];
+            let columns = bias.map(|bias| {
+                (&self.graph.nodes()[bias], self.workspace(split.slices * split.n * split.groups))
+            });
+            bound.extend(columns.map(|(_, place)| place));
+            self.push(node, launch, bound);
             self.push(node, slice_sum(&split), vec![sums, places[2]]);
+            if let Some((bias, place)) = columns {
+                let launch = bias_grad(split.slices, 0, split.n * split.groups, 1);
+                self.push(bias, launch, vec![place, Place::Value(bias.outputs[0])]);
+            }
             return;
         }
         for part in product.parts() {
             // The epilogue belongs to the last part alone; what is bound without one is not read.
             let extra = if part.epilogue == Epilogue::None { places[1] } else { places[places.len() - 1] };
-            let bound = vec![places[0], places[1], places[2], extra];
+            let mut bound = vec![places[0], places[1], places[2], extra];
+            bound.extend(bias.map(|bias| Place::Value(self.graph.nodes()[bias].outputs[0])));
             self.push(node, gemm(&part, self.limits.family), bound);
         }
+    }
+
+    /// Which gradients of biases may be computed beside those of their kernels: on processors, where a dispatch costs more than
+    /// the sum. Not beside transforms: their products would need a second shader, which takes long to compile.
+    fn bias_grads(&self) -> Vec<Option<usize>> {
+        let nodes = self.graph.nodes();
+        let transforms =
+            nodes.iter().any(|node| matches!(&node.op, Op::Conv2dGradKernel(conv) if self.by_winograd(conv)));
+        match self.limits.family {
+            GemmFamily::Subgroup { .. } if !transforms => fuse_bias_grads(self.graph),
+            _ => vec![None; nodes.len()],
+        }
+    }
+
+    /// Whether the product goes over all of what the bias's gradient sums, at once.
+    fn carries(&self, product: &Gemm, b: Place, bias: usize) -> bool {
+        let dy = self.graph.nodes()[bias].inputs[0];
+        let whole = product.k * product.n * product.groups == self.value(dy).shape.elements();
+        b == Place::Value(dy)
+            && product.transpose_a
+            && !product.transpose_b
+            && product.k <= MOST_TERMS
+            && whole
     }
 
     fn workspace(&mut self, elements: usize) -> Place {
