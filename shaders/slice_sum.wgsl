@@ -5,6 +5,7 @@ struct Params {
     per_row: u32,
     first_row: u32,
     slices: u32,
+    beside: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(2) var<storage, read> source: array<f32>;
@@ -13,6 +14,10 @@ struct Params {
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let index = invocation_number(group, local);
+    if (index >= p.count) {
+        sum_beside(index - p.count);
+        return;
+    }
     if (index >= live(p.count, p.per_row, p.first_row)) {
         return;
     }

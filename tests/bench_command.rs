@@ -214,7 +214,7 @@ fn charts_show_layers_kernels_and_the_curve_without_text_over_text() {
     let texts = texts(&svg);
     let adapter = all[0]["adapter"].as_str().unwrap();
     for words in
-        [adapter, "conv1", "conv2", "fc2", "update", "gemm", "bias_grad", "milliseconds", "frozen fraction"]
+        [adapter, "conv1", "conv2", "fc2", "update", "gemm", "max_pool2d", "milliseconds", "frozen fraction"]
     {
         assert!(texts.iter().any(|text| text.words.contains(words)), "no {words:?}");
     }

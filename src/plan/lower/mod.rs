@@ -20,8 +20,8 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Op, Value, ValueId};
 use crate::kernels::{
     Epilogue, Extent, Gemm, GemmFamily, Images, Launch, MOST_ROUNDS, MOST_TERMS, add, avg_pool2d,
-    avg_pool2d_grad, bias_add, bias_grad, dropout, gemm, max_pool2d, max_pool2d_grad, relu, relu_grad,
-    slice_sum, slices,
+    avg_pool2d_grad, bias_add, dropout, gemm, max_pool2d, max_pool2d_grad, relu, relu_grad, slice_sum,
+    slices,
 };
 use crate::shape::WindowGeometry;
 pub use savings::WeightGradients;
@@ -144,16 +144,14 @@ impl Lowering<'_> {
             let sums = self.workspace(elements);
             let launch = gemm(&split, self.limits.family);
             let mut bound = vec![places[0], places[1], sums, places[1]];
-            let columns = bias.map(|bias| {
-                (&self.graph.nodes()[bias], self.workspace(split.slices * split.n * split.groups))
-            });
-            bound.extend(columns.map(|(_, place)| place));
-            self.push(node, launch, bound);
-            self.push(node, slice_sum(&split), vec![sums, places[2]]);
-            if let Some((bias, place)) = columns {
-                let launch = bias_grad(split.slices, 0, split.n * split.groups, 1);
-                self.push(bias, launch, vec![place, Place::Value(bias.outputs[0])]);
+            let mut summed = vec![sums, places[2]];
+            if let Some(bias) = bias {
+                let columns = self.workspace(split.slices * split.n * split.groups);
+                bound.push(columns);
+                summed.extend([columns, Place::Value(self.graph.nodes()[bias].outputs[0])]);
             }
+            self.push(node, launch, bound);
+            self.push(node, slice_sum(&split), summed);
             return;
         }
         for part in product.parts() {
@@ -166,15 +164,24 @@ impl Lowering<'_> {
     }
 
     /// Which gradients of biases may be computed beside those of their kernels: on processors, where a dispatch costs more than
-    /// the sum. Not beside transforms: their products would need a second shader, which takes long to compile.
+    /// the sum.
     fn bias_grads(&self) -> Vec<Option<usize>> {
-        let nodes = self.graph.nodes();
-        let transforms =
-            nodes.iter().any(|node| matches!(&node.op, Op::Conv2dGradKernel(conv) if self.by_winograd(conv)));
         match self.limits.family {
-            GemmFamily::Subgroup { .. } if !transforms => fuse_bias_grads(self.graph),
-            _ => vec![None; nodes.len()],
+            GemmFamily::Subgroup { .. } if !self.transforms() => fuse_bias_grads(self.graph),
+            _ => vec![None; self.graph.nodes().len()],
         }
+    }
+
+    /// Whether some convolution goes by transforms. Their products are plain ones, so that another that does more would need a
+    /// second shader, and on processors that takes long to compile.
+    fn transforms(&self) -> bool {
+        let by_winograd = |node: &Node| match &node.op {
+            Op::Conv2d(conv) | Op::Conv2dGradInput(conv) | Op::Conv2dGradKernel(conv) => {
+                self.by_winograd(conv)
+            }
+            _ => false,
+        };
+        self.graph.nodes().iter().any(by_winograd)
     }
 
     /// Whether the product goes over all of what the bias's gradient sums, at once.
@@ -303,12 +310,13 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// How a product ends, and what is left to do after it: on processors, where each shader takes long to compile, the gradient
-    /// of a ReLU is a kernel of its own.
+    /// How a product ends, and what is left to do after it: on processors, beside transforms, the gradient of a ReLU is a kernel of
+    /// its own.
     fn apart(&self, node: &Node, ending: Ending) -> (Ending, Ending) {
         let plain = Ending::plain(node.outputs[0]);
-        let alone = matches!(self.limits.family, GemmFamily::Subgroup { .. });
-        if alone && ending.epilogue == Epilogue::ReluGrad { (plain, ending) } else { (ending, plain) }
+        let back = ending.epilogue == Epilogue::ReluGrad;
+        let alone = back && matches!(self.limits.family, GemmFamily::Subgroup { .. }) && self.transforms();
+        if alone { (plain, ending) } else { (ending, plain) }
     }
 
     /// The gradient of the ReLU before an operation, if it is to end the input's gradient and no kernel did it.

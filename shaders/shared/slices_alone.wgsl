@@ -1,0 +1,2 @@
+// Nothing else is summed.
+fn sum_beside(index: u32) {}
