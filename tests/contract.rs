@@ -245,7 +245,6 @@ fn loops_over_registers_are_written_out() {
     }
 }
 
-/// The update reads what the metrics and the clip write.
 /// `&&` and `||` are branches, and one driver takes minutes and gigabytes to compile a few dozen in a row, as in a loop
 /// that is written out. Values are made with `&` and `|`.
 #[test]
@@ -264,6 +263,7 @@ fn values_are_made_without_branches() {
     }
 }
 
+/// The update reads what the metrics and the clip write.
 #[test]
 fn all_declarations_of_the_sums_agree() {
     let all = launches();

@@ -172,21 +172,25 @@ fn an_empty_mask_is_plain_training_bit_for_bit() {
 
 #[test]
 fn families_agree() {
-    let run = |family| {
+    let run = |family, biases: FreezeRule| {
         let mut t = trainer(Sgd::new(0.05).momentum(0.9).into(), going_on().family(family));
         t.freeze("*", FreezeRule::random(0.5).seed(2)).unwrap();
+        t.freeze("*.bias", biases).unwrap();
         train(&mut t, 10);
         (snapshot(&t), t.verify_frozen().unwrap().digest)
     };
-    let all: Vec<_> = families().into_iter().map(|family| (family, run(family))).collect();
-    // Subgroups sum the gradient of a bias beside its kernel's, in an order of their own.
+    let all: Vec<_> = families().into_iter().map(|f| (f, run(f, FreezeRule::random(0.5).seed(2)))).collect();
+    let without: Vec<_> = families().into_iter().map(|f| (f, run(f, FreezeRule::all()))).collect();
+    // On software drivers families with one order of sums agree on every bit; hardware may contract a*b+c. Only the gradient of
+    // a bias has two: subgroups sum it beside its kernel's.
     let alike = |family: &GemmFamily| matches!(family, GemmFamily::Subgroup { .. });
     let mut equal = 0;
-    for ((one, first), (two, second)) in all.iter().flat_map(|one| all.iter().map(move |two| (one, two))) {
-        // On software drivers families with one order of sums agree on every bit; hardware may contract a*b+c.
-        if one != two && alike(one) == alike(two) && gpu().report().software {
-            assert!(first.0 == second.0, "{one} and {two}");
-            equal += 1;
+    for (runs, biases) in [(&all, true), (&without, false)] {
+        for ((one, first), (two, second)) in runs.iter().flat_map(|a| runs.iter().map(move |b| (a, b))) {
+            if one != two && (!biases || alike(one) == alike(two)) && gpu().report().software {
+                assert!(first.0 == second.0, "{one} and {two}, biases trained: {biases}");
+                equal += 1;
+            }
         }
     }
     println!("{equal} pairs of families agree to the bit");

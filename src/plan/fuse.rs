@@ -173,4 +173,23 @@ mod tests {
         graph.push_one(Op::BiasAdd, &[y, bias], "add").unwrap();
         assert!(!fuse(&graph).absorbed.contains(&true));
     }
+
+    #[test]
+    fn a_bias_gradient_rides_with_its_kernels_unless_something_reads_it_before() {
+        let sums = Op::MatMul { transpose_a: true, transpose_b: false };
+        for (read, other, expected) in
+            [(false, false, vec![None, Some(0)]), (true, false, vec![None; 3]), (false, true, vec![None; 2])]
+        {
+            let mut graph = Graph::new(2).unwrap();
+            let x = graph.batch_input("x", &[3], DType::F32).unwrap();
+            let [dy, another] =
+                ["dy", "another"].map(|name| graph.batch_input(name, &[4], DType::F32).unwrap());
+            let bias = graph.push_one(Op::BiasGrad, &[dy], "bias").unwrap();
+            if read {
+                graph.push_one(Op::Relu, &[bias], "reader").unwrap();
+            }
+            graph.push_one(sums.clone(), &[x, if other { another } else { dy }], "kernel").unwrap();
+            assert_eq!(fuse_bias_grads(&graph), expected, "read {read}, another {other}");
+        }
+    }
 }

@@ -90,8 +90,7 @@ pub(super) fn lower(graph: &Graph, layout: &Layout, limits: Limits, savings: &Sa
     let beside = lowering.bias_grads();
     for (index, node) in graph.nodes().iter().enumerate() {
         // Waits for the gradient of its kernel.
-        let waits =
-            beside.iter().position(|&bias| bias == Some(index)).is_some_and(|kernel| savings.needed[kernel]);
+        let waits = beside.iter().zip(&savings.needed).any(|(&bias, &needed)| needed && bias == Some(index));
         let skipped = fusion.absorbed[index] || pools.absorbed[index] || !savings.needed[index] || waits;
         if skipped {
             continue;
