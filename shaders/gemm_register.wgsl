@@ -5,6 +5,7 @@ alias ABlock = array<array<vec4<f32>, INNER>, OUTER>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    p = given;
     let rows = live(p.m, p.m_per_row, p.first_row);
     let depth = live_depth();
     let tiles_n = (p.n + 4u * COLUMNS4 - 1u) / (4u * COLUMNS4);

@@ -8,6 +8,7 @@ fn main(
     @builtin(local_invocation_index) local: u32,
     @builtin(subgroup_invocation_id) subgroup_lane: u32,
 ) {
+    p = given;
     let rows = live(p.m, p.m_per_row, p.first_row);
     let depth = live_depth();
     // Narrow products: each quad of lanes has rows of its own.

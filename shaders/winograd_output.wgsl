@@ -19,22 +19,36 @@ fn transform(m: Six) -> Four {
     );
 }
 
+// The bias, where there is one.
+fn bias_of(channel: u32) -> vec4<f32> {
+    if (p.epilogue % RELU_GRAD == 0u) {
+        return vec4<f32>(0.0);
+    }
+    return extra[channel / 4u];
+}
+
 // Nothing (0), a bias (1), then ReLU (2), or what a ReLU with the results `extra` passes back (3). Without one, anything may be
 // bound in its place.
-fn finish(sum: vec4<f32>, at: u32, channel: u32) -> vec4<f32> {
-    if (p.epilogue == 0u) {
-        return sum;
-    }
-    let other = extra[select(channel / 4u, at, p.epilogue == 3u)];
-    if (p.epilogue == 3u) {
-        return select(vec4<f32>(0.0), sum, other > vec4<f32>(0.0));
-    }
-    let shifted = sum + other;
+const RELU_GRAD = 3u;
+
+fn biased(sum: vec4<f32>, bias: vec4<f32>) -> vec4<f32> {
+    // Not sum + 0: -0.0 would become 0.
+    let shifted = select(sum + bias, sum, p.epilogue % RELU_GRAD == 0u);
     return select(shifted, vec4<f32>(0.0), vec4<bool>(p.epilogue == 2u) & at_most_zero(shifted));
+}
+
+fn finish(sum: vec4<f32>, bias: vec4<f32>, at: u32) -> vec4<f32> {
+    var result = biased(sum, bias);
+    // A loop that runs once or never: software drivers execute both sides of an `if`.
+    for (var once = 0u; once < p.epilogue / RELU_GRAD; once++) {
+        result = select(vec4<f32>(0.0), result, extra[at] > vec4<f32>(0.0));
+    }
+    return result;
 }
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    p = given;
     let tile = tile_of(invocation_number(group, local));
     if (!tile.used) {
         return;
@@ -51,15 +65,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         rows[5] = transform(line);
     }
+    let bias = bias_of(tile.channel);
+    var before: Four;
     for (var j = 0u; j < 4u; j++) {
         let column = transform(Six(rows[0][0], rows[1][0], rows[2][0], rows[3][0], rows[4][0], rows[5][0]));
-        for (var i = 0u; i < 4u; i++) { // unroll
-            if ((tile.row + i < p.out_height) & (tile.column + j < p.out_width)) {
-                let pixel = (tile.image * p.out_height + tile.row + i) * p.out_width + tile.column + j;
-                let at = (pixel * p.channels + tile.channel) / 4u;
-                y[at] = finish(column[i], at, tile.channel);
-            }
-        }
+        store_column(tile, j, before, column, bias);
+        before = column;
         for (var r = 0u; r < 6u; r++) { // unroll
             for (var k = 0u; k < 3u; k++) { // unroll
                 rows[r][k] = rows[r][k + 1u];

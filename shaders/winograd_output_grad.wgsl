@@ -23,6 +23,7 @@ fn fetch(tile: Tile, row: u32, column: u32) -> vec4<f32> {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    p = given;
     let tile = tile_of(invocation_number(group, local));
     if (!tile.used) {
         return;

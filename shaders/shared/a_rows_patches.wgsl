@@ -9,9 +9,10 @@ struct Place {
 const NOWHERE = 0xffffffffu;
 
 fn a_place(base: u32, row: u32) -> Place {
-    let line = row / p.out_width;
+    let pixel = pixel_of(row);
+    let line = pixel / p.out_width;
     let image = line / p.out_height * p.height * p.width * p.a_stride;
-    return Place(base + image, line % p.out_height * p.stride_h, row % p.out_width * p.stride_w);
+    return Place(base + image, line % p.out_height * p.stride_h, pixel % p.out_width * p.stride_w);
 }
 
 // Where a segment begins.

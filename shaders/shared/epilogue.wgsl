@@ -7,12 +7,16 @@ fn bias4(column: u32) -> vec4<f32> {
     return extra4(column);
 }
 
-fn epilogue(value: vec4<f32>, shift: vec4<f32>, index: u32) -> vec4<f32> {
-    if (RELU_GRAD) {
-        return select(vec4<f32>(0.0), value, extra4(index) > vec4<f32>(0.0));
-    }
+fn biased(value: vec4<f32>, shift: vec4<f32>) -> vec4<f32> {
     // Not value + 0: -0.0 would become 0.
     let sum = select(value + shift, value, p.epilogue == 0u);
     // `select` and not `max`: a NaN must stay visible, and max(NaN, 0) is 0 on some drivers.
     return select(sum, vec4<f32>(0.0), vec4<bool>(p.epilogue == 2u) & at_most_zero(sum));
+}
+
+fn epilogue(value: vec4<f32>, shift: vec4<f32>, index: u32) -> vec4<f32> {
+    if (RELU_GRAD) {
+        return select(vec4<f32>(0.0), value, extra4(index) > vec4<f32>(0.0));
+    }
+    return biased(value, shift);
 }

@@ -42,7 +42,9 @@ struct Params {
     slice_terms: u32,
     c_slice: u32,
 }
-@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(0) var<uniform> given: Params;
+// A copy that `main` makes: software drivers read a uniform lane by lane inside loops.
+var<private> p: Params;
 
 // Loops marked `unroll` are written out before the shader is compiled: registers have no addresses, and a driver that
 // keeps such a loop keeps its arrays in memory.
@@ -65,6 +67,17 @@ fn bases(z: u32) -> Bases {
         return Bases(p.a_offset + group * p.a_group, p.b_offset + group * p.b_group, c_base);
     }
     return Bases(p.a_offset + z * p.a_group, p.b_offset + z * p.b_group, p.c_offset + z * p.c_group);
+}
+
+// The output pixel of a row of C. If POOLED, rows come in fours, the pixels of a window of 2 x 2 in order of its taps.
+fn pixel_of(row: u32) -> u32 {
+    if (POOLED) {
+        let across = p.out_width / 2u;
+        let window = row / 4u;
+        let line = window / across * 2u + row / 2u % 2u;
+        return line * p.out_width + window % across * 2u + row % 2u;
+    }
+    return row;
 }
 
 // The first of `depth` terms that belongs to this slice.
@@ -139,35 +152,4 @@ fn b_block(base: u32, k: u32, n: u32, depth: u32) -> BBlock {
         }
     }
     return block;
-}
-
-// Stores a tile, cut at the last row and the last column: STORE rows at a time, after which the others of INNER move up, and
-// then the other OUTER. A driver compiles a store slowly (on software Vulkan all of them written out were most of the time),
-// and an index that is no constant would put the tile into memory.
-fn store_tile(sum: ptr<function, Tile>, base: u32, m: u32, n: u32, rows: u32, group: u32) {
-    var shift: Row;
-    for (var j = 0u; j < COLUMNS4; j++) { // unroll
-        shift[j] = bias4(group * p.n + n + COLUMN_STEP * j);
-    }
-    for (var first = m; first < min(m + OUTER * ROW_STEP, rows); first += ROW_STEP) {
-        for (var row = first; row < first + INNER; row += STORE) {
-            for (var j = 0u; j < COLUMNS4; j++) { // unroll
-                let column = n + COLUMN_STEP * j;
-                if (column < p.n) {
-                    for (var i = 0u; i < STORE; i++) { // unroll
-                        if (row + i < rows) {
-                            let at = base + (row + i) * p.c_stride + column;
-                            store_c4(at, p.n - column, shift[j], (*sum)[0][i][j]);
-                        }
-                    }
-                }
-            }
-            for (var i = 0u; i < WAITING; i++) { // unroll
-                (*sum)[0][i] = (*sum)[0][i + STORE];
-            }
-        }
-        for (var o = 0u; o < MOVES; o++) { // unroll
-            (*sum)[o] = (*sum)[o + 1u];
-        }
-    }
 }

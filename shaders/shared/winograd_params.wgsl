@@ -14,7 +14,9 @@ struct Params {
     first_row: u32,
     epilogue: u32,
 }
-@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(0) var<uniform> given: Params;
+// A copy that `main` makes: software drivers read a uniform lane by lane inside loops.
+var<private> p: Params;
 
 alias Six = array<vec4<f32>, 6>;
 

@@ -162,7 +162,11 @@ fn of_node(
             let scaled = inherited(0).into_iter().zip(result());
             vec![scaled.map(|(bound, y)| bound * d.scale() + 3.0 * HALF_ULP * y.abs()).collect()]
         }
-        Op::MaxPool2d(_) => vec![vec![0.0; elements(0)], vec![0.0; elements(1)]],
+        // Copies of elements, with the largest bound of any. No case has two elements of a window so near that either may be chosen.
+        Op::MaxPool2d(_) => {
+            let largest = inherited(0).into_iter().fold(0.0, f64::max);
+            vec![vec![largest; elements(0)], vec![0.0; elements(1)]]
+        }
         Op::Activation(a) => vec![super::bound_activation::activation(*a, operand(0))],
         Op::ActivationGrad(a) => vec![super::bound_activation::activation_grad(*a, operand(0), operand(1))],
         Op::Softmax => {

@@ -3,7 +3,8 @@
 use super::gemm_params::Params;
 use super::split::slice_terms;
 use super::{
-    GemmFamily, Kernel, Launch, Snippet, constant_bool, gemm_register, gemm_subgroup, gemm_tiled, index,
+    GemmFamily, Kernel, LARGEST, Launch, Snippet, constant_bool, gemm_register, gemm_subgroup, gemm_tiled,
+    index,
 };
 use crate::gpu::Access;
 use crate::shape::WindowGeometry;
@@ -74,6 +75,13 @@ static A_COLUMNS_TAPS: Snippet = Snippet {
     name: "a_columns_taps",
     text: include_str!("../../shaders/shared/a_columns_taps.wgsl"),
     bindings: &[],
+};
+static STORE_ROWS: Snippet =
+    Snippet { name: "store_rows", text: include_str!("../../shaders/shared/store_rows.wgsl"), bindings: &[] };
+static STORE_POOLED: Snippet = Snippet {
+    name: "store_pooled",
+    text: include_str!("../../shaders/shared/store_pooled.wgsl"),
+    bindings: &[(6, Access::ReadWrite)],
 };
 static EPILOGUE: Snippet =
     Snippet { name: "epilogue", text: include_str!("../../shaders/shared/epilogue.wgsl"), bindings: &[] };
@@ -190,6 +198,9 @@ pub struct Gemm {
     /// Also stores the sums of B's columns, `[slices, groups * n]`: a bias's gradient beside its kernel's. B is not cut, A is
     /// transposed, and the family is [`GemmFamily::Subgroup`]; in others it is ignored.
     pub sums: bool,
+    /// Stores, of each 2x2 window of results, the largest, and to another buffer its number in the window: C and that have a row
+    /// for each. Of patches by rows, where `n` and the rows of C come in fours and `output` is even; not in slices.
+    pub pooled: bool,
     /// How many parts of the sum are computed side by side, each into a C of its own behind the one before; with more than
     /// one, nothing is added to C, and there is no epilogue. See [`super::slices`].
     pub slices: usize,
@@ -217,6 +228,7 @@ impl Gemm {
             epilogue: Epilogue::None,
             patient: false,
             sums: false,
+            pooled: false,
             slices: 1,
         }
     }
@@ -271,6 +283,9 @@ impl Gemm {
     }
 }
 
+/// Rows of C that become one if [`Gemm::pooled`].
+const WINDOW_ROWS: usize = 4;
+
 /// The window of a plain matrix.
 const ONE: WindowGeometry = WindowGeometry {
     kernel: [1, 1],
@@ -302,7 +317,8 @@ impl Tile {
     }
 }
 
-/// The product in a family. Buffers: a, b, c, what the epilogue reads (anything, if nothing), the sums of columns if asked for.
+/// The product in a family. Buffers: a, b, c, what the epilogue reads (anything, if nothing), the sums of columns or the
+/// windows' positions if asked for.
 pub fn gemm(gemm: &Gemm, family: GemmFamily) -> Launch {
     let gemm = &gemm.as_patches();
     match family {
@@ -380,6 +396,8 @@ pub(super) fn launch(
     let mut launch = Launch::new(kernel, &params, index(workgroup), grid)
         .flops((2 * gemm.groups * gemm.m * gemm.n) as u64 * gemm.k as u64)
         .rounds(gemm.k / 4 + w.taps() + w.kernel[0] + 8);
+    // A window at a time.
+    let tile = Tile { store: if gemm.pooled { WINDOW_ROWS } else { tile.store }, ..tile };
     // Odd matrices are small: element by element, one shader does for all of them.
     let fours = |matrix: &Matrix| gemm.source != Source::Matrix && matrix.by_fours();
     let (store, extra) = if fours(&gemm.c) && gemm.n.is_multiple_of(4) {
@@ -394,6 +412,7 @@ pub(super) fn launch(
         extra,
         &EPILOGUE,
     ];
+    launch.snippets.extend(if gemm.pooled { vec![&STORE_POOLED, &LARGEST] } else { vec![&STORE_ROWS] });
     launch.snippets.extend(match (gemm.source, gemm.transpose_a) {
         (Source::Matrix, true) => vec![&A_COLUMNS_MATRIX],
         (Source::Matrix, false) => vec![&A_ROWS_MATRIX],
@@ -419,6 +438,7 @@ pub(super) fn launch(
         constant_bool("B_TRANSPOSED", gemm.transpose_a && gemm.transpose_b),
         // Terms come in fours, but for patches by fours of channels; by columns their number depends on the batch.
         constant_bool("MASKED", gemm.transpose_a || by_taps || gemm.source == Source::Matrix),
+        constant_bool("POOLED", gemm.pooled),
         constant_bool("RELU_GRAD", gemm.epilogue == Epilogue::ReluGrad),
         // Told at run time by columns in a subgroup: it costs nothing, and saves a shader.
         constant_bool("SPLIT", gemm.slices > 1 || (gemm.transpose_a && kernel.name == "gemm_subgroup")),

@@ -351,6 +351,8 @@ static CLASS_WEIGHT: Snippet = Snippet {
     text: include_str!("../../shaders/shared/class_weight.wgsl"),
     bindings: &[],
 };
+static LARGEST: Snippet =
+    Snippet { name: "largest", text: include_str!("../../shaders/shared/largest.wgsl"), bindings: &[] };
 static MATH: Snippet =
     Snippet { name: "math", text: include_str!("../../shaders/shared/math.wgsl"), bindings: &[] };
 static ELEMENTWISE: Snippet = Snippet {

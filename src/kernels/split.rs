@@ -25,7 +25,10 @@ pub fn slices(product: &Gemm, family: GemmFamily) -> usize {
     let dense = product.c.offset == 0
         && product.c.stride == product.n * product.groups
         && (product.groups == 1 || product.c.group == product.n);
-    let plain = product.epilogue == Epilogue::None && !product.accumulate && product.k <= MOST_TERMS;
+    let plain = !product.pooled
+        && product.epilogue == Epilogue::None
+        && !product.accumulate
+        && product.k <= MOST_TERMS;
     if !able || !dense || !plain {
         return 1;
     }

@@ -1,5 +1,5 @@
 use super::winograd::{Tiles, WINOGRAD_FIELDS, WINOGRAD_PARAMS, WORKGROUP, WinogradParams};
-use super::{BITS, Epilogue, GRID, Kernel, Launch, SCALARS, grid_of};
+use super::{BITS, Epilogue, GRID, Kernel, LARGEST, Launch, SCALARS, Snippet, grid_of};
 use crate::gpu::Access;
 
 pub(super) static KERNEL: Kernel = Kernel {
@@ -11,10 +11,24 @@ pub(super) static KERNEL: Kernel = Kernel {
     params_bytes: size_of::<WinogradParams>(),
 };
 
-/// Each tile's results from its components. Buffers: components, what the epilogue reads (anything, if nothing), y.
-pub fn winograd_output(tiles: &Tiles, channels: usize, epilogue: Epilogue) -> Launch {
+static STORE_ROWS: Snippet = Snippet {
+    name: "winograd_store_rows",
+    text: include_str!("../../shaders/shared/winograd_store_rows.wgsl"),
+    bindings: &[],
+};
+static STORE_POOLED: Snippet = Snippet {
+    name: "winograd_store_pooled",
+    text: include_str!("../../shaders/shared/winograd_store_pooled.wgsl"),
+    bindings: &[(5, Access::ReadWrite)],
+};
+
+/// Each tile's results from its components; if `pooled`, of each 2x2 window of them (their height and width are even) the largest,
+/// and its number in the window. Buffers: components, what the epilogue reads (anything, if nothing), y, positions if pooled.
+pub fn winograd_output(tiles: &Tiles, channels: usize, epilogue: Epilogue, pooled: bool) -> Launch {
     let params = WinogradParams::new(tiles, channels, epilogue);
     let invocations = tiles.count() * channels / 4;
-    Launch::new(&KERNEL, &params, WORKGROUP, grid_of(invocations, WORKGROUP))
-        .flops(110 * (tiles.count() * channels) as u64)
+    let mut launch = Launch::new(&KERNEL, &params, WORKGROUP, grid_of(invocations, WORKGROUP))
+        .flops(110 * (tiles.count() * channels) as u64);
+    launch.snippets = if pooled { vec![&STORE_POOLED, &LARGEST] } else { vec![&STORE_ROWS] };
+    launch
 }

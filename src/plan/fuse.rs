@@ -1,7 +1,8 @@
 //! Which operations ride in the epilogue of the one before.
 
 use super::alias::roots;
-use crate::graph::{Graph, Node, Op, ParameterId, Role, ValueId};
+use super::fuse_pool::PoolFusion;
+use crate::graph::{Conv2d, Graph, Node, Op, ParameterId, Pool2d, Role, ValueId};
 use crate::kernels::Epilogue;
 
 /// How one product ends: what is done to its results, what that reads, and which value is written.
@@ -10,12 +11,14 @@ pub(super) struct Ending {
     pub epilogue: Epilogue,
     pub extra: Option<ValueId>,
     pub output: ValueId,
+    /// Where each maximum of a 2x2 window was, if the results are pooled: `output` are the maxima.
+    pub position: Option<ValueId>,
 }
 
 impl Ending {
     /// Stores the results as they are.
     pub fn plain(output: ValueId) -> Self {
-        Ending { epilogue: Epilogue::None, extra: None, output }
+        Ending { epilogue: Epilogue::None, extra: None, output, position: None }
     }
 }
 
@@ -25,7 +28,8 @@ pub(super) struct Fusion {
     pub absorbed: Vec<bool>,
 }
 
-pub(super) fn fuse(graph: &Graph) -> Fusion {
+/// `able`: whether a convolution goes in a way that can end with a pool.
+pub(super) fn fuse(graph: &Graph, pools: &PoolFusion, able: impl Fn(&Conv2d) -> bool) -> Fusion {
     let nodes = graph.nodes();
     let mut users: Vec<Vec<usize>> = vec![Vec::new(); graph.values().len()];
     for (index, node) in nodes.iter().enumerate() {
@@ -63,6 +67,7 @@ pub(super) fn fuse(graph: &Graph) -> Fusion {
                 epilogue: Epilogue::Bias { relu: false },
                 extra: Some(nodes[add].inputs[1]),
                 output: nodes[add].outputs[0],
+                position: None,
             };
             if let Some(relu) = only_user(ending.output).filter(|&u| nodes[u].op == Op::Relu) {
                 fusion.absorbed[relu] = true;
@@ -77,11 +82,46 @@ pub(super) fn fuse(graph: &Graph) -> Fusion {
                 epilogue: Epilogue::ReluGrad,
                 extra: Some(nodes[back].inputs[0]),
                 output: nodes[back].outputs[0],
+                position: None,
             };
+        }
+        let pool = match node.op {
+            Op::Conv2d(conv) if able(&conv) => {
+                pool_after(graph, &users[ending.output.0], pools, &conv, &ending)
+            }
+            _ => None,
+        };
+        if let Some(pool) = pool {
+            fusion.absorbed[pool] = true;
+            let [pooled, position] = [0, 1].map(|i| nodes[pool].outputs[i]);
+            ending = Ending { output: pooled, position: Some(position), ..ending };
         }
         fusion.endings[index] = Some(ending);
     }
     fusion
+}
+
+/// The max-pool over all that reads a convolution's results, but for gradients of ReLUs that its own gradient does; of windows
+/// that tile the image in fours, and channels by fours.
+fn pool_after(
+    graph: &Graph,
+    users: &[usize],
+    pools: &PoolFusion,
+    conv: &Conv2d,
+    ending: &Ending,
+) -> Option<usize> {
+    let mut others = users.iter().copied().filter(|&user| !pools.absorbed[user]);
+    let (Some(pool), None, false) = (others.next(), others.next(), graph.at(ending.output).output) else {
+        return None;
+    };
+    let Op::MaxPool2d(Pool2d { window: w, .. }) = graph.nodes()[pool].op else { return None };
+    let tiles = w.kernel == [2, 2]
+        && w.stride == [2, 2]
+        && w.dilation == [1, 1]
+        && w.pad_begin == [0, 0]
+        && w.input == conv.window.output
+        && (0..2).all(|axis| w.input[axis] == 2 * w.output[axis]);
+    (tiles && conv.c_out_per_group().is_multiple_of(4)).then_some(pool)
 }
 
 /// For each node, the gradient of a bias that sums what this product multiplies by: the two can be computed together, when the
@@ -125,7 +165,8 @@ mod tests {
     use super::*;
     use crate::error::Result;
     use crate::graph::{DType, UpdateRule};
-    use crate::shape::Shape;
+    use crate::plan::fuse_pool::fuse_pools;
+    use crate::shape::{Padding, Shape, Window};
 
     const PRODUCT: Op = Op::MatMul { transpose_a: false, transpose_b: false };
 
@@ -146,7 +187,7 @@ mod tests {
         let y = graph.push_one(PRODUCT, &[x, w], "product").unwrap();
         let sum = graph.push_one(Op::BiasAdd, &[y, made], "add").unwrap();
         let last = graph.push_one(Op::Relu, &[sum], "relu").unwrap();
-        let fusion = fuse(&graph);
+        let fusion = fuse(&graph, &fuse_pools(&graph), |_| true);
         assert_eq!(fusion.absorbed, [false, false, true, true]);
         assert_eq!(fusion.endings[1].map(|e| (e.extra, e.output)), Some((Some(made), last)));
     }
@@ -162,7 +203,10 @@ mod tests {
                 made = graph.push_one(Op::Reshape(vec![4]), &[made], "reshape").unwrap();
             }
             graph.push_one(Op::BiasAdd, &[y, made], "add").unwrap();
-            assert!(!fuse(&graph).absorbed.contains(&true), "reshaped: {reshaped}");
+            assert!(
+                !fuse(&graph, &fuse_pools(&graph), |_| true).absorbed.contains(&true),
+                "reshaped: {reshaped}"
+            );
         }
         // A parameter that is updated in between.
         let (mut graph, [x, w, bias, gradient]) = start().unwrap();
@@ -171,7 +215,54 @@ mod tests {
         let rule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
         graph.push(Op::Update(rule, vec![id.into()]), &[gradient], "update").unwrap();
         graph.push_one(Op::BiasAdd, &[y, bias], "add").unwrap();
-        assert!(!fuse(&graph).absorbed.contains(&true));
+        assert!(!fuse(&graph, &fuse_pools(&graph), |_| true).absorbed.contains(&true));
+    }
+
+    /// A convolution to 4x6 pixels of `channels`, a ReLU, and a pool of 2x2 that moves by `stride`.
+    fn pooled(channels: usize, stride: usize) -> (Graph, ValueId) {
+        let window = Window { padding: Padding::Same, ..Window::new([3, 3]) };
+        let conv = Conv2d::new([4, 6, 3], channels, window, 1, "conv").unwrap();
+        let pool = Window { stride: [stride; 2], padding: Padding::Valid, ..Window::new([2, 2]) };
+        let pool = Pool2d { window: pool.on([4, 6], "pool").unwrap(), channels };
+        let mut graph = Graph::new(2).unwrap();
+        let x = graph.batch_input("x", &[4, 6, 3], DType::F32).unwrap();
+        let kernel = graph.input("kernel", Shape::new(conv.kernel_shape()).unwrap(), DType::F32);
+        let bias = graph.input("bias", Shape::new([channels]).unwrap(), DType::F32);
+        let y = graph.push_one(Op::Conv2d(conv), &[x, kernel], "conv").unwrap();
+        let y = graph.push_one(Op::BiasAdd, &[y, bias], "bias").unwrap();
+        let y = graph.push_one(Op::Relu, &[y], "relu").unwrap();
+        let made = graph.push(Op::MaxPool2d(pool), &[y], "pool").unwrap();
+        let [h, w] = pool.window.output;
+        let dy = graph.batch_input("dy", &[h, w, channels], DType::F32).unwrap();
+        let back = graph.push_one(Op::MaxPool2dGrad(pool), &[made[1], dy], "pool grad").unwrap();
+        graph.push_one(Op::ReluGrad, &[y, back], "relu grad").unwrap();
+        (graph, y)
+    }
+
+    #[test]
+    fn a_pool_that_alone_reads_the_results_rides_along() {
+        let (graph, _) = pooled(4, 2);
+        let fusion = fuse(&graph, &fuse_pools(&graph), |_| true);
+        assert_eq!(fusion.absorbed, [false, true, true, true, false, false]);
+        let pool = &graph.nodes()[3];
+        let ending = fusion.endings[0].unwrap();
+        assert_eq!((ending.output, ending.position), (pool.outputs[0], Some(pool.outputs[1])));
+        assert_eq!(ending.epilogue, Epilogue::Bias { relu: true });
+    }
+
+    #[test]
+    fn a_pool_of_what_is_read_elsewhere_or_does_not_come_in_fours_stays_apart() {
+        let mut read = pooled(4, 2);
+        read.0.mark_output(read.1).unwrap();
+        let mut twice = pooled(4, 2);
+        twice.0.push_one(Op::Relu, &[twice.1], "another").unwrap();
+        for (graph, _) in [read, twice, pooled(3, 2), pooled(4, 1)] {
+            let fusion = fuse(&graph, &fuse_pools(&graph), |_| true);
+            assert_eq!((fusion.absorbed[3], fusion.endings[0].unwrap().position), (false, None));
+        }
+        let (graph, _) = pooled(4, 2);
+        let unable = fuse(&graph, &fuse_pools(&graph), |_| false);
+        assert_eq!((unable.absorbed[3], unable.endings[0].unwrap().position), (false, None));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{KINDS, chain, single, with};
 use crate::check::case::{Case, DataKind, Fill, Operand, Wire};
 use crate::error::Result;
-use crate::graph::{Conv2d, Op};
+use crate::graph::{Conv2d, Op, Pool2d};
 use crate::shape::{Padding, Window};
 
 /// A geometry: images `[h, w, c]`, output channels, window, groups, batch.
@@ -141,6 +141,11 @@ pub(super) fn cases() -> Result<Vec<Case>> {
             all.push(bias_beside(g, kind)?);
         }
     }
+    for g in &pooled_geometries() {
+        for kind in KINDS {
+            all.extend(pooled(g, kind)?);
+        }
+    }
     all.extend(chunked()?);
     all.extend(large_tiles(DataKind::Reals)?);
     Ok(all)
@@ -230,6 +235,45 @@ pub(super) fn chains(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
         all.push(with(&case, "all kept", |ops| ops.keep_all = true));
         all.push(case);
         nodes.push((Op::Relu, vec![Wire::Result(1, 0)]));
+    }
+    Ok(all)
+}
+
+/// Images that windows of 2x2 tile: elements one by one and by fours, few columns and many, groups, more rows than a tile has.
+fn pooled_geometries() -> Vec<Geometry> {
+    use Padding::{Same, Valid};
+    vec![
+        geometry("3x3", [6, 8, 3], 4, [3, 3], Same).batch(3),
+        geometry("5x5 valid", [10, 8, 1], 8, [5, 5], Valid),
+        geometry("3x3 by fours", [4, 6, 4], 20, [3, 3], Same).batch(3),
+        geometry("3x2 by fours, stride 2", [8, 12, 8], 36, [3, 2], Same).stride(2, 2),
+        geometry("2 groups", [6, 4, 8], 8, [3, 3], Same).groups(2),
+        geometry("many rows", [22, 20, 2], 4, [3, 3], Same).batch(3),
+        geometry("many rows by fours", [12, 14, 4], 36, [3, 3], Same),
+    ]
+}
+
+/// Convolution, bias and ReLU or not, and a pool of 2x2: as one kernel, and with all results kept as several.
+pub(super) fn pooled(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
+    let c = g.conv()?;
+    let window = Window { stride: [2, 2], ..Window::new([2, 2]) }.on(c.window.output, g.name)?;
+    let pool = Op::MaxPool2d(Pool2d { window, channels: c.c_out });
+    let Operands { x, kernel, bias, .. } = operands(&c);
+    let mut all = Vec::new();
+    let mut nodes = vec![(Op::Conv2d(c), vec![Wire::Operand(0), Wire::Operand(1)])];
+    let next = [
+        ("conv2d", None),
+        ("conv2d, bias", Some((Op::BiasAdd, vec![Wire::Result(0, 0), Wire::Operand(2)]))),
+        ("conv2d, bias, relu", Some((Op::Relu, vec![Wire::Result(1, 0)]))),
+    ];
+    for (name, node) in next {
+        nodes.extend(node);
+        let mut with_pool = nodes.clone();
+        with_pool.push((pool.clone(), vec![Wire::Result(nodes.len() - 1, 0)]));
+        let operands = vec![x.clone(), kernel.clone(), bias.clone()];
+        let case = chain(format!("{name}, max_pool2d {}", g.name), g.batch, operands, with_pool, kind);
+        all.push(with(&case, "all kept", |ops| ops.keep_all = true));
+        all.push(case);
     }
     Ok(all)
 }

@@ -1,6 +1,6 @@
 //! Convolutions by Winograd's transforms.
 
-use super::conv::{Geometry, adjoints, chains, explicit, geometry};
+use super::conv::{Geometry, adjoints, chains, explicit, geometry, pooled};
 use super::with;
 use crate::check::case::{Case, DataKind};
 use crate::error::Result;
@@ -19,11 +19,25 @@ fn geometries() -> Vec<Geometry> {
     ]
 }
 
+/// Of few results, so that none of them are as near to each other as the bounds are wide.
+fn pooled_geometries() -> Vec<Geometry> {
+    vec![
+        geometry("4x6 to 4", [4, 6, 4], 4, [3, 3], Same).batch(3),
+        geometry("8x8", [8, 8, 4], 4, [3, 3], Same),
+    ]
+}
+
 pub(super) fn cases() -> Result<Vec<Case>> {
     let mut all = Vec::new();
-    for g in geometries() {
-        let mut whole = adjoints(&g, DataKind::Reals)?;
-        whole.extend(chains(&g, DataKind::Reals)?);
+    let plain = geometries().into_iter().map(|g| (g, false));
+    for (g, pool) in plain.chain(pooled_geometries().into_iter().map(|g| (g, true))) {
+        let mut whole = Vec::new();
+        if pool {
+            whole.extend(pooled(&g, DataKind::Reals)?);
+        } else {
+            whole.extend(adjoints(&g, DataKind::Reals)?);
+            whole.extend(chains(&g, DataKind::Reals)?);
+        }
         for case in whole {
             let case = with(&case, "winograd", |ops| ops.winograd = true);
             if g.batch > 2 {

@@ -34,11 +34,10 @@ impl Lowering<'_> {
                 groups: conv.groups,
                 m_per_row: conv.window.outputs(),
                 epilogue: ending.epilogue,
+                pooled: ending.position.is_some(),
                 ..Gemm::plain(0, 0, 0)
             };
-            let mut places = vec![x, kernel, Place::Value(ending.output)];
-            places.extend(ending.extra.map(Place::Value));
-            self.product(node, &product, &places);
+            self.ending_product(node, &product, [x, kernel], ending);
             return Ok(());
         }
         for images in self.chunks(node, conv)? {
@@ -186,6 +185,21 @@ impl Lowering<'_> {
         }
         self.relu_grad_after(node, after);
         Ok(())
+    }
+
+    /// Whether the forward convolution can end with a pool: by transforms, or where patches are gathered inside the product.
+    pub(super) fn pools(&self, conv: &Conv2d) -> bool {
+        let plain = !self.depthwise(conv) && self.implicit(conv, conv.depth());
+        self.by_winograd(conv) || plain
+    }
+
+    /// A product with its ending.
+    pub(super) fn ending_product(&mut self, node: &Node, product: &Gemm, ab: [Place; 2], ending: Ending) {
+        // What is bound where nothing is read.
+        let extra = ending.extra.map_or(ab[1], Place::Value);
+        let mut places = vec![ab[0], ab[1], Place::Value(ending.output), extra];
+        places.extend(ending.position.map(Place::Value));
+        self.product(node, product, &places);
     }
 
     /// Whether the patches of so many terms are gathered inside the product.

@@ -84,9 +84,9 @@ pub(super) struct Limits {
 pub(super) const WORKSPACE_BYTES: u64 = 64 << 20;
 
 pub(super) fn lower(graph: &Graph, layout: &Layout, limits: Limits, savings: &Savings) -> Result<Lowered> {
-    let fusion = fuse(graph);
-    let pools = fuse_pools(graph);
     let mut lowering = Lowering { graph, limits, savings, beside: None, out: Lowered::default() };
+    let pools = fuse_pools(graph);
+    let fusion = fuse(graph, &pools, |conv| lowering.pools(conv));
     let beside = lowering.bias_grads();
     for (index, node) in graph.nodes().iter().enumerate() {
         // Waits for the gradient of its kernel.
@@ -131,6 +131,7 @@ impl Lowering<'_> {
         self.out.steps.push(Step { label: node.label.clone(), launch, places });
     }
 
+    /// `places`: the operands and the result; then, if the epilogue reads something, that; then, if the result is pooled, the positions.
     fn product(&mut self, node: &Node, product: &Gemm, places: &[Place]) {
         let bias = self
             .beside
@@ -155,8 +156,9 @@ impl Lowering<'_> {
         }
         for part in product.parts() {
             // The epilogue belongs to the last part alone; what is bound without one is not read.
-            let extra = if part.epilogue == Epilogue::None { places[1] } else { places[places.len() - 1] };
+            let extra = if part.epilogue == Epilogue::None { places[1] } else { places[3] };
             let mut bound = vec![places[0], places[1], places[2], extra];
+            bound.extend(places.get(4));
             bound.extend(bias.map(|bias| Place::Value(self.graph.nodes()[bias].outputs[0])));
             self.push(node, gemm(&part, self.limits.family), bound);
         }

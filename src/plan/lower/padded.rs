@@ -38,11 +38,10 @@ impl Lowering<'_> {
             source: Source::Patches(conv.window),
             m_per_row: conv.window.outputs(),
             epilogue: ending.epilogue,
+            pooled: ending.position.is_some(),
             ..Gemm::plain(self.graph.batch() * conv.window.outputs(), conv.c_out, rows)
         };
-        let mut bound = vec![images, kernel, Place::Value(ending.output)];
-        bound.extend(ending.extra.map(Place::Value));
-        self.product(node, &product, &bound);
+        self.ending_product(node, &product, [images, kernel], ending);
     }
 
     pub(super) fn padded_grad_kernel(&mut self, node: &Node, conv: &Conv2d) {

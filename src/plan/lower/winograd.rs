@@ -102,8 +102,10 @@ impl Lowering<'_> {
             };
             self.product(node, &product, &[inputs, kernels, sums]);
             let extra = ending.extra.map_or(sums, Place::Value);
-            let places = vec![sums, extra, Place::Value(ending.output)];
-            self.push(node, winograd_output(&tiles, to, ending.epilogue), places);
+            let mut places = vec![sums, extra, Place::Value(ending.output)];
+            places.extend(ending.position.map(Place::Value));
+            let launch = winograd_output(&tiles, to, ending.epilogue, ending.position.is_some());
+            self.push(node, launch, places);
         }
     }
 

@@ -1,0 +1,21 @@
+// The largest of a window of 2 x 2, by channel, and its number in the window: the first of equals, and NaN counts as the largest,
+// as in max_pool2d.wgsl.
+struct Largest {
+    value: vec4<f32>,
+    tap: vec4<u32>,
+}
+
+fn nan4(value: vec4<f32>) -> vec4<bool> {
+    return (bitcast<vec4<u32>>(value) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
+}
+
+fn largest_of(window: array<vec4<f32>, 4>) -> Largest {
+    var best = Largest(window[0], vec4<u32>(0u));
+    for (var i = 0u; i < 3u; i++) { // unroll
+        let value = window[i + 1u];
+        let better = (value > best.value) | (nan4(value) & !nan4(best.value));
+        best.value = select(best.value, value, better);
+        best.tap = select(best.tap, vec4<u32>(i + 1u), better);
+    }
+    return best;
+}
