@@ -152,13 +152,20 @@ pub struct GpuOptions {
     pub(super) adapter: Option<String>,
     pub(super) backend: Option<Backend>,
     pub(super) timeout: Duration,
+    pub(super) compile_ahead: bool,
     memory_budget: Option<u64>,
 }
 
 impl Default for GpuOptions {
     /// The best adapter there is; waits of up to 120 s.
     fn default() -> Self {
-        GpuOptions { adapter: None, backend: None, timeout: Duration::from_secs(120), memory_budget: None }
+        GpuOptions {
+            adapter: None,
+            backend: None,
+            timeout: Duration::from_secs(120),
+            compile_ahead: true,
+            memory_budget: None,
+        }
     }
 }
 
@@ -178,6 +185,13 @@ impl GpuOptions {
     /// How long to wait for the device before [`Error::Timeout`].
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// Whether a second core compiles shaders while the first ones run, on Mesa's software Vulkan, where a large network's first
+    /// step takes seconds: on unless set. A thread does it on a device of its own; results are the same.
+    pub fn compile_ahead(mut self, on: bool) -> Self {
+        self.compile_ahead = on;
         self
     }
 

@@ -1,17 +1,20 @@
 //! The device: adapter, limits, buffers, pipelines, submission and read-back.
 
 mod adapter;
+mod ahead;
 mod buffer;
 mod pipeline;
 mod read_ring;
 
 pub use adapter::{AdapterReport, Backend, DeviceKind, GpuOptions, devices};
+pub(crate) use ahead::Job;
 pub use buffer::GpuBuffer;
 pub use pipeline::Access;
 pub(crate) use pipeline::{Pipeline, PipelineSource};
 pub(crate) use read_ring::ReadRing;
 
 use crate::error::{Error, Result};
+use ahead::Ahead;
 use pipeline::PipelineCache;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,6 +39,7 @@ struct Inner {
     fault: Arc<Mutex<Fault>>,
     in_flight: Mutex<VecDeque<wgpu::SubmissionIndex>>,
     pipelines: PipelineCache,
+    ahead: Option<Ahead>,
     submissions: AtomicU64,
 }
 
@@ -82,7 +86,8 @@ impl Gpu {
         if report.software {
             log::warn!("{} is a software adapter: right, but slow", report.name);
         }
-        Ok(Self::assemble(device, queue, report, fault, &options))
+        let ahead = Ahead::new(&adapter, &report, &options);
+        Ok(Self::assemble(device, queue, report, fault, &options, ahead))
     }
 
     /// Uses a device that the application already owns. Its error handlers are left alone; work shares its queue.
@@ -90,7 +95,7 @@ impl Gpu {
     pub fn from_wgpu(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let report = AdapterReport::new(adapter, &device);
         let fault = Arc::new(Mutex::new(Fault::default()));
-        Self::assemble(device, queue, report, fault, &GpuOptions::default())
+        Self::assemble(device, queue, report, fault, &GpuOptions::default(), None)
     }
 
     fn assemble(
@@ -99,6 +104,7 @@ impl Gpu {
         report: AdapterReport,
         fault: Arc<Mutex<Fault>>,
         options: &GpuOptions,
+        ahead: Option<Ahead>,
     ) -> Self {
         let budget = Arc::new(buffer::Budget::new(options.memory_budget_for(&report)));
         Gpu {
@@ -111,8 +117,16 @@ impl Gpu {
                 fault,
                 in_flight: Mutex::new(VecDeque::new()),
                 pipelines: PipelineCache::default(),
+                ahead,
                 submissions: AtomicU64::new(0),
             }),
+        }
+    }
+
+    /// Lets a second device compile the shaders of a plan, in the order of their first dispatches, where that gains time.
+    pub(crate) fn compile_ahead(&self, plan: impl Iterator<Item = Job>) {
+        if let Some(ahead) = &self.inner.ahead {
+            ahead.push(plan);
         }
     }
 

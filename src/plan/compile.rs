@@ -6,9 +6,10 @@ use super::prepare::{Prepared, UNIFORM_STRIDE, prepare};
 use super::store::{READ_BYTES, READ_SLOTS, state_slots};
 use super::{Command, Home, Plan, PlanOptions, Store};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, GpuBuffer, PipelineSource, ReadRing};
+use crate::gpu::{Gpu, GpuBuffer, Job, PipelineSource, ReadRing};
 use crate::graph::{Graph, StepScalars};
 use crate::kernels::SUMS_BYTES;
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 /// What a guard band holds: a NaN that no kernel makes.
@@ -68,8 +69,17 @@ pub(super) fn compile(
     if !bytes.is_empty() {
         gpu.write(&params, 0, &bytes)?;
     }
+    let sources = sources(steps);
+    let first_run = StepScalars::forward(graph.batch());
+    gpu.compile_ahead(steps.iter().zip(&sources).map(|(step, wgsl)| Job {
+        label: step.launch.kernel.name,
+        wgsl: Arc::clone(wgsl),
+        bindings: step.launch.bindings(),
+        uniforms: [step.launch.params.clone(), bytemuck::bytes_of(&first_run).to_vec()],
+    }));
     let binder = Binder {
         gpu,
+        sources: &sources,
         graph,
         store,
         prepared: &prepared,
@@ -119,8 +129,25 @@ fn cut(steps: &[Step], flops_per_submission: u64) -> Vec<usize> {
     ends
 }
 
+/// The text of each step, every one kept once.
+fn sources(steps: &[Step]) -> Vec<Arc<str>> {
+    let mut known: HashSet<Arc<str>> = HashSet::new();
+    let mut text = |step: &Step| {
+        let text: Arc<str> = step.launch.source().into();
+        match known.get(&text) {
+            Some(known) => Arc::clone(known),
+            None => {
+                known.insert(Arc::clone(&text));
+                text
+            }
+        }
+    };
+    steps.iter().map(&mut text).collect()
+}
+
 struct Binder<'a> {
     gpu: &'a Gpu,
+    sources: &'a [Arc<str>],
     graph: &'a Graph,
     store: &'a Store,
     prepared: &'a Prepared,
@@ -136,10 +163,12 @@ impl Binder<'_> {
         let step = &self.prepared.lowered.steps[index];
         let name = step.launch.kernel.name;
         let label = format!("{} ({name})", step.label);
-        let source = step.launch.source();
         let bindings = step.launch.bindings();
-        let pipeline =
-            self.gpu.pipeline(PipelineSource { label: name, wgsl: &source, bindings: &bindings })?;
+        let pipeline = self.gpu.pipeline(PipelineSource {
+            label: name,
+            wgsl: &self.sources[index],
+            bindings: &bindings,
+        })?;
         let mut resources = vec![
             binding(self.params, UNIFORM_STRIDE * index as u64, UNIFORM_STRIDE),
             binding(self.scalars, 0, self.scalars.bytes()),

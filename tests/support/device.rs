@@ -12,7 +12,9 @@ use std::sync::OnceLock;
 /// The adapter under test: the best there is. A machine without one fails, and does not skip.
 pub fn gpu() -> &'static Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
-    GPU.get_or_init(|| Gpu::new(GpuOptions::default()).expect("an adapter to test"))
+    // Tests keep all cores busy themselves.
+    let options = GpuOptions::default().compile_ahead(false);
+    GPU.get_or_init(|| Gpu::new(options).expect("an adapter to test"))
 }
 
 /// Every family that the adapter can run, but for the one with large tiles, which small products do not get: the op table has
