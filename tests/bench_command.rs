@@ -97,6 +97,12 @@ fn frozen_is_held_against_nothing_frozen_and_a_control() {
     let all = bench(&[&flags[..], &["1", "--structure", "layers"]].concat());
     assert!(all[1]["dispatches"].as_u64() < all[0]["dispatches"].as_u64(), "{all:?}");
     assert!(avoided(&all[1]) > avoided(frozen));
+    let all = bench(&[&flags[..], &["1", "--structure", "layers", "--cache-prefix"]].concat());
+    let [_, frozen, _, cached] = all.as_slice() else { panic!("{all:?}") };
+    assert_eq!((&cached["cached"], &frozen["cached"]), (&true.into(), &false.into()));
+    assert!(cached["dispatches"].as_u64() < frozen["dispatches"].as_u64(), "{cached}");
+    assert!(cached["device_bytes"].as_u64() < frozen["device_bytes"].as_u64(), "{cached}");
+    assert!(number(cached, "ratio_to_nothing_frozen") > 0.0);
 }
 
 #[test]

@@ -379,3 +379,24 @@ fn other_data_trains_the_network_for_it() {
     }
     std::fs::remove_dir_all(out).unwrap();
 }
+
+#[test]
+fn what_frozen_layers_give_can_be_computed_once() {
+    let folders = ["prefix-whole", "prefix-kept", "prefix-begun"].map(folder);
+    let flags = ["--freeze", "conv*=all", "--batch", "100"];
+    let whole = train(&folders[0], &[&flags[..], &["--epochs", "2"]].concat());
+    let kept = train(&folders[1], &[&flags[..], &["--epochs", "2", "--cache-prefix"]].concat());
+    // It is no part of what a file says of its run.
+    train(&folders[2], &[&flags[..], &["--epochs", "1", "--cache-prefix"]].concat());
+    let file = folders[2].join("weights.safetensors");
+    let resumed = train(&folders[2], &["--resume", file.to_str().unwrap(), "--epochs", "2"]);
+    for done in [&kept, &resumed] {
+        for field in ["digest", "frozen_digest", "steps", "test_accuracy"] {
+            assert_eq!(done[field], whole[field], "{field}");
+        }
+    }
+    let output = frazil(&["train", "--freeze", "conv2.*=all", "--cache-prefix", "--epochs", "1"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("lowest layers frozen"), "{output:?}");
+    folders.iter().for_each(|f| std::fs::remove_dir_all(f).unwrap());
+}

@@ -18,6 +18,7 @@ mod freeze;
 mod freeze_effects;
 mod freeze_matrix;
 mod freeze_methods;
+mod frozen_prefix;
 mod golden;
 mod losses;
 mod memory;

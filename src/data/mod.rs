@@ -98,6 +98,21 @@ impl Dataset {
         Ok(Dataset { classes: 0, targets, target: Some(target), ..data })
     }
 
+    /// The same labels or targets with other features: `[len, ..example_shape]`, row-major.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`], [`Error::ShapeMismatch`], as [`Dataset::new`].
+    pub fn with_features(&self, example_shape: impl Into<Vec<usize>>, features: Vec<f32>) -> Result<Self> {
+        let labels = self.labels.clone();
+        let data = Dataset::new(self.name.clone(), example_shape, features, labels, self.classes.max(1))?;
+        Ok(Dataset {
+            classes: self.classes,
+            targets: self.targets.clone(),
+            target: self.target.clone(),
+            ..data
+        })
+    }
+
     /// Number of examples, 1 or more.
     pub fn len(&self) -> usize {
         self.labels.len()

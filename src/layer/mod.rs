@@ -146,6 +146,17 @@ impl Layer {
         }
     }
 
+    /// Whether in training its results depend on its input and its parameters alone: not on what is drawn, nor on the other examples of
+    /// a batch.
+    pub(crate) fn is_fixed(&self) -> bool {
+        match self {
+            Layer::Dropout { rate } => *rate == 0.0,
+            Layer::BatchNorm(_) => false,
+            Layer::Residual(layer) => layer.is_fixed(),
+            _ => true,
+        }
+    }
+
     /// Appends the forward operations; `parameters` are the values of [`Layer::parameters`].
     ///
     /// # Errors

@@ -18,6 +18,10 @@ impl ResidualLayer {
         ResidualLayer { main, shortcut }
     }
 
+    pub(super) fn is_fixed(&self) -> bool {
+        self.main.iter().chain(&self.shortcut).all(|(_, layer)| layer.is_fixed())
+    }
+
     fn branches<'a>(&'a self, name: &'a str) -> [Sequence<'a>; 2] {
         [&self.main, &self.shortcut].map(|layers| Sequence { within: name, layers })
     }

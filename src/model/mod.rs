@@ -1,8 +1,10 @@
 //! Models: layers in order, their parameters by path, and the graphs made from them.
 
+mod prefix;
 mod updates;
 mod zoo;
 
+pub use prefix::FeaturesGraph;
 pub use updates::Updates;
 
 use crate::error::{Error, Result};
@@ -260,12 +262,27 @@ impl Model {
         loss: Loss,
         updates: impl Into<Updates>,
     ) -> Result<ModelGraph> {
+        self.training_graph_from(0, batch, loss, updates)
+    }
+
+    /// [`Model::training_graph`] of the layers from number `first` on: its examples are what the layers before give. Parameters of
+    /// those are declared, and nothing reads or updates them.
+    ///
+    /// # Errors
+    /// As [`Model::training_graph`]; [`Error::InvalidArgument`] if there are not so many layers.
+    pub fn training_graph_from(
+        &self,
+        first: usize,
+        batch: usize,
+        loss: Loss,
+        updates: impl Into<Updates>,
+    ) -> Result<ModelGraph> {
         let updates = updates.into();
-        let (mut whole, tapes, placed) = self.forward(batch, &loss, Mode::Training)?;
+        let (mut whole, tapes, placed) = self.forward(first, batch, &loss, Mode::Training)?;
         let graph = &mut whole.graph;
         let mut gradients = Vec::new();
         let dy = loss.backward(graph, whole.logits, &placed)?;
-        let layers = Sequence { within: "", layers: &self.layers };
+        let layers = Sequence { within: "", layers: &self.layers[first..] };
         layers.backward(graph, &tapes, dy, false, &mut gradients)?;
         if gradients.is_empty() {
             return Err(Error::argument("model", "at least one layer with parameters", "none"));
@@ -283,18 +300,24 @@ impl Model {
     /// # Errors
     /// As [`Model::training_graph`].
     pub fn evaluation_graph(&self, batch: usize, loss: Loss) -> Result<ModelGraph> {
-        let (mut whole, ..) = self.forward(batch, &loss, Mode::Evaluation)?;
+        let (mut whole, ..) = self.forward(0, batch, &loss, Mode::Evaluation)?;
         whole.graph.mark_output(whole.logits)?;
         Ok(whole)
     }
 
-    fn forward(&self, batch: usize, loss: &Loss, mode: Mode) -> Result<(ModelGraph, Vec<Taped>, Placed)> {
+    fn forward(
+        &self,
+        first: usize,
+        batch: usize,
+        loss: &Loss,
+        mode: Mode,
+    ) -> Result<(ModelGraph, Vec<Taped>, Placed)> {
+        let (example, before) = self.below(first)?;
         let mut graph = Graph::new(batch)?;
-        let input = graph.batch_input("input", &self.input, DType::F32)?;
-        let declared = self.parameters.iter().map(|p| graph.declare(&p.path, p.shape.clone(), p.kind));
-        let declared = declared.collect::<Result<Vec<_>>>()?;
-        let layers = Sequence { within: "", layers: &self.layers };
-        let (x, tapes) = layers.forward(&mut graph, input, &declared, mode)?;
+        let input = graph.batch_input("input", &example, DType::F32)?;
+        let declared = self.declare(&mut graph)?;
+        let layers = Sequence { within: "", layers: &self.layers[first..] };
+        let (x, tapes) = layers.forward(&mut graph, input, &declared[before..], mode)?;
         let placed = loss.forward(&mut graph, x)?;
         let whole = ModelGraph {
             graph,
@@ -305,5 +328,10 @@ impl Model {
             mean_loss: placed.mean,
         };
         Ok((whole, tapes, placed))
+    }
+
+    /// All parameters, as values of a graph.
+    fn declare(&self, graph: &mut Graph) -> Result<Vec<ValueId>> {
+        self.parameters.iter().map(|p| graph.declare(&p.path, p.shape.clone(), p.kind)).collect()
     }
 }

@@ -203,6 +203,14 @@ impl Plan {
         compile::compile(gpu, graph, store, options, None)
     }
 
+    /// A plan of another graph over the same parameters, with this one's options and masks, which goes on with its running sums.
+    ///
+    /// # Errors
+    /// As [`Plan::compile_with`].
+    pub fn beside(&self, graph: &Graph) -> Result<Self> {
+        compile::compile(&self.gpu, graph, &self.store, &self.options, Some(Arc::clone(&self.sums)))
+    }
+
     /// The plan for other masks, if they make a difference to what is computed: its running sums go on from here, inputs
     /// have to be written again.
     ///

@@ -149,6 +149,7 @@ impl Trainer {
         self.outdated = true;
         for Change { id, mask, baseline, weights, state } in changes {
             if let Some(bits) = weights {
+                self.forget_prefix_of(id);
                 self.store.write_weights(id, &bits)?;
             }
             for (slot, bits) in state {
@@ -165,6 +166,7 @@ impl Trainer {
     pub(super) fn follow_masks(&mut self) -> Result<()> {
         if self.outdated && self.options.gradient_policy == GradientPolicy::Masked {
             self.training.follow(&self.masks)?;
+            self.follow_prefix()?;
         }
         self.outdated = false;
         Ok(())

@@ -45,7 +45,9 @@ impl Trainer {
             let state = self.read_state(id)?;
             let baseline = self.baselines[id.index()].clone().with(&fresh, &weights, &state);
             let mask = old.union(&fresh)?;
-            changes.push(Change { id, mask, baseline, weights: Some(weights), state: Vec::new() });
+            // What was frozen all along is not written again.
+            let weights = (fresh.frozen_count() > 0).then_some(weights);
+            changes.push(Change { id, mask, baseline, weights, state: Vec::new() });
         }
         self.apply(changes)?;
         Ok(self.frozen_count() - before)

@@ -9,6 +9,7 @@ mod load;
 mod methods;
 mod options;
 mod plateau;
+mod prefix;
 mod proof;
 mod save;
 mod statistics;
@@ -31,6 +32,7 @@ use crate::model::{Model, ModelGraph, Updates};
 use crate::optimizer::Optimizer;
 use crate::plan::{Plan, PlanOptions, PlanReport, Store, Sums, TimedDispatch};
 use crate::rng::{Purpose, Stream};
+use prefix::Prefix;
 use proof::Baseline;
 
 /// Trains a [`Model`] with single elements of its parameters frozen. See the crate's text for an example.
@@ -43,6 +45,8 @@ pub struct Trainer {
     store: Store,
     training: Wired,
     evaluation: Wired,
+    /// Steps on what the frozen layers give, if such features were made and hold.
+    prefix: Option<Prefix>,
     masks: Vec<Mask>,
     baselines: Vec<Baseline>,
     /// Whether the training plan may be one for other masks.
@@ -137,10 +141,7 @@ impl Trainer {
     ) -> Result<Self> {
         let (loss, optimizer) = (loss.into(), optimizer.into());
         optimizer.check()?;
-        let mut plan_options = PlanOptions::default();
-        if let Some(family) = options.family {
-            plan_options = plan_options.family(family);
-        }
+        let plan_options = options.plan();
         let updates = Updates::new(&model, &optimizer, options.accumulate)?;
         let training = model.training_graph(options.batch, loss.clone(), updates)?;
         let evaluation = model.evaluation_graph(options.batch, loss.clone())?;
@@ -157,6 +158,7 @@ impl Trainer {
             baselines: vec![Baseline::default(); model.parameters().len()],
             training: Wired::new(gpu, training, &store, &plan_options)?,
             evaluation: Wired::new(gpu, evaluation, &store, &plan_options)?,
+            prefix: None,
             ring: ReadRing::new(gpu, "progress", 3, SUMS_BYTES)?,
             gpu: gpu.clone(),
             model,
@@ -239,11 +241,16 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::step`] and [`Plan::profile`].
     pub fn profile_step(&mut self, batch: &Batch) -> Result<Vec<TimedDispatch>> {
-        self.check(batch)?;
+        self.check(batch, self.model.example_shape())?;
         self.follow_masks()?;
-        let scalars = self.scalars(batch);
-        self.training.write(batch)?;
-        let timed = self.training.plan.profile(scalars)?;
+        self.profile(batch, false)
+    }
+
+    /// From examples or, if `above`, from what the frozen layers made of them.
+    fn profile(&mut self, batch: &Batch, above: bool) -> Result<Vec<TimedDispatch>> {
+        let wired = self.prefix.as_ref().filter(|_| above).map_or(&self.training, |prefix| &prefix.wired);
+        wired.write(batch)?;
+        let timed = wired.plan.profile(self.scalars(batch))?;
         self.step += 1;
         self.draws += 1;
         Ok(timed)
@@ -316,7 +323,8 @@ impl Trainer {
         }
     }
 
-    fn check(&self, batch: &Batch) -> Result<()> {
+    /// Whether a batch has examples of this shape, and what the loss wants.
+    fn check(&self, batch: &Batch, example: &[usize]) -> Result<()> {
         let rows = batch.rows();
         if rows == 0 {
             return Err(Error::EmptyBatch { at: "Trainer::step".into() });
@@ -324,10 +332,9 @@ impl Trainer {
         if rows > self.options.batch {
             return Err(Error::shape("batch", format!("at most {} rows", self.options.batch), rows));
         }
-        let row: usize = self.model.example_shape().iter().product();
+        let row: usize = example.iter().product();
         if batch.features.len() != rows * row {
-            let expected =
-                format!("{rows} rows of {:?}, {} features", self.model.example_shape(), rows * row);
+            let expected = format!("{rows} rows of {example:?}, {} features", rows * row);
             return Err(Error::shape("batch", expected, format!("{} features", batch.features.len())));
         }
         let output: usize = self.model.output().iter().product();

@@ -1,6 +1,7 @@
 //! How to train.
 
 use crate::kernels::GemmFamily;
+use crate::plan::PlanOptions;
 
 /// What to do when a loss is NaN or infinite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -94,6 +95,14 @@ impl TrainerOptions {
     pub fn accumulate(mut self, accumulate: bool) -> Self {
         self.accumulate = accumulate;
         self
+    }
+
+    pub(super) fn plan(&self) -> PlanOptions {
+        let plan = PlanOptions::default();
+        match self.family {
+            Some(family) => plan.family(family),
+            None => plan,
+        }
     }
 
     /// Multiplies matrices in this family, rather than in the one chosen for the adapter.

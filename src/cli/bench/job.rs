@@ -64,6 +64,8 @@ pub enum Variant {
     EmptyMask,
     /// This fraction of every kernel but the last.
     Frozen(f64),
+    /// The same, from what the frozen layers give, which was computed before.
+    Cached(f64),
 }
 
 impl Variant {
@@ -71,8 +73,12 @@ impl Variant {
     pub fn fraction(self) -> f64 {
         match self {
             Variant::Plain | Variant::EmptyMask => 0.0,
-            Variant::Frozen(fraction) => fraction,
+            Variant::Frozen(fraction) | Variant::Cached(fraction) => fraction,
         }
+    }
+
+    pub fn is_cached(self) -> bool {
+        matches!(self, Variant::Cached(_))
     }
 }
 
@@ -121,11 +127,13 @@ impl Job {
             Variant::Plain => self.workload.to_string(),
             Variant::EmptyMask => format!("{}, empty mask", self.workload),
             Variant::Frozen(fraction) => format!("{}, {:.0} % frozen", self.workload, 100.0 * fraction),
+            Variant::Cached(fraction) => format!("{}, {:.0} %, cached", self.workload, 100.0 * fraction),
         }
     }
 
     pub fn step(&mut self) -> Result<()> {
         match &mut self.work {
+            Work::Train(trainer, batch) if self.variant.is_cached() => trainer.step_above(batch),
             Work::Train(trainer, batch) => trainer.step(batch),
             Work::Run { whole, .. } => whole.run(StepScalars::forward(self.rows)),
         }
@@ -144,6 +152,7 @@ impl Job {
 
     pub fn profile(&mut self) -> Result<Vec<TimedDispatch>> {
         match &mut self.work {
+            Work::Train(trainer, batch) if self.variant.is_cached() => trainer.profile_step_above(batch),
             Work::Train(trainer, batch) => trainer.profile_step(batch),
             Work::Run { whole, .. } => whole.profile(StepScalars::forward(self.rows)),
         }
@@ -151,6 +160,9 @@ impl Job {
 
     pub fn report(&self) -> &PlanReport {
         match &self.work {
+            Work::Train(trainer, _) if self.variant.is_cached() => {
+                trainer.report_above().unwrap_or(trainer.report())
+            }
             Work::Train(trainer, _) => trainer.report(),
             Work::Run { whole, .. } => whole.report(),
         }
@@ -162,8 +174,6 @@ fn train(gpu: &Gpu, args: &BenchArgs, name: &str, rows: usize, variant: Variant)
     let shape = <[usize; 3]>::try_from(model.example_shape())
         .map_err(|_| invalid("--workload", "a model of images", name))?;
     let data = frazil::data::synthetic("synthetic", shape, 10, rows, 1)?;
-    let mut batches = data.batches(rows, 1)?;
-    let batch = batches.next().ok_or(frazil::Error::EmptyBatch { at: "--batch".to_owned() })?;
     let mut options = TrainerOptions::batch(rows).progress_every(0);
     if let Some(family) = args.family {
         options = options.family(family);
@@ -172,6 +182,9 @@ fn train(gpu: &Gpu, args: &BenchArgs, name: &str, rows: usize, variant: Variant)
     if variant != Variant::Plain {
         freeze(&mut trainer, variant.fraction(), args.structure)?;
     }
+    let data = if variant.is_cached() { trainer.prefix_features(&data)? } else { data };
+    let mut batches = data.batches(rows, 1)?;
+    let batch = batches.next().ok_or(frazil::Error::EmptyBatch { at: "--batch".to_owned() })?;
     Ok(Work::Train(Box::new(trainer), batch))
 }
 
@@ -197,7 +210,11 @@ fn freeze(trainer: &mut Trainer, fraction: f64, structure: Structure) -> Result<
             Structure::Filters => of(&|index| index % columns < part(columns)),
             Structure::Rows => of(&|index| index / columns < part(rows)),
             Structure::Layers if number < part(convolutions) => {
-                trainer.freeze(&path.replace(".kernel", ".bias"), FreezeRule::all())?;
+                let bias = path.replace(".kernel", ".bias");
+                // Before a batch norm there is none.
+                if trainer.model().parameters().iter().any(|p| p.path == bias) {
+                    trainer.freeze(&bias, FreezeRule::all())?;
+                }
                 FreezeRule::all()
             }
             Structure::Layers => FreezeRule::none(),

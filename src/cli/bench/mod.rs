@@ -39,6 +39,9 @@ pub struct BenchArgs {
     /// Which elements that fraction is.
     #[arg(long, value_enum, default_value = "scattered")]
     structure: Structure,
+    /// Also measure steps on what the lowest frozen layers give, computed before (with --structure layers).
+    #[arg(long, requires = "frozen")]
+    cache_prefix: bool,
     /// The rule of the updates.
     #[arg(long, value_enum, default_value = "sgd")]
     optimizer: Rule,
@@ -95,6 +98,9 @@ impl BenchArgs {
     fn variants(&self) -> Vec<Variant> {
         let Some(fraction) = self.frozen else { return vec![Variant::Plain] };
         let mut all = vec![Variant::Plain, Variant::Frozen(fraction), Variant::EmptyMask];
+        if self.cache_prefix {
+            all.push(Variant::Cached(fraction));
+        }
         if self.svg.is_some() {
             all.extend(CURVE.into_iter().filter(|f| *f != fraction).map(Variant::Frozen));
         }
@@ -161,7 +167,9 @@ pub fn run(args: &BenchArgs, begun: Instant) -> Result<(), Failure> {
     for workload in workloads {
         let mut all = Vec::new();
         for variant in args.variants() {
-            all.push(begin(args, &gpu, workload, variant, opened)?);
+            let begun = begin(args, &gpu, workload, variant, opened);
+            // The model has no layers to cache, or not with this structure.
+            all.push(if variant.is_cached() { as_usage(begun)? } else { begun? });
         }
         measure(args, &gpu, &mut all)?;
         if profiled {
@@ -210,6 +218,14 @@ fn workloads(args: &BenchArgs) -> Result<Vec<Workload>, Failure> {
         }
     }
     Ok(workloads)
+}
+
+/// What the flags do not fit is a matter of usage.
+fn as_usage<T>(result: Result<T, Failure>) -> Result<T, Failure> {
+    match result {
+        Err(Failure::Failed(error @ Error::InvalidArgument { .. })) => usage(Err(error)),
+        other => other,
+    }
 }
 
 fn write(path: &Path, text: &str) -> frazil::Result<()> {

@@ -128,7 +128,8 @@ impl Row {
             "device_bytes": self.bytes, "dispatches": self.dispatches, "adapter": self.adapter[0],
             "driver": self.adapter[1], "backend": self.adapter[2], "software_adapter": self.software,
             "family": self.family, "version": env!("CARGO_PKG_VERSION"),
-            "frozen": matches!(self.variant, Variant::Frozen(_)),
+            "frozen": matches!(self.variant, Variant::Frozen(_) | Variant::Cached(_)),
+            "cached": self.variant.is_cached(),
         });
         if let Some(forward) = self.forward {
             object["median_forward_ms"] = forward.into();

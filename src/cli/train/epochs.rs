@@ -6,6 +6,7 @@ use super::resume::{Position, notes};
 use super::table::Table;
 use crate::cli::mask_args::MaskSchedules;
 use crate::cli::output::Output;
+use crate::cli::usage;
 use frazil::trainer::{Evaluation, FreezeReport, Metrics};
 use frazil::{Batch, Dataset, Error, Gpu, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -33,6 +34,8 @@ pub struct RunPlan {
     pub seed: u64,
     /// Epochs between two files; only the last is written where there is none.
     pub save_every: Option<u64>,
+    /// Whether what the frozen layers give is computed once.
+    pub cache_prefix: bool,
     /// Masks that change during training.
     pub schedules: MaskSchedules,
     /// Folder for the files.
@@ -83,10 +86,11 @@ impl Run<'_> {
         let left = plan.epochs.saturating_sub(start.epoch);
         let batches = train.batches(plan.batch, 0)?.len() as u64;
         let bar = progress_bar(left.saturating_mul(batches).saturating_sub(start.batch));
+        let features = self.features(trainer, train)?;
         let mut last = None;
         let mut at = start;
         for number in start.epoch + 1..=plan.epochs {
-            let epoch = match self.epoch(trainer, (train, test), &mut at, &bar) {
+            let epoch = match self.epoch(trainer, (train, features.as_ref(), test), &mut at, &bar) {
                 // The last good weights are kept on the device; they are worth a file.
                 Err(Failure::Failed(error @ Error::NonFiniteLoss { .. })) => {
                     self.save(trainer, &weights, at)?;
@@ -123,6 +127,23 @@ impl Run<'_> {
         if sound { Ok(()) } else { Err(Failure::Verdict) }
     }
 
+    /// What the frozen layers make of the training data, if asked for.
+    fn features(&self, trainer: &mut Trainer, train: &Dataset) -> Result<Option<Dataset>, Failure> {
+        let layers = trainer.frozen_prefix();
+        if !self.plan.cache_prefix {
+            if layers > 0 {
+                self.output.text(format!(
+                    "the lowest {layers} layers are frozen: --cache-prefix saves their work"
+                ))?;
+            }
+            return Ok(None);
+        }
+        let features = usage(trainer.prefix_features(train))?;
+        let mib = (4 * features.features().len()) as f64 / f64::from(1 << 20);
+        self.output.text(format!("what the lowest {layers} layers give is kept: {mib:.1} MiB"))?;
+        Ok(Some(features))
+    }
+
     fn save(&self, trainer: &Trainer, path: &Path, at: Position) -> Result<(), Failure> {
         Ok(trainer.save_with_notes(path, &notes(&self.plan.flags, at))?)
     }
@@ -131,7 +152,7 @@ impl Run<'_> {
     fn epoch(
         &self,
         trainer: &mut Trainer,
-        (train, test): (&Dataset, &Dataset),
+        (train, features, test): (&Dataset, Option<&Dataset>, &Dataset),
         at: &mut Position,
         bar: &ProgressBar,
     ) -> Result<Epoch, Failure> {
@@ -139,11 +160,18 @@ impl Run<'_> {
         let number = at.epoch + 1;
         let mut seen = 0;
         let skipped = usize::try_from(at.batch).unwrap_or(usize::MAX);
-        let rest = train.batches_for_epoch(self.plan.batch, self.plan.seed, number)?.skip(skipped);
+        // The order depends on the number of examples alone.
+        let rest = features
+            .unwrap_or(train)
+            .batches_for_epoch(self.plan.batch, self.plan.seed, number)?
+            .skip(skipped);
         for batches in rest.collect::<Vec<_>>().chunks(self.plan.accumulate) {
             at.batch += batches.len() as u64;
             self.plan.schedules.apply(trainer)?;
-            trainer.step_over(batches)?;
+            match features {
+                Some(_) => trainer.step_above_over(batches)?,
+                None => trainer.step_over(batches)?,
+            }
             seen += batches.iter().map(Batch::rows).sum::<usize>();
             if let Some(m) = trainer.progress() {
                 let rate = seen as f64 / begun.elapsed().as_secs_f64();

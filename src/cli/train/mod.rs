@@ -49,6 +49,10 @@ pub struct TrainArgs {
     /// Write weights.safetensors every so many epochs, and not only at the end.
     #[arg(long, value_name = "EPOCHS")]
     save_every: Option<u64>,
+    /// Compute what the lowest layers give only once, where they are frozen whole, and keep it in memory: the same results,
+    /// sooner.
+    #[arg(long)]
+    cache_prefix: bool,
     /// One JSON object a line on standard output: one for each epoch, then the whole.
     #[arg(long)]
     pub json: bool,
@@ -116,6 +120,7 @@ fn begin(args: &TrainArgs, flags: Flags, from: Option<(&Path, Position)>) -> Res
         accumulate: args.optimizer.accumulate(),
         seed: args.seed,
         save_every: args.save_every,
+        cache_prefix: args.cache_prefix,
         schedules,
         out,
         flags,

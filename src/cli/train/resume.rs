@@ -8,10 +8,11 @@ use frazil::checkpoint::Checkpoint;
 use std::path::Path;
 
 /// Flags of a resumed run that may be other than the file's: how long, where, and what is said.
-const FREE: [&str; 7] = ["epochs", "out", "resume", "save-every", "json", "adapter", "backend"];
+const FREE: [&str; 8] =
+    ["epochs", "out", "resume", "save-every", "cache-prefix", "json", "adapter", "backend"];
 
 /// Flags that are not kept in a file, for they are of one machine or one call.
-const NOT_KEPT: [&str; 5] = ["out", "resume", "json", "adapter", "backend"];
+const NOT_KEPT: [&str; 6] = ["out", "resume", "cache-prefix", "json", "adapter", "backend"];
 
 /// How far a run has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
