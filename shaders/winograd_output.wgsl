@@ -1,23 +1,9 @@
-// y = At m A of each tile's 6x6 sums: 4x4 results, cut at the image's edge, with what is done to each before it is stored. One
+// y = At m A of each tile's POINTS x POINTS sums: 4x4 results, cut at the image's edge, with what is done to each before it is stored. One
 // invocation four channels of a tile.
 @group(0) @binding(2) var<storage, read> m: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> extra: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
 
-alias Four = array<vec4<f32>, 4>;
-
-fn transform(m: Six) -> Four {
-    let a = m[1] + m[2];
-    let b = m[1] - m[2];
-    let c = m[3] + m[4];
-    let d = m[3] - m[4];
-    return Four(
-        m[0] + a + c,
-        fma(vec4<f32>(2.0), d, b),
-        fma(vec4<f32>(4.0), c, a),
-        fma(vec4<f32>(8.0), d, b) + m[5],
-    );
-}
 
 // The bias, where there is one.
 fn bias_of(channel: u32) -> vec4<f32> {
@@ -53,25 +39,29 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (!tile.used) {
         return;
     }
-    var rows: array<Four, 6>;
+    var rows: array<Four, POINTS>;
     // Rows and then columns move through the first place: loops that are written out compile slowly.
-    for (var i = 0u; i < 6u; i++) {
-        var line: Six;
-        for (var j = 0u; j < 6u; j++) { // unroll
-            line[j] = m[component(6u * i + j, tile)];
+    for (var i = 0u; i < POINTS; i++) {
+        var line: Points;
+        for (var j = 0u; j < POINTS; j++) { // unroll
+            line[j] = m[component(POINTS * i + j, tile)];
         }
-        for (var r = 0u; r < 5u; r++) { // unroll
+        for (var r = 0u; r < LAST; r++) { // unroll
             rows[r] = rows[r + 1u];
         }
-        rows[5] = transform(line);
+        rows[LAST] = output_of(line);
     }
     let bias = bias_of(tile.channel);
     var before: Four;
     for (var j = 0u; j < 4u; j++) {
-        let column = transform(Six(rows[0][0], rows[1][0], rows[2][0], rows[3][0], rows[4][0], rows[5][0]));
+        var line: Points;
+        for (var r = 0u; r < POINTS; r++) { // unroll
+            line[r] = rows[r][0];
+        }
+        let column = output_of(line);
         store_column(tile, j, before, column, bias);
         before = column;
-        for (var r = 0u; r < 6u; r++) { // unroll
+        for (var r = 0u; r < POINTS; r++) { // unroll
             for (var k = 0u; k < 3u; k++) { // unroll
                 rows[r][k] = rows[r][k + 1u];
             }

@@ -3,15 +3,6 @@
 @group(0) @binding(2) var<storage, read> dy: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> w: array<vec4<f32>>;
 
-alias Four = array<vec4<f32>, 4>;
-
-fn transform(d: Four) -> Six {
-    let a = d[0] + d[2];
-    let b = d[1] + d[3];
-    let c = fma(vec4<f32>(4.0), d[2], d[0]);
-    let e = fma(vec4<f32>(8.0), d[3], 2.0 * d[1]);
-    return Six(d[0], a + b, a - b, c + e, c - e, d[3]);
-}
 
 fn fetch(tile: Tile, row: u32, column: u32) -> vec4<f32> {
     let h = tile.row + row;
@@ -28,7 +19,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (!tile.used) {
         return;
     }
-    var rows: array<Six, 4>;
+    var rows: array<Points, 4u>;
     // Rows and then columns move through the first place: loops that are written out compile slowly.
     for (var i = 0u; i < 4u; i++) {
         var line: Four;
@@ -38,15 +29,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var r = 0u; r < 3u; r++) { // unroll
             rows[r] = rows[r + 1u];
         }
-        rows[3] = transform(line);
+        rows[3u] = output_grad(line);
     }
-    for (var j = 0u; j < 6u; j++) {
-        let column = transform(Four(rows[0][0], rows[1][0], rows[2][0], rows[3][0]));
-        for (var i = 0u; i < 6u; i++) { // unroll
-            w[component(6u * i + j, tile)] = column[i];
+    for (var j = 0u; j < POINTS; j++) {
+        var line: Four;
+        for (var r = 0u; r < 4u; r++) { // unroll
+            line[r] = rows[r][0];
+        }
+        let column = output_grad(line);
+        for (var i = 0u; i < POINTS; i++) { // unroll
+            w[component(POINTS * i + j, tile)] = column[i];
         }
         for (var r = 0u; r < 4u; r++) { // unroll
-            for (var k = 0u; k < 5u; k++) { // unroll
+            for (var k = 0u; k < LAST; k++) { // unroll
                 rows[r][k] = rows[r][k + 1u];
             }
         }

@@ -12,11 +12,11 @@ use frazil::{Loss, Mask, Model, Padding, Plan, PlanOptions, Sgd};
 const ROWS: usize = 16;
 
 /// 256 tiles and 32 channels: just large enough to go that way by itself on software adapters.
-fn model() -> Model {
+fn model(taps: usize) -> Model {
     Model::input([14, 15, 4])
-        .conv2d("conv1", 32, [3, 3], |c| c.padding(Padding::Same))
+        .conv2d("conv1", 32, [taps, taps], |c| c.padding(Padding::Same))
         .relu()
-        .conv2d("conv2", 36, [3, 3], |c| c.padding(Padding::Same))
+        .conv2d("conv2", 36, [taps, taps], |c| c.padding(Padding::Same))
         .relu()
         .max_pool2d([2, 2])
         .flatten()
@@ -29,8 +29,14 @@ fn model() -> Model {
 /// what comes out is what the reference has. Frozen elements keep their bits.
 #[test]
 fn a_step_through_transforms_is_the_references() {
+    for taps in [3, 5] {
+        step_is_the_references(taps);
+    }
+}
+
+fn step_is_the_references(taps: usize) {
     let rule = *frazil::Optimizer::from(Sgd::new(0.1).momentum(0.9)).rule();
-    let whole = model().training_graph(ROWS, Loss::SoftmaxCrossEntropy, rule).unwrap();
+    let whole = model(taps).training_graph(ROWS, Loss::SoftmaxCrossEntropy, rule).unwrap();
     let graph = &whole.graph;
     let mut rng = stream(21);
     let mut draw = |count: usize, scale: f32| (0..count).map(|_| rng.normal() * scale).collect::<Vec<f32>>();
@@ -96,7 +102,7 @@ fn a_step_through_transforms_is_the_references() {
             let moved = change(want).iter().filter(|x| **x != 0.0).count();
             assert!(moved > 0, "{path}");
             let error = assert_relative(&format!("{family} {path}"), &change(&got), &change(want), 1e-5);
-            println!("{family} {path}: {error:.1e}");
+            println!("{taps}x{taps} {family} {path}: {error:.1e}");
         }
     }
 }

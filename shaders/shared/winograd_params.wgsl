@@ -1,4 +1,4 @@
-// What the transforms of Winograd's F(4x4, 3x3) are told: tiles of 4x4 results, images first_row .. first_row + images. Twin of
+// What the transforms of Winograd's F(4x4, 3x3) and F(4x4, 5x5) are told: tiles of 4x4 results, images first_row .. first_row + images. Twin of
 // kernels::WinogradParams.
 struct Params {
     height: u32,
@@ -17,8 +17,6 @@ struct Params {
 @group(0) @binding(0) var<uniform> given: Params;
 // A copy that `main` makes: software drivers read a uniform lane by lane inside loops.
 var<private> p: Params;
-
-alias Six = array<vec4<f32>, 6>;
 
 // Four channels of one tile.
 struct Tile {

@@ -9,6 +9,7 @@ use super::{Access, AdapterReport, Backend, GpuOptions, PipelineSource, adapter,
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 /// Bytes of every buffer: uniform bindings are no longer.
 const BYTES: u64 = 256;
@@ -53,13 +54,11 @@ impl Ahead {
     /// Takes the shaders of a plan, in the order of their first dispatches.
     pub fn push(&self, plan: impl Iterator<Item = Job>) {
         let mut jobs = lock(&self.jobs);
-        let before = jobs.waiting.len();
-        for job in plan {
-            if jobs.seen.insert(Arc::clone(&job.wgsl)) {
-                jobs.waiting.push(job);
-            }
-        }
-        if jobs.running || jobs.waiting.len() == before {
+        let unseen: Vec<Job> = plan.filter(|job| jobs.seen.insert(Arc::clone(&job.wgsl))).collect();
+        let idle = unseen.is_empty();
+        // Plans that were compiled before run before.
+        jobs.waiting.splice(0..0, unseen);
+        if jobs.running || idle {
             return;
         }
         let (adapter, shared) = (self.adapter.clone(), Arc::clone(&self.jobs));
@@ -109,6 +108,7 @@ fn work(adapter: &wgpu::Adapter, jobs: &Mutex<Jobs>) {
 
 /// Dispatches no workgroup at all, for which a shader is compiled all the same.
 fn compile(device: &wgpu::Device, queue: &wgpu::Queue, job: &Job) {
+    let begun = Instant::now();
     let source = PipelineSource { label: job.label, wgsl: &job.wgsl, bindings: &job.bindings };
     let pipeline = make_pipeline(device, source);
     let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
@@ -133,8 +133,9 @@ fn compile(device: &wgpu::Device, queue: &wgpu::Queue, job: &Job) {
     }
     let submission = Some(queue.submit([encoder.finish()]));
     let wait = wgpu::PollType::Wait { submission_index: submission, timeout: None };
-    if let Err(error) = device.poll(wait) {
-        log::debug!("compiling {} ahead: {error}", job.label);
+    match device.poll(wait) {
+        Ok(_) => log::debug!("compiled {} ahead in {:.0} ms", job.label, 1e3 * begun.elapsed().as_secs_f64()),
+        Err(error) => log::debug!("compiling {} ahead: {error}", job.label),
     }
 }
 

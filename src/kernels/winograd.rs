@@ -1,7 +1,7 @@
-//! What the transforms of Winograd's F(4x4, 3x3) share (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks",
-//! 2016): 36 products of channels for 16 results and 9 taps, a quarter of the multiplications.
+//! What the transforms of Winograd's F(4x4, 3x3) and F(4x4, 5x5) share (Lavin and Gray, "Fast Algorithms for Convolutional Neural
+//! Networks", 2016): 36 products of channels for 16 results and 9 taps, a quarter of the multiplications; 64 for 25 taps, 4/25.
 
-use super::{Epilogue, Snippet, index};
+use super::{Epilogue, Launch, Snippet, index};
 use crate::shape::WindowGeometry;
 
 pub(super) static WINOGRAD_PARAMS: Snippet = Snippet {
@@ -10,18 +10,55 @@ pub(super) static WINOGRAD_PARAMS: Snippet = Snippet {
     bindings: &[],
 };
 
+static POINTS: Snippet = Snippet {
+    name: "winograd_points",
+    text: include_str!("../../shaders/shared/winograd_points.wgsl"),
+    bindings: &[],
+};
+static OF_3: Snippet = Snippet {
+    name: "winograd_3x3",
+    text: include_str!("../../shaders/shared/winograd_3x3.wgsl"),
+    bindings: &[],
+};
+static OF_5: Snippet = Snippet {
+    name: "winograd_5x5",
+    text: include_str!("../../shaders/shared/winograd_5x5.wgsl"),
+    bindings: &[],
+};
+
 /// Results of a tile along each axis.
 pub const TILE: usize = 4;
 
-/// Components of a tile's transform.
-pub const COMPONENTS: usize = 36;
+/// Components of the transform of a tile under square kernels of so many taps a side: 3 or 5.
+pub fn components(taps: usize) -> usize {
+    points(taps) * points(taps)
+}
+
+fn points(taps: usize) -> usize {
+    TILE + taps - 1
+}
+
+impl Launch {
+    /// The transforms for square kernels of so many taps a side.
+    pub(super) fn winograd(mut self, taps: usize) -> Self {
+        self.snippets.extend([&POINTS, if taps == 5 { &OF_5 } else { &OF_3 }]);
+        let (points, taps) = (index(points(taps)), index(taps));
+        self.constants.extend([
+            ("POINTS", points),
+            ("LAST", points - 1),
+            ("TAPS", taps),
+            ("LAST_TAP", taps - 1),
+        ]);
+        self
+    }
+}
 
 pub(super) const WORKGROUP: u32 = 64;
 
 /// Tiles of some images of the batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Tiles {
-    /// A 3x3 window at stride 1, not dilated.
+    /// A 3x3 or 5x5 window at stride 1, not dilated.
     pub window: WindowGeometry,
     /// The first image.
     pub first: usize,
@@ -30,6 +67,11 @@ pub struct Tiles {
 }
 
 impl Tiles {
+    /// Taps of the window along each axis.
+    pub fn taps(&self) -> usize {
+        self.window.kernel[0]
+    }
+
     /// Tiles of one image.
     pub fn per_image(&self) -> usize {
         self.window.output.map(|size| size.div_ceil(TILE)).iter().product()

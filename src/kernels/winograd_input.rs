@@ -11,10 +11,12 @@ pub(super) static KERNEL: Kernel = Kernel {
     params_bytes: size_of::<WinogradParams>(),
 };
 
-/// Components of the inputs under each tile, `[36, tiles, channels]`; channels are a multiple of 4. Buffers: x, components.
+/// Components of the inputs under each tile, `[components, tiles, channels]`; channels are a multiple of 4. Buffers: x, components.
 pub fn winograd_input(tiles: &Tiles, channels: usize) -> Launch {
     let params = WinogradParams::new(tiles, channels, Epilogue::None);
+    let flops = if tiles.taps() == 5 { 640 } else { 144 };
     let invocations = tiles.count() * channels / 4;
     Launch::new(&KERNEL, &params, WORKGROUP, grid_of(invocations, WORKGROUP))
-        .flops(144 * (tiles.count() * channels) as u64)
+        .flops(flops * (tiles.count() * channels) as u64)
+        .winograd(tiles.taps())
 }

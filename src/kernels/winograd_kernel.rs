@@ -11,9 +11,11 @@ pub(super) static KERNEL: Kernel = Kernel {
     params_bytes: size_of::<KernelParams>(),
 };
 
-/// Components of 3x3 kernels, `[36, c_in, c_out]`; output channels are a multiple of 4. Buffers: kernel, components.
-pub fn winograd_kernel(c_in: usize, c_out: usize, flipped: bool) -> Launch {
+/// Components of square kernels of so many taps a side, `[components, c_in, c_out]`; output channels are a multiple of 4. Buffers: kernel, components.
+pub fn winograd_kernel(taps: usize, c_in: usize, c_out: usize, flipped: bool) -> Launch {
     let params = KernelParams::new(c_in, c_out, flipped);
+    let flops = if taps == 5 { 312 } else { 99 };
     Launch::new(&KERNEL, &params, WORKGROUP, grid_of(c_in * c_out / 4, WORKGROUP))
-        .flops(99 * (c_in * c_out) as u64)
+        .flops(flops * (c_in * c_out) as u64)
+        .winograd(taps)
 }

@@ -12,8 +12,10 @@ pub(super) static KERNEL: Kernel = Kernel {
 };
 
 /// The kernels' gradient from its components. Buffers: components, dw.
-pub fn winograd_kernel_grad(c_in: usize, c_out: usize) -> Launch {
+pub fn winograd_kernel_grad(taps: usize, c_in: usize, c_out: usize) -> Launch {
     let params = KernelParams::new(c_in, c_out, false);
+    let flops = if taps == 5 { 390 } else { 117 };
     Launch::new(&KERNEL, &params, WORKGROUP, grid_of(c_in * c_out / 4, WORKGROUP))
-        .flops(117 * (c_in * c_out) as u64)
+        .flops(flops * (c_in * c_out) as u64)
+        .winograd(taps)
 }

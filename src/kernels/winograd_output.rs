@@ -26,9 +26,11 @@ static STORE_POOLED: Snippet = Snippet {
 /// and its number in the window. Buffers: components, what the epilogue reads (anything, if nothing), y, positions if pooled.
 pub fn winograd_output(tiles: &Tiles, channels: usize, epilogue: Epilogue, pooled: bool) -> Launch {
     let params = WinogradParams::new(tiles, channels, epilogue);
+    let flops = if tiles.taps() == 5 { 288 } else { 110 };
     let invocations = tiles.count() * channels / 4;
     let mut launch = Launch::new(&KERNEL, &params, WORKGROUP, grid_of(invocations, WORKGROUP))
-        .flops(110 * (tiles.count() * channels) as u64);
-    launch.snippets = if pooled { vec![&STORE_POOLED, &LARGEST] } else { vec![&STORE_ROWS] };
+        .flops(flops * (tiles.count() * channels) as u64)
+        .winograd(tiles.taps());
+    launch.snippets.extend(if pooled { vec![&STORE_POOLED, &LARGEST] } else { vec![&STORE_ROWS] });
     launch
 }

@@ -11,10 +11,12 @@ pub(super) static KERNEL: Kernel = Kernel {
     params_bytes: size_of::<WinogradParams>(),
 };
 
-/// Components of the gradients of each tile's results, `[36, tiles, channels]`. Buffers: dy, components.
+/// Components of the gradients of each tile's results, `[components, tiles, channels]`. Buffers: dy, components.
 pub fn winograd_output_grad(tiles: &Tiles, channels: usize) -> Launch {
     let params = WinogradParams::new(tiles, channels, Epilogue::None);
+    let flops = if tiles.taps() == 5 { 240 } else { 80 };
     let invocations = tiles.count() * channels / 4;
     Launch::new(&KERNEL, &params, WORKGROUP, grid_of(invocations, WORKGROUP))
-        .flops(80 * (tiles.count() * channels) as u64)
+        .flops(flops * (tiles.count() * channels) as u64)
+        .winograd(tiles.taps())
 }

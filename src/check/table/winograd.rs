@@ -16,6 +16,11 @@ fn geometries() -> Vec<Geometry> {
         geometry("asymmetric padding", [5, 6, 4], 4, [3, 3], explicit(2, 0, 0, 3)).batch(4),
         geometry("12x4, 36 channels", [12, 4, 16], 36, [3, 3], Same),
         geometry("5x5, 40 to 16 channels", [5, 5, 40], 16, [3, 3], Same),
+        geometry("8x8 by 5x5", [8, 8, 4], 8, [5, 5], Same).batch(3),
+        geometry("9x11 by 5x5, valid", [9, 11, 8], 4, [5, 5], Valid),
+        geometry("2x3 by 5x5", [2, 3, 4], 4, [5, 5], Same).batch(5),
+        geometry("5x5, asymmetric padding", [5, 6, 4], 4, [5, 5], explicit(4, 0, 1, 3)).batch(4),
+        geometry("5x4 by 5x5, 40 to 36 channels", [5, 4, 40], 36, [5, 5], Same),
     ]
 }
 
@@ -24,6 +29,7 @@ fn pooled_geometries() -> Vec<Geometry> {
     vec![
         geometry("4x6 to 4", [4, 6, 4], 4, [3, 3], Same).batch(3),
         geometry("8x8", [8, 8, 4], 4, [3, 3], Same),
+        geometry("4x4 by 5x5", [4, 4, 4], 4, [5, 5], Same),
     ]
 }
 

@@ -123,7 +123,6 @@ impl Lowering<'_> {
             self.winograd_grad_input(node, conv, ending);
             return Ok(());
         }
-        let (ending, after) = self.apart(node, ending);
         let (dy, kernel) = (Place::Value(node.inputs[0]), Place::Value(node.inputs[1]));
         let depth = conv.window.taps() * conv.c_out_per_group();
         let fours = conv.c_out_per_group().is_multiple_of(4);
@@ -146,7 +145,6 @@ impl Lowering<'_> {
             let mut places = vec![dy, kernel, Place::Value(ending.output)];
             places.extend(ending.extra.map(Place::Value));
             self.product(node, &product, &places);
-            self.relu_grad_after(node, after);
             return Ok(());
         }
         for images in self.chunks(node, conv)? {
@@ -183,7 +181,6 @@ impl Lowering<'_> {
         if !is_pointwise(conv) {
             self.relu_grad_after(node, ending);
         }
-        self.relu_grad_after(node, after);
         Ok(())
     }
 

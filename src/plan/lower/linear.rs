@@ -19,7 +19,7 @@ impl Lowering<'_> {
         let [b_rows, b_columns] = b.shape.matrix(&node.label)?;
         let (m, k) = if transpose_a { (a_columns, a_rows) } else { (a_rows, a_columns) };
         let n = if transpose_b { b_rows } else { b_columns };
-        let (ending, after) = self.apart(node, ending.unwrap_or(Ending::plain(node.outputs[0])));
+        let ending = ending.unwrap_or(Ending::plain(node.outputs[0]));
         let product = Gemm {
             a: Matrix::rows(a_columns),
             b: Matrix::rows(b_columns),
@@ -34,7 +34,6 @@ impl Lowering<'_> {
             vec![Place::Value(node.inputs[0]), Place::Value(node.inputs[1]), Place::Value(ending.output)];
         places.extend(ending.extra.map(Place::Value));
         self.product(node, &product, &places);
-        self.relu_grad_after(node, after);
         Ok(())
     }
 

@@ -168,21 +168,9 @@ impl Lowering<'_> {
     /// the sum.
     fn bias_grads(&self) -> Vec<Option<usize>> {
         match self.limits.family {
-            GemmFamily::Subgroup { .. } if !self.transforms() => fuse_bias_grads(self.graph),
+            GemmFamily::Subgroup { .. } => fuse_bias_grads(self.graph),
             _ => vec![None; self.graph.nodes().len()],
         }
-    }
-
-    /// Whether some convolution goes by transforms. Their products are plain ones, so that another that does more would need a
-    /// second shader, and on processors that takes long to compile.
-    fn transforms(&self) -> bool {
-        let by_winograd = |node: &Node| match &node.op {
-            Op::Conv2d(conv) | Op::Conv2dGradInput(conv) | Op::Conv2dGradKernel(conv) => {
-                self.by_winograd(conv)
-            }
-            _ => false,
-        };
-        self.graph.nodes().iter().any(by_winograd)
     }
 
     /// Whether the product goes over all of what the bias's gradient sums, at once.
@@ -309,15 +297,6 @@ impl Lowering<'_> {
             (op, None) => return Err(Error::argument(&node.label, "operands", op.name())),
         }
         Ok(())
-    }
-
-    /// How a product ends, and what is left to do after it: on processors, beside transforms, the gradient of a ReLU is a kernel of
-    /// its own.
-    fn apart(&self, node: &Node, ending: Ending) -> (Ending, Ending) {
-        let plain = Ending::plain(node.outputs[0]);
-        let back = ending.epilogue == Epilogue::ReluGrad;
-        let alone = back && matches!(self.limits.family, GemmFamily::Subgroup { .. }) && self.transforms();
-        if alone { (plain, ending) } else { (ending, plain) }
     }
 
     /// The gradient of the ReLU before an operation, if it is to end the input's gradient and no kernel did it.

@@ -1,9 +1,10 @@
-//! 3x3 convolutions at stride 1 by Winograd's F(4x4, 3x3): a quarter of the multiplications, for the passes that transform.
+//! Convolutions of 3x3 and 5x5 at stride 1 by Winograd's F(4x4, 3x3) and F(4x4, 5x5): a quarter or a sixth of the multiplications,
+//! for the passes that transform.
 
 use super::{Lowering, Place};
 use crate::graph::{Conv2d, Node};
 use crate::kernels::{
-    COMPONENTS, Gemm, Matrix, Tiles, winograd_input, winograd_kernel, winograd_kernel_grad, winograd_output,
+    Gemm, Matrix, Tiles, components, winograd_input, winograd_kernel, winograd_kernel_grad, winograd_output,
     winograd_output_grad,
 };
 use crate::plan::fuse::Ending;
@@ -31,11 +32,11 @@ const FEWEST_TILES: usize = 256;
 /// Whether this convolution, or its gradients, go by transforms.
 pub(super) fn by_winograd(conv: &Conv2d, batch: usize, when: Winograd) -> bool {
     let w = &conv.window;
-    let possible = w.kernel == [3, 3]
+    let possible = [[3, 3], [5, 5]].contains(&w.kernel)
         && w.stride == [1, 1]
         && w.dilation == [1, 1]
         && conv.groups == 1
-        && w.pad_begin.iter().all(|&pad| pad <= 2)
+        && w.pad_begin.iter().all(|&pad| pad < w.kernel[0])
         && conv.c_in.is_multiple_of(4)
         && conv.c_out.is_multiple_of(4);
     let tiles = Tiles { window: *w, first: 0, images: batch };
@@ -62,7 +63,7 @@ impl Lowering<'_> {
         let [dy, kernel] = [0, 1].map(|i| Place::Value(node.inputs[i]));
         let w = conv.window;
         let window = WindowGeometry {
-            pad_begin: w.pad_begin.map(|pad| 2 - pad),
+            pad_begin: w.pad_begin.map(|pad| w.kernel[0] - 1 - pad),
             input: w.output,
             output: w.input,
             ..w
@@ -81,21 +82,23 @@ impl Lowering<'_> {
         ending: Ending,
     ) {
         let [from, to] = channels;
+        let taps = window.kernel[0];
+        let components = components(taps);
         // As the kernel is stored.
         let [c_in, c_out] = if back { [to, from] } else { [from, to] };
-        let kernels = self.workspace(COMPONENTS * from * to);
-        self.push(node, winograd_kernel(c_in, c_out, back), vec![operands[1], kernels]);
+        let kernels = self.workspace(components * from * to);
+        self.push(node, winograd_kernel(taps, c_in, c_out, back), vec![operands[1], kernels]);
         for images in self.images_at_a_time(window, from + to) {
             let tiles = Tiles { window, first: images.start, images: images.len() };
-            let inputs = self.workspace(COMPONENTS * tiles.count() * from);
+            let inputs = self.workspace(components * tiles.count() * from);
             self.push(node, winograd_input(&tiles, from), vec![operands[0], inputs]);
-            let sums = self.workspace(COMPONENTS * tiles.count() * to);
+            let sums = self.workspace(components * tiles.count() * to);
             let product = Gemm {
                 a: Matrix { group: tiles.count() * from, ..Matrix::rows(from) },
                 b: Matrix { group: from * to, ..Matrix::rows(c_out) },
                 c: Matrix { group: tiles.count() * to, ..Matrix::rows(to) },
                 transpose_b: back,
-                groups: COMPONENTS,
+                groups: components,
                 m_per_row: tiles.per_image(),
                 first_row: images.start,
                 ..Gemm::plain(tiles.count(), to, from)
@@ -112,19 +115,21 @@ impl Lowering<'_> {
     pub(super) fn winograd_grad_kernel(&mut self, node: &Node, conv: &Conv2d) {
         let [x, dy] = [0, 1].map(|i| Place::Value(node.inputs[i]));
         let window = conv.window;
-        let sums = self.workspace(COMPONENTS * conv.c_in * conv.c_out);
+        let taps = window.kernel[0];
+        let components = components(taps);
+        let sums = self.workspace(components * conv.c_in * conv.c_out);
         for images in self.images_at_a_time(window, conv.c_in + conv.c_out) {
             let tiles = Tiles { window, first: images.start, images: images.len() };
-            let inputs = self.workspace(COMPONENTS * tiles.count() * conv.c_in);
+            let inputs = self.workspace(components * tiles.count() * conv.c_in);
             self.push(node, winograd_input(&tiles, conv.c_in), vec![x, inputs]);
-            let gradients = self.workspace(COMPONENTS * tiles.count() * conv.c_out);
+            let gradients = self.workspace(components * tiles.count() * conv.c_out);
             self.push(node, winograd_output_grad(&tiles, conv.c_out), vec![dy, gradients]);
             let product = Gemm {
                 a: Matrix { group: tiles.count() * conv.c_in, ..Matrix::rows(conv.c_in) },
                 b: Matrix { group: tiles.count() * conv.c_out, ..Matrix::rows(conv.c_out) },
                 c: Matrix { group: conv.c_in * conv.c_out, ..Matrix::rows(conv.c_out) },
                 transpose_a: true,
-                groups: COMPONENTS,
+                groups: components,
                 k_per_row: tiles.per_image(),
                 first_row: images.start,
                 accumulate: images.start > 0,
@@ -133,12 +138,13 @@ impl Lowering<'_> {
             self.product(node, &product, &[inputs, gradients, sums]);
         }
         let result = Place::Value(node.outputs[0]);
-        self.push(node, winograd_kernel_grad(conv.c_in, conv.c_out), vec![sums, result]);
+        self.push(node, winograd_kernel_grad(taps, conv.c_in, conv.c_out), vec![sums, result]);
     }
 
     /// Cuts the batch so that the components of each part, of so many channels, fit a workspace.
     fn images_at_a_time(&self, window: WindowGeometry, channels: usize) -> Vec<Range<usize>> {
-        let of_image = COMPONENTS * Tiles { window, first: 0, images: 1 }.count() * channels;
+        let of_image =
+            components(window.kernel[0]) * Tiles { window, first: 0, images: 1 }.count() * channels;
         self.parts_of_batch(of_image, PART_BYTES)
     }
 }
