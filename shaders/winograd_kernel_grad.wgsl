@@ -1,5 +1,5 @@
-// dw = Gt m G of each POINTS x POINTS sums over all tiles: the adjoint of winograd_kernel. One invocation four output channels of an input
-// channel.
+// dw = Gt m G of each POINTS x POINTS sums over all tiles: the adjoint of winograd_kernel. One invocation four output
+// channels of an input channel.
 struct Params {
     c_in: u32,
     c_out: u32,
@@ -8,7 +8,6 @@ struct Params {
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(2) var<storage, read> m: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> dw: array<vec4<f32>>;
-
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {

@@ -1,32 +1,31 @@
-// y = At m A of each tile's POINTS x POINTS sums: 4x4 results, cut at the image's edge, with what is done to each before it is stored. One
-// invocation four channels of a tile.
+// y = At m A of each tile's POINTS x POINTS sums: 4x4 results, cut at the image's edge, with what is done to each before it
+// is stored. One invocation four channels of a tile.
 @group(0) @binding(2) var<storage, read> m: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> extra: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
 
+// What is done to each result: nothing (0), a bias (1), then ReLU (2), or what a ReLU with the results `extra` passes back (3).
+// Where nothing is read, anything may be bound in its place.
+const RELU_BACK = 3u;
 
 // The bias, where there is one.
 fn bias_of(channel: u32) -> vec4<f32> {
-    if (p.epilogue % RELU_GRAD == 0u) {
+    if (p.epilogue % RELU_BACK == 0u) {
         return vec4<f32>(0.0);
     }
     return extra[channel / 4u];
 }
 
-// Nothing (0), a bias (1), then ReLU (2), or what a ReLU with the results `extra` passes back (3). Without one, anything may be
-// bound in its place.
-const RELU_GRAD = 3u;
-
 fn biased(sum: vec4<f32>, bias: vec4<f32>) -> vec4<f32> {
     // Not sum + 0: -0.0 would become 0.
-    let shifted = select(sum + bias, sum, p.epilogue % RELU_GRAD == 0u);
+    let shifted = select(sum + bias, sum, p.epilogue % RELU_BACK == 0u);
     return select(shifted, vec4<f32>(0.0), vec4<bool>(p.epilogue == 2u) & at_most_zero(shifted));
 }
 
 fn finish(sum: vec4<f32>, bias: vec4<f32>, at: u32) -> vec4<f32> {
     var result = biased(sum, bias);
     // A loop that runs once or never: software drivers execute both sides of an `if`.
-    for (var once = 0u; once < p.epilogue / RELU_GRAD; once++) {
+    for (var once = 0u; once < p.epilogue / RELU_BACK; once++) {
         result = select(vec4<f32>(0.0), result, extra[at] > vec4<f32>(0.0));
     }
     return result;

@@ -3,7 +3,6 @@
 @group(0) @binding(2) var<storage, read> dy: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> w: array<vec4<f32>>;
 
-
 fn fetch(tile: Tile, row: u32, column: u32) -> vec4<f32> {
     let h = tile.row + row;
     let w = tile.column + column;

@@ -2,7 +2,7 @@
 
 use crate::support::device::{families, gpu};
 use crate::support::training::optimizers;
-use frazil::trainer::GradientPolicy;
+use frazil::trainer::{GradientPolicy, RewindState};
 use frazil::{
     Adam, Batch, Clip, Dataset, Error, FreezeRule, Loss, Mask, Model, Optimizer, Padding, Result, Sgd,
     ThawPolicy, Trainer, TrainerOptions,
@@ -100,6 +100,8 @@ fn the_prefix_ends_where_something_trains_or_is_not_fixed() {
     assert_eq!(t(model(), "conv2.*").frozen_prefix(), 0, "the lowest layer trains");
     assert_eq!(t(model(), "conv1.kernel").frozen_prefix(), 0, "its bias trains");
     assert_eq!(t(model(), "*").frozen_prefix(), 0, "nothing trains");
+    let flat = Model::input([4, 4, 2]).flatten().dense("fc1", 4).relu().dense("fc2", 3).build().unwrap();
+    assert_eq!(trainer(flat, Sgd::new(0.1), options()).frozen_prefix(), 0, "nothing is frozen");
     let begin = || Model::input([4, 4, 2]).conv2d("conv", 4, [3, 3], |c| c.padding(Padding::Same));
     let head = |builder: frazil::model::ModelBuilder| builder.flatten().dense("fc", 3).build().unwrap();
     assert_eq!(t(head(begin().relu()), "conv*").frozen_prefix(), 3);
@@ -139,6 +141,22 @@ fn features_of_other_layers_are_refused_and_nothing_is_done() {
     refused(&mut set, &batch);
     let mut never = trainer(model(), Sgd::new(0.1), options());
     refused(&mut never, &batch);
+
+    let (mut loaded, batch) = made();
+    let file = std::env::temp_dir().join(format!("frazil-prefix-{}.safetensors", std::process::id()));
+    loaded.save(&file).unwrap();
+    loaded.load(&file).unwrap();
+    refused(&mut loaded, &batch);
+
+    // What cannot move a frozen weight leaves them as they are.
+    let (mut kept, batch) = made();
+    let snapshot = kept.snapshot().unwrap();
+    kept.rewind(&snapshot, RewindState::Restore).unwrap();
+    kept.load_weights(&file, "*").unwrap();
+    kept.prune("*.kernel", FreezeRule::smallest(0.3)).unwrap();
+    kept.step_above(&batch).unwrap();
+    assert_eq!(kept.verify_frozen().unwrap().changed(), 0);
+    std::fs::remove_file(&file).unwrap();
 
     // Masks of the layers above may change: they hold from the next step on.
     let (mut t, batch) = made();

@@ -169,9 +169,10 @@ fn a_dropped_product_is_caught() {
         let got = floats(&outputs(gpu(), case, &PlanOptions::default()).unwrap()[0]);
         compare(&case.name, &got, &want, &bound).unwrap();
         // One element of the first operand becomes 0: every result that it reaches loses one product. The first element
-        // may lie under no tap, so the first that reaches anything is taken; of transforms, whose bounds are wide, the largest.
+        // may lie under no tap, so the first that reaches anything is taken; of 5x5 by transforms, whose bound is wide, the
+        // largest.
         let mut order: Vec<usize> = (0..data[0].len()).collect();
-        if winograd {
+        if winograd && case.name.contains("5x5") {
             order.sort_by(|&a, &b| data[0][b].abs().total_cmp(&data[0][a].abs()));
         }
         let faulty = order.into_iter().find_map(|at| {
@@ -205,6 +206,14 @@ fn no_pool_of_sums_has_a_choice_that_rounding_makes() {
         let operand = o.nodes.len() - 2;
         let values = reference_outputs(&kept, &data, o.batch).unwrap().swap_remove(operand);
         let bound = bounds(&kept, &data, o.batch).unwrap().swap_remove(operand);
+        // Zeros of which every device is sure: a ReLU's gradient made them, or a ReLU of what is well below 0.
+        let before = matches!(o.nodes[operand].0, Op::Relu)
+            .then(|| reference_outputs(&kept, &data, o.batch).unwrap().swap_remove(operand - 1));
+        let zero = |tap: usize| match (&o.nodes[operand].0, &before) {
+            (Op::ReluGrad, _) => values[tap] == 0.0,
+            (_, Some(before)) => before[tap] < -2.0 * bound[tap],
+            _ => false,
+        };
         let [width, channels] = [pool.window.input[1], pool.channels];
         for corner in 0..values.len() {
             let (pixel, channel) = (corner / channels, corner % channels);
@@ -213,9 +222,9 @@ fn no_pool_of_sums_has_a_choice_that_rounding_makes() {
             }
             let taps = [0, 1, width, width + 1].map(|tap| (pixel + tap) * channels + channel);
             let largest = taps.into_iter().max_by(|&a, &b| values[a].total_cmp(&values[b])).unwrap();
-            // Of zeros that a ReLU made of sums well below 0, the first is taken on every device.
             let clear = |tap: usize| {
-                values[tap] == values[largest] || values[largest] - values[tap] > 2.0 * bound[tap]
+                let same = tap == largest || (zero(tap) && zero(largest));
+                same || values[largest] - values[tap] > 2.0 * bound[tap].max(bound[largest])
             };
             if !taps.into_iter().all(clear) {
                 near.push(format!("{} at {corner}", case.name));

@@ -5,10 +5,6 @@ struct Largest {
     tap: vec4<u32>,
 }
 
-fn nan4(value: vec4<f32>) -> vec4<bool> {
-    return (bitcast<vec4<u32>>(value) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
-}
-
 fn largest_of(window: array<vec4<f32>, 4>) -> Largest {
     var best = Largest(window[0], vec4<u32>(0u));
     for (var i = 0u; i < 3u; i++) { // unroll

@@ -1,5 +1,5 @@
-// Stores the largest of each four rows of a tile, which are a window of 2 x 2 pixels (see pixel_of), and its number in the window. C
-// has a row for each.
+// Stores the largest of each four rows of a tile, which are a window of 2 x 2 pixels (see pixel_of), and its number in the
+// window. C has a row for each.
 @group(0) @binding(6) var<storage, read_write> position: array<vec4<u32>>;
 
 fn store_tile(sum: ptr<function, Tile>, base: u32, m: u32, n: u32, rows: u32, group: u32) {

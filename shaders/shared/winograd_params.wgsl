@@ -1,5 +1,5 @@
-// What the transforms of Winograd's F(4x4, 3x3) and F(4x4, 5x5) are told: tiles of 4x4 results, images first_row .. first_row + images. Twin of
-// kernels::WinogradParams.
+// What the transforms of Winograd's F(4x4, 3x3) and F(4x4, 5x5) are told: tiles of 4x4 results, images first_row ..
+// first_row + images. Twin of kernels::WinogradParams.
 struct Params {
     height: u32,
     width: u32,

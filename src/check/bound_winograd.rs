@@ -1,20 +1,20 @@
-//! The bound of results by Winograd's F(4x4, 3x3) and F(4x4, 5x5): the transforms on sizes. They grow numbers before they cancel, so that this is
-//! wider than the bound of a plain sum.
+//! The bound of results by Winograd's F(4x4, 3x3) and F(4x4, 5x5): the transforms on sizes. They grow numbers before they cancel,
+//! so that this is wider than the bound of a plain sum.
 
 use super::bound::HALF_ULP;
 use crate::graph::{Conv2d, Op};
 
-/// Roundings on the way of one term: two in each direction of each of three transforms, and their constants'.
-const ROUNDINGS: f64 = 16.0;
-
 /// The sizes of the transforms in one dimension, of `P` points and `T` taps.
 struct Sizes<const P: usize, const T: usize> {
+    /// On the way of one term, at most: of input, kernel and output in each direction, constants' too, fused operations as two.
+    roundings: f64,
     input: [[f64; P]; P],
     kernel: [[f64; T]; P],
     output: [[f64; P]; 4],
 }
 
 const OF_3: Sizes<6, 3> = Sizes {
+    roundings: 2.0 * (3.0 + 4.0 + 3.0),
     input: [
         [4.0, 0.0, 5.0, 0.0, 1.0, 0.0],
         [0.0, 4.0, 4.0, 1.0, 1.0, 0.0],
@@ -40,6 +40,7 @@ const OF_3: Sizes<6, 3> = Sizes {
 };
 
 const OF_5: Sizes<8, 5> = Sizes {
+    roundings: 2.0 * (4.0 + 5.0 + 4.0),
     input: [
         [1.0, 0.0, 5.25, 0.0, 5.25, 0.0, 1.0, 0.0],
         [0.0, 1.0, 1.0, 4.25, 4.25, 1.0, 1.0, 0.0],
@@ -142,7 +143,7 @@ fn images<const P: usize, const T: usize>(
     let pad = w.pad_begin.map(|pad| if back { T as isize - 1 - pad as isize } else { pad as isize });
     let (in_image, out_image) = (input[0] * input[1] * from, output[0] * output[1] * to);
     let mut bounds = vec![0.0; x.len() / in_image * out_image];
-    let factor = (ROUNDINGS + (from as f64).sqrt()) * HALF_ULP;
+    let factor = (sizes.roundings + (from as f64).sqrt()) * HALF_ULP;
     for image in 0..rows {
         let source = &x[image * in_image..(image + 1) * in_image];
         for row in (0..output[0]).step_by(4) {
@@ -186,7 +187,7 @@ fn kernel<const P: usize, const T: usize>(
     let (c_in, c_out) = (conv.c_in, conv.c_out);
     let (in_image, out_image) = (w.input[0] * w.input[1] * c_in, w.output[0] * w.output[1] * c_out);
     let tiles = rows * w.output.map(|n| n.div_ceil(4)).iter().product::<usize>();
-    let factor = (ROUNDINGS + (tiles as f64).sqrt()) * HALF_ULP;
+    let factor = (sizes.roundings + (tiles as f64).sqrt()) * HALF_ULP;
     let mut bounds = vec![0.0; T * T * c_in * c_out];
     for c in 0..c_in {
         for d in 0..c_out {

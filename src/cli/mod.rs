@@ -147,3 +147,11 @@ pub fn main() -> ExitCode {
     }
     ExitCode::from(code)
 }
+
+/// What the flags do not fit is a matter of usage.
+fn as_usage<T>(result: std::result::Result<T, Failure>) -> std::result::Result<T, Failure> {
+    match result {
+        Err(Failure::Failed(error @ Error::InvalidArgument { .. })) => usage(Err(error)),
+        other => other,
+    }
+}

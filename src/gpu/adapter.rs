@@ -188,8 +188,10 @@ impl GpuOptions {
         self
     }
 
-    /// Whether a second core compiles shaders while the first ones run, on Mesa's software Vulkan, where a large network's first
-    /// step takes seconds: on unless set. A thread does it on a device of its own; results are the same.
+    /// Whether a second core compiles shaders while the first ones run, on Mesa's software Vulkan, where a large network's
+    /// first step takes seconds: on unless set. A thread does it on a device of its own; results are the same. What it does
+    /// is found in the driver's cache on disk: without one it is in vain. The last clone of a [`crate::Gpu`] waits for it
+    /// when it is dropped, so switch it off for one in a `static`, which is not.
     pub fn compile_ahead(mut self, on: bool) -> Self {
         self.compile_ahead = on;
         self

@@ -1,15 +1,15 @@
 //! Shaders compiled on a second device while the first one runs.
 //!
-//! Mesa's software Vulkan turns a shader into machine code at its first dispatch, on the one thread of a device's queue, and keeps
-//! the result on disk. A second device begins at the other end of a plan, so that two cores share the work: what it has finished, the
-//! first device finds there. It computes nothing.
+//! Mesa's software Vulkan turns a shader into machine code at its first dispatch, on the one thread of a device's queue,
+//! and keeps the result on disk. A second device begins at the other end of a plan, so that two cores share the work: what
+//! it has finished, the first device finds there. It computes nothing.
 
 use super::pipeline::make_pipeline;
 use super::{Access, AdapterReport, Backend, GpuOptions, PipelineSource, adapter, lock};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Bytes of every buffer: uniform bindings are no longer.
 const BYTES: u64 = 256;
@@ -26,6 +26,7 @@ pub(crate) struct Job {
 /// The second device's work. Dropping it waits until the shader in hand is compiled.
 pub(super) struct Ahead {
     adapter: wgpu::Adapter,
+    timeout: Duration,
     jobs: Arc<Mutex<Jobs>>,
     worker: Mutex<Option<JoinHandle<()>>>,
 }
@@ -46,6 +47,7 @@ impl Ahead {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         (options.compile_ahead && keeps && cores > 1).then(|| Ahead {
             adapter: adapter.clone(),
+            timeout: options.timeout,
             jobs: Arc::default(),
             worker: Mutex::default(),
         })
@@ -61,9 +63,9 @@ impl Ahead {
         if jobs.running || idle {
             return;
         }
-        let (adapter, shared) = (self.adapter.clone(), Arc::clone(&self.jobs));
+        let (adapter, shared, timeout) = (self.adapter.clone(), Arc::clone(&self.jobs), self.timeout);
         let worker = std::thread::Builder::new().name("frazil shaders".into());
-        match worker.spawn(move || work(&adapter, &shared)) {
+        match worker.spawn(move || work(&adapter, &shared, timeout)) {
             Ok(handle) => {
                 jobs.running = true;
                 // One before has nothing left to do, and ends.
@@ -86,7 +88,7 @@ impl Drop for Ahead {
     }
 }
 
-fn work(adapter: &wgpu::Adapter, jobs: &Mutex<Jobs>) {
+fn work(adapter: &wgpu::Adapter, jobs: &Mutex<Jobs>, timeout: Duration) {
     let opened = pollster::block_on(adapter::open(adapter));
     if let Ok((device, _)) = &opened {
         device.on_uncaptured_error(Arc::new(|error| log::debug!("compiling ahead: {error}")));
@@ -99,7 +101,7 @@ fn work(adapter: &wgpu::Adapter, jobs: &Mutex<Jobs>) {
             next
         };
         match (job, &opened) {
-            (Some(job), Ok((device, queue))) => compile(device, queue, &job),
+            (Some(job), Ok((device, queue))) => compile(device, queue, &job, timeout),
             (Some(_), Err(_)) => {}
             (None, _) => return,
         }
@@ -107,7 +109,7 @@ fn work(adapter: &wgpu::Adapter, jobs: &Mutex<Jobs>) {
 }
 
 /// Dispatches no workgroup at all, for which a shader is compiled all the same.
-fn compile(device: &wgpu::Device, queue: &wgpu::Queue, job: &Job) {
+fn compile(device: &wgpu::Device, queue: &wgpu::Queue, job: &Job, timeout: Duration) {
     let begun = Instant::now();
     let source = PipelineSource { label: job.label, wgsl: &job.wgsl, bindings: &job.bindings };
     let pipeline = make_pipeline(device, source);
@@ -132,7 +134,7 @@ fn compile(device: &wgpu::Device, queue: &wgpu::Queue, job: &Job) {
         pass.dispatch_workgroups(0, 1, 1);
     }
     let submission = Some(queue.submit([encoder.finish()]));
-    let wait = wgpu::PollType::Wait { submission_index: submission, timeout: None };
+    let wait = wgpu::PollType::Wait { submission_index: submission, timeout: Some(timeout) };
     match device.poll(wait) {
         Ok(_) => log::debug!("compiled {} ahead in {:.0} ms", job.label, 1e3 * begun.elapsed().as_secs_f64()),
         Err(error) => log::debug!("compiling {} ahead: {error}", job.label),

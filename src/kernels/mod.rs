@@ -126,7 +126,7 @@ pub(crate) use update_range::UpdateRange;
 pub(crate) use update_statistics::{RunningStatistic, update_statistics};
 pub(crate) use weight_dots::{WeightDots, weight_dots};
 pub(crate) use window::Images;
-pub(crate) use winograd::{Tiles, components};
+pub(crate) use winograd::{TILE, Tiles, components};
 pub(crate) use winograd_input::winograd_input;
 pub(crate) use winograd_kernel::winograd_kernel;
 pub(crate) use winograd_kernel_grad::winograd_kernel_grad;

@@ -11,7 +11,8 @@ pub(super) static KERNEL: Kernel = Kernel {
     params_bytes: size_of::<KernelParams>(),
 };
 
-/// Components of square kernels of so many taps a side, `[components, c_in, c_out]`; output channels are a multiple of 4. Buffers: kernel, components.
+/// Components of square kernels of so many taps a side, `[components, c_in, c_out]`; output channels are a multiple of 4.
+/// Buffers: kernel, components.
 pub fn winograd_kernel(taps: usize, c_in: usize, c_out: usize, flipped: bool) -> Launch {
     let params = KernelParams::new(c_in, c_out, flipped);
     let flops = if taps == 5 { 312 } else { 99 };

@@ -75,7 +75,9 @@ pub(super) fn fuse(graph: &Graph, pools: &PoolFusion, able: impl Fn(&Conv2d) -> 
                 ending.output = nodes[relu].outputs[0];
             }
         }
-        let back = only_user(ending.output).filter(|&u| nodes[u].op == Op::ReluGrad);
+        // Of gradients alone: a forward convolution may end with a pool, which knows of no such ending.
+        let forward = matches!(node.op, Op::Conv2d(_));
+        let back = only_user(ending.output).filter(|&u| nodes[u].op == Op::ReluGrad && !forward);
         if let Some(back) = back.filter(|&u| ending == Ending::plain(nodes[u].inputs[1]) && before(u)) {
             fusion.absorbed[back] = true;
             ending = Ending {
@@ -237,6 +239,18 @@ mod tests {
         let back = graph.push_one(Op::MaxPool2dGrad(pool), &[made[1], dy], "pool grad").unwrap();
         graph.push_one(Op::ReluGrad, &[y, back], "relu grad").unwrap();
         (graph, y)
+    }
+
+    #[test]
+    fn a_relus_gradient_of_forward_results_stays_apart() {
+        let window = Window { padding: Padding::Same, ..Window::new([3, 3]) };
+        let conv = Conv2d::new([4, 4, 4], 4, window, 1, "conv").unwrap();
+        let mut graph = Graph::new(2).unwrap();
+        let x = graph.batch_input("x", &[4, 4, 4], DType::F32).unwrap();
+        let kernel = graph.input("kernel", Shape::new(conv.kernel_shape()).unwrap(), DType::F32);
+        let y = graph.push_one(Op::Conv2d(conv), &[x, kernel], "conv").unwrap();
+        graph.push_one(Op::ReluGrad, &[x, y], "relu grad").unwrap();
+        assert!(!fuse(&graph, &fuse_pools(&graph), |_| true).absorbed.contains(&true));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::alias::roots;
 use super::gradients::{accumulates, check_gradients};
 use super::liveness::{Life, separate, share};
-use super::lower::{Limits, Lowered, Place, Savings, Winograd, lower, savings};
+use super::lower::{Limits, Lowered, Place, Savings, Transforms, Winograd, lower, savings};
 use super::report::{Avoided, BufferUse, DispatchUse, PlanReport};
 use super::store::{READ_BYTES, READ_SLOTS, state_slots, upkeep_bytes};
 use super::{Home, Layout, PlanOptions};
@@ -65,7 +65,7 @@ pub(super) fn prepare(
         max_binding,
         workspace_bytes: options.workspace_bytes,
         explicit: options.explicit_columns,
-        winograd: winograd(options, adapter),
+        transforms: transforms(options, adapter),
     };
     let frozen = saved(graph, adapter, options)?;
     let lowered = lower(graph, layout, limits, &frozen)?;
@@ -93,7 +93,7 @@ pub(super) fn prepare(
     }
     let mut report = report(graph, layout, adapter, family, &lowered, &slots.bytes)?;
     if !options.masks.is_empty() {
-        let whole = savings(graph, &[], options.weight_gradients, limits.winograd);
+        let whole = savings(graph, &[], options.weight_gradients, limits.transforms);
         report.avoided = avoided(&lower(graph, layout, limits, &whole)?, &lowered);
     }
     let homes = roots.iter().map(|root| homes[root.0]).collect();
@@ -268,11 +268,12 @@ fn report(
 }
 
 /// By default only on processors, where it was measured, and not where columns in memory are to be the check.
-fn winograd(options: &PlanOptions, adapter: &AdapterReport) -> Winograd {
-    match options.winograd {
+fn transforms(options: &PlanOptions, adapter: &AdapterReport) -> Transforms {
+    let when = match options.winograd {
         Winograd::Auto if options.explicit_columns || !adapter.software => Winograd::Never,
         other => other,
-    }
+    };
+    Transforms { when, max_binding: adapter.max_binding.min(adapter.max_buffer) }
 }
 
 /// What frozen elements save, if the options tell of any.
@@ -290,7 +291,7 @@ pub(super) fn saved(graph: &Graph, adapter: &AdapterReport, options: &PlanOption
             }
         }
     }
-    Ok(savings(graph, &options.masks, options.weight_gradients, winograd(options, adapter)))
+    Ok(savings(graph, &options.masks, options.weight_gradients, transforms(options, adapter)))
 }
 
 /// By operation: what the first would compute and the second does not.

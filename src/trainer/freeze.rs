@@ -148,8 +148,10 @@ impl Trainer {
     pub(super) fn apply(&mut self, changes: Vec<Change>) -> Result<()> {
         self.outdated = true;
         for Change { id, mask, baseline, weights, state } in changes {
-            if let Some(bits) = weights {
+            if weights.is_some() || mask.frozen_count() < mask.len() {
                 self.forget_prefix_of(id);
+            }
+            if let Some(bits) = weights {
                 self.store.write_weights(id, &bits)?;
             }
             for (slot, bits) in state {
@@ -166,7 +168,7 @@ impl Trainer {
     pub(super) fn follow_masks(&mut self) -> Result<()> {
         if self.outdated && self.options.gradient_policy == GradientPolicy::Masked {
             self.training.follow(&self.masks)?;
-            self.follow_prefix()?;
+            self.follow_prefix();
         }
         self.outdated = false;
         Ok(())

@@ -35,12 +35,15 @@ impl Trainer {
             self.model.below(*end).is_ok_and(|(_, parameters)| self.masks[..parameters].iter().all(whole))
         };
         let all = self.masks.iter().all(whole);
-        if all { 0 } else { (1..=fixed).take_while(held).last().unwrap_or(0) }
+        let frozen = (1..=fixed).take_while(held).last().unwrap_or(0);
+        // Layers without parameters alone are not worth it.
+        let parameters = self.model.below(frozen).map_or(0, |(_, parameters)| parameters);
+        if all || parameters == 0 { 0 } else { frozen }
     }
 
-    /// What the frozen layers ([`Trainer::frozen_prefix`]) make of a whole data set, with its labels or targets: examples for
-    /// [`Trainer::step_above`], in host memory; those of an earlier call, when fewer layers were frozen, are for it no longer. Waits
-    /// for the device.
+    /// What the frozen layers ([`Trainer::frozen_prefix`]) make of a whole data set, with its labels or targets: examples
+    /// for [`Trainer::step_above`], in host memory; those of an earlier call, when fewer layers were frozen, are for it no
+    /// longer. Waits for the device.
     ///
     /// ```
     /// use frazil::{Digits, FreezeRule, Gpu, GpuOptions, Loss, Model, Sgd, Trainer, TrainerOptions};
@@ -60,8 +63,8 @@ impl Trainer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if there are no such layers; [`Error::ShapeMismatch`] for other examples than the model's;
-    /// [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`], [`Error::Timeout`].
+    /// [`Error::InvalidArgument`] if there are no such layers; [`Error::ShapeMismatch`] for other examples than the
+    /// model's; [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`], [`Error::Timeout`].
     pub fn prefix_features(&mut self, data: &Dataset) -> Result<Dataset> {
         let at = "Trainer::prefix_features";
         let layers = self.frozen_prefix();
@@ -98,7 +101,8 @@ impl Trainer {
     /// [`Trainer::step`] on a batch of [`Trainer::prefix_features`]: the same bits, without the work of the frozen layers.
     ///
     /// # Errors
-    /// As [`Trainer::step`]; [`Error::InvalidArgument`] if the layers were thawed or their weights set since.
+    /// As [`Trainer::step`]; [`Error::InvalidArgument`] if the layers were thawed or their weights set since the last call of
+    /// [`Trainer::prefix_features`]. Which call a batch comes from is not known: those of earlier ones must not be used.
     pub fn step_above(&mut self, batch: &Batch) -> Result<()> {
         self.step_above_over(std::slice::from_ref(batch))
     }
@@ -137,17 +141,21 @@ impl Trainer {
         self.admit(at, batches, &prefix.example)
     }
 
-    /// Follows masks that changed, or gives up what no longer holds.
-    pub(super) fn follow_prefix(&mut self) -> Result<()> {
+    /// Follows masks that changed, or gives up what no longer holds: the next step above says so.
+    pub(super) fn follow_prefix(&mut self) {
         let held = self.frozen_prefix();
-        self.prefix = self.prefix.take().filter(|prefix| prefix.layers <= held);
-        match &mut self.prefix {
-            Some(prefix) => prefix.wired.follow(&self.masks),
-            None => Ok(()),
-        }
+        self.prefix = self.prefix.take().filter(|prefix| prefix.layers <= held).and_then(|mut prefix| {
+            match prefix.wired.follow(&self.masks) {
+                Ok(()) => Some(prefix),
+                Err(error) => {
+                    log::warn!("features of frozen layers are given up: {error}");
+                    None
+                }
+            }
+        });
     }
 
-    /// Gives up features that other weights made.
+    /// Gives up features that other weights made or may make.
     pub(super) fn forget_prefix_of(&mut self, id: ParameterId) {
         self.prefix = self.prefix.take().filter(|prefix| id.index() >= prefix.parameters);
     }

@@ -258,7 +258,7 @@ pub(super) fn pooled(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
     let c = g.conv()?;
     let window = Window { stride: [2, 2], ..Window::new([2, 2]) }.on(c.window.output, g.name)?;
     let pool = Op::MaxPool2d(Pool2d { window, channels: c.c_out });
-    let Operands { x, kernel, bias, .. } = operands(&c);
+    let Operands { x, kernel, dy, bias } = operands(&c);
     let mut all = Vec::new();
     let mut nodes = vec![(Op::Conv2d(c), vec![Wire::Operand(0), Wire::Operand(1)])];
     let next = [
@@ -275,6 +275,14 @@ pub(super) fn pooled(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
         all.push(with(&case, "all kept", |ops| ops.keep_all = true));
         all.push(case);
     }
+    // Whatever stands between the two is not forgotten.
+    let masked = vec![
+        (Op::Conv2d(c), vec![Wire::Operand(0), Wire::Operand(1)]),
+        (Op::ReluGrad, vec![Wire::Operand(2), Wire::Result(0, 0)]),
+        (pool, vec![Wire::Result(1, 0)]),
+    ];
+    let operands = vec![x, kernel, dy];
+    all.push(chain(format!("conv2d, relu_grad, max_pool2d {}", g.name), g.batch, operands, masked, kind));
     Ok(all)
 }
 

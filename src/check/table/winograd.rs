@@ -29,7 +29,7 @@ fn pooled_geometries() -> Vec<Geometry> {
     vec![
         geometry("4x6 to 4", [4, 6, 4], 4, [3, 3], Same).batch(3),
         geometry("8x8", [8, 8, 4], 4, [3, 3], Same),
-        geometry("4x4 by 5x5", [4, 4, 4], 4, [5, 5], Same),
+        geometry("4x4, 5x5 kernel", [4, 4, 4], 4, [5, 5], Same),
     ]
 }
 

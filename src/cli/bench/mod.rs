@@ -8,7 +8,7 @@ mod trace;
 
 use super::optimizer_args::Rule;
 use super::output::Output;
-use super::{DeviceArgs, Failure, usage};
+use super::{DeviceArgs, Failure, as_usage, usage};
 use chart::Chart;
 use clap::{Args, ValueEnum};
 use frazil::kernels::GemmFamily;
@@ -218,14 +218,6 @@ fn workloads(args: &BenchArgs) -> Result<Vec<Workload>, Failure> {
         }
     }
     Ok(workloads)
-}
-
-/// What the flags do not fit is a matter of usage.
-fn as_usage<T>(result: Result<T, Failure>) -> Result<T, Failure> {
-    match result {
-        Err(Failure::Failed(error @ Error::InvalidArgument { .. })) => usage(Err(error)),
-        other => other,
-    }
 }
 
 fn write(path: &Path, text: &str) -> frazil::Result<()> {

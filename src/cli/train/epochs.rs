@@ -4,9 +4,9 @@ use super::Failure;
 use super::flags::Flags;
 use super::resume::{Position, notes};
 use super::table::Table;
+use crate::cli::as_usage;
 use crate::cli::mask_args::MaskSchedules;
 use crate::cli::output::Output;
-use crate::cli::usage;
 use frazil::trainer::{Evaluation, FreezeReport, Metrics};
 use frazil::{Batch, Dataset, Error, Gpu, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -138,7 +138,7 @@ impl Run<'_> {
             }
             return Ok(None);
         }
-        let features = usage(trainer.prefix_features(train))?;
+        let features = as_usage(trainer.prefix_features(train).map_err(Failure::from))?;
         let mib = (4 * features.features().len()) as f64 / f64::from(1 << 20);
         self.output.text(format!("what the lowest {layers} layers give is kept: {mib:.1} MiB"))?;
         Ok(Some(features))

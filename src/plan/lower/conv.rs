@@ -185,7 +185,7 @@ impl Lowering<'_> {
     }
 
     /// Whether the forward convolution can end with a pool: by transforms, or where patches are gathered inside the product.
-    pub(super) fn pools(&self, conv: &Conv2d) -> bool {
+    pub(super) fn can_pool(&self, conv: &Conv2d) -> bool {
         let plain = !self.depthwise(conv) && self.implicit(conv, conv.depth());
         self.by_winograd(conv) || plain
     }

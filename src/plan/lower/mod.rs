@@ -26,6 +26,7 @@ use crate::kernels::{
 use crate::shape::WindowGeometry;
 pub use savings::WeightGradients;
 pub(super) use savings::{Savings, savings};
+pub(super) use winograd::Transforms;
 pub use winograd::Winograd;
 
 /// What a step binds.
@@ -77,7 +78,7 @@ pub(super) struct Limits {
     pub workspace_bytes: u64,
     /// Whether convolutions go by columns in memory even where patches can be gathered.
     pub explicit: bool,
-    pub winograd: Winograd,
+    pub transforms: Transforms,
 }
 
 /// Workspaces stay below this where they can: a column matrix beyond the caches gains nothing.
@@ -86,7 +87,7 @@ pub(super) const WORKSPACE_BYTES: u64 = 64 << 20;
 pub(super) fn lower(graph: &Graph, layout: &Layout, limits: Limits, savings: &Savings) -> Result<Lowered> {
     let mut lowering = Lowering { graph, limits, savings, beside: None, out: Lowered::default() };
     let pools = fuse_pools(graph);
-    let fusion = fuse(graph, &pools, |conv| lowering.pools(conv));
+    let fusion = fuse(graph, &pools, |conv| lowering.can_pool(conv));
     let beside = lowering.bias_grads();
     for (index, node) in graph.nodes().iter().enumerate() {
         // Waits for the gradient of its kernel.
@@ -131,7 +132,8 @@ impl Lowering<'_> {
         self.out.steps.push(Step { label: node.label.clone(), launch, places });
     }
 
-    /// `places`: the operands and the result; then, if the epilogue reads something, that; then, if the result is pooled, the positions.
+    /// `places`: the operands and the result; then, if the epilogue reads something, that; then, if the result is pooled,
+    /// the positions.
     fn product(&mut self, node: &Node, product: &Gemm, places: &[Place]) {
         let bias = self
             .beside

@@ -1,7 +1,7 @@
 //! What frozen elements save: a pure function of the graph and the masks. Operations whose results nobody needs are left out,
 //! and a weight gradient of which little is needed is computed in part.
 
-use super::winograd::{Winograd, by_winograd};
+use super::winograd::{Transforms, by_winograd};
 use crate::graph::{Clip, Conv2d, Graph, Node, Op, ParameterId};
 use crate::mask::Mask;
 use crate::plan::alias::roots;
@@ -49,7 +49,7 @@ pub(in crate::plan) fn savings(
     graph: &Graph,
     masks: &[Mask],
     how: WeightGradients,
-    winograd: Winograd,
+    transforms: Transforms,
 ) -> Savings {
     let nodes = graph.nodes();
     let mut savings = Savings {
@@ -99,7 +99,7 @@ pub(in crate::plan) fn savings(
         let Some(conv) = weight_gradient(graph, node) else { continue };
         let target = gradient_of[roots[node.outputs[0].0].0].and_then(|id| masks.get(id.0));
         if let Some(mask) = target.filter(|mask| mask.frozen_count() > 0) {
-            savings.ways[index] = choose(&conv, graph.batch(), mask, how, winograd);
+            savings.ways[index] = choose(&conv, graph.batch(), mask, how, transforms);
         }
     }
     savings
@@ -136,14 +136,15 @@ const TILE: usize = 32;
 const GATHERED: usize = 80;
 /// What a term of an element's own sum costs: 1.5 ns.
 const DOTTED: usize = 30;
-/// How many times less a kernel's gradient costs by Winograd's transforms: 1.7 with 32 channels, 2.5 with 64.
+/// How many times less a kernel's gradient costs by Winograd's transforms: 1.7 with 32 channels, 2.5 with 64, and 1.8
+/// from 32 to 64 by 5x5.
 const TRANSFORMED: usize = 2;
 /// What a term of a depthwise kernel's whole gradient costs.
 const DEPTHWISE: usize = 10;
 /// What the further dispatches cost.
 const DISPATCHES: usize = 1_000_000;
 
-fn choose(conv: &Conv2d, batch: usize, mask: &Mask, how: WeightGradients, winograd: Winograd) -> Way {
+fn choose(conv: &Conv2d, batch: usize, mask: &Mask, how: WeightGradients, transforms: Transforms) -> Way {
     let (depth, columns) = (conv.depth(), conv.c_out);
     let mut live_rows = vec![false; depth];
     let mut live_columns = vec![false; columns];
@@ -167,7 +168,7 @@ fn choose(conv: &Conv2d, batch: usize, mask: &Mask, how: WeightGradients, winogr
         DEPTHWISE.saturating_mul(mask.len()).saturating_mul(pixels)
     } else {
         let direct = tiles(conv.depth(), conv.c_out_per_group()).saturating_mul(conv.groups * pixels);
-        if by_winograd(conv, batch, winograd) { direct / TRANSFORMED } else { direct }
+        if by_winograd(conv, batch, transforms) { direct / TRANSFORMED } else { direct }
     };
 
     let by_columns = Way::Columns { live: columns, swapped: can_swap && swapped < straight };
@@ -224,8 +225,10 @@ pub(super) fn flipped(conv: &Conv2d) -> Option<WindowGeometry> {
 mod tests {
     use super::*;
     use crate::graph::{DType, UpdateRule};
+    use crate::plan::Winograd;
     use crate::shape::Shape;
 
+    const AUTO: Transforms = Transforms { when: Winograd::Auto, max_binding: 128 << 20 };
     const SGD: UpdateRule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
 
     /// Two dense layers, their backward operations and the update.
@@ -256,7 +259,7 @@ mod tests {
     }
 
     fn needed(graph: &Graph, masks: &[Mask]) -> Vec<bool> {
-        savings(graph, masks, WeightGradients::Cheapest, Winograd::Auto).needed
+        savings(graph, masks, WeightGradients::Cheapest, AUTO).needed
     }
 
     #[test]
@@ -282,7 +285,7 @@ mod tests {
         let elements = 9 * 64 * 64;
         let way = |f: &dyn Fn(usize) -> bool| {
             let mask = Mask::from_frozen((0..elements).map(f));
-            choose(&conv, 64, &mask, WeightGradients::Cheapest, Winograd::Auto)
+            choose(&conv, 64, &mask, WeightGradients::Cheapest, AUTO)
         };
         assert_eq!(way(&|i| (i as u32).wrapping_mul(2_654_435_761) >> 16 & 1 == 0), Way::Dense);
         assert_eq!(way(&|i| i % 64 >= 6), Way::Columns { live: (0..6).collect(), swapped: true });
@@ -292,17 +295,17 @@ mod tests {
         let depthwise = Conv2d::new([32, 32, 64], 64, window, 64, "conv").unwrap();
         let half = Mask::from_frozen((0..9 * 64).map(|i| i % 2 == 0));
         assert_eq!(
-            choose(&depthwise, 64, &half, WeightGradients::Cheapest, Winograd::Auto),
+            choose(&depthwise, 64, &half, WeightGradients::Cheapest, AUTO),
             Way::Dense,
             "its own kernel"
         );
         let tenth = Mask::from_frozen((0..9 * 64).map(|i| i % 10 != 0));
         let live = Way::Elements((0..9 * 64).step_by(10).collect());
-        assert_eq!(choose(&depthwise, 64, &tenth, WeightGradients::Cheapest, Winograd::Auto), live);
+        assert_eq!(choose(&depthwise, 64, &tenth, WeightGradients::Cheapest, AUTO), live);
         let small = Conv2d::new([8, 8, 4], 4, window, 1, "conv").unwrap();
         let mask = Mask::from_frozen((0..144).map(|i| i > 0));
         assert_eq!(
-            choose(&small, 4, &mask, WeightGradients::Cheapest, Winograd::Auto),
+            choose(&small, 4, &mask, WeightGradients::Cheapest, AUTO),
             Way::Dense,
             "not worth dispatches"
         );

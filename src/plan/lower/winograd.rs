@@ -4,8 +4,8 @@
 use super::{Lowering, Place};
 use crate::graph::{Conv2d, Node};
 use crate::kernels::{
-    Gemm, Matrix, Tiles, components, winograd_input, winograd_kernel, winograd_kernel_grad, winograd_output,
-    winograd_output_grad,
+    Gemm, Matrix, TILE, Tiles, components, winograd_input, winograd_kernel, winograd_kernel_grad,
+    winograd_output, winograd_output_grad,
 };
 use crate::plan::fuse::Ending;
 use crate::shape::WindowGeometry;
@@ -29,8 +29,15 @@ const PART_BYTES: u64 = 8 << 20;
 /// Below so many tiles, dispatches cost more.
 const FEWEST_TILES: usize = 256;
 
+/// When convolutions go by transforms, and what a binding may hold.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::plan) struct Transforms {
+    pub when: Winograd,
+    pub max_binding: u64,
+}
+
 /// Whether this convolution, or its gradients, go by transforms.
-pub(super) fn by_winograd(conv: &Conv2d, batch: usize, when: Winograd) -> bool {
+pub(super) fn by_winograd(conv: &Conv2d, batch: usize, Transforms { when, max_binding }: Transforms) -> bool {
     let w = &conv.window;
     let possible = [[3, 3], [5, 5]].contains(&w.kernel)
         && w.stride == [1, 1]
@@ -38,7 +45,8 @@ pub(super) fn by_winograd(conv: &Conv2d, batch: usize, when: Winograd) -> bool {
         && conv.groups == 1
         && w.pad_begin.iter().all(|&pad| pad < w.kernel[0])
         && conv.c_in.is_multiple_of(4)
-        && conv.c_out.is_multiple_of(4);
+        && conv.c_out.is_multiple_of(4)
+        && fits(conv, max_binding);
     let tiles = Tiles { window: *w, first: 0, images: batch };
     let large = conv.c_in.min(conv.c_out) >= FEWEST_CHANNELS && tiles.count() >= FEWEST_TILES;
     match when {
@@ -48,9 +56,19 @@ pub(super) fn by_winograd(conv: &Conv2d, batch: usize, when: Winograd) -> bool {
     }
 }
 
+/// Whether the components of one image, forward or back, and those of the kernels fit a binding.
+fn fits(conv: &Conv2d, max_binding: u64) -> bool {
+    let w = &conv.window;
+    let tiles = |size: [usize; 2]| size.map(|n| n.div_ceil(TILE)).iter().product::<usize>();
+    let of_image = tiles(w.input).max(tiles(w.output)).saturating_mul(conv.c_in.max(conv.c_out));
+    let of_kernels = conv.c_in.saturating_mul(conv.c_out);
+    let bytes = (4 * components(w.kernel[0]) as u64).saturating_mul(of_image.max(of_kernels) as u64);
+    bytes <= max_binding
+}
+
 impl Lowering<'_> {
     pub(super) fn by_winograd(&self, conv: &Conv2d) -> bool {
-        by_winograd(conv, self.graph.batch(), self.limits.winograd)
+        by_winograd(conv, self.graph.batch(), self.limits.transforms)
     }
 
     pub(super) fn winograd_forward(&mut self, node: &Node, conv: &Conv2d, ending: Ending) {
@@ -146,5 +164,24 @@ impl Lowering<'_> {
         let of_image =
             components(window.kernel[0]) * Tiles { window, first: 0, images: 1 }.count() * channels;
         self.parts_of_batch(of_image, PART_BYTES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shape::{Padding, Window};
+
+    #[test]
+    fn components_beyond_a_binding_go_the_direct_way() {
+        let goes = |size: usize, channels: usize, taps: usize| {
+            let window = Window { padding: Padding::Same, ..Window::new([taps, taps]) };
+            let conv = Conv2d::new([size, size, channels], channels, window, 1, "conv").unwrap();
+            by_winograd(&conv, 1, Transforms { when: Winograd::Auto, max_binding: 128 << 20 })
+        };
+        assert!(goes(64, 32, 5) && goes(64, 32, 3));
+        // One image of 640 x 640 is 52 MB, its components are 118 and 210; the kernels' are 151 and 268 MB.
+        assert!(goes(640, 32, 3) && !goes(640, 32, 5));
+        assert!(!goes(64, 1024, 3) && !goes(64, 1024, 5));
     }
 }
