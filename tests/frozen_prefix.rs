@@ -119,6 +119,20 @@ fn the_prefix_ends_where_something_trains_or_is_not_fixed() {
 }
 
 #[test]
+fn graphs_begin_and_end_at_layers_that_there_are() {
+    let rule = *Optimizer::from(Sgd::new(0.1)).rule();
+    let model = model();
+    let from = |first: usize| model.training_graph_from(first, ROWS, Loss::SoftmaxCrossEntropy, rule);
+    assert!(matches!(from(11), Err(Error::InvalidArgument { .. })), "beyond the last");
+    assert!(matches!(from(10), Err(Error::InvalidArgument { .. })), "nothing to train");
+    assert!(from(9).is_ok());
+    for end in [0, 11] {
+        assert!(matches!(model.features_graph(end, ROWS), Err(Error::InvalidArgument { .. })), "{end}");
+    }
+    assert!(model.features_graph(10, ROWS).is_ok());
+}
+
+#[test]
 fn features_of_other_layers_are_refused_and_nothing_is_done() {
     let made = || {
         let mut t = trainer(model(), Sgd::new(0.1).momentum(0.9), options());

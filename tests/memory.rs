@@ -2,7 +2,8 @@
 
 use frazil::gpu::{AdapterReport, Backend, DeviceKind};
 use frazil::graph::{Graph, Op, Role};
-use frazil::plan::BufferUse;
+use frazil::kernels::GemmFamily;
+use frazil::plan::{BufferUse, Winograd};
 use frazil::{Error, Loss, Model, Plan, PlanOptions, Sgd};
 
 /// A software adapter as Mesa reports it.
@@ -45,6 +46,27 @@ fn kept(graph: &Graph) -> u64 {
         })
         .map(of)
         .sum()
+}
+
+/// Where pools follow convolutions that gather their patches, or go by transforms, no kernel pools.
+#[test]
+fn pools_ride_in_the_convolutions_before_them() {
+    let rule = *frazil::Optimizer::from(Sgd::new(0.01).momentum(0.9)).rule();
+    for model in [Model::digits(), Model::lenet28(), Model::cifar()] {
+        let graph = model.unwrap().training_graph(64, Loss::SoftmaxCrossEntropy, rule).unwrap().graph;
+        let pools = graph.nodes().iter().filter(|node| matches!(node.op, Op::MaxPool2d(_))).count();
+        let kernels = |options: PlanOptions| {
+            let report = Plan::estimate(&graph, &adapter(), &options).unwrap();
+            report.dispatches.iter().filter(|d| d.kernel == "max_pool2d").count()
+        };
+        for family in GemmFamily::legal(&adapter()) {
+            for winograd in [Winograd::Never, Winograd::Auto] {
+                assert_eq!(kernels(PlanOptions::default().family(family).winograd(winograd)), 0, "{family}");
+            }
+        }
+        assert_eq!(kernels(PlanOptions::default().explicit_columns(true)), pools);
+        assert!(pools > 0);
+    }
 }
 
 #[test]

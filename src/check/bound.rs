@@ -162,10 +162,10 @@ fn of_node(
             let scaled = inherited(0).into_iter().zip(result());
             vec![scaled.map(|(bound, y)| bound * d.scale() + 3.0 * HALF_ULP * y.abs()).collect()]
         }
-        // Copies of elements, with the largest bound of any. No case has two elements of a window so near that either may be chosen.
+        // Copies of elements, with the largest bound in the window. No case has two elements there so near that either may be chosen.
         Op::MaxPool2d(_) => {
-            let largest = inherited(0).into_iter().fold(0.0, f64::max);
-            vec![vec![largest; elements(0)], vec![0.0; elements(1)]]
+            let largest = on_operands(graph, node, &[inherited(0)], rows)?;
+            vec![largest, vec![0.0; elements(1)]]
         }
         Op::Activation(a) => vec![super::bound_activation::activation(*a, operand(0))],
         Op::ActivationGrad(a) => vec![super::bound_activation::activation_grad(*a, operand(0), operand(1))],
@@ -236,6 +236,16 @@ fn terms(graph: &Graph, node: &Node, rows: usize) -> usize {
 
 /// The operation on the sizes of its operands: the sum of the sizes of all products of each element.
 fn magnitudes(graph: &Graph, node: &Node, reference: &Reference, rows: usize) -> Result<Vec<f64>> {
+    let sizes = node.inputs.iter().map(|&id| {
+        let data = reference.read(id);
+        let of_floats = graph.at(id).dtype == DType::F32;
+        data.iter().map(|x| if of_floats { x.abs() } else { *x }).collect()
+    });
+    on_operands(graph, node, &sizes.collect::<Vec<_>>(), rows)
+}
+
+/// The first result of the operation on other operands.
+fn on_operands(graph: &Graph, node: &Node, operands: &[Vec<f64>], rows: usize) -> Result<Vec<f64>> {
     let mut alone = Graph::new(graph.batch())?;
     let mut inputs = Vec::new();
     for &id in &node.inputs {
@@ -246,17 +256,12 @@ fn magnitudes(graph: &Graph, node: &Node, reference: &Reference, rows: usize) ->
             alone.input(&value.name, value.shape.clone(), value.dtype)
         });
     }
-    let result = alone.push_one(node.op.clone(), &inputs, &node.label)?;
-    let mut absolute = Reference::new(&alone)?;
-    for (&input, &id) in inputs.iter().zip(&node.inputs) {
+    let results = alone.push(node.op.clone(), &inputs, &node.label)?;
+    let mut reference = Reference::new(&alone)?;
+    for (&input, data) in inputs.iter().zip(operands) {
         debug_assert!(alone.at(input).role == Role::Input);
-        let data = reference.read(id);
-        if alone.at(input).dtype == DType::F32 {
-            absolute.write(input, &data.iter().map(|x| x.abs()).collect::<Vec<_>>())?;
-        } else {
-            absolute.write(input, data)?;
-        }
+        reference.write(input, data)?;
     }
-    absolute.run(StepScalars::forward(rows))?;
-    Ok(absolute.read(result).to_vec())
+    reference.run(StepScalars::forward(rows))?;
+    Ok(reference.read(results[0]).to_vec())
 }

@@ -143,16 +143,14 @@ impl Trainer {
 
     /// Follows masks that changed, or gives up what no longer holds: the next step above says so.
     pub(super) fn follow_prefix(&mut self) {
-        let held = self.frozen_prefix();
-        self.prefix = self.prefix.take().filter(|prefix| prefix.layers <= held).and_then(|mut prefix| {
-            match prefix.wired.follow(&self.masks) {
-                Ok(()) => Some(prefix),
-                Err(error) => {
-                    log::warn!("features of frozen layers are given up: {error}");
-                    None
-                }
-            }
-        });
+        let Some(mut prefix) = self.prefix.take().filter(|prefix| prefix.layers <= self.frozen_prefix())
+        else {
+            return;
+        };
+        match prefix.wired.follow(&self.masks) {
+            Ok(()) => self.prefix = Some(prefix),
+            Err(error) => log::warn!("features of frozen layers are given up: {error}"),
+        }
     }
 
     /// Gives up features that other weights made or may make.

@@ -73,7 +73,7 @@ impl Chart {
         kernels.sort_by(|a, b| b.1.total_cmp(&a.1));
         let mut curve: Vec<_> = rows
             .iter()
-            .filter(|row| row.variant != Variant::Plain)
+            .filter(|row| matches!(row.variant, Variant::EmptyMask | Variant::Frozen(_)))
             .filter_map(|row| Some((row.variant.fraction(), row.ratio?, row.weight_gradient_ratio)))
             .collect();
         curve.sort_by(|a, b| a.0.total_cmp(&b.0));

@@ -56,9 +56,7 @@ impl Lowering<'_> {
                 epilogue: ending.epilogue,
                 ..Gemm::plain(0, 0, 0)
             };
-            let mut places = vec![columns.place, kernel, Place::Value(ending.output)];
-            places.extend(ending.extra.map(Place::Value));
-            self.product(node, &product, &places);
+            self.ending_product(node, &product, [columns.place, kernel], ending);
         }
         Ok(())
     }
@@ -142,9 +140,7 @@ impl Lowering<'_> {
                 epilogue: ending.epilogue,
                 ..Gemm::plain(0, 0, 0)
             };
-            let mut places = vec![dy, kernel, Place::Value(ending.output)];
-            places.extend(ending.extra.map(Place::Value));
-            self.product(node, &product, &places);
+            self.ending_product(node, &product, [dy, kernel], ending);
             return Ok(());
         }
         for images in self.chunks(node, conv)? {

@@ -30,10 +30,8 @@ impl Lowering<'_> {
             epilogue: ending.epilogue,
             ..Gemm::plain(m, n, k)
         };
-        let mut places =
-            vec![Place::Value(node.inputs[0]), Place::Value(node.inputs[1]), Place::Value(ending.output)];
-        places.extend(ending.extra.map(Place::Value));
-        self.product(node, &product, &places);
+        let operands = [0, 1].map(|i| Place::Value(node.inputs[i]));
+        self.ending_product(node, &product, operands, ending);
         Ok(())
     }
 
