@@ -6,9 +6,6 @@
 var<workgroup> a_tile: array<vec4<f32>, SIDE_VECTORS * K_STEP>;
 var<workgroup> b_tile: array<vec4<f32>, SIDE_VECTORS * K_STEP>;
 
-const SIDE_VECTORS = SIDE / 4u;
-// Blocks of 4 x 4 elements in a step of one operand; an invocation loads no more than one of each.
-const BLOCKS = SIDE_VECTORS * (K_STEP / 4u);
 const HALF = SIDE / 8u;
 
 // Where vector `number` of term k lies. Neighbours store the same vector of terms that are 4 apart: they would all meet in one
@@ -93,18 +90,4 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         workgroupBarrier();
     }
     store_tile(&sum, at.c, m + 4u * row, n + 4u * column, rows, group.z);
-}
-
-// Which block of B an invocation loads: its first term in a step, and its vector. Neighbours follow B as it is stored.
-struct BLoader {
-    term: u32,
-    number: u32,
-    column: u32,
-}
-
-fn b_loader_at(n: u32, block: u32) -> BLoader {
-    let across = p.b_transposed != 0u;
-    let term = select(block / SIDE_VECTORS, block % (K_STEP / 4u), across);
-    let number = select(block % SIDE_VECTORS, block / (K_STEP / 4u), across);
-    return BLoader(4u * term, number, n + 4u * number);
 }

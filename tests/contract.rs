@@ -34,6 +34,7 @@ fn adapter() -> AdapterReport {
         kind: DeviceKind::Discrete,
         software: false,
         subgroup: Some([8, 64]),
+        matrix_units: None,
         timestamps: false,
         max_buffer: 1 << 30,
         max_binding: 1 << 30,
@@ -43,18 +44,30 @@ fn adapter() -> AdapterReport {
     }
 }
 
+/// An adapter that can run the family.
+fn adapter_for(family: GemmFamily) -> AdapterReport {
+    match family {
+        GemmFamily::Cooperative { side, lanes } => {
+            AdapterReport { matrix_units: Some(side), subgroup: Some([8, lanes]), ..adapter() }
+        }
+        _ => adapter(),
+    }
+}
+
 /// Every text that the op table and the digests need in any family, once.
 fn launches() -> BTreeMap<String, Launch> {
     let mut all = BTreeMap::new();
     let families = ["register", "subgroup4", "subgroup8", "tiled-small", "tiled-large"];
-    let families = families.map(|name| GemmFamily::parse(name).unwrap());
+    let with_units = ["cooperative8x8", "cooperative8x32", "cooperative16x32", "cooperative16x64"];
+    let families = families.iter().chain(&with_units).map(|name| GemmFamily::parse(name).unwrap());
+    let families: Vec<_> = families.map(|family| (family, adapter_for(family))).collect();
     for case in cases().unwrap() {
         let graph = case.graph().unwrap();
-        for family in families {
+        for (family, adapter) in &families {
             for explicit in [false, true] {
-                let options = PlanOptions::default().family(family).explicit_columns(explicit);
+                let options = PlanOptions::default().family(*family).explicit_columns(explicit);
                 let options = case.options(options);
-                for launch in Plan::launches(&graph, &adapter(), &options).unwrap() {
+                for launch in Plan::launches(&graph, adapter, &options).unwrap() {
                     all.insert(launch.source(), launch);
                 }
             }
@@ -73,12 +86,23 @@ fn launches() -> BTreeMap<String, Launch> {
     all
 }
 
-fn parse(source: &str) -> Result<(Module, ModuleInfo), String> {
+/// `beyond`: what is needed besides subgroups.
+fn parse(source: &str, beyond: Capabilities) -> Result<(Module, ModuleInfo), String> {
+    let capabilities = Capabilities::SUBGROUP | beyond;
     let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
-    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP);
+    let mut validator = Validator::new(ValidationFlags::all(), capabilities);
     validator.subgroup_stages(ShaderStages::COMPUTE).subgroup_operations(SubgroupOperationSet::all());
     let info = validator.validate(&module).map_err(|e| e.emit_to_string(source))?;
     Ok((module, info))
+}
+
+/// Matrix units are asked for by one kernel alone.
+fn beyond_subgroups(kernel: &str) -> Capabilities {
+    if kernel == "gemm_cooperative" {
+        Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16
+    } else {
+        Capabilities::empty()
+    }
 }
 
 /// Fields of a struct with their offsets.
@@ -98,7 +122,7 @@ fn equal(what: &str, got: &[(String, usize)], want: &[(&str, usize)]) -> Result<
 /// Holds a text against its launch.
 fn check(launch: &Launch, source: &str) -> Result<(Module, ModuleInfo), String> {
     let kernel = launch.kernel;
-    let (module, info) = parse(source)?;
+    let (module, info) = parse(source, beyond_subgroups(kernel.name))?;
     let [entry] = module.entry_points.as_slice() else { return Err("one entry point".into()) };
     if entry.name != "main" || entry.workgroup_size.iter().product::<u32>() > 256 {
         return Err(format!("entry point {} of {:?}", entry.name, entry.workgroup_size));
@@ -151,14 +175,27 @@ fn check(launch: &Launch, source: &str) -> Result<(Module, ModuleInfo), String> 
     Ok((module, info))
 }
 
-/// Writes a module for every backend; `false` if GLSL ES 3.1 cannot have it.
-fn write(module: &Module, info: &ModuleInfo, subgroups: bool) -> Result<bool, String> {
+/// What a kernel needs that not every backend has.
+#[derive(Clone, Copy, PartialEq)]
+enum Needs {
+    Nothing,
+    /// Not in GLSL ES 3.1.
+    Subgroups,
+    /// In SPIR-V and MSL alone.
+    MatrixUnits,
+}
+
+/// Writes a module for every backend that can have it.
+fn write(module: &Module, info: &ModuleInfo, needs: Needs) -> Result<(), String> {
     let spirv = naga::back::spv::Options { lang_version: (1, 3), ..Default::default() };
     naga::back::spv::write_vec(module, info, &spirv, None).map_err(|e| format!("SPIR-V: {e}"))?;
     let metal =
         naga::back::msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..Default::default() };
     naga::back::msl::write_string(module, info, &metal, &Default::default())
         .map_err(|e| format!("MSL: {e}"))?;
+    if needs == Needs::MatrixUnits {
+        return Ok(());
+    }
     let hlsl = naga::back::hlsl::Options {
         shader_model: naga::back::hlsl::ShaderModel::V6_0,
         fake_missing_bindings: true,
@@ -169,8 +206,8 @@ fn write(module: &Module, info: &ModuleInfo, subgroups: bool) -> Result<bool, St
     naga::back::hlsl::Writer::new(&mut text, &hlsl, &pipeline)
         .write(module, info, None)
         .map_err(|e| format!("HLSL: {e}"))?;
-    if subgroups {
-        return Ok(false);
+    if needs == Needs::Subgroups {
+        return Ok(());
     }
     let glsl = naga::back::glsl::Options::default();
     let pipeline = naga::back::glsl::PipelineOptions {
@@ -182,24 +219,30 @@ fn write(module: &Module, info: &ModuleInfo, subgroups: bool) -> Result<bool, St
     naga::back::glsl::Writer::new(&mut text, module, info, &glsl, &pipeline, Default::default())
         .and_then(|mut writer| writer.write())
         .map_err(|e| format!("GLSL: {e}"))?;
-    Ok(true)
+    Ok(())
 }
 
 #[test]
 fn every_shader_agrees_with_its_twin_and_is_written_for_every_backend() {
-    let (mut texts, mut without_glsl) = (0, 0);
+    let (mut texts, mut without_glsl, mut without_hlsl) = (0, 0, 0);
     let mut kernels = BTreeSet::new();
     for (source, launch) in launches() {
         let name = launch.kernel.name;
         let (module, info) = check(&launch, &source).unwrap_or_else(|message| panic!("{name}: {message}"));
-        let subgroups = name == "gemm_subgroup";
-        let glsl = write(&module, &info, subgroups).unwrap_or_else(|message| panic!("{name}: {message}"));
-        without_glsl += usize::from(!glsl);
+        let needs = match name {
+            "gemm_subgroup" => Needs::Subgroups,
+            "gemm_cooperative" => Needs::MatrixUnits,
+            _ => Needs::Nothing,
+        };
+        write(&module, &info, needs).unwrap_or_else(|message| panic!("{name}: {message}"));
+        without_glsl += usize::from(needs != Needs::Nothing);
+        without_hlsl += usize::from(needs == Needs::MatrixUnits);
         kernels.insert(name);
         texts += 1;
     }
     println!(
-        "{texts} shaders of {} kernels; {without_glsl} with subgroups are not written as GLSL",
+        "{texts} shaders of {} kernels; {without_glsl} with subgroups are not written as GLSL, {without_hlsl} of them, with \
+         matrix units, not as HLSL",
         kernels.len()
     );
     let all: BTreeSet<_> = KERNELS.iter().map(|k| k.name).collect();
@@ -271,7 +314,7 @@ fn all_declarations_of_the_sums_agree() {
     let all = launches();
     let sums = |name: &str| {
         let (source, _) = all.iter().find(|(_, l)| l.kernel.name == name).unwrap();
-        let (module, _) = parse(source).unwrap();
+        let (module, _) = parse(source, Capabilities::empty()).unwrap();
         let (ty, _) = module.types.iter().find(|(_, t)| t.name.as_deref() == Some("Sums")).unwrap();
         fields(&module, ty).unwrap()
     };

@@ -11,6 +11,7 @@ mod command_line;
 #[cfg(feature = "cli")]
 mod command_line_masks;
 mod contract;
+mod cooperative;
 mod data_files;
 mod dropout;
 mod errors;

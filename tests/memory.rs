@@ -14,6 +14,7 @@ fn adapter() -> AdapterReport {
         backend: Backend::Vulkan,
         kind: DeviceKind::Cpu,
         software: true,
+        matrix_units: None,
         subgroup: Some([8, 8]),
         timestamps: true,
         max_buffer: (1 << 31) - 1,

@@ -86,7 +86,7 @@ pub fn families(case: &Case, report: &AdapterReport) -> Vec<GemmFamily> {
         Some(launches.iter().map(|l| (l.source(), l.params.clone(), l.groups)).collect::<Vec<_>>())
     };
     let (mut found, mut seen) = (Vec::new(), Vec::new());
-    for family in GemmFamily::legal(report) {
+    for family in GemmFamily::legal(report).into_iter().chain(GemmFamily::cooperative(report)) {
         // What cannot be planned runs as well: its verdict says why.
         let launches = launches(family);
         if launches.is_none() || !seen.contains(&launches) {

@@ -104,7 +104,7 @@ pub fn reference_outputs(case: &Case, data: &[Vec<f64>], rows: usize) -> Result<
 
 fn run_ops(gpu: &Gpu, case: &Case, ops: &Ops, family: GemmFamily) -> std::result::Result<Measured, Stop> {
     let built = ops.build()?;
-    let data = case.data();
+    let data = operands(case, ops, family);
     let options = case.options(PlanOptions::default().family(family).guard_bands(true));
     let plan = compile(gpu, ops, &built, &options)?;
     write(&plan, &built, &data)?;
@@ -127,6 +127,26 @@ fn run_ops(gpu: &Gpu, case: &Case, ops: &Ops, family: GemmFamily) -> std::result
     }
     plan.check_guards()?;
     Ok(Measured { kernels: distinct(plan.report().dispatches.iter().map(|d| d.kernel)), worst })
+}
+
+/// The case's operands, and for matrix units, which round them to f16, the nearest that f16 has: the products are then as
+/// exact as in f32, and what is wrong is not lost in what is rounded.
+fn operands(case: &Case, ops: &Ops, family: GemmFamily) -> Vec<Vec<f64>> {
+    let mut data = case.data();
+    if matches!(family, GemmFamily::Cooperative { .. }) {
+        let floats = ops.operands.iter().zip(&mut data).filter(|(operand, _)| operand.dtype() == DType::F32);
+        floats.flat_map(|(_, data)| data).for_each(|x| *x = to_f16(*x));
+    }
+    data
+}
+
+/// The nearest number of f16, ties to even: 11 bits, but none below 2^-24. Larger ones than f16 has are not among the operands.
+fn to_f16(x: f64) -> f64 {
+    if x == 0.0 || !x.is_finite() {
+        return x;
+    }
+    let step = 2f64.powi((x.abs().log2().floor() as i32).max(-14) - 10);
+    (x / step).round_ties_even() * step
 }
 
 fn compile(gpu: &Gpu, ops: &Ops, built: &Built, options: &PlanOptions) -> Result<Plan> {
@@ -233,4 +253,29 @@ fn hold_sums(
         return Err(Stop::Wrong(format!("running sums: a NaN or infinity in step {step}")));
     }
     Ok(compare("running loss", &[got.loss.into()], &[want.loss], &[rows * bound])?.max(close))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::to_f16;
+
+    /// IEEE 754-2008's binary16: 11 significant bits, the smallest step 2^-24.
+    #[test]
+    fn rounds_to_the_nearest_half() {
+        let (half_step, least) = (2f64.powi(-11), 2f64.powi(-24));
+        for (x, expected) in [
+            (0.1, 0.0999755859375),
+            (-1.0 / 3.0, -0.333251953125),
+            (1.0 + half_step, 1.0),
+            (1.0 + 3.0 * half_step, 1.0 + 4.0 * half_step),
+            (2.0 - half_step / 2.0, 2.0),
+            (65504.0, 65504.0),
+            (least, least),
+            (least / 2.0, 0.0),
+            (1.5 * least, 2.0 * least),
+            (0.0, 0.0),
+        ] {
+            assert_eq!(to_f16(x), expected, "{x}");
+        }
+    }
 }

@@ -32,7 +32,7 @@ struct Tally {
 
 pub fn run(args: &CheckArgs) -> std::result::Result<(), Failure> {
     let output = Output::new(args.json);
-    let gpu = Gpu::new(args.device.options())?;
+    let gpu = Gpu::new(args.device.options().matrix_units(true))?;
     let report = gpu.report();
     output.text(format!("adapter: {} ({}), {}", report.name, report.backend, report.driver))?;
     if let Some(family) = args.family.iter().find(|family| !family.is_legal(report)) {

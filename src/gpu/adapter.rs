@@ -99,6 +99,9 @@ pub struct AdapterReport {
     pub software: bool,
     /// Smallest and largest subgroup, where shaders may use subgroup operations.
     pub subgroup: Option<[u32; 2]>,
+    /// Rows and columns of the matrices that matrix units multiply, of f16 and with sums in f32, where the device was opened
+    /// with them ([`GpuOptions::matrix_units`]); of [`devices`], where it could be.
+    pub matrix_units: Option<u32>,
     /// Whether passes can be timed on the device.
     pub timestamps: bool,
     /// Bytes of the largest buffer.
@@ -115,7 +118,8 @@ pub struct AdapterReport {
 
 impl AdapterReport {
     pub(super) fn new(adapter: &wgpu::Adapter, device: &wgpu::Device) -> Self {
-        Self::from_parts(&adapter.get_info(), device.features(), &device.limits())
+        let report = Self::from_parts(&adapter.get_info(), device.features(), &device.limits());
+        AdapterReport { matrix_units: matrix_units(adapter, device.features()), ..report }
     }
 
     fn from_parts(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Limits) -> Self {
@@ -136,6 +140,7 @@ impl AdapterReport {
             kind,
             software: kind == DeviceKind::Cpu,
             subgroup,
+            matrix_units: None,
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             max_buffer: limits.max_buffer_size,
             max_binding: limits.max_storage_buffer_binding_size,
@@ -153,6 +158,7 @@ pub struct GpuOptions {
     pub(super) backend: Option<Backend>,
     pub(super) timeout: Duration,
     pub(super) compile_ahead: bool,
+    pub(super) matrix_units: bool,
     memory_budget: Option<u64>,
 }
 
@@ -164,6 +170,7 @@ impl Default for GpuOptions {
             backend: None,
             timeout: Duration::from_secs(120),
             compile_ahead: true,
+            matrix_units: false,
             memory_budget: None,
         }
     }
@@ -197,6 +204,13 @@ impl GpuOptions {
         self
     }
 
+    /// Whether to open the device with its matrix units, if it has any, for [`crate::kernels::GemmFamily::Cooperative`]; off
+    /// unless set, for wgpu calls their use experimental.
+    pub fn matrix_units(mut self, on: bool) -> Self {
+        self.matrix_units = on;
+        self
+    }
+
     /// Bytes that all buffers together may take. Unset: 4 GiB on a software adapter (whose driver never says that
     /// memory is out), no limit of our own on others.
     pub fn memory_budget(mut self, bytes: u64) -> Self {
@@ -212,7 +226,25 @@ impl GpuOptions {
 /// All adapters of this machine, in the order of their indices.
 pub fn devices() -> Vec<AdapterReport> {
     let adapters = pollster::block_on(adapters());
-    adapters.iter().map(|a| AdapterReport::from_parts(&a.get_info(), a.features(), &a.limits())).collect()
+    let report = |a: &wgpu::Adapter| AdapterReport {
+        matrix_units: matrix_units(a, a.features()),
+        ..AdapterReport::from_parts(&a.get_info(), a.features(), &a.limits())
+    };
+    adapters.iter().map(report).collect()
+}
+
+const MATRIX_UNITS: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+    .union(wgpu::Features::SHADER_F16)
+    .union(wgpu::Features::SUBGROUP);
+
+/// The largest square matrices of f16, with sums in f32, if all features that they need are among these.
+fn matrix_units(adapter: &wgpu::Adapter, features: wgpu::Features) -> Option<u32> {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    let properties = adapter.cooperative_matrix_properties();
+    let fit = properties
+        .iter()
+        .filter(|p| p.m_size == p.n_size && p.n_size == p.k_size && (p.ab_type, p.cr_type) == (F16, F32));
+    fit.map(|p| p.m_size).max().filter(|_| features.contains(MATRIX_UNITS))
 }
 
 async fn adapters() -> Vec<wgpu::Adapter> {
@@ -282,10 +314,22 @@ fn driver_hint() -> &'static str {
     }
 }
 
-pub(super) async fn open(adapter: &wgpu::Adapter) -> Result<(wgpu::Device, wgpu::Queue)> {
-    let useful = wgpu::Features::SUBGROUP
+pub(super) async fn open(
+    adapter: &wgpu::Adapter,
+    options: &GpuOptions,
+) -> Result<(wgpu::Device, wgpu::Queue)> {
+    let mut useful = wgpu::Features::SUBGROUP
         | wgpu::Features::TIMESTAMP_QUERY
         | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES;
+    let with_units = options.matrix_units && matrix_units(adapter, adapter.features()).is_some();
+    let experimental_features = if with_units {
+        useful |= MATRIX_UNITS;
+        // SAFETY: wgpu asks whoever enables them to accept that experimental features may have bugs. The caller did, by
+        // `GpuOptions::matrix_units`; shaders are checked like all others.
+        unsafe { wgpu::ExperimentalFeatures::enabled() }
+    } else {
+        wgpu::ExperimentalFeatures::disabled()
+    };
     let mut limits = adapter.limits();
     // An adapter without real limits (the no-op backend) offers 2^31, on which wgpu's own tables overflow.
     limits.max_bind_groups = limits.max_bind_groups.min(8);
@@ -293,7 +337,7 @@ pub(super) async fn open(adapter: &wgpu::Adapter) -> Result<(wgpu::Device, wgpu:
         label: Some("frazil"),
         required_features: adapter.features() & useful,
         required_limits: limits,
-        experimental_features: wgpu::ExperimentalFeatures::disabled(),
+        experimental_features,
         memory_hints: wgpu::MemoryHints::Performance,
         trace: wgpu::Trace::Off,
     };

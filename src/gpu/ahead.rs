@@ -26,7 +26,7 @@ pub(crate) struct Job {
 /// The second device's work. Dropping it waits until the shader in hand is compiled.
 pub(super) struct Ahead {
     adapter: wgpu::Adapter,
-    timeout: Duration,
+    options: GpuOptions,
     jobs: Arc<Mutex<Jobs>>,
     worker: Mutex<Option<JoinHandle<()>>>,
 }
@@ -49,7 +49,7 @@ impl Ahead {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         (options.compile_ahead && keeps && cores > 1).then(|| Ahead {
             adapter: adapter.clone(),
-            timeout: options.timeout,
+            options: options.clone(),
             jobs: Arc::default(),
             worker: Mutex::default(),
         })
@@ -65,9 +65,9 @@ impl Ahead {
         if jobs.running || idle {
             return;
         }
-        let (adapter, shared, timeout) = (self.adapter.clone(), Arc::clone(&self.jobs), self.timeout);
+        let (adapter, shared, options) = (self.adapter.clone(), Arc::clone(&self.jobs), self.options.clone());
         let worker = std::thread::Builder::new().name("frazil shaders".into());
-        match worker.spawn(move || work(&adapter, &shared, timeout)) {
+        match worker.spawn(move || work(&adapter, &shared, &options)) {
             Ok(handle) => {
                 jobs.running = true;
                 // One before has nothing left to do, and ends.
@@ -90,8 +90,8 @@ impl Drop for Ahead {
     }
 }
 
-fn work(adapter: &wgpu::Adapter, jobs: &Mutex<Jobs>, timeout: Duration) {
-    let opened = pollster::block_on(adapter::open(adapter));
+fn work(adapter: &wgpu::Adapter, jobs: &Mutex<Jobs>, options: &GpuOptions) {
+    let opened = pollster::block_on(adapter::open(adapter, options));
     if let Ok((device, _)) = &opened {
         device.on_uncaptured_error(Arc::new(|error| log::debug!("compiling ahead: {error}")));
     }
@@ -104,7 +104,7 @@ fn work(adapter: &wgpu::Adapter, jobs: &Mutex<Jobs>, timeout: Duration) {
         };
         match (job, &opened) {
             (Some(job), Ok((device, queue))) => {
-                let compiled = compile(device, queue, &job, timeout);
+                let compiled = compile(device, queue, &job, options.timeout);
                 lock(jobs).done += usize::from(compiled);
             }
             (Some(_), Err(_)) => {}
@@ -168,7 +168,7 @@ mod tests {
     fn ahead(on: bool) -> Option<Ahead> {
         let options = GpuOptions::default().compile_ahead(on);
         let adapter = pollster::block_on(adapter::choose(&options)).unwrap();
-        let (device, _) = pollster::block_on(adapter::open(&adapter)).unwrap();
+        let (device, _) = pollster::block_on(adapter::open(&adapter, &options)).unwrap();
         Ahead::new(&adapter, &AdapterReport::new(&adapter, &device), &options)
     }
 

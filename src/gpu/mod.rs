@@ -70,7 +70,7 @@ impl Gpu {
     /// As [`Gpu::new`].
     pub async fn request(options: GpuOptions) -> Result<Self> {
         let adapter = adapter::choose(&options).await?;
-        let (device, queue) = adapter::open(&adapter).await?;
+        let (device, queue) = adapter::open(&adapter, &options).await?;
         let fault = Arc::new(Mutex::new(Fault::default()));
         let on_lost = Arc::clone(&fault);
         device.set_device_lost_callback(move |reason, message| {

@@ -1,5 +1,6 @@
 //! Which way of multiplying matrices suits an adapter: a pure function of its report.
 
+use super::gemm_cooperative;
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterReport, DeviceKind};
 
@@ -17,6 +18,15 @@ pub enum GemmFamily {
     Tiled {
         /// The largest tiles; small products have small ones.
         largest: TileSize,
+    },
+    /// Matrix units multiply operands rounded to f16 (11 bits, up to 65,504) and sum in f32: on request alone, where the
+    /// device was opened with them ([`crate::GpuOptions::matrix_units`]). Gradients are multiplied by 1024 before they are
+    /// rounded, and their products divided by it. Products that are too narrow for tiles go by registers, in f32.
+    Cooperative {
+        /// Rows and columns of the units' matrices: 8 or 16.
+        side: u32,
+        /// Lanes of the largest subgroup.
+        lanes: u32,
     },
 }
 
@@ -73,7 +83,8 @@ impl GemmFamily {
         GemmFamily::Tiled { largest }
     }
 
-    /// Reads `register`, `subgroup4`, `subgroup8`, `tiled-small` or `tiled-large`.
+    /// Reads `register`, `subgroup4`, `subgroup8`, `tiled-small`, `tiled-large`, or `cooperative16x32`: the side of the
+    /// matrices and the lanes of the largest subgroup.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for anything else.
@@ -84,17 +95,33 @@ impl GemmFamily {
             "subgroup8" => Ok(GemmFamily::Subgroup { lanes: 8 }),
             "tiled-small" => Ok(GemmFamily::Tiled { largest: TileSize::Small }),
             "tiled-large" => Ok(GemmFamily::Tiled { largest: TileSize::Large }),
-            _ => {
-                let expected = "register, subgroup4, subgroup8, tiled-small or tiled-large";
-                Err(Error::argument("gemm family", expected, text))
-            }
+            _ => text.strip_prefix("cooperative").and_then(Self::parse_units).ok_or_else(|| {
+                let expected =
+                    "register, subgroup4, subgroup8, tiled-small, tiled-large or, as `frazil devices` names it, cooperative16x32";
+                Error::argument("gemm family", expected, text)
+            }),
         }
+    }
+
+    fn parse_units(text: &str) -> Option<Self> {
+        let (side, lanes) = text.split_once('x')?;
+        let [side, lanes] = [side.parse().ok()?, lanes.parse().ok()?];
+        Some(GemmFamily::Cooperative { side, lanes })
     }
 
     /// The subgroup family, where the adapter has subgroups of at least four lanes.
     pub fn subgroup(report: &AdapterReport) -> Option<Self> {
         let [smallest, _] = report.subgroup?;
         (smallest >= 4).then_some(GemmFamily::Subgroup { lanes: if smallest >= 8 { 8 } else { 4 } })
+    }
+
+    /// The family of matrix units, where the device was opened with them.
+    pub fn cooperative(report: &AdapterReport) -> Option<Self> {
+        let (side, [smallest, lanes]) = (report.matrix_units?, report.subgroup?);
+        let usable = matches!(side, 8 | 16) && (4..=lanes).contains(&smallest) && lanes <= 64;
+        let fits = gemm_cooperative::workgroup(lanes as usize) <= report.max_invocations as usize
+            && gemm_cooperative::workgroup_memory(lanes as usize) <= report.max_workgroup_memory;
+        (usable && fits).then_some(GemmFamily::Cooperative { side, lanes })
     }
 
     /// Whether the family is right on this adapter.
@@ -105,10 +132,11 @@ impl GemmFamily {
                 matches!(lanes, 4 | 8) && report.subgroup.is_some_and(|[smallest, _]| lanes <= smallest)
             }
             GemmFamily::Tiled { largest } => largest.fits(report),
+            GemmFamily::Cooperative { .. } => Self::cooperative(report) == Some(self),
         }
     }
 
-    /// Every family that is right on this adapter.
+    /// Every family that is right on this adapter and multiplies in f32: all but [`GemmFamily::Cooperative`].
     pub fn legal(report: &AdapterReport) -> Vec<Self> {
         let tiled = [TileSize::Small, TileSize::Large].map(|largest| GemmFamily::Tiled { largest });
         let all = std::iter::once(GemmFamily::Register).chain(Self::subgroup(report)).chain(tiled);
@@ -123,6 +151,7 @@ impl std::fmt::Display for GemmFamily {
             GemmFamily::Subgroup { lanes } => write!(f, "subgroup{lanes}"),
             GemmFamily::Tiled { largest: TileSize::Small } => f.write_str("tiled-small"),
             GemmFamily::Tiled { largest: TileSize::Large } => f.write_str("tiled-large"),
+            GemmFamily::Cooperative { side, lanes } => write!(f, "cooperative{side}x{lanes}"),
         }
     }
 }
@@ -140,6 +169,7 @@ mod tests {
             kind: if software { DeviceKind::Cpu } else { DeviceKind::Discrete },
             software,
             subgroup,
+            matrix_units: None,
             timestamps: false,
             max_buffer: 1 << 30,
             max_binding: 1 << 27,
@@ -155,10 +185,11 @@ mod tests {
     #[test]
     fn a_family_is_read_as_it_is_written() {
         let [four, eight] = [4, 8].map(|lanes| GemmFamily::Subgroup { lanes });
-        for family in [GemmFamily::Register, four, eight, SMALL, LARGE] {
+        let units = GemmFamily::Cooperative { side: 16, lanes: 32 };
+        for family in [GemmFamily::Register, four, eight, SMALL, LARGE, units] {
             assert_eq!(GemmFamily::parse(&family.to_string()).unwrap(), family);
         }
-        for wrong in ["subgroup16", "tiled", "tiled-huge"] {
+        for wrong in ["subgroup16", "tiled", "tiled-huge", "cooperative", "cooperative16", "cooperative16x"] {
             assert!(matches!(GemmFamily::parse(wrong), Err(Error::InvalidArgument { .. })));
         }
     }
@@ -171,6 +202,25 @@ mod tests {
         assert_eq!(GemmFamily::choose(&report(true, Some([1, 1]))), GemmFamily::Register);
         assert_eq!(GemmFamily::legal(&report(false, Some([16, 64]))).len(), 4);
         assert_eq!(GemmFamily::legal(&report(true, None)), [GemmFamily::Register, SMALL, LARGE]);
+    }
+
+    #[test]
+    fn matrix_units_are_used_on_request_alone_and_where_they_fit() {
+        let with = |matrix_units, subgroup| AdapterReport { matrix_units, ..report(false, subgroup) };
+        let of = |matrix_units, subgroup| GemmFamily::cooperative(&with(matrix_units, subgroup));
+        let wave = with(Some(16), Some([32, 64]));
+        assert_eq!(GemmFamily::cooperative(&wave), Some(GemmFamily::Cooperative { side: 16, lanes: 64 }));
+        assert_eq!(of(Some(8), Some([8, 8])), Some(GemmFamily::Cooperative { side: 8, lanes: 8 }));
+        assert_eq!(of(None, Some([32, 32])), None);
+        assert_eq!(of(Some(16), None), None);
+        assert_eq!(of(Some(16), Some([128, 128])), None);
+        assert_eq!(
+            GemmFamily::cooperative(&AdapterReport { max_workgroup_memory: 8192, ..wave.clone() }),
+            None
+        );
+        let family = GemmFamily::Cooperative { side: 16, lanes: 64 };
+        assert!(family.is_legal(&wave) && !family.is_legal(&with(Some(16), Some([32, 32]))));
+        assert!(!GemmFamily::legal(&wave).contains(&family) && GemmFamily::choose(&wave) != family);
     }
 
     #[test]

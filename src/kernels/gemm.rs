@@ -1,100 +1,20 @@
 //! Matrix products in every family: what they share, and the choice.
 
 use super::gemm_params::Params;
+use super::gemm_snippets::{
+    A_COLUMNS_CURSOR, A_COLUMNS_MATRIX, A_COLUMNS_PATCHES, A_COLUMNS_TAPS, A_ROWS_MATRIX, A_ROWS_PATCHES,
+    A_ROWS_TAPS, EPILOGUE, EXTRA_SCALAR, EXTRA_VEC4, FETCH_A_SCALAR, FETCH_A_VEC4, FETCH_B_SCALAR,
+    FETCH_B_VEC4, STORE_C_SCALAR, STORE_C_VEC4, STORE_POOLED, STORE_ROWS,
+};
 use super::split::slice_terms;
 use super::{
-    GemmFamily, Kernel, LARGEST, Launch, Snippet, constant_bool, gemm_register, gemm_subgroup, gemm_tiled,
-    index,
+    GemmFamily, Kernel, LARGEST, Launch, Snippet, constant_bool, gemm_cooperative, gemm_register,
+    gemm_subgroup, gemm_tiled, index,
 };
-use crate::gpu::Access;
 use crate::shape::WindowGeometry;
 
 pub(super) static GEMM: Snippet =
     Snippet { name: "gemm", text: include_str!("../../shaders/shared/gemm.wgsl"), bindings: &[] };
-static FETCH_A_VEC4: Snippet = Snippet {
-    name: "fetch_a_vec4",
-    text: include_str!("../../shaders/shared/fetch_a_vec4.wgsl"),
-    bindings: &[(2, Access::Read)],
-};
-static FETCH_A_SCALAR: Snippet = Snippet {
-    name: "fetch_a_scalar",
-    text: include_str!("../../shaders/shared/fetch_a_scalar.wgsl"),
-    bindings: &[(2, Access::Read)],
-};
-static FETCH_B_VEC4: Snippet = Snippet {
-    name: "fetch_b_vec4",
-    text: include_str!("../../shaders/shared/fetch_b_vec4.wgsl"),
-    bindings: &[(3, Access::Read)],
-};
-static FETCH_B_SCALAR: Snippet = Snippet {
-    name: "fetch_b_scalar",
-    text: include_str!("../../shaders/shared/fetch_b_scalar.wgsl"),
-    bindings: &[(3, Access::Read)],
-};
-static STORE_C_VEC4: Snippet = Snippet {
-    name: "store_c_vec4",
-    text: include_str!("../../shaders/shared/store_c_vec4.wgsl"),
-    bindings: &[(4, Access::ReadWrite)],
-};
-static STORE_C_SCALAR: Snippet = Snippet {
-    name: "store_c_scalar",
-    text: include_str!("../../shaders/shared/store_c_scalar.wgsl"),
-    bindings: &[(4, Access::ReadWrite)],
-};
-static A_ROWS_MATRIX: Snippet = Snippet {
-    name: "a_rows_matrix",
-    text: include_str!("../../shaders/shared/a_rows_matrix.wgsl"),
-    bindings: &[],
-};
-static A_ROWS_PATCHES: Snippet = Snippet {
-    name: "a_rows_patches",
-    text: include_str!("../../shaders/shared/a_rows_patches.wgsl"),
-    bindings: &[],
-};
-static A_COLUMNS_MATRIX: Snippet = Snippet {
-    name: "a_columns_matrix",
-    text: include_str!("../../shaders/shared/a_columns_matrix.wgsl"),
-    bindings: &[],
-};
-static A_COLUMNS_PATCHES: Snippet = Snippet {
-    name: "a_columns_patches",
-    text: include_str!("../../shaders/shared/a_columns_patches.wgsl"),
-    bindings: &[],
-};
-static A_ROWS_TAPS: Snippet = Snippet {
-    name: "a_rows_taps",
-    text: include_str!("../../shaders/shared/a_rows_taps.wgsl"),
-    bindings: &[],
-};
-static A_COLUMNS_CURSOR: Snippet = Snippet {
-    name: "a_columns_cursor",
-    text: include_str!("../../shaders/shared/a_columns_cursor.wgsl"),
-    bindings: &[],
-};
-static A_COLUMNS_TAPS: Snippet = Snippet {
-    name: "a_columns_taps",
-    text: include_str!("../../shaders/shared/a_columns_taps.wgsl"),
-    bindings: &[],
-};
-static STORE_ROWS: Snippet =
-    Snippet { name: "store_rows", text: include_str!("../../shaders/shared/store_rows.wgsl"), bindings: &[] };
-static STORE_POOLED: Snippet = Snippet {
-    name: "store_pooled",
-    text: include_str!("../../shaders/shared/store_pooled.wgsl"),
-    bindings: &[(6, Access::ReadWrite)],
-};
-static EPILOGUE: Snippet =
-    Snippet { name: "epilogue", text: include_str!("../../shaders/shared/epilogue.wgsl"), bindings: &[] };
-static EXTRA_VEC4: Snippet = Snippet {
-    name: "extra_vec4",
-    text: include_str!("../../shaders/shared/extra_vec4.wgsl"),
-    bindings: &[(5, Access::Read)],
-};
-static EXTRA_SCALAR: Snippet = Snippet {
-    name: "extra_scalar",
-    text: include_str!("../../shaders/shared/extra_scalar.wgsl"),
-    bindings: &[(5, Access::Read)],
-};
 
 /// Terms in one loop over k, four at a time: a multiple of 8 with which it stays well below [`super::MOST_ROUNDS`].
 pub const MOST_TERMS: usize = 131_072;
@@ -328,6 +248,10 @@ pub fn gemm(gemm: &Gemm, family: GemmFamily) -> Launch {
             Some(size) => gemm_tiled::launch(gemm, size),
             None => gemm_register::launch(gemm),
         },
+        GemmFamily::Cooperative { .. } if gemm_tiled::is_narrow(gemm) => gemm_register::launch(gemm),
+        GemmFamily::Cooperative { side, lanes } => {
+            gemm_cooperative::launch(gemm, side as usize, lanes as usize)
+        }
     }
 }
 

@@ -1,26 +1,16 @@
 use super::gemm::{GEMM, Gemm, Tile, launch as launch_gemm};
 use super::gemm_params::{FIELDS, Params};
+use super::gemm_snippets::{LOADER, LOADER_COLUMNS, LOADER_ROWS};
 use super::split::SLICE_TERMS;
-use super::{BITS, GRID, Kernel, Launch, SCALARS, Snippet, TileSize, grid, index};
+use super::{BITS, GRID, Kernel, Launch, SCALARS, TileSize, grid, index};
 
 pub(super) static KERNEL: Kernel = Kernel {
     name: "gemm_tiled",
     body: include_str!("../../shaders/gemm_tiled.wgsl"),
-    snippets: &[&GEMM, &SCALARS, &GRID, &BITS],
+    snippets: &[&GEMM, &LOADER, &SCALARS, &GRID, &BITS],
     bindings: &[],
     params: FIELDS,
     params_bytes: size_of::<Params>(),
-};
-
-static ROWS: Snippet = Snippet {
-    name: "gemm_tiled_rows",
-    text: include_str!("../../shaders/shared/gemm_tiled_rows.wgsl"),
-    bindings: &[],
-};
-static COLUMNS: Snippet = Snippet {
-    name: "gemm_tiled_columns",
-    text: include_str!("../../shaders/shared/gemm_tiled_columns.wgsl"),
-    bindings: &[],
 };
 
 /// Rows or columns that a tile would mostly be empty with: such products go by registers alone.
@@ -29,9 +19,14 @@ const NARROW: usize = 8;
 /// Large tiles that are worth it: with fewer, a product has more workgroups if they are small.
 const ENOUGH: usize = 32;
 
+/// Whether tiles would mostly be empty.
+pub(super) fn is_narrow(gemm: &Gemm) -> bool {
+    gemm.m <= NARROW || gemm.n <= NARROW
+}
+
 /// The tiles of a product: none where registers alone do better, and no larger than `largest`. Not measured on hardware yet.
 pub(super) fn size(gemm: &Gemm, largest: TileSize) -> Option<TileSize> {
-    if gemm.m <= NARROW || gemm.n <= NARROW {
+    if is_narrow(gemm) {
         return None;
     }
     let (small, large) = (TileSize::Small.side(), TileSize::Large.side());
@@ -53,6 +48,6 @@ pub(super) fn launch(gemm: &Gemm, size: TileSize) -> Launch {
     let mut launch =
         launch_gemm(&KERNEL, gemm, tile, workgroup, grid(tiles, gemm.groups * gemm.slices)).rounds(rounds);
     launch.constants.extend([("SIDE", index(side)), ("K_STEP", index(step))]);
-    launch.snippets.push(if gemm.transpose_a { &COLUMNS } else { &ROWS });
+    launch.snippets.push(if gemm.transpose_a { &LOADER_COLUMNS } else { &LOADER_ROWS });
     launch
 }

@@ -29,8 +29,10 @@ mod element;
 mod family;
 mod gather_patches;
 mod gemm;
+mod gemm_cooperative;
 mod gemm_params;
 mod gemm_register;
+mod gemm_snippets;
 mod gemm_subgroup;
 mod gemm_tiled;
 mod global_avg_pool;
@@ -198,6 +200,7 @@ pub static KERNELS: &[&Kernel] = &[
     &digest::KERNEL,
     &dropout::KERNEL,
     &gather_patches::KERNEL,
+    &gemm_cooperative::KERNEL,
     &gemm_register::KERNEL,
     &gemm_subgroup::KERNEL,
     &gemm_tiled::KERNEL,

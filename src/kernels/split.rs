@@ -20,6 +20,7 @@ pub fn slices(product: &Gemm, family: GemmFamily) -> usize {
     let able = match family {
         GemmFamily::Subgroup { .. } | GemmFamily::Register => product.transpose_a,
         GemmFamily::Tiled { largest } => product.transpose_a || gemm_tiled::size(product, largest).is_some(),
+        GemmFamily::Cooperative { .. } => product.transpose_a || !gemm_tiled::is_narrow(product),
     };
     // C must be one piece, and nothing else may be done to it.
     let dense = product.c.offset == 0

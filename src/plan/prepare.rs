@@ -57,7 +57,11 @@ pub(super) fn prepare(
 ) -> Result<Prepared> {
     let family = options.family.unwrap_or_else(|| GemmFamily::choose(adapter));
     if !family.is_legal(adapter) {
-        return Err(Error::argument("gemm family", format!("one that {} can run", adapter.name), family));
+        let mut expected = format!("one that {} can run", adapter.name);
+        if matches!(family, GemmFamily::Cooperative { .. }) && adapter.matrix_units.is_none() {
+            expected += " (with matrix units only if `GpuOptions::matrix_units` opened it, and it has any)";
+        }
+        return Err(Error::argument("gemm family", expected, family));
     }
     let max_binding = adapter.max_binding.min(adapter.max_buffer);
     let limits = Limits {
@@ -270,6 +274,8 @@ fn report(
 /// By default only on processors, where it was measured, and not where columns in memory are to be the check.
 fn transforms(options: &PlanOptions, adapter: &AdapterReport) -> Transforms {
     let when = match options.winograd {
+        // Components are sums of elements: in f16 they would lose more than products of the elements do.
+        _ if matches!(options.family, Some(GemmFamily::Cooperative { .. })) => Winograd::Never,
         Winograd::Auto if options.explicit_columns || !adapter.software => Winograd::Never,
         other => other,
     };

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 pub fn gpu() -> &'static Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
     // Tests keep all cores busy themselves.
-    let options = GpuOptions::default().compile_ahead(false);
+    let options = GpuOptions::default().compile_ahead(false).matrix_units(true);
     GPU.get_or_init(|| Gpu::new(options).expect("an adapter to test"))
 }
 

@@ -1,0 +1,109 @@
+//! Products on matrix units, where the adapter has them: the op table holds them against the reference on operands that f16
+//! holds; here are operands that are rounded, and whole training runs.
+
+use crate::support::compare::assert_relative;
+use crate::support::device::gpu;
+use crate::support::training::{assert_frozen, snapshot};
+use frazil::graph::{DType, Graph, Op, StepScalars};
+use frazil::kernels::GemmFamily;
+use frazil::{
+    Digits, Error, FreezeRule, Gpu, GpuOptions, Loss, Model, Plan, PlanOptions, Sgd, Trainer, TrainerOptions,
+};
+
+const PATHS: [&str; 4] = ["conv1.kernel", "conv2.kernel", "fc1.kernel", "fc2.kernel"];
+
+/// The family of matrix units; `None`, said aloud, where there are none.
+fn family() -> Option<GemmFamily> {
+    let family = GemmFamily::cooperative(gpu().report());
+    if family.is_none() {
+        println!("SKIPPED: {} has no matrix units", gpu().report().name);
+    }
+    family
+}
+
+/// `a * b` of `[m, k]` and `[k, n]`, in a family.
+fn product([m, n, k]: [usize; 3], a: &[f32], b: &[f32], family: GemmFamily) -> Vec<f32> {
+    let mut graph = Graph::new(m).unwrap();
+    let left = graph.batch_input("a", &[k], DType::F32).unwrap();
+    let right = graph.input("b", frazil::shape::Shape::new([k, n]).unwrap(), DType::F32);
+    let op = Op::MatMul { transpose_a: false, transpose_b: false };
+    let result = graph.push(op, &[left, right], "product").unwrap()[0];
+    graph.mark_output(result).unwrap();
+    let plan = Plan::compile(gpu(), &graph, &PlanOptions::default().family(family)).unwrap();
+    plan.write_f32(left, a).unwrap();
+    plan.write_f32(right, b).unwrap();
+    plan.run(StepScalars::forward(m)).unwrap();
+    plan.read_f32(result).unwrap()
+}
+
+#[test]
+fn operands_are_rounded_to_f16_and_sums_are_f32() {
+    let Some(units) = family() else { return };
+    let sizes = [70, 36, 100];
+    let [m, n, k] = sizes;
+    // All positive: a sum in f16 would be off by far more than its operands are.
+    let draw = |count: usize, seed: usize| -> Vec<f32> {
+        (0..count).map(|i| ((i * 7919 + seed) % 10_007) as f32 / 10_007.0 + 0.1).collect()
+    };
+    let (a, b) = (draw(m * k, 1), draw(k * n, 2));
+    let worst = |family: GemmFamily| {
+        let got = product(sizes, &a, &b, family);
+        let error = |at: usize| {
+            let (row, column) = (at / n, at % n);
+            let want: f64 = (0..k).map(|i| f64::from(a[row * k + i]) * f64::from(b[i * n + column])).sum();
+            (f64::from(got[at]) - want).abs() / want
+        };
+        (0..m * n).map(error).fold(0.0, f64::max)
+    };
+    let (rounded, exact) = (worst(units), worst(GemmFamily::Register));
+    println!("worst relative error: {units} {rounded:.1e}, register {exact:.1e}");
+    // Two roundings to 11 bits, of each product: their mean over a sum is smaller, but not as small as in f32.
+    assert!(rounded < 2.0 / 2048.0 && rounded > 10.0 * exact && exact < 1e-6);
+}
+
+#[test]
+fn frozen_weights_stay_and_runs_agree_bit_for_bit() {
+    let Some(units) = family() else { return };
+    let (train, test) = (Digits::train().unwrap(), Digits::test().unwrap());
+    let run = |options: TrainerOptions| {
+        let (model, optimizer) = (Model::digits().unwrap(), Sgd::new(0.05).momentum(0.9));
+        let mut t = Trainer::new(gpu(), model, Loss::SoftmaxCrossEntropy, optimizer, options).unwrap();
+        t.freeze("*.kernel", FreezeRule::random(0.5)).unwrap();
+        let before = snapshot(&t);
+        t.step(&train.batches(32, 9).unwrap().next().unwrap()).unwrap();
+        let first: Vec<_> = PATHS.iter().map(|path| t.gradient(path).unwrap()).collect();
+        for epoch in 0..2 {
+            for batch in train.batches_for_epoch(32, 1, epoch).unwrap() {
+                t.step(&batch).unwrap();
+            }
+        }
+        assert_frozen(&t.report().family, &t, &before);
+        let by_units = t.report().dispatches.iter().any(|d| d.kernel == "gemm_cooperative");
+        (t.digest().unwrap(), t.evaluate(&test).unwrap().loss, by_units, first)
+    };
+    let options = || TrainerOptions::batch(32).seed(5).keep_gradients(true);
+    let (once, again, in_f32) = (run(options().family(units)), run(options().family(units)), run(options()));
+    println!("loss after two epochs: {units} {:.3}, f32 {:.3}", once.1, in_f32.1);
+    assert_eq!(once, again);
+    assert!(once.2 && !in_f32.2 && once.0 != in_f32.0);
+    assert!(once.1 < 1.0 && in_f32.1 < 1.0);
+    for (path, (got, want)) in PATHS.iter().zip(once.3.iter().zip(&in_f32.3)) {
+        let wide = |data: &[f32]| data.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+        // The last kernel's is a few products of operands with 11 bits. Below, where rounding turns a ReLU's sign or makes
+        // another the largest of a window, whole elements go another way: 1 of 1000 of them, and sqrt(1/1000) of the norm.
+        let allowed = if *path == "fc2.kernel" { 3e-3 } else { 5e-2 };
+        let error = assert_relative(path, &wide(got), &wide(want), allowed);
+        println!("{path}: first gradient within {error:.1e}");
+    }
+}
+
+#[test]
+fn a_device_opened_without_them_refuses() {
+    let plain = Gpu::new(GpuOptions::default().compile_ahead(false)).unwrap();
+    assert_eq!(plain.report().matrix_units, None);
+    let options = TrainerOptions::batch(2).family(GemmFamily::Cooperative { side: 16, lanes: 32 });
+    let model = Model::input([4]).dense("fc", 2).build().unwrap();
+    let refused = Trainer::new(&plain, model, Loss::SoftmaxCrossEntropy, Sgd::new(0.1), options);
+    let Err(Error::InvalidArgument { expected, .. }) = refused else { panic!("it was taken") };
+    assert!(expected.contains("GpuOptions::matrix_units"), "{expected}");
+}
