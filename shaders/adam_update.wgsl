@@ -1,12 +1,8 @@
 // m = beta1*m + (1-beta1)*g; v = beta2*v + (1-beta2)*g*g; w -= learning_rate * (m/correction1) /
 // (sqrt(v/correction2) + epsilon), where not frozen. Decay is coupled (g += weight_decay*w), or decoupled
 // (w -= learning_rate*weight_decay*w first).
-struct Params {
-    first: u32,
-    quads: u32,
+struct Rule {
     rate_scale: f32,
-    clip_value: f32,
-    clip_by_norm: u32,
     weight_decay: f32,
     beta1: f32,
     one_minus_beta1: f32,
@@ -15,36 +11,25 @@ struct Params {
     epsilon: f32,
     decoupled: u32,
 }
-@group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(6) var<storage, read_write> first: array<vec4<u32>>;
-@group(0) @binding(7) var<storage, read_write> second: array<vec4<u32>>;
+@group(0) @binding(10) var<storage, read_write> first: array<vec4<u32>>;
+@group(0) @binding(11) var<storage, read_write> second: array<vec4<u32>>;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let number = invocation_number(group, local);
-    if (number >= p.quads || skipped()) {
-        return;
-    }
-    let index = p.first + number;
-    let frozen = frozen_bits(index);
-    if (frozen == 15u) {
-        return;
-    }
+fn update(index: u32, frozen: u32, gradient: vec4<f32>) {
     let old = weights[index];
     let old_first = first[index];
     let old_second = second[index];
     var w = bitcast<vec4<f32>>(old);
-    var g = gradient_at(index);
-    if (p.weight_decay != 0.0) {
-        if (p.decoupled != 0u) {
-            w -= learning_rate() * p.weight_decay * w;
+    var g = gradient;
+    if (p.rule.weight_decay != 0.0) {
+        if (p.rule.decoupled != 0u) {
+            w -= learning_rate() * p.rule.weight_decay * w;
         } else {
-            g += p.weight_decay * w;
+            g += p.rule.weight_decay * w;
         }
     }
-    let m = p.beta1 * bitcast<vec4<f32>>(old_first) + p.one_minus_beta1 * g;
-    let v = p.beta2 * bitcast<vec4<f32>>(old_second) + p.one_minus_beta2 * g * g;
-    let root = sqrt(v / scalars.correction2) + p.epsilon;
+    let m = p.rule.beta1 * bitcast<vec4<f32>>(old_first) + p.rule.one_minus_beta1 * g;
+    let v = p.rule.beta2 * bitcast<vec4<f32>>(old_second) + p.rule.one_minus_beta2 * g * g;
+    let root = sqrt(v / scalars.correction2) + p.rule.epsilon;
     first[index] = keep_frozen(frozen, old_first, m);
     second[index] = keep_frozen(frozen, old_second, v);
     weights[index] = keep_frozen(frozen, old, w - learning_rate() * (m / scalars.correction1) / root);

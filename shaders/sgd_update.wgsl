@@ -1,27 +1,12 @@
 // g += weight_decay*w; w -= learning_rate*g, where not frozen.
-struct Params {
-    first: u32,
-    quads: u32,
+struct Rule {
     rate_scale: f32,
-    clip_value: f32,
-    clip_by_norm: u32,
     weight_decay: f32,
 }
-@group(0) @binding(0) var<uniform> p: Params;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let number = invocation_number(group, local);
-    if (number >= p.quads || skipped()) {
-        return;
-    }
-    let index = p.first + number;
-    let frozen = frozen_bits(index);
-    if (frozen == 15u) {
-        return;
-    }
+fn update(index: u32, frozen: u32, gradient: vec4<f32>) {
     let old = weights[index];
     let w = bitcast<vec4<f32>>(old);
-    let g = decayed_gradient_at(index, w);
+    let g = decayed(gradient, w);
     weights[index] = keep_frozen(frozen, old, w - learning_rate() * g);
 }

@@ -105,13 +105,37 @@ fn beyond_subgroups(kernel: &str) -> Capabilities {
     }
 }
 
-/// Fields of a struct with their offsets.
+/// Fields of a struct with their offsets, those of a struct in it as `outer.inner`.
 fn fields(module: &Module, ty: naga::Handle<naga::Type>) -> Result<(Vec<(String, usize)>, usize), String> {
     let TypeInner::Struct { members, span } = &module.types[ty].inner else {
         return Err("a uniform that is no struct".into());
     };
-    let fields = members.iter().map(|m| (m.name.clone().unwrap_or_default(), m.offset as usize));
-    Ok((fields.collect(), *span as usize))
+    let mut all = Vec::new();
+    for member in members {
+        let (name, at) = (member.name.clone().unwrap_or_default(), member.offset as usize);
+        match fields(module, member.ty) {
+            Ok((inner, _)) => all.extend(inner.into_iter().map(|(n, o)| (format!("{name}.{n}"), at + o))),
+            Err(_) => all.push((name, at)),
+        }
+    }
+    Ok((all, *span as usize))
+}
+
+/// What Rust says of a launch's parameters: fields with their offsets, and bytes. Where an update ends a product, its rule
+/// stands in the place of none.
+fn parameters(launch: &Launch) -> (Vec<(&'static str, usize)>, usize) {
+    let kernel = launch.kernel;
+    let (mut all, bytes) = (kernel.params.to_vec(), kernel.params_bytes);
+    let Some(update) = launch.update else { return (all, bytes) };
+    let (last, place) = all.pop().unwrap();
+    assert_eq!(last, "rule.unused");
+    let rule = |params: &[(&'static str, usize)]| {
+        params.iter().position(|(name, _)| name.starts_with("rule.")).unwrap()
+    };
+    let (first, rules) = (rule(update.params), update.params);
+    let from = rules[first].1;
+    all.extend(rules[first..].iter().map(|&(name, at)| (name, at - from + place)));
+    (all, update.params_bytes - from + place)
 }
 
 fn equal(what: &str, got: &[(String, usize)], want: &[(&str, usize)]) -> Result<(), String> {
@@ -149,9 +173,10 @@ fn check(launch: &Launch, source: &str) -> Result<(Module, ModuleInfo), String> 
         match at.binding {
             0 => {
                 let (got, span) = fields(&module, global.ty)?;
-                equal("parameters", &got, kernel.params)?;
-                if span != kernel.params_bytes || launch.params.len() != span {
-                    return Err(format!("parameters of {span} bytes, in Rust {}", kernel.params_bytes));
+                let (want, bytes) = parameters(launch);
+                equal("parameters", &got, &want)?;
+                if span != bytes || launch.params.len() != span {
+                    return Err(format!("parameters of {span} bytes, in Rust {bytes}"));
                 }
             }
             1 => {
@@ -164,7 +189,7 @@ fn check(launch: &Launch, source: &str) -> Result<(Module, ModuleInfo), String> 
             _ => {}
         }
     }
-    let want: BTreeMap<u32, Access> = (0..).zip(launch.bindings()).collect();
+    let want: BTreeMap<u32, Access> = launch.bindings().into_iter().collect();
     if bindings != want {
         return Err(format!("bindings: WGSL has {bindings:?}, Rust has {want:?}"));
     }
@@ -338,8 +363,8 @@ fn a_disagreement_is_caught() {
         ("    decoupled: u32,\n}", "    decoupled: u32,\n    more: u32,\n}", "parameters"),
         ("    rows: u32,", "    lines: u32,", "scalars: WGSL has"),
         ("var<storage, read> mask", "var<storage, read_write> mask", "bindings: WGSL has"),
-        ("@binding(7)", "@binding(9)", "bindings: WGSL has"),
-        ("@group(0) @binding(7)", "@group(1) @binding(7)", "group 1"),
+        ("@binding(11)", "@binding(12)", "bindings: WGSL has"),
+        ("@group(0) @binding(11)", "@group(1) @binding(11)", "group 1"),
         ("WORKGROUP: u32 = 256u", "WORKGROUP: u32 = 512u", "entry point"),
         ("let m = ", "let = ", "error"),
     ];
@@ -347,7 +372,8 @@ fn a_disagreement_is_caught() {
         assert!(source.contains(right), "{right}");
         // A renamed field is renamed where it is used, too, so that the text stays valid.
         let mut text = source.replacen(right, wrong, 1);
-        text = text.replace("p.beta2", if wrong.contains("beta_two") { "p.beta_two" } else { "p.beta2" });
+        text = text
+            .replace("rule.beta2", if wrong.contains("beta_two") { "rule.beta_two" } else { "rule.beta2" });
         text = text
             .replace("scalars.rows", if wrong.contains("lines") { "scalars.lines" } else { "scalars.rows" });
         let message = check(launch, &text).map(|_| ()).expect_err(wrong);

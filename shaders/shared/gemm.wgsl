@@ -41,6 +41,7 @@ struct Params {
     slices: u32,
     slice_terms: u32,
     c_slice: u32,
+    rule: Rule,
 }
 @group(0) @binding(0) var<uniform> given: Params;
 // A copy that `main` makes: software drivers read a uniform lane by lane inside loops.

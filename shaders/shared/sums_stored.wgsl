@@ -1,5 +1,5 @@
 // The sums of B's columns, [slices, groups * n], from the tiles that begin with the first row.
-@group(0) @binding(6) var<storage, read_write> sums: array<f32>;
+@group(0) @binding(6) var<storage, read_write> column_sums: array<f32>;
 
 fn add_row(column_sum: ptr<function, Row>, row: Row) {
     for (var j = 0u; j < COLUMNS4; j++) { // unroll
@@ -16,7 +16,7 @@ fn store_sums(column_sum: ptr<function, Row>, m: u32, n: u32, z: u32) {
         for (var i = 0u; i < 4u; i++) { // unroll
             let column = n + COLUMN_STEP * j + i;
             if (column < p.n) {
-                sums[at + column] = (*column_sum)[j][i];
+                column_sums[at + column] = (*column_sum)[j][i];
             }
         }
     }

@@ -1,7 +1,7 @@
-// What the masked updates share. Weights and state are bound as integers: a frozen element gets its own old bits back
+// What the masked updates share, whether they read gradients or end the product that makes them. A rule has a struct Rule, its state,
+// and `update` of four elements. Weights and state are bound as integers: a frozen element gets its own old bits back
 // by an integer select, so no float arithmetic can reach it. Mask bits are 1 for frozen, and 1 in the gaps between tensors.
-@group(0) @binding(2) var<storage, read> mask: array<u32>;
-@group(0) @binding(3) var<storage, read> gradients: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read> mask: array<u32>;
 // Twin of the running sums of metrics.wgsl.
 struct Sums {
     loss: f32,
@@ -13,8 +13,8 @@ struct Sums {
     norm: f32,
     clip_scale: f32,
 }
-@group(0) @binding(4) var<storage, read> sums: Sums;
-@group(0) @binding(5) var<storage, read_write> weights: array<vec4<u32>>;
+@group(0) @binding(8) var<storage, read> sums: Sums;
+@group(0) @binding(9) var<storage, read_write> weights: array<vec4<u32>>;
 
 // Whether nothing is to be updated now: more batches are to come, or this loss, or an earlier one, was not finite.
 fn skipped() -> bool {
@@ -22,33 +22,15 @@ fn skipped() -> bool {
 }
 
 fn learning_rate() -> f32 {
-    return scalars.learning_rate * p.rate_scale;
+    return scalars.learning_rate * p.rule.rate_scale;
 }
 
-// The gradient as the update is to see it: clipped by the norm over all, or each element to [-limit, limit]. The latter
-// goes by bits, so that a NaN stays on every driver.
-fn gradient_at(index: u32) -> vec4<f32> {
-    let g = gradients[index];
-    if (p.clip_by_norm != 0u) {
-        return g * sums.clip_scale;
+// A gradient with coupled decay. Without decay nothing is added: 0 times an infinite weight is NaN.
+fn decayed(gradient: vec4<f32>, w: vec4<f32>) -> vec4<f32> {
+    if (p.rule.weight_decay != 0.0) {
+        return gradient + p.rule.weight_decay * w;
     }
-    if (p.clip_value != 0.0) {
-        let bits = bitcast<vec4<u32>>(g);
-        let size = bits & vec4<u32>(0x7fffffffu);
-        let limit = vec4<u32>(bitcast<u32>(p.clip_value));
-        let over = (size > limit) & (size <= vec4<u32>(0x7f800000u));
-        return bitcast<vec4<f32>>(select(bits, (bits & vec4<u32>(0x80000000u)) | limit, over));
-    }
-    return g;
-}
-
-// That with coupled decay. Without decay nothing is added: 0 times an infinite weight is NaN.
-fn decayed_gradient_at(index: u32, w: vec4<f32>) -> vec4<f32> {
-    var g = gradient_at(index);
-    if (p.weight_decay != 0.0) {
-        g += p.weight_decay * w;
-    }
-    return g;
+    return gradient;
 }
 
 // The mask bits of elements 4*index .. 4*index+3.

@@ -145,12 +145,18 @@ impl Case {
         let product = |(op, _): &(Op, Vec<Wire>)| {
             matches!(op, Op::Conv2d(_) | Op::Conv2dGradInput(_) | Op::Conv2dGradKernel(_) | Op::MatMul { .. })
         };
-        matches!(&self.work, Work::Ops(ops) if ops.nodes.iter().any(product))
+        match &self.work {
+            Work::Ops(ops) => ops.nodes.iter().any(product),
+            Work::Update(update) => update.product.is_some(),
+        }
     }
 
     /// These options, with what the case asks for besides.
     pub fn options(&self, options: PlanOptions) -> PlanOptions {
-        let Work::Ops(ops) = &self.work else { return options };
+        let ops = match &self.work {
+            Work::Ops(ops) => ops,
+            Work::Update(update) => return options.fuse_updates(update.product.is_some()),
+        };
         let options = match ops.workspace_bytes {
             Some(bytes) => {
                 options.workspace_bytes(bytes).explicit_columns(ops.partial.is_none() && !ops.winograd)

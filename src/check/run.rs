@@ -41,7 +41,7 @@ impl From<String> for Stop {
 pub fn run_case(gpu: &Gpu, case: &Case, family: GemmFamily) -> Result<Outcome> {
     let measured = match &case.work {
         Work::Ops(ops) => run_ops(gpu, case, ops, family),
-        Work::Update(update) => update::run(gpu, case, update),
+        Work::Update(update) => update::run(gpu, case, update, family),
     };
     let (kernels, worst_error, verdict) = match measured {
         Ok(m) => (m.kernels, m.worst, Verdict::Pass),
@@ -141,7 +141,7 @@ fn operands(case: &Case, ops: &Ops, family: GemmFamily) -> Vec<Vec<f64>> {
 }
 
 /// The nearest number of f16, ties to even: 11 bits, but none below 2^-24. Larger ones than f16 has are not among the operands.
-fn to_f16(x: f64) -> f64 {
+pub(super) fn to_f16(x: f64) -> f64 {
     if x == 0.0 || !x.is_finite() {
         return x;
     }

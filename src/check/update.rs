@@ -2,11 +2,12 @@
 
 use super::bound::{HALF_ULP, compare};
 use super::case::Case;
-use super::run::{Measured, Stop, distinct};
+use super::run::{Measured, Stop, distinct, to_f16};
 use super::update_bound::{Element, Rates, of_element};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::graph::{Clip, DType, Graph, Op, ParameterId, StepScalars, Target, UpdateRule, ValueId};
+use crate::kernels::GemmFamily;
 use crate::mask::Mask;
 use crate::plan::{Plan, PlanOptions};
 use crate::reference::Reference;
@@ -27,12 +28,17 @@ pub struct Update {
     pub accumulate: bool,
     /// Whether tensors have factors of their own: of the learning rate and of the decay.
     pub scaled: bool,
+    /// So many rows of each tensor, if gradients come from products that the updates are to end: with an identity matrix of so many
+    /// rows, so that they are the numbers that the update would read.
+    pub product: Option<usize>,
 }
 
 pub(super) struct Built {
     pub graph: Graph,
+    identity: Option<ValueId>,
     parameters: Vec<ParameterId>,
     targets: Vec<ParameterId>,
+    /// What is written: the gradients, or what becomes them.
     gradients: Vec<ValueId>,
 }
 
@@ -66,17 +72,37 @@ const STEP: StepScalars = StepScalars {
 
 impl Update {
     pub(super) fn build(&self) -> Result<Built> {
-        let mut graph = Graph::new(1)?;
-        let (mut parameters, mut targets, mut gradients) = (Vec::new(), Vec::new(), Vec::new());
+        let mut graph = Graph::new(self.product.unwrap_or(1))?;
+        let (mut parameters, mut targets) = (Vec::new(), Vec::new());
+        let (mut gradients, mut inputs) = (Vec::new(), Vec::new());
+        let identity = match self.product {
+            Some(rows) => Some(graph.batch_input("identity", &[rows], DType::F32)?),
+            None => None,
+        };
         for (number, &size) in self.sizes.iter().enumerate() {
-            let shape = Shape::new([size])?;
+            let columns = size / self.product.unwrap_or(1);
+            let shape = match self.product {
+                Some(rows) => Shape::new([rows, columns])?,
+                None => Shape::new([size])?,
+            };
             graph.parameter(&format!("tensor {number}"), shape.clone())?;
             let id = ParameterId(number);
             parameters.push(id);
-            if !self.left_out.contains(&number) {
-                targets.push(id);
-                gradients.push(graph.input(&format!("gradient {number}"), shape, DType::F32));
+            if self.left_out.contains(&number) {
+                continue;
             }
+            targets.push(id);
+            let name = format!("gradient {number}");
+            let (input, gradient) = match identity {
+                Some(identity) => {
+                    let dy = graph.batch_input(&name, &[columns], DType::F32)?;
+                    let product = Op::MatMul { transpose_a: true, transpose_b: false };
+                    (dy, graph.push_one(product, &[identity, dy], &name)?)
+                }
+                None => [graph.input(&name, shape, DType::F32); 2].into(),
+            };
+            inputs.push(input);
+            gradients.push(gradient);
         }
         if self.accumulate {
             graph.push(Op::Accumulate(targets.clone()), &gradients, "accumulate")?;
@@ -90,7 +116,7 @@ impl Update {
         };
         let scaled = targets.iter().map(scaled).collect();
         graph.push(Op::Update(self.rule, scaled), &gradients, "update")?;
-        Ok(Built { graph, parameters, targets, gradients })
+        Ok(Built { graph, identity, parameters, targets, gradients: inputs })
     }
 
     fn mask(&self, number: usize, case: &Case) -> Mask {
@@ -110,9 +136,14 @@ impl Update {
         if self.scaled { all[number % 4] } else { [1.0; 2] }
     }
 
-    /// Whether frozen gradients count, too: they are ordinary numbers then.
+    /// Whether frozen gradients count, too.
     fn over_all(&self) -> bool {
         matches!(self.clip, Some(Clip::Norm { over_all: true, .. }))
+    }
+
+    /// Whether frozen gradients are ordinary numbers: where they count, and where a NaN would go into every row.
+    fn ordinary_gradients(&self) -> bool {
+        self.over_all() || self.product.is_some()
     }
 
     /// The operations in use, `+` between them.
@@ -146,9 +177,11 @@ impl Before {
         let slots = update.rule.slots();
         let tensor = |part: usize, shape: fn(f32) -> f32| -> Vec<u32> {
             let mut stream = case.stream(10 * id.0 + part);
-            let kept = |i: usize| kept(i) && !(part == 1 && update.over_all());
+            let kept = |i: usize| kept(i) && !(part == 1 && update.ordinary_gradients());
             let draw = |i: usize| {
                 let x = stream.normal();
+                // Matrix units round gradients to what f16 has.
+                let x = if part == 1 && update.product.is_some() { to_f16(x.into()) as f32 } else { x };
                 // Half of the kept elements are ordinary numbers.
                 if kept(i) && i.is_multiple_of(2) {
                     SPECIALS[(i / 2 + part) % SPECIALS.len()]
@@ -172,9 +205,15 @@ impl Before {
     }
 }
 
-pub(super) fn run(gpu: &Gpu, case: &Case, update: &Update) -> std::result::Result<Measured, Stop> {
+pub(super) fn run(
+    gpu: &Gpu,
+    case: &Case,
+    update: &Update,
+    family: GemmFamily,
+) -> std::result::Result<Measured, Stop> {
     let built = update.build()?;
-    let plan = Plan::compile(gpu, &built.graph, &PlanOptions::default().guard_bands(true))?;
+    let options = case.options(PlanOptions::default().family(family).guard_bands(true));
+    let plan = Plan::compile(gpu, &built.graph, &options)?;
     let store = plan.store();
     let mut reference = Reference::new(&built.graph)?;
     let before: Vec<_> = built.parameters.iter().map(|&id| Before::new(case, update, id)).collect();
@@ -191,10 +230,16 @@ pub(super) fn run(gpu: &Gpu, case: &Case, update: &Update) -> std::result::Resul
             }
         }
     }
+    if let (Some(identity), Some(rows)) = (built.identity, update.product) {
+        let ones: Vec<_> = (0..rows * rows).map(|i| if i % (rows + 1) == 0 { 1.0 } else { 0.0 }).collect();
+        plan.write_f32(identity, &ones)?;
+        reference.write(identity, &ones.iter().copied().map(f64::from).collect::<Vec<_>>())?;
+    }
+    let step = StepScalars { rows: update.product.unwrap_or(1) as u32, ..STEP };
     let batches: &[StepScalars] = if update.accumulate {
-        &[StepScalars { share: 0.25, last: 0, ..STEP }, StepScalars { share: 0.75, first: 0, ..STEP }]
+        &[StepScalars { share: 0.25, last: 0, ..step }, StepScalars { share: 0.75, first: 0, ..step }]
     } else {
-        &[STEP]
+        &[step]
     };
     for &batch in batches {
         for (&id, &gradient) in built.targets.iter().zip(&built.gradients) {

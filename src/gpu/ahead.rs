@@ -18,7 +18,7 @@ const BYTES: u64 = 256;
 pub(crate) struct Job {
     pub label: &'static str,
     pub wgsl: Arc<str>,
-    pub bindings: Vec<Access>,
+    pub bindings: Vec<(u32, Access)>,
     /// What bindings 0 and 1 hold at its first dispatch: the driver makes constants of them where that leaves half of a shader.
     pub uniforms: [Vec<u8>; 2],
 }
@@ -126,8 +126,8 @@ fn compile(device: &wgpu::Device, queue: &wgpu::Queue, job: &Job, timeout: Durat
         queue.write_buffer(buffer, 0, bytes);
     }
     let mut entries = Vec::new();
-    for (binding, buffer) in buffers.iter().enumerate() {
-        entries.push(wgpu::BindGroupEntry { binding: binding as u32, resource: buffer.as_entire_binding() });
+    for (&(binding, _), buffer) in job.bindings.iter().zip(&buffers) {
+        entries.push(wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() });
     }
     let layout = &pipeline.layout;
     let group =
@@ -160,7 +160,7 @@ mod tests {
         Job {
             label: "test",
             wgsl: format!("{UNIFORMS}\n{wgsl}").into(),
-            bindings: vec![Access::Uniform, Access::Uniform, Access::ReadWrite],
+            bindings: vec![(0, Access::Uniform), (1, Access::Uniform), (2, Access::ReadWrite)],
             uniforms: [vec![0; 16], vec![0; 16]],
         }
     }

@@ -5,7 +5,7 @@ use crate::error::Result;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-/// How a kernel uses a binding. Binding numbers follow the order of the list.
+/// How a kernel uses a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
     /// `var<uniform>`
@@ -23,8 +23,8 @@ pub struct PipelineSource<'a> {
     pub label: &'a str,
     /// The whole shader, entry point `main`.
     pub wgsl: &'a str,
-    /// Bindings of group 0.
-    pub bindings: &'a [Access],
+    /// Bindings of group 0: number and use.
+    pub bindings: &'a [(u32, Access)],
 }
 
 /// A compiled kernel.
@@ -54,8 +54,8 @@ pub(super) fn make_pipeline(device: &wgpu::Device, source: PipelineSource<'_>) -
         label: Some(source.label),
         source: wgpu::ShaderSource::Wgsl(source.wgsl.into()),
     });
-    let entry = |(binding, access): (usize, &Access)| wgpu::BindGroupLayoutEntry {
-        binding: binding as u32,
+    let entry = |&(binding, access): &(u32, Access)| wgpu::BindGroupLayoutEntry {
+        binding,
         visibility: wgpu::ShaderStages::COMPUTE,
         ty: wgpu::BindingType::Buffer {
             ty: match access {
@@ -68,7 +68,7 @@ pub(super) fn make_pipeline(device: &wgpu::Device, source: PipelineSource<'_>) -
         },
         count: None,
     };
-    let entries: Vec<_> = source.bindings.iter().enumerate().map(entry).collect();
+    let entries: Vec<_> = source.bindings.iter().map(entry).collect();
     let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
         label: Some(source.label),
         entries: &entries,

@@ -25,5 +25,7 @@ struct Params {
 pub fn accumulate(tensor: Range<usize>) -> Launch {
     let params = Params { first: index(tensor.start), elements: index(tensor.len()) };
     let groups = grid_of(tensor.len(), ELEMENTWISE_WORKGROUP);
-    Launch::new(&KERNEL, &params, ELEMENTWISE_WORKGROUP, groups).flops(2 * tensor.len() as u64)
+    Launch::new(&KERNEL, &params, ELEMENTWISE_WORKGROUP, groups)
+        .arena_elements(tensor.len())
+        .flops(2 * tensor.len() as u64)
 }

@@ -1,38 +1,42 @@
-use super::{ELEMENTWISE_WORKGROUP, GRID, Kernel, Launch, SCALARS, UPDATE, UpdateRange, grid_of, index};
+use super::update_range::Range;
+use super::{GRID, Kernel, Launch, SCALARS, UPDATE, UPDATE_ALONE, UpdateRange};
 use crate::gpu::Access;
 
 pub(super) static KERNEL: Kernel = Kernel {
     name: "adam_update",
     body: include_str!("../../shaders/adam_update.wgsl"),
-    snippets: &[&UPDATE, &SCALARS, &GRID],
-    bindings: &[(6, Access::ReadWrite), (7, Access::ReadWrite)],
+    snippets: &[&UPDATE_ALONE, &UPDATE, &SCALARS, &GRID],
+    bindings: &[(10, Access::ReadWrite), (11, Access::ReadWrite)],
     params: FIELDS,
     params_bytes: size_of::<Params>(),
 };
 
 pub(super) const FIELDS: &[(&str, usize)] = &[
-    ("first", std::mem::offset_of!(Params, first)),
-    ("quads", std::mem::offset_of!(Params, quads)),
-    ("rate_scale", std::mem::offset_of!(Params, rate_scale)),
-    ("clip_value", std::mem::offset_of!(Params, clip_value)),
-    ("clip_by_norm", std::mem::offset_of!(Params, clip_by_norm)),
-    ("weight_decay", std::mem::offset_of!(Params, weight_decay)),
-    ("beta1", std::mem::offset_of!(Params, beta1)),
-    ("one_minus_beta1", std::mem::offset_of!(Params, one_minus_beta1)),
-    ("beta2", std::mem::offset_of!(Params, beta2)),
-    ("one_minus_beta2", std::mem::offset_of!(Params, one_minus_beta2)),
-    ("epsilon", std::mem::offset_of!(Params, epsilon)),
-    ("decoupled", std::mem::offset_of!(Params, decoupled)),
+    ("first", std::mem::offset_of!(Params, range.first)),
+    ("quads", std::mem::offset_of!(Params, range.quads)),
+    ("clip_value", std::mem::offset_of!(Params, range.clip_value)),
+    ("clip_by_norm", std::mem::offset_of!(Params, range.clip_by_norm)),
+    ("rule.rate_scale", std::mem::offset_of!(Params, rule.rate_scale)),
+    ("rule.weight_decay", std::mem::offset_of!(Params, rule.weight_decay)),
+    ("rule.beta1", std::mem::offset_of!(Params, rule.beta1)),
+    ("rule.one_minus_beta1", std::mem::offset_of!(Params, rule.one_minus_beta1)),
+    ("rule.beta2", std::mem::offset_of!(Params, rule.beta2)),
+    ("rule.one_minus_beta2", std::mem::offset_of!(Params, rule.one_minus_beta2)),
+    ("rule.epsilon", std::mem::offset_of!(Params, rule.epsilon)),
+    ("rule.decoupled", std::mem::offset_of!(Params, rule.decoupled)),
 ];
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 pub(super) struct Params {
-    first: u32,
-    quads: u32,
+    range: Range,
+    rule: Rule,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub(super) struct Rule {
     rate_scale: f32,
-    clip_value: f32,
-    clip_by_norm: u32,
     weight_decay: f32,
     beta1: f32,
     one_minus_beta1: f32,
@@ -57,20 +61,14 @@ pub struct AdamUpdate {
     pub decoupled: bool,
 }
 
-/// Adam over a range of an arena's elements. Buffers: mask, gradients, sums, weights, m, v.
+/// Adam over a range of an arena's elements. Buffers: gradients, mask, sums, weights, m, v.
 pub fn adam_update(range: &UpdateRange, rule: &AdamUpdate) -> Launch {
-    let groups = grid_of(range.elements / 4, ELEMENTWISE_WORKGROUP);
-    Launch::new(&KERNEL, &params(range, rule), ELEMENTWISE_WORKGROUP, groups)
-        .flops(14 * range.elements as u64)
+    range.launch(&KERNEL, &numbers(range, rule), 14)
 }
 
-pub(super) fn params(range: &UpdateRange, rule: &AdamUpdate) -> Params {
-    Params {
-        first: index(range.first / 4),
-        quads: index(range.elements / 4),
+pub(super) fn numbers(range: &UpdateRange, rule: &AdamUpdate) -> Rule {
+    Rule {
         rate_scale: range.rate_scale as f32,
-        clip_value: range.clip_value(),
-        clip_by_norm: range.clip_by_norm(),
         weight_decay: rule.weight_decay as f32,
         beta1: rule.beta1 as f32,
         // In f64: 1 - 0.999 from an f32 loses four digits.

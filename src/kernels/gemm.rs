@@ -4,7 +4,7 @@ use super::gemm_params::Params;
 use super::gemm_snippets::{
     A_COLUMNS_CURSOR, A_COLUMNS_MATRIX, A_COLUMNS_PATCHES, A_COLUMNS_TAPS, A_ROWS_MATRIX, A_ROWS_PATCHES,
     A_ROWS_TAPS, EPILOGUE, EXTRA_SCALAR, EXTRA_VEC4, FETCH_A_SCALAR, FETCH_A_VEC4, FETCH_B_SCALAR,
-    FETCH_B_VEC4, STORE_C_SCALAR, STORE_C_VEC4, STORE_POOLED, STORE_ROWS,
+    FETCH_B_VEC4, RULE_NONE, STORE_C_SCALAR, STORE_C_VEC4, STORE_POOLED, STORE_ROWS,
 };
 use super::split::slice_terms;
 use super::{
@@ -316,6 +316,7 @@ pub(super) fn launch(
         slices: index(gemm.slices),
         slice_terms: index(slice_terms(gemm)),
         c_slice: index(gemm.m * gemm.c.stride),
+        rule: 0,
     };
     let mut launch = Launch::new(kernel, &params, index(workgroup), grid)
         .flops((2 * gemm.groups * gemm.m * gemm.n) as u64 * gemm.k as u64)
@@ -335,6 +336,7 @@ pub(super) fn launch(
         store,
         extra,
         &EPILOGUE,
+        &RULE_NONE,
     ];
     launch.snippets.extend(if gemm.pooled { vec![&STORE_POOLED, &LARGEST] } else { vec![&STORE_ROWS] });
     launch.snippets.extend(match (gemm.source, gemm.transpose_a) {

@@ -39,6 +39,8 @@ pub(super) struct Params {
     pub slices: u32,
     pub slice_terms: u32,
     pub c_slice: u32,
+    /// The numbers of an update's rule take its place where one ends the product.
+    pub rule: u32,
 }
 
 pub(super) const FIELDS: &[(&str, usize)] = &[
@@ -78,4 +80,5 @@ pub(super) const FIELDS: &[(&str, usize)] = &[
     ("slices", std::mem::offset_of!(Params, slices)),
     ("slice_terms", std::mem::offset_of!(Params, slice_terms)),
     ("c_slice", std::mem::offset_of!(Params, c_slice)),
+    ("rule.unused", std::mem::offset_of!(Params, rule)),
 ];

@@ -48,6 +48,7 @@ pub fn gradient_norm(range: &Range<usize>, part: usize, over_all: bool) -> Launc
         over_all: over_all.into(),
     };
     Launch::new(&KERNEL, &params, WORKGROUP, grid(groups, 1))
+        .arena_elements(range.len())
         .flops(2 * range.len() as u64)
         .rounds(range.len().div_ceil(groups * WORKGROUP as usize) + WORKGROUP as usize)
 }

@@ -39,6 +39,7 @@ mod global_avg_pool;
 mod global_avg_pool_grad;
 mod gradient_norm;
 mod im2col;
+mod launch;
 mod max_pool2d;
 mod max_pool2d_grad;
 mod mean_squared_error;
@@ -61,6 +62,8 @@ mod softmax_cross_entropy_grad;
 mod softmax_grad;
 mod split;
 mod unroll;
+mod update_ending;
+mod update_range;
 mod update_statistics;
 mod weight_dots;
 mod window;
@@ -71,10 +74,13 @@ mod winograd_kernel_grad;
 mod winograd_output;
 mod winograd_output_grad;
 
+pub(crate) use accumulate::accumulate;
 pub(crate) use activation::{Curve, activation};
 pub(crate) use activation_grad::activation_grad;
+pub(crate) use adagrad_update::adagrad_update;
 pub(crate) use adam_update::{AdamUpdate, adam_update};
 pub(crate) use add::add;
+pub(crate) use amsgrad_update::amsgrad_update;
 pub(crate) use avg_pool2d::avg_pool2d;
 pub(crate) use avg_pool2d_grad::avg_pool2d_grad;
 pub(crate) use batch_moments::batch_moments;
@@ -82,10 +88,6 @@ pub(crate) use batch_norm::batch_norm;
 pub(crate) use batch_norm_grad_input::batch_norm_grad_input;
 pub(crate) use batch_norm_grad_scale::batch_norm_grad_scale;
 pub(crate) use batch_statistics::batch_statistics;
-mod update_range;
-pub(crate) use accumulate::accumulate;
-pub(crate) use adagrad_update::adagrad_update;
-pub(crate) use amsgrad_update::amsgrad_update;
 pub(crate) use bias_add::bias_add;
 pub(crate) use bias_grad::bias_grad;
 pub(crate) use clip_scale::clip_scale;
@@ -103,6 +105,7 @@ pub(crate) use global_avg_pool::global_avg_pool;
 pub(crate) use global_avg_pool_grad::global_avg_pool_grad;
 pub(crate) use gradient_norm::{gradient_norm, norm_parts};
 pub(crate) use im2col::im2col;
+pub use launch::Launch;
 pub(crate) use max_pool2d::max_pool2d;
 pub(crate) use max_pool2d_grad::max_pool2d_grad;
 pub(crate) use mean_squared_error::mean_squared_error;
@@ -124,6 +127,7 @@ pub(crate) use softmax_cross_entropy::{Target, softmax_cross_entropy};
 pub(crate) use softmax_cross_entropy_grad::softmax_cross_entropy_grad;
 pub(crate) use softmax_grad::softmax_grad;
 pub(crate) use split::slices;
+pub(crate) use update_ending::can_end_with_update;
 pub(crate) use update_range::UpdateRange;
 pub(crate) use update_statistics::{RunningStatistic, update_statistics};
 pub(crate) use weight_dots::{WeightDots, weight_dots};
@@ -137,7 +141,6 @@ pub(crate) use winograd_output_grad::winograd_output_grad;
 
 use crate::gpu::Access;
 use element::width;
-use unroll::unroll;
 
 /// Workgroups in x before a grid is folded into y.
 pub const GRID_X: u32 = 32_768;
@@ -237,90 +240,6 @@ pub static KERNELS: &[&Kernel] = &[
     &winograd_output_grad::KERNEL,
 ];
 
-/// One run of a kernel, without its buffers.
-#[derive(Clone, Debug)]
-pub struct Launch {
-    /// The kernel.
-    pub kernel: &'static Kernel,
-    /// Snippets of this variant.
-    pub snippets: Vec<&'static Snippet>,
-    /// Generated numbers of this variant; loops over them can be unrolled.
-    pub constants: Vec<(&'static str, u32)>,
-    /// Other generated declarations of this variant.
-    pub declarations: Vec<String>,
-    /// The parameters' bytes.
-    pub params: Vec<u8>,
-    /// Workgroups.
-    pub groups: [u32; 3],
-    /// Multiplications and additions, for a full batch.
-    pub flops: u64,
-    /// Rounds of loops in one invocation; see [`MOST_ROUNDS`].
-    pub rounds: usize,
-}
-
-impl Launch {
-    fn new(
-        kernel: &'static Kernel,
-        params: &impl bytemuck::NoUninit,
-        workgroup: u32,
-        groups: [u32; 3],
-    ) -> Self {
-        let constants = vec![("WORKGROUP", workgroup), ("GRID_X", GRID_X)];
-        let params = bytemuck::bytes_of(params).to_vec();
-        Launch {
-            kernel,
-            snippets: Vec::new(),
-            constants,
-            declarations: Vec::new(),
-            params,
-            groups,
-            flops: 0,
-            rounds: 0,
-        }
-    }
-
-    fn flops(mut self, flops: u64) -> Self {
-        self.flops = flops;
-        self
-    }
-
-    fn rounds(mut self, rounds: usize) -> Self {
-        self.rounds = rounds;
-        self
-    }
-
-    /// The whole shader: the body first, so that line numbers stay true; order is free in WGSL.
-    pub fn source(&self) -> String {
-        let mut text = self.kernel.body.to_owned();
-        for snippet in self.kernel.snippets.iter().chain(&self.snippets) {
-            text.push_str("\n// ---- shared/");
-            text.push_str(snippet.name);
-            text.push_str(".wgsl\n");
-            text.push_str(snippet.text);
-        }
-        text.push_str("\n// ---- generated\n");
-        for (name, value) in &self.constants {
-            text.push_str(&format!("const {name}: u32 = {value}u;\n"));
-        }
-        for line in &self.declarations {
-            text.push_str(line);
-            text.push('\n');
-        }
-        unroll(&text, &self.constants)
-    }
-
-    /// How each binding is used, in order of its number. Binding 0 is the parameters, 1 the step's scalars.
-    pub fn bindings(&self) -> Vec<Access> {
-        let snippets = self.kernel.snippets.iter().chain(&self.snippets).flat_map(|s| s.bindings);
-        let mut numbered: Vec<_> = self.kernel.bindings.iter().chain(snippets).copied().collect();
-        numbered.sort_by_key(|(number, _)| *number);
-        [Access::Uniform, Access::Uniform]
-            .into_iter()
-            .chain(numbered.into_iter().map(|(_, access)| access))
-            .collect()
-    }
-}
-
 fn constant_bool(name: &str, value: bool) -> String {
     format!("const {name}: bool = {value};")
 }
@@ -366,12 +285,19 @@ static ELEMENTWISE: Snippet = Snippet {
 static RMSPROP: Snippet = Snippet {
     name: "rmsprop",
     text: include_str!("../../shaders/shared/rmsprop.wgsl"),
-    bindings: &[(6, Access::ReadWrite)],
+    bindings: &[(10, Access::ReadWrite)],
 };
+/// The masked update itself, whatever gives it gradients.
 static UPDATE: Snippet = Snippet {
     name: "update",
     text: include_str!("../../shaders/shared/update.wgsl"),
-    bindings: &[(2, Access::Read), (3, Access::Read), (4, Access::Read), (5, Access::ReadWrite)],
+    bindings: &[(7, Access::Read), (8, Access::Read), (9, Access::ReadWrite)],
+};
+/// What makes a kernel of an update.
+static UPDATE_ALONE: Snippet = Snippet {
+    name: "update_alone",
+    text: include_str!("../../shaders/shared/update_alone.wgsl"),
+    bindings: &[(2, Access::Read)],
 };
 
 /// Invocations in the workgroup of elementwise kernels.

@@ -1,17 +1,17 @@
 use super::rmsprop_update::{FIELDS, Params, RmsPropUpdate, launch};
-use super::{BITS, GRID, Kernel, Launch, RMSPROP, SCALARS, UPDATE, UpdateRange};
+use super::{BITS, GRID, Kernel, Launch, RMSPROP, SCALARS, UPDATE, UPDATE_ALONE, UpdateRange};
 use crate::gpu::Access;
 
 pub(super) static KERNEL: Kernel = Kernel {
     name: "rmsprop_centered_momentum_update",
     body: include_str!("../../shaders/rmsprop_centered_momentum_update.wgsl"),
-    snippets: &[&RMSPROP, &UPDATE, &SCALARS, &BITS, &GRID],
-    bindings: &[(7, Access::ReadWrite), (8, Access::ReadWrite)],
+    snippets: &[&RMSPROP, &UPDATE_ALONE, &UPDATE, &SCALARS, &BITS, &GRID],
+    bindings: &[(11, Access::ReadWrite), (12, Access::ReadWrite)],
     params: FIELDS,
     params_bytes: size_of::<Params>(),
 };
 
-/// Centred RMSprop with momentum over a range of an arena's elements. Buffers: mask, gradients, sums, weights, mean
+/// Centred RMSprop with momentum over a range of an arena's elements. Buffers: gradients, mask, sums, weights, mean
 /// square, mean gradient, momentum.
 pub fn rmsprop_centered_momentum_update(range: &UpdateRange, rule: &RmsPropUpdate) -> Launch {
     launch(&KERNEL, range, rule)

@@ -1,17 +1,18 @@
-use super::{ELEMENTWISE_WORKGROUP, GRID, Kernel, Launch, SCALARS, UPDATE, UpdateRange, grid_of, index};
+use super::update_range::Range;
+use super::{GRID, Kernel, Launch, SCALARS, UPDATE, UPDATE_ALONE, UpdateRange};
 
 pub(super) static KERNEL: Kernel = Kernel {
     name: "sgd_update",
     body: include_str!("../../shaders/sgd_update.wgsl"),
-    snippets: &[&UPDATE, &SCALARS, &GRID],
+    snippets: &[&UPDATE_ALONE, &UPDATE, &SCALARS, &GRID],
     bindings: &[],
     params: &[
-        ("first", std::mem::offset_of!(Params, first)),
-        ("quads", std::mem::offset_of!(Params, quads)),
-        ("rate_scale", std::mem::offset_of!(Params, rate_scale)),
-        ("clip_value", std::mem::offset_of!(Params, clip_value)),
-        ("clip_by_norm", std::mem::offset_of!(Params, clip_by_norm)),
-        ("weight_decay", std::mem::offset_of!(Params, weight_decay)),
+        ("first", std::mem::offset_of!(Params, range.first)),
+        ("quads", std::mem::offset_of!(Params, range.quads)),
+        ("clip_value", std::mem::offset_of!(Params, range.clip_value)),
+        ("clip_by_norm", std::mem::offset_of!(Params, range.clip_by_norm)),
+        ("rule.rate_scale", std::mem::offset_of!(Params, rule.rate_scale)),
+        ("rule.weight_decay", std::mem::offset_of!(Params, rule.weight_decay)),
     ],
     params_bytes: size_of::<Params>(),
 };
@@ -19,24 +20,19 @@ pub(super) static KERNEL: Kernel = Kernel {
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct Params {
-    first: u32,
-    quads: u32,
+    range: Range,
+    rule: Rule,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Rule {
     rate_scale: f32,
-    clip_value: f32,
-    clip_by_norm: u32,
     weight_decay: f32,
 }
 
-/// Plain SGD over a range of an arena's elements. Buffers: mask, gradients, sums, weights.
+/// Plain SGD over a range of an arena's elements. Buffers: gradients, mask, sums, weights.
 pub fn sgd_update(range: &UpdateRange, weight_decay: f64) -> Launch {
-    let params = Params {
-        first: index(range.first / 4),
-        quads: index(range.elements / 4),
-        rate_scale: range.rate_scale as f32,
-        clip_value: range.clip_value(),
-        clip_by_norm: range.clip_by_norm(),
-        weight_decay: weight_decay as f32,
-    };
-    let groups = grid_of(range.elements / 4, ELEMENTWISE_WORKGROUP);
-    Launch::new(&KERNEL, &params, ELEMENTWISE_WORKGROUP, groups).flops(2 * range.elements as u64)
+    let rule = Rule { rate_scale: range.rate_scale as f32, weight_decay: weight_decay as f32 };
+    range.launch(&KERNEL, &rule, 2)
 }

@@ -1,3 +1,6 @@
+//! What masked updates share: the range of an arena that one covers, before the numbers of its rule.
+
+use super::{ELEMENTWISE_WORKGROUP, Kernel, Launch, grid_of, index};
 use crate::graph::Clip;
 
 /// A range of an arena that one update covers, and how it is scaled and clipped there.
@@ -13,18 +16,42 @@ pub(crate) struct UpdateRange {
     pub clip: Option<Clip>,
 }
 
+/// Parameters before the rule's, in every update.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub(super) struct Range {
+    pub first: u32,
+    pub quads: u32,
+    pub clip_value: f32,
+    pub clip_by_norm: u32,
+}
+
 impl UpdateRange {
+    /// A rule over the range; `flops` an element.
+    pub(super) fn launch(
+        &self,
+        kernel: &'static Kernel,
+        rule: &impl bytemuck::NoUninit,
+        flops: u64,
+    ) -> Launch {
+        let range = Range {
+            first: index(self.first / 4),
+            quads: index(self.elements / 4),
+            clip_value: self.clip_value(),
+            clip_by_norm: matches!(self.clip, Some(Clip::Norm { .. })).into(),
+        };
+        let groups = grid_of(self.elements / 4, ELEMENTWISE_WORKGROUP);
+        let mut launch = Launch::new(kernel, &range, ELEMENTWISE_WORKGROUP, groups);
+        launch.params.extend_from_slice(bytemuck::bytes_of(rule));
+        launch.arena_elements(self.elements).flops(flops * self.elements as u64)
+    }
+
     /// The largest size of a gradient's element, or 0 where elements are not clipped.
-    pub(super) fn clip_value(&self) -> f32 {
+    fn clip_value(&self) -> f32 {
         match self.clip {
             // A limit too small for an f32 is its least one, for 0 is none.
             Some(Clip::Value { limit }) => (limit as f32).max(f32::MIN_POSITIVE),
             _ => 0.0,
         }
-    }
-
-    /// 1 where gradients are multiplied by the clip's scale.
-    pub(super) fn clip_by_norm(&self) -> u32 {
-        matches!(self.clip, Some(Clip::Norm { .. })).into()
     }
 }

@@ -52,5 +52,6 @@ pub fn update_statistics(statistic: &RunningStatistic) -> Launch {
         momentum: statistic.momentum as f32,
     };
     Launch::new(&KERNEL, &params, WORKGROUP, grid_of(statistic.elements, WORKGROUP))
+        .arena_elements(statistic.elements)
         .flops(3 * statistic.elements as u64)
 }

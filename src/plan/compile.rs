@@ -176,15 +176,16 @@ impl Binder<'_> {
         for place in &step.places {
             resources.push(self.resource(*place, &label)?);
         }
-        let sizes = resources.iter().skip(2).map(|resource| match resource {
-            wgpu::BindingResource::Buffer(buffer) => buffer.size.map_or(0, std::num::NonZeroU64::get),
-            _ => 0,
-        });
-        let bytes = sizes.sum();
+        let bytes = step
+            .places
+            .iter()
+            .zip(&resources[2..])
+            .map(|(&place, resource)| bytes(step, place, resource))
+            .sum();
         let entries: Vec<_> = resources
             .into_iter()
-            .enumerate()
-            .map(|(i, resource)| wgpu::BindGroupEntry { binding: i as u32, resource })
+            .zip(&bindings)
+            .map(|(resource, &(binding, _))| wgpu::BindGroupEntry { binding, resource })
             .collect();
         let bind_group = self.gpu.scope(&label, 0, || {
             self.gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
@@ -232,6 +233,21 @@ impl Binder<'_> {
     /// A guarded tensor is bound with its band, so that a write beyond its end is seen and not cut off.
     fn with_band(&self, slot: usize, bytes: u64) -> u64 {
         if self.prepared.guards.is_empty() { bytes } else { self.slots[slot].bytes() }
+    }
+}
+
+/// What a step goes over of a buffer.
+fn bytes(step: &Step, place: Place, resource: &wgpu::BindingResource<'_>) -> u64 {
+    let elements = step.launch.arena_elements.map(|elements| elements as u64);
+    match (place, elements, resource) {
+        (Place::Mask(_), Some(elements), _) => elements.div_ceil(8),
+        (
+            Place::Weights(_) | Place::Gradients(_) | Place::Accumulated(_) | Place::State(..),
+            Some(elements),
+            _,
+        ) => 4 * elements,
+        (_, _, wgpu::BindingResource::Buffer(buffer)) => buffer.size.map_or(0, std::num::NonZeroU64::get),
+        _ => 0,
     }
 }
 

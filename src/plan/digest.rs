@@ -108,8 +108,8 @@ impl Store {
         ];
         let entries: Vec<_> = buffers
             .iter()
-            .enumerate()
-            .map(|(i, b)| wgpu::BindGroupEntry { binding: i as u32, resource: b.raw().as_entire_binding() })
+            .zip(&bindings)
+            .map(|(b, &(binding, _))| wgpu::BindGroupEntry { binding, resource: b.raw().as_entire_binding() })
             .collect();
         let group = inner.gpu.scope(launch.kernel.name, 0, || {
             inner.gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {

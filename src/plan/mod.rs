@@ -32,6 +32,7 @@ mod compile;
 mod digest;
 mod fuse;
 mod fuse_pool;
+mod fuse_update;
 mod gaps;
 mod gradients;
 mod layout;
@@ -70,6 +71,7 @@ pub struct PlanOptions {
     masks: Vec<Mask>,
     weight_gradients: WeightGradients,
     winograd: Winograd,
+    fuse_updates: bool,
 }
 
 impl Default for PlanOptions {
@@ -85,6 +87,7 @@ impl Default for PlanOptions {
             masks: Vec::new(),
             weight_gradients: WeightGradients::Cheapest,
             winograd: Winograd::Auto,
+            fuse_updates: false,
         }
     }
 }
@@ -132,6 +135,14 @@ impl PlanOptions {
     /// When convolutions go by Winograd's transforms.
     pub fn winograd(mut self, when: Winograd) -> Self {
         self.winograd = when;
+        self
+    }
+
+    /// Ends products of weight gradients with the masked update of their weights, where nothing stands between the two: clipping,
+    /// accumulation, a sum in slices, frozen parts that are left out, or somebody who reads the gradient. Such gradients are not stored, and
+    /// what is read of them is what was there before.
+    pub fn fuse_updates(mut self, on: bool) -> Self {
+        self.fuse_updates = on;
         self
     }
 

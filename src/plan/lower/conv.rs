@@ -2,7 +2,7 @@
 
 use super::{Lowering, Place};
 use crate::error::{Error, Result};
-use crate::graph::{Conv2d, Node};
+use crate::graph::{Conv2d, Node, Op};
 use crate::kernels::{Epilogue, Gemm, Images, MOST_TERMS, Matrix, Source, col2im, im2col};
 use crate::plan::fuse::Ending;
 use std::ops::Range;
@@ -71,20 +71,7 @@ impl Lowering<'_> {
             return Ok(());
         }
         let (x, dy) = (Place::Value(node.inputs[0]), Place::Value(node.inputs[1]));
-        if self.implicit(conv, conv.depth()) {
-            let product = Gemm {
-                m: conv.depth(),
-                n: conv.c_out_per_group(),
-                k: self.graph.batch() * conv.window.outputs(),
-                a: input_matrix(conv, 0),
-                source: Source::Patches(conv.window),
-                b: output_matrix(conv, 0),
-                c: Matrix { stride: conv.c_out, group: conv.c_out_per_group(), offset: 0 },
-                transpose_a: true,
-                groups: conv.groups,
-                k_per_row: conv.window.outputs(),
-                ..Gemm::plain(0, 0, 0)
-            };
+        if let Some(product) = self.grad_kernel_product(conv) {
             self.product(node, &product, &[x, dy, Place::Value(node.outputs[0])]);
             return Ok(());
         }
@@ -108,6 +95,38 @@ impl Lowering<'_> {
             self.product(node, &product, &places);
         }
         Ok(())
+    }
+
+    /// The one product that gives a kernel's gradient, if it is one.
+    pub(super) fn kernel_gradient(&self, node: &Node) -> Result<Option<Gemm>> {
+        Ok(match node.op {
+            Op::MatMul { transpose_a, transpose_b } => {
+                Some(self.matmul_product(node, [transpose_a, transpose_b])?)
+            }
+            Op::Conv2dGradKernel(conv) => {
+                let other = self.depthwise(&conv) || self.by_winograd(&conv) || self.by_padding(&conv);
+                self.grad_kernel_product(&conv).filter(|_| !other)
+            }
+            _ => None,
+        })
+    }
+
+    fn grad_kernel_product(&self, conv: &Conv2d) -> Option<Gemm> {
+        let pointwise = is_pointwise(conv);
+        let source = if pointwise { Source::Matrix } else { Source::Patches(conv.window) };
+        (pointwise || self.implicit(conv, conv.depth())).then(|| Gemm {
+            m: conv.depth(),
+            n: conv.c_out_per_group(),
+            k: self.graph.batch() * conv.window.outputs(),
+            a: input_matrix(conv, 0),
+            source,
+            b: output_matrix(conv, 0),
+            c: Matrix { stride: conv.c_out, group: conv.c_out_per_group(), offset: 0 },
+            transpose_a: true,
+            groups: conv.groups,
+            k_per_row: conv.window.outputs(),
+            ..Gemm::plain(0, 0, 0)
+        })
     }
 
     pub(super) fn conv2d_grad_input(

@@ -10,29 +10,32 @@ impl Lowering<'_> {
     pub(super) fn matmul(
         &mut self,
         node: &Node,
-        transpose_a: bool,
-        transpose_b: bool,
+        transposed: [bool; 2],
         ending: Option<Ending>,
     ) -> Result<()> {
+        let ending = ending.unwrap_or(Ending::plain(node.outputs[0]));
+        let product = Gemm { epilogue: ending.epilogue, ..self.matmul_product(node, transposed)? };
+        let operands = [0, 1].map(|i| Place::Value(node.inputs[i]));
+        self.ending_product(node, &product, operands, ending);
+        Ok(())
+    }
+
+    pub(super) fn matmul_product(&self, node: &Node, transposed: [bool; 2]) -> Result<Gemm> {
+        let [transpose_a, transpose_b] = transposed;
         let (a, b) = (self.value(node.inputs[0]), self.value(node.inputs[1]));
         let [a_rows, a_columns] = a.shape.matrix(&node.label)?;
         let [b_rows, b_columns] = b.shape.matrix(&node.label)?;
         let (m, k) = if transpose_a { (a_columns, a_rows) } else { (a_rows, a_columns) };
         let n = if transpose_b { b_rows } else { b_columns };
-        let ending = ending.unwrap_or(Ending::plain(node.outputs[0]));
-        let product = Gemm {
+        Ok(Gemm {
             a: Matrix::rows(a_columns),
             b: Matrix::rows(b_columns),
             transpose_a,
             transpose_b,
             m_per_row: usize::from(a.batched && !transpose_a),
             k_per_row: usize::from(a.batched && transpose_a),
-            epilogue: ending.epilogue,
             ..Gemm::plain(m, n, k)
-        };
-        let operands = [0, 1].map(|i| Place::Value(node.inputs[i]));
-        self.ending_product(node, &product, operands, ending);
-        Ok(())
+        })
     }
 
     pub(super) fn bias_grad(&mut self, node: &Node, dy: &Value) {

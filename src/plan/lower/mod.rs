@@ -16,6 +16,7 @@ mod winograd;
 use super::Layout;
 use super::fuse::{Ending, fuse, fuse_bias_grads};
 use super::fuse_pool::{PoolEnding, fuse_pools};
+use super::fuse_update::{UpdateEnding, fuse_updates};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Op, Value, ValueId};
 use crate::kernels::{
@@ -78,6 +79,9 @@ pub(super) struct Limits {
     pub workspace_bytes: u64,
     /// Whether convolutions go by columns in memory even where patches can be gathered.
     pub explicit: bool,
+    /// Whether updates may end the products of weight gradients.
+    pub fuse_updates: bool,
+    pub max_storage_buffers: u32,
     pub transforms: Transforms,
 }
 
@@ -85,26 +89,37 @@ pub(super) struct Limits {
 pub(super) const WORKSPACE_BYTES: u64 = 64 << 20;
 
 pub(super) fn lower(graph: &Graph, layout: &Layout, limits: Limits, savings: &Savings) -> Result<Lowered> {
-    let mut lowering = Lowering { graph, limits, savings, beside: None, out: Lowered::default() };
+    let nodes = graph.nodes();
+    let mut lowering = Lowering::new(graph, limits, savings, layout);
     let pools = fuse_pools(graph);
     let fusion = fuse(graph, &pools, |conv| lowering.can_pool(conv));
     let beside = lowering.bias_grads();
-    for (index, node) in graph.nodes().iter().enumerate() {
+    // Gradients that wait until nothing reads the weights that they change, by the node after which they run.
+    let mut later: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
+    for index in 0..nodes.len() {
         // Waits for the gradient of its kernel.
         let waits = beside.iter().zip(&savings.needed).any(|(&bias, &needed)| needed && bias == Some(index));
         let skipped = fusion.absorbed[index] || pools.absorbed[index] || !savings.needed[index] || waits;
-        if skipped {
-            continue;
+        let update = lowering.update_ending(index)?.filter(|_| !skipped);
+        let mut now = std::mem::take(&mut later[index]);
+        match update.filter(|update| update.after > index) {
+            Some(update) => later[update.after].push(index),
+            None if !skipped => now.insert(0, index),
+            None => {}
         }
-        lowering.beside = beside[index].filter(|&bias| savings.needed[bias]);
-        if let Some(ending) = pools.endings[index] {
-            lowering.pool_grad_ending(node, ending);
-        } else if !lowering.partial(node, &savings.ways[index])? {
-            lowering.node(node, fusion.endings[index], layout)?;
-        }
-        // No product took it along.
-        if let Some(bias) = lowering.beside.take() {
-            lowering.node(&graph.nodes()[bias], None, layout)?;
+        for index in now {
+            let node = &nodes[index];
+            lowering.update = lowering.update_ending(index)?;
+            lowering.beside = beside[index].filter(|&bias| savings.needed[bias]);
+            if let Some(ending) = pools.endings[index] {
+                lowering.pool_grad_ending(node, ending);
+            } else if !lowering.partial(node, &savings.ways[index])? {
+                lowering.node(node, fusion.endings[index])?;
+            }
+            // No product took it along.
+            if let Some(bias) = lowering.beside.take() {
+                lowering.node(&nodes[bias], None)?;
+            }
         }
     }
     let long = lowering.out.steps.iter().find(|s| s.launch.rounds > MOST_ROUNDS);
@@ -122,9 +137,33 @@ struct Lowering<'a> {
     graph: &'a Graph,
     limits: Limits,
     savings: &'a Savings,
+    layout: &'a Layout,
     /// The node of a bias's gradient that the product of its kernel's may compute beside.
     beside: Option<usize>,
+    /// By node.
+    update_endings: Vec<Option<UpdateEnding>>,
+    /// How the product of the weight gradient in hand ends.
+    update: Option<UpdateEnding>,
+    /// By parameter: whether its gradient's product updates it.
+    updated: Vec<bool>,
     out: Lowered,
+}
+
+impl<'a> Lowering<'a> {
+    fn new(graph: &'a Graph, limits: Limits, savings: &'a Savings, layout: &'a Layout) -> Self {
+        let none = vec![None; graph.nodes().len()];
+        Lowering {
+            graph,
+            limits,
+            savings,
+            layout,
+            beside: None,
+            update_endings: if limits.fuse_updates { fuse_updates(graph) } else { none },
+            update: None,
+            updated: vec![false; graph.parameters().len()],
+            out: Lowered::default(),
+        }
+    }
 }
 
 impl Lowering<'_> {
@@ -154,6 +193,11 @@ impl Lowering<'_> {
             }
             self.push(node, launch, bound);
             self.push(node, slice_sum(&split), summed);
+            return;
+        }
+        if let Some(update) = self.update.take() {
+            let bias = bias.map(|bias| Place::Value(self.graph.nodes()[bias].outputs[0]));
+            self.updating_product(node, product, update, places, bias);
             return;
         }
         for part in product.parts() {
@@ -200,7 +244,7 @@ impl Lowering<'_> {
         self.graph.at(id)
     }
 
-    fn node(&mut self, node: &Node, ending: Option<Ending>, layout: &Layout) -> Result<()> {
+    fn node(&mut self, node: &Node, ending: Option<Ending>) -> Result<()> {
         let inputs: Vec<Place> = node.inputs.iter().map(|&i| Place::Value(i)).collect();
         let all = |results: &[ValueId]| {
             inputs.iter().copied().chain(results.iter().map(|&r| Place::Value(r))).collect::<Vec<_>>()
@@ -216,7 +260,7 @@ impl Lowering<'_> {
             (Op::Conv2dGradInput(conv), _) => return self.conv2d_grad_input(node, conv, ending),
             (Op::Conv2dGradKernel(conv), _) => return self.conv2d_grad_kernel(node, conv),
             (Op::MatMul { transpose_a, transpose_b }, _) => {
-                return self.matmul(node, *transpose_a, *transpose_b, ending);
+                return self.matmul(node, [*transpose_a, *transpose_b], ending);
             }
             (Op::BiasAdd, Some(x)) => {
                 let launch = bias_add(extent(x), x.shape.last());
@@ -289,13 +333,13 @@ impl Lowering<'_> {
                 self.norm(node, &x, all(&node.outputs));
             }
             (Op::UpdateStatistics(rule, targets), _) => {
-                self.update_statistics(node, rule, targets, layout);
+                self.update_statistics(node, rule, targets);
             }
             // The same bytes under another shape.
             (Op::Reshape(_), _) => {}
-            (Op::Accumulate(targets), _) => self.accumulate(node, targets, layout),
-            (Op::Clip(clip, targets), _) => self.clip(node, *clip, targets, layout),
-            (Op::Update(rule, targets), _) => self.update(node, rule, targets, layout),
+            (Op::Accumulate(targets), _) => self.accumulate(node, targets),
+            (Op::Clip(clip, targets), _) => self.clip(node, *clip, targets),
+            (Op::Update(rule, targets), _) => self.update(node, rule, targets),
             (op, None) => return Err(Error::argument(&node.label, "operands", op.name())),
         }
         Ok(())

@@ -6,7 +6,6 @@ use crate::kernels::{
     RunningStatistic, batch_moments, batch_norm, batch_norm_grad_input, batch_norm_grad_scale,
     batch_statistics, bias_grad, update_statistics,
 };
-use crate::plan::Layout;
 
 impl Lowering<'_> {
     /// `places` are those of the operands and the results, in order.
@@ -42,10 +41,9 @@ impl Lowering<'_> {
         node: &Node,
         rule: &StatisticsRule,
         targets: &[ParameterId; 2],
-        layout: &Layout,
     ) {
         for (index, target) in targets.iter().enumerate() {
-            let spot = layout.spots()[target.0];
+            let spot = self.layout.spots()[target.0];
             let launch = update_statistics(&RunningStatistic {
                 first: spot.first,
                 elements: spot.len,

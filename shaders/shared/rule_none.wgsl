@@ -1,0 +1,4 @@
+// No update ends the product.
+struct Rule {
+    unused: u32,
+}
