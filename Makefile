@@ -1,12 +1,12 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check examples
+.PHONY: help demo test bench check examples newest-mesa
 
 # Without XDG_RUNTIME_DIR the Vulkan loader's window-system code complains at every start, though no window opens.
 RUNTIME = if [ -z "$${XDG_RUNTIME_DIR:-}" ]; then \
 	XDG_RUNTIME_DIR=$$(mktemp -d) && export XDG_RUNTIME_DIR && trap 'rm -rf "$$XDG_RUNTIME_DIR"' EXIT; fi
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST))
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST))
 
 demo: ## Train on the embedded digits, with the results in runs/demo
 	@sh scripts/ensure-vulkan.sh
@@ -27,6 +27,14 @@ examples: ## Run all examples: each fails unless its method works
 	@sh scripts/ensure-vulkan.sh
 	@$(RUNTIME); cargo build --release --examples && for name in $(EXAMPLES); do \
 		echo "== $$name"; cargo run -q --release --example $$name || exit 1; done
+
+NEWEST = scripts/newest-mesa.sh $${CARGO_TARGET_DIR:-target}/newest-mesa
+
+newest-mesa: ## Hold kernels against the reference on the newest software driver, which has matrix units
+	@$(RUNTIME); cargo build --release --quiet; \
+	tests=$$(cargo test --release --test main --no-run 2>&1 | sed -n 's/.*Executable.*(\(.*\))/\1/p'); \
+	$(NEWEST) $${CARGO_TARGET_DIR:-target}/release/frazil check && $(NEWEST) "$$tests" cooperative fused_update || code=$$?; \
+	if [ "$${code:-0}" = 77 ]; then echo "SKIPPED: no newer driver to be had, see above"; else exit $${code:-0}; fi
 
 check: ## Check the format, the lints and the documentation
 	cargo fmt --check
