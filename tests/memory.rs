@@ -70,6 +70,22 @@ fn pools_ride_in_the_convolutions_before_them() {
     }
 }
 
+/// Gradients go back through a stride inside products, as patches do: no columns in memory, in any family.
+#[test]
+fn a_strided_layer_has_no_columns() {
+    let model = Model::named("resnet20").unwrap();
+    let rule = *frazil::Optimizer::from(Sgd::new(0.01)).rule();
+    let graph = model.training_graph(8, Loss::SoftmaxCrossEntropy, rule).unwrap().graph;
+    for family in GemmFamily::legal(&adapter()) {
+        let columns = |options: PlanOptions| {
+            let report = Plan::estimate(&graph, &adapter(), &options.family(family)).unwrap();
+            report.dispatches.iter().filter(|d| ["im2col", "col2im"].contains(&d.kernel)).count()
+        };
+        assert_eq!(columns(PlanOptions::default()), 0, "{family}");
+        assert!(columns(PlanOptions::default().explicit_columns(true)) > 0, "{family}");
+    }
+}
+
 #[test]
 fn a_step_of_cifar_needs_little_beside_what_it_keeps() {
     let graph = cifar(64);

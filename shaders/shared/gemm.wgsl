@@ -1,6 +1,7 @@
 // What the families of C = op(A) * op(B) share. A [m, k] is stored by rows, or [k, m] if A_TRANSPOSED; B [k, n], or
 // [n, k] if B_TRANSPOSED. The rows of A may also be patches of images, in segments of k, one for each tap of a
-// kernel_h x kernel_w window (1 x 1 for a matrix); B's part of each is b_segment further on.
+// kernel_h x kernel_w window (1 x 1 for a matrix); B's part of each is b_segment further on, and
+// b_row further still where a row of the window begins.
 // Each group has its own part of all three. If SPLIT, the sum is cut into slices, each with a C of its own, and z counts the
 // slices of all groups, one group after the other. Sums run over ascending k in every family, so that
 // all agree bit for bit where the driver does not contract a*b+c.
@@ -41,6 +42,10 @@ struct Params {
     slices: u32,
     slice_terms: u32,
     c_slice: u32,
+    b_row: u32,
+    c_line: u32,
+    c_image: u32,
+    unused: u32,
     rule: Rule,
 }
 @group(0) @binding(0) var<uniform> given: Params;
@@ -79,6 +84,17 @@ fn pixel_of(row: u32) -> u32 {
         return line * p.out_width + window % across * 2u + row % 2u;
     }
     return row;
+}
+
+// Where a row of C begins. If SPREAD, rows are pixels that lie apart.
+fn c_row(row: u32) -> u32 {
+    if (SPREAD) {
+        let line = row / p.out_width;
+        let image = line / p.out_height;
+        let at_line = image * p.c_image + (line - image * p.out_height) * p.c_line;
+        return at_line + (row - line * p.out_width) * p.c_stride;
+    }
+    return row * p.c_stride;
 }
 
 // The first of `depth` terms that belongs to this slice.

@@ -35,7 +35,9 @@ fn load_a(loader: ptr<function, ALoader>, base: u32, k: u32, end: u32) -> mat4x4
 fn load_b(loader: BLoader, base: u32, k: u32, end: u32) -> mat4x4<f32> {
     let term = k + loader.term;
     if (term < end) {
-        return b_quad(base + term / p.segment * p.b_segment, term % p.segment, loader.column, p.k);
+        let tap = term / p.segment;
+        let part = base + tap * p.b_segment + tap / p.kernel_w * p.b_row;
+        return b_quad(part, term % p.segment, loader.column, p.k);
     }
     return mat4x4<f32>();
 }

@@ -37,5 +37,6 @@ fn multiply(sum: ptr<function, Tile>, at: Bases, m: u32, n: u32, rows: u32, firs
             }
             b_base += p.b_segment;
         }
+        b_base += p.b_row;
     }
 }

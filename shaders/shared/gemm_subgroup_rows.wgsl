@@ -50,5 +50,6 @@ fn multiply(
             }
             b_base += p.b_segment;
         }
+        b_base += p.b_row;
     }
 }

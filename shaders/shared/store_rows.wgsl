@@ -13,7 +13,7 @@ fn store_tile(sum: ptr<function, Tile>, base: u32, m: u32, n: u32, rows: u32, gr
                 if (column < p.n) {
                     for (var i = 0u; i < STORE; i++) { // unroll
                         if (row + i < rows) {
-                            let at = base + (row + i) * p.c_stride + column;
+                            let at = base + c_row(row + i) + column;
                             store_c4(at, p.n - column, shift[j], (*sum)[0][i][j]);
                         }
                     }

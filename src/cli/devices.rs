@@ -18,8 +18,8 @@ pub fn run(args: &DevicesArgs) -> Result<(), Failure> {
     let output = Output::new(args.json);
     let all = devices();
     output.text(format!(
-        "{:>2}  {:<40} {:<7} {:<10} {:<9} {:<10} {:>8}  {}",
-        "#", "adapter", "backend", "kind", "subgroup", "gemm", "binding", "driver"
+        "{:>2}  {:<40} {:<7} {:<10} {:<9} {:<11} {:<16} {:>8}  {}",
+        "#", "adapter", "backend", "kind", "subgroup", "gemm", "matrix units", "binding", "driver"
     ))?;
     for (index, report) in all.iter().enumerate() {
         output.text(row(index, report))?;
@@ -33,6 +33,7 @@ pub fn run(args: &DevicesArgs) -> Result<(), Failure> {
             "subgroup": report.subgroup,
             "timestamps": report.timestamps,
             "gemm_family": GemmFamily::choose(report).to_string(),
+            "matrix_units_family": GemmFamily::cooperative(report).map(|family| family.to_string()),
             "max_buffer_bytes": report.max_buffer,
             "max_binding_bytes": report.max_binding,
             "max_storage_buffers": report.max_storage_buffers,
@@ -50,8 +51,9 @@ fn row(index: usize, report: &AdapterReport) -> String {
     let subgroup = report.subgroup.map_or("none".to_owned(), |[min, max]| {
         if min == max { min.to_string() } else { format!("{min}..{max}") }
     });
+    let units = GemmFamily::cooperative(report).map_or("none".to_owned(), |family| family.to_string());
     format!(
-        "{index:>2}  {:<40} {:<7} {:<10} {subgroup:<9} {:<10} {:>4} MiB  {}",
+        "{index:>2}  {:<40} {:<7} {:<10} {subgroup:<9} {:<11} {units:<16} {:>4} MiB  {}",
         report.name,
         report.backend,
         report.kind,

@@ -78,6 +78,22 @@ impl Epilogue {
     }
 }
 
+/// Of a gradient that goes back through a stride: the pixels that the same taps reach are rows of one product. They lie apart in C, and
+/// their taps in B.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spread {
+    /// The row and the column of A's images under the first pixel's first tap.
+    pub first: [i32; 2],
+    /// From a tap's part of B to the one below and to the one beside it.
+    pub b_tap: [usize; 2],
+    /// From a line of pixels in C to the next.
+    pub c_line: usize,
+    /// From an image in C to the next.
+    pub c_image: usize,
+    /// Whether any tap reaches the pixels; if not, results are 0.
+    pub reached: bool,
+}
+
 /// `C = op(A) * op(B)`, once for each group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gemm {
@@ -121,6 +137,8 @@ pub struct Gemm {
     /// Stores, of each 2x2 window of results, the largest, and to another buffer its number in the window: C and that have a row
     /// for each. Of patches by rows, where `n` and the rows of C come in fours and `output` is even; not in slices.
     pub pooled: bool,
+    /// Where rows of C and taps of B lie, if not one after the other; of [`Source::Gradients`].
+    pub spread: Option<Spread>,
     /// How many parts of the sum are computed side by side, each into a C of its own behind the one before; with more than
     /// one, nothing is added to C, and there is no epilogue. See [`super::slices`].
     pub slices: usize,
@@ -149,6 +167,7 @@ impl Gemm {
             patient: false,
             sums: false,
             pooled: false,
+            spread: None,
             slices: 1,
         }
     }
@@ -278,7 +297,16 @@ pub(super) fn launch(
     let back = matches!(gemm.source, Source::Gradients(_));
     let (from, to) = if back { (w.output, w.input) } else { (w.input, w.output) };
     let signed = |size: usize| if back { index(size).wrapping_neg() } else { index(size) };
-    let b_rows = if gemm.transpose_b { gemm.n } else { segment };
+    let b_segment = if gemm.transpose_b { gemm.n } else { segment } * gemm.b.stride;
+    let spread = gemm.spread.unwrap_or(Spread {
+        first: w.pad_begin.map(|pad| pad as i32),
+        b_tap: [segments[1] * b_segment, b_segment],
+        c_line: 0,
+        c_image: 0,
+        reached: true,
+    });
+    let pad =
+        [0, 1].map(|axis| if back { spread.first[axis].wrapping_neg() } else { spread.first[axis] } as u32);
     let params = Params {
         m: index(gemm.m),
         n: index(gemm.n),
@@ -298,28 +326,32 @@ pub(super) fn launch(
         accumulate: gemm.accumulate.into(),
         k_first: index(gemm.k_first),
         segment: index(segment),
-        b_segment: index(b_rows * gemm.b.stride),
+        b_segment: index(spread.b_tap[1]),
         epilogue: gemm.epilogue.number(),
         b_transposed: gemm.transpose_b.into(),
         height: index(from[0]),
         width: index(from[1]),
         out_height: index(to[0]),
         out_width: index(to[1]),
-        kernel_h: index(segments[0]),
+        kernel_h: if spread.reached { index(segments[0]) } else { 0 },
         kernel_w: index(segments[1]),
         stride_h: index(w.stride[0]),
         stride_w: index(w.stride[1]),
         dilation_h: signed(w.dilation[0]),
         dilation_w: signed(w.dilation[1]),
-        pad_top: signed(w.pad_begin[0]),
-        pad_left: signed(w.pad_begin[1]),
+        pad_top: pad[0],
+        pad_left: pad[1],
         slices: index(gemm.slices),
         slice_terms: index(slice_terms(gemm)),
         c_slice: index(gemm.m * gemm.c.stride),
+        b_row: index(spread.b_tap[0]).wrapping_sub(index(segments[1] * spread.b_tap[1])),
+        c_line: index(spread.c_line),
+        c_image: index(spread.c_image),
+        unused: 0,
         rule: 0,
     };
     let mut launch = Launch::new(kernel, &params, index(workgroup), grid)
-        .flops((2 * gemm.groups * gemm.m * gemm.n) as u64 * gemm.k as u64)
+        .flops(u64::from(spread.reached) * (2 * gemm.groups * gemm.m * gemm.n) as u64 * gemm.k as u64)
         .rounds(gemm.k / 4 + w.taps() + w.kernel[0] + 8);
     // A window at a time.
     let tile = Tile { store: if gemm.pooled { WINDOW_ROWS } else { tile.store }, ..tile };
@@ -365,6 +397,7 @@ pub(super) fn launch(
         // Terms come in fours, but for patches by fours of channels; by columns their number depends on the batch.
         constant_bool("MASKED", gemm.transpose_a || by_taps || gemm.source == Source::Matrix),
         constant_bool("POOLED", gemm.pooled),
+        constant_bool("SPREAD", gemm.spread.is_some()),
         constant_bool("RELU_GRAD", gemm.epilogue == Epilogue::ReluGrad),
         // Told at run time by columns in a subgroup: it costs nothing, and saves a shader.
         constant_bool("SPLIT", gemm.slices > 1 || (gemm.transpose_a && kernel.name == "gemm_subgroup")),

@@ -39,6 +39,11 @@ pub(super) struct Params {
     pub slices: u32,
     pub slice_terms: u32,
     pub c_slice: u32,
+    pub b_row: u32,
+    pub c_line: u32,
+    pub c_image: u32,
+    /// Behind it, at a multiple of 16 bytes, is a struct.
+    pub unused: u32,
     /// The numbers of an update's rule take its place where one ends the product.
     pub rule: u32,
 }
@@ -80,5 +85,9 @@ pub(super) const FIELDS: &[(&str, usize)] = &[
     ("slices", std::mem::offset_of!(Params, slices)),
     ("slice_terms", std::mem::offset_of!(Params, slice_terms)),
     ("c_slice", std::mem::offset_of!(Params, c_slice)),
+    ("b_row", std::mem::offset_of!(Params, b_row)),
+    ("c_line", std::mem::offset_of!(Params, c_line)),
+    ("c_image", std::mem::offset_of!(Params, c_image)),
+    ("unused", std::mem::offset_of!(Params, unused)),
     ("rule.unused", std::mem::offset_of!(Params, rule)),
 ];

@@ -62,7 +62,9 @@ const QUAD: usize = 4;
 pub(super) fn launch(gemm: &Gemm, lanes: usize) -> Launch {
     // Two quads side by side would leave one without columns: it takes rows of its own. Odd matrices are small, and share a
     // shader rather.
-    let narrow = gemm.n <= 4 * QUAD && gemm.source != Source::Matrix;
+    // What is spread out goes by quads twice as wide, too, and shares a shader.
+    let widest = if gemm.spread.is_some() { 8 * QUAD } else { 4 * QUAD };
+    let narrow = gemm.n <= widest && gemm.source != Source::Matrix;
     let rows = if narrow { rows(gemm).min(32) } else { rows(gemm) };
     let quads = narrow && gemm.m > rows;
     let lanes = if quads { QUAD } else { lanes };

@@ -100,7 +100,7 @@ pub(crate) use digest::{SEGMENT_ELEMENTS, Segment};
 pub(crate) use dropout::dropout;
 pub use family::{GemmFamily, TileSize};
 pub(crate) use gather_patches::gather_patches;
-pub(crate) use gemm::{Epilogue, Gemm, MOST_TERMS, Matrix, Source, gemm};
+pub(crate) use gemm::{Epilogue, Gemm, MOST_TERMS, Matrix, Source, Spread, gemm};
 pub(crate) use global_avg_pool::global_avg_pool;
 pub(crate) use global_avg_pool_grad::global_avg_pool_grad;
 pub(crate) use gradient_norm::{gradient_norm, norm_parts};

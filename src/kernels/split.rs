@@ -27,6 +27,7 @@ pub fn slices(product: &Gemm, family: GemmFamily) -> usize {
         && product.c.stride == product.n * product.groups
         && (product.groups == 1 || product.c.group == product.n);
     let plain = !product.pooled
+        && product.spread.is_none()
         && product.epilogue == Epilogue::None
         && !product.accumulate
         && product.k <= MOST_TERMS;

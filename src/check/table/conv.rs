@@ -71,6 +71,14 @@ pub(super) fn geometries() -> Vec<Geometry> {
         geometry("2x3, stride 1x3, dilation 2x1", [9, 10, 4], 4, [2, 3], Same).stride(1, 3).dilation(2, 1),
         geometry("dilation 3", [9, 11, 3], 5, [3, 3], Same).dilation(3, 3),
         geometry("dilation 1x2, stride 2x1", [8, 9, 5], 4, [3, 3], Valid).stride(2, 1).dilation(1, 2),
+        // Gradients that go back through a stride, set of pixels by set.
+        geometry("3x3 by fours, stride 2", [9, 8, 4], 8, [3, 3], Same).stride(2, 2).batch(3),
+        geometry("3x3 by fours, stride 2, dilation 3", [11, 12, 4], 4, [3, 3], Valid)
+            .stride(2, 2)
+            .dilation(3, 3),
+        geometry("5x2 by fours, stride 3x1, dilation 2x1", [13, 4, 4], 4, [5, 2], Valid)
+            .stride(3, 1)
+            .dilation(2, 1),
         geometry("asymmetric padding", [7, 9, 3], 4, [3, 3], explicit(1, 2, 0, 3)),
         geometry("asymmetric padding, stride 2x3", [7, 9, 4], 5, [3, 2], explicit(0, 3, 2, 1)).stride(2, 3),
         geometry("padding larger than the kernel", [4, 4, 3], 4, [2, 2], explicit(3, 4, 3, 5)),
@@ -183,9 +191,10 @@ pub(super) fn adjoints(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
 }
 
 /// Geometries that are followed by a bias and ReLU as well.
-const CHAINED: [&str; 9] = [
+const CHAINED: [&str; 10] = [
     "3x3",
     "3x3 by fours",
+    "3x3 by fours, stride 2",
     "3x2, stride 2x1",
     "2x2 even, one channel out",
     "pointwise",

@@ -162,6 +162,14 @@ impl Lowering<'_> {
             self.ending_product(node, &product, [dy, kernel], ending);
             return Ok(());
         }
+        if let Some(products) = self.strided_grad_input(conv).filter(|_| self.implicit(conv, depth) && fours)
+        {
+            for product in products {
+                let product = Gemm { epilogue: ending.epilogue, ..product };
+                self.ending_product(node, &product, [dy, kernel], ending);
+            }
+            return Ok(());
+        }
         for images in self.chunks(node, conv)? {
             let outputs = images.len() * conv.window.outputs();
             let pointwise = is_pointwise(conv);
@@ -262,7 +270,7 @@ struct Columns {
 }
 
 /// Every patch is one pixel of the input, in order: the column matrix is the input itself.
-fn is_pointwise(conv: &Conv2d) -> bool {
+pub(super) fn is_pointwise(conv: &Conv2d) -> bool {
     let w = &conv.window;
     conv.groups == 1 && w.taps() == 1 && w.stride == [1, 1] && w.pad_begin == [0, 0] && w.input == w.output
 }
@@ -286,7 +294,7 @@ fn input_matrix(conv: &Conv2d, first: usize) -> Matrix {
     Matrix { stride: conv.c_in, group: conv.c_in_per_group(), offset: first * pixels * conv.c_in }
 }
 
-fn output_matrix(conv: &Conv2d, first: usize) -> Matrix {
+pub(super) fn output_matrix(conv: &Conv2d, first: usize) -> Matrix {
     let offset = first * conv.window.outputs() * conv.c_out;
     Matrix { stride: conv.c_out, group: conv.c_out_per_group(), offset }
 }

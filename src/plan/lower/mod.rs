@@ -10,6 +10,7 @@ mod padded;
 mod partial;
 mod pool;
 mod savings;
+mod strided;
 mod update;
 mod winograd;
 
