@@ -1,5 +1,6 @@
-use super::gemm::{GEMM, Gemm, Source, Tile, launch as launch_gemm};
+use super::gemm_launch::{GEMM, Tile, launch as launch_gemm};
 use super::gemm_params::{FIELDS, Params};
+use super::gemm_product::{Gemm, Source};
 use super::gemm_snippets::{LOADER, LOADER_COLUMNS, LOADER_ROWS};
 use super::{BITS, GRID, Kernel, Launch, SCALARS, grid, index};
 

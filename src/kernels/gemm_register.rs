@@ -1,5 +1,6 @@
-use super::gemm::{GEMM, Gemm, Tile, launch as launch_gemm};
+use super::gemm_launch::{GEMM, Tile, launch as launch_gemm};
 use super::gemm_params::{FIELDS, Params};
+use super::gemm_product::Gemm;
 use super::{BITS, GRID, Kernel, Launch, SCALARS, Snippet, grid};
 
 pub(super) static KERNEL: Kernel = Kernel {

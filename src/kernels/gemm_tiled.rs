@@ -1,7 +1,7 @@
-use super::gemm::{GEMM, Gemm, Tile, launch as launch_gemm};
+use super::gemm_launch::{GEMM, Tile, launch as launch_gemm};
 use super::gemm_params::{FIELDS, Params};
+use super::gemm_product::{Gemm, SLICE_TERMS};
 use super::gemm_snippets::{LOADER, LOADER_COLUMNS, LOADER_ROWS};
-use super::split::SLICE_TERMS;
 use super::{BITS, GRID, Kernel, Launch, SCALARS, TileSize, grid, index};
 
 pub(super) static KERNEL: Kernel = Kernel {

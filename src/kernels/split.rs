@@ -1,5 +1,6 @@
 //! Products with few workgroups and long sums: the sum is cut into slices that are computed side by side and added up after.
 
+use super::gemm_product::SLICE_TERMS;
 use super::{Epilogue, Gemm, GemmFamily, MOST_TERMS, gemm, gemm_tiled};
 
 /// Workgroups that keep a large GPU busy.
@@ -7,12 +8,6 @@ const WORKGROUPS: usize = 256;
 
 /// Workgroups that keep the cores of a processor equally busy: five for two cores would leave one idle for a third of the time.
 const ON_CORES: usize = 8;
-
-/// Terms of a slice that are worth a result of its own.
-pub(super) const SLICE_TERMS: usize = 128;
-
-/// Slices begin at multiples of this: a step of every family.
-const STEP: usize = 16;
 
 /// Into how many slices the sum of a product is cut: a pure function of its shape and the family. The full batch is cut, so
 /// that the order of a sum does not depend on the rows in use.
@@ -38,21 +33,13 @@ pub fn slices(product: &Gemm, family: GemmFamily) -> usize {
     let busy = if matches!(family, GemmFamily::Subgroup { .. }) { ON_CORES } else { WORKGROUPS };
     let wanted = busy.div_ceil(workgroups.max(1)).min(product.k / SLICE_TERMS).max(1);
     // Slices are whole steps: as many as have terms.
-    product.k.div_ceil(terms(product.k, wanted))
-}
-
-fn terms(k: usize, slices: usize) -> usize {
-    k.div_ceil(slices).next_multiple_of(STEP).max(STEP)
-}
-
-/// Terms of each slice but the last.
-pub(super) fn slice_terms(product: &Gemm) -> usize {
-    terms(product.k, product.slices)
+    product.k.div_ceil(product.terms_of(wanted))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::gemm_product::STEP;
     use crate::kernels::{Matrix, TileSize};
 
     const LARGE: GemmFamily = GemmFamily::Tiled { largest: TileSize::Large };
@@ -67,7 +54,7 @@ mod tests {
             for k in [1, 127, 128, 255, 256, 1_100, 4_096, 65_537, MOST_TERMS] {
                 let product = gradient(24, 20, k);
                 let slices = slices(&product, family);
-                let terms = slice_terms(&Gemm { slices, ..product });
+                let terms = Gemm { slices, ..product }.slice_terms();
                 assert_eq!(slices > 1, k >= 2 * SLICE_TERMS, "{k} terms");
                 assert!(terms.is_multiple_of(STEP) && slices * terms >= k && (slices - 1) * terms < k);
                 assert!(slices <= WORKGROUPS, "{slices}");
