@@ -31,8 +31,9 @@ examples: ## Run all examples: each fails unless its method works
 NEWEST = scripts/newest-mesa.sh $${CARGO_TARGET_DIR:-target}/newest-mesa
 
 newest-mesa: ## Hold kernels against the reference on the newest software driver, which has matrix units
-	@$(RUNTIME); cargo build --release --quiet; \
+	@$(RUNTIME); cargo build --release --quiet || exit 1; \
 	tests=$$(cargo test --release --test main --no-run 2>&1 | sed -n 's/.*Executable.*(\(.*\))/\1/p'); \
+	[ -n "$$tests" ] || { echo "no test program was built"; exit 1; }; \
 	$(NEWEST) $${CARGO_TARGET_DIR:-target}/release/frazil check && $(NEWEST) "$$tests" cooperative fused_update || code=$$?; \
 	if [ "$${code:-0}" = 77 ]; then echo "SKIPPED: no newer driver to be had, see above"; else exit $${code:-0}; fi
 

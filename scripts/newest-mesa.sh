@@ -4,8 +4,8 @@
 #
 #   scripts/newest-mesa.sh DIR PROGRAM [ARGUMENT...]
 #
-# The exit code is the program's; 77 if there is no such driver here: no Debian or no network, an architecture without a
-# known loader.
+# The exit code is the program's; 127 if there is none of that name; 77 if there is no such driver here: no Debian, no
+# network, an architecture without a known loader.
 set -eu
 
 if [ $# -lt 2 ]; then
@@ -56,6 +56,9 @@ driver=$(find "$dir/root/usr/share/vulkan/icd.d" -name 'lvp_icd*.json' | head -n
 folder=$(dirname "$(find "$dir/root/usr/lib" -name libvulkan_lvp.so | head -n 1)")
 loader=$(find "$dir/root/usr/lib" -name 'ld-linux-*.so.*' | head -n 1)
 [ -n "$driver" ] && [ -n "$loader" ] || unavailable "no software driver or no loader in $dir/root"
-program=$(command -v "$1") || unavailable "no program $1"
+if ! program=$(command -v "$1"); then
+    printf 'newest-mesa: no program %s\n' "$1" >&2
+    exit 127
+fi
 shift
 VK_DRIVER_FILES=$driver exec "$loader" --library-path "$folder" "$program" "$@"

@@ -39,6 +39,6 @@ printf '#!/bin/sh\necho "$VK_DRIVER_FILES" "$@"\nexit 3\n' >"$root/usr/lib/some-
 chmod +x "$root/usr/lib/some-linux/ld-linux-some.so.1"
 expect "the exit code is the program's" 3 "lvp_icd.json --library-path $root/usr/lib/some-linux .*true one two" \
     sh "$script" "$work/there" true one two
-expect "a program that is not there" 77 "no program" sh "$script" "$work/there" no-such-program
+expect "a program that is not there" 127 "no program" sh "$script" "$work/there" no-such-program
 
 exit $((failures > 0))

@@ -52,7 +52,7 @@ fn main(
     for (var k = first; k < end; k += K_STEP) {
         if (loads_a) {
             for (var i = 0u; i < 4u; i++) { // unroll
-                let values = vec4<f16>(A_SCALE * a_next[i]);
+                let values = to_f16(A_SCALE * a_next[i]);
                 for (var j = 0u; j < 4u; j++) { // unroll
                     a_tile[(a_loader.term + i) * LEAD + 4u * a_loader.number + j] = values[j];
                 }
@@ -60,7 +60,7 @@ fn main(
         }
         if (loads_b) {
             for (var i = 0u; i < 4u; i++) { // unroll
-                let values = vec4<f16>(B_SCALE * b_next[i]);
+                let values = to_f16(B_SCALE * b_next[i]);
                 for (var j = 0u; j < 4u; j++) { // unroll
                     b_tile[(b_loader.term + i) * LEAD + 4u * b_loader.number + j] = values[j];
                 }
@@ -124,4 +124,14 @@ fn main(
 // Smaller subgroups than expected are more than there are squares: some do the last one again.
 fn square_of(number: u32) -> u32 {
     return min(number, SQUARES - 1u);
+}
+
+// The nearest that f16 has: what is too large becomes its largest, 65504, so that a finite loss leaves finite weights. By
+// bits, so that NaN and infinity stay on every driver.
+fn to_f16(x: vec4<f32>) -> vec4<f16> {
+    let bits = bitcast<vec4<u32>>(x);
+    let size = bits & vec4<u32>(0x7fffffffu);
+    let over = (size > vec4<u32>(0x477fe000u)) & (size < vec4<u32>(0x7f800000u));
+    let largest = (bits & vec4<u32>(0x80000000u)) | vec4<u32>(0x477fe000u);
+    return vec4<f16>(bitcast<vec4<f32>>(select(bits, largest, over)));
 }

@@ -7,7 +7,8 @@ use crate::support::training::{assert_frozen, snapshot};
 use frazil::graph::{DType, Graph, Op, StepScalars};
 use frazil::kernels::GemmFamily;
 use frazil::{
-    Digits, Error, FreezeRule, Gpu, GpuOptions, Loss, Model, Plan, PlanOptions, Sgd, Trainer, TrainerOptions,
+    Dataset, Digits, Error, FreezeRule, Gpu, GpuOptions, Loss, Model, Plan, PlanOptions, Sgd, Trainer,
+    TrainerOptions,
 };
 
 const PATHS: [&str; 4] = ["conv1.kernel", "conv2.kernel", "fc1.kernel", "fc2.kernel"];
@@ -106,4 +107,40 @@ fn a_device_opened_without_them_refuses() {
     let refused = Trainer::new(&plain, model, Loss::SoftmaxCrossEntropy, Sgd::new(0.1), options);
     let Err(Error::InvalidArgument { expected, .. }) = refused else { panic!("it was taken") };
     assert!(expected.contains("GpuOptions::matrix_units"), "{expected}");
+}
+
+/// Gradients are scaled before they are rounded, so that f16's range ends at 63.97 for them: they are cut there. The loss is finite, so
+/// no policy would stop the update.
+#[test]
+fn a_finite_loss_leaves_finite_weights() {
+    let Some(units) = family() else { return };
+    let model = Model::input([32]).dense("fc1", 32).dense("fc2", 32).build().unwrap();
+    let options = TrainerOptions::batch(16).family(units);
+    let mut trainer = Trainer::new(gpu(), model, Loss::MeanSquaredError, Sgd::new(1e-6), options).unwrap();
+    let data = Dataset::regression("far", [32], vec![1.0; 16 * 32], [32], vec![40_000.0; 16 * 32]).unwrap();
+    let before = snapshot(&trainer);
+    let loss = trainer.step_loss(&data.batches(16, 1).unwrap().next().unwrap()).unwrap();
+    assert!(loss.is_finite() && loss > 1e9, "{loss}");
+    let after = snapshot(&trainer);
+    for tensor in &after.0 {
+        assert!(tensor[0].iter().all(|&bits| f32::from_bits(bits).is_finite()));
+    }
+    assert!(before != after);
+}
+
+/// Only gradients of a loss are scaled: a transposed operand does not make one of the other.
+#[test]
+fn products_with_a_transposed_operand_have_the_whole_range() {
+    let Some(units) = family() else { return };
+    let mut graph = Graph::new(32).unwrap();
+    let a = graph.batch_input("a", &[32], DType::F32).unwrap();
+    let b = graph.input("b", frazil::shape::Shape::new([32, 32]).unwrap(), DType::F32);
+    let op = Op::MatMul { transpose_a: false, transpose_b: true };
+    let result = graph.push_one(op, &[a, b], "product").unwrap();
+    graph.mark_output(result).unwrap();
+    let plan = Plan::compile(gpu(), &graph, &PlanOptions::default().family(units)).unwrap();
+    plan.write_f32(a, &[100.0; 32 * 32]).unwrap();
+    plan.write_f32(b, &[0.5; 32 * 32]).unwrap();
+    plan.run(StepScalars::forward(32)).unwrap();
+    assert_eq!(plan.read_f32(result).unwrap(), [1600.0; 32 * 32]);
 }

@@ -3,11 +3,12 @@
 
 use crate::support::device::{families, gpu};
 use crate::support::training::*;
-use frazil::graph::ParameterId;
+use frazil::graph::{DType, Graph, Op, ParameterId, StepScalars, UpdateRule};
 use frazil::kernels::GemmFamily;
 use frazil::trainer::OnNonFinite;
 use frazil::{
-    Adam, Batch, Clip, Dataset, Error, Loss, Model, Optimizer, Padding, Sgd, Trainer, TrainerOptions,
+    Adam, Batch, Clip, Dataset, Error, Loss, Model, Optimizer, Padding, Plan, PlanOptions, Sgd, Trainer,
+    TrainerOptions,
 };
 
 /// Convolutions with a stride, in groups, and of single pixels; and layers whose columns come in fours, but for the last.
@@ -130,4 +131,49 @@ fn what_stands_between_keeps_gradients_in_memory() {
         assert_eq!(fused.report().dispatches, apart.report().dispatches, "{name}");
         assert!(!never_written(&fused, "fc1.kernel"), "{name}");
     }
+}
+
+/// A bias's gradient is summed beside its kernel's, which waits for the last that reads the weights; but not so long that an update of
+/// the bias alone would read what is not there yet. Nor does a product end with an update of the arena that it reads.
+#[test]
+fn updates_in_an_order_of_their_own() {
+    let rule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
+    let product = |transpose_a, transpose_b| Op::MatMul { transpose_a, transpose_b };
+    let mut graph = Graph::new(8).unwrap();
+    let shape = |extents: &[usize]| frazil::shape::Shape::new(extents.to_vec()).unwrap();
+    let x = graph.batch_input("x", &[8], DType::F32).unwrap();
+    let dy = graph.batch_input("dy", &[8], DType::F32).unwrap();
+    let fixed = graph.input("fixed", shape(&[8, 8]), DType::F32);
+    let w = graph.parameter("w", shape(&[8, 8])).unwrap();
+    graph.parameter("b", shape(&[8])).unwrap();
+    let v = graph.parameter("v", shape(&[8, 8])).unwrap();
+    graph.parameter("u", shape(&[8, 8])).unwrap();
+    let db = graph.push_one(Op::BiasGrad, &[dy], "db").unwrap();
+    let dw = graph.push_one(product(true, false), &[x, dy], "dw").unwrap();
+    graph.push(Op::Update(rule, vec![ParameterId::of(1).into()]), &[db], "update b").unwrap();
+    let dx = graph.push_one(product(false, true), &[dy, w], "dx").unwrap();
+    graph.mark_output(dx).unwrap();
+    graph.push(Op::Update(rule, vec![ParameterId::of(0).into()]), &[dw], "update w").unwrap();
+    let du = graph.push_one(product(true, false), &[v, fixed], "du").unwrap();
+    graph.push(Op::Update(rule, vec![ParameterId::of(3).into()]), &[du], "update u").unwrap();
+    let run = |fuse: bool| {
+        let plan = Plan::compile(gpu(), &graph, &PlanOptions::default().fuse_updates(fuse)).unwrap();
+        let numbers = |seed: usize, count: usize| -> Vec<f32> {
+            (0..count).map(|i| ((i * 37 + seed) % 101) as f32 / 50.0 - 1.0).collect()
+        };
+        for (value, seed) in [(x, 1), (dy, 2), (fixed, 7)] {
+            plan.write_f32(value, &numbers(seed, 64)).unwrap();
+        }
+        for (index, count) in [(0, 64), (1, 8), (2, 64), (3, 64)] {
+            let bits: Vec<_> = numbers(index + 3, count).iter().map(|x| x.to_bits()).collect();
+            plan.store().write_weights(ParameterId::of(index), &bits).unwrap();
+        }
+        plan.run(StepScalars { learning_rate: 0.1, ..StepScalars::forward(8) }).unwrap();
+        let weights = (0..4).map(|i| plan.store().read_weights(ParameterId::of(i)).unwrap());
+        let unwritten = plan.store().read_gradient(ParameterId::of(0)).unwrap().iter().all(|&bits| bits == 0);
+        (weights.collect::<Vec<_>>(), unwritten)
+    };
+    let (apart, fused) = (run(false), run(true));
+    assert_eq!((apart.1, fused.1), (false, true), "the product of w ends with its update");
+    assert_eq!(apart.0, fused.0);
 }

@@ -318,30 +318,35 @@ pub(super) async fn open(
     adapter: &wgpu::Adapter,
     options: &GpuOptions,
 ) -> Result<(wgpu::Device, wgpu::Queue)> {
-    let mut useful = wgpu::Features::SUBGROUP
+    let useful = wgpu::Features::SUBGROUP
         | wgpu::Features::TIMESTAMP_QUERY
         | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES;
-    let with_units = options.matrix_units && matrix_units(adapter, adapter.features()).is_some();
-    let experimental_features = if with_units {
-        useful |= MATRIX_UNITS;
-        // SAFETY: wgpu asks whoever enables them to accept that experimental features may have bugs. The caller did, by
-        // `GpuOptions::matrix_units`; shaders are checked like all others.
-        unsafe { wgpu::ExperimentalFeatures::enabled() }
-    } else {
-        wgpu::ExperimentalFeatures::disabled()
-    };
     let mut limits = adapter.limits();
     // An adapter without real limits (the no-op backend) offers 2^31, on which wgpu's own tables overflow.
     limits.max_bind_groups = limits.max_bind_groups.min(8);
-    let descriptor = wgpu::DeviceDescriptor {
+    let plain = wgpu::DeviceDescriptor {
         label: Some("frazil"),
         required_features: adapter.features() & useful,
         required_limits: limits,
-        experimental_features,
+        experimental_features: wgpu::ExperimentalFeatures::disabled(),
         memory_hints: wgpu::MemoryHints::Performance,
         trace: wgpu::Trace::Off,
     };
-    adapter.request_device(&descriptor).await.map_err(|error| Error::AdapterRejected {
+    if options.matrix_units && matrix_units(adapter, adapter.features()).is_some() {
+        let with_units = wgpu::DeviceDescriptor {
+            required_features: plain.required_features | MATRIX_UNITS,
+            // SAFETY: wgpu asks whoever enables them to accept that experimental features may have bugs. The caller did, by
+            // `GpuOptions::matrix_units`; shaders are checked like all others.
+            experimental_features: unsafe { wgpu::ExperimentalFeatures::enabled() },
+            ..plain.clone()
+        };
+        match adapter.request_device(&with_units).await {
+            Ok(opened) => return Ok(opened),
+            // A driver may offer what it then refuses.
+            Err(error) => log::warn!("{} is opened without matrix units: {error}", adapter.get_info().name),
+        }
+    }
+    adapter.request_device(&plain).await.map_err(|error| Error::AdapterRejected {
         adapter: adapter.get_info().name,
         reason: error.to_string(),
     })

@@ -1,6 +1,6 @@
 use super::gemm_launch::{GEMM, Tile, launch as launch_gemm};
 use super::gemm_params::{FIELDS, Params};
-use super::gemm_product::{Gemm, Source};
+use super::gemm_product::{Gemm, Operand};
 use super::gemm_snippets::{LOADER, LOADER_COLUMNS, LOADER_ROWS};
 use super::{BITS, GRID, Kernel, Launch, SCALARS, grid, index};
 
@@ -32,7 +32,7 @@ pub(super) fn workgroup_memory(lanes: usize) -> u32 {
 }
 
 /// What gradients are multiplied by before they become f16 (and the results divided by): f16 has no numbers below 6e-8, and
-/// few below 6e-5.
+/// few below 6e-5. What is then beyond 65,504 becomes that, so gradients are cut at 63.97.
 const GRADIENT_SCALE: u32 = 1024;
 
 /// The product with matrices of `side` x `side` and subgroups of up to `lanes`.
@@ -42,6 +42,7 @@ pub(super) fn launch(gemm: &Gemm, side: usize, lanes: usize) -> Launch {
     let (workgroup, step) = (workgroup(lanes), k_step(lanes));
     let rounds = gemm.k.div_ceil(step) * (1 + step / side) + 16;
     let grid = grid(tiles, gemm.groups * gemm.slices);
+    let scale = |operand| if gemm.gradient == Some(operand) { GRADIENT_SCALE } else { 1 };
     let mut launch = launch_gemm(&KERNEL, gemm, tile, workgroup, grid).rounds(rounds);
     // Each subgroup has squares of 2 x 2 matrices.
     let squares = (SIDE / (2 * side)).pow(2);
@@ -56,14 +57,9 @@ pub(super) fn launch(gemm: &Gemm, side: usize, lanes: usize) -> Launch {
         format!("alias MatrixA = coop_mat{side}x{side}<f16, A>;"),
         format!("alias MatrixB = coop_mat{side}x{side}<f16, B>;"),
         format!("alias MatrixC = coop_mat{side}x{side}<f32, C>;"),
-        format!("const A_SCALE: f32 = {}.0;", if a_is_gradient(gemm) { GRADIENT_SCALE } else { 1 }),
-        format!("const B_SCALE: f32 = {}.0;", if gemm.transpose_a { GRADIENT_SCALE } else { 1 }),
+        format!("const A_SCALE: f32 = {}.0;", scale(Operand::A)),
+        format!("const B_SCALE: f32 = {}.0;", scale(Operand::B)),
     ]);
     launch.snippets.push(if gemm.transpose_a { &LOADER_COLUMNS } else { &LOADER_ROWS });
     launch
-}
-
-/// Of products, those with the transposed kernel give an input's gradient, from A; those with the transposed A a kernel's, from B.
-fn a_is_gradient(gemm: &Gemm) -> bool {
-    !gemm.transpose_a && (gemm.transpose_b || matches!(gemm.source, Source::Gradients(_)))
 }

@@ -80,6 +80,15 @@ pub struct Spread {
     pub reached: bool,
 }
 
+/// One of a product's two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operand {
+    /// The left one.
+    A,
+    /// The right one.
+    B,
+}
+
 /// `C = op(A) * op(B)`, once for each group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gemm {
@@ -125,6 +134,8 @@ pub struct Gemm {
     pub pooled: bool,
     /// Where rows of C and taps of B lie, if not one after the other; of [`Source::Gradients`].
     pub spread: Option<Spread>,
+    /// The operand that holds gradients, which are small: f16 would lose them unless they are scaled.
+    pub gradient: Option<Operand>,
     /// How many parts of the sum are computed side by side, each into a C of its own behind the one before; with more than
     /// one, nothing is added to C, and there is no epilogue. See [`super::slices`].
     pub slices: usize,
@@ -154,6 +165,7 @@ impl Gemm {
             sums: false,
             pooled: false,
             spread: None,
+            gradient: None,
             slices: 1,
         }
     }

@@ -103,7 +103,7 @@ pub(crate) use dropout::dropout;
 pub use family::{GemmFamily, TileSize};
 pub(crate) use gather_patches::gather_patches;
 pub(crate) use gemm::gemm;
-pub(crate) use gemm_product::{Epilogue, Gemm, MOST_TERMS, Matrix, Source, Spread};
+pub(crate) use gemm_product::{Epilogue, Gemm, MOST_TERMS, Matrix, Operand, Source, Spread};
 pub(crate) use global_avg_pool::global_avg_pool;
 pub(crate) use global_avg_pool_grad::global_avg_pool_grad;
 pub(crate) use gradient_norm::{gradient_norm, norm_parts};

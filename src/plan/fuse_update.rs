@@ -1,7 +1,7 @@
 //! Which weight gradients can end with the update of their weights, so that they are never written.
 
 use super::alias::roots;
-use crate::graph::{Graph, Op, Target, UpdateRule, ValueId};
+use crate::graph::{Graph, Op, Role, Target, UpdateRule, ValueId};
 
 /// How the product of a weight gradient ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,7 +38,10 @@ pub(super) fn fuse_updates(graph: &Graph) -> Vec<Option<UpdateEnding>> {
             |op: &Op| matches!(op, Op::Update(_, all) if all.iter().any(|t| t.parameter == target.parameter));
         let alone = nodes.iter().filter(|other| updates(&other.op)).count() == 1;
         let after = readers(weights).into_iter().chain(metrics).chain([index]).max().unwrap_or(index);
-        if alone && after < update && !graph.at(weights).output {
+        // What is read cannot be in the arena that is written.
+        let apart =
+            node.inputs.iter().all(|input| !matches!(graph.at(roots[input.0]).role, Role::Parameter(_)));
+        if alone && apart && after < update && !graph.at(weights).output {
             endings[index] = Some(UpdateEnding { rule: *rule, target, after });
         }
     }

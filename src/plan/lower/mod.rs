@@ -21,7 +21,7 @@ use super::fuse_update::{UpdateEnding, fuse_updates};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Op, Value, ValueId};
 use crate::kernels::{
-    Epilogue, Extent, Gemm, GemmFamily, Images, Launch, MOST_ROUNDS, MOST_TERMS, add, avg_pool2d,
+    Epilogue, Extent, Gemm, GemmFamily, Images, Launch, MOST_ROUNDS, MOST_TERMS, Operand, add, avg_pool2d,
     avg_pool2d_grad, bias_add, dropout, gemm, max_pool2d, max_pool2d_grad, relu, relu_grad, slice_sum,
     slices,
 };
@@ -94,14 +94,15 @@ pub(super) fn lower(graph: &Graph, layout: &Layout, limits: Limits, savings: &Sa
     let mut lowering = Lowering::new(graph, limits, savings, layout);
     let pools = fuse_pools(graph);
     let fusion = fuse(graph, &pools, |conv| lowering.can_pool(conv));
-    let beside = lowering.bias_grads();
+    let updates = (0..nodes.len()).map(|index| lowering.update_ending(index)).collect::<Result<Vec<_>>>()?;
+    let beside = lowering.bias_grads(|index| updates[index].map_or(index, |update| update.after));
     // Gradients that wait until nothing reads the weights that they change, by the node after which they run.
     let mut later: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
     for index in 0..nodes.len() {
         // Waits for the gradient of its kernel.
         let waits = beside.iter().zip(&savings.needed).any(|(&bias, &needed)| needed && bias == Some(index));
         let skipped = fusion.absorbed[index] || pools.absorbed[index] || !savings.needed[index] || waits;
-        let update = lowering.update_ending(index)?.filter(|_| !skipped);
+        let update = updates[index].filter(|_| !skipped);
         let mut now = std::mem::take(&mut later[index]);
         match update.filter(|update| update.after > index) {
             Some(update) => later[update.after].push(index),
@@ -110,7 +111,7 @@ pub(super) fn lower(graph: &Graph, layout: &Layout, limits: Limits, savings: &Sa
         }
         for index in now {
             let node = &nodes[index];
-            lowering.update = lowering.update_ending(index)?;
+            lowering.update = updates[index];
             lowering.beside = beside[index].filter(|&bias| savings.needed[bias]);
             if let Some(ending) = pools.endings[index] {
                 lowering.pool_grad_ending(node, ending);
@@ -141,6 +142,8 @@ struct Lowering<'a> {
     layout: &'a Layout,
     /// The node of a bias's gradient that the product of its kernel's may compute beside.
     beside: Option<usize>,
+    /// By value: whether it is made of gradients.
+    gradients: Vec<bool>,
     /// By node.
     update_endings: Vec<Option<UpdateEnding>>,
     /// How the product of the weight gradient in hand ends.
@@ -159,6 +162,7 @@ impl<'a> Lowering<'a> {
             savings,
             layout,
             beside: None,
+            gradients: gradients(graph),
             update_endings: if limits.fuse_updates { fuse_updates(graph) } else { none },
             update: None,
             updated: vec![false; graph.parameters().len()],
@@ -179,7 +183,8 @@ impl Lowering<'_> {
             .beside
             .filter(|&bias| self.carries(product, places[1], bias))
             .and_then(|_| self.beside.take());
-        let product = &Gemm { sums: bias.is_some(), ..*product };
+        let gradient = self.gradient_operand(node, places[1]);
+        let product = &Gemm { sums: bias.is_some(), gradient, ..*product };
         let split = Gemm { slices: slices(product, self.limits.family), ..*product };
         let elements = split.slices * split.m * split.n * split.groups;
         if split.slices > 1 && 4 * elements as u64 <= self.limits.max_binding {
@@ -211,11 +216,25 @@ impl Lowering<'_> {
         }
     }
 
+    /// Which operand of a node's product holds gradients; `b` is its right one.
+    fn gradient_operand(&self, node: &Node, b: Place) -> Option<Operand> {
+        let of = |input: usize| self.gradients[node.inputs[input].0];
+        // Of a kernel's gradient in part, the images and their gradients may have changed places.
+        let swapped = b == Place::Value(node.inputs[0]);
+        match node.op {
+            Op::Conv2dGradInput(_) => Some(Operand::A),
+            Op::Conv2dGradKernel(_) => Some(if swapped { Operand::A } else { Operand::B }),
+            Op::MatMul { .. } if of(1) => Some(if swapped { Operand::A } else { Operand::B }),
+            Op::MatMul { .. } if of(0) => Some(Operand::A),
+            _ => None,
+        }
+    }
+
     /// Which gradients of biases may be computed beside those of their kernels: on processors, where a dispatch costs more than
-    /// the sum.
-    fn bias_grads(&self) -> Vec<Option<usize>> {
+    /// the sum. `runs_after`: the node after which one runs that may wait.
+    fn bias_grads(&self, runs_after: impl Fn(usize) -> usize) -> Vec<Option<usize>> {
         match self.limits.family {
-            GemmFamily::Subgroup { .. } => fuse_bias_grads(self.graph),
+            GemmFamily::Subgroup { .. } => fuse_bias_grads(self.graph, runs_after),
             _ => vec![None; self.graph.nodes().len()],
         }
     }
@@ -358,6 +377,18 @@ impl Lowering<'_> {
     fn pool_images(&self, window: WindowGeometry, channels: usize) -> Images {
         Images { window, channels, groups: 1, first: 0, count: self.graph.batch() }
     }
+}
+
+/// By value: whether it is a gradient of a loss, or made from one.
+fn gradients(graph: &Graph) -> Vec<bool> {
+    let mut gradients = vec![false; graph.values().len()];
+    for node in graph.nodes() {
+        let begins = matches!(node.op, Op::SoftmaxCrossEntropyGrad { .. } | Op::MeanSquaredErrorGrad);
+        if begins || node.inputs.iter().any(|input| gradients[input.0]) {
+            node.outputs.iter().for_each(|output| gradients[output.0] = true);
+        }
+    }
+    gradients
 }
 
 fn extent(value: &Value) -> Extent {
