@@ -126,8 +126,8 @@ impl Job {
         match self.variant {
             Variant::Plain => self.workload.to_string(),
             Variant::EmptyMask => format!("{}, empty mask", self.workload),
-            Variant::Frozen(fraction) => format!("{}, {:.0} % frozen", self.workload, 100.0 * fraction),
-            Variant::Cached(fraction) => format!("{}, {:.0} %, cached", self.workload, 100.0 * fraction),
+            Variant::Frozen(fraction) => format!("{}, {} % frozen", self.workload, percent(fraction)),
+            Variant::Cached(fraction) => format!("{}, {} %, cached", self.workload, percent(fraction)),
         }
     }
 
@@ -167,6 +167,11 @@ impl Job {
             Work::Run { whole, .. } => whole.report(),
         }
     }
+}
+
+/// To a tenth: 99.5 is not 100.
+fn percent(fraction: f64) -> f64 {
+    (1000.0 * fraction).round() / 10.0
 }
 
 fn train(gpu: &Gpu, args: &BenchArgs, name: &str, rows: usize, variant: Variant) -> Result<Work> {
@@ -260,4 +265,14 @@ fn update(n: usize, args: &BenchArgs) -> Result<Graph> {
         "update",
     )?;
     Ok(graph)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::percent;
+
+    #[test]
+    fn fractions_are_said_to_a_tenth() {
+        assert_eq!([0.995, 0.5, 1.0, 0.07].map(|f| percent(f).to_string()), ["99.5", "50", "100", "7"]);
+    }
 }
