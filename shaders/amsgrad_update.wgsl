@@ -1,6 +1,6 @@
 // m = beta1*m + (1-beta1)*g; v = beta2*v + (1-beta2)*g*g; w -= learning_rate * (m/correction1) /
-// (sqrt(most/correction2) + epsilon), where not frozen; most is the largest v so far. Decay is coupled (g += weight_decay*w), or decoupled
-// (w -= learning_rate*weight_decay*w first).
+// (sqrt(most/correction2) + epsilon), where not frozen; most is the largest v so far. Decay is coupled
+// (g += weight_decay*w), or decoupled (w -= learning_rate*weight_decay*w first).
 struct Rule {
     rate_scale: f32,
     weight_decay: f32,

@@ -3,6 +3,7 @@
 
 use crate::support::compare::assert_relative;
 use crate::support::device::gpu;
+use crate::support::say;
 use crate::support::training::{assert_frozen, snapshot};
 use frazil::graph::{DType, Graph, Op, StepScalars};
 use frazil::kernels::GemmFamily;
@@ -17,7 +18,7 @@ const PATHS: [&str; 4] = ["conv1.kernel", "conv2.kernel", "fc1.kernel", "fc2.ker
 fn family() -> Option<GemmFamily> {
     let family = GemmFamily::cooperative(gpu().report());
     if family.is_none() {
-        println!("SKIPPED: {} has no matrix units", gpu().report().name);
+        say(&format!("cooperative: SKIPPED, 1 test: {} has no matrix units", gpu().report().name));
     }
     family
 }
@@ -109,8 +110,8 @@ fn a_device_opened_without_them_refuses() {
     assert!(expected.contains("GpuOptions::matrix_units"), "{expected}");
 }
 
-/// Gradients are scaled before they are rounded, so that f16's range ends at 63.97 for them: they are cut there. The loss is finite, so
-/// no policy would stop the update.
+/// Gradients are scaled before they are rounded, so that f16's range ends at 63.97 for them: they are cut there. The loss is
+/// finite, so no policy would stop the update.
 #[test]
 fn a_finite_loss_leaves_finite_weights() {
     let Some(units) = family() else { return };

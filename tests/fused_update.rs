@@ -2,6 +2,7 @@
 //! frozen stays.
 
 use crate::support::device::{families, gpu};
+use crate::support::say;
 use crate::support::training::*;
 use frazil::graph::{DType, Graph, Op, ParameterId, StepScalars, UpdateRule};
 use frazil::kernels::GemmFamily;
@@ -58,6 +59,15 @@ fn never_written(trainer: &Trainer, path: &str) -> bool {
     trainer.store().read_gradient(ParameterId::of(number)).unwrap().iter().all(|&bits| bits == 0)
 }
 
+/// Whether the adapter has buffers for the rule's state, beside six others; where not, and only there, updates stay apart.
+fn fits(trainer: &Trainer) -> bool {
+    let fits = 6 + trainer.store().slots().len() <= gpu().report().max_storage_buffers as usize;
+    if !fits {
+        say("fused_update: SKIPPED, 1 rule: its state needs more buffers than the adapter has");
+    }
+    fits
+}
+
 fn same_bits(name: &str, optimizer: &Optimizer, family: GemmFamily) {
     let options = going_on().family(family);
     let (apart, _) = trained(optimizer.clone(), options.clone());
@@ -66,8 +76,10 @@ fn same_bits(name: &str, optimizer: &Optimizer, family: GemmFamily) {
     assert_frozen(&format!("{name}, {family}"), &fused, &before);
     let (moved, trainable) = moved(&fused, &before);
     assert!(2 * moved > trainable, "{name}, {family}: {moved} of {trainable} moved");
+    let fuses = fits(&fused);
     for path in FUSED {
-        assert!(never_written(&fused, path) && !never_written(&apart, path), "{name}, {family}: {path}");
+        let unwritten = [&fused, &apart].map(|trainer| never_written(trainer, path));
+        assert_eq!(unwritten, [fuses, false], "{name}, {family}: {path}");
     }
     assert!(!never_written(&fused, "fc2.kernel"), "{name}, {family}: columns not by fours");
 }
@@ -97,7 +109,7 @@ fn bits_that_arithmetic_changes_stay() {
     let before = snapshot(&trainer);
     batches().iter().for_each(|batch| trainer.step(batch).unwrap());
     assert_frozen("odd bits", &trainer, &before);
-    assert!(never_written(&trainer, "fc1.kernel"));
+    assert_eq!(never_written(&trainer, "fc1.kernel"), fits(&trainer));
 }
 
 #[test]
@@ -133,8 +145,8 @@ fn what_stands_between_keeps_gradients_in_memory() {
     }
 }
 
-/// A bias's gradient is summed beside its kernel's, which waits for the last that reads the weights; but not so long that an update of
-/// the bias alone would read what is not there yet. Nor does a product end with an update of the arena that it reads.
+/// A bias's gradient is summed beside its kernel's, which waits for the last that reads the weights; but not so long that an
+/// update of the bias alone would read what is not there yet. Nor does a product end with an update of the arena that it reads.
 #[test]
 fn updates_in_an_order_of_their_own() {
     let rule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };

@@ -10,6 +10,7 @@ use crate::support::compare::check_relative;
 use crate::support::device::{device, families};
 use crate::support::executor::{Fault, Make, Planted, reference};
 use crate::support::onnx::{Case, Tensor, case};
+use crate::support::say;
 use frazil::graph::Graph;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -119,12 +120,6 @@ fn cases() -> Option<(Vec<Case>, Vec<String>)> {
 
 const SKIPPED: &str =
     "onnx node cases: SKIPPED, 1 test: the cases are not here; scripts/fetch-onnx-cases.sh brings them";
-
-/// Past the test harness, which shows a passed test's output to nobody.
-fn say(line: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "{line}");
-}
 
 #[test]
 fn node_cases() {

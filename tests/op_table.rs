@@ -1,6 +1,7 @@
 //! The op table on the device in every legal family, and that what judges it fails when it should.
 
 use crate::support::device::gpu;
+use crate::support::say;
 use frazil::check::{
     Case, DataKind, Ops, Verdict, Work, bounds, cases, compare, families, outputs, reference_outputs, run_all,
 };
@@ -39,7 +40,7 @@ fn every_case_passes_in_every_legal_family() {
     if GemmFamily::cooperative(gpu().report()).is_some() {
         expected.retain(|&name| name != "gemm_cooperative");
     } else {
-        println!("SKIPPED: {} has no matrix units", gpu().report().name);
+        say(&format!("op table: gemm_cooperative SKIPPED: {} has no matrix units", gpu().report().name));
     }
     let families = GemmFamily::legal(gpu().report());
     if families.iter().any(|family| matches!(family, GemmFamily::Subgroup { .. })) {

@@ -1,6 +1,7 @@
-// What the masked updates share, whether they read gradients or end the product that makes them. A rule has a struct Rule, its state,
-// and `update` of four elements. Weights and state are bound as integers: a frozen element gets its own old bits back
-// by an integer select, so no float arithmetic can reach it. Mask bits are 1 for frozen, and 1 in the gaps between tensors.
+// What the masked updates share, whether they read gradients or end the product that makes them. A rule has a struct Rule,
+// its state, and `update` of four elements. Weights and state are bound as integers: a frozen element gets its own old bits
+// back by an integer select, so no float arithmetic can reach it. Mask bits are 1 for frozen, and 1 in the gaps between
+// tensors.
 @group(0) @binding(7) var<storage, read> mask: array<u32>;
 // Twin of the running sums of metrics.wgsl.
 struct Sums {

@@ -20,8 +20,9 @@ pub enum GemmFamily {
         largest: TileSize,
     },
     /// Matrix units multiply operands rounded to f16 (11 bits) and sum in f32: on request alone, where the device was opened
-    /// with them ([`crate::GpuOptions::matrix_units`]). Operands beyond 65,504 become that. Gradients of a loss are multiplied by 1024
-    /// before they are rounded, and their products divided by it: elements beyond 63.97 become that. Products that are too narrow for tiles go by registers, in f32.
+    /// with them ([`crate::GpuOptions::matrix_units`]). Operands beyond 65,504 become that. Gradients of a loss
+    /// are multiplied by 1024 before they are rounded, and their products divided by it: elements beyond 63.97 become that.
+    /// Products that are too narrow for tiles go by registers, in f32.
     Cooperative {
         /// Rows and columns of the units' matrices: 8 or 16.
         side: u32,

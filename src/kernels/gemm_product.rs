@@ -64,8 +64,8 @@ impl Epilogue {
     }
 }
 
-/// Of a gradient that goes back through a stride: the pixels that the same taps reach are rows of one product. They lie apart in C, and
-/// their taps in B.
+/// Of a gradient that goes back through a stride: the pixels that the same taps reach are rows of one product. They lie apart
+/// in C, and their taps in B.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spread {
     /// The row and the column of A's images under the first pixel's first tap.

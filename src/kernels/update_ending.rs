@@ -14,8 +14,8 @@ pub(crate) fn can_end_with_update(gemm: &Gemm) -> bool {
 }
 
 impl Launch {
-    /// This product, with C the gradient of an arena's elements, ended by the update that `update` would be by itself. The offset of
-    /// C counts from the arena's beginning. Buffers: A, B, the sums of columns if asked for, mask, sums, weights, state.
+    /// This product, with C the gradient of an arena's elements, ended by the update that `update` would be by itself. The
+    /// offset of C counts from the arena's beginning. Buffers: A, B, the sums of columns if asked for, mask, sums, weights, state.
     pub(crate) fn ended_by(mut self, update: &Launch) -> Launch {
         let replaced = [&STORE_C_SCALAR, &STORE_C_VEC4, &EXTRA_SCALAR, &EXTRA_VEC4, &EPILOGUE, &RULE_NONE];
         self.snippets.retain(|snippet| replaced.iter().all(|other| other.name != snippet.name));

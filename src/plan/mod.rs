@@ -139,10 +139,10 @@ impl PlanOptions {
     }
 
     /// Ends products of weight gradients with the masked update of their weights, where nothing stands between the two: clipping,
-    /// accumulation, a sum in slices, frozen parts that are left out, or somebody who reads the gradient; and where columns come in fours,
-    /// the gradient is one product (not by Winograd's transforms, padded channels, columns in memory or a depthwise kernel), and the
-    /// adapter has buffers for the rule's state. Such gradients are not stored, and
-    /// what is read of them is what was there before.
+    /// accumulation, a sum in slices, frozen parts that are left out, or somebody who reads the gradient; and where columns
+    /// come in fours, the gradient is one product (not by Winograd's transforms, padded channels, columns in memory or a
+    /// depthwise kernel), and the adapter has buffers for the rule's state. Such gradients are not stored, and what is read of
+    /// them is what was there before.
     pub fn fuse_updates(mut self, on: bool) -> Self {
         self.fuse_updates = on;
         self

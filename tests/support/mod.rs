@@ -10,3 +10,9 @@ pub mod program;
 pub mod random;
 pub mod training;
 pub mod trajectory;
+
+/// Past the test harness, which shows a passed test's output to nobody.
+pub fn say(line: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

@@ -45,8 +45,8 @@ pub struct BenchArgs {
     /// The rule of the updates.
     #[arg(long, value_enum, default_value = "sgd")]
     optimizer: Rule,
-    /// How matrices are multiplied: register, subgroup4, subgroup8, tiled-small, tiled-large, or on matrix units cooperative8x8, cooperative16x32 and so on
-    /// [default: what suits the adapter].
+    /// How matrices are multiplied: register, subgroup4, subgroup8, tiled-small, tiled-large, or on matrix units
+    /// cooperative8x8, cooperative16x32 and so on [default: what suits the adapter].
     #[arg(long, value_parser = |text: &str| GemmFamily::parse(text).map_err(|e| e.to_string()))]
     family: Option<GemmFamily>,
     /// End products of weight gradients with the update of their weights, where that can be.

@@ -35,15 +35,13 @@ impl Lowering<'_> {
             (0..w.stride[axis].min(w.input[axis])).map(|first| along(w, axis, first)).collect()
         };
         let (lines, columns) = (along(0), along(1));
-        let product = |row: usize, column: usize| {
-            self.set_product(conv, [row, column], [&lines[row], &columns[column]])
-        };
-        Some(
-            (0..lines.len())
-                .flat_map(|row| (0..columns.len()).map(move |column| (row, column)))
-                .map(|(r, c)| product(r, c))
-                .collect(),
-        )
+        let mut products = Vec::new();
+        for (row, down) in lines.iter().enumerate() {
+            for (column, across) in columns.iter().enumerate() {
+                products.push(self.set_product(conv, [row, column], [down, across]));
+            }
+        }
+        Some(products)
     }
 
     /// Of the pixels that begin at `first`.
