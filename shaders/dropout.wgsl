@@ -26,7 +26,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         y[index] = value;
         return;
     }
-    for (var i = 0u; i < 3u; i++) {
+    for (var i = 0u; i < 3u; i++) { // unroll
         if (index * 4u + i < count) {
             y[index][i] = value[i];
         }

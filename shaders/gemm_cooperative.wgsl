@@ -26,8 +26,8 @@ fn main(
     @builtin(num_subgroups) subgroups: u32,
 ) {
     p = given;
-    let rows = live(p.m, p.m_per_row, p.first_row);
-    let tiles_n = (p.n + SIDE - 1u) / SIDE;
+    let rows = live(given.m, given.m_per_row, given.first_row);
+    let tiles_n = (given.n + SIDE - 1u) / SIDE;
     let tile = group_number(group);
     let m = tile / tiles_n * SIDE;
     let n = tile % tiles_n * SIDE;

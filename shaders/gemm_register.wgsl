@@ -6,9 +6,9 @@ alias ABlock = array<array<vec4<f32>, INNER>, OUTER>;
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     p = given;
-    let rows = live(p.m, p.m_per_row, p.first_row);
+    let rows = live(given.m, given.m_per_row, given.first_row);
     let depth = live_depth();
-    let tiles_n = (p.n + 4u * COLUMNS4 - 1u) / (4u * COLUMNS4);
+    let tiles_n = (given.n + 4u * COLUMNS4 - 1u) / (4u * COLUMNS4);
     let tile = invocation_number(group, local);
     let m = tile / tiles_n * OUTER * INNER;
     let n = tile % tiles_n * 4u * COLUMNS4;

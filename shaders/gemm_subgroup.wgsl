@@ -9,12 +9,12 @@ fn main(
     @builtin(subgroup_invocation_id) subgroup_lane: u32,
 ) {
     p = given;
-    let rows = live(p.m, p.m_per_row, p.first_row);
+    let rows = live(given.m, given.m_per_row, given.first_row);
     let depth = live_depth();
     // Narrow products: each quad of lanes has rows of its own.
     let wide = select(WORKGROUP, 4u, QUADS);
     let across = 4u * COLUMNS4 * wide;
-    let tiles_n = (p.n + across - 1u) / across;
+    let tiles_n = (given.n + across - 1u) / across;
     let tile = group_number(group);
     let first = tile / tiles_n * OUTER * INNER * (WORKGROUP / wide);
     let m = first + local / wide * OUTER * INNER;

@@ -17,8 +17,8 @@ fn spot(k: u32, number: u32) -> u32 {
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     p = given;
-    let rows = live(p.m, p.m_per_row, p.first_row);
-    let tiles_n = (p.n + SIDE - 1u) / SIDE;
+    let rows = live(given.m, given.m_per_row, given.first_row);
+    let tiles_n = (given.n + SIDE - 1u) / SIDE;
     let tile = group_number(group);
     let m = tile / tiles_n * SIDE;
     let n = tile % tiles_n * SIDE;

@@ -25,7 +25,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let image = line / p.out_height;
     let first = run % runs * RUN;
     for (var ow = first; ow < min(first + RUN, p.out_width); ow++) {
-        var best = Element(bitcast<f32>(0xff800000u));
+        var best = Element(float_of(0xff800000u));
         var best_tap = Words(0xffffffffu);
         for (var tap = 0u; tap < TAPS; tap++) {
             let h = padded_row(oh, tap / KERNEL_W);

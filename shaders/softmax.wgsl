@@ -17,6 +17,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let r = softmax_row(base);
     for (var c = 0u; c < p.classes; c++) {
         let value = exp(logits[base + c] - r.top) / r.sum;
-        y[base + c] = select(value, bitcast<f32>(0x7fc00000u), r.poisoned);
+        y[base + c] = select(value, float_of(0x7fc00000u), r.poisoned);
     }
 }

@@ -39,5 +39,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         // With nothing kept, an infinite loss at the label would be 0 times infinity.
         value = select(0.0, value, p.keep > 0.0) + p.spread * others;
     }
-    loss[row] = select(value, bitcast<f32>(0x7fc00000u), r.poisoned);
+    loss[row] = select(value, float_of(0x7fc00000u), r.poisoned);
 }

@@ -41,6 +41,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var c = 0u; c < p.classes; c++) {
         let target_share = select(0.0, at_label, c == labels[row]) + p.spread * class_weight(c);
         let value = (total * (exp(logits[base + c] - r.top) / r.sum) - target_share) / divisor;
-        dlogits[base + c] = select(value, bitcast<f32>(0x7fc00000u), r.poisoned);
+        dlogits[base + c] = select(value, float_of(0x7fc00000u), r.poisoned);
     }
 }

@@ -1,15 +1,17 @@
 //! Shaders and their Rust twins agree, and every backend's writer accepts them. Needs no GPU.
 
-use frazil::check::cases;
-use frazil::gpu::{Access, AdapterReport, Backend, DeviceKind};
+use crate::support::portable::{defined_twice, faults};
+use frazil::check::shaders;
+use frazil::gpu::Access;
 use frazil::graph::StepScalars;
-use frazil::kernels::{GemmFamily, KERNELS, Launch, digest};
-use frazil::{Plan, PlanOptions};
+use frazil::kernels::{KERNELS, Launch};
+use naga::back::hlsl::ShaderModel;
 use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, StorageAccess, TypeInner};
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
 use std::path::Path;
+use std::sync::OnceLock;
 
 static SCALARS: [(&str, usize); 12] = [
     ("learning_rate", offset_of!(StepScalars, learning_rate)),
@@ -26,64 +28,10 @@ static SCALARS: [(&str, usize); 12] = [
     ("last", offset_of!(StepScalars, last)),
 ];
 
-fn adapter() -> AdapterReport {
-    AdapterReport {
-        name: "none".into(),
-        driver: String::new(),
-        backend: Backend::Vulkan,
-        kind: DeviceKind::Discrete,
-        software: false,
-        subgroup: Some([8, 64]),
-        matrix_units: None,
-        timestamps: false,
-        max_buffer: 1 << 30,
-        max_binding: 1 << 30,
-        max_storage_buffers: 8,
-        max_workgroup_memory: 16_384,
-        max_invocations: 256,
-    }
-}
-
-/// An adapter that can run the family.
-fn adapter_for(family: GemmFamily) -> AdapterReport {
-    match family {
-        GemmFamily::Cooperative { side, lanes } => {
-            AdapterReport { matrix_units: Some(side), subgroup: Some([8, lanes]), ..adapter() }
-        }
-        _ => adapter(),
-    }
-}
-
-/// Every text that the op table and the digests need in any family, once.
-fn launches() -> BTreeMap<String, Launch> {
-    let mut all = BTreeMap::new();
-    let families = ["register", "subgroup4", "subgroup8", "tiled-small", "tiled-large"];
-    let with_units = ["cooperative8x8", "cooperative8x32", "cooperative16x32", "cooperative16x64"];
-    let families = families.iter().chain(&with_units).map(|name| GemmFamily::parse(name).unwrap());
-    let families: Vec<_> = families.map(|family| (family, adapter_for(family))).collect();
-    for case in cases().unwrap() {
-        let graph = case.graph().unwrap();
-        for (family, adapter) in &families {
-            for explicit in [false, true] {
-                let options = PlanOptions::default().family(*family).explicit_columns(explicit);
-                let options = case.options(options);
-                for launch in Plan::launches(&graph, adapter, &options).unwrap() {
-                    all.insert(launch.source(), launch);
-                }
-            }
-        }
-    }
-    // The table's cases have no running statistics.
-    let model = frazil::Model::input([3]).batch_norm("bn").dense("fc", 2).build().unwrap();
-    let rule = frazil::graph::UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
-    let graph = model.training_graph(4, frazil::Loss::SoftmaxCrossEntropy, rule).unwrap().graph;
-    for launch in Plan::launches(&graph, &adapter(), &PlanOptions::default()).unwrap() {
-        all.insert(launch.source(), launch);
-    }
-    for launch in [digest(3, false), digest(3, true)] {
-        all.insert(launch.source(), launch);
-    }
-    all
+/// Every shader, by its text.
+fn launches() -> &'static BTreeMap<String, Launch> {
+    static ALL: OnceLock<BTreeMap<String, Launch>> = OnceLock::new();
+    ALL.get_or_init(|| shaders().unwrap())
 }
 
 /// `beyond`: what is needed besides subgroups.
@@ -210,6 +158,19 @@ enum Needs {
     MatrixUnits,
 }
 
+fn hlsl(module: &Module, info: &ModuleInfo, shader_model: ShaderModel) -> Result<String, String> {
+    let options = naga::back::hlsl::Options {
+        shader_model,
+        zero_initialize_workgroup_memory: false,
+        ..Default::default()
+    };
+    let mut text = String::new();
+    naga::back::hlsl::Writer::new(&mut text, &options, &Default::default())
+        .write(module, info, None)
+        .map_err(|e| format!("HLSL: {e}"))?;
+    Ok(text)
+}
+
 /// Writes a module for every backend that can have it.
 fn write(module: &Module, info: &ModuleInfo, needs: Needs) -> Result<(), String> {
     let spirv = naga::back::spv::Options { lang_version: (1, 3), ..Default::default() };
@@ -221,16 +182,17 @@ fn write(module: &Module, info: &ModuleInfo, needs: Needs) -> Result<(), String>
     if needs == Needs::MatrixUnits {
         return Ok(());
     }
-    let hlsl = naga::back::hlsl::Options {
-        shader_model: naga::back::hlsl::ShaderModel::V6_0,
-        fake_missing_bindings: true,
-        ..Default::default()
+    // What FXC compiles and what DXC does. FXC's has no subgroups.
+    let models = match needs {
+        Needs::Nothing => &[ShaderModel::V5_1, ShaderModel::V6_0][..],
+        _ => &[ShaderModel::V6_0],
     };
-    let pipeline = Default::default();
-    let mut text = String::new();
-    naga::back::hlsl::Writer::new(&mut text, &hlsl, &pipeline)
-        .write(module, info, None)
-        .map_err(|e| format!("HLSL: {e}"))?;
+    for &shader_model in models {
+        let text = hlsl(module, info, shader_model)?;
+        if let Some(line) = defined_twice(&text) {
+            return Err(format!("HLSL: defined twice: {line}"));
+        }
+    }
     if needs == Needs::Subgroups {
         return Ok(());
     }
@@ -253,13 +215,18 @@ fn every_shader_agrees_with_its_twin_and_is_written_for_every_backend() {
     let mut kernels = BTreeSet::new();
     for (source, launch) in launches() {
         let name = launch.kernel.name;
-        let (module, info) = check(&launch, &source).unwrap_or_else(|message| panic!("{name}: {message}"));
+        let (module, info) = check(launch, source).unwrap_or_else(|message| panic!("{name}: {message}"));
         let needs = match name {
             "gemm_subgroup" => Needs::Subgroups,
             "gemm_cooperative" => Needs::MatrixUnits,
             _ => Needs::Nothing,
         };
         write(&module, &info, needs).unwrap_or_else(|message| panic!("{name}: {message}"));
+        // Browsers and DX12 have no matrix units.
+        if needs != Needs::MatrixUnits {
+            let faults = faults(&module, &info);
+            assert!(faults.is_empty(), "{name}: {faults:#?}");
+        }
         without_glsl += usize::from(needs != Needs::Nothing);
         without_hlsl += usize::from(needs == Needs::MatrixUnits);
         kernels.insert(name);
@@ -294,7 +261,7 @@ fn every_file_is_claimed() {
         assert_eq!(kernel.body, text, "{}", kernel.name);
     }
     let used: BTreeSet<_> = launches()
-        .into_values()
+        .values()
         .flat_map(|l| {
             l.kernel
                 .snippets
@@ -379,4 +346,102 @@ fn a_disagreement_is_caught() {
         let message = check(launch, &text).map(|_| ()).expect_err(wrong);
         assert!(message.contains(expected), "{wrong}: {message}");
     }
+}
+
+/// The faults of a text that has `body` as its entry point, after `before`.
+fn faults_of(before: &str, body: &str) -> Vec<String> {
+    let text = format!(
+        "struct Params {{ n: u32, lane: u32 }}
+        @group(0) @binding(0) var<uniform> given: Params;
+        @group(0) @binding(1) var<storage, read_write> y: array<vec4<f32>>;
+        var<private> p: Params;
+        var<workgroup> shared_sum: array<f32, 64>;
+        {before}
+        @compute @workgroup_size(64)
+        fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) group: vec3<u32>) {{ {body} }}"
+    );
+    let (module, info) = parse(&text, Capabilities::empty()).unwrap();
+    faults(&module, &info)
+}
+
+#[test]
+fn what_other_compilers_refuse_is_found() {
+    let varying = "control flow that is not uniform";
+    let planted = [
+        ("", "if (local < given.n) { workgroupBarrier(); }", varying),
+        ("", "if (local < given.n) { return; } workgroupBarrier();", varying),
+        ("", "p = given; for (var i = 0u; i < p.n; i++) { workgroupBarrier(); }", varying),
+        ("", "for (var i = 0u; i < u32(y[0].x); i++) { workgroupBarrier(); }", varying),
+        ("", "loop { if (local == 3u) { break; } workgroupBarrier(); }", varying),
+        ("", "var n = given.n; if (local == 3u) { n = 1u; } if (n == 1u) { workgroupBarrier(); }", varying),
+        (
+            "fn bound(n: u32) -> u32 { return n + p.n; }",
+            "if (bound(1u) > 2u) { workgroupBarrier(); }",
+            varying,
+        ),
+        ("fn meet(n: u32) { if (n > 1u) { workgroupBarrier(); } }", "meet(local);", varying),
+        (
+            "fn give(n: ptr<function, u32>) { *n = p.n; }",
+            "var n = 0u; give(&n); if (n > 1u) { workgroupBarrier(); }",
+            varying,
+        ),
+        ("", "if (local > 3u) { y[0] = vec4(subgroupAdd(1.0)); }", varying),
+        (
+            "fn bound(n: u32) -> u32 { if (n == 0u) { return 1u; } return n; }",
+            "for (var i = 0u; i < bound(given.n); i++) { workgroupBarrier(); }",
+            "returns early in a shader with barriers",
+        ),
+        ("", "var v = y[0]; for (var i = 0u; i < 3u; i++) { v[i] = 1.0; } y[1] = v;", "by a variable index"),
+        ("", "y[1].x = y[0][local];", ""),
+        ("", "let v = y[0]; y[1].x = v[local & 3u];", "by a variable index"),
+        ("", "var m = mat4x4<f32>(); m[local & 3u] = y[0]; y[1] = m[0];", "by a variable index"),
+        ("", "y[0] = vec4(bitcast<f32>(0x7fc00000u));", "a constant expression that is NaN"),
+        ("const TOP = 0xff800000u;", "y[0] = vec4(bitcast<f32>(TOP));", "a constant expression that is -inf"),
+        ("", "y[0] = bitcast<vec4<f32>>(vec4(0x7f800000u));", "a constant expression that is inf"),
+        ("", "y[0] = quadBroadcast(y[1], 4u);", "quadBroadcast of lane"),
+        // What is right.
+        ("", "if (group.x < given.n) { return; } workgroupBarrier();", ""),
+        ("", "let n = given.n; for (var i = 0u; i < n; i++) { workgroupBarrier(); }", ""),
+        (
+            "",
+            "if (local < 3u) { shared_sum[local] = 1.0; } workgroupBarrier(); if (local > 3u) { return; }",
+            "",
+        ),
+        (
+            "fn bound(n: u32) -> u32 { return select(n, 1u, n == 0u); }",
+            "if (bound(given.n) > 2u) { workgroupBarrier(); }",
+            "",
+        ),
+        ("fn f(bits: u32) -> f32 { return bitcast<f32>(bits); }", "y[0] = vec4(f(0x7fc00000u));", ""),
+        ("", "var v: array<vec4<f32>, 2>; v[local & 1u] = y[0]; y[1] = quadBroadcast(v[0], 3u);", ""),
+    ];
+    for (before, body, expected) in planted {
+        let found = faults_of(before, body);
+        match expected {
+            "" => assert!(found.is_empty(), "{before} {body}: {found:?}"),
+            _ => assert!(found.iter().any(|f| f.contains(expected)), "{before} {body}: {found:?}"),
+        }
+    }
+}
+
+/// naga writes the constructor of an array twice if one of two spellings of its type is an alias.
+#[test]
+fn what_hlsl_defines_twice_is_found() {
+    let text = "
+        alias Pair = array<vec4<f32>, 2>;
+        @group(0) @binding(0) var<storage, read_write> y: array<vec4<f32>, 4>;
+        @compute @workgroup_size(1)
+        fn main(@builtin(local_invocation_index) i: u32) {
+            var a = Pair();
+            var b = array<vec4<f32>, 2>();
+            a[i] = y[0];
+            b[i] = y[1];
+            y[2] = a[0] + b[0];
+        }";
+    let twice = |text: &str| {
+        let (module, info) = parse(text, Capabilities::empty()).unwrap();
+        defined_twice(&hlsl(&module, &info, ShaderModel::V5_1).unwrap())
+    };
+    assert!(twice(text).is_some());
+    assert_eq!(twice(&text.replace("Pair()", "array<vec4<f32>, 2>()")), None);
 }

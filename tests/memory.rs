@@ -1,6 +1,6 @@
 //! What a training step keeps in memory. Needs no GPU.
 
-use frazil::gpu::{AdapterReport, Backend, DeviceKind};
+use frazil::gpu::{AdapterReport, Backend, DeviceKind, ShaderCompiler};
 use frazil::graph::{Graph, Op, Role};
 use frazil::kernels::GemmFamily;
 use frazil::plan::{BufferUse, Winograd};
@@ -12,6 +12,7 @@ fn adapter() -> AdapterReport {
         name: "as llvmpipe".into(),
         driver: String::new(),
         backend: Backend::Vulkan,
+        shader_compiler: ShaderCompiler::SpirV,
         kind: DeviceKind::Cpu,
         software: true,
         matrix_units: None,

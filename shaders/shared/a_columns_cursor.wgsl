@@ -14,17 +14,18 @@ fn a_cursor(base: u32, k: u32) -> Cursor {
 
 // The cursor at k from the one at k - by. Divisions are slow: a wide map needs none.
 fn a_advance(cursor: Cursor, base: u32, k: u32, by: u32) -> Cursor {
-    if (p.out_width < by) {
-        return a_cursor(base, k);
-    }
     var next = cursor;
-    next.column += by * p.stride_w;
-    if (next.column >= p.out_width * p.stride_w) {
-        next.column -= p.out_width * p.stride_w;
-        next.row += p.stride_h;
-        if (next.row >= p.out_height * p.stride_h) {
-            next.row = 0u;
-            next.image += p.height * p.width * p.a_stride;
+    if (p.out_width < by) {
+        next = a_cursor(base, k);
+    } else {
+        next.column += by * p.stride_w;
+        if (next.column >= p.out_width * p.stride_w) {
+            next.column -= p.out_width * p.stride_w;
+            next.row += p.stride_h;
+            if (next.row >= p.out_height * p.stride_h) {
+                next.row = 0u;
+                next.image += p.height * p.width * p.a_stride;
+            }
         }
     }
     return next;

@@ -1,3 +1,8 @@
+// A float by its bits. WGSL refuses a constant expression that is NaN or infinite; a parameter makes none.
+fn float_of(bits: u32) -> f32 {
+    return bitcast<f32>(bits);
+}
+
 // On bits, since `x != x` is false for NaN on some drivers.
 fn is_nan(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;

@@ -1,7 +1,8 @@
 // The weight of a class: 1, unless weights are bound.
 fn class_weight(c: u32) -> f32 {
+    var weight = 1.0;
     if (WEIGHTED) {
-        return class_weights[c];
+        weight = class_weights[c];
     }
-    return 1.0;
+    return weight;
 }

@@ -12,8 +12,9 @@ fn store4(index: u32, count: u32, value: vec4<f32>) {
         y[index] = value;
         return;
     }
-    // The last few elements, one by one: what lies beyond is not ours.
-    for (var i = 0u; i < 3u; i++) {
+    // The last few elements, one by one: what lies beyond is not ours. Written out, for FXC makes a sum of products of a vector's
+    // element with a variable index, in which a NaN next to it spreads.
+    for (var i = 0u; i < 3u; i++) { // unroll
         if (index * 4u + i < count) {
             y[index][i] = value[i];
         }

@@ -1,10 +1,11 @@
 // What is done to each result: nothing (0), the bias of its column added (1), then ReLU (2), or, if RELU_GRAD, zero where a ReLU's
 // result at the same place is not above 0. Where nothing is read, anything may be bound in its place.
 fn bias4(column: u32) -> vec4<f32> {
-    if (RELU_GRAD || p.epilogue == 0u) {
-        return vec4<f32>(0.0);
+    var bias = vec4<f32>(0.0);
+    if (!RELU_GRAD && p.epilogue != 0u) {
+        bias = extra4(column);
     }
-    return extra4(column);
+    return bias;
 }
 
 fn biased(value: vec4<f32>, shift: vec4<f32>) -> vec4<f32> {
@@ -15,8 +16,11 @@ fn biased(value: vec4<f32>, shift: vec4<f32>) -> vec4<f32> {
 }
 
 fn epilogue(value: vec4<f32>, shift: vec4<f32>, index: u32) -> vec4<f32> {
+    var result: vec4<f32>;
     if (RELU_GRAD) {
-        return select(vec4<f32>(0.0), value, extra4(index) > vec4<f32>(0.0));
+        result = select(vec4<f32>(0.0), value, extra4(index) > vec4<f32>(0.0));
+    } else {
+        result = biased(value, shift);
     }
-    return biased(value, shift);
+    return result;
 }

@@ -49,7 +49,8 @@ struct Params {
     rule: Rule,
 }
 @group(0) @binding(0) var<uniform> given: Params;
-// A copy that `main` makes: software drivers read a uniform lane by lane inside loops.
+// A copy that `main` makes: software drivers read a uniform lane by lane inside loops. WGSL does not count a private variable
+// as uniform, so whatever decides the control flow around barriers and subgroup operations is read from `given`, before loops.
 var<private> p: Params;
 
 // Loops marked `unroll` are written out before the shader is compiled: registers have no addresses, and a driver that
@@ -67,55 +68,61 @@ struct Bases {
 }
 
 fn bases(z: u32) -> Bases {
+    var group = z;
+    var c_base = p.c_offset;
     if (SPLIT) {
-        let group = z / p.slices;
-        let c_base = p.c_offset + group * p.c_group + z % p.slices * p.c_slice;
-        return Bases(p.a_offset + group * p.a_group, p.b_offset + group * p.b_group, c_base);
+        group = z / p.slices;
+        c_base += z % p.slices * p.c_slice;
     }
-    return Bases(p.a_offset + z * p.a_group, p.b_offset + z * p.b_group, p.c_offset + z * p.c_group);
+    return Bases(p.a_offset + group * p.a_group, p.b_offset + group * p.b_group, c_base + group * p.c_group);
 }
 
 // The output pixel of a row of C. If POOLED, rows come in fours, the pixels of a window of 2 x 2 in order of its taps.
 fn pixel_of(row: u32) -> u32 {
+    var pixel = row;
     if (POOLED) {
         let across = p.out_width / 2u;
         let window = row / 4u;
         let line = window / across * 2u + row / 2u % 2u;
-        return line * p.out_width + window % across * 2u + row % 2u;
+        pixel = line * p.out_width + window % across * 2u + row % 2u;
     }
-    return row;
+    return pixel;
 }
 
 // Where a row of C begins. If SPREAD, rows are pixels that lie apart.
 fn c_row(row: u32) -> u32 {
+    var at = row * p.c_stride;
     if (SPREAD) {
         let line = row / p.out_width;
         let image = line / p.out_height;
         let at_line = image * p.c_image + (line - image * p.out_height) * p.c_line;
-        return at_line + (row - line * p.out_width) * p.c_stride;
+        at = at_line + (row - line * p.out_width) * p.c_stride;
     }
-    return row * p.c_stride;
+    return at;
 }
 
 // The first of `depth` terms that belongs to this slice.
 fn slice_first(z: u32) -> u32 {
+    var first = 0u;
     if (SPLIT) {
-        return z % p.slices * p.slice_terms;
+        first = z % given.slices * given.slice_terms;
     }
-    return 0u;
+    return first;
 }
 
 // One beyond the last; a short batch may end before the slice.
 fn slice_end(z: u32, depth: u32) -> u32 {
+    var end = depth;
     if (SPLIT) {
-        return min(slice_first(z) + p.slice_terms, depth);
+        end = min(slice_first(z) + given.slice_terms, depth);
     }
-    return depth;
+    return end;
 }
 
 // Terms of this part of the sum, which begins at k_first, that belong to examples in use.
 fn live_depth() -> u32 {
-    return max(live(p.k_first + p.k, p.k_per_row, p.first_row), p.k_first) - p.k_first;
+    let last = live(given.k_first + given.k, given.k_per_row, given.first_row);
+    return max(last, given.k_first) - given.k_first;
 }
 
 // Row k of B at columns n .. n + 4*COLUMNS4, 0 from row `depth` on if MASKED; columns beyond the last are anything (their

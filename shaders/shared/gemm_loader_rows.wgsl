@@ -6,7 +6,7 @@ struct ALoader {
 }
 
 fn all_terms() -> u32 {
-    return p.k * p.kernel_h * p.kernel_w;
+    return given.k * given.kernel_h * given.kernel_w;
 }
 
 fn a_loader_at(base: u32, m: u32, rows: u32, first: u32, block: u32) -> ALoader {
@@ -33,11 +33,12 @@ fn load_a(loader: ptr<function, ALoader>, base: u32, k: u32, end: u32) -> mat4x4
 }
 
 fn load_b(loader: BLoader, base: u32, k: u32, end: u32) -> mat4x4<f32> {
+    var stored: mat4x4<f32>;
     let term = k + loader.term;
     if (term < end) {
         let tap = term / p.segment;
         let part = base + tap * p.b_segment + tap / p.kernel_w * p.b_row;
-        return b_quad(part, term % p.segment, loader.column, p.k);
+        stored = b_quad(part, term % p.segment, loader.column, p.k);
     }
-    return mat4x4<f32>();
+    return stored;
 }

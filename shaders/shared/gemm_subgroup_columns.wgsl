@@ -33,7 +33,7 @@ fn multiply(
                 for (var kk = 0u; kk < LANES; kk++) { // unroll
                     var x: vec4<f32>;
                     if (QUADS) {
-                        x = vec4<f32>(quadBroadcast(share[o][i], kk));
+                        x = vec4<f32>(quadBroadcast(share[o][i], kk & 3u));
                     } else {
                         x = vec4<f32>(subgroupBroadcast(share[o][i], kk));
                     }

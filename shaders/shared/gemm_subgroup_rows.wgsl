@@ -19,8 +19,10 @@ fn multiply(
         place[o] = a_place(at.a, min(m + o * INNER + lane, rows - 1u));
     }
     var b_base = at.b;
-    for (var kernel_row = 0u; kernel_row < p.kernel_h; kernel_row++) {
-        for (var kernel_column = 0u; kernel_column < p.kernel_w; kernel_column++) {
+    let kernel_h = given.kernel_h;
+    let kernel_w = given.kernel_w;
+    for (var kernel_row = 0u; kernel_row < kernel_h; kernel_row++) {
+        for (var kernel_column = 0u; kernel_column < kernel_w; kernel_column++) {
             var start: array<Start, OUTER>;
             for (var o = 0u; o < OUTER; o++) { // unroll
                 start[o] = a_segment(place[o], kernel_row, kernel_column);
@@ -35,7 +37,7 @@ fn multiply(
                     for (var i = 0u; i < INNER; i++) { // unroll
                         var along_k: vec4<f32>;
                         if (QUADS) {
-                            along_k = quadBroadcast(share[o], i);
+                            along_k = quadBroadcast(share[o], i & 3u);
                         } else {
                             along_k = subgroupBroadcast(share[o], i);
                         }

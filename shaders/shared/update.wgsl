@@ -28,10 +28,7 @@ fn learning_rate() -> f32 {
 
 // A gradient with coupled decay. Without decay nothing is added: 0 times an infinite weight is NaN.
 fn decayed(gradient: vec4<f32>, w: vec4<f32>) -> vec4<f32> {
-    if (p.rule.weight_decay != 0.0) {
-        return gradient + p.rule.weight_decay * w;
-    }
-    return gradient;
+    return select(gradient + p.rule.weight_decay * w, gradient, p.rule.weight_decay == 0.0);
 }
 
 // The mask bits of elements 4*index .. 4*index+3.

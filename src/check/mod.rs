@@ -12,6 +12,7 @@ mod bound_norm;
 mod bound_winograd;
 mod case;
 mod run;
+mod shaders;
 mod table;
 mod update;
 mod update_bound;
@@ -19,6 +20,7 @@ mod update_bound;
 pub use bound::{bounds, compare};
 pub use case::{Case, DataKind, Fill, Operand, Ops, Partial, Wire, Work};
 pub use run::{outputs, reference_outputs, run_case};
+pub use shaders::shaders;
 pub use table::cases;
 pub use update::Update;
 
@@ -83,7 +85,7 @@ pub fn families(case: &Case, report: &AdapterReport) -> Vec<GemmFamily> {
     let launches = |family: GemmFamily| {
         let options = case.options(PlanOptions::default().family(family));
         let launches = Plan::launches(&case.graph().ok()?, report, &options).ok()?;
-        Some(launches.iter().map(|l| (l.source(), l.params.clone(), l.groups)).collect::<Vec<_>>())
+        Some(launches.iter().map(|l| (l.variant(), l.params.clone(), l.groups)).collect::<Vec<_>>())
     };
     let (mut found, mut seen) = (Vec::new(), Vec::new());
     for family in GemmFamily::legal(report).into_iter().chain(GemmFamily::cooperative(report)) {

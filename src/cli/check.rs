@@ -35,6 +35,7 @@ pub fn run(args: &CheckArgs) -> std::result::Result<(), Failure> {
     let gpu = Gpu::new(args.device.options().matrix_units(true))?;
     let report = gpu.report();
     output.text(format!("adapter: {} ({}), {}", report.name, report.backend, report.driver))?;
+    output.text(format!("shader compiler: {}", report.shader_compiler))?;
     if let Some(family) = args.family.iter().find(|family| !family.is_legal(report)) {
         let expected = format!("families that {} can run", report.name);
         return super::usage(Err(Error::InvalidArgument {
@@ -63,7 +64,8 @@ pub fn run(args: &CheckArgs) -> std::result::Result<(), Failure> {
     output.text(verdict)?;
     output.json(&json!({
         "done": true, "passed": failed.is_empty(), "failures": failed, "adapter": report.name, "driver": report.driver,
-        "backend": report.backend.to_string(), "software_adapter": report.software,
+        "backend": report.backend.to_string(), "shader_compiler": report.shader_compiler.to_string(),
+        "software_adapter": report.software,
     }))?;
     if failed.is_empty() { Ok(()) } else { Err(Failure::Verdict) }
 }

@@ -18,8 +18,17 @@ pub fn run(args: &DevicesArgs) -> Result<(), Failure> {
     let output = Output::new(args.json);
     let all = devices();
     output.text(format!(
-        "{:>2}  {:<40} {:<7} {:<10} {:<9} {:<11} {:<16} {:>8}  {}",
-        "#", "adapter", "backend", "kind", "subgroup", "gemm", "matrix units", "binding", "driver"
+        "{:>2}  {:<40} {:<7} {:<10} {:<9} {:<11} {:<16} {:>8}  {:<34} {}",
+        "#",
+        "adapter",
+        "backend",
+        "kind",
+        "subgroup",
+        "gemm",
+        "matrix units",
+        "binding",
+        "shader compiler",
+        "driver"
     ))?;
     for (index, report) in all.iter().enumerate() {
         output.text(row(index, report))?;
@@ -28,6 +37,7 @@ pub fn run(args: &DevicesArgs) -> Result<(), Failure> {
             "adapter": report.name,
             "driver": report.driver,
             "backend": report.backend.to_string(),
+            "shader_compiler": report.shader_compiler.to_string(),
             "kind": report.kind.to_string(),
             "software_adapter": report.software,
             "subgroup": report.subgroup,
@@ -53,12 +63,13 @@ fn row(index: usize, report: &AdapterReport) -> String {
     });
     let units = GemmFamily::cooperative(report).map_or("none".to_owned(), |family| family.to_string());
     format!(
-        "{index:>2}  {:<40} {:<7} {:<10} {subgroup:<9} {:<11} {units:<16} {:>4} MiB  {}",
+        "{index:>2}  {:<40} {:<7} {:<10} {subgroup:<9} {:<11} {units:<16} {:>4} MiB  {:<34} {}",
         report.name,
         report.backend,
         report.kind,
         GemmFamily::choose(report).to_string(),
         report.max_binding >> 20,
+        report.shader_compiler.to_string(),
         report.driver
     )
 }

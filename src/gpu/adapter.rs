@@ -57,6 +57,52 @@ impl fmt::Display for Backend {
     }
 }
 
+/// What turns a shader into what the device runs, after naga has translated it from WGSL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ShaderCompiler {
+    /// The driver's own, from SPIR-V (Vulkan).
+    SpirV,
+    /// Apple's, from the Metal Shading Language.
+    Metal,
+    /// Microsoft's FXC, from HLSL: shader model 5.1, without subgroups.
+    Fxc,
+    /// Microsoft's DXC, from HLSL: shader model 6.
+    Dxc,
+    /// The driver's own, from GLSL.
+    Glsl,
+    /// None, or not known.
+    Other,
+}
+
+impl ShaderCompiler {
+    /// wgpu does not name DX12's compiler, but only what DXC compiles can use these features.
+    fn of(backend: wgpu::Backend, features: wgpu::Features) -> Self {
+        let shader_model_6 =
+            wgpu::Features::SUBGROUP | wgpu::Features::SHADER_INT64 | wgpu::Features::SHADER_F16;
+        match backend {
+            wgpu::Backend::Vulkan => ShaderCompiler::SpirV,
+            wgpu::Backend::Metal => ShaderCompiler::Metal,
+            wgpu::Backend::Dx12 if features.intersects(shader_model_6) => ShaderCompiler::Dxc,
+            wgpu::Backend::Dx12 => ShaderCompiler::Fxc,
+            wgpu::Backend::Gl => ShaderCompiler::Glsl,
+            _ => ShaderCompiler::Other,
+        }
+    }
+}
+
+impl fmt::Display for ShaderCompiler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ShaderCompiler::SpirV => "the driver, from SPIR-V",
+            ShaderCompiler::Metal => "the driver, from MSL",
+            ShaderCompiler::Fxc => "FXC, from HLSL (shader model 5.1)",
+            ShaderCompiler::Dxc => "DXC, from HLSL (shader model 6)",
+            ShaderCompiler::Glsl => "the driver, from GLSL",
+            ShaderCompiler::Other => "unknown",
+        })
+    }
+}
+
 /// What kind of processor an adapter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DeviceKind {
@@ -93,6 +139,8 @@ pub struct AdapterReport {
     pub driver: String,
     /// The interface.
     pub backend: Backend,
+    /// What compiles shaders.
+    pub shader_compiler: ShaderCompiler,
     /// The kind of processor.
     pub kind: DeviceKind,
     /// Whether it is emulated by the processor.
@@ -118,11 +166,18 @@ pub struct AdapterReport {
 
 impl AdapterReport {
     pub(super) fn new(adapter: &wgpu::Adapter, device: &wgpu::Device) -> Self {
-        let report = Self::from_parts(&adapter.get_info(), device.features(), &device.limits());
+        let report =
+            Self::from_parts(&adapter.get_info(), adapter.features(), device.features(), &device.limits());
         AdapterReport { matrix_units: matrix_units(adapter, device.features()), ..report }
     }
 
-    fn from_parts(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Limits) -> Self {
+    /// `features` and `limits`: what the device was opened with, or what the adapter offers.
+    fn from_parts(
+        info: &wgpu::AdapterInfo,
+        adapter_features: wgpu::Features,
+        features: wgpu::Features,
+        limits: &wgpu::Limits,
+    ) -> Self {
         let kind = match info.device_type {
             wgpu::DeviceType::Cpu => DeviceKind::Cpu,
             wgpu::DeviceType::Other => DeviceKind::Other,
@@ -137,6 +192,7 @@ impl AdapterReport {
             name: info.name.clone(),
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
             backend: Backend::of(info.backend),
+            shader_compiler: ShaderCompiler::of(info.backend, adapter_features),
             kind,
             software: kind == DeviceKind::Cpu,
             subgroup,
@@ -228,7 +284,7 @@ pub fn devices() -> Vec<AdapterReport> {
     let adapters = pollster::block_on(adapters());
     let report = |a: &wgpu::Adapter| AdapterReport {
         matrix_units: matrix_units(a, a.features()),
-        ..AdapterReport::from_parts(&a.get_info(), a.features(), &a.limits())
+        ..AdapterReport::from_parts(&a.get_info(), a.features(), a.features(), &a.limits())
     };
     adapters.iter().map(report).collect()
 }
@@ -252,6 +308,8 @@ async fn adapters() -> Vec<wgpu::Adapter> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = backends;
     descriptor.flags = wgpu::InstanceFlags::empty();
+    // WGPU_DX12_COMPILER, and what else wgpu reads.
+    descriptor.backend_options = wgpu::BackendOptions::from_env_or_default();
     let mut all = wgpu::Instance::new(descriptor).enumerate_adapters(backends).await;
     // Without compute shaders an adapter is of no use here.
     all.retain(|a| a.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS));
@@ -259,7 +317,8 @@ async fn adapters() -> Vec<wgpu::Adapter> {
 }
 
 fn rank(info: &wgpu::AdapterInfo) -> (DeviceKind, bool) {
-    let report = AdapterReport::from_parts(info, wgpu::Features::empty(), &wgpu::Limits::default());
+    let none = wgpu::Features::empty();
+    let report = AdapterReport::from_parts(info, none, none, &wgpu::Limits::default());
     (report.kind, report.backend != Backend::Gl)
 }
 
@@ -360,6 +419,15 @@ mod tests {
         let mut info = wgpu::AdapterInfo::new(kind, backend);
         info.name = name.to_owned();
         info
+    }
+
+    #[test]
+    fn dx12_has_shader_model_6_from_dxc_alone() {
+        let of = |features| ShaderCompiler::of(wgpu::Backend::Dx12, features);
+        assert_eq!(of(wgpu::Features::TIMESTAMP_QUERY), ShaderCompiler::Fxc);
+        assert_eq!(of(wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SUBGROUP), ShaderCompiler::Dxc);
+        let vulkan = ShaderCompiler::of(wgpu::Backend::Vulkan, wgpu::Features::SUBGROUP);
+        assert_eq!(vulkan, ShaderCompiler::SpirV);
     }
 
     #[test]

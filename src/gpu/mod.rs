@@ -6,7 +6,7 @@ mod buffer;
 mod pipeline;
 mod read_ring;
 
-pub use adapter::{AdapterReport, Backend, DeviceKind, GpuOptions, devices};
+pub use adapter::{AdapterReport, Backend, DeviceKind, GpuOptions, ShaderCompiler, devices};
 pub(crate) use ahead::Job;
 pub use buffer::GpuBuffer;
 pub use pipeline::Access;

@@ -160,13 +160,14 @@ impl std::fmt::Display for GemmFamily {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::{Backend, DeviceKind};
+    use crate::gpu::{Backend, DeviceKind, ShaderCompiler};
 
     fn report(software: bool, subgroup: Option<[u32; 2]>) -> AdapterReport {
         AdapterReport {
             name: "test".into(),
             driver: String::new(),
             backend: Backend::Vulkan,
+            shader_compiler: ShaderCompiler::SpirV,
             kind: if software { DeviceKind::Cpu } else { DeviceKind::Discrete },
             software,
             subgroup,

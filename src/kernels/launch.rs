@@ -1,5 +1,6 @@
 //! What runs a kernel: its whole text, its parameters and its grid, as data.
 
+use super::alias::expand_aliases;
 use super::unroll::unroll;
 use super::{GRID_X, Kernel, Snippet};
 use crate::gpu::Access;
@@ -29,7 +30,27 @@ pub struct Launch {
     pub rounds: usize,
 }
 
+/// What decides a launch's text: launches with equal variants have equal texts. Cheaper to make and to compare than a text.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Variant {
+    /// The kernel's name, those of its snippets, and the name of the update that ends it.
+    files: Vec<&'static str>,
+    constants: Vec<(&'static str, u32)>,
+    declarations: Vec<String>,
+}
+
 impl Launch {
+    /// What decides [`Launch::source`].
+    pub fn variant(&self) -> Variant {
+        let snippets = self.snippets.iter().map(|snippet| snippet.name);
+        let update = self.update.map(|kernel| kernel.name);
+        Variant {
+            files: std::iter::once(self.kernel.name).chain(snippets).chain(update).collect(),
+            constants: self.constants.clone(),
+            declarations: self.declarations.clone(),
+        }
+    }
+
     pub(super) fn new(
         kernel: &'static Kernel,
         params: &impl bytemuck::NoUninit,
@@ -67,7 +88,7 @@ impl Launch {
         self
     }
 
-    /// The whole shader: the body first, so that line numbers stay true; order is free in WGSL.
+    /// The whole shader: the body first, then what it uses; order is free in WGSL.
     pub fn source(&self) -> String {
         let mut text = self.kernel.body.to_owned();
         for snippet in self.kernel.snippets.iter().chain(&self.snippets) {
@@ -87,7 +108,12 @@ impl Launch {
             text.push_str(line);
             text.push('\n');
         }
-        unroll(&text, &self.constants)
+        unroll(&expand_aliases(&text), &self.constants)
+    }
+
+    /// Whether the shader has subgroup operations: WebGPU wants `enable subgroups;` in front of it, which naga refuses.
+    pub fn uses_subgroups(&self) -> bool {
+        self.kernel.name == "gemm_subgroup"
     }
 
     /// Each binding's number and use, in order of the numbers. Binding 0 is the parameters, 1 the step's scalars; a number in

@@ -1,11 +1,11 @@
 use super::window::{Images, WINDOW, WINDOW_FIELDS, WINDOW_PARAMS, WindowParams};
-use super::{GRID, Kernel, Launch, SCALARS, grid_of, index, width};
+use super::{BITS, GRID, Kernel, Launch, SCALARS, grid_of, index, width};
 use crate::gpu::Access;
 
 pub(super) static KERNEL: Kernel = Kernel {
     name: "max_pool2d",
     body: include_str!("../../shaders/max_pool2d.wgsl"),
-    snippets: &[&WINDOW_PARAMS, &WINDOW, &SCALARS, &GRID],
+    snippets: &[&WINDOW_PARAMS, &WINDOW, &SCALARS, &GRID, &BITS],
     bindings: &[(2, Access::Read), (3, Access::ReadWrite), (4, Access::ReadWrite)],
     params: WINDOW_FIELDS,
     params_bytes: size_of::<WindowParams>(),

@@ -8,8 +8,8 @@ use super::{Command, Home, Plan, PlanOptions, Store};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuBuffer, Job, PipelineSource, ReadRing};
 use crate::graph::{Graph, StepScalars};
-use crate::kernels::SUMS_BYTES;
-use std::collections::HashSet;
+use crate::kernels::{SUMS_BYTES, Variant};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 /// What a guard band holds: a NaN that no kernel makes.
@@ -131,16 +131,10 @@ fn cut(steps: &[Step], flops_per_submission: u64) -> Vec<usize> {
 
 /// The text of each step, every one kept once.
 fn sources(steps: &[Step]) -> Vec<Arc<str>> {
-    let mut known: HashSet<Arc<str>> = HashSet::new();
+    let mut known: HashMap<Variant, Arc<str>> = HashMap::new();
     let mut text = |step: &Step| {
-        let text: Arc<str> = step.launch.source().into();
-        match known.get(&text) {
-            Some(known) => Arc::clone(known),
-            None => {
-                known.insert(Arc::clone(&text));
-                text
-            }
-        }
+        let text = known.entry(step.launch.variant()).or_insert_with(|| step.launch.source().into());
+        Arc::clone(text)
     };
     steps.iter().map(&mut text).collect()
 }

@@ -5,11 +5,13 @@ pub mod device;
 pub mod executor;
 pub mod golden;
 pub mod onnx;
+pub mod portable;
 #[cfg(feature = "cli")]
 pub mod program;
 pub mod random;
 pub mod training;
 pub mod trajectory;
+pub mod uniformity;
 
 /// Past the test harness, which shows a passed test's output to nobody.
 pub fn say(line: &str) {

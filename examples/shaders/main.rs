@@ -1,0 +1,98 @@
+//! Writes out every shader that Frazil makes: for WGSL and HLSL compilers to read, or to look at one.
+//!
+//! ```text
+//! cargo run --release --example shaders                          # a line for each
+//! cargo run --release --example shaders -- --kernel adam_update  # the text of those of one kernel
+//! cargo run --release --example shaders -- --json FILE           # all, as a JSON list
+//! cargo run --release --example shaders -- --hlsl DIR            # all that DX12 can have, as FILE.hlsl
+//! ```
+
+use frazil::check::shaders;
+use frazil::gpu::Access;
+use frazil::kernels::Launch;
+use naga::back::hlsl;
+use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
+use std::error::Error;
+use std::path::Path;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let all = shaders()?;
+    // Numbered within its kernel, in the order of the texts.
+    let mut named: Vec<(String, &str, &Launch)> = Vec::new();
+    for (text, launch) in &all {
+        let kernel = launch.kernel.name;
+        let number = named.iter().filter(|(_, _, other)| other.kernel.name == kernel).count();
+        named.push((format!("{kernel}-{number:03}"), text, launch));
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => named.iter().for_each(|(name, text, _)| println!("{name}  {} lines", text.lines().count())),
+        ["--kernel", kernel] => {
+            let found: Vec<_> = named.iter().filter(|(_, _, l)| l.kernel.name == kernel).collect();
+            if found.is_empty() {
+                return Err(format!("no kernel is called {kernel}; without arguments all are listed").into());
+            }
+            found.iter().for_each(|(name, text, _)| println!("// {name}\n{text}"));
+        }
+        ["--json", file] => write_json(&named, Path::new(file))?,
+        ["--hlsl", folder] => write_hlsl(&named, Path::new(folder))?,
+        _ => return Err("expected nothing, --kernel NAME, --json FILE or --hlsl DIR".into()),
+    }
+    Ok(())
+}
+
+/// What a WebGPU program needs to make a pipeline of each. Cooperative matrices are no part of WebGPU.
+fn write_json(named: &[(String, &str, &Launch)], file: &Path) -> Result<(), Box<dyn Error>> {
+    let object = |(name, text, launch): &(String, &str, &Launch)| {
+        let bindings = launch.bindings().into_iter().map(|(number, access)| {
+            let kind = match access {
+                Access::Uniform => "uniform",
+                Access::Read => "read-only-storage",
+                Access::ReadWrite => "storage",
+            };
+            serde_json::json!([number, kind])
+        });
+        serde_json::json!({
+            "name": name,
+            "kernel": launch.kernel.name,
+            "text": text,
+            "bindings": bindings.collect::<Vec<_>>(),
+            "subgroups": launch.uses_subgroups(),
+        })
+    };
+    let web = named.iter().filter(|(_, _, launch)| launch.kernel.name != "gemm_cooperative");
+    let list: Vec<_> = web.map(object).collect();
+    std::fs::write(file, serde_json::to_string(&list)?)?;
+    println!("{} shaders in {}", list.len(), file.display());
+    Ok(())
+}
+
+/// As wgpu has naga write them: for shader model 5.1 (FXC), or 6.0 (DXC) where subgroups are used.
+fn write_hlsl(named: &[(String, &str, &Launch)], folder: &Path) -> Result<(), Box<dyn Error>> {
+    std::fs::create_dir_all(folder)?;
+    let mut written = 0;
+    for (name, text, launch) in named.iter().filter(|(_, _, l)| l.kernel.name != "gemm_cooperative") {
+        let model = if launch.uses_subgroups() { hlsl::ShaderModel::V6_0 } else { hlsl::ShaderModel::V5_1 };
+        let (module, info) = parse(text)?;
+        let options = hlsl::Options {
+            shader_model: model,
+            zero_initialize_workgroup_memory: false,
+            ..Default::default()
+        };
+        let mut out = String::new();
+        hlsl::Writer::new(&mut out, &options, &Default::default()).write(&module, &info, None)?;
+        let suffix = if launch.uses_subgroups() { "sm6.hlsl" } else { "hlsl" };
+        std::fs::write(folder.join(format!("{name}.{suffix}")), out)?;
+        written += 1;
+    }
+    println!("{written} shaders in {}", folder.display());
+    Ok(())
+}
+
+fn parse(text: &str) -> Result<(naga::Module, ModuleInfo), Box<dyn Error>> {
+    let module = naga::front::wgsl::parse_str(text).map_err(|e| e.emit_to_string(text))?;
+    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP);
+    validator.subgroup_stages(ShaderStages::COMPUTE).subgroup_operations(SubgroupOperationSet::all());
+    let info = validator.validate(&module).map_err(|e| e.emit_to_string(text))?;
+    Ok((module, info))
+}

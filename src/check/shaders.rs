@@ -1,0 +1,109 @@
+//! Every shader that this crate makes, for compilers to read.
+
+use super::cases;
+use crate::error::Result;
+use crate::gpu::{AdapterReport, Backend, DeviceKind, ShaderCompiler};
+use crate::graph::UpdateRule;
+use crate::kernels::{GemmFamily, Launch, digest};
+use crate::loss::Loss;
+use crate::mask::Mask;
+use crate::model::Model;
+use crate::plan::{Plan, PlanOptions};
+use std::collections::{BTreeMap, HashMap};
+
+/// The families of [`shaders`].
+const FAMILIES: [&str; 9] = [
+    "register",
+    "subgroup4",
+    "subgroup8",
+    "tiled-small",
+    "tiled-large",
+    "cooperative8x8",
+    "cooperative8x32",
+    "cooperative16x32",
+    "cooperative16x64",
+];
+
+const SGD: UpdateRule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
+
+/// Every distinct shader, by its WGSL text: of the op table's cases, of training and evaluating the models that have a name,
+/// and of the digests that prove frozen elements; in every family, on hardware and on software adapters. Needs no device.
+///
+/// # Errors
+/// None is to be expected: cases and models are fixed.
+pub fn shaders() -> Result<BTreeMap<String, Launch>> {
+    let mut all = HashMap::new();
+    let mut add = |launches: Vec<Launch>| all.extend(launches.into_iter().map(|l| (l.variant(), l)));
+    let mut families = Vec::new();
+    for name in FAMILIES {
+        let family = GemmFamily::parse(name)?;
+        families.push((family, adapter(family, DeviceKind::Discrete)));
+    }
+    for case in cases()? {
+        let graph = case.graph()?;
+        for (family, adapter) in &families {
+            for explicit in [false, true] {
+                let options = PlanOptions::default().family(*family).explicit_columns(explicit);
+                add(Plan::launches(&graph, adapter, &case.options(options))?);
+            }
+        }
+    }
+    let named = Model::NAMES.map(Model::named);
+    // Running statistics without a convolution.
+    let dense = Model::input([3]).batch_norm("bn").dense("fc", 2).build();
+    for model in named.into_iter().chain([dense]) {
+        let model = model?;
+        let training = model.training_graph(16, Loss::SoftmaxCrossEntropy, SGD)?.graph;
+        let evaluation = model.evaluation_graph(16, Loss::SoftmaxCrossEntropy)?.graph;
+        // Whole filters frozen, and nine of ten elements: gradients of parts, and of single elements.
+        let filters = masks(&model, |index, outputs| index % outputs % 2 == 0);
+        let elements = masks(&model, |index, _| index % 10 != 0);
+        let nearly_all = masks(&model, |index, _| index % 1000 != 0);
+        for (family, _) in &families {
+            for kind in [DeviceKind::Discrete, DeviceKind::Cpu] {
+                let adapter = adapter(*family, kind);
+                let options = PlanOptions::default().family(*family);
+                add(Plan::launches(&evaluation, &adapter, &options)?);
+                add(Plan::launches(&training, &adapter, &options)?);
+                for masks in [&filters, &elements, &nearly_all] {
+                    add(Plan::launches(&training, &adapter, &options.clone().masks(masks))?);
+                }
+            }
+        }
+    }
+    add(vec![digest(3, false), digest(3, true)]);
+    Ok(all.into_values().map(|launch| (launch.source(), launch)).collect())
+}
+
+/// A mask for each parameter: `frozen` of an element's index and the parameter's last extent.
+fn masks(model: &Model, frozen: impl Fn(usize, usize) -> bool) -> Vec<Mask> {
+    let mask = |shape: &crate::shape::Shape| {
+        let outputs = shape.extents().last().copied().unwrap_or(1);
+        Mask::from_frozen((0..shape.elements()).map(|index| frozen(index, outputs)))
+    };
+    model.parameters().iter().map(|parameter| mask(&parameter.shape)).collect()
+}
+
+/// An adapter that can run the family, and has nothing else beyond WebGPU's default limits.
+fn adapter(family: GemmFamily, kind: DeviceKind) -> AdapterReport {
+    let (matrix_units, subgroup) = match family {
+        GemmFamily::Cooperative { side, lanes } => (Some(side), [8, lanes]),
+        _ => (None, [8, 64]),
+    };
+    AdapterReport {
+        name: "none".into(),
+        driver: String::new(),
+        backend: Backend::Vulkan,
+        shader_compiler: ShaderCompiler::SpirV,
+        kind,
+        software: kind == DeviceKind::Cpu,
+        subgroup: Some(subgroup),
+        matrix_units,
+        timestamps: false,
+        max_buffer: 1 << 30,
+        max_binding: 1 << 30,
+        max_storage_buffers: 8,
+        max_workgroup_memory: 16_384,
+        max_invocations: 256,
+    }
+}

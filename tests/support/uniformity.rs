@@ -1,0 +1,279 @@
+//! WGSL's uniformity analysis, for barriers and subgroup operations: browsers refuse a shader in which they are not provably
+//! reached by the whole workgroup together, and naga does not look.
+//!
+//! As in the specification (section 15.2), but without regard to order: a variable is uniform only if everything that is ever
+//! stored in it is. So this refuses more than a browser does, and never less.
+
+use naga::{
+    AddressSpace, Arena, Block, BuiltIn, Expression, Function, Handle, LocalVariable, Module, Statement,
+    StorageAccess,
+};
+use std::collections::HashMap;
+
+/// What a value depends on: [`VARYING`], and bit i for argument i of the function.
+type Taint = u32;
+
+/// Differs between the invocations of a workgroup.
+const VARYING: Taint = 1 << 31;
+
+/// What a call does.
+#[derive(Clone, Default)]
+struct Summary {
+    result: Taint,
+    /// What is stored behind each argument that is a pointer.
+    behind: Vec<Taint>,
+    /// Arguments that decide whether a barrier or a subgroup operation is reached.
+    required: Taint,
+    /// Whether it has any.
+    synchronizes: bool,
+}
+
+/// Barriers and subgroup operations that are not in uniform control flow, one line each.
+pub fn violations(module: &Module) -> Vec<String> {
+    let mut summaries: HashMap<Handle<Function>, Summary> = HashMap::new();
+    let mut found = Vec::new();
+    // Callees come before callers.
+    for (handle, function) in module.functions.iter() {
+        let mut analysis = Analysis::new(module, function, &summaries);
+        let summary = analysis.run();
+        found.append(&mut analysis.violations);
+        summaries.insert(handle, summary);
+    }
+    for entry in &module.entry_points {
+        let mut analysis = Analysis::new(module, &entry.function, &summaries);
+        for (number, argument) in entry.function.arguments.iter().enumerate() {
+            let uniform = matches!(
+                argument.binding,
+                Some(naga::Binding::BuiltIn(BuiltIn::WorkGroupId | BuiltIn::NumWorkGroups))
+            );
+            analysis.arguments[number] = if uniform { 0 } else { VARYING };
+        }
+        analysis.run();
+        found.append(&mut analysis.violations);
+    }
+    found
+}
+
+struct Analysis<'a> {
+    module: &'a Module,
+    function: &'a Function,
+    expressions: &'a Arena<Expression>,
+    summaries: &'a HashMap<Handle<Function>, Summary>,
+    arguments: Vec<Taint>,
+    locals: HashMap<Handle<LocalVariable>, Taint>,
+    /// Of calls and of operations whose results are statements.
+    results: HashMap<Handle<Expression>, Taint>,
+    /// By which some invocations may have left each loop or switch, by the address of its first block.
+    left: HashMap<*const Block, Taint>,
+    /// Loops and switches around the present statement.
+    around: Vec<*const Block>,
+    /// By which some invocations may have returned, so far in this pass.
+    returned: Taint,
+    summary: Summary,
+    changed: bool,
+    reporting: bool,
+    violations: Vec<String>,
+}
+
+impl<'a> Analysis<'a> {
+    fn new(
+        module: &'a Module,
+        function: &'a Function,
+        summaries: &'a HashMap<Handle<Function>, Summary>,
+    ) -> Self {
+        let count = function.arguments.len();
+        assert!(count < 31, "arguments have a bit each");
+        Analysis {
+            module,
+            function,
+            expressions: &function.expressions,
+            summaries,
+            arguments: (0..count).map(|number| 1 << number).collect(),
+            locals: HashMap::new(),
+            results: HashMap::new(),
+            left: HashMap::new(),
+            around: Vec::new(),
+            returned: 0,
+            summary: Summary { behind: vec![0; count], ..Summary::default() },
+            changed: true,
+            reporting: false,
+            violations: Vec::new(),
+        }
+    }
+
+    /// To the least fixed point, then once more to report.
+    fn run(&mut self) -> Summary {
+        while std::mem::take(&mut self.changed) {
+            self.pass();
+        }
+        self.reporting = true;
+        self.pass();
+        self.summary.clone()
+    }
+
+    fn pass(&mut self) {
+        self.returned = 0;
+        self.block(&self.function.body, 0);
+    }
+
+    fn taint(&self, handle: Handle<Expression>) -> Taint {
+        let all = |list: &[Handle<Expression>]| list.iter().fold(0, |sum, &h| sum | self.taint(h));
+        match self.expressions[handle] {
+            Expression::Literal(_) | Expression::Constant(_) | Expression::Override(_) => 0,
+            Expression::ZeroValue(_) => 0,
+            Expression::Compose { ref components, .. } => all(components),
+            Expression::Access { base, index } => all(&[base, index]),
+            Expression::AccessIndex { base, .. } => self.taint(base),
+            Expression::Splat { value, .. } => self.taint(value),
+            Expression::Swizzle { vector, .. } => self.taint(vector),
+            Expression::FunctionArgument(number) => {
+                self.arguments[number as usize] | self.summary.behind[number as usize]
+            }
+            Expression::GlobalVariable(global) => match self.module.global_variables[global].space {
+                AddressSpace::Uniform => 0,
+                AddressSpace::Storage { access } if !access.contains(StorageAccess::STORE) => 0,
+                _ => VARYING,
+            },
+            Expression::LocalVariable(local) => self.locals.get(&local).copied().unwrap_or(0),
+            Expression::Load { pointer } => self.taint(pointer),
+            Expression::Unary { expr, .. } | Expression::As { expr, .. } => self.taint(expr),
+            Expression::Binary { left, right, .. } => all(&[left, right]),
+            Expression::Select { condition, accept, reject } => all(&[condition, accept, reject]),
+            Expression::Relational { argument, .. } => self.taint(argument),
+            Expression::Math { arg, arg1, arg2, arg3, .. } => {
+                let rest = [arg1, arg2, arg3].into_iter().flatten();
+                rest.fold(self.taint(arg), |sum, h| sum | self.taint(h))
+            }
+            Expression::ArrayLength(_) => 0,
+            Expression::CallResult(_) => self.results.get(&handle).copied().unwrap_or(0),
+            // What else there is differs, as far as this is concerned.
+            _ => VARYING,
+        }
+    }
+
+    /// Adds to what is stored behind a pointer.
+    fn store(&mut self, pointer: Handle<Expression>, taint: Taint) {
+        let old = match self.expressions[pointer] {
+            Expression::Access { base, index } => return self.store(base, taint | self.taint(index)),
+            Expression::AccessIndex { base, .. } => return self.store(base, taint),
+            Expression::LocalVariable(local) => self.locals.entry(local).or_default(),
+            Expression::FunctionArgument(number) => &mut self.summary.behind[number as usize],
+            // Globals that can be written always differ.
+            _ => return,
+        };
+        self.changed |= *old | taint != *old;
+        *old |= taint;
+    }
+
+    fn synchronize(&mut self, control: Taint, what: &str) {
+        self.summary.synchronizes = true;
+        self.summary.required |= control & !VARYING;
+        if self.reporting && control & VARYING != 0 {
+            let name = self.function.name.as_deref().unwrap_or("main");
+            self.violations.push(format!("{name}: {what} in control flow that is not uniform"));
+        }
+    }
+
+    /// Some invocations leave the `count` innermost loops and switches.
+    fn leave(&mut self, control: Taint, count: usize) {
+        for scope in self.around.iter().rev().take(count) {
+            let old = self.left.entry(*scope).or_default();
+            self.changed |= *old | control != *old;
+            *old |= control;
+        }
+    }
+
+    /// Control flow as it is, with those who have left.
+    fn here(&self, control: Taint) -> Taint {
+        let left = self.around.iter().filter_map(|scope| self.left.get(scope));
+        left.fold(control | self.returned, |sum, left| sum | left)
+    }
+
+    fn block(&mut self, block: &Block, control: Taint) {
+        for statement in block.iter() {
+            let now = self.here(control);
+            match *statement {
+                Statement::Block(ref inner) => self.block(inner, control),
+                Statement::If { condition, ref accept, ref reject } => {
+                    let inside = control | self.taint(condition);
+                    self.block(accept, inside);
+                    self.block(reject, inside);
+                }
+                Statement::Switch { selector, ref cases } => {
+                    let inside = control | self.taint(selector);
+                    if let Some(first) = cases.first() {
+                        self.around.push(&raw const first.body);
+                        cases.iter().for_each(|case| self.block(&case.body, inside));
+                        self.around.pop();
+                    }
+                }
+                Statement::Loop { ref body, ref continuing, break_if } => {
+                    self.around.push(&raw const *body);
+                    self.block(body, control);
+                    self.block(continuing, control);
+                    if let Some(condition) = break_if {
+                        let condition = self.taint(condition);
+                        self.leave(self.here(control) | condition, 1);
+                    }
+                    self.around.pop();
+                }
+                Statement::Break | Statement::Continue => self.leave(now, 1),
+                Statement::Return { value } => {
+                    self.leave(now, self.around.len());
+                    self.returned |= now;
+                    if let Some(value) = value {
+                        let result = self.summary.result | now | self.taint(value);
+                        self.changed |= result != self.summary.result;
+                        self.summary.result = result;
+                    }
+                }
+                Statement::Store { pointer, value } => {
+                    let taint = now | self.taint(value);
+                    self.store(pointer, taint);
+                }
+                Statement::ControlBarrier(_) => self.synchronize(now, "a barrier"),
+                Statement::SubgroupBallot { .. }
+                | Statement::SubgroupGather { .. }
+                | Statement::SubgroupCollectiveOperation { .. } => {
+                    self.synchronize(now, "a subgroup operation");
+                }
+                Statement::Call { function, ref arguments, result } => {
+                    self.call(function, arguments, result, now);
+                }
+                Statement::Emit(_) | Statement::CooperativeStore { .. } => {}
+                ref other => panic!("no kernel has {other:?}"),
+            }
+        }
+    }
+
+    fn call(
+        &mut self,
+        function: Handle<Function>,
+        arguments: &[Handle<Expression>],
+        result: Option<Handle<Expression>>,
+        control: Taint,
+    ) {
+        let summary = self.summaries[&function].clone();
+        let given: Vec<Taint> = arguments.iter().map(|&a| self.taint(a)).collect();
+        // What the callee says of its arguments, said of these.
+        let translate = |taint: Taint| {
+            let of = |number: usize| if taint & (1 << number) != 0 { given[number] } else { 0 };
+            (0..given.len()).fold(taint & VARYING, |sum, number| sum | of(number))
+        };
+        for (&argument, &behind) in arguments.iter().zip(&summary.behind) {
+            if behind != 0 {
+                self.store(argument, control | translate(behind));
+            }
+        }
+        if let Some(result) = result {
+            let old = self.results.entry(result).or_default();
+            let new = translate(summary.result);
+            self.changed |= *old | new != *old;
+            *old |= new;
+        }
+        if summary.synchronizes {
+            let name = self.module.functions[function].name.clone().unwrap_or_default();
+            self.synchronize(control | translate(summary.required), &format!("{name}()"));
+        }
+    }
+}
