@@ -34,6 +34,13 @@ pub enum Fill {
     Specials,
     /// Unsigned integers below this (classes, taps).
     Below(usize),
+    /// Integers above 0, and this value in one place. Where -0.0 is wanted, +0.0 is wrong.
+    Planted {
+        /// Where.
+        at: usize,
+        /// NaN, an infinity or -0.0.
+        value: f32,
+    },
 }
 
 /// One operand of a case.
@@ -204,13 +211,14 @@ impl Case {
         let fill = |(number, operand): (usize, &Operand)| {
             let rows = if operand.batched { ops.batch } else { 1 };
             let mut stream = self.stream(number);
-            (0..rows * operand.per_row()).map(|_| draw(operand.fill, ops.data, &mut stream)).collect()
+            (0..rows * operand.per_row()).map(|at| draw(operand.fill, ops.data, at, &mut stream)).collect()
         };
         ops.operands.iter().enumerate().map(fill).collect()
     }
 }
 
-fn draw(fill: Fill, kind: DataKind, stream: &mut Stream) -> f64 {
+/// Element `index` of an operand.
+fn draw(fill: Fill, kind: DataKind, index: usize, stream: &mut Stream) -> f64 {
     match (fill, kind) {
         (Fill::Data, DataKind::Integers) => stream.below(9) as f64 - 4.0,
         (Fill::Data, DataKind::Reals) => f64::from(stream.normal()),
@@ -225,6 +233,8 @@ fn draw(fill: Fill, kind: DataKind, stream: &mut Stream) -> f64 {
             other => other as f64 - 9.0,
         },
         (Fill::Below(bound), _) => stream.below(bound) as f64,
+        (Fill::Planted { at, value }, _) if index == at => value.into(),
+        (Fill::Planted { .. }, _) => stream.below(9) as f64 + 1.0,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Runs a case on the device and holds it against the reference.
 
 use super::bound::{HALF_ULP, bounds, compare, evaluate};
-use super::case::{Built, Case, Ops, Wire, Work};
+use super::case::{Built, Case, Fill, Ops, Wire, Work};
 use super::{Outcome, Verdict, update};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -224,6 +224,9 @@ fn hold(
         let used = if value.batched { rows * value.elements_per_row() } else { got.len() };
         let what = format!("{}, {rows} rows", value.name);
         worst = worst.max(compare(&what, &got[..used], &want[..used], &bound[..used])?);
+        if ops.operands.iter().any(|operand| matches!(operand.fill, Fill::Planted { .. })) {
+            keeps_negative_zeros(&what, &got[..used], &want[..used])?;
+        }
     }
     for ((op, wires), bound) in ops.nodes.iter().zip(&bound) {
         if let (Op::Metrics, [Wire::Operand(_), ..]) = (op, wires.as_slice()) {
@@ -231,6 +234,15 @@ fn hold(
         }
     }
     Ok(worst)
+}
+
+/// That -0.0 is not +0.0, which elsewhere are equal.
+fn keeps_negative_zeros(what: &str, got: &[f64], want: &[f64]) -> std::result::Result<(), String> {
+    let negative_zero = |x: f64| x == 0.0 && x.is_sign_negative();
+    match (0..want.len()).find(|&i| negative_zero(want[i]) && !negative_zero(got[i])) {
+        Some(i) => Err(format!("{what}: element {i} is {:?}, expected -0.0", got[i])),
+        None => Ok(()),
+    }
 }
 
 /// The running sums of a run of metrics: counts exactly, the loss within `rows` times the mean's bound.
@@ -257,7 +269,14 @@ fn hold_sums(
 
 #[cfg(test)]
 mod tests {
-    use super::to_f16;
+    use super::{keeps_negative_zeros, to_f16};
+
+    #[test]
+    fn a_lost_sign_is_reported() {
+        assert!(keeps_negative_zeros("x", &[0.0, -0.0, f64::NAN], &[0.0, -0.0, f64::NAN]).is_ok());
+        let wrong = keeps_negative_zeros("x", &[0.0, 0.0], &[0.0, -0.0]).unwrap_err();
+        assert_eq!(wrong, "x: element 1 is 0.0, expected -0.0");
+    }
 
     /// IEEE 754-2008's binary16: 11 significant bits, the smallest step 2^-24.
     #[test]

@@ -31,6 +31,18 @@ pub struct Update {
     /// So many rows of each tensor, if gradients come from products that the updates are to end: with an identity matrix of so many
     /// rows, so that they are the numbers that the update would read.
     pub product: Option<usize>,
+    /// Instead of special bits in elements that are kept: NaN, an infinity or -0.0 in one live element of each tensor, which
+    /// must reach no other.
+    pub planted: Option<Planted>,
+}
+
+/// A value in one element of each tensor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Planted {
+    /// The element's index.
+    pub at: usize,
+    /// The value.
+    pub value: f32,
 }
 
 pub(super) struct Built {
@@ -122,6 +134,10 @@ impl Update {
     fn mask(&self, number: usize, case: &Case) -> Mask {
         let mut stream = case.stream(1000 + number);
         let len = self.sizes[number];
+        if let Some(planted) = self.planted {
+            // Its neighbours take turns, and so do they in the next tensor.
+            return Mask::from_frozen((0..len).map(|i| i != planted.at && (i + number) % 2 == 0));
+        }
         match number % 4 {
             0 => Mask::from_frozen((0..len).map(|_| stream.below(2) == 0)),
             1 => Mask::none(len),
@@ -182,6 +198,11 @@ impl Before {
                 let x = stream.normal();
                 // Matrix units round gradients to what f16 has.
                 let x = if part == 1 && update.product.is_some() { to_f16(x.into()) as f32 } else { x };
+                if let Some(planted) = update.planted {
+                    // Weights, gradient and state take turns, tensor by tensor.
+                    let here = i == planted.at && id.0 % (2 + slots.len()) == part;
+                    return if here { planted.value.to_bits() } else { shape(x).to_bits() };
+                }
                 // Half of the kept elements are ordinary numbers.
                 if kept(i) && i.is_multiple_of(2) {
                     SPECIALS[(i / 2 + part) % SPECIALS.len()]
@@ -263,12 +284,16 @@ pub(super) fn run(
         let value = reference.read(built.graph.at_parameter(id));
         let got = store.read_weights(id)?;
         let live = |i: usize| !before.mask.is_frozen(i) && !update.is_left_out(id);
-        worst = worst.max(hold(&format!("{path}: weights"), &got, &before.weights, value, &bound[0], live)?);
+        let planted = update.planted.map(|planted| planted.at);
+        let hold = |what: &str, got: &[u32], old: &[u32], want: &[f64], bound: &[f64]| {
+            hold(what, got, old, want, bound, live, planted)
+        };
+        worst = worst.max(hold(&format!("{path}: weights"), &got, &before.weights, value, &bound[0])?);
         for (slot, old) in before.state.iter().enumerate() {
             let what = format!("{path}: {}", update.rule.slots()[slot]);
             let got = store.read_state(slot, id)?;
             let want = reference.state(id, slot);
-            worst = worst.max(hold(&what, &got, old, want, &bound[1 + slot], live)?);
+            worst = worst.max(hold(&what, &got, old, want, &bound[1 + slot])?);
         }
     }
     store.check_gaps()?;
@@ -276,7 +301,8 @@ pub(super) fn run(
     Ok(Measured { kernels: distinct(plan.report().dispatches.iter().map(|d| d.kernel)), worst })
 }
 
-/// Live elements within their bounds of `want`, all others with the bits of `old`.
+/// Live elements within their bounds of `want`, all others with the bits of `old`. What becomes of the planted one is its own
+/// affair.
 fn hold(
     what: &str,
     got: &[u32],
@@ -284,11 +310,13 @@ fn hold(
     want: &[f64],
     bound: &[f64],
     live: impl Fn(usize) -> bool,
+    planted: Option<usize>,
 ) -> std::result::Result<f64, String> {
     if let Some(i) = (0..got.len()).find(|&i| !live(i) && got[i] != old[i]) {
         return Err(format!("{what}: kept element {i} was {:#010x} and is {:#010x}", old[i], got[i]));
     }
-    let pick = |x: &[f64]| (0..got.len()).filter(|&i| live(i)).map(|i| x[i]).collect::<Vec<_>>();
+    let judged = |&i: &usize| live(i) && planted != Some(i);
+    let pick = |x: &[f64]| (0..got.len()).filter(judged).map(|i| x[i]).collect::<Vec<_>>();
     if want.is_empty() {
         return Ok(0.0); // The reference has no state for what is never updated.
     }

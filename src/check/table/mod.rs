@@ -9,6 +9,7 @@ mod norm;
 mod others;
 mod partial;
 mod pool;
+mod tails;
 mod updates;
 mod winograd;
 
@@ -30,6 +31,7 @@ pub fn cases() -> Result<Vec<Case>> {
     all.extend(others::cases()?);
     all.extend(partial::cases()?);
     all.extend(pool::cases());
+    all.extend(tails::cases());
     all.extend(updates::cases());
     all.extend(winograd::cases()?);
     Ok(all)

@@ -1,7 +1,8 @@
 //! Masked updates.
 
+use super::tails::{LENGTHS, PLANTED};
 use crate::check::case::{Case, Work};
-use crate::check::update::Update;
+use crate::check::update::{Planted, Update};
 use crate::graph::{Clip, UpdateRule};
 
 /// Every rule with and without its options, over tensors around the words of a mask and the gaps of an arena.
@@ -60,6 +61,7 @@ pub(super) fn cases() -> Vec<Case> {
         accumulate: false,
         scaled: false,
         product: None,
+        planted: None,
     };
     let sizes = [130, 37, 70, 1, 64, 5, 1, 31, 4097];
     let mut all = Vec::new();
@@ -77,6 +79,16 @@ pub(super) fn cases() -> Vec<Case> {
         case(format!("update {name}, at the end of a product"), product.clone());
         let scaled = Update { scaled: true, left_out: vec![1], ..product };
         case(format!("update {name}, at the end of a product, factors of tensors"), scaled);
+        for length in LENGTHS {
+            for at in 4..length {
+                for (what, value) in PLANTED {
+                    // A tensor for each of weights, gradient and state, with either mask.
+                    let sizes = vec![length; 2 * (2 + rule.slots().len())];
+                    let planted = Update { planted: Some(Planted { at, value }), ..plain(rule, &sizes, &[]) };
+                    case(format!("update {name}, {what} at {at} of {length}"), planted);
+                }
+            }
+        }
         // Some 4,000 normal draws have a norm of about 65.
         let clips = [
             ("norm", Clip::norm(0.5)),
