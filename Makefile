@@ -34,7 +34,7 @@ newest-mesa: ## Hold kernels against the reference on the newest software driver
 	@$(RUNTIME); cargo build --release --quiet || exit 1; \
 	tests=$$(cargo test --release --test main --no-run 2>&1 | sed -n 's/.*Executable.*(\(.*\))/\1/p'); \
 	[ -n "$$tests" ] || { echo "no test program was built"; exit 1; }; \
-	$(NEWEST) $${CARGO_TARGET_DIR:-target}/release/frazil check && $(NEWEST) "$$tests" cooperative fused_update || code=$$?; \
+	$(NEWEST) $${CARGO_TARGET_DIR:-target}/release/frazil check && $(NEWEST) "$$tests" cooperative || code=$$?; \
 	if [ "$${code:-0}" = 77 ]; then echo "SKIPPED: no newer driver to be had, see above"; else exit $${code:-0}; fi
 
 check: ## Check the format, the lints and the documentation

@@ -69,23 +69,6 @@ fn fields(module: &Module, ty: naga::Handle<naga::Type>) -> Result<(Vec<(String,
     Ok((all, *span as usize))
 }
 
-/// What Rust says of a launch's parameters: fields with their offsets, and bytes. Where an update ends a product, its rule
-/// stands in the place of none.
-fn parameters(launch: &Launch) -> (Vec<(&'static str, usize)>, usize) {
-    let kernel = launch.kernel;
-    let (mut all, bytes) = (kernel.params.to_vec(), kernel.params_bytes);
-    let Some(update) = launch.update else { return (all, bytes) };
-    let (last, place) = all.pop().unwrap();
-    assert_eq!(last, "rule.unused");
-    let rule = |params: &[(&'static str, usize)]| {
-        params.iter().position(|(name, _)| name.starts_with("rule.")).unwrap()
-    };
-    let (first, rules) = (rule(update.params), update.params);
-    let from = rules[first].1;
-    all.extend(rules[first..].iter().map(|&(name, at)| (name, at - from + place)));
-    (all, update.params_bytes - from + place)
-}
-
 fn equal(what: &str, got: &[(String, usize)], want: &[(&str, usize)]) -> Result<(), String> {
     let want: Vec<_> = want.iter().map(|(name, offset)| ((*name).to_owned(), *offset)).collect();
     if got == want { Ok(()) } else { Err(format!("{what}: WGSL has {got:?}, Rust has {want:?}")) }
@@ -121,10 +104,9 @@ fn check(launch: &Launch, source: &str) -> Result<(Module, ModuleInfo), String> 
         match at.binding {
             0 => {
                 let (got, span) = fields(&module, global.ty)?;
-                let (want, bytes) = parameters(launch);
-                equal("parameters", &got, &want)?;
-                if span != bytes || launch.params.len() != span {
-                    return Err(format!("parameters of {span} bytes, in Rust {bytes}"));
+                equal("parameters", &got, kernel.params)?;
+                if span != kernel.params_bytes || launch.params.len() != span {
+                    return Err(format!("parameters of {span} bytes, in Rust {}", kernel.params_bytes));
                 }
             }
             1 => {

@@ -20,7 +20,6 @@ mod freeze_effects;
 mod freeze_matrix;
 mod freeze_methods;
 mod frozen_prefix;
-mod fused_update;
 mod golden;
 mod losses;
 mod memory;

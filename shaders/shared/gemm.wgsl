@@ -45,8 +45,6 @@ struct Params {
     b_row: u32,
     c_line: u32,
     c_image: u32,
-    unused: u32,
-    rule: Rule,
 }
 @group(0) @binding(0) var<uniform> given: Params;
 // A copy that `main` makes: software drivers read a uniform lane by lane inside loops. WGSL does not count a private variable

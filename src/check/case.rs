@@ -154,7 +154,7 @@ impl Case {
         };
         match &self.work {
             Work::Ops(ops) => ops.nodes.iter().any(product),
-            Work::Update(update) => update.product.is_some(),
+            Work::Update(_) => false,
         }
     }
 
@@ -162,7 +162,7 @@ impl Case {
     pub fn options(&self, options: PlanOptions) -> PlanOptions {
         let ops = match &self.work {
             Work::Ops(ops) => ops,
-            Work::Update(update) => return options.fuse_updates(update.product.is_some()),
+            Work::Update(_) => return options,
         };
         let options = match ops.workspace_bytes {
             Some(bytes) => {

@@ -2,7 +2,7 @@
 
 use super::bound::{HALF_ULP, compare};
 use super::case::Case;
-use super::run::{Measured, Stop, distinct, to_f16};
+use super::run::{Measured, Stop, distinct};
 use super::update_bound::{Element, Rates, of_element};
 use crate::error::Result;
 use crate::gpu::Gpu;
@@ -28,9 +28,6 @@ pub struct Update {
     pub accumulate: bool,
     /// Whether tensors have factors of their own: of the learning rate and of the decay.
     pub scaled: bool,
-    /// So many rows of each tensor, if gradients come from products that the updates are to end: with an identity matrix of so many
-    /// rows, so that they are the numbers that the update would read.
-    pub product: Option<usize>,
     /// Instead of special bits in elements that are kept: NaN, an infinity or -0.0 in one live element of each tensor, which
     /// must reach no other.
     pub planted: Option<Planted>,
@@ -47,10 +44,8 @@ pub struct Planted {
 
 pub(super) struct Built {
     pub graph: Graph,
-    identity: Option<ValueId>,
     parameters: Vec<ParameterId>,
     targets: Vec<ParameterId>,
-    /// What is written: the gradients, or what becomes them.
     gradients: Vec<ValueId>,
 }
 
@@ -84,19 +79,11 @@ const STEP: StepScalars = StepScalars {
 
 impl Update {
     pub(super) fn build(&self) -> Result<Built> {
-        let mut graph = Graph::new(self.product.unwrap_or(1))?;
+        let mut graph = Graph::new(1)?;
         let (mut parameters, mut targets) = (Vec::new(), Vec::new());
-        let (mut gradients, mut inputs) = (Vec::new(), Vec::new());
-        let identity = match self.product {
-            Some(rows) => Some(graph.batch_input("identity", &[rows], DType::F32)?),
-            None => None,
-        };
+        let mut gradients = Vec::new();
         for (number, &size) in self.sizes.iter().enumerate() {
-            let columns = size / self.product.unwrap_or(1);
-            let shape = match self.product {
-                Some(rows) => Shape::new([rows, columns])?,
-                None => Shape::new([size])?,
-            };
+            let shape = Shape::new([size])?;
             graph.parameter(&format!("tensor {number}"), shape.clone())?;
             let id = ParameterId(number);
             parameters.push(id);
@@ -104,17 +91,7 @@ impl Update {
                 continue;
             }
             targets.push(id);
-            let name = format!("gradient {number}");
-            let (input, gradient) = match identity {
-                Some(identity) => {
-                    let dy = graph.batch_input(&name, &[columns], DType::F32)?;
-                    let product = Op::MatMul { transpose_a: true, transpose_b: false };
-                    (dy, graph.push_one(product, &[identity, dy], &name)?)
-                }
-                None => [graph.input(&name, shape, DType::F32); 2].into(),
-            };
-            inputs.push(input);
-            gradients.push(gradient);
+            gradients.push(graph.input(&format!("gradient {number}"), shape, DType::F32));
         }
         if self.accumulate {
             graph.push(Op::Accumulate(targets.clone()), &gradients, "accumulate")?;
@@ -128,7 +105,7 @@ impl Update {
         };
         let scaled = targets.iter().map(scaled).collect();
         graph.push(Op::Update(self.rule, scaled), &gradients, "update")?;
-        Ok(Built { graph, identity, parameters, targets, gradients: inputs })
+        Ok(Built { graph, parameters, targets, gradients })
     }
 
     fn mask(&self, number: usize, case: &Case) -> Mask {
@@ -155,11 +132,6 @@ impl Update {
     /// Whether frozen gradients count, too.
     fn over_all(&self) -> bool {
         matches!(self.clip, Some(Clip::Norm { over_all: true, .. }))
-    }
-
-    /// Whether frozen gradients are ordinary numbers: where they count, and where a NaN would go into every row.
-    fn ordinary_gradients(&self) -> bool {
-        self.over_all() || self.product.is_some()
     }
 
     /// The operations in use, `+` between them.
@@ -193,11 +165,9 @@ impl Before {
         let slots = update.rule.slots();
         let tensor = |part: usize, shape: fn(f32) -> f32| -> Vec<u32> {
             let mut stream = case.stream(10 * id.0 + part);
-            let kept = |i: usize| kept(i) && !(part == 1 && update.ordinary_gradients());
+            let kept = |i: usize| kept(i) && !(part == 1 && update.over_all());
             let draw = |i: usize| {
                 let x = stream.normal();
-                // Matrix units round gradients to what f16 has.
-                let x = if part == 1 && update.product.is_some() { to_f16(x.into()) as f32 } else { x };
                 if let Some(planted) = update.planted {
                     // Weights, gradient and state take turns, tensor by tensor.
                     let here = i == planted.at && id.0 % (2 + slots.len()) == part;
@@ -251,12 +221,7 @@ pub(super) fn run(
             }
         }
     }
-    if let (Some(identity), Some(rows)) = (built.identity, update.product) {
-        let ones: Vec<_> = (0..rows * rows).map(|i| if i % (rows + 1) == 0 { 1.0 } else { 0.0 }).collect();
-        plan.write_f32(identity, &ones)?;
-        reference.write(identity, &ones.iter().copied().map(f64::from).collect::<Vec<_>>())?;
-    }
-    let step = StepScalars { rows: update.product.unwrap_or(1) as u32, ..STEP };
+    let step = STEP;
     let batches: &[StepScalars] = if update.accumulate {
         &[StepScalars { share: 0.25, last: 0, ..step }, StepScalars { share: 0.75, first: 0, ..step }]
     } else {

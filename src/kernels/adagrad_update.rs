@@ -1,11 +1,11 @@
 use super::update_range::Range;
-use super::{GRID, Kernel, Launch, SCALARS, UPDATE, UPDATE_ALONE, UpdateRange};
+use super::{GRID, Kernel, Launch, SCALARS, UPDATE, UpdateRange};
 use crate::gpu::Access;
 
 pub(super) static KERNEL: Kernel = Kernel {
     name: "adagrad_update",
     body: include_str!("../../shaders/adagrad_update.wgsl"),
-    snippets: &[&UPDATE_ALONE, &UPDATE, &SCALARS, &GRID],
+    snippets: &[&UPDATE, &SCALARS, &GRID],
     bindings: &[(10, Access::ReadWrite)],
     params: &[
         ("first", std::mem::offset_of!(Params, range.first)),

@@ -1,11 +1,11 @@
 use super::update_range::Range;
-use super::{GRID, Kernel, Launch, SCALARS, UPDATE, UPDATE_ALONE, UpdateRange};
+use super::{GRID, Kernel, Launch, SCALARS, UPDATE, UpdateRange};
 use crate::gpu::Access;
 
 pub(super) static KERNEL: Kernel = Kernel {
     name: "adam_update",
     body: include_str!("../../shaders/adam_update.wgsl"),
-    snippets: &[&UPDATE_ALONE, &UPDATE, &SCALARS, &GRID],
+    snippets: &[&UPDATE, &SCALARS, &GRID],
     bindings: &[(10, Access::ReadWrite), (11, Access::ReadWrite)],
     params: FIELDS,
     params_bytes: size_of::<Params>(),

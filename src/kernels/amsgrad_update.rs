@@ -1,11 +1,11 @@
 use super::adam_update::{AdamUpdate, FIELDS, Params, numbers};
-use super::{GRID, Kernel, Launch, SCALARS, UPDATE, UPDATE_ALONE, UpdateRange};
+use super::{GRID, Kernel, Launch, SCALARS, UPDATE, UpdateRange};
 use crate::gpu::Access;
 
 pub(super) static KERNEL: Kernel = Kernel {
     name: "amsgrad_update",
     body: include_str!("../../shaders/amsgrad_update.wgsl"),
-    snippets: &[&UPDATE_ALONE, &UPDATE, &SCALARS, &GRID],
+    snippets: &[&UPDATE, &SCALARS, &GRID],
     bindings: &[(10, Access::ReadWrite), (11, Access::ReadWrite), (12, Access::ReadWrite)],
     params: FIELDS,
     params_bytes: size_of::<Params>(),

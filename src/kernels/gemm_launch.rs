@@ -5,7 +5,7 @@ use super::gemm_product::{Epilogue, Gemm, Matrix, ONE, Source, Spread};
 use super::gemm_snippets::{
     A_COLUMNS_CURSOR, A_COLUMNS_MATRIX, A_COLUMNS_PATCHES, A_COLUMNS_TAPS, A_ROWS_MATRIX, A_ROWS_PATCHES,
     A_ROWS_TAPS, EPILOGUE, EXTRA_SCALAR, EXTRA_VEC4, FETCH_A_SCALAR, FETCH_A_VEC4, FETCH_B_SCALAR,
-    FETCH_B_VEC4, RULE_NONE, STORE_C_SCALAR, STORE_C_VEC4, STORE_POOLED, STORE_ROWS,
+    FETCH_B_VEC4, STORE_C_SCALAR, STORE_C_VEC4, STORE_POOLED, STORE_ROWS,
 };
 use super::{Kernel, LARGEST, Launch, Snippet, constant_bool, index};
 
@@ -109,8 +109,6 @@ pub(super) fn launch(
         b_row: index(spread.b_tap[0]).wrapping_sub(index(segments[1] * spread.b_tap[1])),
         c_line: index(spread.c_line),
         c_image: index(spread.c_image),
-        unused: 0,
-        rule: 0,
     };
     let mut launch = Launch::new(kernel, &params, index(workgroup), grid)
         .flops(u64::from(spread.reached) * (2 * gemm.groups * gemm.m * gemm.n) as u64 * gemm.k as u64)
@@ -130,7 +128,6 @@ pub(super) fn launch(
         store,
         extra,
         &EPILOGUE,
-        &RULE_NONE,
     ];
     launch.snippets.extend(if gemm.pooled { vec![&STORE_POOLED, &LARGEST] } else { vec![&STORE_ROWS] });
     launch.snippets.extend(match (gemm.source, gemm.transpose_a) {

@@ -42,10 +42,6 @@ pub(super) struct Params {
     pub b_row: u32,
     pub c_line: u32,
     pub c_image: u32,
-    /// Behind it, at a multiple of 16 bytes, is a struct.
-    pub unused: u32,
-    /// The numbers of an update's rule take its place where one ends the product.
-    pub rule: u32,
 }
 
 pub(super) const FIELDS: &[(&str, usize)] = &[
@@ -88,6 +84,4 @@ pub(super) const FIELDS: &[(&str, usize)] = &[
     ("b_row", std::mem::offset_of!(Params, b_row)),
     ("c_line", std::mem::offset_of!(Params, c_line)),
     ("c_image", std::mem::offset_of!(Params, c_image)),
-    ("unused", std::mem::offset_of!(Params, unused)),
-    ("rule.unused", std::mem::offset_of!(Params, rule)),
 ];

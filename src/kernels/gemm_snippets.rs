@@ -102,10 +102,3 @@ pub(super) static LOADER_COLUMNS: Snippet = Snippet {
     text: include_str!("../../shaders/shared/gemm_loader_columns.wgsl"),
     bindings: &[],
 };
-pub(super) static RULE_NONE: Snippet =
-    Snippet { name: "rule_none", text: include_str!("../../shaders/shared/rule_none.wgsl"), bindings: &[] };
-pub(super) static STORE_C_UPDATE: Snippet = Snippet {
-    name: "store_c_update",
-    text: include_str!("../../shaders/shared/store_c_update.wgsl"),
-    bindings: &[],
-};

@@ -14,8 +14,6 @@ pub struct Launch {
     pub snippets: Vec<&'static Snippet>,
     /// Generated numbers of this variant; loops over them can be unrolled.
     pub constants: Vec<(&'static str, u32)>,
-    /// The masked update that the results go into, if one ends the kernel.
-    pub update: Option<&'static Kernel>,
     /// Elements that it goes over of arenas, which are bound whole; none if it goes over no arena, or all of it.
     pub arena_elements: Option<usize>,
     /// Other generated declarations of this variant.
@@ -33,7 +31,7 @@ pub struct Launch {
 /// What decides a launch's text: launches with equal variants have equal texts. Cheaper to make and to compare than a text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Variant {
-    /// The kernel's name, those of its snippets, and the name of the update that ends it.
+    /// The kernel's name, and those of its snippets.
     files: Vec<&'static str>,
     constants: Vec<(&'static str, u32)>,
     declarations: Vec<String>,
@@ -43,9 +41,8 @@ impl Launch {
     /// What decides [`Launch::source`].
     pub fn variant(&self) -> Variant {
         let snippets = self.snippets.iter().map(|snippet| snippet.name);
-        let update = self.update.map(|kernel| kernel.name);
         Variant {
-            files: std::iter::once(self.kernel.name).chain(snippets).chain(update).collect(),
+            files: std::iter::once(self.kernel.name).chain(snippets).collect(),
             constants: self.constants.clone(),
             declarations: self.declarations.clone(),
         }
@@ -62,7 +59,6 @@ impl Launch {
         Launch {
             kernel,
             snippets: Vec::new(),
-            update: None,
             arena_elements: None,
             constants,
             declarations: Vec::new(),
@@ -97,9 +93,6 @@ impl Launch {
             text.push_str(".wgsl\n");
             text.push_str(snippet.text);
         }
-        if let Some(update) = self.update {
-            text.push_str(&format!("\n// ---- {}.wgsl\n{}", update.name, update.body));
-        }
         text.push_str("\n// ---- generated\n");
         for (name, value) in &self.constants {
             text.push_str(&format!("const {name}: u32 = {value}u;\n"));
@@ -120,8 +113,7 @@ impl Launch {
     /// between may be missing.
     pub fn bindings(&self) -> Vec<(u32, Access)> {
         let snippets = self.kernel.snippets.iter().chain(&self.snippets).flat_map(|s| s.bindings);
-        let rule = self.update.iter().flat_map(|update| update.bindings);
-        let own = self.kernel.bindings.iter().chain(snippets).chain(rule).copied();
+        let own = self.kernel.bindings.iter().chain(snippets).copied();
         let mut all: Vec<_> = [(0, Access::Uniform), (1, Access::Uniform)].into_iter().chain(own).collect();
         all.sort_by_key(|(number, _)| *number);
         all

@@ -65,7 +65,6 @@ mod softmax_cross_entropy_grad;
 mod softmax_grad;
 mod split;
 mod unroll;
-mod update_ending;
 mod update_range;
 mod update_statistics;
 mod weight_dots;
@@ -131,7 +130,6 @@ pub(crate) use softmax_cross_entropy::{Target, softmax_cross_entropy};
 pub(crate) use softmax_cross_entropy_grad::softmax_cross_entropy_grad;
 pub(crate) use softmax_grad::softmax_grad;
 pub(crate) use split::slices;
-pub(crate) use update_ending::can_end_with_update;
 pub(crate) use update_range::UpdateRange;
 pub(crate) use update_statistics::{RunningStatistic, update_statistics};
 pub(crate) use weight_dots::{WeightDots, weight_dots};
@@ -291,17 +289,11 @@ static RMSPROP: Snippet = Snippet {
     text: include_str!("../../shaders/shared/rmsprop.wgsl"),
     bindings: &[(10, Access::ReadWrite)],
 };
-/// The masked update itself, whatever gives it gradients.
+/// The masked update, to which a rule adds `update`.
 static UPDATE: Snippet = Snippet {
     name: "update",
     text: include_str!("../../shaders/shared/update.wgsl"),
-    bindings: &[(7, Access::Read), (8, Access::Read), (9, Access::ReadWrite)],
-};
-/// What makes a kernel of an update.
-static UPDATE_ALONE: Snippet = Snippet {
-    name: "update_alone",
-    text: include_str!("../../shaders/shared/update_alone.wgsl"),
-    bindings: &[(2, Access::Read)],
+    bindings: &[(2, Access::Read), (7, Access::Read), (8, Access::Read), (9, Access::ReadWrite)],
 };
 
 /// Invocations in the workgroup of elementwise kernels.

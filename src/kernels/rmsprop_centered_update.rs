@@ -1,11 +1,11 @@
 use super::rmsprop_update::{FIELDS, Params, RmsPropUpdate, launch};
-use super::{BITS, GRID, Kernel, Launch, RMSPROP, SCALARS, UPDATE, UPDATE_ALONE, UpdateRange};
+use super::{BITS, GRID, Kernel, Launch, RMSPROP, SCALARS, UPDATE, UpdateRange};
 use crate::gpu::Access;
 
 pub(super) static KERNEL: Kernel = Kernel {
     name: "rmsprop_centered_update",
     body: include_str!("../../shaders/rmsprop_centered_update.wgsl"),
-    snippets: &[&RMSPROP, &UPDATE_ALONE, &UPDATE, &SCALARS, &BITS, &GRID],
+    snippets: &[&RMSPROP, &UPDATE, &SCALARS, &BITS, &GRID],
     bindings: &[(11, Access::ReadWrite)],
     params: FIELDS,
     params_bytes: size_of::<Params>(),

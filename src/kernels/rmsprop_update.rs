@@ -1,10 +1,10 @@
 use super::update_range::Range;
-use super::{GRID, Kernel, Launch, RMSPROP, SCALARS, UPDATE, UPDATE_ALONE, UpdateRange};
+use super::{GRID, Kernel, Launch, RMSPROP, SCALARS, UPDATE, UpdateRange};
 
 pub(super) static KERNEL: Kernel = Kernel {
     name: "rmsprop_update",
     body: include_str!("../../shaders/rmsprop_update.wgsl"),
-    snippets: &[&RMSPROP, &UPDATE_ALONE, &UPDATE, &SCALARS, &GRID],
+    snippets: &[&RMSPROP, &UPDATE, &SCALARS, &GRID],
     bindings: &[],
     params: FIELDS,
     params_bytes: size_of::<Params>(),

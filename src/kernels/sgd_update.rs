@@ -1,10 +1,10 @@
 use super::update_range::Range;
-use super::{GRID, Kernel, Launch, SCALARS, UPDATE, UPDATE_ALONE, UpdateRange};
+use super::{GRID, Kernel, Launch, SCALARS, UPDATE, UpdateRange};
 
 pub(super) static KERNEL: Kernel = Kernel {
     name: "sgd_update",
     body: include_str!("../../shaders/sgd_update.wgsl"),
-    snippets: &[&UPDATE_ALONE, &UPDATE, &SCALARS, &GRID],
+    snippets: &[&UPDATE, &SCALARS, &GRID],
     bindings: &[],
     params: &[
         ("first", std::mem::offset_of!(Params, range.first)),

@@ -127,8 +127,8 @@ fn pool_after(
 }
 
 /// For each node, the gradient of a bias that sums what this product multiplies by: the two can be computed together, when the
-/// later of them runs: after the node that `runs_after` says of the product.
-pub(super) fn fuse_bias_grads(graph: &Graph, runs_after: impl Fn(usize) -> usize) -> Vec<Option<usize>> {
+/// later of them runs.
+pub(super) fn fuse_bias_grads(graph: &Graph) -> Vec<Option<usize>> {
     let nodes = graph.nodes();
     let mut beside = vec![None; nodes.len()];
     for (index, node) in nodes.iter().enumerate().filter(|(_, node)| node.op == Op::BiasGrad) {
@@ -144,7 +144,7 @@ pub(super) fn fuse_bias_grads(graph: &Graph, runs_after: impl Fn(usize) -> usize
             between.inputs.contains(&node.outputs[0])
                 || matches!(between.op, Op::Accumulate(_) | Op::Clip(..) | Op::Update(..))
         };
-        let unread = |&product: &usize| !nodes[index + 1..=runs_after(product)].iter().any(reads);
+        let unread = |&product: &usize| !nodes[index + 1..product].iter().any(reads);
         if let Some(product) = product.filter(unread) {
             beside[product] = Some(index);
         }
@@ -295,7 +295,7 @@ mod tests {
                 graph.push_one(Op::Relu, &[bias], "reader").unwrap();
             }
             graph.push_one(sums.clone(), &[x, if other { another } else { dy }], "kernel").unwrap();
-            assert_eq!(fuse_bias_grads(&graph, |node| node), expected, "read {read}, another {other}");
+            assert_eq!(fuse_bias_grads(&graph), expected, "read {read}, another {other}");
         }
     }
 }

@@ -32,7 +32,6 @@ mod compile;
 mod digest;
 mod fuse;
 mod fuse_pool;
-mod fuse_update;
 mod gaps;
 mod gradients;
 mod layout;
@@ -71,7 +70,6 @@ pub struct PlanOptions {
     masks: Vec<Mask>,
     weight_gradients: WeightGradients,
     winograd: Winograd,
-    fuse_updates: bool,
 }
 
 impl Default for PlanOptions {
@@ -87,7 +85,6 @@ impl Default for PlanOptions {
             masks: Vec::new(),
             weight_gradients: WeightGradients::Cheapest,
             winograd: Winograd::Auto,
-            fuse_updates: false,
         }
     }
 }
@@ -135,16 +132,6 @@ impl PlanOptions {
     /// When convolutions go by Winograd's transforms.
     pub fn winograd(mut self, when: Winograd) -> Self {
         self.winograd = when;
-        self
-    }
-
-    /// Ends products of weight gradients with the masked update of their weights, where nothing stands between the two: clipping,
-    /// accumulation, a sum in slices, frozen parts that are left out, or somebody who reads the gradient; and where columns
-    /// come in fours, the gradient is one product (not by Winograd's transforms, padded channels, columns in memory or a
-    /// depthwise kernel), and the adapter has buffers for the rule's state. Such gradients are not stored, and what is read of
-    /// them is what was there before.
-    pub fn fuse_updates(mut self, on: bool) -> Self {
-        self.fuse_updates = on;
         self
     }
 

@@ -69,8 +69,6 @@ pub(super) fn prepare(
         max_binding,
         workspace_bytes: options.workspace_bytes,
         explicit: options.explicit_columns,
-        fuse_updates: options.fuse_updates,
-        max_storage_buffers: adapter.max_storage_buffers,
         transforms: transforms(options, adapter),
     };
     let frozen = saved(graph, adapter, options)?;

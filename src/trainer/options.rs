@@ -44,7 +44,6 @@ pub struct TrainerOptions {
     pub(super) progress_every: u64,
     pub(super) family: Option<GemmFamily>,
     pub(super) accumulate: bool,
-    pub(super) fuse_updates: bool,
 }
 
 impl TrainerOptions {
@@ -59,7 +58,6 @@ impl TrainerOptions {
             progress_every: 8,
             family: None,
             accumulate: false,
-            fuse_updates: false,
         }
     }
 
@@ -99,15 +97,8 @@ impl TrainerOptions {
         self
     }
 
-    /// Ends products of weight gradients with the update of their weights where that can be ([`PlanOptions::fuse_updates`]); not
-    /// where gradients are kept.
-    pub fn fuse_updates(mut self, on: bool) -> Self {
-        self.fuse_updates = on;
-        self
-    }
-
     pub(super) fn plan(&self) -> PlanOptions {
-        let plan = PlanOptions::default().fuse_updates(self.fuse_updates && !self.keep_gradients);
+        let plan = PlanOptions::default();
         match self.family {
             Some(family) => plan.family(family),
             None => plan,

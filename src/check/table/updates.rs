@@ -60,7 +60,6 @@ pub(super) fn cases() -> Vec<Case> {
         clip: None,
         accumulate: false,
         scaled: false,
-        product: None,
         planted: None,
     };
     let sizes = [130, 37, 70, 1, 64, 5, 1, 31, 4097];
@@ -74,11 +73,6 @@ pub(super) fn cases() -> Vec<Case> {
         case(format!("update {name}, factors of tensors"), scaled);
         let accumulate = Update { accumulate: true, ..plain(rule, &sizes, &[1]) };
         case(format!("update {name}, two batches"), accumulate);
-        // Tensors of 12 rows; columns by fours, and by others, whose gradients are written.
-        let product = Update { product: Some(12), ..plain(rule, &[432, 96, 48, 1200, 60, 12], &[]) };
-        case(format!("update {name}, at the end of a product"), product.clone());
-        let scaled = Update { scaled: true, left_out: vec![1], ..product };
-        case(format!("update {name}, at the end of a product, factors of tensors"), scaled);
         for length in LENGTHS {
             for at in 4..length {
                 for (what, value) in PLANTED {

@@ -179,7 +179,7 @@ fn train(gpu: &Gpu, args: &BenchArgs, name: &str, rows: usize, variant: Variant)
     let shape = <[usize; 3]>::try_from(model.example_shape())
         .map_err(|_| invalid("--workload", "a model of images", name))?;
     let data = frazil::data::synthetic("synthetic", shape, 10, rows, 1)?;
-    let mut options = TrainerOptions::batch(rows).progress_every(0).fuse_updates(args.fuse_updates);
+    let mut options = TrainerOptions::batch(rows).progress_every(0);
     if let Some(family) = args.family {
         options = options.family(family);
     }

@@ -49,9 +49,6 @@ pub struct BenchArgs {
     /// cooperative8x8, cooperative16x32 and so on [default: what suits the adapter].
     #[arg(long, value_parser = |text: &str| GemmFamily::parse(text).map_err(|e| e.to_string()))]
     family: Option<GemmFamily>,
-    /// End products of weight gradients with the update of their weights, where that can be.
-    #[arg(long)]
-    fuse_updates: bool,
     /// Also time every kernel by the device's clock.
     #[arg(long)]
     profile: bool,

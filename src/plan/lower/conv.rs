@@ -97,20 +97,6 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// The one product that gives a kernel's gradient, if it is one.
-    pub(super) fn kernel_gradient(&self, node: &Node) -> Result<Option<Gemm>> {
-        Ok(match node.op {
-            Op::MatMul { transpose_a, transpose_b } => {
-                Some(self.matmul_product(node, [transpose_a, transpose_b])?)
-            }
-            Op::Conv2dGradKernel(conv) => {
-                let other = self.depthwise(&conv) || self.by_winograd(&conv) || self.by_padding(&conv);
-                self.grad_kernel_product(&conv).filter(|_| !other)
-            }
-            _ => None,
-        })
-    }
-
     fn grad_kernel_product(&self, conv: &Conv2d) -> Option<Gemm> {
         let pointwise = is_pointwise(conv);
         let source = if pointwise { Source::Matrix } else { Source::Patches(conv.window) };

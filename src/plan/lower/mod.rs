@@ -17,7 +17,6 @@ mod winograd;
 use super::Layout;
 use super::fuse::{Ending, fuse, fuse_bias_grads};
 use super::fuse_pool::{PoolEnding, fuse_pools};
-use super::fuse_update::{UpdateEnding, fuse_updates};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Op, Value, ValueId};
 use crate::kernels::{
@@ -80,9 +79,6 @@ pub(super) struct Limits {
     pub workspace_bytes: u64,
     /// Whether convolutions go by columns in memory even where patches can be gathered.
     pub explicit: bool,
-    /// Whether updates may end the products of weight gradients.
-    pub fuse_updates: bool,
-    pub max_storage_buffers: u32,
     pub transforms: Transforms,
 }
 
@@ -94,34 +90,23 @@ pub(super) fn lower(graph: &Graph, layout: &Layout, limits: Limits, savings: &Sa
     let mut lowering = Lowering::new(graph, limits, savings, layout);
     let pools = fuse_pools(graph);
     let fusion = fuse(graph, &pools, |conv| lowering.can_pool(conv));
-    let updates = (0..nodes.len()).map(|index| lowering.update_ending(index)).collect::<Result<Vec<_>>>()?;
-    let beside = lowering.bias_grads(|index| updates[index].map_or(index, |update| update.after));
-    // Gradients that wait until nothing reads the weights that they change, by the node after which they run.
-    let mut later: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
+    let beside = lowering.bias_grads();
     for index in 0..nodes.len() {
         // Waits for the gradient of its kernel.
         let waits = beside.iter().zip(&savings.needed).any(|(&bias, &needed)| needed && bias == Some(index));
-        let skipped = fusion.absorbed[index] || pools.absorbed[index] || !savings.needed[index] || waits;
-        let update = updates[index].filter(|_| !skipped);
-        let mut now = std::mem::take(&mut later[index]);
-        match update.filter(|update| update.after > index) {
-            Some(update) => later[update.after].push(index),
-            None if !skipped => now.insert(0, index),
-            None => {}
+        if fusion.absorbed[index] || pools.absorbed[index] || !savings.needed[index] || waits {
+            continue;
         }
-        for index in now {
-            let node = &nodes[index];
-            lowering.update = updates[index];
-            lowering.beside = beside[index].filter(|&bias| savings.needed[bias]);
-            if let Some(ending) = pools.endings[index] {
-                lowering.pool_grad_ending(node, ending);
-            } else if !lowering.partial(node, &savings.ways[index])? {
-                lowering.node(node, fusion.endings[index])?;
-            }
-            // No product took it along.
-            if let Some(bias) = lowering.beside.take() {
-                lowering.node(&nodes[bias], None)?;
-            }
+        let node = &nodes[index];
+        lowering.beside = beside[index].filter(|&bias| savings.needed[bias]);
+        if let Some(ending) = pools.endings[index] {
+            lowering.pool_grad_ending(node, ending);
+        } else if !lowering.partial(node, &savings.ways[index])? {
+            lowering.node(node, fusion.endings[index])?;
+        }
+        // No product took it along.
+        if let Some(bias) = lowering.beside.take() {
+            lowering.node(&nodes[bias], None)?;
         }
     }
     let long = lowering.out.steps.iter().find(|s| s.launch.rounds > MOST_ROUNDS);
@@ -144,18 +129,11 @@ struct Lowering<'a> {
     beside: Option<usize>,
     /// By value: whether it is made of gradients.
     gradients: Vec<bool>,
-    /// By node.
-    update_endings: Vec<Option<UpdateEnding>>,
-    /// How the product of the weight gradient in hand ends.
-    update: Option<UpdateEnding>,
-    /// By parameter: whether its gradient's product updates it.
-    updated: Vec<bool>,
     out: Lowered,
 }
 
 impl<'a> Lowering<'a> {
     fn new(graph: &'a Graph, limits: Limits, savings: &'a Savings, layout: &'a Layout) -> Self {
-        let none = vec![None; graph.nodes().len()];
         Lowering {
             graph,
             limits,
@@ -163,9 +141,6 @@ impl<'a> Lowering<'a> {
             layout,
             beside: None,
             gradients: gradients(graph),
-            update_endings: if limits.fuse_updates { fuse_updates(graph) } else { none },
-            update: None,
-            updated: vec![false; graph.parameters().len()],
             out: Lowered::default(),
         }
     }
@@ -201,11 +176,6 @@ impl Lowering<'_> {
             self.push(node, slice_sum(&split), summed);
             return;
         }
-        if let Some(update) = self.update.take() {
-            let bias = bias.map(|bias| Place::Value(self.graph.nodes()[bias].outputs[0]));
-            self.updating_product(node, product, update, places, bias);
-            return;
-        }
         for part in product.parts() {
             // The epilogue belongs to the last part alone; what is bound without one is not read.
             let extra = if part.epilogue == Epilogue::None { places[1] } else { places[3] };
@@ -231,10 +201,10 @@ impl Lowering<'_> {
     }
 
     /// Which gradients of biases may be computed beside those of their kernels: on processors, where a dispatch costs more than
-    /// the sum. `runs_after`: the node after which one runs that may wait.
-    fn bias_grads(&self, runs_after: impl Fn(usize) -> usize) -> Vec<Option<usize>> {
+    /// the sum.
+    fn bias_grads(&self) -> Vec<Option<usize>> {
         match self.limits.family {
-            GemmFamily::Subgroup { .. } => fuse_bias_grads(self.graph, runs_after),
+            GemmFamily::Subgroup { .. } => fuse_bias_grads(self.graph),
             _ => vec![None; self.graph.nodes().len()],
         }
     }

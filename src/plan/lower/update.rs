@@ -1,17 +1,13 @@
 //! Masked updates, and what is done to gradients before them.
 
-use super::savings::Way;
 use super::{Lowering, Place};
-use crate::error::Result;
 use crate::graph::{Clip, Node, Op, ParameterId, Target, UpdateRule};
 use crate::kernels::{
-    AdamUpdate, Gemm, Launch, Matrix, RmsPropUpdate, SgdMomentumUpdate, UpdateRange, accumulate,
-    adagrad_update, adam_update, amsgrad_update, can_end_with_update, clip_scale, gemm, gradient_norm,
-    norm_parts, rmsprop_centered_momentum_update, rmsprop_centered_update, rmsprop_momentum_update,
-    rmsprop_update, sgd_momentum_update, sgd_update, slices,
+    AdamUpdate, Launch, RmsPropUpdate, SgdMomentumUpdate, UpdateRange, accumulate, adagrad_update,
+    adam_update, amsgrad_update, clip_scale, gradient_norm, norm_parts, rmsprop_centered_momentum_update,
+    rmsprop_centered_update, rmsprop_momentum_update, rmsprop_update, sgd_momentum_update, sgd_update,
 };
 use crate::plan::Layout;
-use crate::plan::fuse_update::UpdateEnding;
 use std::ops::Range;
 
 /// A run of neighbours in an arena that are updated alike.
@@ -33,53 +29,12 @@ impl Lowering<'_> {
         }
     }
 
-    /// How the product of a node's weight gradient ends, if nothing stands between it and the update of its weights.
-    pub(super) fn update_ending(&self, index: usize) -> Result<Option<UpdateEnding>> {
-        let dense = self.savings.needed[index] && self.savings.ways[index] == Way::Dense;
-        let Some(ending) = self.update_endings[index].filter(|_| dense) else { return Ok(None) };
-        let Some(product) = self.kernel_gradient(&self.graph.nodes()[index])? else { return Ok(None) };
-        let whole = slices(&product, self.limits.family) == 1 && product.parts().len() == 1;
-        // The operands, the sums of B's columns; mask, running sums, weights and state.
-        let buffers = 2 + 1 + 3 + ending.rule.slots().len();
-        let fits = buffers <= self.limits.max_storage_buffers as usize;
-        Ok(Some(ending).filter(|_| whole && fits && can_end_with_update(&product)))
-    }
-
-    /// A weight gradient that goes into the update instead of to memory. `bias`: where the sums of B's columns go.
-    pub(super) fn updating_product(
-        &mut self,
-        node: &Node,
-        product: &Gemm,
-        update: UpdateEnding,
-        places: &[Place],
-        bias: Option<Place>,
-    ) {
-        let target = update.target;
-        let spot = self.layout.spots()[target.parameter.0];
-        let range = UpdateRange {
-            first: spot.first,
-            elements: spot.len,
-            rate_scale: target.learning_rate,
-            clip: None,
-        };
-        let rule = update.rule.scale_decay(target.weight_decay);
-        let c = Matrix { offset: spot.first + product.c.offset, ..product.c };
-        let by_itself = gemm(&Gemm { c, ..*product }, self.limits.family);
-        let mut bound = vec![places[0], places[1]];
-        bound.extend(bias);
-        bound.extend([Place::Mask(spot.chunk), Place::Sums, Place::Weights(spot.chunk)]);
-        bound.extend((0..rule.slots().len()).map(|slot| Place::State(slot, spot.chunk)));
-        self.push(node, by_itself.ended_by(&launch(&rule, &range)), bound);
-        self.updated[target.parameter.0] = true;
-    }
-
     fn runs(&self, targets: &[Target]) -> Vec<Run> {
         let clip = self.graph.nodes().iter().find_map(|node| match &node.op {
             Op::Clip(clip, clipped) => Some((*clip, clipped)),
             _ => None,
         });
-        let done = |t: &&Target| self.savings.whole[t.parameter.0] || self.updated[t.parameter.0];
-        let moving = targets.iter().filter(|t| !done(t));
+        let moving = targets.iter().filter(|t| !self.savings.whole[t.parameter.0]);
         let mut targets: Vec<_> = moving.map(|t| (self.layout.spots()[t.parameter.0], t)).collect();
         targets.sort_by_key(|(spot, _)| (spot.chunk, spot.first));
         let mut runs: Vec<Run> = Vec::new();

@@ -1,4 +1,0 @@
-// No update ends the product.
-struct Rule {
-    unused: u32,
-}
