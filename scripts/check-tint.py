@@ -1,0 +1,401 @@
+#!/usr/bin/env python3
+"""Compiles WGSL texts with Tint, Chrome's compiler, in a headless Chromium.
+
+    scripts/check-tint.py [--pipelines N] [--time-limit SECONDS] [--flag=--CHROMIUM-FLAG]... SHADERS.json
+
+SHADERS.json is a list of {"name", "kernel", "text", "bindings": [[0, "uniform"], ...], "subgroups": true or false};
+if true, `enable subgroups;` is put in front of the text. Each must become a compute pipeline within WebGPU's default
+limits. Every refusal is printed:
+
+    FAIL kernel (name): line N: message: source line
+
+Tint analyses a text when it reads it, in milliseconds; a pipeline takes seconds where the driver is a software driver.
+With --pipelines N, pipelines are made of N texts of each kernel only, and the others are read.
+
+The exit code is 0 if every text was compiled, or left out with a line SKIPPED because the adapter lacks subgroups; 1 if
+one was refused, or not every text got its answer, whatever the reason; 77 if there is nothing to compile with: no
+Chromium, not even by apt-get, or no adapter. CHROMIUM names a program to use in place of that on the PATH.
+"""
+
+import argparse
+import collections
+import http.server
+import json
+import os
+import pathlib
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+START_LIMIT = 90  # Seconds until the page reports its adapter,
+TEXT_LIMIT = 120  # and for one text.
+INSTALL_LIMIT = 300
+
+# Must be refused, before the texts and after them: so Tint's analysis is at work, refusals come through, and the device
+# is not lost, which would take anything.
+PLANTED = [
+    {"name": "a barrier in varying flow", "subgroups": False, "bindings": [[0, "storage"]], "text": """
+@group(0) @binding(0) var<storage, read_write> data: array<u32>;
+@compute @workgroup_size(64) fn main() { if (data[0] == 1u) { workgroupBarrier(); } }"""},
+    {"name": "a broadcast in varying flow", "subgroups": True, "bindings": [[0, "storage"]], "text": """
+@group(0) @binding(0) var<storage, read_write> data: array<u32>;
+@compute @workgroup_size(64) fn main(@builtin(local_invocation_index) i: u32) {
+    if (data[i] == 1u) { data[i] = subgroupBroadcast(data[i], 1u); }
+}"""},
+]
+
+
+class Failure(Exception):
+    """Why not every text got its answer."""
+
+
+class Nothing(Exception):
+    """Why there is nothing to compile with."""
+
+
+def say(text):
+    print(f"check-tint: {text}", file=sys.stderr, flush=True)
+
+
+def flat(message):
+    return " ".join(message.split())
+
+
+def read(path):
+    """The texts, each with all that the page needs."""
+    try:
+        texts = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Failure(f"{path}: {error}") from None
+    if not isinstance(texts, list) or not texts:
+        raise Failure(f"{path} has no texts")
+    kinds = {"name": str, "kernel": str, "text": str, "bindings": list, "subgroups": bool}
+    for number, text in enumerate(texts):
+        for key, kind in kinds.items():
+            if not isinstance(text, dict) or not isinstance(text.get(key), kind):
+                raise Failure(f"{path}: entry {number} has no {key} that is a {kind.__name__}")
+    return texts
+
+
+def install():
+    """Chromium by apt-get, where that needs no password."""
+    if not shutil.which("apt-get"):
+        raise Nothing("no chromium here, and no apt-get")
+    say("installing with apt-get: chromium")
+    as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    end = time.monotonic() + INSTALL_LIMIT
+    for step in ["install", "update", "install"]:
+        command = [*as_root, "apt-get", "-qq", step]
+        if step == "install":
+            command += ["-y", "--no-install-recommends", "chromium"]
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        try:
+            done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.DEVNULL, timeout=max(1, end - time.monotonic()))
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise Nothing(f"no chromium here, and it cannot be installed: {error}") from None
+        if step == "install" and done.returncode == 0:
+            return
+    raise Nothing("no chromium here, and apt-get cannot install it")
+
+
+def chromium():
+    named = os.environ.get("CHROMIUM")
+    if named:
+        found = shutil.which(named)
+        if not found:
+            raise Nothing(f"CHROMIUM names {named}, which is no program")
+        return found
+    if not shutil.which("chromium"):
+        install()
+    found = shutil.which("chromium")
+    if not found:
+        raise Nothing("apt-get has installed chromium, but there is no such program")
+    return found
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves the page and the texts; what the page reports goes into `events`."""
+
+    daemon_threads = True
+
+    def __init__(self, texts):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.events = queue.Queue()
+        page = pathlib.Path(__file__).with_suffix(".html").read_bytes()
+        self.files = {
+            "/": ("text/html; charset=utf-8", page),
+            "/texts": ("application/json", json.dumps(texts).encode()),
+        }
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, request, client_address):
+        # A connection that breaks; if it matters, an answer is missing.
+        pass
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def head(self, code, kind, length=None):
+        self.send_response(code)
+        self.send_header("Content-Type", kind)
+        if length is not None:
+            self.send_header("Content-Length", str(length))
+        self.end_headers()
+        self.wfile.flush()
+
+    def do_GET(self):
+        if self.path == "/alive":
+            self.head(200, "text/plain")
+            # Ends with the connection, which ends with the page.
+            try:
+                self.rfile.read(1)
+            except OSError:
+                pass
+            self.server.events.put(("gone", {}))
+            return
+        kind, content = self.server.files.get(self.path, (None, None))
+        if kind is None:
+            self.head(404, "text/plain", 0)
+            return
+        self.head(200, kind, len(content))
+        self.wfile.write(content)
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.events.put((self.path[1:], body))
+        self.head(204, "text/plain", 0)
+
+
+class Browser:
+    """A headless Chromium with the page; none of it is left after `with`."""
+
+    def __init__(self, program, url, flags):
+        self.folder = tempfile.mkdtemp(prefix="check-tint-")
+        self.log = open(os.path.join(self.folder, "log"), "w+b")
+        command = [
+            program, "--headless=new", "--no-sandbox", "--enable-unsafe-webgpu", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-breakpad",
+            "--disable-dev-shm-usage", "--disable-gpu-watchdog", f"--user-data-dir={self.folder}/profile", *flags, url]
+        try:
+            self.process = subprocess.Popen(
+                command, env={**os.environ, "HOME": self.folder}, stdin=subprocess.DEVNULL, stdout=self.log,
+                stderr=subprocess.STDOUT, start_new_session=True)
+        except OSError as error:
+            self.clear()
+            raise Failure(f"{program} does not start: {error}") from None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+        self.clear()
+
+    def ended(self, seconds):
+        """Its exit code, or none if it goes on for that long."""
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def clear(self):
+        self.log.close()
+        for _ in range(20):
+            shutil.rmtree(self.folder, ignore_errors=True)
+            if not os.path.exists(self.folder):
+                return
+            time.sleep(0.1)
+
+    def last_words(self):
+        """The end of what it wrote, without complaints about a desktop that is not there."""
+        self.log.seek(0)
+        lines = self.log.read().decode(errors="replace").splitlines()
+        lines = [line for line in lines if line.strip() and "/dbus/" not in line and ":dbus/" not in line]
+        return "".join(f"\n    {line[:300]}" for line in lines[-12:])
+
+
+def spread(texts, most):
+    """Which of the texts to make pipelines of: at most so many of each kernel, from its first to its last."""
+    if most is None:
+        return set(range(len(texts)))
+    kernels = collections.defaultdict(list)
+    for number, text in enumerate(texts):
+        kernels[text["kernel"]].append(number)
+    step = max(1, most - 1)
+    return {all_of[(len(all_of) - 1) * n // step] for all_of in kernels.values() for n in range(most)}
+
+
+class Run:
+    """The texts of one run and what became of them."""
+
+    def __init__(self, texts, most):
+        chosen = spread(texts, most)
+        self.texts = [{**text, "pipeline": number in chosen} for number, text in enumerate(texts)]
+        self.texts = PLANTED + self.texts + PLANTED
+        self.results = []
+        self.adapter = None
+        self.counts = collections.Counter()
+        self.refusals = collections.Counter()
+        self.warnings = collections.Counter()
+        self.noted = set()
+
+    def current(self):
+        if self.adapter is None:
+            return "before it had an adapter"
+        if len(self.results) == len(self.texts):
+            return "after the last text"
+        return f"at {self.texts[len(self.results)]['name']}"
+
+    def follow(self, server, browser, limit):
+        """Takes what the page reports until it is done."""
+        begin = last = shown = time.monotonic()
+        while True:
+            quiet = START_LIMIT if self.adapter is None else TEXT_LIMIT
+            now = time.monotonic()
+            if now > begin + limit:
+                raise Failure(f"the time limit of {limit} s is over {self.current()}")
+            if now > last + quiet:
+                raise Failure(f"nothing was heard for {quiet} s, {self.current()}{browser.last_words()}")
+            if now > shown + 10:
+                own = len(self.texts) - 2 * len(PLANTED)
+                say(f"{sum(self.counts.values())} of {own} texts, {now - begin:.0f} s")
+                shown = now
+            try:
+                what, body = server.events.get(timeout=1)
+            except queue.Empty:
+                code = browser.ended(0)
+                if code is not None:
+                    raise Failure(f"the browser ended with {code}, {self.current()}{browser.last_words()}") from None
+                continue
+            last = time.monotonic()
+            if what == "none":
+                raise Nothing(body["why"])
+            if what == "fatal":
+                raise Failure(f"{flat(body['why'])}, {self.current()}{browser.last_words()}")
+            if what == "gone":
+                code = browser.ended(2)
+                gone = "the page is gone" if code is None else f"the browser ended with {code}"
+                raise Failure(f"{gone}, {self.current()}{browser.last_words()}")
+            if what == "adapter":
+                self.adapter = body
+                say(f"{body['browser']}, {body['name']}, {'with' if body['subgroups'] else 'without'} subgroups")
+            elif what == "result":
+                self.take(body)
+            elif what == "done":
+                break
+        if len(self.results) != len(self.texts):
+            raise Failure(f"{len(self.results)} of {len(self.texts)} texts were answered")
+
+    def take(self, result):
+        index = len(self.results)
+        if index >= len(self.texts) or (result["index"], result["name"]) != (index, self.texts[index]["name"]):
+            raise Failure(f"an answer to {result['name']}, {self.current()}")
+        text = self.texts[index]
+        self.results.append(result)
+        if result.get("skipped"):
+            outcome = "skipped"
+        elif any(m["type"] == "error" for m in result["messages"]) or result["others"]:
+            outcome = "refused"
+        else:
+            outcome = "compiled"
+        if "kernel" not in text:
+            if outcome == "compiled":
+                raise Failure(f"Tint takes what it must refuse: {text['name']}")
+            return
+        self.counts[outcome] += 1
+        if outcome == "refused":
+            self.refuse(text, result)
+        for message in result.get("messages", []):
+            if message["type"] == "warning":
+                self.warnings[text["kernel"], self.place(text, message)] += 1
+
+    @staticmethod
+    def place(text, message):
+        """Line, message and source line."""
+        lines = text["text"].split("\n")
+        if not 0 < message["line"] <= len(lines):
+            return flat(message["message"])
+        return f"line {message['line']}: {flat(message['message'])}: {lines[message['line'] - 1].strip()}"
+
+    def refuse(self, text, result):
+        messages = result["messages"]
+        errors = [m for m in messages if m["type"] == "error"]
+        # A module that is none makes a pipeline that is none, which is no news.
+        errors = errors or [{"line": 0, "message": message} for message in result["others"][:1]]
+        for error in errors:
+            print(f"FAIL {text['kernel']} ({text['name']}): {self.place(text, error)}", flush=True)
+        key = text["kernel"], flat(errors[0]["message"]).split(" - While ")[0]
+        self.refusals[key] += 1
+        if key not in self.noted:
+            self.noted.add(key)
+            for message in messages:
+                if message["type"] == "info":
+                    print(f"    {self.place(text, message)}")
+
+    def report(self):
+        for (kernel, warning), count in self.warnings.items():
+            print(f"warning: {kernel}: {warning} ({count} texts)")
+        for (kernel, message), count in self.refusals.most_common():
+            print(f"{count:5} {kernel}: {message}")
+        if self.counts["skipped"]:
+            print(f"SKIPPED: {self.counts['skipped']} texts need subgroups, which this adapter lacks")
+        own = [(r["whole"] / 1000, r["front"] / 1000, t["name"]) for r, t in zip(self.results, self.texts)
+               if "kernel" in t and not r.get("skipped")]
+        slowest = [f"{name} {whole:.1f} s" for whole, _, name in sorted(own, reverse=True)[:5]]
+        if slowest:
+            print(f"slowest, with the driver's time: {', '.join(slowest)}")
+        skipped = f", {self.counts['skipped']} skipped" if self.counts["skipped"] else ""
+        chosen = sum(text.get("pipeline", False) for text in self.texts)
+        if chosen < len(self.texts) - 2 * len(PLANTED):
+            skipped += f", pipelines made of {chosen} alone"
+        seconds, reading = (sum(times[n] for times in own) for n in [0, 1])
+        print(f"{sum(self.counts.values())} texts, {self.counts['compiled']} compiled, {self.counts['refused']} refused"
+              f"{skipped}; {seconds:.0f} s, of them {reading:.0f} s to read and check the texts")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("shaders", metavar="SHADERS.json")
+    parser.add_argument("--pipelines", type=int, metavar="N", help="of how many texts of each kernel; else of all")
+    parser.add_argument("--time-limit", type=float, default=1200, metavar="SECONDS")
+    parser.add_argument("--flag", action="append", default=[], metavar="FLAG", help="one more flag for Chromium")
+    arguments = parser.parse_args()
+    # So that `with` ends the browser. After SIGKILL the page does, whose connection ends.
+    for number in [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]:
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    run = None
+    try:
+        texts = read(arguments.shaders)
+        program = chromium()
+        run = Run(texts, arguments.pipelines)
+        server = Server(run.texts)
+        with Browser(program, f"http://127.0.0.1:{server.server_port}/", arguments.flag) as browser:
+            run.follow(server, browser, arguments.time_limit)
+    except Nothing as why:
+        print(f"SKIPPED: {why}")
+        return 77
+    except Failure as why:
+        if run:
+            run.report()
+        print(f"FAIL: {why}")
+        return 1
+    run.report()
+    if run.counts["compiled"] + run.counts["refused"] == 0:
+        return 77
+    return int(run.counts["refused"] > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
