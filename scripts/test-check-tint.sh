@@ -1,0 +1,158 @@
+#!/bin/sh
+# Tests check-tint.py with a program in Chromium's place that reports what it is told to, and with Chromium where there is
+# one. Nothing is installed.
+set -eu
+
+script=$(cd "$(dirname "$0")" && pwd)/check-tint.py
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+failures=0
+
+# expect WHAT CODE TEXT COMMAND...: the exit code, and a text in the output.
+expect() {
+    what=$1 want=$2 text=$3
+    shift 3
+    code=0
+    "$@" >"$work/output" 2>&1 </dev/null || code=$?
+    if [ "$code" = "$want" ] && grep -q -e "$text" "$work/output"; then
+        echo "ok    $what"
+        return
+    fi
+    failures=$((failures + 1))
+    echo "FAIL  $what: exit $code, expected $want and '$text'; output:"
+    cat "$work/output"
+}
+
+# texts FILE SUBGROUPS STATEMENT...: a list with a text of each statement.
+texts() {
+    file=$1 subgroups=$2 separator='['
+    shift 2
+    for statement in "$@"; do
+        printf '%s{"name": "sample-%s", "kernel": "sample", "bindings": [[0, "storage"]], "subgroups": %s, "text": "%s"}\n' \
+            "$separator" "${#statement}" "$subgroups" "@group(0) @binding(0) var<storage, read_write> data: array<u32>;\\n\
+@compute @workgroup_size(64)\\nfn main(@builtin(local_invocation_index) i: u32) {\\n    $statement\\n}" >>"$file"
+        separator=,
+    done
+    echo ']' >>"$file"
+}
+
+check() {
+    python3 "$script" "$@"
+}
+
+if ! command -v python3 >/dev/null; then
+    echo "SKIPPED: no python3 here"
+    exit 0
+fi
+
+texts "$work/good" false "data[i] = 1u;" "data[i] = 1u + i;"
+texts "$work/bad" false "data[i] = 1u;" "data[i] = 1.5;"
+texts "$work/varying" false "if (data[i] == 0u) { workgroupBarrier(); }"
+texts "$work/broadcast" true "data[i] = subgroupBroadcast(i, 1u);"
+texts "$work/undeclared" false "data[i] = subgroupBroadcast(i, 1u);"
+echo '[]' >"$work/empty"
+echo '[{"name": "sample", "kernel": "sample"}]' >"$work/half"
+
+expect "an empty list" 1 "FAIL: .*empty has no texts" check "$work/empty"
+expect "no list" 1 "FAIL: .*No such file" check "$work/none"
+expect "an entry without a text" 1 "FAIL: .*entry 0 has no text" check "$work/half"
+
+mkdir "$work/bin"
+ln -s "$(python3 -c 'import sys; print(sys.executable)')" "$work/bin/python3"
+expect "without chromium and apt-get" 77 "SKIPPED: no chromium here, and no apt-get" \
+    env -u CHROMIUM PATH="$work/bin" python3 "$script" "$work/good"
+printf '#!/bin/sh\nexit 100\n' >"$work/bin/apt-get"
+cp "$work/bin/apt-get" "$work/bin/sudo"
+chmod +x "$work/bin/apt-get" "$work/bin/sudo"
+expect "where apt-get has no chromium" 77 "SKIPPED: .*apt-get cannot install it" \
+    env -u CHROMIUM PATH="$work/bin" python3 "$script" "$work/good"
+expect "a program that is not there" 77 "SKIPPED: CHROMIUM names" env CHROMIUM="$work/none" python3 "$script" "$work/good"
+
+# A browser that takes the texts and does what $FAKE says; it refuses what is planted.
+cat >"$work/fake" <<'FAKE'
+#!/usr/bin/env python3
+import json, os, sys, time, urllib.request
+
+url, does = sys.argv[-1], os.environ["FAKE"]
+if does == "ends":
+    print("a last word")
+    sys.exit(3)
+alive = urllib.request.urlopen(url + "alive")
+
+def report(what, **body):
+    urllib.request.urlopen(url + what, json.dumps(body).encode()).close()
+
+if does == "no adapter":
+    report("none", why="WebGPU has no adapter")
+elif does == "lost":
+    report("fatal", why="the device is lost")
+elif does == "reload":
+    alive.close()
+elif does != "hangs":
+    report("adapter", name="fake", browser="Fake 1", subgroups=does != "no subgroups")
+    texts = json.load(urllib.request.urlopen(url + "texts"))
+    if does == "mixed":
+        texts.reverse()
+    for index, text in enumerate(texts[:3] if does == "few" else texts):
+        messages = []
+        if "kernel" not in text and does != "takes all" and not (does == "lost late" and index > 2):
+            messages = [{"type": "error", "line": 1, "message": "planted"}]
+        if does == "dies" and index == 2:
+            sys.exit(4)
+        if does == "no subgroups" and text["subgroups"]:
+            report("result", index=index, name=text["name"], skipped=True)
+        else:
+            report("result", index=index, name=text["name"], messages=messages, others=[], front=1, whole=2)
+    report("done")
+time.sleep(60)
+FAKE
+chmod +x "$work/fake"
+
+fake() {
+    does=$1
+    shift
+    env CHROMIUM="$work/fake" FAKE="$does" TMPDIR="$work" python3 "$script" "$@"
+}
+
+expect "all is well" 0 "2 texts, 2 compiled, 0 refused" fake well "$work/good"
+expect "fewer pipelines" 0 "2 compiled, 0 refused, pipelines made of 1 alone" fake well --pipelines 1 "$work/good"
+expect "as many as there are" 0 "2 compiled, 0 refused;" fake well --pipelines 5 "$work/good"
+expect "no adapter" 77 "SKIPPED: WebGPU has no adapter" fake "no adapter" "$work/good"
+expect "the browser ends at once" 1 "FAIL: the browser ended with 3, before it had an adapter" fake ends "$work/good"
+expect "its last words" 1 "^    a last word" fake ends "$work/good"
+expect "the browser ends on the way" 1 "FAIL: the browser ended with 4, at sample" fake dies "$work/good"
+expect "the page is gone" 1 "FAIL: the page is gone" fake reload "$work/good"
+expect "the device is lost" 1 "FAIL: the device is lost" fake lost "$work/good"
+expect "a lost device takes everything" 1 "FAIL: Tint takes what it must refuse" fake "lost late" "$work/good"
+expect "so does a compiler without analysis" 1 "FAIL: Tint takes what it must refuse" fake "takes all" "$work/good"
+expect "texts without an answer" 1 "FAIL: 3 of 6 texts were answered" fake few "$work/good"
+expect "answers to other texts" 1 "FAIL: an answer to" fake mixed "$work/good"
+expect "a browser that hangs" 1 "FAIL: the time limit of 2.0 s is over" fake hangs --time-limit 2 "$work/good"
+expect "no subgroups" 0 "2 compiled, 0 refused" fake "no subgroups" "$work/good"
+expect "texts that need them" 77 "SKIPPED: 1 texts need subgroups" fake "no subgroups" "$work/broadcast"
+expect "no folder is left" 0 "^none$" sh -c 'ls -d "$1"/check-tint-* 2>/dev/null || echo none' - "$work"
+
+if ! command -v chromium >/dev/null; then
+    echo "SKIPPED: no chromium here, so that nothing is compiled"
+    exit $((failures > 0))
+fi
+# Without an adapter the rest cannot be tested.
+code=0
+check "$work/good" >"$work/output" 2>&1 || code=$?
+if [ "$code" = 77 ]; then
+    cat "$work/output"
+    exit $((failures > 0))
+fi
+expect "good texts" 0 "^2 texts, 2 compiled, 0 refused" check "$work/good"
+expect "a bad text has its name and line" 1 "^FAIL sample (sample-14): line 4: .*: data\[i\] = 1.5;$" check "$work/bad"
+expect "the good one beside it" 1 "^2 texts, 1 compiled, 1 refused" check "$work/bad"
+expect "a barrier in varying flow" 1 "^FAIL sample .*line 4: 'workgroupBarrier' must only be called" check "$work/varying"
+expect "subgroups" 0 "^1 texts, 1 compiled\|^SKIPPED: 1 texts need subgroups" check "$work/broadcast"
+sed 's/"storage"/"uniform"/' "$work/good" >"$work/layout"
+expect "another binding than the text's" 1 "^FAIL sample .*Storage.*Uniform" check "$work/layout"
+expect "without a pipeline none is seen" 0 "^2 texts, 2 compiled, 0 .*pipelines made of 0 alone" \
+    check --pipelines 0 "$work/layout"
+expect "but the text is read" 1 "^FAIL sample .*line 4" check --pipelines 0 "$work/varying"
+expect "subgroups undeclared" 1 "^FAIL sample .*line 4: .*subgroup" check "$work/undeclared"
+
+exit $((failures > 0))
