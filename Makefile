@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check examples newest-mesa
+.PHONY: help demo test bench check check-tint examples newest-mesa
 
 # Without XDG_RUNTIME_DIR the Vulkan loader's window-system code complains at every start, though no window opens.
 RUNTIME = if [ -z "$${XDG_RUNTIME_DIR:-}" ]; then \
@@ -36,6 +36,13 @@ newest-mesa: ## Hold kernels against the reference on the newest software driver
 	[ -n "$$tests" ] || { echo "no test program was built"; exit 1; }; \
 	$(NEWEST) $${CARGO_TARGET_DIR:-target}/release/frazil check && $(NEWEST) "$$tests" cooperative || code=$$?; \
 	if [ "$${code:-0}" = 77 ]; then echo "SKIPPED: no newer driver to be had, see above"; else exit $${code:-0}; fi
+
+check-tint: ## Compile every shader with Chrome's own compiler, in a headless Chromium; PIPELINES=N is faster
+	@command -v python3 >/dev/null || { echo "SKIPPED: no python3 here"; exit 0; }; \
+	texts=$$(mktemp) && trap 'rm -f "$$texts"' EXIT && \
+	cargo run --release --quiet --example shaders -- --json "$$texts" || exit 1; \
+	python3 scripts/check-tint.py $(if $(PIPELINES),--pipelines $(PIPELINES)) "$$texts" || code=$$?; \
+	if [ "$${code:-0}" != 77 ]; then exit $${code:-0}; fi
 
 check: ## Check the format, the lints and the documentation
 	cargo fmt --check
