@@ -40,7 +40,7 @@ newest-mesa: ## Hold kernels against the reference on the newest software driver
 check-tint: ## Compile every shader with Chrome's own compiler, in a headless Chromium; PIPELINES=N is faster
 	@command -v python3 >/dev/null || { echo "SKIPPED: no python3 here"; exit 0; }; \
 	texts=$$(mktemp) && trap 'rm -f "$$texts"' EXIT && \
-	cargo run --release --quiet --example shaders -- --json "$$texts" || exit 1; \
+	cargo run --release --quiet --example shaders -- --json "$$texts" >/dev/null || exit 1; \
 	python3 scripts/check-tint.py $(if $(PIPELINES),--pipelines $(PIPELINES)) "$$texts" || code=$$?; \
 	if [ "$${code:-0}" != 77 ]; then exit $${code:-0}; fi
 
