@@ -65,6 +65,7 @@ pub mod reference;
 pub mod rng;
 pub mod shape;
 pub mod trainer;
+mod wgsl;
 
 pub use data::{Batch, Dataset, Digits};
 pub use error::{Error, Result};

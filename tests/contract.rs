@@ -3,30 +3,13 @@
 use crate::support::portable::{defined_twice, faults};
 use frazil::check::shaders;
 use frazil::gpu::Access;
-use frazil::graph::StepScalars;
-use frazil::kernels::{KERNELS, Launch};
+use frazil::kernels::{FILES, Launch};
 use naga::back::hlsl::ShaderModel;
 use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, StorageAccess, TypeInner};
 use std::collections::{BTreeMap, BTreeSet};
-use std::mem::offset_of;
 use std::path::Path;
 use std::sync::OnceLock;
-
-static SCALARS: [(&str, usize); 12] = [
-    ("learning_rate", offset_of!(StepScalars, learning_rate)),
-    ("correction1", offset_of!(StepScalars, correction1)),
-    ("correction2", offset_of!(StepScalars, correction2)),
-    ("rows", offset_of!(StepScalars, rows)),
-    ("step", offset_of!(StepScalars, step)),
-    ("on_non_finite_continue", offset_of!(StepScalars, on_non_finite_continue)),
-    ("seed_low", offset_of!(StepScalars, seed)),
-    ("seed_high", offset_of!(StepScalars, seed) + 4),
-    ("draw", offset_of!(StepScalars, draw)),
-    ("share", offset_of!(StepScalars, share)),
-    ("first", offset_of!(StepScalars, first)),
-    ("last", offset_of!(StepScalars, last)),
-];
 
 /// Every shader, by its text.
 fn launches() -> &'static BTreeMap<String, Launch> {
@@ -69,11 +52,6 @@ fn fields(module: &Module, ty: naga::Handle<naga::Type>) -> Result<(Vec<(String,
     Ok((all, *span as usize))
 }
 
-fn equal(what: &str, got: &[(String, usize)], want: &[(&str, usize)]) -> Result<(), String> {
-    let want: Vec<_> = want.iter().map(|(name, offset)| ((*name).to_owned(), *offset)).collect();
-    if got == want { Ok(()) } else { Err(format!("{what}: WGSL has {got:?}, Rust has {want:?}")) }
-}
-
 /// Holds a text against its launch.
 fn check(launch: &Launch, source: &str) -> Result<(Module, ModuleInfo), String> {
     let kernel = launch.kernel;
@@ -104,22 +82,24 @@ fn check(launch: &Launch, source: &str) -> Result<(Module, ModuleInfo), String> 
         match at.binding {
             0 => {
                 let (got, span) = fields(&module, global.ty)?;
-                equal("parameters", &got, kernel.params)?;
-                if span != kernel.params_bytes || launch.params.len() != span {
-                    return Err(format!("parameters of {span} bytes, in Rust {}", kernel.params_bytes));
+                let want: Vec<_> = launch.fields.iter().map(|f| (f.name.to_owned(), f.offset)).collect();
+                if got != want || span != launch.params.len() {
+                    let bytes = launch.params.len();
+                    return Err(format!(
+                        "parameters: WGSL has {got:?}, {span} bytes; Rust has {want:?}, {bytes} bytes"
+                    ));
                 }
             }
             1 => {
-                let (got, span) = fields(&module, global.ty)?;
-                equal("scalars", &got, &SCALARS)?;
-                if span != size_of::<StepScalars>() {
+                let (_, span) = fields(&module, global.ty)?;
+                if span != size_of::<frazil::graph::StepScalars>() {
                     return Err(format!("scalars of {span} bytes"));
                 }
             }
             _ => {}
         }
     }
-    let want: BTreeMap<u32, Access> = launch.bindings().into_iter().collect();
+    let want: BTreeMap<u32, Access> = launch.shader().bindings.into_iter().collect();
     if bindings != want {
         return Err(format!("bindings: WGSL has {bindings:?}, Rust has {want:?}"));
     }
@@ -219,42 +199,25 @@ fn every_shader_agrees_with_its_twin_and_is_written_for_every_backend() {
          matrix units, not as HLSL",
         kernels.len()
     );
-    let all: BTreeSet<_> = KERNELS.iter().map(|k| k.name).collect();
+    let all: BTreeSet<_> = FILES.iter().filter(|f| f.is_kernel()).map(|f| f.name).collect();
     assert_eq!(kernels, all, "every kernel has a shader that was checked");
 }
 
 #[test]
-fn every_file_is_claimed() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
-    let names = |folder: &Path| -> Vec<String> {
-        let files = std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().path());
-        let mut names: Vec<_> = files
-            .filter(|p| p.is_file())
-            .map(|p| p.file_name().unwrap().to_str().unwrap().to_owned())
-            .collect();
-        names.sort();
-        names
-    };
-    let mut kernels: Vec<_> = KERNELS.iter().map(|k| format!("{}.wgsl", k.name)).collect();
-    kernels.sort();
-    assert_eq!(names(&folder), kernels, "one kernel a file, and one file a kernel");
-    for kernel in KERNELS {
-        let text = std::fs::read_to_string(folder.join(format!("{}.wgsl", kernel.name))).unwrap();
-        assert_eq!(kernel.body, text, "{}", kernel.name);
+fn every_file_is_in_the_table_and_in_use() {
+    let mut on_disk = BTreeSet::new();
+    for folder in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders")).unwrap() {
+        let folder = folder.unwrap();
+        for file in std::fs::read_dir(folder.path()).unwrap() {
+            let names = [folder.file_name(), file.unwrap().file_name()].map(|n| n.into_string().unwrap());
+            on_disk.insert(names.join("/"));
+        }
     }
-    let used: BTreeSet<_> = launches()
-        .values()
-        .flat_map(|l| {
-            l.kernel
-                .snippets
-                .iter()
-                .map(|s| s.name)
-                .chain(l.snippets.iter().map(|s| s.name))
-                .collect::<Vec<_>>()
-        })
-        .map(|name| format!("{name}.wgsl"))
-        .collect();
-    assert_eq!(names(&folder.join("shared")), used.into_iter().collect::<Vec<_>>(), "snippets in use");
+    let in_table: BTreeSet<_> = FILES.iter().map(|f| format!("{}/{}.wgsl", f.folder, f.name)).collect();
+    assert_eq!(on_disk, in_table);
+    let used = launches().values().flat_map(Launch::files);
+    let used: BTreeSet<_> = used.map(|f| format!("{}/{}.wgsl", f.folder, f.name)).collect();
+    assert_eq!(in_table, used);
 }
 
 #[test]
@@ -276,25 +239,10 @@ fn values_are_made_without_branches() {
     };
     assert!(branch(&"let inside = h < p.height && w < p.width;") && !branch(&"if (a || b) { // c && d"));
     for launch in launches().values() {
-        let source = launch.source();
+        let source = launch.shader().wgsl;
         let found: Vec<_> = source.lines().filter(branch).collect();
         assert!(found.is_empty(), "{}: {found:#?}", launch.kernel.name);
     }
-}
-
-/// The update reads what the metrics and the clip write.
-#[test]
-fn all_declarations_of_the_sums_agree() {
-    let all = launches();
-    let sums = |name: &str| {
-        let (source, _) = all.iter().find(|(_, l)| l.kernel.name == name).unwrap();
-        let (module, _) = parse(source, Capabilities::empty()).unwrap();
-        let (ty, _) = module.types.iter().find(|(_, t)| t.name.as_deref() == Some("Sums")).unwrap();
-        fields(&module, ty).unwrap()
-    };
-    assert_eq!(sums("metrics"), sums("sgd_update"));
-    assert_eq!(sums("metrics"), sums("adam_update"));
-    assert_eq!(sums("metrics"), sums("clip_scale"));
 }
 
 #[test]
@@ -310,7 +258,7 @@ fn a_disagreement_is_caught() {
             "parameters: WGSL has",
         ),
         ("    decoupled: u32,\n}", "    decoupled: u32,\n    more: u32,\n}", "parameters"),
-        ("    rows: u32,", "    lines: u32,", "scalars: WGSL has"),
+        ("    last: u32,\n}", "    last: u32,\n    more: u32,\n}", "scalars of"),
         ("var<storage, read> mask", "var<storage, read_write> mask", "bindings: WGSL has"),
         ("@binding(11)", "@binding(12)", "bindings: WGSL has"),
         ("@group(0) @binding(11)", "@group(1) @binding(11)", "group 1"),
@@ -321,10 +269,9 @@ fn a_disagreement_is_caught() {
         assert!(source.contains(right), "{right}");
         // A renamed field is renamed where it is used, too, so that the text stays valid.
         let mut text = source.replacen(right, wrong, 1);
-        text = text
-            .replace("rule.beta2", if wrong.contains("beta_two") { "rule.beta_two" } else { "rule.beta2" });
-        text = text
-            .replace("scalars.rows", if wrong.contains("lines") { "scalars.lines" } else { "scalars.rows" });
+        if wrong.contains("beta_two") {
+            text = text.replace("p.beta2", "p.beta_two");
+        }
         let message = check(launch, &text).map(|_| ()).expect_err(wrong);
         assert!(message.contains(expected), "{wrong}: {message}");
     }

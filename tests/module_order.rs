@@ -1,4 +1,4 @@
-//! Keeps the house in order: every room in `src/` uses only rooms below it, three rooms know wgpu, files stay short.
+//! Keeps the house in order: every room in `src/` uses only rooms below it, three rooms know wgpu.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 /// The rooms of `src/`, lowest floor first. A room may use those of earlier lines only, so no circle can form.
 const FLOORS: &[&[&str]] = &[
     &["error"],
-    &["shape", "rng"],
+    &["shape", "rng", "wgsl"],
     &["mask", "graph", "data", "gpu"],
     &["layer", "loss", "optimizer", "kernels"],
     &["model", "reference"],
@@ -21,26 +21,12 @@ const FLOORS: &[&[&str]] = &[
 /// Who may name wgpu: the rooms that touch a device, and the crate root, which passes the crate on.
 const WGPU: &[&str] = &["gpu", "kernels", "plan", "lib"];
 
-/// Longer files are hard to read in one sitting.
-const MOST_LINES: usize = 450;
-
 #[test]
 fn rooms_use_only_lower_floors() {
     let files = files(&["src"], &["rs"]);
     assert!(!files.is_empty());
     let found = violations(&files);
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
-}
-
-#[test]
-fn files_stay_short() {
-    let long: Vec<_> = files(&["src", "tests", "benches", "shaders"], &["rs", "wgsl"])
-        .into_iter()
-        .map(|(path, text)| (text.lines().count(), path))
-        .filter(|(lines, _)| *lines > MOST_LINES)
-        .map(|(lines, path)| format!("{path}: {lines} lines, at most {MOST_LINES}: move a part out"))
-        .collect();
-    assert!(long.is_empty(), "\n{}\n", long.join("\n"));
 }
 
 /// Path (with `/`, from the crate's root) and text of all files below `folders` with one of `endings`.

@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// What a WebGPU program needs to make a pipeline of each. Cooperative matrices are no part of WebGPU.
 fn write_json(named: &[(String, &str, &Launch)], file: &Path) -> Result<(), Box<dyn Error>> {
     let object = |(name, text, launch): &(String, &str, &Launch)| {
-        let bindings = launch.bindings().into_iter().map(|(number, access)| {
+        let bindings = launch.shader().bindings.into_iter().map(|(number, access)| {
             let kind = match access {
                 Access::Uniform => "uniform",
                 Access::Read => "read-only-storage",

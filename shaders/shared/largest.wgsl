@@ -1,5 +1,7 @@
 // The largest of a window of 2 x 2, by channel, and its number in the window: the first of equals, and NaN counts as the largest,
 // as in max_pool2d.wgsl.
+// uses: bits
+
 struct Largest {
     value: vec4<f32>,
     tap: vec4<u32>,

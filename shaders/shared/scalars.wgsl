@@ -1,18 +1,6 @@
 // The numbers that change from step to step; twin of graph::StepScalars.
-struct StepScalars {
-    learning_rate: f32,
-    correction1: f32,
-    correction2: f32,
-    rows: u32,
-    step: u32,
-    on_non_finite_continue: u32,
-    seed_low: u32,
-    seed_high: u32,
-    draw: u32,
-    share: f32,
-    first: u32,
-    last: u32,
-}
+// uses: StepScalars
+
 @group(0) @binding(1) var<uniform> scalars: StepScalars;
 
 // How many of `total` elements (or matrix rows) belong to examples in use, for a part of the batch that begins at

@@ -1,4 +1,6 @@
 // The geometry of a sliding window over images of p.height x p.width; twin of shape::WindowGeometry.
+@group(0) @binding(0) var<uniform> p: Params;
+
 
 // The input row under tap `tap` of output row `output`, counted from the padding's edge: subtract p.pad_top after the
 // test that it is not in the padding.

@@ -26,7 +26,7 @@ const FAMILIES: [&str; 9] = [
 
 const SGD: UpdateRule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
 
-/// Every distinct shader, by its WGSL text: of the op table's cases, of training and evaluating the models that have a name,
+/// Every distinct shader and a launch of it, by its WGSL text: of the op table's cases, of training and evaluating the models that have a name,
 /// and of the digests that prove frozen elements; in every family, on hardware and on software adapters. Needs no device.
 ///
 /// # Errors
@@ -72,7 +72,7 @@ pub fn shaders() -> Result<BTreeMap<String, Launch>> {
         }
     }
     add(vec![digest(3, false), digest(3, true)]);
-    Ok(all.into_values().map(|launch| (launch.source(), launch)).collect())
+    Ok(all.into_values().map(|launch| (launch.shader().wgsl, launch)).collect())
 }
 
 /// A mask for each parameter: `frozen` of an element's index and the parameter's last extent.

@@ -5,7 +5,7 @@
 //! it has finished, the first device finds there. It computes nothing.
 
 use super::pipeline::make_pipeline;
-use super::{Access, AdapterReport, Backend, GpuOptions, PipelineSource, adapter, lock};
+use super::{AdapterReport, Backend, GpuOptions, Shader, adapter, lock};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -17,8 +17,7 @@ const BYTES: u64 = 256;
 /// A shader to compile.
 pub(crate) struct Job {
     pub label: &'static str,
-    pub wgsl: Arc<str>,
-    pub bindings: Vec<(u32, Access)>,
+    pub shader: Arc<Shader>,
     /// What bindings 0 and 1 hold at its first dispatch: the driver makes constants of them where that leaves half of a shader.
     pub uniforms: [Vec<u8>; 2],
 }
@@ -36,7 +35,7 @@ struct Jobs {
     /// The last is the next.
     waiting: Vec<Job>,
     /// Texts that were ever waiting.
-    seen: HashSet<Arc<str>>,
+    seen: HashSet<Arc<Shader>>,
     /// How many were compiled.
     done: usize,
     running: bool,
@@ -58,7 +57,7 @@ impl Ahead {
     /// Takes the shaders of a plan, in the order of their first dispatches.
     pub fn push(&self, plan: impl Iterator<Item = Job>) {
         let mut jobs = lock(&self.jobs);
-        let unseen: Vec<Job> = plan.filter(|job| jobs.seen.insert(Arc::clone(&job.wgsl))).collect();
+        let unseen: Vec<Job> = plan.filter(|job| jobs.seen.insert(Arc::clone(&job.shader))).collect();
         let idle = unseen.is_empty();
         // Plans that were compiled before run before.
         jobs.waiting.splice(0..0, unseen);
@@ -117,16 +116,15 @@ fn work(adapter: &wgpu::Adapter, jobs: &Mutex<Jobs>, options: &GpuOptions) {
 fn compile(device: &wgpu::Device, queue: &wgpu::Queue, job: &Job, timeout: Duration) -> bool {
     let begun = Instant::now();
     let refusals = device.push_error_scope(wgpu::ErrorFilter::Validation);
-    let source = PipelineSource { label: job.label, wgsl: &job.wgsl, bindings: &job.bindings };
-    let pipeline = make_pipeline(device, source);
+    let pipeline = make_pipeline(device, job.label, &job.shader);
     let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
     let descriptor = wgpu::BufferDescriptor { label: None, size: BYTES, usage, mapped_at_creation: false };
-    let buffers: Vec<_> = job.bindings.iter().map(|_| device.create_buffer(&descriptor)).collect();
+    let buffers: Vec<_> = job.shader.bindings.iter().map(|_| device.create_buffer(&descriptor)).collect();
     for (buffer, bytes) in buffers.iter().zip(&job.uniforms) {
         queue.write_buffer(buffer, 0, bytes);
     }
     let mut entries = Vec::new();
-    for (&(binding, _), buffer) in job.bindings.iter().zip(&buffers) {
+    for (&(binding, _), buffer) in job.shader.bindings.iter().zip(&buffers) {
         entries.push(wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() });
     }
     let layout = &pipeline.layout;
@@ -152,6 +150,7 @@ fn compile(device: &wgpu::Device, queue: &wgpu::Queue, job: &Job, timeout: Durat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::Access;
 
     const UNIFORMS: &str = "@group(0) @binding(0) var<uniform> p: vec4<u32>;
         @group(0) @binding(1) var<uniform> s: vec4<u32>;";
@@ -159,8 +158,10 @@ mod tests {
     fn job(wgsl: &str) -> Job {
         Job {
             label: "test",
-            wgsl: format!("{UNIFORMS}\n{wgsl}").into(),
-            bindings: vec![(0, Access::Uniform), (1, Access::Uniform), (2, Access::ReadWrite)],
+            shader: Arc::new(Shader {
+                wgsl: format!("{UNIFORMS}\n{wgsl}"),
+                bindings: vec![(0, Access::Uniform), (1, Access::Uniform), (2, Access::ReadWrite)],
+            }),
             uniforms: [vec![0; 16], vec![0; 16]],
         }
     }

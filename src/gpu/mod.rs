@@ -9,8 +9,8 @@ mod read_ring;
 pub use adapter::{AdapterReport, Backend, DeviceKind, GpuOptions, ShaderCompiler, devices};
 pub(crate) use ahead::Job;
 pub use buffer::GpuBuffer;
-pub use pipeline::Access;
-pub(crate) use pipeline::{Pipeline, PipelineSource};
+pub(crate) use pipeline::Pipeline;
+pub use pipeline::{Access, Shader};
 pub(crate) use read_ring::ReadRing;
 
 use crate::error::{Error, Result};

@@ -17,14 +17,12 @@ pub enum Access {
 }
 
 /// What a pipeline is made from.
-#[derive(Clone, Copy, Debug)]
-pub struct PipelineSource<'a> {
-    /// The kernel's name.
-    pub label: &'a str,
-    /// The whole shader, entry point `main`.
-    pub wgsl: &'a str,
-    /// Bindings of group 0: number and use.
-    pub bindings: &'a [(u32, Access)],
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Shader {
+    /// The whole text, entry point `main`.
+    pub wgsl: String,
+    /// Each binding of group 0, in order of the numbers: number and use.
+    pub bindings: Vec<(u32, Access)>,
 }
 
 /// A compiled kernel.
@@ -38,21 +36,21 @@ pub(super) struct PipelineCache(Mutex<HashMap<String, Arc<Pipeline>>>);
 
 impl Gpu {
     /// The pipeline of this text; made at the first call, the same one after.
-    pub(crate) fn pipeline(&self, source: PipelineSource<'_>) -> Result<Arc<Pipeline>> {
+    pub(crate) fn pipeline(&self, label: &str, shader: &Shader) -> Result<Arc<Pipeline>> {
         // The text holds every generated constant, so it is the whole key.
-        if let Some(found) = lock(&self.inner.pipelines.0).get(source.wgsl) {
+        if let Some(found) = lock(&self.inner.pipelines.0).get(&shader.wgsl) {
             return Ok(Arc::clone(found));
         }
-        let made = Arc::new(self.scope(source.label, 0, || make_pipeline(self.device(), source))?);
-        lock(&self.inner.pipelines.0).insert(source.wgsl.to_owned(), Arc::clone(&made));
+        let made = Arc::new(self.scope(label, 0, || make_pipeline(self.device(), label, shader))?);
+        lock(&self.inner.pipelines.0).insert(shader.wgsl.clone(), Arc::clone(&made));
         Ok(made)
     }
 }
 
-pub(super) fn make_pipeline(device: &wgpu::Device, source: PipelineSource<'_>) -> Pipeline {
+pub(super) fn make_pipeline(device: &wgpu::Device, label: &str, shader: &Shader) -> Pipeline {
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-        label: Some(source.label),
-        source: wgpu::ShaderSource::Wgsl(source.wgsl.into()),
+        label: Some(label),
+        source: wgpu::ShaderSource::Wgsl(shader.wgsl.as_str().into()),
     });
     let entry = |&(binding, access): &(u32, Access)| wgpu::BindGroupLayoutEntry {
         binding,
@@ -68,18 +66,16 @@ pub(super) fn make_pipeline(device: &wgpu::Device, source: PipelineSource<'_>) -
         },
         count: None,
     };
-    let entries: Vec<_> = source.bindings.iter().map(entry).collect();
-    let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-        label: Some(source.label),
-        entries: &entries,
-    });
+    let entries: Vec<_> = shader.bindings.iter().map(entry).collect();
+    let layout = device
+        .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries: &entries });
     let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-        label: Some(source.label),
+        label: Some(label),
         bind_group_layouts: &[Some(&layout)],
         immediate_size: 0,
     });
     let raw = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label: Some(source.label),
+        label: Some(label),
         layout: Some(&pipeline_layout),
         module: &module,
         entry_point: Some("main"),

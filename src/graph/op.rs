@@ -3,6 +3,7 @@
 use super::{Clip, Dropout, ParameterId, Target, UpdateRule};
 use crate::error::{Error, Result};
 use crate::shape::{Window, WindowGeometry};
+use crate::wgsl::params;
 
 /// A 2-D convolution (cross-correlation: the kernel is not flipped) placed on its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,32 +233,32 @@ impl Op {
     }
 }
 
-/// The numbers that change from step to step. On the device: one uniform of 48 bytes.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct StepScalars {
-    /// Learning rate.
-    pub learning_rate: f32,
-    /// `1 - beta1^t` with t = 1 at the first step; 1 where the rule has none.
-    pub correction1: f32,
-    /// `1 - beta2^t`; 1 where the rule has none.
-    pub correction2: f32,
-    /// Rows of the batch in use; rows beyond are neither read nor counted.
-    pub rows: u32,
-    /// The step's number from 0, modulo 2^32.
-    pub step: u32,
-    /// 1: updates go on after a NaN or infinite loss; 0: the first such step and all later ones are skipped.
-    pub on_non_finite_continue: u32,
-    /// The seed of everything that is drawn in a run: its low and its high half.
-    pub seed: [u32; 2],
-    /// The number of this run among all that draw, modulo 2^32.
-    pub draw: u32,
-    /// This batch's share of the examples of its update; 1 where an update has one batch.
-    pub share: f32,
-    /// 1: this batch is the first of its update.
-    pub first: u32,
-    /// 1: this batch is the last of its update, which is made now.
-    pub last: u32,
+params! {
+    /// The numbers that change from step to step. On the device: one uniform of 48 bytes.
+    pub struct StepScalars {
+        /// Learning rate.
+        pub learning_rate: f32,
+        /// `1 - beta1^t` with t = 1 at the first step; 1 where the rule has none.
+        pub correction1: f32,
+        /// `1 - beta2^t`; 1 where the rule has none.
+        pub correction2: f32,
+        /// Rows of the batch in use; rows beyond are neither read nor counted.
+        pub rows: u32,
+        /// The step's number from 0, modulo 2^32.
+        pub step: u32,
+        /// 1: updates go on after a NaN or infinite loss; 0: the first such step and all later ones are skipped.
+        pub on_non_finite_continue: u32,
+        /// The seed of everything that is drawn in a run: its low and its high half.
+        pub seed: [u32; 2],
+        /// The number of this run among all that draw, modulo 2^32.
+        pub draw: u32,
+        /// This batch's share of the examples of its update; 1 where an update has one batch.
+        pub share: f32,
+        /// 1: this batch is the first of its update.
+        pub first: u32,
+        /// 1: this batch is the last of its update, which is made now.
+        pub last: u32,
+    }
 }
 
 impl StepScalars {

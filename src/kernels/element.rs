@@ -1,6 +1,6 @@
 //! Kernels that work on four channels at a time where channels come in fours, and on one otherwise.
 
-use super::Launch;
+use crate::kernels::Launch;
 
 impl Launch {
     /// Adds the declarations for four channels at a time, or for one: `Element`, `Words`, `Flags` and `WIDTH`.

@@ -1,23 +1,27 @@
 //! What runs a kernel: its whole text, its parameters and its grid, as data.
 
+use super::GRID_X;
 use super::alias::expand_aliases;
+use super::files::{Used, WgslFile};
 use super::unroll::unroll;
-use super::{GRID_X, Kernel, Snippet};
-use crate::gpu::Access;
+use crate::gpu::Shader;
+use crate::wgsl::{Field, WgslStruct, declaration};
 
 /// One run of a kernel, without its buffers.
 #[derive(Clone, Debug)]
 pub struct Launch {
     /// The kernel.
-    pub kernel: &'static Kernel,
-    /// Snippets of this variant.
-    pub snippets: Vec<&'static Snippet>,
+    pub kernel: &'static WgslFile,
+    /// Files of this variant, besides those that the kernel uses.
+    pub snippets: Vec<&'static WgslFile>,
     /// Generated numbers of this variant; loops over them can be unrolled.
     pub constants: Vec<(&'static str, u32)>,
     /// Elements that it goes over of arenas, which are bound whole; none if it goes over no arena, or all of it.
     pub arena_elements: Option<usize>,
     /// Other generated declarations of this variant.
     pub declarations: Vec<String>,
+    /// The members of the struct `Params`.
+    pub fields: Vec<Field>,
     /// The parameters' bytes.
     pub params: Vec<u8>,
     /// Workgroups.
@@ -38,7 +42,7 @@ pub struct Variant {
 }
 
 impl Launch {
-    /// What decides [`Launch::source`].
+    /// What decides [`Launch::shader`].
     pub fn variant(&self) -> Variant {
         let snippets = self.snippets.iter().map(|snippet| snippet.name);
         Variant {
@@ -48,25 +52,32 @@ impl Launch {
         }
     }
 
-    pub(super) fn new(
-        kernel: &'static Kernel,
-        params: &impl bytemuck::NoUninit,
+    pub(super) fn new<P: WgslStruct>(
+        kernel: &'static WgslFile,
+        params: &P,
         workgroup: u32,
         groups: [u32; 3],
     ) -> Self {
-        let constants = vec![("WORKGROUP", workgroup), ("GRID_X", GRID_X)];
-        let params = bytemuck::bytes_of(params).to_vec();
         Launch {
             kernel,
             snippets: Vec::new(),
+            constants: vec![("WORKGROUP", workgroup), ("GRID_X", GRID_X)],
             arena_elements: None,
-            constants,
             declarations: Vec::new(),
-            params,
+            fields: P::FIELDS.to_vec(),
+            params: bytemuck::bytes_of(params).to_vec(),
             groups,
             flops: 0,
             rounds: 0,
         }
+    }
+
+    /// Adds members to the parameters, behind those that are there.
+    pub(super) fn more_params<P: WgslStruct>(mut self, params: &P) -> Self {
+        let before = self.params.len();
+        self.fields.extend(P::FIELDS.iter().map(|f| Field { offset: before + f.offset, ..*f }));
+        self.params.extend_from_slice(bytemuck::bytes_of(params));
+        self
     }
 
     pub(super) fn arena_elements(mut self, elements: usize) -> Self {
@@ -84,16 +95,32 @@ impl Launch {
         self
     }
 
-    /// The whole shader: the body first, then what it uses; order is free in WGSL.
-    pub fn source(&self) -> String {
-        let mut text = self.kernel.body.to_owned();
-        for snippet in self.kernel.snippets.iter().chain(&self.snippets) {
-            text.push_str("\n// ---- shared/");
-            text.push_str(snippet.name);
-            text.push_str(".wgsl\n");
-            text.push_str(snippet.text);
+    fn used(&self) -> Used {
+        let mut used = Used::default();
+        used.add(self.kernel);
+        self.snippets.iter().for_each(|snippet| used.add(snippet));
+        used
+    }
+
+    /// The files that make up the text, each once.
+    pub fn files(&self) -> Vec<&'static WgslFile> {
+        self.used().files
+    }
+
+    /// The shader: the kernel first, then what it uses, then what is generated; order is free in WGSL.
+    pub fn shader(&self) -> Shader {
+        let used = self.used();
+        let mut text = String::new();
+        let mut bindings = Vec::new();
+        for file in &used.files {
+            text.push_str(&format!("// ---- {}/{}.wgsl\n{}\n", file.folder, file.name, file.text));
+            bindings.extend(file.bindings());
         }
-        text.push_str("\n// ---- generated\n");
+        text.push_str("// ---- generated\n");
+        text.push_str(&declaration("Params", &self.fields));
+        for (name, fields) in &used.structs {
+            text.push_str(&declaration(name, fields));
+        }
         for (name, value) in &self.constants {
             text.push_str(&format!("const {name}: u32 = {value}u;\n"));
         }
@@ -101,21 +128,12 @@ impl Launch {
             text.push_str(line);
             text.push('\n');
         }
-        unroll(&expand_aliases(&text), &self.constants)
+        bindings.sort_by_key(|(number, _)| *number);
+        Shader { wgsl: unroll(&expand_aliases(&text), &self.constants), bindings }
     }
 
     /// Whether the shader has subgroup operations: WebGPU wants `enable subgroups;` in front of it, which naga refuses.
     pub fn uses_subgroups(&self) -> bool {
         self.kernel.name == "gemm_subgroup"
-    }
-
-    /// Each binding's number and use, in order of the numbers. Binding 0 is the parameters, 1 the step's scalars; a number in
-    /// between may be missing.
-    pub fn bindings(&self) -> Vec<(u32, Access)> {
-        let snippets = self.kernel.snippets.iter().chain(&self.snippets).flat_map(|s| s.bindings);
-        let own = self.kernel.bindings.iter().chain(snippets).copied();
-        let mut all: Vec<_> = [(0, Access::Uniform), (1, Access::Uniform)].into_iter().chain(own).collect();
-        all.sort_by_key(|(number, _)| *number);
-        all
     }
 }

@@ -1,15 +1,8 @@
 //! What the kernels with a sliding window share.
 
-use super::{Snippet, index};
+use crate::kernels::index;
 use crate::shape::WindowGeometry;
-
-pub(super) static WINDOW: Snippet =
-    Snippet { name: "window", text: include_str!("../../shaders/shared/window.wgsl"), bindings: &[] };
-pub(super) static WINDOW_PARAMS: Snippet = Snippet {
-    name: "window_params",
-    text: include_str!("../../shaders/shared/window_params.wgsl"),
-    bindings: &[],
-};
+use crate::wgsl::params;
 
 /// The images that a kernel works on.
 #[derive(Clone, Copy, Debug)]
@@ -26,45 +19,26 @@ pub struct Images {
     pub count: usize,
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-pub(super) struct WindowParams {
-    height: u32,
-    width: u32,
-    out_height: u32,
-    out_width: u32,
-    kernel_h: u32,
-    kernel_w: u32,
-    stride_h: u32,
-    stride_w: u32,
-    dilation_h: u32,
-    dilation_w: u32,
-    pad_top: u32,
-    pad_left: u32,
-    channels: u32,
-    groups: u32,
-    first_row: u32,
-    images: u32,
+params! {
+    pub(super) struct WindowParams {
+        height: u32,
+        width: u32,
+        out_height: u32,
+        out_width: u32,
+        kernel_h: u32,
+        kernel_w: u32,
+        stride_h: u32,
+        stride_w: u32,
+        dilation_h: u32,
+        dilation_w: u32,
+        pad_top: u32,
+        pad_left: u32,
+        channels: u32,
+        groups: u32,
+        first_row: u32,
+        images: u32,
+    }
 }
-
-pub(super) const WINDOW_FIELDS: &[(&str, usize)] = &[
-    ("height", std::mem::offset_of!(WindowParams, height)),
-    ("width", std::mem::offset_of!(WindowParams, width)),
-    ("out_height", std::mem::offset_of!(WindowParams, out_height)),
-    ("out_width", std::mem::offset_of!(WindowParams, out_width)),
-    ("kernel_h", std::mem::offset_of!(WindowParams, kernel_h)),
-    ("kernel_w", std::mem::offset_of!(WindowParams, kernel_w)),
-    ("stride_h", std::mem::offset_of!(WindowParams, stride_h)),
-    ("stride_w", std::mem::offset_of!(WindowParams, stride_w)),
-    ("dilation_h", std::mem::offset_of!(WindowParams, dilation_h)),
-    ("dilation_w", std::mem::offset_of!(WindowParams, dilation_w)),
-    ("pad_top", std::mem::offset_of!(WindowParams, pad_top)),
-    ("pad_left", std::mem::offset_of!(WindowParams, pad_left)),
-    ("channels", std::mem::offset_of!(WindowParams, channels)),
-    ("groups", std::mem::offset_of!(WindowParams, groups)),
-    ("first_row", std::mem::offset_of!(WindowParams, first_row)),
-    ("images", std::mem::offset_of!(WindowParams, images)),
-];
 
 impl WindowParams {
     pub(super) fn new(images: &Images) -> Self {

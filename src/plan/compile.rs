@@ -6,7 +6,7 @@ use super::prepare::{Prepared, UNIFORM_STRIDE, prepare};
 use super::store::{READ_BYTES, READ_SLOTS, state_slots};
 use super::{Command, Home, Plan, PlanOptions, Store};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, GpuBuffer, Job, PipelineSource, ReadRing};
+use crate::gpu::{Gpu, GpuBuffer, Job, ReadRing, Shader};
 use crate::graph::{Graph, StepScalars};
 use crate::kernels::{SUMS_BYTES, Variant};
 use std::collections::HashMap;
@@ -69,17 +69,16 @@ pub(super) fn compile(
     if !bytes.is_empty() {
         gpu.write(&params, 0, &bytes)?;
     }
-    let sources = sources(steps);
+    let shaders = shaders(steps);
     let first_run = StepScalars::forward(graph.batch());
-    gpu.compile_ahead(steps.iter().zip(&sources).map(|(step, wgsl)| Job {
+    gpu.compile_ahead(steps.iter().zip(&shaders).map(|(step, shader)| Job {
         label: step.launch.kernel.name,
-        wgsl: Arc::clone(wgsl),
-        bindings: step.launch.bindings(),
+        shader: Arc::clone(shader),
         uniforms: [step.launch.params.clone(), bytemuck::bytes_of(&first_run).to_vec()],
     }));
     let binder = Binder {
         gpu,
-        sources: &sources,
+        shaders: &shaders,
         graph,
         store,
         prepared: &prepared,
@@ -129,19 +128,19 @@ fn cut(steps: &[Step], flops_per_submission: u64) -> Vec<usize> {
     ends
 }
 
-/// The text of each step, every one kept once.
-fn sources(steps: &[Step]) -> Vec<Arc<str>> {
-    let mut known: HashMap<Variant, Arc<str>> = HashMap::new();
-    let mut text = |step: &Step| {
-        let text = known.entry(step.launch.variant()).or_insert_with(|| step.launch.source().into());
-        Arc::clone(text)
+/// The shader of each step, every one made once.
+fn shaders(steps: &[Step]) -> Vec<Arc<Shader>> {
+    let mut known: HashMap<Variant, Arc<Shader>> = HashMap::new();
+    let mut shader = |step: &Step| {
+        let shader = known.entry(step.launch.variant()).or_insert_with(|| step.launch.shader().into());
+        Arc::clone(shader)
     };
-    steps.iter().map(&mut text).collect()
+    steps.iter().map(&mut shader).collect()
 }
 
 struct Binder<'a> {
     gpu: &'a Gpu,
-    sources: &'a [Arc<str>],
+    shaders: &'a [Arc<Shader>],
     graph: &'a Graph,
     store: &'a Store,
     prepared: &'a Prepared,
@@ -157,12 +156,8 @@ impl Binder<'_> {
         let step = &self.prepared.lowered.steps[index];
         let name = step.launch.kernel.name;
         let label = format!("{} ({name})", step.label);
-        let bindings = step.launch.bindings();
-        let pipeline = self.gpu.pipeline(PipelineSource {
-            label: name,
-            wgsl: &self.sources[index],
-            bindings: &bindings,
-        })?;
+        let shader = &self.shaders[index];
+        let pipeline = self.gpu.pipeline(name, shader)?;
         let mut resources = vec![
             binding(self.params, UNIFORM_STRIDE * index as u64, UNIFORM_STRIDE),
             binding(self.scalars, 0, self.scalars.bytes()),
@@ -178,7 +173,7 @@ impl Binder<'_> {
             .sum();
         let entries: Vec<_> = resources
             .into_iter()
-            .zip(&bindings)
+            .zip(&shader.bindings)
             .map(|(resource, &(binding, _))| wgpu::BindGroupEntry { binding, resource })
             .collect();
         let bind_group = self.gpu.scope(&label, 0, || {

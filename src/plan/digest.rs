@@ -3,7 +3,7 @@
 use super::store::{Digest, Digester, segments};
 use super::{Layout, Store};
 use crate::error::Result;
-use crate::gpu::{Gpu, GpuBuffer, PipelineSource};
+use crate::gpu::{Gpu, GpuBuffer};
 use crate::graph::StepScalars;
 use crate::kernels::{Launch, digest};
 
@@ -90,13 +90,8 @@ impl Store {
         elements: &GpuBuffer,
     ) -> Result<()> {
         let inner = &self.inner;
-        let source = launch.source();
-        let bindings = launch.bindings();
-        let pipeline = inner.gpu.pipeline(PipelineSource {
-            label: launch.kernel.name,
-            wgsl: &source,
-            bindings: &bindings,
-        })?;
+        let shader = launch.shader();
+        let pipeline = inner.gpu.pipeline(launch.kernel.name, &shader)?;
         let digester = &inner.digester;
         let buffers = [
             params,
@@ -108,7 +103,7 @@ impl Store {
         ];
         let entries: Vec<_> = buffers
             .iter()
-            .zip(&bindings)
+            .zip(&shader.bindings)
             .map(|(b, &(binding, _))| wgpu::BindGroupEntry { binding, resource: b.raw().as_entire_binding() })
             .collect();
         let group = inner.gpu.scope(launch.kernel.name, 0, || {

@@ -2,7 +2,7 @@
 
 use super::{Lowering, Place};
 use crate::error::{Error, Result};
-use crate::graph::{Conv2d, Node, Op};
+use crate::graph::{Conv2d, Node};
 use crate::kernels::{Epilogue, Gemm, Images, MOST_TERMS, Matrix, Source, col2im, im2col};
 use crate::plan::fuse::Ending;
 use std::ops::Range;

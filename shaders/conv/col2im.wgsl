@@ -1,0 +1,40 @@
+// dx[n, h, w, g*C + c] = sum over the taps (kh, kw) that lie on (h, w) of columns[g][(n, oh, ow)][(kh, kw, c)]: the
+// adjoint of im2col as a gather, in ascending order of taps. One invocation an element, or four channels if VEC4.
+// uses: window, scalars, grid
+
+@group(0) @binding(2) var<storage, read> columns: array<Element>;
+@group(0) @binding(3) var<storage, read_write> dx: array<Element>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let channels = p.channels / WIDTH;
+    let c_count = channels / p.groups;
+    let pixels = p.height * p.width;
+    let index = invocation_number(group, local);
+    if (index >= live(p.images * pixels * channels, pixels * channels, p.first_row)) {
+        return;
+    }
+    let channel = index % channels;
+    let pixel = index / channels;
+    let image = pixel / pixels;
+    let row = pixel % pixels / p.width;
+    let column = pixel % p.width;
+    let taps = p.kernel_h * p.kernel_w;
+    let outputs = p.out_height * p.out_width;
+    let slice = channel / c_count * p.images * outputs + image * outputs;
+    var sum: Element;
+    for (var kh = 0u; kh < p.kernel_h; kh++) {
+        let oh = output_row(row, kh);
+        if (oh == NO_OUTPUT) {
+            continue;
+        }
+        for (var kw = 0u; kw < p.kernel_w; kw++) {
+            let ow = output_column(column, kw);
+            if (ow != NO_OUTPUT) {
+                let tap = kh * p.kernel_w + kw;
+                sum += columns[((slice + oh * p.out_width + ow) * taps + tap) * c_count + channel % c_count];
+            }
+        }
+    }
+    dx[p.first_row * pixels * channels + index] = sum;
+}

@@ -1,0 +1,24 @@
+// results[i] = the sum of source[s][i] over the slices s, ascending: what a product cut into slices of its sum adds up to. Rows
+// beyond those in use are neither read nor written. One invocation an element.
+// uses: scalars, grid
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(2) var<storage, read> source: array<f32>;
+@group(0) @binding(3) var<storage, read_write> results: array<f32>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let index = invocation_number(group, local);
+    if (index >= p.count) {
+        sum_beside(index - p.count);
+        return;
+    }
+    if (index >= live(p.count, p.per_row, p.first_row)) {
+        return;
+    }
+    var sum = source[index];
+    for (var slice = 1u; slice < p.slices; slice++) {
+        sum += source[slice * p.count + index];
+    }
+    results[index] = sum;
+}

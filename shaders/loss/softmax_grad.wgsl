@@ -1,0 +1,23 @@
+// dx[n, c] = y[n, c] * (dy[n, c] - sum(dy[n] * y[n])). One invocation a row.
+// uses: scalars, grid
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(2) var<storage, read> y: array<f32>;
+@group(0) @binding(3) var<storage, read> dy: array<f32>;
+@group(0) @binding(4) var<storage, read_write> dx: array<f32>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let row = invocation_number(group, local);
+    if (row >= live(p.rows, 1u, 0u)) {
+        return;
+    }
+    let base = row * p.classes;
+    var mean = 0.0;
+    for (var c = 0u; c < p.classes; c++) {
+        mean += y[base + c] * dy[base + c];
+    }
+    for (var c = 0u; c < p.classes; c++) {
+        dx[base + c] = y[base + c] * (dy[base + c] - mean);
+    }
+}

@@ -1,0 +1,27 @@
+// running = (1 - momentum)*running + momentum*batch, where not frozen; the variance times n/(n-1) if it is to be unbiased.
+// uses: scalars, grid, Sums
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(2) var<storage, read> mask: array<u32>;
+@group(0) @binding(3) var<storage, read> batch: array<f32>;
+@group(0) @binding(4) var<storage, read> sums: Sums;
+@group(0) @binding(5) var<storage, read_write> weights: array<u32>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let index = invocation_number(group, local);
+    // A step whose loss, or an earlier one's, was not finite moves nothing.
+    if (index >= p.elements || (sums.non_finite != 0u && scalars.on_non_finite_continue == 0u)) {
+        return;
+    }
+    let at = p.first + index;
+    if (((mask[at >> 5u] >> (at & 31u)) & 1u) != 0u) {
+        return;
+    }
+    let n = f32(scalars.rows * p.per_example);
+    var fresh = batch[index];
+    if (p.unbiased != 0u && n > 1.0) {
+        fresh *= n / (n - 1.0);
+    }
+    weights[at] = bitcast<u32>((1.0 - p.momentum) * bitcast<f32>(weights[at]) + p.momentum * fresh);
+}

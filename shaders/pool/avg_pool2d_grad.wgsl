@@ -1,0 +1,37 @@
+// dx = the sum of dy / (elements averaged) over the windows that cover the pixel, in ascending order of taps. One invocation
+// an input pixel's channel, or four channels.
+// uses: average, window, scalars, grid
+
+@group(0) @binding(2) var<storage, read> dy: array<Element>;
+@group(0) @binding(3) var<storage, read_write> dx: array<Element>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let channels = p.channels / WIDTH;
+    let per_image = p.height * p.width * channels;
+    let index = invocation_number(group, local);
+    if (index >= live(p.images * per_image, per_image, 0u)) {
+        return;
+    }
+    let channel = index % channels;
+    let pixel = index / channels;
+    let column = pixel % p.width;
+    let line = pixel / p.width;
+    let row = line % p.height;
+    let image = line / p.height;
+    var sum = Element(0.0);
+    for (var kh = 0u; kh < p.kernel_h; kh++) {
+        let oh = output_row(row, kh);
+        if (oh == NO_OUTPUT) {
+            continue;
+        }
+        for (var kw = 0u; kw < p.kernel_w; kw++) {
+            let ow = output_column(column, kw);
+            if (ow != NO_OUTPUT) {
+                let at = ((image * p.out_height + oh) * p.out_width + ow) * channels + channel;
+                sum += dy[at] / divisor(oh, ow);
+            }
+        }
+    }
+    dx[index] = sum;
+}

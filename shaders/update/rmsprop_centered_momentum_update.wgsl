@@ -1,0 +1,23 @@
+// g += weight_decay*w; v = alpha*v + (1-alpha)*g*g; mean = alpha*mean + (1-alpha)*g;
+// buf = momentum*buf + g / (sqrt(v - mean*mean) + epsilon); w -= learning_rate*buf, where not frozen.
+// uses: rmsprop, update, scalars, bits, grid
+
+@group(0) @binding(11) var<storage, read_write> grad_avg: array<vec4<u32>>;
+@group(0) @binding(12) var<storage, read_write> buffers: array<vec4<u32>>;
+
+fn update(index: u32, frozen: u32, gradient: vec4<f32>) {
+    let old = weights[index];
+    let w = bitcast<vec4<f32>>(old);
+    let g = decayed(gradient, w);
+    let v = average_square(index, frozen, g);
+    let old_mean = grad_avg[index];
+    let mean = p.alpha * bitcast<vec4<f32>>(old_mean) + p.one_minus_alpha * g;
+    grad_avg[index] = keep_frozen(frozen, old_mean, mean);
+    let variance = v - mean * mean;
+    // Rounding can bring it below 0; a NaN stays.
+    let root = sqrt(select(variance, vec4<f32>(0.0), at_most_zero(variance))) + p.epsilon;
+    let old_buffer = buffers[index];
+    let buf = p.momentum * bitcast<vec4<f32>>(old_buffer) + g / root;
+    buffers[index] = keep_frozen(frozen, old_buffer, buf);
+    weights[index] = keep_frozen(frozen, old, w - learning_rate() * buf);
+}

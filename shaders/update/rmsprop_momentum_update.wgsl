@@ -1,0 +1,16 @@
+// g += weight_decay*w; v = alpha*v + (1-alpha)*g*g; buf = momentum*buf + g / (sqrt(v) + epsilon);
+// w -= learning_rate*buf, where not frozen.
+// uses: rmsprop, update, scalars, grid
+
+@group(0) @binding(11) var<storage, read_write> buffers: array<vec4<u32>>;
+
+fn update(index: u32, frozen: u32, gradient: vec4<f32>) {
+    let old = weights[index];
+    let w = bitcast<vec4<f32>>(old);
+    let g = decayed(gradient, w);
+    let v = average_square(index, frozen, g);
+    let old_buffer = buffers[index];
+    let buf = p.momentum * bitcast<vec4<f32>>(old_buffer) + g / (sqrt(v) + p.epsilon);
+    buffers[index] = keep_frozen(frozen, old_buffer, buf);
+    weights[index] = keep_frozen(frozen, old, w - learning_rate() * buf);
+}

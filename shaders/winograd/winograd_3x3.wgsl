@@ -1,0 +1,58 @@
+// The one-dimensional transforms of F(4x4, 3x3), at the points 0, 1, -1, 2, -2 and infinity (Lavin and Gray 2016).
+// uses: winograd_points
+
+fn input_points(d: Points) -> Points {
+    let a = fma(vec4<f32>(-4.0), d[2], d[4]);
+    let b = fma(vec4<f32>(-4.0), d[1], d[3]);
+    let c = d[4] - d[2];
+    let e = 2.0 * (d[3] - d[1]);
+    return Points(
+        fma(vec4<f32>(4.0), d[0], fma(vec4<f32>(-5.0), d[2], d[4])),
+        a + b,
+        a - b,
+        c + e,
+        c - e,
+        fma(vec4<f32>(4.0), d[1], fma(vec4<f32>(-5.0), d[3], d[5])),
+    );
+}
+
+fn kernel_points(g: Taps) -> Points {
+    let a = (g[0] + g[2]) * (-1.0 / 6.0);
+    let b = g[1] * (1.0 / 6.0);
+    let c = fma(g[2], vec4<f32>(1.0 / 6.0), g[0] * (1.0 / 24.0));
+    let d = g[1] * (1.0 / 12.0);
+    return Points(0.25 * g[0], a - b, a + b, c + d, c - d, g[2]);
+}
+
+// The adjoint of kernel_points.
+fn kernel_grad(m: Points) -> Taps {
+    let a = (m[1] + m[2]) * (-1.0 / 6.0);
+    let b = m[3] + m[4];
+    return Taps(
+        fma(b, vec4<f32>(1.0 / 24.0), fma(vec4<f32>(0.25), m[0], a)),
+        fma(m[3] - m[4], vec4<f32>(1.0 / 12.0), (m[2] - m[1]) * (1.0 / 6.0)),
+        fma(b, vec4<f32>(1.0 / 6.0), a) + m[5],
+    );
+}
+
+fn output_of(m: Points) -> Four {
+    let a = m[1] + m[2];
+    let b = m[1] - m[2];
+    let c = m[3] + m[4];
+    let d = m[3] - m[4];
+    return Four(
+        m[0] + a + c,
+        fma(vec4<f32>(2.0), d, b),
+        fma(vec4<f32>(4.0), c, a),
+        fma(vec4<f32>(8.0), d, b) + m[5],
+    );
+}
+
+// The adjoint of output_of.
+fn output_grad(d: Four) -> Points {
+    let a = d[0] + d[2];
+    let b = d[1] + d[3];
+    let c = fma(vec4<f32>(4.0), d[2], d[0]);
+    let e = fma(vec4<f32>(8.0), d[3], 2.0 * d[1]);
+    return Points(d[0], a + b, a - b, c + e, c - e, d[3]);
+}

@@ -1,0 +1,43 @@
+// dw = Gt m G of each POINTS x POINTS sums over all tiles: the adjoint of winograd_kernel. One invocation four output
+// channels of an input channel.
+// uses: scalars, grid
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(2) var<storage, read> m: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> dw: array<vec4<f32>>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let index = invocation_number(group, local);
+    let count = p.c_in * p.c_out / 4u;
+    if (index >= count) {
+        return;
+    }
+    var rows: array<Taps, POINTS>;
+    // Rows and then columns move through the first place: loops that are written out compile slowly.
+    for (var i = 0u; i < POINTS; i++) {
+        var line: Points;
+        for (var j = 0u; j < POINTS; j++) { // unroll
+            line[j] = m[(POINTS * i + j) * count + index];
+        }
+        for (var r = 0u; r < LAST; r++) { // unroll
+            rows[r] = rows[r + 1u];
+        }
+        rows[LAST] = kernel_grad(line);
+    }
+    for (var j = 0u; j < TAPS; j++) {
+        var line: Points;
+        for (var r = 0u; r < POINTS; r++) { // unroll
+            line[r] = rows[r][0];
+        }
+        let column = kernel_grad(line);
+        for (var i = 0u; i < TAPS; i++) { // unroll
+            dw[(TAPS * i + j) * count + index] = column[i];
+        }
+        for (var r = 0u; r < POINTS; r++) { // unroll
+            for (var k = 0u; k < LAST_TAP; k++) { // unroll
+                rows[r][k] = rows[r][k + 1u];
+            }
+        }
+    }
+}

@@ -1,0 +1,17 @@
+use crate::kernels::window::{Images, WindowParams};
+use crate::kernels::{Launch, files, grid_of};
+
+const WORKGROUP: u32 = 64;
+
+/// The adjoint of [`super::im2col()`]: each pixel gathers from the patches that it was part of. Buffers: columns, dx.
+pub fn col2im(images: &Images) -> Launch {
+    let pixels = images.window.input[0] * images.window.input[1];
+    let elements = images.count * pixels * images.channels;
+    let vec4 = (images.channels / images.groups).is_multiple_of(4);
+    let invocations = if vec4 { elements / 4 } else { elements };
+    let groups = grid_of(invocations, WORKGROUP);
+    Launch::new(&files::COL2IM, &WindowParams::new(images), WORKGROUP, groups)
+        .flops((elements * images.window.taps()) as u64)
+        .rounds(images.window.taps() + images.window.kernel[0])
+        .element(vec4)
+}

@@ -1,0 +1,29 @@
+use crate::graph::Dropout;
+use crate::kernels::elementwise::ELEMENTWISE_WORKGROUP;
+use crate::kernels::{Extent, Launch, files, grid_of, index};
+use crate::wgsl::params;
+
+params! {
+    struct Params {
+        elements: u32,
+        per_row: u32,
+        threshold: u32,
+        offset: u32,
+        scale: f32,
+    }
+}
+
+/// y = x scaled where it is kept, else 0. Buffers: x, y.
+pub fn dropout(extent: Extent, dropout: Dropout) -> Launch {
+    let params = Params {
+        elements: index(extent.elements),
+        per_row: index(extent.per_row),
+        threshold: dropout.threshold(),
+        offset: dropout.offset(),
+        scale: dropout.scale() as f32,
+    };
+    let groups = grid_of(extent.elements.div_ceil(4), ELEMENTWISE_WORKGROUP);
+    Launch::new(&files::DROPOUT, &params, ELEMENTWISE_WORKGROUP, groups)
+        .flops(extent.elements as u64)
+        .rounds(3)
+}

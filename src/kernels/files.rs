@@ -1,0 +1,227 @@
+//! The files of WGSL, and what they say of themselves.
+
+use super::loss::metrics::Sums;
+use super::update::digest::{Digest, Segment};
+use crate::gpu::Access;
+use crate::graph::StepScalars;
+use crate::wgsl::{Field, WgslStruct};
+
+/// A file below `shaders/`: a kernel, or text that kernels share.
+#[derive(Debug)]
+pub struct WgslFile {
+    /// The file's name without the ending; of a kernel, also the name in reports and the debug label.
+    pub name: &'static str,
+    /// The folder below `shaders/`.
+    pub folder: &'static str,
+    /// The whole text.
+    pub text: &'static str,
+}
+
+macro_rules! files {
+    ($($constant:ident: $folder:literal / $name:literal,)*) => {
+        $(pub(super) static $constant: WgslFile = WgslFile {
+            name: $name,
+            folder: $folder,
+            text: include_str!(concat!("../../shaders/", $folder, "/", $name, ".wgsl")),
+        };)*
+
+        /// Every file.
+        pub static FILES: &[&WgslFile] = &[$(&$constant),*];
+    };
+}
+
+files! {
+    BITS: "shared" / "bits",
+    GRID: "shared" / "grid",
+    LARGEST: "shared" / "largest",
+    MATH: "shared" / "math",
+    SCALARS: "shared" / "scalars",
+    WINDOW: "shared" / "window",
+    A_COLUMNS_CURSOR: "gemm" / "a_columns_cursor",
+    A_COLUMNS_MATRIX: "gemm" / "a_columns_matrix",
+    A_COLUMNS_PATCHES: "gemm" / "a_columns_patches",
+    A_COLUMNS_TAPS: "gemm" / "a_columns_taps",
+    A_ROWS_MATRIX: "gemm" / "a_rows_matrix",
+    A_ROWS_PATCHES: "gemm" / "a_rows_patches",
+    A_ROWS_TAPS: "gemm" / "a_rows_taps",
+    EPILOGUE: "gemm" / "epilogue",
+    EXTRA_SCALAR: "gemm" / "extra_scalar",
+    EXTRA_VEC4: "gemm" / "extra_vec4",
+    FETCH_A_SCALAR: "gemm" / "fetch_a_scalar",
+    FETCH_A_VEC4: "gemm" / "fetch_a_vec4",
+    FETCH_B_SCALAR: "gemm" / "fetch_b_scalar",
+    FETCH_B_VEC4: "gemm" / "fetch_b_vec4",
+    GEMM: "gemm" / "gemm",
+    GEMM_COOPERATIVE: "gemm" / "gemm_cooperative",
+    GEMM_LOADER: "gemm" / "gemm_loader",
+    GEMM_LOADER_COLUMNS: "gemm" / "gemm_loader_columns",
+    GEMM_LOADER_ROWS: "gemm" / "gemm_loader_rows",
+    GEMM_REGISTER: "gemm" / "gemm_register",
+    GEMM_REGISTER_COLUMNS: "gemm" / "gemm_register_columns",
+    GEMM_REGISTER_ROWS: "gemm" / "gemm_register_rows",
+    GEMM_SUBGROUP: "gemm" / "gemm_subgroup",
+    GEMM_SUBGROUP_COLUMNS: "gemm" / "gemm_subgroup_columns",
+    GEMM_SUBGROUP_ROWS: "gemm" / "gemm_subgroup_rows",
+    GEMM_TILED: "gemm" / "gemm_tiled",
+    SLICE_SUM: "gemm" / "slice_sum",
+    SLICES_ALONE: "gemm" / "slices_alone",
+    SLICES_BESIDE: "gemm" / "slices_beside",
+    STORE_C_SCALAR: "gemm" / "store_c_scalar",
+    STORE_C_VEC4: "gemm" / "store_c_vec4",
+    STORE_POOLED: "gemm" / "store_pooled",
+    STORE_ROWS: "gemm" / "store_rows",
+    SUMS_STORED: "gemm" / "sums_stored",
+    SUMS_UNUSED: "gemm" / "sums_unused",
+    COL2IM: "conv" / "col2im",
+    DEPTHWISE_CONV2D: "conv" / "depthwise_conv2d",
+    DEPTHWISE_CONV2D_GRAD_INPUT: "conv" / "depthwise_conv2d_grad_input",
+    DEPTHWISE_CONV2D_GRAD_KERNEL: "conv" / "depthwise_conv2d_grad_kernel",
+    GATHER_PATCHES: "conv" / "gather_patches",
+    IM2COL: "conv" / "im2col",
+    PICK: "conv" / "pick",
+    SCATTER_SUM: "conv" / "scatter_sum",
+    WEIGHT_DOTS: "conv" / "weight_dots",
+    WINOGRAD_3X3: "winograd" / "winograd_3x3",
+    WINOGRAD_5X5: "winograd" / "winograd_5x5",
+    WINOGRAD_INPUT: "winograd" / "winograd_input",
+    WINOGRAD_KERNEL: "winograd" / "winograd_kernel",
+    WINOGRAD_KERNEL_GRAD: "winograd" / "winograd_kernel_grad",
+    WINOGRAD_OUTPUT: "winograd" / "winograd_output",
+    WINOGRAD_OUTPUT_GRAD: "winograd" / "winograd_output_grad",
+    WINOGRAD_PARAMS: "winograd" / "winograd_params",
+    WINOGRAD_POINTS: "winograd" / "winograd_points",
+    WINOGRAD_STORE_POOLED: "winograd" / "winograd_store_pooled",
+    WINOGRAD_STORE_ROWS: "winograd" / "winograd_store_rows",
+    AVERAGE: "pool" / "average",
+    AVG_POOL2D: "pool" / "avg_pool2d",
+    AVG_POOL2D_GRAD: "pool" / "avg_pool2d_grad",
+    GLOBAL_AVG_POOL: "pool" / "global_avg_pool",
+    GLOBAL_AVG_POOL_GRAD: "pool" / "global_avg_pool_grad",
+    MAX_POOL2D: "pool" / "max_pool2d",
+    MAX_POOL2D_GRAD: "pool" / "max_pool2d_grad",
+    BATCH_MOMENTS: "norm" / "batch_moments",
+    BATCH_NORM: "norm" / "batch_norm",
+    BATCH_NORM_GRAD_INPUT: "norm" / "batch_norm_grad_input",
+    BATCH_NORM_GRAD_SCALE: "norm" / "batch_norm_grad_scale",
+    BATCH_STATISTICS: "norm" / "batch_statistics",
+    UPDATE_STATISTICS: "norm" / "update_statistics",
+    ACTIVATION: "elementwise" / "activation",
+    ACTIVATION_GELU: "elementwise" / "activation_gelu",
+    ACTIVATION_GELU_TANH: "elementwise" / "activation_gelu_tanh",
+    ACTIVATION_GRAD: "elementwise" / "activation_grad",
+    ACTIVATION_LEAKY_RELU: "elementwise" / "activation_leaky_relu",
+    ACTIVATION_MATH: "elementwise" / "activation_math",
+    ACTIVATION_SIGMOID: "elementwise" / "activation_sigmoid",
+    ACTIVATION_TANH: "elementwise" / "activation_tanh",
+    ADD: "elementwise" / "add",
+    BIAS_ADD: "elementwise" / "bias_add",
+    BIAS_GRAD: "elementwise" / "bias_grad",
+    DROPOUT: "elementwise" / "dropout",
+    ELEMENTWISE: "elementwise" / "elementwise",
+    RELU: "elementwise" / "relu",
+    RELU_GRAD: "elementwise" / "relu_grad",
+    THREEFRY: "elementwise" / "threefry",
+    CLASS_WEIGHT: "loss" / "class_weight",
+    MEAN_SQUARED_ERROR: "loss" / "mean_squared_error",
+    MEAN_SQUARED_ERROR_GRAD: "loss" / "mean_squared_error_grad",
+    METRICS: "loss" / "metrics",
+    SOFTMAX: "loss" / "softmax",
+    SOFTMAX_CROSS_ENTROPY: "loss" / "softmax_cross_entropy",
+    SOFTMAX_CROSS_ENTROPY_GRAD: "loss" / "softmax_cross_entropy_grad",
+    SOFTMAX_GRAD: "loss" / "softmax_grad",
+    SOFTMAX_ROW: "loss" / "softmax_row",
+    ACCUMULATE: "update" / "accumulate",
+    ADAGRAD_UPDATE: "update" / "adagrad_update",
+    ADAM_UPDATE: "update" / "adam_update",
+    AMSGRAD_UPDATE: "update" / "amsgrad_update",
+    CLIP_SCALE: "update" / "clip_scale",
+    DIGEST: "update" / "digest",
+    GRADIENT_NORM: "update" / "gradient_norm",
+    RMSPROP: "update" / "rmsprop",
+    RMSPROP_CENTERED_MOMENTUM_UPDATE: "update" / "rmsprop_centered_momentum_update",
+    RMSPROP_CENTERED_UPDATE: "update" / "rmsprop_centered_update",
+    RMSPROP_MOMENTUM_UPDATE: "update" / "rmsprop_momentum_update",
+    RMSPROP_UPDATE: "update" / "rmsprop_update",
+    SGD_MOMENTUM_UPDATE: "update" / "sgd_momentum_update",
+    SGD_UPDATE: "update" / "sgd_update",
+    UPDATE: "update" / "update",
+}
+
+/// Structs that files use by name and Rust declares.
+static STRUCTS: &[(&str, &[Field])] = &[
+    ("Digest", Digest::FIELDS),
+    ("Segment", Segment::FIELDS),
+    ("StepScalars", StepScalars::FIELDS),
+    ("Sums", Sums::FIELDS),
+];
+
+impl WgslFile {
+    /// The names after `// uses:`: other files, by name, and structs that Rust declares.
+    pub fn uses(&self) -> impl Iterator<Item = &'static str> {
+        let lines = self.text.lines().filter_map(|line| line.strip_prefix("// uses: "));
+        lines.flat_map(|names| names.split(", "))
+    }
+
+    /// Whether it is a kernel, which has its entry point or, as the rules of updates, uses the one of `update`.
+    pub fn is_kernel(&self) -> bool {
+        self.uses().any(|name| name == "update")
+            || (self.text.contains("\nfn main(") && self.name != "update")
+    }
+
+    /// Bindings declared in this file: number and use.
+    pub fn bindings(&self) -> impl Iterator<Item = (u32, Access)> {
+        self.text.lines().filter_map(|line| {
+            let (number, rest) = line.strip_prefix("@group(0) @binding(")?.split_once(") var<")?;
+            let access = match rest.split_once('>')?.0 {
+                "uniform" => Access::Uniform,
+                "storage, read" => Access::Read,
+                "storage, read_write" => Access::ReadWrite,
+                _ => return None,
+            };
+            Some((number.parse().ok()?, access))
+        })
+    }
+}
+
+/// Files and structs in use.
+#[derive(Default)]
+pub(super) struct Used {
+    pub files: Vec<&'static WgslFile>,
+    pub structs: Vec<(&'static str, &'static [Field])>,
+}
+
+impl Used {
+    /// Adds a file and what it uses, each once. A name that nothing has is left out: the compiler then misses what it declares.
+    pub fn add(&mut self, file: &'static WgslFile) {
+        if self.files.iter().any(|known| known.name == file.name) {
+            return;
+        }
+        self.files.push(file);
+        for name in file.uses() {
+            if let Some(other) = FILES.iter().find(|other| other.name == name) {
+                self.add(other);
+            } else if let Some(found) = STRUCTS.iter().find(|(known, _)| *known == name)
+                && !self.structs.contains(found)
+            {
+                self.structs.push(*found);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_in_use_is_known() {
+        for file in FILES {
+            for name in file.uses() {
+                let known = FILES.iter().any(|f| f.name == name) || STRUCTS.iter().any(|(n, _)| *n == name);
+                assert!(known, "{} uses {name}", file.name);
+            }
+        }
+        let names: std::collections::BTreeSet<_> = FILES.iter().map(|file| file.name).collect();
+        assert_eq!(names.len(), FILES.len(), "names are unique");
+    }
+}

@@ -1,0 +1,24 @@
+use crate::kernels::gemm::launch::{Tile, launch_gemm};
+use crate::kernels::gemm::problem::Gemm;
+use crate::kernels::{Launch, files, grid};
+
+/// A multiple of 8: software Vulkan fills its lanes along x alone.
+const WORKGROUP: usize = 64;
+
+pub(super) fn launch(gemm: &Gemm) -> Launch {
+    let tile = Tile::dense(2, 4, if gemm.n <= 4 { 1 } else { 2 });
+    let tiles = gemm.m.div_ceil(tile.outer * tile.inner) * gemm.n.div_ceil(4 * tile.columns4);
+    let mut launch = launch_gemm(
+        &files::GEMM_REGISTER,
+        gemm,
+        tile,
+        WORKGROUP,
+        grid(tiles.div_ceil(WORKGROUP), gemm.groups * gemm.slices),
+    );
+    launch.snippets.push(if gemm.transpose_a {
+        &files::GEMM_REGISTER_COLUMNS
+    } else {
+        &files::GEMM_REGISTER_ROWS
+    });
+    launch
+}

@@ -1,0 +1,37 @@
+//! Matrix products: the families, and the way that each product goes in them.
+
+mod family;
+mod gemm_cooperative;
+mod gemm_register;
+mod gemm_subgroup;
+mod gemm_tiled;
+mod launch;
+mod params;
+mod problem;
+mod slice_sum;
+mod split_k;
+
+pub use family::{GemmFamily, TileSize};
+pub(crate) use problem::{Epilogue, Gemm, MOST_TERMS, Matrix, Operand, Source, Spread};
+pub(crate) use slice_sum::slice_sum;
+pub(crate) use split_k::slices;
+
+use super::Launch;
+
+/// The product in a family. Buffers: a, b, c, what the epilogue reads (anything, if nothing), the sums of columns or the
+/// windows' positions if asked for.
+pub fn gemm(gemm: &Gemm, family: GemmFamily) -> Launch {
+    let gemm = &gemm.as_patches();
+    match family {
+        GemmFamily::Register => gemm_register::launch(gemm),
+        GemmFamily::Subgroup { lanes } => gemm_subgroup::launch(gemm, lanes as usize),
+        GemmFamily::Tiled { largest } => match gemm_tiled::size(gemm, largest) {
+            Some(size) => gemm_tiled::launch(gemm, size),
+            None => gemm_register::launch(gemm),
+        },
+        GemmFamily::Cooperative { .. } if gemm_tiled::is_narrow(gemm) => gemm_register::launch(gemm),
+        GemmFamily::Cooperative { side, lanes } => {
+            gemm_cooperative::launch(gemm, side as usize, lanes as usize)
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! What every family of matrix products is told; twin of `Params` in `shaders/shared/gemm.wgsl`.
+
+use crate::wgsl::params;
+
+params! {
+    pub(super) struct Params {
+        pub m: u32,
+        pub n: u32,
+        pub k: u32,
+        pub a_stride: u32,
+        pub b_stride: u32,
+        pub c_stride: u32,
+        pub a_group: u32,
+        pub b_group: u32,
+        pub c_group: u32,
+        pub a_offset: u32,
+        pub b_offset: u32,
+        pub c_offset: u32,
+        pub m_per_row: u32,
+        pub k_per_row: u32,
+        pub first_row: u32,
+        pub accumulate: u32,
+        pub k_first: u32,
+        pub segment: u32,
+        pub b_segment: u32,
+        pub epilogue: u32,
+        pub b_transposed: u32,
+        pub height: u32,
+        pub width: u32,
+        pub out_height: u32,
+        pub out_width: u32,
+        pub kernel_h: u32,
+        pub kernel_w: u32,
+        pub stride_h: u32,
+        pub stride_w: u32,
+        pub dilation_h: u32,
+        pub dilation_w: u32,
+        pub pad_top: u32,
+        pub pad_left: u32,
+        pub slices: u32,
+        pub slice_terms: u32,
+        pub c_slice: u32,
+        pub b_row: u32,
+        pub c_line: u32,
+        pub c_image: u32,
+    }
+}

@@ -1,0 +1,17 @@
+//! Losses, softmax, and the running sums of a training run.
+
+mod mean_squared_error;
+mod mean_squared_error_grad;
+pub(super) mod metrics;
+mod softmax;
+pub(super) mod softmax_cross_entropy;
+mod softmax_cross_entropy_grad;
+mod softmax_grad;
+
+pub(crate) use mean_squared_error::mean_squared_error;
+pub(crate) use mean_squared_error_grad::mean_squared_error_grad;
+pub(crate) use metrics::{SUMS_BYTES, metrics};
+pub(crate) use softmax::softmax;
+pub(crate) use softmax_cross_entropy::{Target, softmax_cross_entropy};
+pub(crate) use softmax_cross_entropy_grad::softmax_cross_entropy_grad;
+pub(crate) use softmax_grad::softmax_grad;

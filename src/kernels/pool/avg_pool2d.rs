@@ -1,0 +1,15 @@
+use crate::kernels::window::{Images, WindowParams};
+use crate::kernels::{Launch, files, grid_of};
+
+const WORKGROUP: u32 = 64;
+
+/// Means over the image's part of each window. Buffers: x, y.
+pub fn avg_pool2d(images: &Images) -> Launch {
+    let elements = images.count * images.window.outputs() * images.channels;
+    let vec4 = images.channels.is_multiple_of(4);
+    let groups = grid_of(if vec4 { elements / 4 } else { elements }, WORKGROUP);
+    Launch::new(&files::AVG_POOL2D, &WindowParams::new(images), WORKGROUP, groups)
+        .flops((elements * images.window.taps()) as u64)
+        .rounds(images.window.taps() + images.window.kernel[0])
+        .element(vec4)
+}

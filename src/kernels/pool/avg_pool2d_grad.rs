@@ -1,0 +1,16 @@
+use crate::kernels::window::{Images, WindowParams};
+use crate::kernels::{Launch, files, grid_of};
+
+const WORKGROUP: u32 = 64;
+
+/// Each dy in equal shares to the elements that it averaged, as a gather. Buffers: dy, dx.
+pub fn avg_pool2d_grad(images: &Images) -> Launch {
+    let w = &images.window;
+    let elements = images.count * w.input[0] * w.input[1] * images.channels;
+    let vec4 = images.channels.is_multiple_of(4);
+    let groups = grid_of(if vec4 { elements / 4 } else { elements }, WORKGROUP);
+    Launch::new(&files::AVG_POOL2D_GRAD, &WindowParams::new(images), WORKGROUP, groups)
+        .flops((elements * w.taps()) as u64)
+        .rounds(w.taps() + w.kernel[0])
+        .element(vec4)
+}

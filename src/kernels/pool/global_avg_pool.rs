@@ -1,0 +1,26 @@
+use crate::kernels::{Launch, files, grid_of, index};
+use crate::wgsl::params;
+
+const WORKGROUP: u32 = 64;
+
+params! {
+    struct Params {
+        images: u32,
+        pixels: u32,
+        channels: u32,
+        inverse: f32,
+    }
+}
+
+/// The mean over the pixels of each channel of each image. Buffers: x, y.
+pub fn global_avg_pool(images: usize, pixels: usize, channels: usize) -> Launch {
+    let params = Params {
+        images: index(images),
+        pixels: index(pixels),
+        channels: index(channels),
+        inverse: (1.0 / pixels as f64) as f32,
+    };
+    Launch::new(&files::GLOBAL_AVG_POOL, &params, WORKGROUP, grid_of(images * channels, WORKGROUP))
+        .flops((images * pixels * channels) as u64)
+        .rounds(pixels)
+}
