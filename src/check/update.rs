@@ -113,7 +113,7 @@ impl Update {
         let len = self.sizes[number];
         if let Some(planted) = self.planted {
             // Its neighbours take turns, and so do they in the next tensor.
-            return Mask::from_frozen((0..len).map(|i| i != planted.at && (i + number) % 2 == 0));
+            return Mask::from_frozen((0..len).map(|i| i != planted.at && (i + number).is_multiple_of(2)));
         }
         match number % 4 {
             0 => Mask::from_frozen((0..len).map(|_| stream.below(2) == 0)),
