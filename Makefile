@@ -32,7 +32,7 @@ NEWEST = scripts/newest-mesa.sh $${CARGO_TARGET_DIR:-target}/newest-mesa
 
 newest-mesa: ## Hold kernels against the reference on the newest software driver, which has matrix units
 	@$(RUNTIME); cargo build --release --quiet || exit 1; \
-	tests=$$(cargo test --release --test main --no-run 2>&1 | sed -n 's/.*Executable.*(\(.*\))/\1/p'); \
+	tests=$$(cargo test --release -p frazil --test main --no-run 2>&1 | sed -n 's/.*Executable.*(\(.*\))/\1/p'); \
 	[ -n "$$tests" ] || { echo "no test program was built"; exit 1; }; \
 	$(NEWEST) $${CARGO_TARGET_DIR:-target}/release/frazil check && $(NEWEST) "$$tests" cooperative || code=$$?; \
 	if [ "$${code:-0}" = 77 ]; then echo "SKIPPED: no newer driver to be had, see above"; else exit $${code:-0}; fi
@@ -46,5 +46,5 @@ check-tint: ## Compile every shader with Chrome's own compiler, in a headless Ch
 
 check: ## Check the format, the lints and the documentation
 	cargo fmt --check
-	cargo clippy --release --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps
+	cargo clippy --release --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --workspace

@@ -44,8 +44,8 @@
 //! Images are NHWC, convolution kernels HWIO `[kernel_h, kernel_w, c_in / groups, c_out]`, dense kernels `[in, out]`,
 //! all row-major (TensorFlow's). Losses are means over a batch, in nats. Equal seeds on one adapter give equal bits.
 //!
-//! # Features
-//! `cli` (default) builds the `frazil` program; `default-features = false` leaves the library alone.
+//! # The program
+//! The package `frazil-cli` has the program `frazil`: training, benchmarks and the table of operations from the shell.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod check;

@@ -3,13 +3,7 @@
 mod accumulation;
 mod adjoint;
 mod batch_norm;
-#[cfg(feature = "cli")]
-mod bench_command;
 mod checkpoint;
-#[cfg(feature = "cli")]
-mod command_line;
-#[cfg(feature = "cli")]
-mod command_line_masks;
 mod contract;
 mod cooperative;
 mod data_files;

@@ -6,8 +6,6 @@ pub mod executor;
 pub mod golden;
 pub mod onnx;
 pub mod portable;
-#[cfg(feature = "cli")]
-pub mod program;
 pub mod random;
 pub mod training;
 pub mod trajectory;

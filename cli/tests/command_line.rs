@@ -1,6 +1,6 @@
 //! The program itself, run as a user runs it.
 
-use crate::support::program::*;
+use crate::program::*;
 use std::path::Path;
 use std::process::Command;
 

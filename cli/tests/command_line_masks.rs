@@ -1,6 +1,6 @@
 //! The program's rules and schedules of masks, by the exact counts that they leave.
 
-use crate::support::program::*;
+use crate::program::*;
 use frazil::checkpoint::Checkpoint;
 use frazil::mask::{FORMS, FreezeRule, SCHEDULE_FORMS, Schedule};
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! Where examples come from, and the networks for them.
 
-use crate::cli::at_flag;
+use crate::at_flag;
 use frazil::data::{cifar10, idx};
 use frazil::{Dataset, Digits, Error, Model, Result};
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! `frazil bench`: its lines, its trace and its charts. No figure is judged, for machines are busy at times.
 
-use crate::support::program::{folder, frazil, lines};
+use crate::program::{folder, frazil, lines};
 use serde_json::Value;
 use std::collections::BTreeMap;
 

@@ -1,4 +1,6 @@
-//! The command line: arguments in, tables or JSON lines out.
+//! The `frazil` program: see `frazil --help`.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bench;
 mod check;
@@ -21,6 +23,7 @@ use std::time::Instant;
 /// Without a command it trains, and takes the options of `frazil train`, which `frazil train --help` lists. Exit codes: 0 done, 1 failed, 2 bad arguments.
 #[derive(Parser)]
 #[command(
+    name = "frazil",
     version,
     args_conflicts_with_subcommands = true,
     override_usage = "frazil [OPTIONS OF TRAIN]\n       frazil <COMMAND>"
@@ -108,8 +111,7 @@ fn at_flag(flag: &str, error: Error) -> Error {
     }
 }
 
-/// Runs the program.
-pub fn main() -> ExitCode {
+fn main() -> ExitCode {
     let begun = Instant::now();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,wgpu_hal=off")).init();
     // All of train's options would bury the commands.
