@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench host`, or with `-- --light` one short round.
 
+#![allow(clippy::expect_used)]
+
 mod timer;
 
 use frazil::gpu::Gpu;

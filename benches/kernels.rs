@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench kernels`, or with `-- --light` one short round.
 
+#![allow(clippy::expect_used)]
+
 mod timer;
 
 use frazil::graph::{Conv2d, DType, Graph, Op, ParameterId, Pool2d, StepScalars};

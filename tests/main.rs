@@ -1,5 +1,7 @@
 //! The integration tests: one binary, so that a device is opened once.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod accumulation;
 mod adjoint;
 mod batch_norm;
