@@ -5,29 +5,29 @@ use clap::Args;
 use frazil::mask::Schedule;
 use frazil::{Error, FreezeRule, Result, Trainer};
 
-/// What `frazil train --help` says of rules, an example a line.
+/// Rules and schedules in `frazil train --help`, one example a line, in 80 columns: a narrower terminal breaks lines in two.
 pub const RULES: &str = "\
 Rules of --freeze, by example:
   all                    every element
   none                   no element: '*=none' freezes nothing
   random:0.5             half of each tensor, drawn by --seed
-  smallest:0.5           the half of each tensor that is smallest in magnitude; largest:0.5 likewise
-  smallest-global:0.5    half of all tensors of the glob together; largest-global:0.5 likewise
-  random:0.5:trainable   half of what is not yet frozen; goes with all of the above that take a fraction
-  n-of-m:2:4             of each 4 consecutive input channels, all but the 2 largest weights
-  filters:0.25           whole output channels, a quarter, those of smallest L2 norm; :l1 or :random after it
+  smallest:0.5           the half of smallest magnitude; largest:0.5 likewise
+  smallest-global:0.5    of all the glob's tensors together; largest-global:0.5
+  random:0.5:trainable   half of what is not yet frozen; for any fraction above
+  n-of-m:2:4             of 4 consecutive input channels, all but the 2 largest
+  filters:0.25           a quarter of output channels, by L2 norm; :l1, :random
   filters:at:0,3         output channels 0 and 3
   input-channels:0.25    whole input channels, as filters
   input-channels:at:0    input channel 0
   position:1,1           one place (row, column) of the window
-  block:0..3,0..3,0..1,4..8   a range an axis; kernels are [rows, columns, channels in, channels out]
+  block:0..3,0..3,0..1,4..8   ranges of rows, columns, channels in, channels out
   equal:0                elements of this value
-  file:m.safetensors:mask.*   a mask in a file, * standing for the parameter's path
+  file:m.safetensors:mask.*   a mask in a file; * is the parameter's path
 
 Schedules of --mask-schedule, by example:
-  polynomial:final=0.9,begin=100,end=400,every=50   from initial (0) to final, by power (3)
-  cosine:fraction=0.3,end=400                       from the fraction down to 0
-  constant:fraction=0.5,begin=200                   the same at each time";
+  polynomial:final=0.9,end=400,every=50   from initial (0) to final by power (3)
+  cosine:fraction=0.3,end=400             from the fraction down to 0
+  constant:fraction=0.5,begin=200         the same at each time";
 
 #[derive(Args)]
 #[command(next_help_heading = "Frozen weights")]

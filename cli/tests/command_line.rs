@@ -133,6 +133,24 @@ fn bad_arguments_exit_with_2_and_say_why() {
 }
 
 #[test]
+fn help_wraps_at_the_width_of_the_terminal() {
+    for columns in [80, 120] {
+        for arguments in [&["--help"][..], &["train", "--help"], &["bench", "--help"], &["check", "-h"]] {
+            let text = String::from_utf8(frazil_in(columns, arguments).stdout).unwrap();
+            let longest = text.lines().map(|line| line.chars().count()).max().unwrap();
+            assert!(longest <= columns && longest > columns - 20, "{arguments:?}: {longest} of {columns}");
+        }
+        // The rules' examples are a table, which wrapping would break.
+        let text = String::from_utf8(frazil_in(columns, &["train", "--help"]).stdout).unwrap();
+        let (_, rules) = text.split_once("by example:\n").unwrap();
+        assert!(
+            rules.lines().all(|line| line.is_empty() || line.contains("   ") || line.ends_with(':')),
+            "{rules}"
+        );
+    }
+}
+
+#[test]
 fn failures_exit_with_1_and_machines_are_told() {
     let output = frazil(&["train", "--adapter", "no such card", "--json"]);
     assert_eq!(output.status.code(), Some(1));

@@ -4,9 +4,15 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Runs the program.
+/// Runs the program, with its help in 100 columns.
 pub fn frazil(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_frazil")).args(arguments).output().unwrap()
+    frazil_in(100, arguments)
+}
+
+/// Runs the program in a terminal of so many columns.
+pub fn frazil_in(columns: usize, arguments: &[&str]) -> Output {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_frazil"));
+    program.args(arguments).env("COLUMNS", columns.to_string()).output().unwrap()
 }
 
 /// A folder of this test's own, not made yet.
