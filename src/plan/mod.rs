@@ -29,6 +29,7 @@
 
 mod alias;
 mod compile;
+mod cost;
 mod digest;
 mod fuse;
 mod fuse_pool;
@@ -44,9 +45,10 @@ mod store;
 mod sums;
 mod transfer;
 
+pub use cost::{CostModel, WinogradCost};
 pub use digest::{Arena, Elements};
 pub use layout::{Layout, Spot};
-pub use lower::{WeightGradients, Winograd};
+pub use lower::{Algorithm, WeightGradients, Winograd};
 pub use profile::TimedDispatch;
 pub use report::{Avoided, BufferUse, DispatchUse, PlanReport};
 pub use store::{Digest, Store};
@@ -70,6 +72,7 @@ pub struct PlanOptions {
     masks: Vec<Mask>,
     weight_gradients: WeightGradients,
     winograd: Winograd,
+    cost_model: Option<CostModel>,
 }
 
 impl Default for PlanOptions {
@@ -85,6 +88,7 @@ impl Default for PlanOptions {
             masks: Vec::new(),
             weight_gradients: WeightGradients::Cheapest,
             winograd: Winograd::Auto,
+            cost_model: None,
         }
     }
 }
@@ -132,6 +136,12 @@ impl PlanOptions {
     /// When convolutions go by Winograd's transforms.
     pub fn winograd(mut self, when: Winograd) -> Self {
         self.winograd = when;
+        self
+    }
+
+    /// What operations cost, rather than the constants of the adapter's class: decides between algorithms.
+    pub fn cost_model(mut self, cost: CostModel) -> Self {
+        self.cost_model = Some(cost);
         self
     }
 

@@ -1,9 +1,10 @@
 //! Everything about a plan that is decided before anything is created: kernels, memory, and what they add up to.
 
 use super::alias::roots;
+use super::cost::CostModel;
 use super::gradients::{accumulates, check_gradients};
 use super::liveness::{Life, separate, share};
-use super::lower::{Limits, Lowered, Place, Savings, Transforms, Winograd, lower, savings};
+use super::lower::{Limits, Lowered, Place, Savings, lower, savings};
 use super::report::{Avoided, BufferUse, DispatchUse, PlanReport};
 use super::store::{READ_BYTES, READ_SLOTS, state_slots, upkeep_bytes};
 use super::{Home, Layout, PlanOptions};
@@ -63,14 +64,8 @@ pub(super) fn prepare(
         }
         return Err(Error::argument("gemm family", expected, family));
     }
-    let max_binding = adapter.max_binding.min(adapter.max_buffer);
-    let limits = Limits {
-        family,
-        max_binding,
-        workspace_bytes: options.workspace_bytes,
-        explicit: options.explicit_columns,
-        transforms: transforms(options, adapter),
-    };
+    let limits = limits(adapter, options);
+    let max_binding = limits.max_binding;
     let frozen = saved(graph, adapter, options)?;
     let lowered = lower(graph, layout, limits, &frozen)?;
     let roots = roots(graph);
@@ -97,7 +92,7 @@ pub(super) fn prepare(
     }
     let mut report = report(graph, layout, adapter, family, &lowered, &slots.bytes)?;
     if !options.masks.is_empty() {
-        let whole = savings(graph, &[], options.weight_gradients, limits.transforms);
+        let whole = savings(graph, &[], options.weight_gradients, &limits.conditions(graph.batch()));
         report.avoided = avoided(&lower(graph, layout, limits, &whole)?, &lowered);
     }
     let homes = roots.iter().map(|root| homes[root.0]).collect();
@@ -262,6 +257,7 @@ fn report(
             .iter()
             .map(|s| DispatchUse {
                 label: s.label.clone(),
+                algorithm: s.algorithm,
                 kernel: s.launch.kernel.name,
                 groups: s.launch.groups,
                 flops: s.launch.flops,
@@ -271,15 +267,15 @@ fn report(
     })
 }
 
-/// By default only on processors, where it was measured, and not where columns in memory are to be the check.
-fn transforms(options: &PlanOptions, adapter: &AdapterReport) -> Transforms {
-    let when = match options.winograd {
-        // Components are sums of elements: in f16 they would lose more than products of the elements do.
-        _ if matches!(options.family, Some(GemmFamily::Cooperative { .. })) => Winograd::Never,
-        Winograd::Auto if options.explicit_columns || !adapter.software => Winograd::Never,
-        other => other,
-    };
-    Transforms { when, max_binding: adapter.max_binding.min(adapter.max_buffer) }
+fn limits(adapter: &AdapterReport, options: &PlanOptions) -> Limits {
+    Limits {
+        family: options.family.unwrap_or_else(|| GemmFamily::choose(adapter)),
+        max_binding: adapter.max_binding.min(adapter.max_buffer),
+        workspace_bytes: options.workspace_bytes,
+        explicit: options.explicit_columns,
+        winograd: options.winograd,
+        cost: options.cost_model.unwrap_or_else(|| CostModel::of(adapter)),
+    }
 }
 
 /// What frozen elements save, if the options tell of any.
@@ -297,7 +293,8 @@ pub(super) fn saved(graph: &Graph, adapter: &AdapterReport, options: &PlanOption
             }
         }
     }
-    Ok(savings(graph, &options.masks, options.weight_gradients, transforms(options, adapter)))
+    let conditions = limits(adapter, options).conditions(graph.batch());
+    Ok(savings(graph, &options.masks, options.weight_gradients, &conditions))
 }
 
 /// By operation: what the first would compute and the second does not.

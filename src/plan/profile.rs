@@ -1,6 +1,6 @@
 //! How long each dispatch takes, by the device's own clock.
 
-use super::{Command, Plan};
+use super::{Algorithm, Command, Plan};
 use crate::error::{Error, Result};
 use crate::graph::StepScalars;
 
@@ -9,6 +9,8 @@ use crate::graph::StepScalars;
 pub struct TimedDispatch {
     /// The operation it belongs to.
     pub label: String,
+    /// By which algorithm, of a convolution or its gradients.
+    pub algorithm: Option<Algorithm>,
     /// The kernel.
     pub kernel: &'static str,
     /// When it began, in nanoseconds since the run's first dispatch did.
@@ -46,6 +48,7 @@ impl Plan {
         Ok(timed
             .map(|((command, dispatch), [begin, end])| TimedDispatch {
                 label: dispatch.label.clone(),
+                algorithm: dispatch.algorithm,
                 kernel: dispatch.kernel,
                 begin_ns: begin.wrapping_sub(start) as f64 * nanoseconds,
                 ns: end.wrapping_sub(begin) as f64 * nanoseconds,

@@ -1,5 +1,6 @@
 //! What a plan uses.
 
+use super::Algorithm;
 use std::fmt;
 
 /// A buffer.
@@ -16,6 +17,8 @@ pub struct BufferUse {
 pub struct DispatchUse {
     /// The operation it belongs to.
     pub label: String,
+    /// By which algorithm, of a convolution or its gradients.
+    pub algorithm: Option<Algorithm>,
     /// The kernel.
     pub kernel: &'static str,
     /// Workgroups.
@@ -85,8 +88,9 @@ impl fmt::Display for PlanReport {
             let groups = format!("{}x{}x{}", d.groups[0], d.groups[1], d.groups[2]);
             writeln!(
                 f,
-                "  {:<26} {:<28} {:>12} {:>10.3} MFLOP",
+                "  {:<26} {:<16} {:<28} {:>12} {:>10.3} MFLOP",
                 d.label,
+                d.algorithm.map(|algorithm| algorithm.to_string()).unwrap_or_default(),
                 d.kernel,
                 groups,
                 d.flops as f64 / 1e6
@@ -95,8 +99,9 @@ impl fmt::Display for PlanReport {
         for a in &self.avoided {
             writeln!(
                 f,
-                "  {:<26} {:<28} {:>12} {:>10.3} MFLOP",
+                "  {:<26} {:<16} {:<28} {:>12} {:>10.3} MFLOP",
                 a.label,
+                "",
                 "avoided: frozen",
                 "",
                 a.flops as f64 / 1e6

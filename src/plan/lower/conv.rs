@@ -1,9 +1,10 @@
 //! Convolutions: patches as columns, and products with them.
 
+use super::algorithm::{Algorithm, Pass, choose, is_pointwise};
 use super::{Lowering, Place};
 use crate::error::{Error, Result};
 use crate::graph::{Conv2d, Node};
-use crate::kernels::{Epilogue, Gemm, Images, MOST_TERMS, Matrix, Source, col2im, im2col};
+use crate::kernels::{Epilogue, Gemm, Images, Matrix, Source, col2im, im2col};
 use crate::plan::fuse::Ending;
 use std::ops::Range;
 
@@ -12,34 +13,43 @@ const MAX_GROUPS: usize = 65_535;
 
 impl Lowering<'_> {
     pub(super) fn conv2d(&mut self, node: &Node, conv: &Conv2d, ending: Option<Ending>) -> Result<()> {
+        let algorithm = choose(conv, Pass::Forward, &self.conditions());
+        if algorithm == Algorithm::Depthwise {
+            self.depthwise_conv2d(node, conv, ending);
+            return Ok(());
+        }
         let ending = ending.unwrap_or(Ending::plain(node.outputs[0]));
-        if self.by_winograd(conv) {
-            self.winograd_forward(node, conv, ending);
-            return Ok(());
+        match algorithm {
+            Algorithm::Winograd => self.winograd_forward(node, conv, ending),
+            Algorithm::PaddedChannels => self.padded_forward(node, conv, ending),
+            Algorithm::ImplicitGemm => self.implicit_forward(node, conv, ending),
+            _ => return self.column_forward(node, conv, ending),
         }
-        if self.by_padding(conv) {
-            self.padded_forward(node, conv, ending);
-            return Ok(());
-        }
+        Ok(())
+    }
+
+    fn implicit_forward(&mut self, node: &Node, conv: &Conv2d, ending: Ending) {
+        let operands = [0, 1].map(|i| Place::Value(node.inputs[i]));
+        let product = Gemm {
+            m: self.graph.batch() * conv.window.outputs(),
+            n: conv.c_out_per_group(),
+            k: conv.depth(),
+            a: input_matrix(conv, 0),
+            source: Source::Patches(conv.window),
+            b: Matrix { stride: conv.c_out, group: conv.c_out_per_group(), offset: 0 },
+            c: output_matrix(conv, 0),
+            groups: conv.groups,
+            m_per_row: conv.window.outputs(),
+            epilogue: ending.epilogue,
+            pooled: ending.position.is_some(),
+            ..Gemm::plain(0, 0, 0)
+        };
+        self.ending_product(node, &product, operands, ending);
+    }
+
+    /// By columns in memory; of a pointwise convolution, by the images as they are.
+    fn column_forward(&mut self, node: &Node, conv: &Conv2d, ending: Ending) -> Result<()> {
         let (x, kernel) = (Place::Value(node.inputs[0]), Place::Value(node.inputs[1]));
-        if self.implicit(conv, conv.depth()) {
-            let product = Gemm {
-                m: self.graph.batch() * conv.window.outputs(),
-                n: conv.c_out_per_group(),
-                k: conv.depth(),
-                a: input_matrix(conv, 0),
-                source: Source::Patches(conv.window),
-                b: Matrix { stride: conv.c_out, group: conv.c_out_per_group(), offset: 0 },
-                c: output_matrix(conv, 0),
-                groups: conv.groups,
-                m_per_row: conv.window.outputs(),
-                epilogue: ending.epilogue,
-                pooled: ending.position.is_some(),
-                ..Gemm::plain(0, 0, 0)
-            };
-            self.ending_product(node, &product, [x, kernel], ending);
-            return Ok(());
-        }
         for images in self.chunks(node, conv)? {
             let columns = self.columns(node, conv, x, &images);
             let outputs = images.len() * conv.window.outputs();
@@ -62,19 +72,26 @@ impl Lowering<'_> {
     }
 
     pub(super) fn conv2d_grad_kernel(&mut self, node: &Node, conv: &Conv2d) -> Result<()> {
-        if self.by_winograd(conv) {
-            self.winograd_grad_kernel(node, conv);
-            return Ok(());
-        }
-        if self.by_padding(conv) {
-            self.padded_grad_kernel(node, conv);
-            return Ok(());
-        }
         let (x, dy) = (Place::Value(node.inputs[0]), Place::Value(node.inputs[1]));
-        if let Some(product) = self.grad_kernel_product(conv) {
-            self.product(node, &product, &[x, dy, Place::Value(node.outputs[0])]);
-            return Ok(());
+        match choose(conv, Pass::GradKernel, &self.conditions()) {
+            Algorithm::Depthwise => self.depthwise_grad_kernel(node, conv),
+            Algorithm::Winograd => self.winograd_grad_kernel(node, conv),
+            Algorithm::PaddedChannels => self.padded_grad_kernel(node, conv),
+            Algorithm::ImplicitGemm => {
+                let product = self.grad_kernel_product(conv, Source::Patches(conv.window));
+                self.product(node, &product, &[x, dy, Place::Value(node.outputs[0])]);
+            }
+            Algorithm::Pointwise => {
+                let product = self.grad_kernel_product(conv, Source::Matrix);
+                self.product(node, &product, &[x, dy, Place::Value(node.outputs[0])]);
+            }
+            _ => return self.column_grad_kernel(node, conv),
         }
+        Ok(())
+    }
+
+    fn column_grad_kernel(&mut self, node: &Node, conv: &Conv2d) -> Result<()> {
+        let (x, dy) = (Place::Value(node.inputs[0]), Place::Value(node.inputs[1]));
         for images in self.chunks(node, conv)? {
             let columns = self.columns(node, conv, x, &images);
             let product = Gemm {
@@ -97,10 +114,8 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    fn grad_kernel_product(&self, conv: &Conv2d) -> Option<Gemm> {
-        let pointwise = is_pointwise(conv);
-        let source = if pointwise { Source::Matrix } else { Source::Patches(conv.window) };
-        (pointwise || self.implicit(conv, conv.depth())).then(|| Gemm {
+    fn grad_kernel_product(&self, conv: &Conv2d, source: Source) -> Gemm {
+        Gemm {
             m: conv.depth(),
             n: conv.c_out_per_group(),
             k: self.graph.batch() * conv.window.outputs(),
@@ -112,7 +127,7 @@ impl Lowering<'_> {
             groups: conv.groups,
             k_per_row: conv.window.outputs(),
             ..Gemm::plain(0, 0, 0)
-        })
+        }
     }
 
     pub(super) fn conv2d_grad_input(
@@ -121,41 +136,47 @@ impl Lowering<'_> {
         conv: &Conv2d,
         ending: Option<Ending>,
     ) -> Result<()> {
+        let algorithm = choose(conv, Pass::GradInput, &self.conditions());
+        if algorithm == Algorithm::Depthwise {
+            self.depthwise_grad_input(node, conv, ending);
+            return Ok(());
+        }
         let ending = ending.unwrap_or(Ending::plain(node.outputs[0]));
-        if self.by_winograd(conv) {
-            self.winograd_grad_input(node, conv, ending);
-            return Ok(());
-        }
-        let (dy, kernel) = (Place::Value(node.inputs[0]), Place::Value(node.inputs[1]));
-        let depth = conv.window.taps() * conv.c_out_per_group();
-        let fours = conv.c_out_per_group().is_multiple_of(4);
-        if self.implicit(conv, depth) && fours && conv.window.stride == [1, 1] {
-            let inputs = conv.window.input[0] * conv.window.input[1];
-            let product = Gemm {
-                m: self.graph.batch() * inputs,
-                n: conv.c_in_per_group(),
-                k: depth,
-                a: output_matrix(conv, 0),
-                source: Source::Gradients(conv.window),
-                b: Matrix { stride: conv.c_out, group: conv.c_out_per_group(), offset: 0 },
-                c: input_matrix(conv, 0),
-                transpose_b: true,
-                groups: conv.groups,
-                m_per_row: inputs,
-                epilogue: ending.epilogue,
-                ..Gemm::plain(0, 0, 0)
-            };
-            self.ending_product(node, &product, [dy, kernel], ending);
-            return Ok(());
-        }
-        if let Some(products) = self.strided_grad_input(conv).filter(|_| self.implicit(conv, depth) && fours)
-        {
-            for product in products {
-                let product = Gemm { epilogue: ending.epilogue, ..product };
-                self.ending_product(node, &product, [dy, kernel], ending);
+        let operands = [0, 1].map(|i| Place::Value(node.inputs[i]));
+        match algorithm {
+            Algorithm::Winograd => self.winograd_grad_input(node, conv, ending),
+            Algorithm::ImplicitGemm => {
+                let inputs = conv.window.input[0] * conv.window.input[1];
+                let product = Gemm {
+                    m: self.graph.batch() * inputs,
+                    n: conv.c_in_per_group(),
+                    k: conv.window.taps() * conv.c_out_per_group(),
+                    a: output_matrix(conv, 0),
+                    source: Source::Gradients(conv.window),
+                    b: Matrix { stride: conv.c_out, group: conv.c_out_per_group(), offset: 0 },
+                    c: input_matrix(conv, 0),
+                    transpose_b: true,
+                    groups: conv.groups,
+                    m_per_row: inputs,
+                    epilogue: ending.epilogue,
+                    ..Gemm::plain(0, 0, 0)
+                };
+                self.ending_product(node, &product, operands, ending);
             }
-            return Ok(());
+            Algorithm::StridedGradInput => {
+                for product in self.strided_grad_input(conv) {
+                    let product = Gemm { epilogue: ending.epilogue, ..product };
+                    self.ending_product(node, &product, operands, ending);
+                }
+            }
+            _ => return self.column_grad_input(node, conv, ending),
         }
+        Ok(())
+    }
+
+    /// By columns in memory; of a pointwise convolution, into the images as they are.
+    fn column_grad_input(&mut self, node: &Node, conv: &Conv2d, ending: Ending) -> Result<()> {
+        let (dy, kernel) = (Place::Value(node.inputs[0]), Place::Value(node.inputs[1]));
         for images in self.chunks(node, conv)? {
             let outputs = images.len() * conv.window.outputs();
             let pointwise = is_pointwise(conv);
@@ -193,10 +214,10 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// Whether the forward convolution can end with a pool: by transforms, or where patches are gathered inside the product.
+    /// Whether the forward convolution can end with a pool.
     pub(super) fn can_pool(&self, conv: &Conv2d) -> bool {
-        let plain = !self.depthwise(conv) && self.implicit(conv, conv.depth());
-        self.by_winograd(conv) || plain
+        let algorithm = choose(conv, Pass::Forward, &self.conditions());
+        matches!(algorithm, Algorithm::Winograd | Algorithm::PaddedChannels | Algorithm::ImplicitGemm)
     }
 
     /// A product with its ending.
@@ -206,11 +227,6 @@ impl Lowering<'_> {
         let mut places = vec![ab[0], ab[1], Place::Value(ending.output), extra];
         places.extend(ending.position.map(Place::Value));
         self.product(node, product, &places);
-    }
-
-    /// Whether the patches of so many terms are gathered inside the product.
-    fn implicit(&self, conv: &Conv2d, depth: usize) -> bool {
-        !self.limits.explicit && !is_pointwise(conv) && depth <= MOST_TERMS
     }
 
     /// The patches of some images: a workspace, or the images themselves where every patch is one pixel.
@@ -253,12 +269,6 @@ impl Lowering<'_> {
 struct Columns {
     place: Place,
     matrix: Matrix,
-}
-
-/// Every patch is one pixel of the input, in order: the column matrix is the input itself.
-pub(super) fn is_pointwise(conv: &Conv2d) -> bool {
-    let w = &conv.window;
-    conv.groups == 1 && w.taps() == 1 && w.stride == [1, 1] && w.pad_begin == [0, 0] && w.input == w.output
 }
 
 fn conv_images(conv: &Conv2d, images: &Range<usize>) -> Images {

@@ -1,7 +1,6 @@
 //! Convolutions with a kernel of its own for each channel. A product for each of them would have one column, which leaves
 //! all lanes but one idle.
 
-use super::savings::is_depthwise;
 use super::{Lowering, Place};
 use crate::graph::{Conv2d, Node};
 use crate::kernels::{
@@ -14,11 +13,6 @@ const PIXELS: usize = 256;
 const SLICES: usize = 256;
 
 impl Lowering<'_> {
-    /// Whether each channel goes its own way, and not by columns in memory.
-    pub(super) fn depthwise(&self, conv: &Conv2d) -> bool {
-        is_depthwise(conv) && !self.limits.explicit
-    }
-
     pub(super) fn depthwise_conv2d(&mut self, node: &Node, conv: &Conv2d, ending: Option<Ending>) {
         let (x, kernel) = (node.inputs[0], node.inputs[1]);
         let bias = ending.and_then(|e| e.extra);

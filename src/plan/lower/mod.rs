@@ -1,6 +1,7 @@
 //! From operations to kernels: a pure function of the graph, the layout and the adapter's report.
 
 mod activation;
+mod algorithm;
 mod conv;
 mod depthwise;
 mod linear;
@@ -15,6 +16,7 @@ mod update;
 mod winograd;
 
 use super::Layout;
+use super::cost::CostModel;
 use super::fuse::{Ending, fuse, fuse_bias_grads};
 use super::fuse_pool::{PoolEnding, fuse_pools};
 use crate::error::{Error, Result};
@@ -25,9 +27,12 @@ use crate::kernels::{
     slices,
 };
 use crate::shape::WindowGeometry;
+pub use algorithm::Algorithm;
+pub(super) use algorithm::Conditions;
+use algorithm::Pass;
+use savings::Way;
 pub use savings::WeightGradients;
 pub(super) use savings::{Savings, savings};
-pub(super) use winograd::Transforms;
 pub use winograd::Winograd;
 
 /// What a step binds.
@@ -57,6 +62,8 @@ pub(super) enum Place {
 #[derive(Clone, Debug)]
 pub(super) struct Step {
     pub label: String,
+    /// By which algorithm, of a convolution or its gradients.
+    pub algorithm: Option<Algorithm>,
     pub launch: Launch,
     pub places: Vec<Place>,
 }
@@ -79,7 +86,21 @@ pub(super) struct Limits {
     pub workspace_bytes: u64,
     /// Whether convolutions go by columns in memory even where patches can be gathered.
     pub explicit: bool,
-    pub transforms: Transforms,
+    pub winograd: Winograd,
+    pub cost: CostModel,
+}
+
+impl Limits {
+    pub fn conditions(&self, batch: usize) -> Conditions {
+        Conditions {
+            batch,
+            family: self.family,
+            explicit: self.explicit,
+            winograd: self.winograd,
+            max_binding: self.max_binding,
+            cost: self.cost,
+        }
+    }
 }
 
 /// Workspaces stay below this where they can: a column matrix beyond the caches gains nothing.
@@ -148,7 +169,29 @@ impl<'a> Lowering<'a> {
 
 impl Lowering<'_> {
     fn push(&mut self, node: &Node, launch: Launch, places: Vec<Place>) {
-        self.out.steps.push(Step { label: node.label.clone(), launch, places });
+        let algorithm = self.algorithm(node);
+        self.out.steps.push(Step { label: node.label.clone(), algorithm, launch, places });
+    }
+
+    fn conditions(&self) -> Conditions {
+        self.limits.conditions(self.graph.batch())
+    }
+
+    fn algorithm(&self, node: &Node) -> Option<Algorithm> {
+        let index = self.graph.nodes().iter().position(|other| std::ptr::eq(other, node));
+        match index.map(|index| &self.savings.ways[index]) {
+            Some(Way::Columns { .. }) => return Some(Algorithm::Columns),
+            Some(Way::Rows(_)) => return Some(Algorithm::Rows),
+            Some(Way::Elements(_)) => return Some(Algorithm::Elements),
+            Some(Way::Dense) | None => {}
+        }
+        let (conv, pass) = match &node.op {
+            Op::Conv2d(conv) => (conv, Pass::Forward),
+            Op::Conv2dGradInput(conv) => (conv, Pass::GradInput),
+            Op::Conv2dGradKernel(conv) => (conv, Pass::GradKernel),
+            _ => return None,
+        };
+        Some(algorithm::choose(conv, pass, &self.conditions()))
     }
 
     /// `places`: the operands and the result; then, if the epilogue reads something, that; then, if the result is pooled,
@@ -241,11 +284,6 @@ impl Lowering<'_> {
         };
         let first = node.inputs.first().map(|&i| self.value(i));
         match (&node.op, first) {
-            (Op::Conv2d(conv), _) if self.depthwise(conv) => self.depthwise_conv2d(node, conv, ending),
-            (Op::Conv2dGradInput(conv), _) if self.depthwise(conv) => {
-                self.depthwise_grad_input(node, conv, ending);
-            }
-            (Op::Conv2dGradKernel(conv), _) if self.depthwise(conv) => self.depthwise_grad_kernel(node, conv),
             (Op::Conv2d(conv), _) => return self.conv2d(node, conv, ending),
             (Op::Conv2dGradInput(conv), _) => return self.conv2d_grad_input(node, conv, ending),
             (Op::Conv2dGradKernel(conv), _) => return self.conv2d_grad_kernel(node, conv),

@@ -3,22 +3,10 @@
 
 use super::{Lowering, Place};
 use crate::graph::{Conv2d, Node};
-use crate::kernels::{Gemm, GemmFamily, MOST_TERMS, Matrix, NO_PLACE, Source, pick};
+use crate::kernels::{Gemm, Matrix, NO_PLACE, Source, pick};
 use crate::plan::fuse::Ending;
 
 impl Lowering<'_> {
-    /// Whether a convolution goes that way: on processors, where each shader takes long to compile, and a load of four elements
-    /// no longer than one of one.
-    pub(super) fn by_padding(&self, conv: &Conv2d) -> bool {
-        matches!(self.limits.family, GemmFamily::Subgroup { .. })
-            && !self.limits.explicit
-            && conv.groups == 1
-            && conv.c_in % 4 == 3
-            && conv.c_out.is_multiple_of(4)
-            && conv.window.taps() > 1
-            && conv.window.taps() * (conv.c_in + 1) <= MOST_TERMS
-    }
-
     pub(super) fn padded_forward(&mut self, node: &Node, conv: &Conv2d, ending: Ending) {
         let images = self.padded_images(node, conv);
         let width = conv.c_in + 1;

@@ -1,7 +1,7 @@
 //! What frozen elements save: a pure function of the graph and the masks. Operations whose results nobody needs are left out,
 //! and a weight gradient of which little is needed is computed in part.
 
-use super::winograd::{Transforms, by_winograd};
+use super::algorithm::{Conditions, by_winograd, is_depthwise};
 use crate::graph::{Clip, Conv2d, Graph, Node, Op, ParameterId};
 use crate::mask::Mask;
 use crate::plan::alias::roots;
@@ -49,7 +49,7 @@ pub(in crate::plan) fn savings(
     graph: &Graph,
     masks: &[Mask],
     how: WeightGradients,
-    transforms: Transforms,
+    when: &Conditions,
 ) -> Savings {
     let nodes = graph.nodes();
     let mut savings = Savings {
@@ -99,7 +99,7 @@ pub(in crate::plan) fn savings(
         let Some(conv) = weight_gradient(graph, node) else { continue };
         let target = gradient_of[roots[node.outputs[0].0].0].and_then(|id| masks.get(id.0));
         if let Some(mask) = target.filter(|mask| mask.frozen_count() > 0) {
-            savings.ways[index] = choose(&conv, graph.batch(), mask, how, transforms);
+            savings.ways[index] = choose(&conv, mask, how, when);
         }
     }
     savings
@@ -130,21 +130,8 @@ pub(super) fn weight_gradient(graph: &Graph, node: &Node) -> Option<Conv2d> {
     }
 }
 
-/// A tile's rows and columns: a product costs as if it were whole tiles.
-const TILE: usize = 32;
-/// What a gathered element costs, in multiplications of a product: measured on software Vulkan, 4.2 ns against 0.05.
-const GATHERED: usize = 80;
-/// What a term of an element's own sum costs: 1.5 ns.
-const DOTTED: usize = 30;
-/// How many times less a kernel's gradient costs by Winograd's transforms: 1.7 with 32 channels, 2.5 with 64, and 1.8
-/// from 32 to 64 by 5x5.
-const TRANSFORMED: usize = 2;
-/// What a term of a depthwise kernel's whole gradient costs.
-const DEPTHWISE: usize = 10;
-/// What the further dispatches cost.
-const DISPATCHES: usize = 1_000_000;
-
-fn choose(conv: &Conv2d, batch: usize, mask: &Mask, how: WeightGradients, transforms: Transforms) -> Way {
+fn choose(conv: &Conv2d, mask: &Mask, how: WeightGradients, when: &Conditions) -> Way {
+    let (batch, cost) = (when.batch, &when.cost);
     let (depth, columns) = (conv.depth(), conv.c_out);
     let mut live_rows = vec![false; depth];
     let mut live_columns = vec![false; columns];
@@ -158,24 +145,26 @@ fn choose(conv: &Conv2d, batch: usize, mask: &Mask, how: WeightGradients, transf
     let (rows, columns) = (which(&live_rows), which(&live_columns));
     let pixels = batch * conv.window.outputs();
     let inputs = batch * conv.window.input[0] * conv.window.input[1];
-    let tiles = |m: usize, n: usize| m.next_multiple_of(TILE).saturating_mul(n.next_multiple_of(TILE));
+    let tiles =
+        |m: usize, n: usize| m.next_multiple_of(cost.tile).saturating_mul(n.next_multiple_of(cost.tile));
     let fours = |n: usize| n.next_multiple_of(4);
     let straight = tiles(conv.depth(), fours(columns.len())).saturating_mul(pixels);
     let swapped = tiles(conv.window.taps() * fours(columns.len()), conv.c_in).saturating_mul(inputs);
     let can_swap = flipped(conv).is_some();
-    let gathered = |n: usize| GATHERED.saturating_mul(fours(n)).saturating_mul(pixels) + DISPATCHES;
+    let gathered = |n: usize| cost.gathered.saturating_mul(fours(n)).saturating_mul(pixels) + cost.dispatches;
     let dense = if is_depthwise(conv) {
-        DEPTHWISE.saturating_mul(mask.len()).saturating_mul(pixels)
+        cost.depthwise_term.saturating_mul(mask.len()).saturating_mul(pixels)
     } else {
         let direct = tiles(conv.depth(), conv.c_out_per_group()).saturating_mul(conv.groups * pixels);
-        if by_winograd(conv, batch, transforms) { direct / TRANSFORMED } else { direct }
+        let gain = cost.winograd.filter(|_| by_winograd(conv, when)).map_or(1, |winograd| winograd.gain);
+        direct / gain
     };
 
     let by_columns = Way::Columns { live: columns, swapped: can_swap && swapped < straight };
     let Way::Columns { live: columns, .. } = &by_columns else { return Way::Dense };
     let column_cost = if can_swap { straight.min(swapped) } else { straight } + gathered(columns.len());
     let row_cost = tiles(fours(rows.len()), conv.c_out).saturating_mul(pixels) + gathered(rows.len());
-    let element_cost = DOTTED.saturating_mul(live.len()).saturating_mul(pixels) + DISPATCHES;
+    let element_cost = cost.element_term.saturating_mul(live.len()).saturating_mul(pixels) + cost.dispatches;
     // Groups have columns of their own for each row.
     let whole = conv.groups == 1;
     match how {
@@ -200,11 +189,6 @@ fn choose(conv: &Conv2d, batch: usize, mask: &Mask, how: WeightGradients, transf
     }
 }
 
-/// Whether each channel has a kernel of its own.
-pub(super) fn is_depthwise(conv: &Conv2d) -> bool {
-    conv.groups > 1 && conv.groups == conv.c_in && conv.c_out == conv.c_in
-}
-
 /// The window under which each input pixel sees the output pixels that it goes into, its last tap first: at stride 1, unless
 /// the padding is wider than the kernel.
 pub(super) fn flipped(conv: &Conv2d) -> Option<WindowGeometry> {
@@ -225,10 +209,19 @@ pub(super) fn flipped(conv: &Conv2d) -> Option<WindowGeometry> {
 mod tests {
     use super::*;
     use crate::graph::{DType, UpdateRule};
+    use crate::kernels::GemmFamily;
     use crate::plan::Winograd;
+    use crate::plan::cost::CostModel;
     use crate::shape::Shape;
 
-    const AUTO: Transforms = Transforms { when: Winograd::Auto, max_binding: 128 << 20 };
+    const SOFTWARE: Conditions = Conditions {
+        batch: 64,
+        family: GemmFamily::Subgroup { lanes: 8 },
+        explicit: false,
+        winograd: Winograd::Auto,
+        max_binding: 128 << 20,
+        cost: CostModel::SOFTWARE,
+    };
     const SGD: UpdateRule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
 
     /// Two dense layers, their backward operations and the update.
@@ -259,7 +252,7 @@ mod tests {
     }
 
     fn needed(graph: &Graph, masks: &[Mask]) -> Vec<bool> {
-        savings(graph, masks, WeightGradients::Cheapest, AUTO).needed
+        savings(graph, masks, WeightGradients::Cheapest, &SOFTWARE).needed
     }
 
     #[test]
@@ -285,7 +278,7 @@ mod tests {
         let elements = 9 * 64 * 64;
         let way = |f: &dyn Fn(usize) -> bool| {
             let mask = Mask::from_frozen((0..elements).map(f));
-            choose(&conv, 64, &mask, WeightGradients::Cheapest, AUTO)
+            choose(&conv, &mask, WeightGradients::Cheapest, &SOFTWARE)
         };
         assert_eq!(way(&|i| (i as u32).wrapping_mul(2_654_435_761) >> 16 & 1 == 0), Way::Dense);
         assert_eq!(way(&|i| i % 64 >= 6), Way::Columns { live: (0..6).collect(), swapped: true });
@@ -295,20 +288,30 @@ mod tests {
         let depthwise = Conv2d::new([32, 32, 64], 64, window, 64, "conv").unwrap();
         let half = Mask::from_frozen((0..9 * 64).map(|i| i % 2 == 0));
         assert_eq!(
-            choose(&depthwise, 64, &half, WeightGradients::Cheapest, AUTO),
+            choose(&depthwise, &half, WeightGradients::Cheapest, &SOFTWARE),
             Way::Dense,
             "its own kernel"
         );
         let tenth = Mask::from_frozen((0..9 * 64).map(|i| i % 10 != 0));
         let live = Way::Elements((0..9 * 64).step_by(10).collect());
-        assert_eq!(choose(&depthwise, 64, &tenth, WeightGradients::Cheapest, AUTO), live);
+        assert_eq!(choose(&depthwise, &tenth, WeightGradients::Cheapest, &SOFTWARE), live);
         let small = Conv2d::new([8, 8, 4], 4, window, 1, "conv").unwrap();
         let mask = Mask::from_frozen((0..144).map(|i| i > 0));
         assert_eq!(
-            choose(&small, 4, &mask, WeightGradients::Cheapest, AUTO),
+            choose(&small, &mask, WeightGradients::Cheapest, &Conditions { batch: 4, ..SOFTWARE }),
             Way::Dense,
             "not worth dispatches"
         );
+    }
+
+    #[test]
+    fn another_cost_model_chooses_otherwise() {
+        let window = Window { padding: Padding::Same, ..Window::new([3, 3]) };
+        let conv = Conv2d::new([8, 8, 16], 16, window, 1, "conv").unwrap();
+        let mask = Mask::from_frozen((0..9 * 16 * 16).map(|i| i % 1000 != 0));
+        let way = |cost| choose(&conv, &mask, WeightGradients::Cheapest, &Conditions { cost, ..SOFTWARE });
+        assert!(matches!(way(CostModel::SOFTWARE), Way::Elements(_)));
+        assert_eq!(way(CostModel::DISCRETE), Way::Dense, "its dispatches take longer than all of it");
     }
 
     #[test]

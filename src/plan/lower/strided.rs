@@ -2,13 +2,10 @@
 //! taps of the kernel, so that each such set of pixels is a convolution of stride 1 with a part of the kernel.
 
 use super::Lowering;
-use super::conv::{is_pointwise, output_matrix};
+use super::conv::output_matrix;
 use crate::graph::Conv2d;
 use crate::kernels::{Gemm, Matrix, Source, Spread};
 use crate::shape::WindowGeometry;
-
-/// Sets of pixels with a product each: with more, the products would be small, and many.
-const MOST_SETS: usize = 4;
 
 /// Along one axis: the pixels `first, first + stride, ..`, and the taps that reach them.
 struct Along {
@@ -24,13 +21,9 @@ struct Along {
 }
 
 impl Lowering<'_> {
-    /// A product for each set of pixels; none where the stride is 1, or there are many sets.
-    pub(super) fn strided_grad_input(&self, conv: &Conv2d) -> Option<Vec<Gemm>> {
+    /// A GEMM for each set of pixels.
+    pub(super) fn strided_grad_input(&self, conv: &Conv2d) -> Vec<Gemm> {
         let w = &conv.window;
-        let sets = w.stride[0] * w.stride[1];
-        if !(2..=MOST_SETS).contains(&sets) || is_pointwise(conv) {
-            return None;
-        }
         let along = |axis: usize| -> Vec<Along> {
             (0..w.stride[axis].min(w.input[axis])).map(|first| along(w, axis, first)).collect()
         };
@@ -41,7 +34,7 @@ impl Lowering<'_> {
                 products.push(self.set_product(conv, [row, column], [down, across]));
             }
         }
-        Some(products)
+        products
     }
 
     /// Of the pixels that begin at `first`.

@@ -16,44 +16,25 @@ use std::ops::Range;
 pub enum Winograd {
     /// Never: each result is one sum of products.
     Never,
-    /// Where it was measured to pay: on software adapters, for channels and images that are not too small.
+    /// Where the cost model of the adapter's class says that it pays.
     Auto,
     /// Wherever it is possible.
     Always,
 }
 
-/// Below so many input or output channels, transforms cost more than they save (measured on software Vulkan).
-const FEWEST_CHANNELS: usize = 32;
 /// What the components of a part of the batch may take: little beside the activations, and within the caches.
 const PART_BYTES: u64 = 8 << 20;
-/// Below so many tiles, dispatches cost more.
-const FEWEST_TILES: usize = 256;
-
-/// When convolutions go by transforms, and what a binding may hold.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::plan) struct Transforms {
-    pub when: Winograd,
-    pub max_binding: u64,
-}
-
-/// Whether this convolution, or its gradients, go by transforms.
-pub(super) fn by_winograd(conv: &Conv2d, batch: usize, Transforms { when, max_binding }: Transforms) -> bool {
+/// Whether the transforms can compute this convolution and its gradients.
+pub(super) fn can_transform(conv: &Conv2d, max_binding: u64) -> bool {
     let w = &conv.window;
-    let possible = [[3, 3], [5, 5]].contains(&w.kernel)
+    [[3, 3], [5, 5]].contains(&w.kernel)
         && w.stride == [1, 1]
         && w.dilation == [1, 1]
         && conv.groups == 1
         && w.pad_begin.iter().all(|&pad| pad < w.kernel[0])
         && conv.c_in.is_multiple_of(4)
         && conv.c_out.is_multiple_of(4)
-        && fits(conv, max_binding);
-    let tiles = Tiles { window: *w, first: 0, images: batch };
-    let large = conv.c_in.min(conv.c_out) >= FEWEST_CHANNELS && tiles.count() >= FEWEST_TILES;
-    match when {
-        Winograd::Never => false,
-        Winograd::Auto => possible && large,
-        Winograd::Always => possible,
-    }
+        && fits(conv, max_binding)
 }
 
 /// Whether the components of one image, forward or back, and those of the kernels fit a binding.
@@ -67,10 +48,6 @@ fn fits(conv: &Conv2d, max_binding: u64) -> bool {
 }
 
 impl Lowering<'_> {
-    pub(super) fn by_winograd(&self, conv: &Conv2d) -> bool {
-        by_winograd(conv, self.graph.batch(), self.limits.transforms)
-    }
-
     pub(super) fn winograd_forward(&mut self, node: &Node, conv: &Conv2d, ending: Ending) {
         let [x, kernel] = [0, 1].map(|i| Place::Value(node.inputs[i]));
         let channels = [conv.c_in, conv.c_out];
@@ -177,7 +154,7 @@ mod tests {
         let goes = |size: usize, channels: usize, taps: usize| {
             let window = Window { padding: Padding::Same, ..Window::new([taps, taps]) };
             let conv = Conv2d::new([size, size, channels], channels, window, 1, "conv").unwrap();
-            by_winograd(&conv, 1, Transforms { when: Winograd::Auto, max_binding: 128 << 20 })
+            can_transform(&conv, 128 << 20)
         };
         assert!(goes(64, 32, 5) && goes(64, 32, 3));
         // One image of 640 x 640 is 52 MB, its components are 118 and 210; the kernels' are 151 and 268 MB.
