@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check check-tint examples newest-mesa
+.PHONY: help demo test bench check check-dx12 check-dxc check-tint examples newest-mesa
 
 # Without XDG_RUNTIME_DIR the Vulkan loader's window-system code complains at every start, though no window opens.
 RUNTIME = if [ -z "$${XDG_RUNTIME_DIR:-}" ]; then \
@@ -43,6 +43,16 @@ check-tint: ## Compile every shader with Chrome's own compiler, in a headless Ch
 	cargo run --release --quiet --example shaders -- --json "$$texts" >/dev/null || exit 1; \
 	python3 scripts/check-tint.py $(if $(PIPELINES),--pipelines $(PIPELINES)) "$$texts" || code=$$?; \
 	if [ "$${code:-0}" != 77 ]; then exit $${code:-0}; fi
+
+check-dxc: ## Compile every shader as HLSL with DXC, one of DX12's two compilers
+	@command -v python3 >/dev/null || { echo "SKIPPED: no python3 here"; exit 0; }; \
+	texts=$$(mktemp -d) && trap 'rm -rf "$$texts"' EXIT && \
+	cargo run --release --quiet --example shaders -- --hlsl "$$texts" >/dev/null || exit 1; \
+	python3 scripts/check-dxc.py $${CARGO_TARGET_DIR:-target}/dxc "$$texts" || code=$$?; \
+	if [ "$${code:-0}" != 77 ]; then exit $${code:-0}; fi
+
+check-dx12: ## Run the program's checks on DX12 under Wine, with Microsoft's FXC: D3DCOMPILER=FILE names it
+	@sh scripts/check-dx12.sh check || code=$$?; if [ "$${code:-0}" != 77 ]; then exit $${code:-0}; fi
 
 check: ## Check the format, the lints and the documentation
 	cargo fmt --check

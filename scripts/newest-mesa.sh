@@ -12,6 +12,7 @@ if [ $# -lt 2 ]; then
     sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
     exit 2
 fi
+scripts=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1"
 dir=$(cd "$1" && pwd)
 shift
@@ -21,28 +22,15 @@ unavailable() {
     exit 77
 }
 
-# apt-get with all that it reads and writes below $dir, as if nothing were installed.
-apt() {
-    timeout 150 apt-get -qq -o Dir::State="$dir/state" -o Dir::State::status="$dir/status" -o Dir::Cache="$dir/cache" \
-        -o Dir::Etc::sourcelist="$dir/sources.list" -o Dir::Etc::sourceparts=/dev/null \
-        -o APT::Install-Recommends=false -o APT::Sandbox::User=root -o Acquire::Languages=none \
-        -o Debug::NoLocking=true "$@"
-}
+# shellcheck source=scripts/debian.sh
+. "$scripts/debian.sh"
 
 unpack() {
-    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || unavailable "no apt-get or no dpkg-deb here"
-    # The mirror that this machine uses, whose unstable branch has the same keys.
-    # shellcheck disable=SC2016
-    mirror=$(apt-get indextargets --format '$(REPO_URI) $(ORIGIN)' | sed -n 's/^\([^ ]*debian\/\) Debian$/\1/p' | head -n 1)
-    [ -n "$mirror" ] || unavailable "apt names no mirror of Debian"
-    keys=/usr/share/keyrings/debian-archive-keyring.gpg
-    [ -e "$keys" ] || unavailable "no keys of Debian's archive in $keys"
-    rm -rf "$dir/root" "$dir/cache" "$dir/state"
-    mkdir -p "$dir/state/lists/partial" "$dir/cache/archives/partial" "$dir/root"
-    : >"$dir/status"
-    printf 'deb [signed-by=%s] %s unstable main\n' "$keys" "$mirror" >"$dir/sources.list"
-    apt update >&2 || unavailable "the lists of packages cannot be fetched"
-    apt -y --download-only install mesa-vulkan-drivers libvulkan1 >&2 || unavailable "the driver cannot be fetched"
+    lists_below "$dir" unstable
+    rm -rf "$dir/root"
+    mkdir -p "$dir/root"
+    apt_below "$dir" 150 -qq -y --download-only install mesa-vulkan-drivers libvulkan1 >&2 ||
+        unavailable "the driver cannot be fetched"
     for package in "$dir"/cache/archives/*.deb; do
         dpkg-deb --extract "$package" "$dir/root" || unavailable "$package cannot be unpacked"
     done
