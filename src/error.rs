@@ -131,6 +131,26 @@ pub enum Error {
         /// The number of classes.
         classes: usize,
     },
+    /// The loss does not depend on a value whose gradient was asked for. The graph is as it was.
+    #[error(
+        "{value} has no gradient: {loss} does not depend on it, or only through operands without a derivative"
+    )]
+    NoGradient {
+        /// The value.
+        value: String,
+        /// The loss.
+        loss: String,
+    },
+    /// A gradient would pass through an operation that has no adjoint. The graph is as it was.
+    #[error("{label}: no gradient passes through {op}: {why}")]
+    NoAdjoint {
+        /// The operation's label.
+        label: String,
+        /// Its name.
+        op: &'static str,
+        /// What is missing.
+        why: &'static str,
+    },
     /// `gradient(path)` without `keep_gradients`.
     #[error(
         "the gradient of {path} is not kept; set TrainerOptions::keep_gradients(true) and make a step first"

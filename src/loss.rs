@@ -113,18 +113,4 @@ impl Loss {
         graph.mark_output(mean)?;
         Ok(Placed { wanted, weights, mean })
     }
-
-    /// Appends the gradient of the mean in the output.
-    ///
-    /// # Errors
-    /// [`Error::ShapeMismatch`].
-    pub(crate) fn backward(&self, graph: &mut Graph, output: ValueId, placed: &Placed) -> Result<ValueId> {
-        let mut operands = vec![output, placed.wanted];
-        operands.extend(placed.weights.iter().map(|(id, _)| *id));
-        let op = match self {
-            Loss::MeanSquaredError => Op::MeanSquaredErrorGrad,
-            _ => Op::SoftmaxCrossEntropyGrad { smoothing: self.smoothing() },
-        };
-        graph.push_one(op, &operands, "loss grad")
-    }
 }

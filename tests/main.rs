@@ -4,6 +4,8 @@
 
 mod accumulation;
 mod adjoint;
+mod backward;
+mod backward_networks;
 mod batch_norm;
 mod checkpoint;
 mod contract;

@@ -197,6 +197,8 @@ fn activations() {
     let shape = [4, 15];
     let kinds = [
         Activation::LeakyRelu { slope: 0.3 },
+        // Between the data, which are 0.1 apart.
+        Activation::Clamp { limit: 1.2 },
         Activation::Sigmoid,
         Activation::Tanh,
         Activation::Gelu,

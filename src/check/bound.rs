@@ -9,6 +9,9 @@ use crate::reference::Reference;
 /// Half a unit in the last place of an f32 of size 1.
 pub(super) const HALF_ULP: f64 = 1.0 / (1 << 24) as f64;
 
+/// Smaller results may be flushed to 0.
+const TINY: f64 = f32::MIN_POSITIVE as f64;
+
 /// The largest error as a fraction of its element's bound (0 where equal); `Err` says where it is worst if that is over 1.
 /// NaN is right where NaN is wanted, and wrong anywhere else.
 ///
@@ -88,6 +91,7 @@ fn of_all(ops: &Ops, built: &Built, reference: &Reference, rows: usize) -> Resul
                     | Op::SoftmaxCrossEntropyGrad { .. }
                     | Op::MeanSquaredError
                     | Op::MeanSquaredErrorGrad
+                    | Op::MeanGrad
                     | Op::Metrics
             );
         let mut made = of_node(graph, node, reference, &known, rows)?;
@@ -153,6 +157,23 @@ fn of_node(
             let before = inherited(0).into_iter().zip(inherited(1)).zip(result());
             vec![before.map(|((a, b), y)| a + b + 2.0 * HALF_ULP * y.abs()).collect()]
         }
+        // What each operand brings along, times the other, and the rounding of the product.
+        Op::Mul => {
+            let factors = operand(0).iter().zip(operand(1));
+            let bounds = inherited(0).into_iter().zip(inherited(1)).zip(factors);
+            let one = |((da, db), (a, b)): ((f64, f64), (&f64, &f64))| {
+                da * b.abs() + db * a.abs() + da * db + 2.0 * HALF_ULP * (a * b).abs() + TINY
+            };
+            vec![bounds.map(one).collect()]
+        }
+        // The factor's rounding and the product's, with a bit to spare.
+        Op::Scale(factor) => {
+            let scaled = inherited(0).into_iter().zip(result());
+            let one = |(bound, y): (f64, &f64)| bound * factor.abs() + 3.0 * HALF_ULP * y.abs() + TINY;
+            vec![scaled.map(one).collect()]
+        }
+        // The number of elements, and a division (2.5 ulps on Vulkan).
+        Op::MeanGrad => vec![result().iter().map(|y| 7.0 * HALF_ULP * y.abs()).collect()],
         // Passes on or leaves out, and rounds nothing.
         Op::Relu | Op::Reshape(_) => vec![inherited(0)],
         // Copies of elements, or nothing; the sign that decides is exact wherever a case has it.

@@ -7,6 +7,8 @@ use crate::graph::Activation;
 fn half_ulps(activation: Activation, x: f64) -> f64 {
     let size = x.abs();
     match activation {
+        // The limit rounds, and the product of a derivative.
+        Activation::Clamp { .. } => 2.0,
         Activation::LeakyRelu { .. } => 3.0,
         // exp(-|x|), a sum, a division; two of them in a derivative.
         Activation::Sigmoid => 24.0 + 8.0 * size,
@@ -22,6 +24,7 @@ fn sizes(activation: Activation, x: f64) -> [f64; 2] {
     let logistic = |x: f64| 1.0 / (1.0 + (-x).exp());
     match activation {
         Activation::LeakyRelu { slope } => [x.abs() * slope.abs().max(1.0), slope.abs().max(1.0)],
+        Activation::Clamp { limit } => [x.abs().min(limit), 1.0],
         Activation::Sigmoid => [logistic(x), logistic(x) * logistic(-x)],
         Activation::Tanh => [x.tanh().abs(), 4.0 * logistic(2.0 * x) * logistic(-2.0 * x)],
         // About the same for both forms: x * share, and share + x * density.
@@ -40,7 +43,9 @@ fn sizes(activation: Activation, x: f64) -> [f64; 2] {
 fn flushed(activation: Activation, x: f64) -> f64 {
     let by = match activation {
         Activation::Gelu | Activation::GeluTanh => 1.0 + x.abs(),
-        Activation::LeakyRelu { .. } | Activation::Sigmoid | Activation::Tanh => 1.0,
+        Activation::LeakyRelu { .. } | Activation::Clamp { .. } | Activation::Sigmoid | Activation::Tanh => {
+            1.0
+        }
     };
     by * f64::from(f32::MIN_POSITIVE)
 }

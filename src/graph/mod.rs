@@ -3,8 +3,10 @@
 //! A [`Graph`] knows nothing of GPUs. It has two executors: [`crate::reference`] interprets it in f64 on the
 //! CPU, and [`crate::plan::Plan`] compiles it for a device.
 
+mod backward;
 mod dropout;
 mod op;
+mod sweep;
 mod update;
 mod validate;
 
@@ -266,6 +268,22 @@ impl Graph {
             .first()
             .copied()
             .ok_or_else(|| Error::argument(label, "an operation with a result", "one without"))
+    }
+
+    /// Appends the mean of each example's elements, `[n]`: losses for [`Op::Metrics`] from a value `[n, ..]`. Three operations,
+    /// for means over pixels are there already.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a value without a batch axis, of integers, or of another graph.
+    pub fn mean_per_example(&mut self, x: ValueId, label: &str) -> Result<ValueId> {
+        let of = self.value(x).filter(|value| value.batched && value.dtype == DType::F32);
+        let Some(value) = of else {
+            return Err(Error::argument(label, "a value of floats with a batch axis", "another"));
+        };
+        let pixels = vec![self.batch, value.elements_per_row(), 1, 1];
+        let pixels = self.push_one(Op::Reshape(pixels), &[x], label)?;
+        let mean = self.push_one(Op::GlobalAvgPool, &[pixels], label)?;
+        self.push_one(Op::Reshape(vec![self.batch]), &[mean], label)
     }
 
     fn value_push(&mut self, name: &str, shape: Shape, dtype: DType, batched: bool, role: Role) -> ValueId {

@@ -71,6 +71,11 @@ pub enum Activation {
         /// Of the part below 0.
         slope: f64,
     },
+    /// `min(max(x, -limit), limit)`; the derivative is 1 where `|x| < limit`, else 0.
+    Clamp {
+        /// Above 0.
+        limit: f64,
+    },
     /// `1 / (1 + exp(-x))`.
     Sigmoid,
     /// The hyperbolic tangent.
@@ -114,6 +119,12 @@ pub enum Op {
     BiasGrad,
     /// `a, b` -> (`a + b`), of the same shape.
     Add,
+    /// `a, b` -> (`a * b`, element by element), of the same shape.
+    Mul,
+    /// `x` -> (this factor times `x`).
+    Scale(f64),
+    /// `x` -> (`dx`): the gradient of the mean of x's elements in use, 1 over their number in each.
+    MeanGrad,
     /// `x` -> (0 where `x <= 0`, else `x`; a NaN stays).
     Relu,
     /// `y, dy` -> (`dy` where `y`, the output of `Relu`, is above 0, else 0).
@@ -202,6 +213,9 @@ impl Op {
             Op::BiasAdd => "bias_add",
             Op::BiasGrad => "bias_grad",
             Op::Add => "add",
+            Op::Mul => "mul",
+            Op::Scale(_) => "scale",
+            Op::MeanGrad => "mean_grad",
             Op::Relu => "relu",
             Op::ReluGrad => "relu_grad",
             Op::Activation(_) => "activation",

@@ -20,7 +20,8 @@ mod winograd;
 
 pub(crate) use conv::*;
 pub(crate) use elementwise::{
-    Curve, activation, activation_grad, add, bias_add, bias_grad, dropout, relu, relu_grad,
+    Curve, activation, activation_grad, add, bias_add, bias_grad, dropout, mean_grad, mul, relu, relu_grad,
+    scale,
 };
 pub use files::{FILES, WgslFile};
 pub(crate) use gemm::{Epilogue, Gemm, MOST_TERMS, Matrix, Operand, Source, Spread, gemm, slice_sum, slices};

@@ -1,13 +1,13 @@
 //! Batch norm over all axes but the last.
 
-use super::{Gradients, Init, Mode, ParameterSpec, Taped, note};
+use super::{Init, Mode, ParameterSpec};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Op, ParameterKind, Role, StatisticsRule, ValueId};
+use crate::graph::{Graph, Node, Op, ParameterId, ParameterKind, StatisticsRule, ValueId};
 use crate::shape::Shape;
 
 /// `(x - mean)/sqrt(variance + epsilon)*scale + shift` for each channel (Ioffe and Szegedy 2015): by the batch's statistics
 /// in training, by the running ones in evaluation. Parameters, each `[channels]`: `NAME.scale` and `NAME.shift` are trained;
-/// `NAME.running_mean` and `NAME.running_var` follow the batches.
+/// `NAME.running_mean` and `NAME.running_var` are updated by the batches' statistics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchNormLayer {
     epsilon: f64,
@@ -68,7 +68,7 @@ impl BatchNormLayer {
             .collect()
     }
 
-    /// The output, and the batch's statistics in training.
+    /// Normalises by the batch's statistics in training, by the running ones in evaluation.
     pub(super) fn forward(
         &self,
         graph: &mut Graph,
@@ -76,60 +76,45 @@ impl BatchNormLayer {
         x: ValueId,
         parameters: &[ValueId],
         mode: Mode,
-    ) -> Result<(ValueId, Vec<ValueId>)> {
+    ) -> Result<ValueId> {
         let [scale, shift, running_mean, running_var] = four(name, parameters)?;
         if mode == Mode::Evaluation {
             let op = Op::BatchNorm { epsilon: Some(self.epsilon) };
-            let y = graph.push_one(op, &[x, scale, shift, running_mean, running_var], name)?;
-            return Ok((y, Vec::new()));
+            return graph.push_one(op, &[x, scale, shift, running_mean, running_var], name);
         }
         let label = format!("{name} statistics");
         let statistics = graph.push(Op::BatchStatistics { epsilon: self.epsilon }, &[x], &label)?;
         let operands = [x, scale, shift, statistics[0], statistics[1]];
-        let y = graph.push_one(Op::BatchNorm { epsilon: None }, &operands, name)?;
-        Ok((y, statistics))
+        graph.push_one(Op::BatchNorm { epsilon: None }, &operands, name)
     }
 
-    pub(super) fn backward(
-        &self,
-        graph: &mut Graph,
-        name: &str,
-        taped: &Taped,
-        dy: ValueId,
-        wanted: bool,
-        gradients: &mut Gradients,
-    ) -> Result<Option<ValueId>> {
-        let [scale, shift, ..] = four(name, &taped.parameters)?;
-        let &[mean, inv_std, _] = taped.statistics.as_slice() else {
-            return Err(Error::argument(name, "a forward pass of training", "one of evaluation"));
+    /// Appends the update of the running statistics by those of the batch, which the forward pass of training computed.
+    pub(super) fn update_statistics(&self, graph: &mut Graph, name: &str) -> Result<()> {
+        let parameter = |field: &str| {
+            let path = format!("{name}.{field}");
+            graph.parameters().iter().position(|p| p.path == path).map(ParameterId::of)
         };
-        let x = taped.input;
-        let operands = [x, dy, mean, inv_std];
-        let dscale = graph.push_one(Op::BatchNormGradScale, &operands, &format!("{name} grad_scale"))?;
-        let dshift = graph.push_one(Op::BiasGrad, &[dy], &format!("{name} grad_shift"))?;
-        note(graph, scale, dscale, gradients);
-        note(graph, shift, dshift, gradients);
-        if !wanted {
-            return Ok(None);
-        }
-        let operands = [x, dy, scale, mean, inv_std, dscale, dshift];
-        graph.push_one(Op::BatchNormGradInput, &operands, &format!("{name} grad_input")).map(Some)
-    }
-
-    pub(super) fn follow(&self, graph: &mut Graph, name: &str, taped: &Taped) -> Result<()> {
-        let [.., running_mean, running_var] = four(name, &taped.parameters)?;
-        let (&[mean, _, variance], Role::Parameter(first), Role::Parameter(second)) =
-            (taped.statistics.as_slice(), graph.at(running_mean).role, graph.at(running_var).role)
+        let scale = parameter("scale").and_then(|id| graph.parameter_value(id));
+        let norm = graph
+            .nodes()
+            .iter()
+            .find(|node| node.op == Op::BatchNorm { epsilon: None } && node.inputs.get(1).copied() == scale);
+        let statistics = norm.and_then(|norm| {
+            let of_batch = |node: &&Node| node.outputs.first() == norm.inputs.get(3);
+            graph.nodes().iter().find(of_batch).map(|node| (norm.inputs[0], node.outputs.as_slice()))
+        });
+        let (Some((x, &[mean, _, variance])), Some(running_mean), Some(running_var)) =
+            (statistics, parameter("running_mean"), parameter("running_var"))
         else {
             return Err(Error::argument(name, "a forward pass of training", "one of evaluation"));
         };
-        let channels = graph.at(taped.input).shape.last();
+        let x = graph.at(x);
         let rule = StatisticsRule {
             momentum: self.momentum,
             biased: self.biased,
-            per_example: graph.at(taped.input).elements_per_row() / channels,
+            per_example: x.elements_per_row() / x.shape.last(),
         };
-        let op = Op::UpdateStatistics(rule, [first, second]);
+        let op = Op::UpdateStatistics(rule, [running_mean, running_var]);
         graph.push(op, &[mean, variance], &format!("{name} running"))?;
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! 2-D convolution with bias.
 
-use super::{Gradients, Init, ParameterSpec, Taped, add_bias, bias_gradient, example, kernel_and_bias, note};
+use super::{Init, ParameterSpec, add_bias, example, kernel_and_bias};
 use crate::error::{Error, Result};
 use crate::graph::{Conv2d, Graph, Op, ValueId};
 use crate::shape::{Padding, Shape, Window};
@@ -88,27 +88,5 @@ impl Conv2dLayer {
         let conv = self.place(name, example(graph, x))?;
         let y = graph.push_one(Op::Conv2d(conv), &[x, parameters[0]], name)?;
         add_bias(graph, name, y, parameters)
-    }
-
-    pub(super) fn backward(
-        &self,
-        graph: &mut Graph,
-        name: &str,
-        taped: &Taped,
-        dy: ValueId,
-        wanted: bool,
-        gradients: &mut Gradients,
-    ) -> Result<Option<ValueId>> {
-        let conv = self.place(name, example(graph, taped.input))?;
-        bias_gradient(graph, name, taped, dy, gradients)?;
-        let kernel = taped.parameters[0];
-        let operands = [taped.input, dy];
-        let gradient =
-            graph.push_one(Op::Conv2dGradKernel(conv), &operands, &format!("{name} grad_kernel"))?;
-        note(graph, kernel, gradient, gradients);
-        if !wanted {
-            return Ok(None);
-        }
-        graph.push_one(Op::Conv2dGradInput(conv), &[dy, kernel], &format!("{name} grad_input")).map(Some)
     }
 }

@@ -1,6 +1,6 @@
 //! A fully connected layer with bias.
 
-use super::{Gradients, Init, ParameterSpec, Taped, add_bias, bias_gradient, example, kernel_and_bias, note};
+use super::{Init, ParameterSpec, add_bias, example, kernel_and_bias};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Op, ValueId};
 use crate::shape::Shape;
@@ -60,26 +60,5 @@ impl DenseLayer {
         let product = Op::MatMul { transpose_a: false, transpose_b: false };
         let y = graph.push_one(product, &[x, parameters[0]], name)?;
         add_bias(graph, name, y, parameters)
-    }
-
-    pub(super) fn backward(
-        &self,
-        graph: &mut Graph,
-        name: &str,
-        taped: &Taped,
-        dy: ValueId,
-        wanted: bool,
-        gradients: &mut Gradients,
-    ) -> Result<Option<ValueId>> {
-        bias_gradient(graph, name, taped, dy, gradients)?;
-        let kernel = taped.parameters[0];
-        let outer = Op::MatMul { transpose_a: true, transpose_b: false };
-        let gradient = graph.push_one(outer, &[taped.input, dy], &format!("{name} grad_kernel"))?;
-        note(graph, kernel, gradient, gradients);
-        if !wanted {
-            return Ok(None);
-        }
-        let back = Op::MatMul { transpose_a: false, transpose_b: true };
-        graph.push_one(back, &[dy, kernel], &format!("{name} grad_input")).map(Some)
     }
 }

@@ -1,6 +1,6 @@
 //! Dropout.
 
-use super::{Mode, Taped};
+use super::Mode;
 use crate::error::{Error, Result};
 use crate::graph::{Dropout, Graph, Op, ValueId};
 
@@ -21,13 +21,4 @@ pub(super) fn forward(graph: &mut Graph, name: &str, rate: f64, x: ValueId, mode
     let earlier = graph.nodes().iter().filter(|node| matches!(node.op, Op::Dropout(_))).count();
     let layer = u32::try_from(earlier).map_err(|_| Error::argument(name, "fewer dropouts", earlier))?;
     graph.push_one(Op::Dropout(Dropout { rate, layer }), &[x], name)
-}
-
-/// The forward pass is linear in x: the gradient goes through the same operation.
-pub(super) fn backward(graph: &mut Graph, label: &str, taped: &Taped, dy: ValueId) -> Result<ValueId> {
-    let made = graph.nodes().iter().find(|node| node.outputs.contains(&taped.output));
-    match made.map(|node| node.op.clone()) {
-        Some(op @ Op::Dropout(_)) if taped.output != taped.input => graph.push_one(op, &[dy], label),
-        _ => Ok(dy),
-    }
 }

@@ -1,4 +1,5 @@
-//! Layers: each says which parameters it has, what shape it gives, and which operations it is made of, forward and back.
+//! Layers: each says which parameters it has, what shape it gives, and which forward operations it is made of. Gradients come
+//! from [`Graph::backward`].
 
 mod batch_norm;
 mod conv2d;
@@ -18,7 +19,7 @@ pub use residual::ResidualLayer;
 pub(crate) use sequence::Sequence;
 
 use crate::error::{Error, Result};
-use crate::graph::{Activation, Graph, Op, ParameterId, ParameterKind, Role, ValueId};
+use crate::graph::{Activation, Graph, Op, ParameterKind, ValueId};
 use crate::shape::Shape;
 
 /// What a graph is made for.
@@ -76,26 +77,6 @@ pub struct ParameterSpec {
     /// What changes it.
     pub kind: ParameterKind,
 }
-
-/// What the forward pass leaves for the backward pass.
-#[derive(Clone, Debug)]
-pub(crate) struct Taped {
-    /// The layer's input.
-    pub input: ValueId,
-    /// The layer's output.
-    pub output: ValueId,
-    /// Positions of maxima.
-    pub position: Option<ValueId>,
-    /// Mean, inverse deviation and variance of the batch.
-    pub statistics: Vec<ValueId>,
-    /// The tapes of the main branch and the shortcut.
-    pub branches: [Vec<Taped>; 2],
-    /// Its parameters, in the order of [`Layer::parameters`].
-    pub parameters: Vec<ValueId>,
-}
-
-/// The gradients that a backward pass has found so far.
-pub(crate) type Gradients = Vec<(ParameterId, ValueId)>;
 
 impl Layer {
     /// The shape of one example after the layer.
@@ -168,104 +149,41 @@ impl Layer {
         x: ValueId,
         parameters: &[ValueId],
         mode: Mode,
-    ) -> Result<Taped> {
-        let mut position = None;
-        let mut statistics = Vec::new();
-        let mut branches = [Vec::new(), Vec::new()];
-        let output = match self {
-            Layer::Conv2d(layer) => layer.forward(graph, name, x, parameters)?,
-            Layer::Dense(layer) => layer.forward(graph, name, x, parameters)?,
-            Layer::BatchNorm(layer) => {
-                let (y, of_batch) = layer.forward(graph, name, x, parameters, mode)?;
-                statistics = of_batch;
-                y
-            }
-            Layer::Residual(layer) => {
-                let (sum, tapes) = layer.forward(graph, name, x, parameters, mode)?;
-                branches = tapes;
-                sum
-            }
-            Layer::Relu => graph.push_one(Op::Relu, &[x], name)?,
-            Layer::Activation(of) => graph.push_one(Op::Activation(*of), &[x], name)?,
-            Layer::Softmax => graph.push_one(Op::Softmax, &[x], name)?,
-            Layer::Dropout { rate } => dropout::forward(graph, name, *rate, x, mode)?,
+    ) -> Result<ValueId> {
+        match self {
+            Layer::Conv2d(layer) => layer.forward(graph, name, x, parameters),
+            Layer::Dense(layer) => layer.forward(graph, name, x, parameters),
+            Layer::BatchNorm(layer) => layer.forward(graph, name, x, parameters, mode),
+            Layer::Residual(layer) => layer.forward(graph, name, x, parameters, mode),
+            Layer::Relu => graph.push_one(Op::Relu, &[x], name),
+            Layer::Activation(of) => graph.push_one(Op::Activation(*of), &[x], name),
+            Layer::Softmax => graph.push_one(Op::Softmax, &[x], name),
+            Layer::Dropout { rate } => dropout::forward(graph, name, *rate, x, mode),
             Layer::MaxPool2d(layer) => {
                 let pool = layer.place(name, example(graph, x))?;
-                let results = graph.push(Op::MaxPool2d(pool), &[x], name)?;
-                position = results.get(1).copied();
-                results[0]
+                graph.push_one(Op::MaxPool2d(pool), &[x], name)
             }
             Layer::AvgPool2d(layer) => {
                 let pool = layer.place(name, example(graph, x))?;
-                graph.push_one(Op::AvgPool2d(pool), &[x], name)?
+                graph.push_one(Op::AvgPool2d(pool), &[x], name)
             }
-            Layer::GlobalAvgPool => graph.push_one(Op::GlobalAvgPool, &[x], name)?,
+            Layer::GlobalAvgPool => graph.push_one(Op::GlobalAvgPool, &[x], name),
             Layer::Flatten => {
                 let extents = [graph.batch(), graph.at(x).elements_per_row()];
-                graph.push_one(Op::Reshape(extents.to_vec()), &[x], name)?
-            }
-        };
-        Ok(Taped { input: x, output, position, statistics, branches, parameters: parameters.to_vec() })
-    }
-
-    /// Appends the backward operations: adds the parameters' gradients to `gradients`, and gives the input's gradient if
-    /// it is `wanted`.
-    ///
-    /// # Errors
-    /// As [`Layer::output`].
-    pub(crate) fn backward(
-        &self,
-        graph: &mut Graph,
-        name: &str,
-        taped: &Taped,
-        dy: ValueId,
-        wanted: bool,
-        gradients: &mut Gradients,
-    ) -> Result<Option<ValueId>> {
-        let label = format!("{name} grad_input");
-        match self {
-            Layer::Conv2d(layer) => layer.backward(graph, name, taped, dy, wanted, gradients),
-            Layer::Dense(layer) => layer.backward(graph, name, taped, dy, wanted, gradients),
-            Layer::BatchNorm(layer) => layer.backward(graph, name, taped, dy, wanted, gradients),
-            Layer::Residual(layer) => layer.backward(graph, name, taped, dy, wanted, gradients),
-            _ if !wanted => Ok(None),
-            Layer::Activation(of) => {
-                graph.push_one(Op::ActivationGrad(*of), &[taped.input, dy], &label).map(Some)
-            }
-            Layer::Softmax => graph.push_one(Op::SoftmaxGrad, &[taped.output, dy], &label).map(Some),
-            Layer::Relu => graph.push_one(Op::ReluGrad, &[taped.output, dy], &label).map(Some),
-            Layer::Dropout { .. } => dropout::backward(graph, &label, taped, dy).map(Some),
-            Layer::MaxPool2d(layer) => {
-                let pool = layer.place(name, example(graph, taped.input))?;
-                let position = taped.position.unwrap_or(taped.output);
-                graph.push_one(Op::MaxPool2dGrad(pool), &[position, dy], &label).map(Some)
-            }
-            Layer::AvgPool2d(layer) => {
-                let pool = layer.place(name, example(graph, taped.input))?;
-                graph.push_one(Op::AvgPool2dGrad(pool), &[dy], &label).map(Some)
-            }
-            Layer::GlobalAvgPool => {
-                let pixels = match *example(graph, taped.input) {
-                    [h, w, _] => [h, w],
-                    _ => [1, 1],
-                };
-                graph.push_one(Op::GlobalAvgPoolGrad(pixels), &[dy], &label).map(Some)
-            }
-            Layer::Flatten => {
-                let extents = graph.at(taped.input).shape.extents().to_vec();
-                graph.push_one(Op::Reshape(extents), &[dy], &label).map(Some)
+                graph.push_one(Op::Reshape(extents.to_vec()), &[x], name)
             }
         }
     }
 
-    /// Appends what training moves without a gradient, after the loss is known: the running statistics.
+    /// Appends the update of running statistics, if the layer has any, to a forward pass of training. It belongs after the loss:
+    /// a step whose loss is not finite moves no statistic.
     ///
     /// # Errors
-    /// As [`Layer::output`].
-    pub(crate) fn follow(&self, graph: &mut Graph, name: &str, taped: &Taped) -> Result<()> {
+    /// [`Error::InvalidArgument`] without such a forward pass.
+    pub(crate) fn update_statistics(&self, graph: &mut Graph, name: &str) -> Result<()> {
         match self {
-            Layer::BatchNorm(layer) => layer.follow(graph, name, taped),
-            Layer::Residual(layer) => layer.follow(graph, name, taped),
+            Layer::BatchNorm(layer) => layer.update_statistics(graph, name),
+            Layer::Residual(layer) => layer.update_statistics(graph, name),
             _ => Ok(()),
         }
     }
@@ -298,27 +216,5 @@ fn add_bias(graph: &mut Graph, name: &str, y: ValueId, parameters: &[ValueId]) -
     match parameters.get(1) {
         Some(&bias) => graph.push_one(Op::BiasAdd, &[y, bias], &format!("{name} bias")),
         None => Ok(y),
-    }
-}
-
-/// Appends the gradient of the bias, if the layer has one.
-fn bias_gradient(
-    graph: &mut Graph,
-    name: &str,
-    taped: &Taped,
-    dy: ValueId,
-    gradients: &mut Gradients,
-) -> Result<()> {
-    if let Some(&bias) = taped.parameters.get(1) {
-        let gradient = graph.push_one(Op::BiasGrad, &[dy], &format!("{name} grad_bias"))?;
-        note(graph, bias, gradient, gradients);
-    }
-    Ok(())
-}
-
-/// Notes the gradient of a parameter.
-fn note(graph: &Graph, parameter: ValueId, gradient: ValueId, gradients: &mut Gradients) {
-    if let Role::Parameter(id) = graph.at(parameter).role {
-        gradients.push((id, gradient));
     }
 }

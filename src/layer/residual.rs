@@ -1,6 +1,6 @@
 //! Residual joins.
 
-use super::{Gradients, Layer, Mode, ParameterSpec, Sequence, Taped};
+use super::{Layer, Mode, ParameterSpec, Sequence};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Op, ValueId};
 
@@ -44,7 +44,7 @@ impl ResidualLayer {
         Ok(all)
     }
 
-    /// The sum, and the tapes of both branches.
+    /// Appends both branches and their sum.
     pub(super) fn forward(
         &self,
         graph: &mut Graph,
@@ -52,37 +52,15 @@ impl ResidualLayer {
         x: ValueId,
         parameters: &[ValueId],
         mode: Mode,
-    ) -> Result<(ValueId, [Vec<Taped>; 2])> {
+    ) -> Result<ValueId> {
         let [main, shortcut] = self.branches(name);
-        let (a, of_main) = main.forward(graph, x, parameters, mode)?;
-        let used = of_main.iter().map(|tape| tape.parameters.len()).sum::<usize>();
-        let (b, of_shortcut) = shortcut.forward(graph, x, &parameters[used..], mode)?;
-        let sum = graph.push_one(Op::Add, &[a, b], name)?;
-        Ok((sum, [of_main, of_shortcut]))
+        let of_main = main.place(super::example(graph, x))?.1.iter().map(Vec::len).sum::<usize>();
+        let a = main.forward(graph, x, parameters, mode)?;
+        let b = shortcut.forward(graph, x, &parameters[of_main..], mode)?;
+        graph.push_one(Op::Add, &[a, b], name)
     }
 
-    /// The gradient goes down both branches, and what arrives at the input is added.
-    pub(super) fn backward(
-        &self,
-        graph: &mut Graph,
-        name: &str,
-        taped: &Taped,
-        dy: ValueId,
-        wanted: bool,
-        gradients: &mut Gradients,
-    ) -> Result<Option<ValueId>> {
-        let [main, shortcut] = self.branches(name);
-        let a = main.backward(graph, &taped.branches[0], dy, wanted, gradients)?;
-        let b = shortcut.backward(graph, &taped.branches[1], dy, wanted, gradients)?;
-        match (a, b) {
-            (Some(a), Some(b)) => graph.push_one(Op::Add, &[a, b], &format!("{name} grad_input")).map(Some),
-            _ => Ok(None),
-        }
-    }
-
-    pub(super) fn follow(&self, graph: &mut Graph, name: &str, taped: &Taped) -> Result<()> {
-        let [main, shortcut] = self.branches(name);
-        main.follow(graph, &taped.branches[0])?;
-        shortcut.follow(graph, &taped.branches[1])
+    pub(super) fn update_statistics(&self, graph: &mut Graph, name: &str) -> Result<()> {
+        self.branches(name).iter().try_for_each(|branch| branch.update_statistics(graph))
     }
 }

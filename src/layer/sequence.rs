@@ -1,6 +1,6 @@
 //! Layers one after the other: a model, or a branch of a residual join.
 
-use super::{Gradients, Layer, Mode, ParameterSpec, Taped};
+use super::{Layer, Mode, ParameterSpec};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ValueId};
 
@@ -36,57 +36,28 @@ impl Sequence<'_> {
         Ok((shape, parameters))
     }
 
-    /// Appends the forward operations: the output, and what each layer leaves.
+    /// Appends the forward operations; gives the output.
     pub fn forward(
         &self,
         graph: &mut Graph,
         mut x: ValueId,
         parameters: &[ValueId],
         mode: Mode,
-    ) -> Result<(ValueId, Vec<Taped>)> {
+    ) -> Result<ValueId> {
         let (_, specs) = self.place(super::example(graph, x))?;
         let mut rest = parameters;
-        let mut tapes = Vec::new();
         for ((name, layer), specs) in self.layers.iter().zip(&specs) {
             let Some((own, others)) = rest.split_at_checked(specs.len()) else {
                 return Err(Error::argument(self.path(name), "all of its parameters", rest.len()));
             };
             rest = others;
-            let tape = layer.forward(graph, &self.path(name), x, own, mode)?;
-            x = tape.output;
-            tapes.push(tape);
+            x = layer.forward(graph, &self.path(name), x, own, mode)?;
         }
-        Ok((x, tapes))
+        Ok(x)
     }
 
-    /// Appends the backward operations, down to the lowest layer with parameters, or to the input if its gradient is
-    /// `wanted`.
-    pub fn backward(
-        &self,
-        graph: &mut Graph,
-        tapes: &[Taped],
-        dy: ValueId,
-        wanted: bool,
-        gradients: &mut Gradients,
-    ) -> Result<Option<ValueId>> {
-        let lowest = tapes.iter().position(|tape| !tape.parameters.is_empty()).unwrap_or(tapes.len());
-        let mut dy = Some(dy);
-        for (index, ((name, layer), tape)) in self.layers.iter().zip(tapes).enumerate().rev() {
-            let Some(above) = dy else { break };
-            if !wanted && index < lowest {
-                break;
-            }
-            let below = wanted || index > lowest;
-            dy = layer.backward(graph, &self.path(name), tape, above, below, gradients)?;
-        }
-        Ok(dy.filter(|_| wanted))
-    }
-
-    /// Appends what training moves without a gradient.
-    pub fn follow(&self, graph: &mut Graph, tapes: &[Taped]) -> Result<()> {
-        for ((name, layer), tape) in self.layers.iter().zip(tapes) {
-            layer.follow(graph, &self.path(name), tape)?;
-        }
-        Ok(())
+    /// Appends the updates of running statistics.
+    pub fn update_statistics(&self, graph: &mut Graph) -> Result<()> {
+        self.layers.iter().try_for_each(|(name, layer)| layer.update_statistics(graph, &self.path(name)))
     }
 }

@@ -8,12 +8,11 @@ pub use prefix::FeaturesGraph;
 pub use updates::Updates;
 
 use crate::error::{Error, Result};
-use crate::graph::{Activation, DType, Graph, ValueId};
+use crate::graph::{Activation, DType, Graph, ParameterId, ParameterKind, ValueId};
 use crate::layer::{
-    BatchNormLayer, Conv2dLayer, DenseLayer, Layer, Mode, ParameterSpec, Pool2dLayer, ResidualLayer,
-    Sequence, Taped,
+    BatchNormLayer, Conv2dLayer, DenseLayer, Layer, Mode, ParameterSpec, Pool2dLayer, ResidualLayer, Sequence,
 };
-use crate::loss::{Loss, Placed};
+use crate::loss::Loss;
 
 /// Layers in order, checked. Made by [`Model::input`].
 ///
@@ -278,20 +277,19 @@ impl Model {
         updates: impl Into<Updates>,
     ) -> Result<ModelGraph> {
         let updates = updates.into();
-        let (mut whole, tapes, placed) = self.forward(first, batch, &loss, Mode::Training)?;
+        let (_, below) = self.below(first)?;
+        let mut whole = self.forward(first, batch, &loss, Mode::Training)?;
         let graph = &mut whole.graph;
-        let mut gradients = Vec::new();
-        let dy = loss.backward(graph, whole.logits, &placed)?;
-        let layers = Sequence { within: "", layers: &self.layers[first..] };
-        layers.backward(graph, &tapes, dy, false, &mut gradients)?;
-        if gradients.is_empty() {
+        let trained = |&index: &usize| self.parameters[index].kind == ParameterKind::Trained;
+        let targets: Vec<_> = (below..self.parameters.len()).filter(trained).map(ParameterId::of).collect();
+        if targets.is_empty() {
             return Err(Error::argument("model", "at least one layer with parameters", "none"));
         }
+        let wanted: Vec<_> = targets.iter().map(|&id| graph.at_parameter(id)).collect();
+        let gradients = graph.backward(whole.mean_loss, &wanted)?;
         // After the loss: a step whose loss is not finite moves no statistic either.
-        layers.follow(graph, &tapes)?;
-        gradients.sort_by_key(|(id, _)| *id);
-        let (targets, values): (Vec<_>, Vec<_>) = gradients.into_iter().unzip();
-        updates.push(graph, targets, &values)?;
+        Sequence { within: "", layers: &self.layers[first..] }.update_statistics(graph)?;
+        updates.push(graph, targets, &gradients)?;
         Ok(whole)
     }
 
@@ -300,34 +298,27 @@ impl Model {
     /// # Errors
     /// As [`Model::training_graph`].
     pub fn evaluation_graph(&self, batch: usize, loss: Loss) -> Result<ModelGraph> {
-        let (mut whole, ..) = self.forward(0, batch, &loss, Mode::Evaluation)?;
+        let mut whole = self.forward(0, batch, &loss, Mode::Evaluation)?;
         whole.graph.mark_output(whole.logits)?;
         Ok(whole)
     }
 
-    fn forward(
-        &self,
-        first: usize,
-        batch: usize,
-        loss: &Loss,
-        mode: Mode,
-    ) -> Result<(ModelGraph, Vec<Taped>, Placed)> {
+    fn forward(&self, first: usize, batch: usize, loss: &Loss, mode: Mode) -> Result<ModelGraph> {
         let (example, before) = self.below(first)?;
         let mut graph = Graph::new(batch)?;
         let input = graph.batch_input("input", &example, DType::F32)?;
         let declared = self.declare(&mut graph)?;
         let layers = Sequence { within: "", layers: &self.layers[first..] };
-        let (x, tapes) = layers.forward(&mut graph, input, &declared[before..], mode)?;
+        let x = layers.forward(&mut graph, input, &declared[before..], mode)?;
         let placed = loss.forward(&mut graph, x)?;
-        let whole = ModelGraph {
+        Ok(ModelGraph {
             graph,
             input,
             labels: placed.wanted,
-            class_weights: placed.weights.clone(),
+            class_weights: placed.weights,
             logits: x,
             mean_loss: placed.mean,
-        };
-        Ok((whole, tapes, placed))
+        })
     }
 
     /// All parameters, as values of a graph.

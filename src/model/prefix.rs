@@ -30,7 +30,7 @@ impl Model {
         let input = graph.batch_input("input", &self.input, DType::F32)?;
         let declared = self.declare(&mut graph)?;
         let layers = Sequence { within: "", layers: &self.layers[..end] };
-        let (features, _) = layers.forward(&mut graph, input, &declared[..parameters], Mode::Evaluation)?;
+        let features = layers.forward(&mut graph, input, &declared[..parameters], Mode::Evaluation)?;
         graph.mark_output(features)?;
         Ok(FeaturesGraph { graph, input, features })
     }

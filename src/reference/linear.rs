@@ -1,4 +1,4 @@
-//! Matrix product and bias.
+//! Matrix product, bias, sums and products element by element.
 
 /// A row-major matrix, perhaps read as its transpose.
 pub(super) struct Matrix<'a> {
@@ -57,4 +57,22 @@ pub(super) fn add(a: &[f64], b: &[f64], y: &mut [f64]) {
     for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
         *y = a + b;
     }
+}
+
+pub(super) fn mul(a: &[f64], b: &[f64], y: &mut [f64]) {
+    for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
+        *y = a * b;
+    }
+}
+
+pub(super) fn scale(factor: f64, x: &[f64], y: &mut [f64]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y = factor * x;
+    }
+}
+
+/// `dx = 1 / elements`: of the mean over all elements in use.
+pub(super) fn mean_grad(dx: &mut [f64]) {
+    let elements = dx.len() as f64;
+    dx.fill(1.0 / elements);
 }

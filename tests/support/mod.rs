@@ -4,6 +4,7 @@ pub mod compare;
 pub mod device;
 pub mod executor;
 pub mod golden;
+pub mod gradients;
 pub mod onnx;
 pub mod portable;
 pub mod random;

@@ -74,7 +74,15 @@ mod tests {
     use super::*;
 
     fn dispatch(label: &str, begin_ns: f64, ns: f64) -> TimedDispatch {
-        TimedDispatch { label: label.to_owned(), kernel: "relu", begin_ns, ns, flops: 8, bytes: 16 }
+        TimedDispatch {
+            label: label.to_owned(),
+            algorithm: None,
+            kernel: "relu",
+            begin_ns,
+            ns,
+            flops: 8,
+            bytes: 16,
+        }
     }
 
     #[test]

@@ -8,6 +8,8 @@ pub(super) fn cases() -> Vec<Case> {
     let kinds = [
         ("leaky_relu 0.01", Activation::LeakyRelu { slope: 0.01 }),
         ("leaky_relu -1.5", Activation::LeakyRelu { slope: -1.5 }),
+        ("clamp 0.5", Activation::Clamp { limit: 0.5 }),
+        ("clamp 1", Activation::Clamp { limit: 1.0 }),
         ("sigmoid", Activation::Sigmoid),
         ("tanh", Activation::Tanh),
         ("gelu", Activation::Gelu),

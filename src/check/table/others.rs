@@ -28,10 +28,26 @@ fn elementwise(kind: DataKind, all: &mut Vec<Case>) {
         all.push(single(format!("relu {batch} of {extents:?}"), Op::Relu, batch, vec![operand()], kind));
         let pair = vec![operand(), operand()];
         all.push(single(format!("add {batch} of {extents:?}"), Op::Add, batch, pair.clone(), kind));
+        all.push(single(format!("mul {batch} of {extents:?}"), Op::Mul, batch, pair.clone(), kind));
         all.push(single(format!("relu_grad {batch} of {extents:?}"), Op::ReluGrad, batch, pair, kind));
+        // Of integers by what is exact in f32.
+        let factors = if kind == DataKind::Integers { [-0.5, 3.0] } else { [0.1, -1.7] };
+        for factor in factors {
+            let name = format!("scale by {factor} {batch} of {extents:?}");
+            all.push(single(name, Op::Scale(factor), batch, vec![operand()], kind));
+        }
+        all.push(single(
+            format!("mean_grad {batch} of {extents:?}"),
+            Op::MeanGrad,
+            batch,
+            vec![operand()],
+            kind,
+        ));
     }
     let alone = vec![Operand::fixed(&[3, 7], Fill::Data)];
     all.push(single("relu without a batch".into(), Op::Relu, 1, alone, kind));
+    let alone = vec![Operand::fixed(&[3, 7], Fill::Data)];
+    all.push(single("mean_grad without a batch".into(), Op::MeanGrad, 1, alone, kind));
     // A reshape is the same memory under another name: alone, and between operations.
     let images = || vec![Operand::batched(&[2, 3, 5], Fill::Data)];
     all.push(single("reshape".into(), Op::Reshape(vec![4, 30]), 4, images(), kind));

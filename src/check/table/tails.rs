@@ -14,10 +14,14 @@ pub(super) fn cases() -> Vec<Case> {
     let elementwise = [
         ("relu", Op::Relu, 1),
         ("add", Op::Add, 2),
+        ("mul", Op::Mul, 2),
+        ("scale", Op::Scale(0.5), 1),
         ("relu_grad", Op::ReluGrad, 2),
         ("bias_add", Op::BiasAdd, 2),
         ("dropout", Op::Dropout(Dropout { rate: 0.5, layer: 2 }), 1),
         ("leaky_relu", Op::Activation(Activation::LeakyRelu { slope: 0.5 }), 1),
+        ("clamp", Op::Activation(Activation::Clamp { limit: 4.0 }), 1),
+        ("clamp_grad", Op::ActivationGrad(Activation::Clamp { limit: 4.0 }), 2),
         ("leaky_relu_grad", Op::ActivationGrad(Activation::LeakyRelu { slope: 0.5 }), 2),
     ];
     let mut all = Vec::new();

@@ -16,6 +16,9 @@ pub(super) fn activation(o: &Operands, activation: Activation, operands: usize) 
         Activation::LeakyRelu { slope } if !slope.is_finite() || slope.abs() > f64::from(f32::MAX) => {
             Err(Error::argument(o.label, "a finite slope", slope))
         }
+        Activation::Clamp { limit } if !(limit > 0.0 && limit <= f64::from(f32::MAX)) => {
+            Err(Error::argument(o.label, "a finite limit above 0", limit))
+        }
         _ => Ok(vec![result(x.shape.extents(), x.batched)?]),
     }
 }

@@ -76,12 +76,15 @@ pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -
             channels(&o, dy)?;
             Ok(vec![result([dy.shape.last()], false)?])
         }
-        Op::Relu => {
+        Op::Scale(factor) if factor.is_nan() || factor.abs() > f64::from(f32::MAX) => {
+            Err(Error::argument(label, "a finite factor", factor))
+        }
+        Op::Relu | Op::Scale(_) | Op::MeanGrad => {
             o.count(1)?;
             let x = o.float(0)?;
             Ok(vec![result(x.shape.extents(), x.batched)?])
         }
-        Op::Add | Op::ReluGrad => {
+        Op::Add | Op::Mul | Op::ReluGrad => {
             o.count(2)?;
             let y = o.float(0)?;
             o.float(1)?;

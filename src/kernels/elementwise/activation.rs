@@ -7,6 +7,8 @@ use crate::kernels::{Extent, Launch, files};
 pub enum Curve {
     /// x above 0, else this times x.
     LeakyRelu(f64),
+    /// x between minus and plus this, and the nearer of them beyond.
+    Clamp(f64),
     /// 1 / (1 + exp(-x)).
     Sigmoid,
     /// The hyperbolic tangent.
@@ -21,6 +23,7 @@ impl Curve {
     pub(super) fn snippet(self) -> &'static WgslFile {
         match self {
             Curve::LeakyRelu(_) => &files::ACTIVATION_LEAKY_RELU,
+            Curve::Clamp(_) => &files::ACTIVATION_CLAMP,
             Curve::Sigmoid => &files::ACTIVATION_SIGMOID,
             Curve::Tanh => &files::ACTIVATION_TANH,
             Curve::Gelu => &files::ACTIVATION_GELU,
@@ -29,7 +32,10 @@ impl Curve {
     }
 
     pub(super) fn option(self) -> f32 {
-        if let Curve::LeakyRelu(slope) = self { slope as f32 } else { 0.0 }
+        match self {
+            Curve::LeakyRelu(option) | Curve::Clamp(option) => option as f32,
+            Curve::Sigmoid | Curve::Tanh | Curve::Gelu | Curve::GeluTanh => 0.0,
+        }
     }
 }
 

@@ -6,8 +6,11 @@ mod add;
 mod bias_add;
 mod bias_grad;
 mod dropout;
+mod mean_grad;
+mod mul;
 mod relu;
 mod relu_grad;
+mod scale;
 
 pub(crate) use activation::{Curve, activation};
 pub(crate) use activation_grad::activation_grad;
@@ -15,8 +18,11 @@ pub(crate) use add::add;
 pub(crate) use bias_add::bias_add;
 pub(crate) use bias_grad::bias_grad;
 pub(crate) use dropout::dropout;
+pub(crate) use mean_grad::mean_grad;
+pub(crate) use mul::mul;
 pub(crate) use relu::relu;
 pub(crate) use relu_grad::relu_grad;
+pub(crate) use scale::scale;
 
 use super::{Extent, Launch, WgslFile, grid_of, index};
 use crate::wgsl::params;

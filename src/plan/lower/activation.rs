@@ -8,6 +8,7 @@ use crate::kernels::{Curve, activation, activation_grad, softmax, softmax_grad};
 fn curve(activation: Activation) -> Curve {
     match activation {
         Activation::LeakyRelu { slope } => Curve::LeakyRelu(slope),
+        Activation::Clamp { limit } => Curve::Clamp(limit),
         Activation::Sigmoid => Curve::Sigmoid,
         Activation::Tanh => Curve::Tanh,
         Activation::Gelu => Curve::Gelu,

@@ -23,8 +23,8 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Op, Value, ValueId};
 use crate::kernels::{
     Epilogue, Extent, Gemm, GemmFamily, Images, Launch, MOST_ROUNDS, MOST_TERMS, Operand, add, avg_pool2d,
-    avg_pool2d_grad, bias_add, dropout, gemm, max_pool2d, max_pool2d_grad, relu, relu_grad, slice_sum,
-    slices,
+    avg_pool2d_grad, bias_add, dropout, gemm, max_pool2d, max_pool2d_grad, mean_grad, mul, relu, relu_grad,
+    scale, slice_sum, slices,
 };
 use crate::shape::WindowGeometry;
 pub use algorithm::Algorithm;
@@ -235,7 +235,10 @@ impl Lowering<'_> {
         // Of a kernel's gradient in part, the images and their gradients may have changed places.
         let swapped = b == Place::Value(node.inputs[0]);
         match node.op {
-            Op::Conv2dGradInput(_) => Some(Operand::A),
+            // Forward, a transposed convolution.
+            Op::Conv2dGradInput(_) => of(0).then_some(Operand::A),
+            // Of a transposed convolution, whose operands are exchanged.
+            Op::Conv2dGradKernel(_) if of(0) && !of(1) => Some(if swapped { Operand::B } else { Operand::A }),
             Op::Conv2dGradKernel(_) => Some(if swapped { Operand::A } else { Operand::B }),
             Op::MatMul { .. } if of(1) => Some(if swapped { Operand::A } else { Operand::B }),
             Op::MatMul { .. } if of(0) => Some(Operand::A),
@@ -301,6 +304,19 @@ impl Lowering<'_> {
             (Op::Add, Some(a)) => {
                 let launch = add(extent(a));
                 self.push(node, launch, all(&node.outputs));
+            }
+            (Op::Mul, Some(a)) => {
+                let launch = mul(extent(a));
+                self.push(node, launch, all(&node.outputs));
+            }
+            (Op::Scale(factor), Some(x)) => {
+                let launch = scale(extent(x), *factor);
+                self.push(node, launch, all(&node.outputs));
+            }
+            // Of the operand only the number of elements matters.
+            (Op::MeanGrad, Some(x)) => {
+                let launch = mean_grad(extent(x));
+                self.push(node, launch, vec![Place::Value(node.outputs[0])]);
             }
             (Op::Activation(_) | Op::ActivationGrad(_) | Op::Softmax | Op::SoftmaxGrad, _) => {
                 return self.activation(node);
@@ -391,7 +407,8 @@ impl Lowering<'_> {
 fn gradients(graph: &Graph) -> Vec<bool> {
     let mut gradients = vec![false; graph.values().len()];
     for node in graph.nodes() {
-        let begins = matches!(node.op, Op::SoftmaxCrossEntropyGrad { .. } | Op::MeanSquaredErrorGrad);
+        let begins =
+            matches!(node.op, Op::SoftmaxCrossEntropyGrad { .. } | Op::MeanSquaredErrorGrad | Op::MeanGrad);
         if begins || node.inputs.iter().any(|input| gradients[input.0]) {
             node.outputs.iter().for_each(|output| gradients[output.0] = true);
         }

@@ -1,0 +1,15 @@
+// y = factor * x; the factor is the option.
+// uses: elementwise, scalars, grid
+
+@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let index = invocation_number(group, local);
+    let count = live(p.elements, p.per_row, 0u);
+    if (index * 4u >= count) {
+        return;
+    }
+    store4(index, count, bitcast<f32>(p.option) * x[index]);
+}

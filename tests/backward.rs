@@ -1,0 +1,489 @@
+//! `Graph::backward`: the adjoint of every operation against central differences, sums over several uses, what is appended and in
+//! which order, and what is refused.
+
+use crate::support::executor::Operand;
+use crate::support::gradients::{Data, assert_gradients, draw};
+use crate::support::random::{convolution_shapes, elements, normal, spread, stream};
+use frazil::graph::{Activation, Conv2d, DType, Dropout, Graph, Op, Pool2d, UpdateRule, ValueId};
+use frazil::model::Model;
+use frazil::shape::{Padding, Shape, Window};
+use frazil::{Error, Loss, check};
+use std::collections::BTreeSet;
+
+/// For what is linear in each element between its kinks: nothing is cut off, so a power of two that is not small.
+const LINEAR: (f64, f64) = (1.0 / 64.0, 1e-11);
+const SMOOTH: (f64, f64) = (1.0 / 16384.0, 1e-7);
+
+/// An operation on inputs, the operands whose gradients are checked, and the step and the tolerance.
+struct Case {
+    op: Op,
+    operands: Vec<Operand>,
+    wanted: Vec<usize>,
+    precision: (f64, f64),
+}
+
+const BATCH: usize = 3;
+
+/// A batch of normal draws, and a tensor without one.
+fn batch(extents: &[usize], seed: u64) -> Operand {
+    let shape: Vec<_> = [BATCH].iter().chain(extents).copied().collect();
+    Operand::batch(&shape, normal(&mut stream(seed), elements(&shape)))
+}
+
+fn fixed(shape: &[usize], seed: u64) -> Operand {
+    Operand::fixed(shape, normal(&mut stream(seed), elements(shape)))
+}
+
+/// A batch of numbers that are 0.1 apart, none of them nearer to 0 than half of that: steps cross no kink.
+fn apart(extents: &[usize], seed: u64) -> Operand {
+    let shape: Vec<_> = [BATCH].iter().chain(extents).copied().collect();
+    Operand::batch(&shape, spread(&mut stream(seed), elements(&shape), 0.1))
+}
+
+fn linear(op: Op, operands: Vec<Operand>, wanted: &[usize]) -> Case {
+    Case { op, operands, wanted: wanted.to_vec(), precision: LINEAR }
+}
+
+fn smooth(op: Op, operands: Vec<Operand>, wanted: &[usize]) -> Case {
+    Case { op, operands, wanted: wanted.to_vec(), precision: SMOOTH }
+}
+
+fn convolutions(all: &mut Vec<Case>) {
+    let same = Window { padding: Padding::Same, ..Window::new([3, 3]) };
+    for (input, c_out, groups, window) in [
+        ([4, 5, 2], 3, 1, same),
+        ([5, 4, 2], 3, 1, Window { stride: [2, 1], ..Window::new([2, 3]) }),
+        ([6, 5, 4], 6, 2, Window { dilation: [2, 1], ..same }),
+        ([4, 4, 3], 3, 3, Window { stride: [2, 2], ..same }),
+    ] {
+        let c = Conv2d::new(input, c_out, window, groups, "conv").unwrap();
+        let [x, kernel, dy] = convolution_shapes(&c, BATCH);
+        let [x, dy] = [batch(&x[1..], 1), batch(&dy[1..], 2)];
+        let kernel = fixed(&kernel, 3);
+        all.push(linear(Op::Conv2d(c), vec![x.clone(), kernel.clone()], &[0, 1]));
+        all.push(linear(Op::Conv2dGradInput(c), vec![dy.clone(), kernel], &[0, 1]));
+        all.push(linear(Op::Conv2dGradKernel(c), vec![x, dy], &[0, 1]));
+    }
+}
+
+fn products(all: &mut Vec<Case>) {
+    // All mixes of transposes and batches that a graph takes; the batch is m, or k where both operands have it.
+    for (transposes, batches) in [
+        ([false, false], [false, false]),
+        ([false, true], [false, false]),
+        ([true, false], [false, false]),
+        ([true, true], [false, false]),
+        ([false, false], [true, false]),
+        ([false, true], [true, false]),
+        ([true, false], [true, true]),
+    ] {
+        let (m, k, n) = if batches[1] { (4, BATCH, 2) } else { (BATCH, 4, 2) };
+        let operand = |rows, columns, which: usize| {
+            let shape = if transposes[which] { [columns, rows] } else { [rows, columns] };
+            if batches[which] {
+                batch(&shape[1..], 4 + which as u64)
+            } else {
+                fixed(&shape, 6 + which as u64)
+            }
+        };
+        let [transpose_a, transpose_b] = transposes;
+        let operands = vec![operand(m, k, 0), operand(k, n, 1)];
+        all.push(linear(Op::MatMul { transpose_a, transpose_b }, operands, &[0, 1]));
+    }
+}
+
+fn activations(all: &mut Vec<Case>) {
+    let kinks = [Activation::LeakyRelu { slope: 0.3 }, Activation::Clamp { limit: 0.6 }];
+    let curves = [Activation::Sigmoid, Activation::Tanh, Activation::Gelu, Activation::GeluTanh];
+    for kind in kinks {
+        all.push(linear(Op::Activation(kind), vec![apart(&[4], 8)], &[0]));
+    }
+    for kind in curves {
+        all.push(smooth(Op::Activation(kind), vec![batch(&[4], 9)], &[0]));
+    }
+    for kind in kinks.into_iter().chain(curves) {
+        all.push(linear(Op::ActivationGrad(kind), vec![apart(&[4], 10), batch(&[4], 11)], &[1]));
+    }
+    all.push(linear(Op::Relu, vec![apart(&[2, 3], 12)], &[0]));
+    all.push(linear(Op::ReluGrad, vec![apart(&[6], 13), batch(&[6], 14)], &[1]));
+    all.push(smooth(Op::Softmax, vec![batch(&[5], 15)], &[0]));
+    all.push(linear(Op::SoftmaxGrad, vec![batch(&[5], 16), batch(&[5], 17)], &[1]));
+}
+
+fn pools(all: &mut Vec<Case>) {
+    for window in [
+        Window { stride: [2, 2], ..Window::new([2, 2]) },
+        Window { stride: [2, 1], padding: Padding::Same, ..Window::new([3, 3]) },
+    ] {
+        let p = Pool2d { window: window.on([5, 6], "pool").unwrap(), channels: 2 };
+        let [h, w] = p.window.output;
+        all.push(linear(Op::MaxPool2d(p), vec![apart(&[5, 6, 2], 18)], &[0]));
+        all.push(linear(Op::AvgPool2d(p), vec![batch(&[5, 6, 2], 19)], &[0]));
+        all.push(linear(Op::AvgPool2dGrad(p), vec![batch(&[h, w, 2], 20)], &[0]));
+    }
+    all.push(linear(Op::GlobalAvgPool, vec![batch(&[3, 2, 4], 21)], &[0]));
+    all.push(linear(Op::GlobalAvgPoolGrad([3, 2]), vec![batch(&[4], 22)], &[0]));
+}
+
+fn table() -> Vec<Case> {
+    let mut all = Vec::new();
+    convolutions(&mut all);
+    products(&mut all);
+    activations(&mut all);
+    pools(&mut all);
+    for of in [batch(&[2, 5], 23), fixed(&[2, 5], 24)] {
+        all.push(linear(Op::BiasAdd, vec![of.clone(), fixed(&[5], 25)], &[0, 1]));
+        let pair =
+            || vec![of.clone(), Operand { data: of.data.iter().map(|x| x.sin()).collect(), ..of.clone() }];
+        all.push(linear(Op::Add, pair(), &[0, 1]));
+        all.push(linear(Op::Mul, pair(), &[0, 1]));
+        all.push(linear(Op::Scale(-1.7), vec![of.clone()], &[0]));
+        all.push(linear(Op::Dropout(Dropout { rate: 0.4, layer: 1 }), vec![of], &[0]));
+    }
+    all.push(linear(Op::Reshape(vec![BATCH, 5, 2]), vec![batch(&[2, 5], 26)], &[0]));
+    let [x, targets] = [batch(&[2, 3], 27), batch(&[2, 3], 28)];
+    all.push(smooth(Op::MeanSquaredError, vec![x, targets], &[0, 1]));
+    let statistics =
+        [fixed(&[4], 29), fixed(&[4], 30), fixed(&[4], 31), Operand::fixed(&[4], vec![0.5, 1.0, 2.0, 3.0])];
+    let operands = || [batch(&[2, 4], 32)].into_iter().chain(statistics.clone()).collect();
+    all.push(linear(Op::BatchNorm { epsilon: None }, operands(), &[0, 1, 2]));
+    all.push(linear(Op::BatchNorm { epsilon: Some(1e-3) }, operands(), &[0, 2]));
+    all
+}
+
+/// The inputs of a graph with one operation, and its results.
+fn single(op: &Op, operands: &[Operand]) -> (Graph, Vec<ValueId>, Vec<ValueId>) {
+    let mut graph = Graph::new(BATCH).unwrap();
+    let mut input = |(number, o): (usize, &Operand)| {
+        let name = format!("operand {number}");
+        if o.batched {
+            graph.batch_input(&name, &o.shape[1..], o.dtype).unwrap()
+        } else {
+            graph.input(&name, Shape::new(o.shape.as_slice()).unwrap(), o.dtype)
+        }
+    };
+    let inputs: Vec<_> = operands.iter().enumerate().map(&mut input).collect();
+    let results = graph.push(op.clone(), &inputs, op.name()).unwrap();
+    (graph, inputs, results)
+}
+
+#[test]
+fn every_adjoint_is_that_of_differences() {
+    for (number, Case { op, operands, wanted, precision: (step, tolerance) }) in
+        table().into_iter().enumerate()
+    {
+        let (mut graph, inputs, results) = single(&op, &operands);
+        let mut data: Data = inputs.iter().zip(operands).map(|(&id, o)| (id, o.data)).collect();
+        let y = graph.value(results[0]).unwrap().clone();
+        // Losses get a mean, and others a weight of their own for each element.
+        let loss = if op == Op::MeanSquaredError {
+            results[0]
+        } else {
+            let weight = if y.batched {
+                graph.batch_input("weight", &y.shape.extents()[1..], DType::F32).unwrap()
+            } else {
+                graph.input("weight", y.shape.clone(), DType::F32)
+            };
+            data.push((weight, normal(&mut stream(100 + number as u64), y.shape.elements())));
+            graph.push_one(Op::Mul, &[results[0], weight], "weighted").unwrap()
+        };
+        let wanted: Vec<_> = wanted.into_iter().map(|operand| inputs[operand]).collect();
+        let gradients = graph.backward(loss, &wanted).unwrap();
+        let pairs: Vec<_> = wanted.into_iter().zip(gradients).collect();
+        assert_gradients(&format!("{number} {op:?}"), &graph, loss, &pairs, &data, step, tolerance);
+    }
+}
+
+/// Operations whose adjoint is missing, with the operand that has none.
+fn refused() -> Vec<(Op, Vec<Operand>, usize)> {
+    let window = Window { stride: [2, 2], ..Window::new([2, 2]) };
+    let pool = Pool2d { window: window.on([4, 4], "pool").unwrap(), channels: 2 };
+    let positions = Operand::integers(&[BATCH, 2, 2, 2], vec![0.0; BATCH * 8]);
+    let labels = Operand::integers(&[BATCH], vec![0.0; BATCH]);
+    let (x, c) = (|| batch(&[4], 1), || fixed(&[4], 2));
+    let smoothing = 0.0;
+    vec![
+        (Op::BiasGrad, vec![x()], 0),
+        (Op::ActivationGrad(Activation::Tanh), vec![x(), x()], 0),
+        (Op::SoftmaxGrad, vec![x(), x()], 0),
+        (Op::MaxPool2dGrad(pool), vec![positions, batch(&[2, 2, 2], 3)], 1),
+        (Op::SoftmaxCrossEntropy { smoothing }, vec![x(), labels.clone()], 0),
+        (Op::SoftmaxCrossEntropyGrad { smoothing }, vec![x(), labels], 0),
+        (Op::MeanSquaredErrorGrad, vec![x(), x()], 0),
+        (Op::BatchStatistics { epsilon: 1e-3 }, vec![x()], 0),
+        (Op::BatchNorm { epsilon: None }, vec![x(), c(), c(), c(), c()], 3),
+        (Op::BatchNorm { epsilon: Some(1e-3) }, vec![x(), c(), c(), c(), c()], 1),
+        (Op::BatchNormGradScale, vec![x(), x(), c(), c()], 1),
+        (Op::BatchNormGradInput, vec![x(), x(), c(), c(), c(), c(), c()], 1),
+    ]
+}
+
+#[test]
+fn an_operation_without_an_adjoint_is_named_and_the_graph_stays() {
+    for (op, operands, wanted) in refused() {
+        let (mut graph, inputs, results) = single(&op, &operands);
+        let loss = graph.push_one(Op::Mul, &[results[0], results[0]], "square").unwrap();
+        let before = (graph.nodes().len(), graph.values().len());
+        match graph.backward(loss, &[inputs[wanted]]) {
+            Err(Error::NoAdjoint { label, op: name, .. }) => {
+                assert_eq!((label.as_str(), name), (op.name(), op.name()));
+            }
+            other => panic!("{op:?}: {other:?}"),
+        }
+        assert_eq!((graph.nodes().len(), graph.values().len()), before);
+    }
+}
+
+/// Every operation of the op table is checked above, or refused, or has no gradient at all.
+#[test]
+fn no_operation_is_left_out() {
+    let mut seen: BTreeSet<_> = table().iter().map(|case| case.op.name()).collect();
+    seen.extend(refused().iter().map(|(op, ..)| op.name()));
+    // A constant, the mean that the tests of losses are about, and what has no results.
+    seen.extend(["mean_grad", "metrics", "accumulate", "clip", "update"]);
+    for case in check::cases().unwrap() {
+        for op in case.op().split('+') {
+            assert!(seen.contains(op), "{op}");
+        }
+    }
+}
+
+#[test]
+fn a_batch_norm_by_its_own_statistics_is_differentiated_through_them() {
+    let mut graph = Graph::new(5).unwrap();
+    let x = graph.batch_input("x", &[2, 3], DType::F32).unwrap();
+    let [scale, shift] = ["scale", "shift"].map(|p| graph.parameter(p, Shape::new([3]).unwrap()).unwrap());
+    let statistics = graph.push(Op::BatchStatistics { epsilon: 1e-3 }, &[x], "statistics").unwrap();
+    let operands = [x, scale, shift, statistics[0], statistics[1]];
+    let y = graph.push_one(Op::BatchNorm { epsilon: None }, &operands, "bn").unwrap();
+    let weight = graph.batch_input("weight", &[2, 3], DType::F32).unwrap();
+    let loss = graph.push_one(Op::Mul, &[y, weight], "weighted").unwrap();
+    let wanted = [x, scale, shift];
+    let gradients = graph.backward(loss, &wanted).unwrap();
+    let pairs: Vec<_> = wanted.into_iter().zip(gradients).collect();
+    assert_gradients("batch norm", &graph, loss, &pairs, &draw(&graph, 0, 1), SMOOTH.0, SMOOTH.1);
+}
+
+/// A head with weighted, smoothed cross-entropy, and another whose loss counts 0.4 times: only the mean of their sum has the
+/// weights in it.
+#[test]
+fn sums_of_losses_have_the_gradient_of_their_mean() {
+    for (weighted, smoothing) in [(false, 0.0), (true, 0.0), (true, 0.2)] {
+        let mut graph = Graph::new(4).unwrap();
+        let x = graph.batch_input("x", &[3], DType::F32).unwrap();
+        let labels = graph.batch_input("labels", &[], DType::U32).unwrap();
+        let weights = graph.input("weights", Shape::new([5]).unwrap(), DType::F32);
+        let mut each = Vec::new();
+        let mut wanted = vec![x];
+        let mut operands = Vec::new();
+        for head in ["main", "auxiliary"] {
+            let w = graph.parameter(head, Shape::new([3, 5]).unwrap()).unwrap();
+            let product = Op::MatMul { transpose_a: false, transpose_b: false };
+            let logits = graph.push_one(product, &[x, w], head).unwrap();
+            operands = vec![logits, labels];
+            operands.extend(weighted.then_some(weights));
+            each.push(graph.push_one(Op::SoftmaxCrossEntropy { smoothing }, &operands, head).unwrap());
+            wanted.push(w);
+        }
+        let scaled = graph.push_one(Op::Scale(0.4), &[each[1]], "scaled").unwrap();
+        let sum = graph.push_one(Op::Add, &[each[0], scaled], "sum").unwrap();
+        operands.insert(0, sum);
+        let mean = graph.push_one(Op::Metrics, &operands, "metrics").unwrap();
+        let gradients = graph.backward(mean, &wanted).unwrap();
+        let pairs: Vec<_> = wanted.into_iter().zip(gradients).collect();
+        let mut data = draw(&graph, 5, 3);
+        data.iter_mut()
+            .filter(|(id, _)| *id == weights)
+            .for_each(|(_, w)| w.iter_mut().for_each(|w| *w = w.abs() + 0.3));
+        assert_gradients("sum of losses", &graph, mean, &pairs, &data, SMOOTH.0, SMOOTH.1);
+    }
+}
+
+#[test]
+fn a_mean_with_other_weights_than_the_loss_is_refused() {
+    let mut graph = Graph::new(4).unwrap();
+    let logits = graph.batch_input("logits", &[5], DType::F32).unwrap();
+    let labels = graph.batch_input("labels", &[], DType::U32).unwrap();
+    let [own, others] = ["own", "others"].map(|name| graph.input(name, Shape::new([5]).unwrap(), DType::F32));
+    let op = Op::SoftmaxCrossEntropy { smoothing: 0.0 };
+    let each = graph.push_one(op, &[logits, labels, own], "loss").unwrap();
+    let plain = graph.push_one(Op::Metrics, &[each], "plain").unwrap();
+    let other = graph.push_one(Op::Metrics, &[each, logits, labels, others], "other").unwrap();
+    for loss in [each, plain, other] {
+        let refused = graph.backward(loss, &[logits]);
+        assert!(matches!(&refused, Err(Error::NoAdjoint { label, .. }) if label == "loss"), "{refused:?}");
+    }
+    let own = graph.push_one(Op::Metrics, &[each, logits, labels, own], "own").unwrap();
+    assert!(graph.backward(own, &[logits]).is_ok());
+    // A weighted mean of what is no cross-entropy.
+    let square = graph.push_one(Op::MeanSquaredError, &[logits, logits], "square").unwrap();
+    let mean = graph.push_one(Op::Metrics, &[square, logits, labels, others], "mean").unwrap();
+    assert!(matches!(graph.backward(mean, &[logits]), Err(Error::NoAdjoint { .. })));
+}
+
+/// `x`, `w` three times, a square, and a sum with itself.
+#[test]
+fn gradients_of_several_uses_are_added() {
+    let mut graph = Graph::new(3).unwrap();
+    let x = graph.batch_input("x", &[4], DType::F32).unwrap();
+    let w = graph.parameter("w", Shape::new([4, 4]).unwrap()).unwrap();
+    let mut h = x;
+    for number in 0..3 {
+        let product = Op::MatMul { transpose_a: false, transpose_b: false };
+        h = graph.push_one(product, &[h, w], &format!("product{number}")).unwrap();
+    }
+    let square = graph.push_one(Op::Mul, &[h, h], "square").unwrap();
+    let twice = graph.push_one(Op::Add, &[square, square], "twice").unwrap();
+    let loss = graph.push_one(Op::Add, &[twice, x], "loss").unwrap();
+    let begin = graph.nodes().len();
+    let gradients = graph.backward(loss, &[w, x, h, w]).unwrap();
+    assert_eq!(gradients[0], gradients[3]);
+    let pairs = [(w, gradients[0]), (x, gradients[1])];
+    assert_gradients("several uses", &graph, loss, &pairs, &draw(&graph, 0, 5), SMOOTH.0, SMOOTH.1);
+    let labels: Vec<_> = graph.nodes()[begin..].iter().map(|node| node.label.as_str()).collect();
+    // Twice the mean's gradient goes through the square, and once to x.
+    let expected = [
+        "square grad",
+        "square grad",
+        "square grad_a",
+        "square grad_b",
+        "square grad_input",
+        "product2 grad_kernel",
+        "product2 grad_input",
+        "product1 grad_kernel",
+        "product1 grad_input",
+        "product0 grad_kernel",
+        "product0 grad_input",
+        "x grad",
+        "loss grad_input",
+        "w grad",
+        "w grad",
+    ];
+    assert_eq!(labels, expected);
+}
+
+/// Layer by layer from the top, bias, kernel, input; a join's main branch, then its shortcut, then the sum. Fusion in a plan and
+/// the bits of weights depend on it.
+#[test]
+fn a_models_gradients_come_in_a_fixed_order() {
+    let model = Model::input([4, 4, 2])
+        .conv2d("stem", 2, [1, 1], |c| c)
+        .residual(
+            "block1",
+            |m| m.conv2d("conv1", 2, [3, 3], |c| c.padding(Padding::Same)).batch_norm("bn1"),
+            |s| s,
+        )
+        .relu()
+        .residual(
+            "block2",
+            |m| m.conv2d("conv1", 3, [2, 2], |c| c.stride([2, 2])).relu().batch_norm("bn1"),
+            |s| s.conv2d("project", 3, [1, 1], |c| c.stride([2, 2])),
+        )
+        .max_pool2d([2, 2])
+        .flatten()
+        .dense("fc", 3)
+        .build()
+        .unwrap();
+    let rule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
+    let graph = model.training_graph(4, Loss::SoftmaxCrossEntropy, rule).unwrap().graph;
+    let labels: Vec<_> = graph.nodes().iter().map(|node| node.label.as_str()).collect();
+    let begin = labels.iter().position(|label| *label == "loss grad").unwrap();
+    let expected = [
+        "loss grad",
+        "fc grad_bias",
+        "fc grad_kernel",
+        "fc grad_input",
+        "flatten5 grad_input",
+        "max_pool4 grad_input",
+        "block2.bn1 grad_scale",
+        "block2.bn1 grad_shift",
+        "block2.bn1 grad_input",
+        "block2.relu1 grad_input",
+        "block2.conv1 grad_bias",
+        "block2.conv1 grad_kernel",
+        "block2.conv1 grad_input",
+        "block2.project grad_bias",
+        "block2.project grad_kernel",
+        "block2.project grad_input",
+        "block2 grad_input",
+        "relu2 grad_input",
+        "block1.bn1 grad_scale",
+        "block1.bn1 grad_shift",
+        "block1.bn1 grad_input",
+        "block1.conv1 grad_bias",
+        "block1.conv1 grad_kernel",
+        "block1.conv1 grad_input",
+        "block1 grad_input",
+        "stem grad_bias",
+        "stem grad_kernel",
+        "block1.bn1 running",
+        "block2.bn1 running",
+        "update",
+    ];
+    assert_eq!(labels[begin..], expected);
+}
+
+#[test]
+fn nothing_is_appended_for_what_is_not_wanted() {
+    let model = Model::input([5]).dense("fc1", 4).relu().dense("fc2", 3).build().unwrap();
+    let built = model.evaluation_graph(2, Loss::SoftmaxCrossEntropy).unwrap();
+    let appended = |wanted: &[&str]| {
+        let mut graph = built.graph.clone();
+        let begin = graph.nodes().len();
+        let value = |path: &&str| {
+            let number = graph.parameters().iter().position(|p| p.path == **path).unwrap();
+            graph.parameter_value(frazil::graph::ParameterId::of(number)).unwrap()
+        };
+        let wanted: Vec<_> = wanted.iter().map(value).collect();
+        graph.backward(built.mean_loss, &wanted).unwrap();
+        graph.nodes()[begin..].iter().map(|node| node.label.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(appended(&[]), [""; 0]);
+    assert_eq!(appended(&["fc2.bias"]), ["loss grad", "fc2 grad_bias"]);
+    assert_eq!(appended(&["fc2.kernel"]), ["loss grad", "fc2 grad_kernel"]);
+    assert_eq!(appended(&["fc1.bias"]), ["loss grad", "fc2 grad_input", "relu1 grad_input", "fc1 grad_bias"]);
+}
+
+#[test]
+fn values_without_a_gradient_are_named() {
+    let mut graph = Graph::new(2).unwrap();
+    let x = graph.batch_input("x", &[3], DType::F32).unwrap();
+    let [w, unused] = ["w", "unused"].map(|path| graph.parameter(path, Shape::new([3, 3]).unwrap()).unwrap());
+    let labels = graph.batch_input("labels", &[], DType::U32).unwrap();
+    let product = Op::MatMul { transpose_a: false, transpose_b: false };
+    let y = graph.push_one(product.clone(), &[x, w], "y").unwrap();
+    let later = graph.push_one(product, &[y, unused], "later").unwrap();
+    // A derivative is 0 in what only decides a sign, or is counted.
+    let gate = graph.push_one(Op::ReluGrad, &[later, y], "gate").unwrap();
+    let constant = graph.push_one(Op::MeanGrad, &[later], "constant").unwrap();
+    for loss in [y, gate, constant] {
+        let refused = graph.backward(loss, &[unused]);
+        assert!(matches!(&refused, Err(Error::NoGradient { value, .. }) if value == "unused"), "{refused:?}");
+    }
+    assert!(graph.backward(later, &[w, unused, x, y, later]).is_ok());
+    for (loss, wanted) in [(labels, w), (y, labels)] {
+        assert!(
+            matches!(graph.backward(loss, &[wanted]), Err(Error::InvalidArgument { at, .. }) if at == "labels")
+        );
+    }
+    let foreign = Graph::new(2).unwrap().backward(y, &[w]);
+    assert!(matches!(foreign, Err(Error::InvalidArgument { .. })));
+}
+
+#[test]
+fn gradients_after_an_update_of_what_they_read_are_refused() {
+    let mut graph = Graph::new(2).unwrap();
+    let x = graph.batch_input("x", &[3], DType::F32).unwrap();
+    let w = graph.parameter("w", Shape::new([3, 3]).unwrap()).unwrap();
+    let product = Op::MatMul { transpose_a: false, transpose_b: false };
+    let y = graph.push_one(product.clone(), &[x, w], "y").unwrap();
+    let gradient = graph.backward(y, &[w]).unwrap();
+    let rule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
+    let id = frazil::graph::ParameterId::of(0);
+    graph.push(Op::Update(rule, vec![id.into()]), &gradient, "update").unwrap();
+    let late = graph.backward(y, &[x]);
+    assert!(matches!(&late, Err(Error::InvalidArgument { at, .. }) if at == "y"), "{late:?}");
+    // What is computed after the update may be differentiated.
+    let again = graph.push_one(product, &[x, w], "again").unwrap();
+    assert!(graph.backward(again, &[x]).is_ok());
+}
