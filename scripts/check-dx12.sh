@@ -18,7 +18,7 @@ scripts=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "${CARGO_TARGET_DIR:-target}"
 target=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)
 dir=$target/dx12
-mkdir -p "$dir/bin"
+mkdir -p "$dir"
 
 say() {
     printf 'check-dx12: %s\n' "$*" >&2
@@ -32,16 +32,15 @@ unavailable() {
 # shellcheck source=scripts/debian.sh
 . "$scripts/debian.sh"
 
-# Microsoft's compiler goes beside the program, where Windows, too, would look first.
 find_compiler() {
+    [ -z "${D3DCOMPILER:-}" ] || [ -f "$D3DCOMPILER" ] || unavailable "there is no file D3DCOMPILER=$D3DCOMPILER"
     for file in "${D3DCOMPILER:-}" "$dir/d3dcompiler_47.dll" /mnt/Windows/System32/d3dcompiler_47.dll \
         /mnt/*/Windows/System32/d3dcompiler_47.dll /media/*/*/Windows/System32/d3dcompiler_47.dll; do
         [ -f "$file" ] || continue
-        cp "$file" "$dir/bin/d3dcompiler_47.dll"
         say "FXC is $file"
+        compiler=$file
         return
     done
-    [ -z "${D3DCOMPILER:-}" ] || unavailable "there is no file D3DCOMPILER=$D3DCOMPILER"
     unavailable "no d3dcompiler_47.dll of Microsoft's: name one with D3DCOMPILER=FILE, or copy it into $dir"
 }
 
@@ -52,7 +51,7 @@ find_linker() {
     tools=$dir/mingw/usr/bin
     [ -e "$dir/mingw/unpacked" ] && return
     branch=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
-    say "fetching a linker for Windows (90 MB)"
+    say "fetching a linker for Windows (56 MB)"
     lists_below "$dir/mingw" "${branch:-unstable}"
     (
         cd "$dir/mingw/cache/archives"
@@ -61,6 +60,7 @@ find_linker() {
     ) || unavailable "the linker cannot be fetched"
     unpack mingw
     [ -x "$linker" ] || unavailable "no $linker in Debian's packages"
+    touch "$dir/mingw/unpacked"
 }
 
 # unpack FOLDER: all packages that were fetched for it, without what no program reads.
@@ -74,7 +74,6 @@ unpack() {
             unavailable "$package cannot be unpacked"
     done
     rm -rf "$dir/$1/cache" "$dir/$1/state"
-    touch "$dir/$1/unpacked"
 }
 
 build() {
@@ -88,7 +87,10 @@ build() {
     say "building"
     PATH="${tools:+$tools:}$PATH" CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=$linker \
         cargo build --release --quiet --target x86_64-pc-windows-gnu --bin frazil >&2
-    cp "$target/x86_64-pc-windows-gnu/release/frazil.exe" "$dir/bin/frazil.exe"
+    program=$target/x86_64-pc-windows-gnu/release/frazil.exe
+    # Beside the program Windows, too, looks first.
+    beside=$(dirname "$program")/d3dcompiler_47.dll
+    cmp -s "$compiler" "$beside" || cp "$compiler" "$beside"
 }
 
 # Wine marks its own libraries, and loads no other in their place. Debian marks this one when it is installed.
@@ -112,31 +114,55 @@ find_wine() {
         unavailable "Wine cannot be fetched"
     unpack wine
     mark_zlib
+    touch "$dir/wine/unpacked"
 }
 
-# A home for Wine's and Windows's files, and a screen that nobody sees: without one Wine has no Vulkan.
-below_wine() {
-    env -u WAYLAND_DISPLAY -u LD_LIBRARY_PATH -u LD_PRELOAD -u VK_DRIVER_FILES -u VK_ICD_FILENAMES \
-        HOME="$dir/home" WINEPREFIX="$dir/home/wine" DISPLAY="$display" \
-        WINEDEBUG="${WINEDEBUG:--all}" WINEDLLOVERRIDES='d3dcompiler_47=n;mscoree,mshtml,winemenubuilder.exe=' \
-        VK_DRIVER_FILES=/usr/share/vulkan/icd.d/lvp_icd.json \
-        sh "$scripts/in-root.sh" "$dir/wine" "$@"
+# Wine's and Windows's files are in a home of their own, and so nothing is left in the user's.
+in_wine() {
+    export HOME="$dir/home" WINEPREFIX="$dir/home/wine" XDG_RUNTIME_DIR="$dir/home" WINEDEBUG="${WINEDEBUG:--all}"
+    export WINEDLLOVERRIDES='d3dcompiler_47=n;mscoree,mshtml,winemenubuilder.exe='
+    export VK_DRIVER_FILES=/usr/share/vulkan/icd.d/lvp_icd.json
+    unset WAYLAND_DISPLAY LD_LIBRARY_PATH LD_PRELOAD VK_ICD_FILENAMES
+    exec sh "$scripts/in-root.sh" "$dir/wine" "$@"
 }
 
+# A screen that nobody sees: without one Wine has no Vulkan.
 open_screen() {
     mkdir -p "$dir/home"
-    display=
-    : >"$dir/home/display.$$"
-    below_wine /usr/bin/Xvfb -displayfd 3 -nolisten tcp 3>"$dir/home/display.$$" >"$dir/home/screen.log" 2>&1 &
-    screen=$!
-    trap 'kill $screen 2>/dev/null; rm -f "$dir/home/display.$$"' EXIT
+    work=$(mktemp -d)
+    screen=
+    trap '[ -z "$screen" ] || { kill "$screen" 2>/dev/null; wait "$screen" 2>/dev/null || true; }; rm -rf "$work"' EXIT
     trap 'exit 1' INT TERM
-    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-        display=:$(cat "$dir/home/display.$$")
-        [ "$display" = : ] || return 0
+    : >"$work/display"
+    in_wine /usr/bin/Xvfb -displayfd 3 -nolisten tcp 3>"$work/display" >"$work/screen" 2>&1 &
+    screen=$!
+    tries=60
+    while [ ! -s "$work/display" ]; do
+        tries=$((tries - 1))
+        if [ $tries = 0 ] || ! kill -0 $screen 2>/dev/null; then
+            unavailable "no screen for Wine: $(tail -n 1 "$work/screen")"
+        fi
         sleep 0.5
     done
-    unavailable "no screen for Wine: $(tail -n 1 "$dir/home/screen.log")"
+    DISPLAY=:$(cat "$work/display")
+    export DISPLAY
+}
+
+# The program, with its output kept. Its exit code is Wine's, but for 0: that is Wine's, too, when its server is killed, or when a
+# function that Wine lacks is called. So the last line must be one with which the program ends its work.
+run() {
+    : >"$work/code"
+    { (in_wine "$wine" "$program" "$@") || echo $? >"$work/code"; } | tee "$work/output"
+    [ ! -s "$work/code" ] || return "$(cat "$work/code")"
+    case $1 in
+    check | train)
+        # In Windows lines end with a carriage return, too.
+        if ! tail -n 1 "$work/output" | grep -q -e '^every kernel agrees' -e '^wrote ' -e '"done":true'; then
+            say "the program ended without its last line"
+            return 1
+        fi
+        ;;
+    esac
 }
 
 [ $# -gt 0 ] || set -- check
@@ -154,7 +180,7 @@ open_screen
 wine=/usr/lib/x86_64-linux-gnu/wine/wine
 if [ ! -e "$dir/home/made" ]; then
     say "making Wine's files"
-    below_wine "$wine" wineboot --init >&2 || unavailable "Wine does not start"
+    (in_wine "$wine" wineboot --init) >&2 || unavailable "Wine does not start"
     touch "$dir/home/made"
 fi
-below_wine "$wine" "$dir/bin/frazil.exe" "$@"
+run "$@"

@@ -31,6 +31,9 @@ PLATFORM = ["--python-version", "3.11", "--implementation", "cp", "--abi", "cp31
 # wgpu-hal's, for the least shader model that DXC has.
 OPTIONS = ["-E", "main", "-T", "cs_6_0", "-HV", "2018", "-no-warnings", "-Ges"]
 
+# Must be refused, or the compiler is not heard.
+PLANTED = b"uint twice() { return 1; } uint twice() { return 2; } [numthreads(1, 1, 1)] void main() {}"
+
 COMPILER_CLASS = "73e22d93-e6ce-47f3-b5bf-f0664f39c1b0"
 COMPILER3 = "228b4687-5a6a-4730-900c-9702b2203f54"
 RESULT = "58346cda-dde7-4497-9461-6f87af5e0659"
@@ -96,10 +99,9 @@ def compiler(path):
     return made
 
 
-def compile_file(path, file):
-    """What the compiler says against a file; nothing if it takes it."""
+def compile_text(path, text):
+    """What the compiler says against a text; nothing if it takes it."""
     made, result, status, blob = compiler(path), ctypes.c_void_p(), ctypes.c_int32(-1), ctypes.c_void_p()
-    text = pathlib.Path(file).read_bytes()
     source = Buffer(text, len(text), UTF8)
     options = (ctypes.c_wchar_p * len(OPTIONS))(*OPTIONS)
     code = call(
@@ -133,12 +135,16 @@ def main():
         compiler(path)
     except OSError as error:
         if "DXC" in os.environ:
-            raise
+            print(f"check-dxc: {error}", file=sys.stderr)
+            return 2
         skip(f"DXC does not load: {error}")
+    if not compile_text(path, PLANTED):
+        print(f"check-dxc: {path} takes what it must refuse", file=sys.stderr)
+        return 1
     refused = 0
     # In processes of their own: a compiler may crash, too.
     with concurrent.futures.ProcessPoolExecutor() as pool:
-        runs = [(file, pool.submit(compile_file, path, str(file))) for file in files]
+        runs = [(file, pool.submit(compile_text, path, file.read_bytes())) for file in files]
         for file, run in runs:
             try:
                 message = run.result()
