@@ -29,6 +29,10 @@ pub(super) fn cases() -> Vec<Case> {
         for length in LENGTHS {
             for at in 4..length {
                 for (what, value) in PLANTED {
+                    // Beyond the limits the slope is 0, and drivers differ in what 0 times infinity is: some fold it to 0.
+                    if name == "clamp_grad" && value.is_infinite() {
+                        continue;
+                    }
                     let planted = Fill::Planted { at, value };
                     let mut fills = vec![Operand::batched(&[length], planted)];
                     if operands == 2 {
