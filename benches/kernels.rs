@@ -22,7 +22,7 @@ fn main() -> Result<()> {
     println!("{}, {}, {}", gpu.report().name, gpu.report().backend, gpu.report().driver);
     let head = ["kernel", "family", "median us", "min us", "GFLOP/s", "GB/s"];
     println!("{:<34} {:<10} {:>10} {:>10} {:>9} {:>7}", head[0], head[1], head[2], head[3], head[4], head[5]);
-    for family in GemmFamily::legal(gpu.report()) {
+    for family in GemmFamily::supported(gpu.report()) {
         for [m, k, n] in PRODUCTS {
             measure(&gpu, &format!("product {m}x{k}x{n}"), &product(m, k, n)?, Some(family), rounds)?;
         }

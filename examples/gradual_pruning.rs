@@ -3,7 +3,7 @@
 
 mod shared;
 
-use frazil::mask::Schedule;
+use frazil::mask::MaskSchedule;
 use frazil::trainer::GradientPolicy::Masked;
 use frazil::{Digits, FreezeRule, Sgd};
 use shared::{KERNELS, Outcome, ensure, gpu, proved, train, trainer};
@@ -15,7 +15,7 @@ fn main() -> Outcome {
     train(&mut dense, &data, 20)?;
 
     let mut t = trainer(&gpu, 10, 1, Masked, optimizer())?;
-    let schedule = Schedule::polynomial(0.0, 0.9).begin(46).end(322).every(23);
+    let schedule = MaskSchedule::polynomial(0.0, 0.9).begin(46).end(322).every(23);
     for epoch in 0..20 {
         for batch in data.batches_for_epoch(64, 7, epoch)? {
             if let Some(fraction) = schedule.at(t.steps()) {

@@ -3,7 +3,7 @@
 
 mod shared;
 
-use frazil::mask::{Schedule, TensorView};
+use frazil::mask::{MaskSchedule, TensorView};
 use frazil::trainer::GradientPolicy::Dense;
 use frazil::trainer::ThawPolicy::ZeroState;
 use frazil::{Digits, FreezeRule, Sgd, Trainer};
@@ -24,7 +24,7 @@ fn update(t: &mut Trainer, path: &str, fraction: f64) -> frazil::Result<usize> {
 
 fn main() -> Outcome {
     let (gpu, data, test) = (gpu()?, Digits::train()?, Digits::test()?);
-    let schedule = Schedule::cosine(0.3).begin(23).end(345).every(23);
+    let schedule = MaskSchedule::cosine(0.3).begin(23).end(345).every(23);
     let mut accuracies = Vec::new();
     for moving in [false, true] {
         let mut t = trainer(&gpu, 10, 1, Dense, Sgd::new(0.05).momentum(0.9))?;

@@ -38,7 +38,7 @@
 //! - [`Graph`](graph::Graph), [`Plan`] and [`Reference`](reference::Reference): mathematical operations by hand, compiled
 //!   for a device or interpreted in f64. One operation at a time is a supported use: see [`plan`].
 //! - [`Mask`] and [`FreezeRule`]: which elements; 1 = frozen, named in every constructor.
-//! - [`check`]: the table of operations with which an adapter is held against the reference.
+//! - [`conformance`]: the table of operations with which an adapter is held against the reference.
 //!
 //! # Layouts
 //! Images are NHWC, convolution kernels HWIO `[kernel_h, kernel_w, c_in / groups, c_out]`, dense kernels `[in, out]`,
@@ -47,8 +47,8 @@
 //! # The program
 //! The package `frazil-cli` has the program `frazil`: training, benchmarks and the table of operations from the shell.
 
-pub mod check;
 pub mod checkpoint;
+pub mod conformance;
 pub mod data;
 pub mod error;
 pub mod gpu;
@@ -72,7 +72,7 @@ pub use gpu::{Gpu, GpuOptions};
 pub use loss::Loss;
 pub use mask::{FreezeRule, Mask};
 pub use model::Model;
-pub use optimizer::{Adagrad, Adam, AdamW, Clip, Optimizer, RmsProp, Schedule, Sgd};
+pub use optimizer::{Adagrad, Adam, AdamW, Clip, LrSchedule, Optimizer, RmsProp, Sgd};
 pub use plan::{Plan, PlanOptions};
 pub use shape::Padding;
 pub use trainer::{ThawPolicy, Trainer, TrainerOptions};

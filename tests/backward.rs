@@ -7,7 +7,7 @@ use crate::support::random::{convolution_shapes, elements, normal, spread, strea
 use frazil::graph::{Activation, Conv2d, DType, Dropout, Graph, Op, Pool2d, UpdateRule, ValueId};
 use frazil::model::Model;
 use frazil::shape::{Padding, Shape, Window};
-use frazil::{Error, Loss, check};
+use frazil::{Error, Loss, conformance};
 use std::collections::BTreeSet;
 
 /// For what is linear in each element between its kinks: nothing is cut off, so a power of two that is not small.
@@ -241,7 +241,7 @@ fn no_operation_is_left_out() {
     seen.extend(refused().iter().map(|(op, ..)| op.name()));
     // A constant, the mean that the tests of losses are about, and what has no results.
     seen.extend(["mean_grad", "metrics", "accumulate", "clip", "update"]);
-    for case in check::cases().unwrap() {
+    for case in conformance::cases().unwrap() {
         for op in case.op().split('+') {
             assert!(seen.contains(op), "{op}");
         }

@@ -1,7 +1,7 @@
 //! Shaders and their Rust twins agree, and every backend's writer accepts them. Needs no GPU.
 
 use crate::support::portable::{defined_twice, faults};
-use frazil::check::shaders;
+use frazil::conformance::shaders;
 use frazil::gpu::Access;
 use frazil::kernels::{FILES, Launch};
 use naga::back::hlsl::ShaderModel;

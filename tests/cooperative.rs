@@ -102,12 +102,12 @@ fn frozen_weights_stay_and_runs_agree_bit_for_bit() {
 #[test]
 fn a_device_opened_without_them_refuses() {
     let plain = Gpu::new(GpuOptions::default().compile_ahead(false)).unwrap();
-    assert_eq!(plain.report().matrix_units, None);
+    assert_eq!(plain.report().cooperative_matrix, None);
     let options = TrainerOptions::batch(2).family(GemmFamily::Cooperative { side: 16, lanes: 32 });
     let model = Model::input([4]).dense("fc", 2).build().unwrap();
     let refused = Trainer::new(&plain, model, Loss::SoftmaxCrossEntropy, Sgd::new(0.1), options);
     let Err(Error::InvalidArgument { expected, .. }) = refused else { panic!("it was taken") };
-    assert!(expected.contains("GpuOptions::matrix_units"), "{expected}");
+    assert!(expected.contains("GpuOptions::cooperative_matrix"), "{expected}");
 }
 
 /// Gradients are scaled before they are rounded, so that f16's range ends at 63.97 for them: they are cut there. The loss is

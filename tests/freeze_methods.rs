@@ -1,7 +1,7 @@
 //! Masks that come from values and change during training: failures seen in other projects, each a test by its number.
 
 use crate::support::training::*;
-use frazil::mask::Schedule;
+use frazil::mask::MaskSchedule;
 use frazil::trainer::{FreezeOnPlateau, GradientPolicy, RewindState};
 use frazil::{Error, FreezeRule, Mask, Sgd, ThawPolicy};
 
@@ -41,7 +41,7 @@ fn f4_a_mask_from_values_is_by_magnitude_and_is_made_once() {
 fn f18_a_mask_holds_from_the_next_step_on() {
     for (name, optimizer) in optimizers() {
         let mut t = trainer(optimizer, going_on());
-        let schedule = Schedule::polynomial(0.0, 0.6).begin(2).end(6).every(2);
+        let schedule = MaskSchedule::polynomial(0.0, 0.6).begin(2).end(6).every(2);
         let len = t.mask(KERNEL).unwrap().len();
         let mut counts = Vec::new();
         for batch in batches(9) {

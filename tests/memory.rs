@@ -15,7 +15,7 @@ fn adapter() -> AdapterReport {
         shader_compiler: ShaderCompiler::SpirV,
         kind: DeviceKind::Cpu,
         software: true,
-        matrix_units: None,
+        cooperative_matrix: None,
         subgroup: Some([8, 8]),
         timestamps: true,
         max_buffer: (1 << 31) - 1,
@@ -61,7 +61,7 @@ fn pools_ride_in_the_convolutions_before_them() {
             let report = Plan::estimate(&graph, &adapter(), &options).unwrap();
             report.dispatches.iter().filter(|d| d.kernel == "max_pool2d").count()
         };
-        for family in GemmFamily::legal(&adapter()) {
+        for family in GemmFamily::supported(&adapter()) {
             for winograd in [Winograd::Never, Winograd::Auto] {
                 assert_eq!(kernels(PlanOptions::default().family(family).winograd(winograd)), 0, "{family}");
             }
@@ -77,7 +77,7 @@ fn a_strided_layer_has_no_columns() {
     let model = Model::named("resnet20").unwrap();
     let rule = *frazil::Optimizer::from(Sgd::new(0.01)).rule();
     let graph = model.training_graph(8, Loss::SoftmaxCrossEntropy, rule).unwrap().graph;
-    for family in GemmFamily::legal(&adapter()) {
+    for family in GemmFamily::supported(&adapter()) {
         let columns = |options: PlanOptions| {
             let report = Plan::estimate(&graph, &adapter(), &options.family(family)).unwrap();
             report.dispatches.iter().filter(|d| ["im2col", "col2im"].contains(&d.kernel)).count()

@@ -13,7 +13,7 @@ const FLOORS: &[&[&str]] = &[
     &["plan"],
     &["checkpoint"],
     &["trainer"],
-    &["check"],
+    &["conformance"],
 ];
 
 /// Who may name wgpu: the rooms that touch a device, and the crate root, which passes the crate on.
@@ -238,8 +238,8 @@ mod checker {
         one("src/mask/mod.rs", "use crate :: layer :: Layer;", "`layer`");
         one(
             "src/mask/rule.rs",
-            "#[cfg(test)]\nmod tests {\n    use crate::check::all;\n}",
-            ":3: `mask` uses `check`",
+            "#[cfg(test)]\nmod tests {\n    use crate::conformance::all;\n}",
+            ":3: `mask` uses `conformance`",
         );
     }
 
@@ -282,7 +282,7 @@ mod checker {
             ("src/layer/conv.rs", "use crate::graph::Op;\npub(crate) fn f(x: crate::layer::X) {}"),
             ("src/kernels/gemm.rs", "use crate::gpu::Gpu;"),
             ("src/plan/mod.rs", "use crate::{kernels, model, reference};\npub(in crate::plan) fn f() {}"),
-            ("src/check/mod.rs", "use crate::trainer::Trainer;"),
+            ("src/conformance/mod.rs", "use crate::trainer::Trainer;"),
         ];
         for (path, text) in allowed {
             assert_eq!(check(path, text), [""; 0], "{path}");

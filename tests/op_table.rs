@@ -2,7 +2,7 @@
 
 use crate::support::device::gpu;
 use crate::support::say;
-use frazil::check::{
+use frazil::conformance::{
     Case, DataKind, Ops, Verdict, Work, bounds, cases, compare, families, outputs, reference_outputs, run_all,
 };
 use frazil::graph::Op;
@@ -43,7 +43,7 @@ fn every_case_passes_in_every_legal_family() {
     } else {
         say(&format!("op table: gemm_cooperative SKIPPED: {} has no matrix units", gpu().report().name));
     }
-    let families = GemmFamily::legal(gpu().report());
+    let families = GemmFamily::supported(gpu().report());
     if families.iter().any(|family| matches!(family, GemmFamily::Subgroup { .. })) {
         expected.retain(|&name| name != "gemm_subgroup");
     }
@@ -114,7 +114,7 @@ fn ops(case: &Case) -> Option<&Ops> {
 /// Real-valued cases of one matrix product.
 fn products() -> Vec<Case> {
     let real = |case: &Case| {
-        case.has_product()
+        case.has_gemm()
             && ops(case)
                 .is_some_and(|o| o.data == DataKind::Reals && o.nodes.len() == 1 && o.partial.is_none())
     };
@@ -255,7 +255,7 @@ fn bits(case: &Case, family: GemmFamily) -> Vec<Vec<u32>> {
 fn fused_and_unfused_chains_agree_to_the_bit() {
     let mut pairs = 0;
     for case in cases().unwrap() {
-        let Some(o) = ops(&case).filter(|o| case.has_product() && o.nodes.len() > 1 && !o.keep_all) else {
+        let Some(o) = ops(&case).filter(|o| case.has_gemm() && o.nodes.len() > 1 && !o.keep_all) else {
             continue;
         };
         let unfused = Case { name: case.name.clone(), work: Work::Ops(Ops { keep_all: true, ..o.clone() }) };
@@ -320,7 +320,7 @@ fn gathered_patches_give_the_bits_of_columns_in_memory() {
         }
     }
     println!(
-        "{pairs} convolutions with gathered patches equal those with columns to the bit; {split} have sums in slices"
+        "{pairs} convolutions with gathered patches equal those with columns to the bit; {split} have sums in splits"
     );
     assert!(10 * split < pairs, "{split} of {pairs}");
 }
@@ -329,7 +329,7 @@ fn gathered_patches_give_the_bits_of_columns_in_memory() {
 fn is_split(case: &Case, family: GemmFamily) -> bool {
     let options = case.options(PlanOptions::default().family(family));
     let launches = Plan::launches(&case.graph().unwrap(), gpu().report(), &options).unwrap();
-    launches.iter().any(|launch| launch.kernel.name == "slice_sum")
+    launches.iter().any(|launch| launch.kernel.name == "split_k_sum")
 }
 
 #[test]

@@ -9,7 +9,7 @@ use frazil::reference::Reference;
 use frazil::shape::Shape;
 use frazil::trainer::GradientPolicy;
 use frazil::{
-    Adam, AdamW, Clip, Error, FreezeRule, Optimizer, Plan, PlanOptions, RmsProp, Schedule, Sgd, Trainer,
+    Adam, AdamW, Clip, Error, FreezeRule, LrSchedule, Optimizer, Plan, PlanOptions, RmsProp, Sgd, Trainer,
     TrainerOptions,
 };
 
@@ -297,7 +297,7 @@ fn factors_of_parameters() {
 
 #[test]
 fn a_schedule_sets_the_rate_of_each_step() {
-    let schedule = Schedule::step(2, 0.5).warm_up(2);
+    let schedule = LrSchedule::step(2, 0.5).warm_up(2);
     let mut scheduled = trainer(Optimizer::from(Sgd::new(0.1).momentum(0.9)).schedule(schedule), options());
     let mut by_hand = trainer(Sgd::new(0.1).momentum(0.9).into(), options());
     for (batch, factor) in batches(6).iter().zip([0.5, 1.0, 1.0, 1.0, 0.5, 0.5]) {
@@ -323,7 +323,7 @@ fn descriptions_differ_where_optimizers_do() {
         sgd().clip(Clip::value(1.0)),
         sgd().learning_rate_of("*", 2.0),
         sgd().weight_decay_of("*", 2.0),
-        sgd().schedule(Schedule::cosine(10)),
+        sgd().schedule(LrSchedule::cosine(10)),
         Adam::new(0.1).into(),
         Adam::new(0.1).amsgrad(true).into(),
         AdamW::new(0.1).into(),
@@ -339,7 +339,7 @@ fn descriptions_differ_where_optimizers_do() {
     assert_eq!(
         sgd()
             .clip(Clip::norm(0.5))
-            .schedule(Schedule::cosine(9).floor(0.1))
+            .schedule(LrSchedule::cosine(9).floor(0.1))
             .weight_decay_of("*.bias", 0.0)
             .describe(),
         "sgd learning-rate=0.1 momentum=0.9 nesterov=false weight-decay=0 schedule=cosine:total=9,floor=0.1 \

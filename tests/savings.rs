@@ -55,7 +55,7 @@ fn operations(trainer: &Trainer) -> Vec<String> {
 fn kernels(trainer: &Trainer, operation: &str) -> Vec<&'static str> {
     let dispatches = trainer.report().dispatches.iter();
     let of_operation = dispatches.filter(|d| d.label == operation).map(|d| d.kernel);
-    of_operation.filter(|&kernel| kernel != "slice_sum").collect()
+    of_operation.filter(|&kernel| kernel != "split_k_sum").collect()
 }
 
 /// F17: frozen weights save the work that only they would need: their gradient, their update, and all that only leads there.

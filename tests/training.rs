@@ -9,8 +9,8 @@ use frazil::graph::UpdateRule;
 use frazil::kernels::GemmFamily;
 use frazil::trainer::OnNonFinite;
 use frazil::{
-    Adagrad, Adam, AdamW, Batch, Clip, Digits, Error, FreezeRule, Gpu, GpuOptions, Loss, Mask, Model,
-    Optimizer, Padding, RmsProp, Schedule, Sgd, ThawPolicy, Trainer, TrainerOptions,
+    Adagrad, Adam, AdamW, Batch, Clip, Digits, Error, FreezeRule, Gpu, GpuOptions, Loss, LrSchedule, Mask,
+    Model, Optimizer, Padding, RmsProp, Sgd, ThawPolicy, Trainer, TrainerOptions,
 };
 
 /// The net of the golden trajectories, as a model.
@@ -56,10 +56,10 @@ fn optimizer(case: &Case) -> Optimizer {
 }
 
 /// The peak rate and the schedule of the cases that have one; all others have a constant rate.
-fn schedule(case: &Case) -> Option<(f64, Schedule)> {
+fn schedule(case: &Case) -> Option<(f64, LrSchedule)> {
     match case.name.as_str() {
-        "traj_adamw_cosine_warmup" => Some((0.02, Schedule::cosine(20).warm_up(5))),
-        "traj_sgd_momentum_cosine_warmup" => Some((0.1, Schedule::cosine(20).warm_up(4).floor(0.01))),
+        "traj_adamw_cosine_warmup" => Some((0.02, LrSchedule::cosine(20).warm_up(5))),
+        "traj_sgd_momentum_cosine_warmup" => Some((0.1, LrSchedule::cosine(20).warm_up(4).floor(0.01))),
         _ => None,
     }
 }

@@ -63,7 +63,7 @@ fn step_is_the_references(taps: usize) {
     }
     reference.run(scalars).unwrap();
 
-    let families = GemmFamily::legal(gpu().report());
+    let families = GemmFamily::supported(gpu().report());
     for family in families {
         let run = |when: Winograd| {
             let options = PlanOptions::default().family(family).winograd(when).masks(&masks);

@@ -3,7 +3,7 @@
 use super::output::Output;
 use super::{DeviceArgs, Failure};
 use clap::Args;
-use frazil::check::{Outcome, Verdict, run_all};
+use frazil::conformance::{Outcome, Verdict, run_all};
 use frazil::kernels::GemmFamily;
 use frazil::{Error, Gpu, Result};
 use indicatif::ProgressBar;
@@ -32,11 +32,11 @@ struct Tally {
 
 pub fn run(args: &CheckArgs) -> std::result::Result<(), Failure> {
     let output = Output::new(args.json);
-    let gpu = Gpu::new(args.device.options().matrix_units(true))?;
+    let gpu = Gpu::new(args.device.options().cooperative_matrix(true))?;
     let report = gpu.report();
     output.text(format!("adapter: {} ({}), {}", report.name, report.backend, report.driver))?;
     output.text(format!("shader compiler: {}", report.shader_compiler))?;
-    if let Some(family) = args.family.iter().find(|family| !family.is_legal(report)) {
+    if let Some(family) = args.family.iter().find(|family| !family.is_supported(report)) {
         let expected = format!("families that {} can run", report.name);
         return super::usage(Err(Error::InvalidArgument {
             at: "--family".to_owned(),

@@ -2,7 +2,7 @@
 
 use super::at_flag;
 use clap::Args;
-use frazil::mask::Schedule;
+use frazil::mask::MaskSchedule;
 use frazil::{Error, FreezeRule, Result, Trainer};
 
 /// Rules and schedules in `frazil train --help`, one example a line, in 80 columns: a narrower terminal breaks lines in two.
@@ -44,7 +44,7 @@ pub struct MaskArgs {
 }
 
 /// Globs with their schedules.
-pub struct MaskSchedules(Vec<(String, Schedule)>);
+pub struct MaskSchedules(Vec<(String, MaskSchedule)>);
 
 impl MaskArgs {
     /// Globs with their rules.
@@ -70,7 +70,8 @@ impl MaskArgs {
                     .to_owned(),
                 got: text.clone(),
             })?;
-            let schedule = Schedule::parse(schedule).map_err(|error| at_flag("--mask-schedule", error))?;
+            let schedule =
+                MaskSchedule::parse(schedule).map_err(|error| at_flag("--mask-schedule", error))?;
             Ok((glob.to_owned(), schedule))
         };
         Ok(MaskSchedules(self.mask_schedule.iter().map(one).collect::<Result<_>>()?))

@@ -1,7 +1,7 @@
 //! The optimizer's flags.
 
 use clap::{Args, ValueEnum};
-use frazil::{Adagrad, Adam, AdamW, Clip, Error, Optimizer, RmsProp, Schedule, Sgd};
+use frazil::{Adagrad, Adam, AdamW, Clip, Error, LrSchedule, Optimizer, RmsProp, Sgd};
 
 #[derive(Args)]
 #[command(next_help_heading = "Optimizer")]
@@ -27,8 +27,8 @@ pub struct OptimizerArgs {
     /// Factor of the learning rate over the steps: constant, step:every=N,factor=F, cosine:total=N, one-cycle:total=N or
     /// polynomial:total=N,power=P; each takes warm-up=N and floor=F, as in cosine:total=2000,warm-up=100.
     #[arg(long, value_name = "SCHEDULE", default_value = "constant",
-          value_parser = |text: &str| Schedule::parse(text).map_err(|e| e.to_string()))]
-    schedule: Schedule,
+          value_parser = |text: &str| LrSchedule::parse(text).map_err(|e| e.to_string()))]
+    schedule: LrSchedule,
     /// Scale gradients down so that their norm over all trainable elements is at most this.
     #[arg(long, value_name = "NORM", conflicts_with = "clip_value")]
     clip_norm: Option<f64>,
@@ -60,7 +60,7 @@ impl Rule {
             nesterov: false,
             centered: false,
             weight_decay: None,
-            schedule: Schedule::constant(),
+            schedule: LrSchedule::constant(),
             clip_norm: None,
             clip_value: None,
             accumulate: 1,

@@ -2,7 +2,7 @@
 
 use crate::program::*;
 use frazil::checkpoint::Checkpoint;
-use frazil::mask::{FORMS, FreezeRule, SCHEDULE_FORMS, Schedule};
+use frazil::mask::{FORMS, FreezeRule, MaskSchedule, SCHEDULE_FORMS};
 use std::path::Path;
 use std::process::Command;
 
@@ -150,7 +150,7 @@ fn help_shows_every_form_of_rules_and_schedules_and_its_examples_are_read() {
         FreezeRule::parse(&rule).unwrap_or_else(|e| panic!("{e}"));
     }
     for schedule in examples(schedules) {
-        Schedule::parse(&schedule).unwrap_or_else(|e| panic!("{e}"));
+        MaskSchedule::parse(&schedule).unwrap_or_else(|e| panic!("{e}"));
     }
     for (forms, list) in [(FORMS, rules), (SCHEDULE_FORMS, schedules)] {
         let names = forms.split_whitespace().filter_map(|word| word.split_once(':').map(|(name, _)| name));

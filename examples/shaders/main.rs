@@ -7,7 +7,7 @@
 //! cargo run --release --example shaders -- --hlsl DIR            # all that DX12 can have, as FILE.hlsl
 //! ```
 
-use frazil::check::shaders;
+use frazil::conformance::shaders;
 use frazil::gpu::Access;
 use frazil::kernels::Launch;
 use naga::back::hlsl;

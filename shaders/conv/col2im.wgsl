@@ -21,7 +21,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let column = pixel % p.width;
     let taps = p.kernel_h * p.kernel_w;
     let outputs = p.out_height * p.out_width;
-    let slice = channel / c_count * p.images * outputs + image * outputs;
+    let split = channel / c_count * p.images * outputs + image * outputs;
     var sum: Element;
     for (var kh = 0u; kh < p.kernel_h; kh++) {
         let oh = output_row(row, kh);
@@ -32,7 +32,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let ow = output_column(column, kw);
             if (ow != NO_OUTPUT) {
                 let tap = kh * p.kernel_w + kw;
-                sum += columns[((slice + oh * p.out_width + ow) * taps + tap) * c_count + channel % c_count];
+                sum += columns[((split + oh * p.out_width + ow) * taps + tap) * c_count + channel % c_count];
             }
         }
     }

@@ -1,5 +1,5 @@
-// sums[s] = the gradient of a kernel [kernel_h, kernel_w, channels] over the output rows of slice s, ascending; bias_grad
-// adds the slices. One invocation TAPS adjacent taps of a kernel row, one channel or four. The slices
+// sums[s] = the gradient of a kernel [kernel_h, kernel_w, channels] over the output rows of split s, ascending; bias_grad
+// adds the splits. One invocation TAPS adjacent taps of a kernel row, one channel or four. The splits
 // are in p.groups, for each channel is a group of its own.
 // uses: window, scalars, grid
 
@@ -17,15 +17,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let channel = index % channels;
     let part = index / channels % parts;
-    let slice = index / channels / parts;
+    let split = index / channels / parts;
     let kh = part * TAPS / p.kernel_w;
     let kw = part * TAPS % p.kernel_w;
-    // Slices are cut by the full batch, so that a row's slice does not depend on how many are in use.
+    // Splits are cut by the full batch, so that a row's split does not depend on how many are in use.
     let lines = p.images * p.out_height;
     let length = (lines + p.groups - 1u) / p.groups;
-    let end = min((slice + 1u) * length, live(lines, p.out_height, 0u));
+    let end = min((split + 1u) * length, live(lines, p.out_height, 0u));
     var sum: array<Element, TAPS>;
-    for (var line = slice * length; line < end; line++) {
+    for (var line = split * length; line < end; line++) {
         let h = padded_row(line % p.out_height, kh);
         let above = (line / p.out_height * p.height + h - p.pad_top) * p.width;
         for (var ow = 0u; ow < p.out_width; ow++) {
@@ -39,6 +39,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
     }
     for (var tap = 0u; tap < TAPS; tap++) { // unroll
-        sums[((slice * parts + part) * TAPS + tap) * channels + channel] = sum[tap];
+        sums[((split * parts + part) * TAPS + tap) * channels + channel] = sum[tap];
     }
 }

@@ -13,6 +13,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     let place = places[index];
-    let somewhere = place != NO_PLACE;
+    let somewhere = place != NO_INDEX;
     results[index] = select(0.0, source[select(0u, place, somewhere)], somewhere);
 }

@@ -1,4 +1,4 @@
-// results[places[i]] = the sum of source[s][i] over the slices s, ascending; nothing where there is no place. One invocation a
+// results[places[i]] = the sum of source[s][i] over the splits s, ascending; nothing where there is no place. One invocation a
 // place.
 // uses: scalars, grid
 
@@ -14,12 +14,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     let place = places[index];
-    if (place == NO_PLACE) {
+    if (place == NO_INDEX) {
         return;
     }
     var sum = source[index];
-    for (var slice = 1u; slice < p.slices; slice++) {
-        sum += source[slice * p.count + index];
+    for (var split = 1u; split < p.splits; split++) {
+        sum += source[split * p.count + index];
     }
     results[place] = sum;
 }

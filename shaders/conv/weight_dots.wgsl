@@ -1,5 +1,5 @@
-// sums[s][i] = the sum of x * dy over the output pixels of slice s of the images, ascending, for element i of a list of a
-// kernel's elements: what a product computes for all of them. One invocation an element of a slice.
+// sums[s][i] = the sum of x * dy over the output pixels of split s of the images, ascending, for element i of a list of a
+// kernel's elements: what a product computes for all of them. One invocation an element of a split.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -13,12 +13,12 @@
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let count = arrayLength(&elements);
     let index = invocation_number(group, local);
-    if (index >= p.slices * count) {
+    if (index >= p.splits * count) {
         return;
     }
     let element = elements[index % count];
-    // Slices are cut by the full batch, so that an image's slice does not depend on how many are in use.
-    let length = (p.images + p.slices - 1u) / p.slices;
+    // Splits are cut by the full batch, so that an image's split does not depend on how many are in use.
+    let length = (p.images + p.splits - 1u) / p.splits;
     let first = index / count * length;
     let last = min(first + length, live(p.images, 1u, 0u));
     var sum = 0.0;

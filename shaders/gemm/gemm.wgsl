@@ -2,8 +2,8 @@
 // [n, k] if B_TRANSPOSED. The rows of A may also be patches of images, in segments of k, one for each tap of a
 // kernel_h x kernel_w window (1 x 1 for a matrix); B's part of each is b_segment further on, and
 // b_row further still where a row of the window begins.
-// Each group has its own part of all three. If SPLIT, the sum is cut into slices, each with a C of its own, and z counts the
-// slices of all groups, one group after the other. Sums run over ascending k in every family, so that
+// Each group has its own part of all three. If SPLIT, the sum is cut into splits, each with a C of its own, and z counts the
+// splits of all groups, one group after the other. Sums run over ascending k in every family, so that
 // all agree bit for bit where the driver does not contract a*b+c.
 // uses: Sums
 
@@ -30,8 +30,8 @@ fn bases(z: u32) -> Bases {
     var group = z;
     var c_base = p.c_offset;
     if (SPLIT) {
-        group = z / p.slices;
-        c_base += z % p.slices * p.c_slice;
+        group = z / p.splits;
+        c_base += z % p.splits * p.c_split;
     }
     return Bases(p.a_offset + group * p.a_group, p.b_offset + group * p.b_group, c_base + group * p.c_group);
 }
@@ -48,10 +48,10 @@ fn pixel_of(row: u32) -> u32 {
     return pixel;
 }
 
-// Where a row of C begins. If SPREAD, rows are pixels that lie apart.
+// Where a row of C begins. If PIXEL_SET, rows are pixels that lie apart.
 fn c_row(row: u32) -> u32 {
     var at = row * p.c_stride;
-    if (SPREAD) {
+    if (PIXEL_SET) {
         let line = row / p.out_width;
         let image = line / p.out_height;
         let at_line = image * p.c_image + (line - image * p.out_height) * p.c_line;
@@ -60,20 +60,20 @@ fn c_row(row: u32) -> u32 {
     return at;
 }
 
-// The first of `depth` terms that belongs to this slice.
-fn slice_first(z: u32) -> u32 {
+// The first of `depth` terms that belongs to this split.
+fn split_first(z: u32) -> u32 {
     var first = 0u;
     if (SPLIT) {
-        first = z % given.slices * given.slice_terms;
+        first = z % given.splits * given.split_terms;
     }
     return first;
 }
 
-// One beyond the last; a short batch may end before the slice.
-fn slice_end(z: u32, depth: u32) -> u32 {
+// One beyond the last; a short batch may end before the split.
+fn split_end(z: u32, depth: u32) -> u32 {
     var end = depth;
     if (SPLIT) {
-        end = min(slice_first(z) + given.slice_terms, depth);
+        end = min(split_first(z) + given.split_terms, depth);
     }
     return end;
 }

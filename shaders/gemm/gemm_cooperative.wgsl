@@ -34,9 +34,9 @@ fn main(
     let m = tile / tiles_n * SIDE;
     let n = tile % tiles_n * SIDE;
     let at = bases(group.z);
-    let first = slice_first(group.z);
+    let first = split_first(group.z);
     // No return and no condition around what a subgroup does together: naga asks for control flow that it knows to be uniform.
-    let end = select(first, slice_end(group.z, all_terms()), m < rows);
+    let end = select(first, split_end(group.z, all_terms()), m < rows);
     // Where a step has fewer blocks than there are invocations, some load A and the others B.
     let loads_a = local < BLOCKS;
     let loads_b = local >= WORKGROUP - BLOCKS;

@@ -18,6 +18,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let at = bases(group.z);
     var sum: Tile;
-    multiply(&sum, at, m, n, rows, slice_first(group.z), slice_end(group.z, depth));
+    multiply(&sum, at, m, n, rows, split_first(group.z), split_end(group.z, depth));
     store_tile(&sum, at.c, m, n, rows, group.z);
 }

@@ -1,4 +1,4 @@
-// A by rows, never cut into slices: a vector along k for each row of the tile.
+// A by rows, never cut into splits: a vector along k for each row of the tile.
 fn multiply(sum: ptr<function, Tile>, at: Bases, m: u32, n: u32, rows: u32, first: u32, depth: u32) {
     let whole = (depth + 3u) & ~3u;
     var place: array<array<Place, INNER>, OUTER>;

@@ -28,7 +28,7 @@ fn main(
     let at = bases(group.z);
     var sum: Tile;
     var column_sum: Row;
-    multiply(&sum, &column_sum, at, m, n, rows, slice_first(group.z), slice_end(group.z, depth), lane);
+    multiply(&sum, &column_sum, at, m, n, rows, split_first(group.z), split_end(group.z, depth), lane);
     store_tile(&sum, at.c, m, n, rows, group.z);
     store_sums(&column_sum, m, n, group.z);
 }

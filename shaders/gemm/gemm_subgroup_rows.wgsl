@@ -1,7 +1,7 @@
 // A by rows: lane l holds rows m + l, m + LANES + l, .. of the tile, INNER is LANES. Four steps of k.
 const K_STEP = 4u;
 
-// Never cut into slices: `first` is 0.
+// Never cut into splits: `first` is 0.
 fn multiply(
     sum: ptr<function, Tile>,
     column_sum: ptr<function, Row>,

@@ -28,8 +28,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     let at = bases(group.z);
-    let first = slice_first(group.z);
-    let end = slice_end(group.z, all_terms());
+    let first = split_first(group.z);
+    let end = split_end(group.z, all_terms());
     // Where a step has fewer blocks than there are invocations, some load A and the others B.
     let loads_a = local < BLOCKS;
     let loads_b = local >= WORKGROUP - BLOCKS;

@@ -1,5 +1,5 @@
 // loss[n] = the sum over c of t[c]*(log(sum of exp(logits[n] - max)) + max - logits[n, c]), where the target t[c] is
-// weight[c]*spread and at the label weight[label]*keep more. One invocation a row.
+// weight[c]*pixel_set and at the label weight[label]*keep more. One invocation a row.
 // uses: softmax_row, scalars, grid, bits, math, class_weight
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -22,7 +22,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let label = labels[row];
     var value = p.keep * class_weight(label) * (log_sum + (r.top - logits[base + label]));
     // A class without any share, whose logit is minus infinity, costs nothing unless it has a part of the target.
-    if (p.spread > 0.0) {
+    if (p.pixel_set > 0.0) {
         var others = 0.0;
         // In parts, for a long sum of much the same numbers rounds to the same side again and again.
         for (var first = 0u; first < p.classes; first += PART) {
@@ -33,7 +33,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             others += part;
         }
         // With nothing kept, an infinite loss at the label would be 0 times infinity.
-        value = select(0.0, value, p.keep > 0.0) + p.spread * others;
+        value = select(0.0, value, p.keep > 0.0) + p.pixel_set * others;
     }
     loss[row] = select(value, float_of(0x7fc00000u), r.poisoned);
 }

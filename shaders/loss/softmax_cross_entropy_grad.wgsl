@@ -27,15 +27,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let r = softmax_row(base);
     let at_label = p.keep * class_weight(labels[row]);
     var total = at_label;
-    if (p.spread > 0.0) {
+    if (p.pixel_set > 0.0) {
         var weights = 0.0;
         for (var c = 0u; c < p.classes; c++) {
             weights += class_weight(c);
         }
-        total += p.spread * weights;
+        total += p.pixel_set * weights;
     }
     for (var c = 0u; c < p.classes; c++) {
-        let target_share = select(0.0, at_label, c == labels[row]) + p.spread * class_weight(c);
+        let target_share = select(0.0, at_label, c == labels[row]) + p.pixel_set * class_weight(c);
         let value = (total * (exp(logits[base + c] - r.top) / r.sum) - target_share) / divisor;
         dlogits[base + c] = select(value, float_of(0x7fc00000u), r.poisoned);
     }

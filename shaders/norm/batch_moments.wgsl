@@ -1,5 +1,5 @@
-// moments[s] = the mean of each channel over the rows of slice s, and the sum of squares around it. Taken relative to the
-// slice's first row, so that a mean far from 0 costs no bits.
+// moments[s] = the mean of each channel over the rows of split s, and the sum of squares around it. Taken relative to the
+// split's first row, so that a mean far from 0 costs no bits.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -10,14 +10,14 @@
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let index = invocation_number(group, local);
     let channels = p.channels / WIDTH;
-    if (index >= p.slices * channels) {
+    if (index >= p.splits * channels) {
         return;
     }
     let channel = index % channels;
-    let slice = index / channels;
-    // Slices are cut by the full batch, so that a row's slice does not depend on how many are in use.
-    let length = (p.rows + p.slices - 1u) / p.slices;
-    let begin = slice * length;
+    let split = index / channels;
+    // Splits are cut by the full batch, so that a row's split does not depend on how many are in use.
+    let length = (p.rows + p.splits - 1u) / p.splits;
+    let begin = split * length;
     let end = min(begin + length, live(p.rows, p.rows_per_row, 0u));
     var mean = Element(0.0);
     var squares = Element(0.0);
@@ -33,6 +33,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             squares += off * off;
         }
     }
-    moments[2u * slice * channels + channel] = mean;
-    moments[(2u * slice + 1u) * channels + channel] = squares;
+    moments[2u * split * channels + channel] = mean;
+    moments[(2u * split + 1u) * channels + channel] = squares;
 }

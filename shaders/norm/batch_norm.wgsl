@@ -1,4 +1,4 @@
-// y = (x - mean)*inv_std*scale + shift along the last axis; where it is told so, spread is a variance and not inv_std.
+// y = (x - mean)*inv_std*scale + shift along the last axis; where it is told so, pixel_set is a variance and not inv_std.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -6,7 +6,7 @@
 @group(0) @binding(3) var<storage, read> scale: array<Element>;
 @group(0) @binding(4) var<storage, read> shift: array<Element>;
 @group(0) @binding(5) var<storage, read> mean: array<Element>;
-@group(0) @binding(6) var<storage, read> spread: array<Element>;
+@group(0) @binding(6) var<storage, read> pixel_set: array<Element>;
 @group(0) @binding(7) var<storage, read_write> y: array<Element>;
 
 @compute @workgroup_size(WORKGROUP)
@@ -16,7 +16,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     let channel = index % (p.channels / WIDTH);
-    var inv_std = spread[channel];
+    var inv_std = pixel_set[channel];
     if (p.from_variance != 0u) {
         inv_std = 1.0 / sqrt(inv_std + p.epsilon);
     }

@@ -1,4 +1,4 @@
-// sums[s][c] = the sum of dy*(x - mean)*inv_std over the rows of slice s, ascending.
+// sums[s][c] = the sum of dy*(x - mean)*inv_std over the rows of split s, ascending.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -12,17 +12,17 @@
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let index = invocation_number(group, local);
     let channels = p.channels / WIDTH;
-    if (index >= p.slices * channels) {
+    if (index >= p.splits * channels) {
         return;
     }
     let channel = index % channels;
-    let slice = index / channels;
+    let split = index / channels;
     let rows = live(p.rows, p.rows_per_row, 0u);
-    // Slices are cut by the full batch, so that a row's slice does not depend on how many are in use.
-    let length = (p.rows + p.slices - 1u) / p.slices;
+    // Splits are cut by the full batch, so that a row's split does not depend on how many are in use.
+    let length = (p.rows + p.splits - 1u) / p.splits;
     let center = mean[channel];
     var sum = Element(0.0);
-    for (var r = slice * length; r < min((slice + 1u) * length, rows); r++) {
+    for (var r = split * length; r < min((split + 1u) * length, rows); r++) {
         sum += dy[r * channels + channel] * (x[r * channels + channel] - center);
     }
     sums[index] = sum * inv_std[channel];

@@ -148,8 +148,8 @@ pub struct AdapterReport {
     /// Smallest and largest subgroup, where shaders may use subgroup operations.
     pub subgroup: Option<[u32; 2]>,
     /// Rows and columns of the matrices that matrix units multiply, of f16 and with sums in f32, where the device was opened
-    /// with them ([`GpuOptions::matrix_units`]); of [`devices`], where it could be.
-    pub matrix_units: Option<u32>,
+    /// with them ([`GpuOptions::cooperative_matrix`]); of [`devices`], where it could be.
+    pub cooperative_matrix: Option<u32>,
     /// Whether passes can be timed on the device.
     pub timestamps: bool,
     /// Bytes of the largest buffer.
@@ -168,7 +168,7 @@ impl AdapterReport {
     pub(super) fn new(adapter: &wgpu::Adapter, device: &wgpu::Device) -> Self {
         let report =
             Self::from_parts(&adapter.get_info(), adapter.features(), device.features(), &device.limits());
-        AdapterReport { matrix_units: matrix_units(adapter, device.features()), ..report }
+        AdapterReport { cooperative_matrix: cooperative_matrix(adapter, device.features()), ..report }
     }
 
     /// `features` and `limits`: what the device was opened with, or what the adapter offers.
@@ -196,7 +196,7 @@ impl AdapterReport {
             kind,
             software: kind == DeviceKind::Cpu,
             subgroup,
-            matrix_units: None,
+            cooperative_matrix: None,
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             max_buffer: limits.max_buffer_size,
             max_binding: limits.max_storage_buffer_binding_size,
@@ -214,7 +214,7 @@ pub struct GpuOptions {
     pub(super) backend: Option<Backend>,
     pub(super) timeout: Duration,
     pub(super) compile_ahead: bool,
-    pub(super) matrix_units: bool,
+    pub(super) cooperative_matrix: bool,
     memory_budget: Option<u64>,
 }
 
@@ -226,7 +226,7 @@ impl Default for GpuOptions {
             backend: None,
             timeout: Duration::from_secs(120),
             compile_ahead: true,
-            matrix_units: false,
+            cooperative_matrix: false,
             memory_budget: None,
         }
     }
@@ -262,8 +262,8 @@ impl GpuOptions {
 
     /// Whether to open the device with its matrix units, if it has any, for [`crate::kernels::GemmFamily::Cooperative`]; off
     /// unless set, for wgpu calls their use experimental.
-    pub fn matrix_units(mut self, on: bool) -> Self {
-        self.matrix_units = on;
+    pub fn cooperative_matrix(mut self, on: bool) -> Self {
+        self.cooperative_matrix = on;
         self
     }
 
@@ -283,7 +283,7 @@ impl GpuOptions {
 pub fn devices() -> Vec<AdapterReport> {
     let adapters = pollster::block_on(adapters());
     let report = |a: &wgpu::Adapter| AdapterReport {
-        matrix_units: matrix_units(a, a.features()),
+        cooperative_matrix: cooperative_matrix(a, a.features()),
         ..AdapterReport::from_parts(&a.get_info(), a.features(), a.features(), &a.limits())
     };
     adapters.iter().map(report).collect()
@@ -294,7 +294,7 @@ const MATRIX_UNITS: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MA
     .union(wgpu::Features::SUBGROUP);
 
 /// The largest square matrices of f16, with sums in f32, if all features that they need are among these.
-fn matrix_units(adapter: &wgpu::Adapter, features: wgpu::Features) -> Option<u32> {
+fn cooperative_matrix(adapter: &wgpu::Adapter, features: wgpu::Features) -> Option<u32> {
     use wgpu::CooperativeScalarType::{F16, F32};
     let properties = adapter.cooperative_matrix_properties();
     let fit = properties
@@ -391,11 +391,11 @@ pub(super) async fn open(
         memory_hints: wgpu::MemoryHints::Performance,
         trace: wgpu::Trace::Off,
     };
-    if options.matrix_units && matrix_units(adapter, adapter.features()).is_some() {
+    if options.cooperative_matrix && cooperative_matrix(adapter, adapter.features()).is_some() {
         let with_units = wgpu::DeviceDescriptor {
             required_features: plain.required_features | MATRIX_UNITS,
             // SAFETY: wgpu asks whoever enables them to accept that experimental features may have bugs. The caller did, by
-            // `GpuOptions::matrix_units`; shaders are checked like all others.
+            // `GpuOptions::cooperative_matrix`; shaders are checked like all others.
             experimental_features: unsafe { wgpu::ExperimentalFeatures::enabled() },
             ..plain.clone()
         };

@@ -28,8 +28,8 @@ pub struct Launch {
     pub groups: [u32; 3],
     /// Multiplications and additions, for a full batch.
     pub flops: u64,
-    /// Rounds of loops in one invocation; see [`super::MOST_ROUNDS`].
-    pub rounds: usize,
+    /// Rounds of loops in one invocation; see [`super::MAX_ITERATIONS`].
+    pub iterations: usize,
 }
 
 /// What decides a launch's text: launches with equal variants have equal texts. Cheaper to make and to compare than a text.
@@ -68,7 +68,7 @@ impl Launch {
             params: bytemuck::bytes_of(params).to_vec(),
             groups,
             flops: 0,
-            rounds: 0,
+            iterations: 0,
         }
     }
 
@@ -90,8 +90,8 @@ impl Launch {
         self
     }
 
-    pub(super) fn rounds(mut self, rounds: usize) -> Self {
-        self.rounds = rounds;
+    pub(super) fn iterations(mut self, iterations: usize) -> Self {
+        self.iterations = iterations;
         self
     }
 

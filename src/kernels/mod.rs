@@ -24,7 +24,9 @@ pub(crate) use elementwise::{
     scale,
 };
 pub use files::{FILES, WgslFile};
-pub(crate) use gemm::{Epilogue, Gemm, MOST_TERMS, Matrix, Operand, Source, Spread, gemm, slice_sum, slices};
+pub(crate) use gemm::{
+    Epilogue, Gemm, MAX_TERMS, Matrix, Operand, PixelSet, Source, gemm, split_k_sum, splits,
+};
 pub use gemm::{GemmFamily, TileSize};
 pub use launch::{Launch, Variant};
 pub(crate) use loss::*;
@@ -42,7 +44,7 @@ pub const GRID_X: u32 = 32_768;
 
 /// Rounds of all loops together that one invocation may make: Mesa's software drivers leave every loop after 65,535,
 /// without a word.
-pub const MOST_ROUNDS: usize = 65_000;
+pub const MAX_ITERATIONS: usize = 65_000;
 
 fn constant_bool(name: &str, value: bool) -> String {
     format!("const {name}: bool = {value};")

@@ -16,7 +16,7 @@ mod rule_tests;
 pub use owners::Owners;
 pub use parse::FORMS;
 pub use rule::FreezeRule;
-pub use schedule::{SCHEDULE_FORMS, Schedule};
+pub use schedule::{MaskSchedule, SCHEDULE_FORMS};
 pub use slices::Norm;
 pub use view::TensorView;
 

@@ -4,14 +4,14 @@ use crate::error::{Error, Result};
 use std::fmt;
 use std::sync::Arc;
 
-/// What [`Schedule::parse`] reads.
+/// What [`MaskSchedule::parse`] reads.
 pub const SCHEDULE_FORMS: &str = "constant:fraction=F, polynomial:final=F[,initial=F][,power=P] or cosine:fraction=F, each \
     with ,begin=STEP ,end=STEP ,every=STEPS as wanted (polynomial and cosine need an end); fractions from 0 to 1";
 
 /// A fraction that changes with the step, and the steps at which it is to be applied: `begin`, every `every` steps
 /// from there, and `end`.
 #[derive(Clone)]
-pub struct Schedule {
+pub struct MaskSchedule {
     curve: Curve,
     begin: u64,
     end: u64,
@@ -26,9 +26,9 @@ enum Curve {
     Custom(Arc<dyn Fn(u64) -> f64 + Send + Sync>),
 }
 
-impl Schedule {
+impl MaskSchedule {
     fn of(curve: Curve) -> Self {
-        Schedule { curve, begin: 0, end: u64::MAX, every: 1 }
+        MaskSchedule { curve, begin: 0, end: u64::MAX, every: 1 }
     }
 
     /// The same fraction each time.
@@ -131,7 +131,7 @@ impl Schedule {
     }
 }
 
-fn read(text: &str) -> Option<Schedule> {
+fn read(text: &str) -> Option<MaskSchedule> {
     let (name, rest) = text.split_once(':')?;
     let (mut fraction, mut initial, mut last, mut power) = (None, None, None, None);
     let (mut begin, mut end, mut every) = (None, None, None);
@@ -154,17 +154,17 @@ fn read(text: &str) -> Option<Schedule> {
         }
     }
     let schedule = match (name, fraction, initial, last, power) {
-        ("constant", Some(f), None, None, None) => Schedule::constant(f),
-        ("cosine", Some(f), None, None, None) => Schedule::cosine(f),
+        ("constant", Some(f), None, None, None) => MaskSchedule::constant(f),
+        ("cosine", Some(f), None, None, None) => MaskSchedule::cosine(f),
         ("polynomial", None, initial, Some(last), power) => {
-            Schedule::polynomial(initial.unwrap_or(0.0), last).power(power.unwrap_or(3.0))
+            MaskSchedule::polynomial(initial.unwrap_or(0.0), last).power(power.unwrap_or(3.0))
         }
         _ => return None,
     };
     Some(schedule.begin(begin.unwrap_or(0)).end(end.unwrap_or(u64::MAX)).every(every.unwrap_or(1)))
 }
 
-impl fmt::Display for Schedule {
+impl fmt::Display for MaskSchedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.curve {
             Curve::Constant(fraction) => write!(f, "constant:fraction={fraction}")?,
@@ -182,8 +182,8 @@ impl fmt::Display for Schedule {
     }
 }
 
-impl fmt::Debug for Schedule {
+impl fmt::Debug for MaskSchedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Schedule({self})")
+        write!(f, "MaskSchedule({self})")
     }
 }

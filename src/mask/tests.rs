@@ -208,19 +208,19 @@ fn parses_or_says_why_not() {
 
 #[test]
 fn schedules_are_due_at_their_steps() {
-    let s = Schedule::parse("polynomial:final=0.9,begin=10,end=35,every=10").unwrap();
+    let s = MaskSchedule::parse("polynomial:final=0.9,begin=10,end=35,every=10").unwrap();
     let due: Vec<u64> = (0..60).filter(|&step| s.at(step).is_some()).collect();
     assert_eq!(due, [10, 20, 30, 35]);
     assert_eq!((s.at(10), s.at(35)), (Some(0.0), Some(0.9)));
     assert!((s.at(20).unwrap() - (0.9 - 0.9 * 0.6_f64.powi(3))).abs() < 1e-12);
-    let c = Schedule::cosine(0.3).end(100).every(50);
+    let c = MaskSchedule::cosine(0.3).end(100).every(50);
     assert!((c.at(0).unwrap() - 0.3).abs() < 1e-12 && (c.at(50).unwrap() - 0.15).abs() < 1e-12);
     assert!(c.at(100).unwrap().abs() < 1e-12 && c.at(101).is_none());
-    assert_eq!(Schedule::constant(0.2).every(3).at(6), Some(0.2));
-    assert_eq!(Schedule::custom(|step| step as f64).at(4), Some(4.0));
-    assert_eq!(Schedule::polynomial(0.1, 0.5).begin(5).end(5).at(5), Some(0.5));
-    for schedule in [s, c, Schedule::constant(0.5).begin(3)] {
-        assert_eq!(Schedule::parse(&schedule.to_string()).unwrap().to_string(), schedule.to_string());
+    assert_eq!(MaskSchedule::constant(0.2).every(3).at(6), Some(0.2));
+    assert_eq!(MaskSchedule::custom(|step| step as f64).at(4), Some(4.0));
+    assert_eq!(MaskSchedule::polynomial(0.1, 0.5).begin(5).end(5).at(5), Some(0.5));
+    for schedule in [s, c, MaskSchedule::constant(0.5).begin(3)] {
+        assert_eq!(MaskSchedule::parse(&schedule.to_string()).unwrap().to_string(), schedule.to_string());
     }
     for bad in [
         "",
@@ -232,7 +232,7 @@ fn schedules_are_due_at_their_steps() {
         "constant:fraction=0.1,fraction=0.2",
         "constant:final=0.1",
     ] {
-        assert!(Schedule::parse(bad).is_err(), "{bad}");
+        assert!(MaskSchedule::parse(bad).is_err(), "{bad}");
     }
 }
 

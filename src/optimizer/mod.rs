@@ -10,7 +10,7 @@ pub use crate::graph::Clip;
 pub use adagrad::Adagrad;
 pub use adam::{Adam, AdamW};
 pub use rmsprop::RmsProp;
-pub use schedule::Schedule;
+pub use schedule::LrSchedule;
 pub use sgd::Sgd;
 
 use crate::error::{Error, Result};
@@ -24,7 +24,7 @@ pub struct Optimizer {
     name: &'static str,
     rule: UpdateRule,
     learning_rate: f64,
-    schedule: Schedule,
+    schedule: LrSchedule,
     clip: Option<Clip>,
     factors: Vec<Factor>,
 }
@@ -39,7 +39,7 @@ struct Factor {
 
 impl Optimizer {
     fn new(name: &'static str, rule: UpdateRule, learning_rate: f64) -> Self {
-        let schedule = Schedule::constant();
+        let schedule = LrSchedule::constant();
         Optimizer { name, rule, learning_rate, schedule, clip: None, factors: Vec::new() }
     }
 
@@ -74,13 +74,13 @@ impl Optimizer {
     }
 
     /// Changes the learning rate from step to step.
-    pub fn schedule(mut self, schedule: Schedule) -> Self {
+    pub fn schedule(mut self, schedule: LrSchedule) -> Self {
         self.schedule = schedule;
         self
     }
 
     /// The schedule.
-    pub fn scheduled(&self) -> &Schedule {
+    pub fn scheduled(&self) -> &LrSchedule {
         &self.schedule
     }
 
@@ -283,7 +283,7 @@ mod tests {
             (sgd().clip(Clip::value(f64::INFINITY)), "clip"),
             (sgd().learning_rate_of("*", -1.0), "learning rate of *"),
             (sgd().weight_decay_of("a", f64::INFINITY), "weight decay of a"),
-            (sgd().schedule(Schedule::cosine(0)), "schedule: total"),
+            (sgd().schedule(LrSchedule::cosine(0)), "schedule: total"),
         ];
         for (optimizer, what) in wrong {
             let error = optimizer.check().unwrap_err();

@@ -6,12 +6,12 @@ use std::f64::consts::PI;
 
 /// What the base learning rate is multiplied by in step `t`, counted from 0: a pure function of `t`.
 ///
-/// With [`Schedule::warm_up`] of `w` steps the factor is `(t + 1) / w` times the shape's first one before step `w`, and
+/// With [`LrSchedule::warm_up`] of `w` steps the factor is `(t + 1) / w` times the shape's first one before step `w`, and
 /// the shape begins at step `w`. Below, `t` counts from there, and `n` is the shape's own length: `total - w`. With
-/// [`Schedule::floor`] `f` a factor `x` of a shape becomes `f + (1 - f) * x`. Its text, such as
+/// [`LrSchedule::floor`] `f` a factor `x` of a shape becomes `f + (1 - f) * x`. Its text, such as
 /// `cosine:total=2000,warm-up=100,floor=0.01`, is parsed back to the same schedule.
 #[derive(Clone, Copy, Debug)]
-pub struct Schedule {
+pub struct LrSchedule {
     shape: Form,
     warm_up: u64,
     floor: f64,
@@ -27,9 +27,9 @@ enum Form {
     Custom(fn(u64) -> f64),
 }
 
-impl Schedule {
+impl LrSchedule {
     fn of(shape: Form) -> Self {
-        Schedule { shape, warm_up: 0, floor: 0.0 }
+        LrSchedule { shape, warm_up: 0, floor: 0.0 }
     }
 
     /// 1.
@@ -171,7 +171,7 @@ impl Schedule {
                 factor: number("factor", take("factor"))?,
             },
             "cosine" => Form::Cosine { total: length()? },
-            "one-cycle" => Schedule::one_cycle(length()?).shape,
+            "one-cycle" => LrSchedule::one_cycle(length()?).shape,
             "polynomial" => Form::Polynomial { total: length()?, power: number("power", take("power"))? },
             _ => {
                 let known = "constant, step, cosine, one-cycle or polynomial";
@@ -190,13 +190,13 @@ impl Schedule {
             let known = format!("keys of {name}, each once: {own}warm-up or floor");
             return Err(Error::argument("schedule", known, key));
         }
-        let schedule = Schedule { shape, warm_up, floor };
+        let schedule = LrSchedule { shape, warm_up, floor };
         schedule.check()?;
         Ok(schedule)
     }
 }
 
-impl std::fmt::Display for Schedule {
+impl std::fmt::Display for LrSchedule {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut fields = match self.shape {
             Form::Step { every, factor } => vec![format!("every={every}"), format!("factor={factor}")],
@@ -222,7 +222,7 @@ impl std::fmt::Display for Schedule {
     }
 }
 
-impl PartialEq for Schedule {
+impl PartialEq for LrSchedule {
     /// Equal numbers; custom functions if they are the same one.
     fn eq(&self, other: &Self) -> bool {
         let same = match (self.shape, other.shape) {
@@ -237,7 +237,7 @@ impl PartialEq for Schedule {
 mod tests {
     use super::*;
 
-    fn factors(schedule: Schedule, steps: &[u64]) -> Vec<f64> {
+    fn factors(schedule: LrSchedule, steps: &[u64]) -> Vec<f64> {
         steps.iter().map(|&step| schedule.factor(step)).collect()
     }
 
@@ -248,38 +248,38 @@ mod tests {
                 assert!((got - want).abs() < 1e-15, "{schedule}: {got} is not {want}");
             }
         };
-        near(Schedule::constant(), &[0, 9], &[1.0, 1.0]);
-        near(Schedule::constant().warm_up(4), &[0, 1, 3, 4], &[0.25, 0.5, 1.0, 1.0]);
-        near(Schedule::step(10, 0.5), &[0, 9, 10, 29, 30], &[1.0, 1.0, 0.5, 0.25, 0.125]);
-        near(Schedule::cosine(8), &[0, 4, 8, 99], &[1.0, 0.5, 0.0, 0.0]);
-        near(Schedule::cosine(10).warm_up(2).floor(0.1), &[0, 1, 2, 6, 10], &[0.5, 1.0, 1.0, 0.55, 0.1]);
-        near(Schedule::polynomial(4, 2.0), &[0, 1, 2, 4, 5], &[1.0, 0.5625, 0.25, 0.0, 0.0]);
-        near(Schedule::one_cycle(11), &[0, 3, 10, 50], &[0.04, 1.0, 4e-6, 4e-6]);
-        near(Schedule::custom(|t| t as f64).warm_up(2), &[0, 1, 2, 5], &[0.0, 0.0, 0.0, 3.0]);
+        near(LrSchedule::constant(), &[0, 9], &[1.0, 1.0]);
+        near(LrSchedule::constant().warm_up(4), &[0, 1, 3, 4], &[0.25, 0.5, 1.0, 1.0]);
+        near(LrSchedule::step(10, 0.5), &[0, 9, 10, 29, 30], &[1.0, 1.0, 0.5, 0.25, 0.125]);
+        near(LrSchedule::cosine(8), &[0, 4, 8, 99], &[1.0, 0.5, 0.0, 0.0]);
+        near(LrSchedule::cosine(10).warm_up(2).floor(0.1), &[0, 1, 2, 6, 10], &[0.5, 1.0, 1.0, 0.55, 0.1]);
+        near(LrSchedule::polynomial(4, 2.0), &[0, 1, 2, 4, 5], &[1.0, 0.5625, 0.25, 0.0, 0.0]);
+        near(LrSchedule::one_cycle(11), &[0, 3, 10, 50], &[0.04, 1.0, 4e-6, 4e-6]);
+        near(LrSchedule::custom(|t| t as f64).warm_up(2), &[0, 1, 2, 5], &[0.0, 0.0, 0.0, 3.0]);
     }
 
     #[test]
     fn text_is_parsed_back() {
         let all = [
-            Schedule::constant(),
-            Schedule::constant().warm_up(7),
-            Schedule::step(30, 0.1),
-            Schedule::cosine(2000).warm_up(100).floor(0.01),
-            Schedule::one_cycle(500),
-            Schedule::polynomial(100, 0.9).floor(1e-3),
+            LrSchedule::constant(),
+            LrSchedule::constant().warm_up(7),
+            LrSchedule::step(30, 0.1),
+            LrSchedule::cosine(2000).warm_up(100).floor(0.01),
+            LrSchedule::one_cycle(500),
+            LrSchedule::polynomial(100, 0.9).floor(1e-3),
         ];
         for schedule in all {
-            let back = Schedule::parse(&schedule.to_string()).unwrap();
+            let back = LrSchedule::parse(&schedule.to_string()).unwrap();
             assert_eq!(back, schedule);
             let steps = [0, 1, 50, 101, 3000];
             assert_eq!(factors(back, &steps), factors(schedule, &steps), "{schedule}");
         }
         assert_eq!(
-            Schedule::parse("cosine:total=2000,warm-up=100,floor=0.01").unwrap().to_string(),
+            LrSchedule::parse("cosine:total=2000,warm-up=100,floor=0.01").unwrap().to_string(),
             "cosine:total=2000,warm-up=100,floor=0.01"
         );
-        assert_ne!(Schedule::cosine(3), Schedule::cosine(4));
-        assert_ne!(Schedule::custom(|t| t as f64), Schedule::custom(|t| 1.0 / (1 + t) as f64));
+        assert_ne!(LrSchedule::cosine(3), LrSchedule::cosine(4));
+        assert_ne!(LrSchedule::custom(|t| t as f64), LrSchedule::custom(|t| 1.0 / (1 + t) as f64));
     }
 
     #[test]
@@ -301,7 +301,7 @@ mod tests {
             ("cosine:5", "KEY=VALUE"),
         ];
         for (text, part) in wrong {
-            let error = Schedule::parse(text).expect_err(text);
+            let error = LrSchedule::parse(text).expect_err(text);
             assert!(matches!(error, Error::InvalidArgument { .. }), "{error:?}");
             assert!(error.to_string().contains(part), "{text}: {error}");
         }

@@ -48,11 +48,11 @@ mod transfer;
 pub use cost::{CostModel, WinogradCost};
 pub use digest::{Arena, Elements};
 pub use layout::{Layout, Spot};
-pub use lower::{Algorithm, WeightGradients, Winograd};
+pub use lower::{Algorithm, GradientStrategy, Winograd};
 pub use profile::TimedDispatch;
 pub use report::{Avoided, BufferUse, DispatchUse, PlanReport};
 pub use store::{Digest, Store};
-pub use sums::Sums;
+pub use sums::RunningSums;
 
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterReport, Gpu, GpuBuffer, Pipeline, ReadRing};
@@ -70,7 +70,7 @@ pub struct PlanOptions {
     workspace_bytes: u64,
     explicit_columns: bool,
     masks: Vec<Mask>,
-    weight_gradients: WeightGradients,
+    gradient_strategy: GradientStrategy,
     winograd: Winograd,
     cost_model: Option<CostModel>,
 }
@@ -86,7 +86,7 @@ impl Default for PlanOptions {
             workspace_bytes: lower::WORKSPACE_BYTES,
             explicit_columns: false,
             masks: Vec::new(),
-            weight_gradients: WeightGradients::Cheapest,
+            gradient_strategy: GradientStrategy::Auto,
             winograd: Winograd::Auto,
             cost_model: None,
         }
@@ -128,8 +128,8 @@ impl PlanOptions {
 
     /// Computes the gradients of all partly frozen kernels in this way, rather than in the cheapest one. What the graph or the
     /// geometry does not allow is computed whole.
-    pub fn weight_gradients(mut self, how: WeightGradients) -> Self {
-        self.weight_gradients = how;
+    pub fn gradient_strategy(mut self, how: GradientStrategy) -> Self {
+        self.gradient_strategy = how;
         self
     }
 

@@ -57,10 +57,11 @@ pub(super) fn prepare(
     options: &PlanOptions,
 ) -> Result<Prepared> {
     let family = options.family.unwrap_or_else(|| GemmFamily::choose(adapter));
-    if !family.is_legal(adapter) {
+    if !family.is_supported(adapter) {
         let mut expected = format!("one that {} can run", adapter.name);
-        if matches!(family, GemmFamily::Cooperative { .. }) && adapter.matrix_units.is_none() {
-            expected += " (with matrix units only if `GpuOptions::matrix_units` opened it, and it has any)";
+        if matches!(family, GemmFamily::Cooperative { .. }) && adapter.cooperative_matrix.is_none() {
+            expected +=
+                " (with matrix units only if `GpuOptions::cooperative_matrix` opened it, and it has any)";
         }
         return Err(Error::argument("gemm family", expected, family));
     }
@@ -92,7 +93,7 @@ pub(super) fn prepare(
     }
     let mut report = report(graph, layout, adapter, family, &lowered, &slots.bytes)?;
     if !options.masks.is_empty() {
-        let whole = savings(graph, &[], options.weight_gradients, &limits.conditions(graph.batch()));
+        let whole = savings(graph, &[], options.gradient_strategy, &limits.conditions(graph.batch()));
         report.avoided = avoided(&lower(graph, layout, limits, &whole)?, &lowered);
     }
     let homes = roots.iter().map(|root| homes[root.0]).collect();
@@ -294,7 +295,7 @@ pub(super) fn saved(graph: &Graph, adapter: &AdapterReport, options: &PlanOption
         }
     }
     let conditions = limits(adapter, options).conditions(graph.batch());
-    Ok(savings(graph, &options.masks, options.weight_gradients, &conditions))
+    Ok(savings(graph, &options.masks, options.gradient_strategy, &conditions))
 }
 
 /// By operation: what the first would compute and the second does not.

@@ -7,7 +7,7 @@ use crate::kernels::SUMS_BYTES;
 
 /// Loss, correct answers and examples since the sums were last cleared.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sums {
+pub struct RunningSums {
     /// Sum of the examples' losses.
     pub loss: f32,
     /// Examples whose largest output is at their label.
@@ -27,9 +27,10 @@ impl Plan {
     ///
     /// # Errors
     /// [`crate::Error::DeviceLost`], [`crate::Error::Timeout`].
-    pub fn sums(&self) -> Result<Sums> {
-        let mut sums = Sums::from_bytes(&[]);
-        self.ring().read_all(&self.gpu, &self.sums, 0, SUMS_BYTES, |bytes| sums = Sums::from_bytes(bytes))?;
+    pub fn sums(&self) -> Result<RunningSums> {
+        let mut sums = RunningSums::from_bytes(&[]);
+        self.ring()
+            .read_all(&self.gpu, &self.sums, 0, SUMS_BYTES, |bytes| sums = RunningSums::from_bytes(bytes))?;
         Ok(sums)
     }
 
@@ -57,14 +58,14 @@ impl Plan {
     }
 }
 
-impl Sums {
+impl RunningSums {
     /// Reads the device's layout (`metrics.wgsl`); missing bytes count as 0.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
         let word = |i: usize| {
             let at = bytes.get(4 * i..4 * i + 4).unwrap_or(&[0; 4]);
             u32::from_le_bytes([at[0], at[1], at[2], at[3]])
         };
-        Sums {
+        RunningSums {
             loss: f32::from_bits(word(0)),
             correct: word(1),
             examples: word(2),

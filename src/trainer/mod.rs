@@ -30,7 +30,7 @@ use crate::loss::Loss;
 use crate::mask::Mask;
 use crate::model::{Model, ModelGraph, Updates};
 use crate::optimizer::Optimizer;
-use crate::plan::{Plan, PlanOptions, PlanReport, Store, Sums, TimedDispatch};
+use crate::plan::{Plan, PlanOptions, PlanReport, RunningSums, Store, TimedDispatch};
 use crate::rng::{Purpose, Stream};
 use prefix::Prefix;
 use proof::Baseline;
@@ -76,7 +76,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    fn new(sums: &Sums, loss: &Loss) -> Self {
+    fn new(sums: &RunningSums, loss: &Loss) -> Self {
         let examples = f64::from(sums.examples.max(1));
         let weight = if sums.weight > 0.0 { f64::from(sums.weight) } else { examples };
         Metrics {
@@ -303,7 +303,7 @@ impl Trainer {
 
     /// Takes what reads of the running sums have brought, and begins another if it is time and a slot is free.
     fn look(&mut self) -> Result<()> {
-        while let Some(sums) = self.ring.try_finish(&self.gpu, Sums::from_bytes)? {
+        while let Some(sums) = self.ring.try_finish(&self.gpu, RunningSums::from_bytes)? {
             self.progress = Some(self.judge(&sums)?);
         }
         if self.step.is_multiple_of(self.options.progress_every) && !self.ring.is_full() {
@@ -312,7 +312,7 @@ impl Trainer {
         Ok(())
     }
 
-    fn judge(&self, sums: &Sums) -> Result<Metrics> {
+    fn judge(&self, sums: &RunningSums) -> Result<Metrics> {
         match sums.non_finite_step {
             Some(low) if self.options.on_non_finite == OnNonFinite::Stop => {
                 // The device counts modulo 2^32; the step is one of the last.

@@ -13,14 +13,14 @@ use std::sync::OnceLock;
 pub fn gpu() -> &'static Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
     // Tests keep all cores busy themselves.
-    let options = GpuOptions::default().compile_ahead(false).matrix_units(true);
+    let options = GpuOptions::default().compile_ahead(false).cooperative_matrix(true);
     GPU.get_or_init(|| Gpu::new(options).expect("an adapter to test"))
 }
 
 /// Every family that the adapter can run, but for the one with large tiles, which small products do not get: the op table has
 /// what runs in them.
 pub fn families() -> Vec<GemmFamily> {
-    let mut all = GemmFamily::legal(gpu().report());
+    let mut all = GemmFamily::supported(gpu().report());
     all.retain(|&family| family != GemmFamily::Tiled { largest: TileSize::Large });
     all
 }

@@ -145,7 +145,7 @@ pub fn run(args: &BenchArgs, begun: Instant) -> Result<(), Failure> {
     let workloads = workloads(args)?;
     let output = Output::new(args.json);
     let by_units = matches!(args.family, Some(GemmFamily::Cooperative { .. }));
-    let gpu = Gpu::new(args.device.options().matrix_units(by_units))?;
+    let gpu = Gpu::new(args.device.options().cooperative_matrix(by_units))?;
     let opened = begun.elapsed().as_secs_f64() * 1e3;
     let report = gpu.report();
     let needs_clock = args.profile || args.trace.is_some() || args.svg.is_some();

@@ -12,6 +12,6 @@ pub fn col2im(images: &Images) -> Launch {
     let groups = grid_of(invocations, WORKGROUP);
     Launch::new(&files::COL2IM, &WindowParams::new(images), WORKGROUP, groups)
         .flops((elements * images.window.taps()) as u64)
-        .rounds(images.window.taps() + images.window.kernel[0])
+        .iterations(images.window.taps() + images.window.kernel[0])
         .element(vec4)
 }

@@ -15,7 +15,7 @@ pub fn depthwise_conv2d(images: &Images, bias: bool, relu: bool) -> Launch {
     let groups = grid_of(runs * images.channels / width, WORKGROUP);
     let mut launch = Launch::new(&files::DEPTHWISE_CONV2D, &WindowParams::new(images), WORKGROUP, groups)
         .flops((2 * images.count * w.outputs() * images.channels * w.taps()) as u64)
-        .rounds(w.taps() + w.kernel[0])
+        .iterations(w.taps() + w.kernel[0])
         .element(width == 4);
     launch.constants.push(("RUN", index(RUN)));
     launch.declarations.extend([constant_bool("BIAS", bias), constant_bool("RELU", relu)]);

@@ -13,7 +13,7 @@ pub fn depthwise_conv2d_grad_input(images: &Images) -> Launch {
     let mut launch =
         Launch::new(&files::DEPTHWISE_CONV2D_GRAD_INPUT, &WindowParams::new(images), WORKGROUP, groups)
             .flops((2 * images.count * w.outputs() * images.channels * w.taps()) as u64)
-            .rounds(w.taps() + w.kernel[0])
+            .iterations(w.taps() + w.kernel[0])
             .element(width == 4);
     let [down, along] = w.stride.map(index);
     launch.constants.extend([("RUN", index(RUN)), ("STRIDE_H", down), ("STRIDE_W", along)]);

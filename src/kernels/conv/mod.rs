@@ -17,5 +17,5 @@ pub(crate) use depthwise_conv2d_grad_kernel::depthwise_conv2d_grad_kernel;
 pub(crate) use gather_patches::gather_patches;
 pub(crate) use im2col::im2col;
 pub(crate) use pick::pick;
-pub(crate) use scatter_sum::{NO_PLACE, scatter_sum};
+pub(crate) use scatter_sum::{NO_INDEX, scatter_sum};
 pub(crate) use weight_dots::{WeightDots, weight_dots};

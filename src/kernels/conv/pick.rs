@@ -1,4 +1,4 @@
-use crate::kernels::conv::scatter_sum::NO_PLACE;
+use crate::kernels::conv::scatter_sum::NO_INDEX;
 use crate::kernels::{Launch, files, grid_of, index};
 use crate::wgsl::params;
 
@@ -14,6 +14,6 @@ params! {
 pub fn pick(count: usize) -> Launch {
     let params = Params { count: index(count) };
     let mut launch = Launch::new(&files::PICK, &params, WORKGROUP, grid_of(count, WORKGROUP));
-    launch.constants.push(("NO_PLACE", NO_PLACE));
+    launch.constants.push(("NO_INDEX", NO_INDEX));
     launch
 }

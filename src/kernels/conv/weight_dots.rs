@@ -17,7 +17,7 @@ params! {
         c_in: u32,
         c_out: u32,
         images: u32,
-        slices: u32,
+        splits: u32,
     }
 }
 
@@ -33,10 +33,10 @@ pub struct WeightDots {
     /// Images of a full batch.
     pub images: usize,
     /// Parts of the batch with sums of their own.
-    pub slices: usize,
+    pub splits: usize,
 }
 
-/// The gradient in each of `count` elements of a kernel, in slices: `[slices, count]`.
+/// The gradient in each of `count` elements of a kernel, in splits: `[splits, count]`.
 /// Buffers: elements (four words each), x, dy, sums.
 pub fn weight_dots(dots: &WeightDots, count: usize) -> Launch {
     let w = &dots.window;
@@ -52,11 +52,11 @@ pub fn weight_dots(dots: &WeightDots, count: usize) -> Launch {
         c_in: index(dots.c_in),
         c_out: index(dots.c_out),
         images: index(dots.images),
-        slices: index(dots.slices),
+        splits: index(dots.splits),
     };
     let terms = dots.images * w.outputs();
-    let images = dots.images.div_ceil(dots.slices);
-    Launch::new(&files::WEIGHT_DOTS, &params, WORKGROUP, grid_of(dots.slices * count, WORKGROUP))
+    let images = dots.images.div_ceil(dots.splits);
+    Launch::new(&files::WEIGHT_DOTS, &params, WORKGROUP, grid_of(dots.splits * count, WORKGROUP))
         .flops(2 * count as u64 * terms as u64)
-        .rounds(images * (1 + w.output[0] * (1 + w.output[1])))
+        .iterations(images * (1 + w.output[0] * (1 + w.output[1])))
 }

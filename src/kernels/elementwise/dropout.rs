@@ -25,5 +25,5 @@ pub fn dropout(extent: Extent, dropout: Dropout) -> Launch {
     let groups = grid_of(extent.elements.div_ceil(4), ELEMENTWISE_WORKGROUP);
     Launch::new(&files::DROPOUT, &params, ELEMENTWISE_WORKGROUP, groups)
         .flops(extent.elements as u64)
-        .rounds(3)
+        .iterations(3)
 }

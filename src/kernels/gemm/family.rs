@@ -20,7 +20,7 @@ pub enum GemmFamily {
         largest: TileSize,
     },
     /// Matrix units multiply operands rounded to f16 (11 bits) and sum in f32: on request alone, where the device was opened
-    /// with them ([`crate::GpuOptions::matrix_units`]). Operands beyond 65,504 become that. Gradients of a loss
+    /// with them ([`crate::GpuOptions::cooperative_matrix`]). Operands beyond 65,504 become that. Gradients of a loss
     /// are multiplied by 1024 before they are rounded, and their products divided by it: elements beyond 63.97 become that.
     /// Products that are too narrow for tiles go by registers, in f32.
     Cooperative {
@@ -118,7 +118,7 @@ impl GemmFamily {
 
     /// The family of matrix units, where the device was opened with them.
     pub fn cooperative(report: &AdapterReport) -> Option<Self> {
-        let (side, [smallest, lanes]) = (report.matrix_units?, report.subgroup?);
+        let (side, [smallest, lanes]) = (report.cooperative_matrix?, report.subgroup?);
         let usable = matches!(side, 8 | 16) && (4..=lanes).contains(&smallest) && lanes <= 64;
         let fits = gemm_cooperative::workgroup(lanes as usize) <= report.max_invocations as usize
             && gemm_cooperative::workgroup_memory(lanes as usize) <= report.max_workgroup_memory;
@@ -126,7 +126,7 @@ impl GemmFamily {
     }
 
     /// Whether the family is right on this adapter.
-    pub fn is_legal(self, report: &AdapterReport) -> bool {
+    pub fn is_supported(self, report: &AdapterReport) -> bool {
         match self {
             GemmFamily::Register => true,
             GemmFamily::Subgroup { lanes } => {
@@ -138,10 +138,10 @@ impl GemmFamily {
     }
 
     /// Every family that is right on this adapter and multiplies in f32: all but [`GemmFamily::Cooperative`].
-    pub fn legal(report: &AdapterReport) -> Vec<Self> {
+    pub fn supported(report: &AdapterReport) -> Vec<Self> {
         let tiled = [TileSize::Small, TileSize::Large].map(|largest| GemmFamily::Tiled { largest });
         let all = std::iter::once(GemmFamily::Register).chain(Self::subgroup(report)).chain(tiled);
-        all.filter(|family| family.is_legal(report)).collect()
+        all.filter(|family| family.is_supported(report)).collect()
     }
 }
 
@@ -171,7 +171,7 @@ mod tests {
             kind: if software { DeviceKind::Cpu } else { DeviceKind::Discrete },
             software,
             subgroup,
-            matrix_units: None,
+            cooperative_matrix: None,
             timestamps: false,
             max_buffer: 1 << 30,
             max_binding: 1 << 27,
@@ -202,14 +202,15 @@ mod tests {
         assert_eq!(GemmFamily::choose(&report(true, Some([4, 4]))), GemmFamily::Subgroup { lanes: 4 });
         assert_eq!(GemmFamily::choose(&report(true, None)), GemmFamily::Register);
         assert_eq!(GemmFamily::choose(&report(true, Some([1, 1]))), GemmFamily::Register);
-        assert_eq!(GemmFamily::legal(&report(false, Some([16, 64]))).len(), 4);
-        assert_eq!(GemmFamily::legal(&report(true, None)), [GemmFamily::Register, SMALL, LARGE]);
+        assert_eq!(GemmFamily::supported(&report(false, Some([16, 64]))).len(), 4);
+        assert_eq!(GemmFamily::supported(&report(true, None)), [GemmFamily::Register, SMALL, LARGE]);
     }
 
     #[test]
     fn matrix_units_are_used_on_request_alone_and_where_they_fit() {
-        let with = |matrix_units, subgroup| AdapterReport { matrix_units, ..report(false, subgroup) };
-        let of = |matrix_units, subgroup| GemmFamily::cooperative(&with(matrix_units, subgroup));
+        let with =
+            |cooperative_matrix, subgroup| AdapterReport { cooperative_matrix, ..report(false, subgroup) };
+        let of = |cooperative_matrix, subgroup| GemmFamily::cooperative(&with(cooperative_matrix, subgroup));
         let wave = with(Some(16), Some([32, 64]));
         assert_eq!(GemmFamily::cooperative(&wave), Some(GemmFamily::Cooperative { side: 16, lanes: 64 }));
         assert_eq!(of(Some(8), Some([8, 8])), Some(GemmFamily::Cooperative { side: 8, lanes: 8 }));
@@ -221,8 +222,8 @@ mod tests {
             None
         );
         let family = GemmFamily::Cooperative { side: 16, lanes: 64 };
-        assert!(family.is_legal(&wave) && !family.is_legal(&with(Some(16), Some([32, 32]))));
-        assert!(!GemmFamily::legal(&wave).contains(&family) && GemmFamily::choose(&wave) != family);
+        assert!(family.is_supported(&wave) && !family.is_supported(&with(Some(16), Some([32, 32]))));
+        assert!(!GemmFamily::supported(&wave).contains(&family) && GemmFamily::choose(&wave) != family);
     }
 
     #[test]
@@ -230,7 +231,7 @@ mod tests {
         let of = |kind: DeviceKind, max_workgroup_memory: u32, max_invocations: u32| {
             let base = report(false, Some([32, 32]));
             let report = AdapterReport { kind, max_workgroup_memory, max_invocations, ..base };
-            assert!(GemmFamily::legal(&report).contains(&GemmFamily::choose(&report)));
+            assert!(GemmFamily::supported(&report).contains(&GemmFamily::choose(&report)));
             GemmFamily::choose(&report)
         };
         assert_eq!(of(DeviceKind::Discrete, 16_384, 256), LARGE);

@@ -29,10 +29,11 @@ pub(super) fn launch(gemm: &Gemm, side: usize, lanes: usize) -> Launch {
     let tile = Tile::dense(1, 4, 1);
     let tiles = gemm.m.div_ceil(SIDE) * gemm.n.div_ceil(SIDE);
     let (workgroup, step) = (workgroup(lanes), k_step(lanes));
-    let rounds = gemm.k.div_ceil(step) * (1 + step / side) + 16;
-    let grid = grid(tiles, gemm.groups * gemm.slices);
+    let iterations = gemm.k.div_ceil(step) * (1 + step / side) + 16;
+    let grid = grid(tiles, gemm.groups * gemm.splits);
     let scale = |operand| if gemm.gradient == Some(operand) { GRADIENT_SCALE } else { 1 };
-    let mut launch = launch_gemm(&files::GEMM_COOPERATIVE, gemm, tile, workgroup, grid).rounds(rounds);
+    let mut launch =
+        launch_gemm(&files::GEMM_COOPERATIVE, gemm, tile, workgroup, grid).iterations(iterations);
     // Each subgroup has squares of 2 x 2 matrices.
     let squares = (SIDE / (2 * side)).pow(2);
     launch.constants.extend([

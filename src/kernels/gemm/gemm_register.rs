@@ -13,7 +13,7 @@ pub(super) fn launch(gemm: &Gemm) -> Launch {
         gemm,
         tile,
         WORKGROUP,
-        grid(tiles.div_ceil(WORKGROUP), gemm.groups * gemm.slices),
+        grid(tiles.div_ceil(WORKGROUP), gemm.groups * gemm.splits),
     );
     launch.snippets.push(if gemm.transpose_a {
         &files::GEMM_REGISTER_COLUMNS

@@ -16,7 +16,7 @@ fn rows(gemm: &Gemm) -> usize {
     }
     // Few filters of 3x3 kernels by fours: a fifth or more of a tile of 32 rows would be wasted.
     let wasted = gemm.m.next_multiple_of(32) * 5 >= gemm.m * 6;
-    if gemm.patient && gemm.transpose_a && wasted && gemm.m.is_multiple_of(36) { 36 } else { tallest }
+    if gemm.specialized && gemm.transpose_a && wasted && gemm.m.is_multiple_of(36) { 36 } else { tallest }
 }
 
 /// One subgroup on software Vulkan. Another size would be another shader to compile.
@@ -31,8 +31,8 @@ const QUAD: usize = 4;
 pub(super) fn launch(gemm: &Gemm, lanes: usize) -> Launch {
     // Two quads side by side would leave one without columns: it takes rows of its own. Odd matrices are small, and share a
     // shader rather.
-    // What is spread out goes by quads twice as wide, too, and shares a shader.
-    let widest = if gemm.spread.is_some() { 8 * QUAD } else { 4 * QUAD };
+    // What is pixel_set out goes by quads twice as wide, too, and shares a shader.
+    let widest = if gemm.pixel_set.is_some() { 8 * QUAD } else { 4 * QUAD };
     let narrow = gemm.n <= widest && gemm.source != Source::Matrix;
     let rows = if narrow { rows(gemm).min(32) } else { rows(gemm) };
     let quads = narrow && gemm.m > rows;
@@ -42,7 +42,7 @@ pub(super) fn launch(gemm: &Gemm, lanes: usize) -> Launch {
     let wide = if quads { QUAD } else { WORKGROUP };
     let tiles = gemm.m.div_ceil(rows * WORKGROUP / wide) * gemm.n.div_ceil(4 * wide);
     let mut launch =
-        launch_gemm(&files::GEMM_SUBGROUP, gemm, tile, WORKGROUP, grid(tiles, gemm.groups * gemm.slices));
+        launch_gemm(&files::GEMM_SUBGROUP, gemm, tile, WORKGROUP, grid(tiles, gemm.groups * gemm.splits));
     launch.constants.push(("LANES", index(lanes)));
     launch.declarations.push(constant_bool("QUADS", quads));
     launch.snippets.push(if gemm.transpose_a {
@@ -50,6 +50,6 @@ pub(super) fn launch(gemm: &Gemm, lanes: usize) -> Launch {
     } else {
         &files::GEMM_SUBGROUP_ROWS
     });
-    launch.snippets.push(if gemm.sums { &files::SUMS_STORED } else { &files::SUMS_UNUSED });
+    launch.snippets.push(if gemm.bias_grad { &files::BIAS_GRAD_STORED } else { &files::BIAS_GRAD_UNUSED });
     launch
 }

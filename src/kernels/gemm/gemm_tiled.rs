@@ -1,6 +1,6 @@
 use crate::kernels::gemm::family::TileSize;
 use crate::kernels::gemm::launch::{Tile, launch_gemm};
-use crate::kernels::gemm::problem::{Gemm, SLICE_TERMS};
+use crate::kernels::gemm::problem::{Gemm, SPLIT_TERMS};
 use crate::kernels::{Launch, files, grid, index};
 
 /// Rows or columns that a tile would mostly be empty with: such products go by registers alone.
@@ -20,11 +20,11 @@ pub(super) fn size(gemm: &Gemm, largest: TileSize) -> Option<TileSize> {
         return None;
     }
     let (small, large) = (TileSize::Small.side(), TileSize::Large.side());
-    // Of a gradient's sum, slices are computed side by side as well.
-    let slices = if gemm.transpose_a { (gemm.k / SLICE_TERMS).max(1) } else { 1 };
+    // Of a gradient's sum, splits are computed side by side as well.
+    let splits = if gemm.transpose_a { (gemm.k / SPLIT_TERMS).max(1) } else { 1 };
     let tiles = gemm.m.div_ceil(large) * gemm.n.div_ceil(large) * gemm.groups;
     let wide = gemm.m > small && gemm.n > small;
-    Some(if wide && tiles * slices >= ENOUGH { largest } else { TileSize::Small })
+    Some(if wide && tiles * splits >= ENOUGH { largest } else { TileSize::Small })
 }
 
 pub(super) fn launch(gemm: &Gemm, size: TileSize) -> Launch {
@@ -34,10 +34,10 @@ pub(super) fn launch(gemm: &Gemm, size: TileSize) -> Launch {
     let workgroup = size.invocations() as usize;
     let step = TileSize::K_STEP;
     // A round for each step, and one for each four terms of it.
-    let rounds = gemm.k.div_ceil(step) * (1 + step / 4) + 8;
+    let iterations = gemm.k.div_ceil(step) * (1 + step / 4) + 8;
     let mut launch =
-        launch_gemm(&files::GEMM_TILED, gemm, tile, workgroup, grid(tiles, gemm.groups * gemm.slices))
-            .rounds(rounds);
+        launch_gemm(&files::GEMM_TILED, gemm, tile, workgroup, grid(tiles, gemm.groups * gemm.splits))
+            .iterations(iterations);
     launch.constants.extend([("SIDE", index(side)), ("K_STEP", index(step))]);
     launch.snippets.push(if gemm.transpose_a {
         &files::GEMM_LOADER_COLUMNS

@@ -2,7 +2,7 @@
 
 use super::params::Params;
 use crate::kernels::WgslFile;
-use crate::kernels::gemm::problem::{Epilogue, Gemm, Matrix, ONE, Source, Spread};
+use crate::kernels::gemm::problem::{Epilogue, Gemm, Matrix, ONE, PixelSet, Source};
 use crate::kernels::{Launch, constant_bool, files, index};
 
 /// Rows of C that become one if [`Gemm::pooled`].
@@ -53,15 +53,15 @@ pub(super) fn launch_gemm(
     let (from, to) = if back { (w.output, w.input) } else { (w.input, w.output) };
     let signed = |size: usize| if back { index(size).wrapping_neg() } else { index(size) };
     let b_segment = if gemm.transpose_b { gemm.n } else { segment } * gemm.b.stride;
-    let spread = gemm.spread.unwrap_or(Spread {
+    let pixel_set = gemm.pixel_set.unwrap_or(PixelSet {
         first: w.pad_begin.map(|pad| pad as i32),
         b_tap: [segments[1] * b_segment, b_segment],
         c_line: 0,
         c_image: 0,
         reached: true,
     });
-    let pad =
-        [0, 1].map(|axis| if back { spread.first[axis].wrapping_neg() } else { spread.first[axis] } as u32);
+    let pad = [0, 1]
+        .map(|axis| if back { pixel_set.first[axis].wrapping_neg() } else { pixel_set.first[axis] } as u32);
     let params = Params {
         m: index(gemm.m),
         n: index(gemm.n),
@@ -81,14 +81,14 @@ pub(super) fn launch_gemm(
         accumulate: gemm.accumulate.into(),
         k_first: index(gemm.k_first),
         segment: index(segment),
-        b_segment: index(spread.b_tap[1]),
+        b_segment: index(pixel_set.b_tap[1]),
         epilogue: gemm.epilogue.number(),
         b_transposed: gemm.transpose_b.into(),
         height: index(from[0]),
         width: index(from[1]),
         out_height: index(to[0]),
         out_width: index(to[1]),
-        kernel_h: if spread.reached { index(segments[0]) } else { 0 },
+        kernel_h: if pixel_set.reached { index(segments[0]) } else { 0 },
         kernel_w: index(segments[1]),
         stride_h: index(w.stride[0]),
         stride_w: index(w.stride[1]),
@@ -96,20 +96,20 @@ pub(super) fn launch_gemm(
         dilation_w: signed(w.dilation[1]),
         pad_top: pad[0],
         pad_left: pad[1],
-        slices: index(gemm.slices),
-        slice_terms: index(gemm.slice_terms()),
-        c_slice: index(gemm.m * gemm.c.stride),
-        b_row: index(spread.b_tap[0]).wrapping_sub(index(segments[1] * spread.b_tap[1])),
-        c_line: index(spread.c_line),
-        c_image: index(spread.c_image),
+        splits: index(gemm.splits),
+        split_terms: index(gemm.split_terms()),
+        c_split: index(gemm.m * gemm.c.stride),
+        b_row: index(pixel_set.b_tap[0]).wrapping_sub(index(segments[1] * pixel_set.b_tap[1])),
+        c_line: index(pixel_set.c_line),
+        c_image: index(pixel_set.c_image),
     };
     let mut launch = Launch::new(kernel, &params, index(workgroup), grid)
-        .flops(u64::from(spread.reached) * (2 * gemm.groups * gemm.m * gemm.n) as u64 * gemm.k as u64)
-        .rounds(gemm.k / 4 + w.taps() + w.kernel[0] + 8);
+        .flops(u64::from(pixel_set.reached) * (2 * gemm.groups * gemm.m * gemm.n) as u64 * gemm.k as u64)
+        .iterations(gemm.k / 4 + w.taps() + w.kernel[0] + 8);
     // A window at a time.
     let tile = Tile { store: if gemm.pooled { WINDOW_ROWS } else { tile.store }, ..tile };
     // Odd matrices are small: element by element, one shader does for all of them.
-    let fours = |matrix: &Matrix| gemm.source != Source::Matrix && matrix.by_fours();
+    let fours = |matrix: &Matrix| gemm.source != Source::Matrix && matrix.is_vec4();
     let (store, extra) = if fours(&gemm.c) && gemm.n.is_multiple_of(4) {
         (&files::STORE_C_VEC4, &files::EXTRA_VEC4)
     } else {
@@ -153,10 +153,10 @@ pub(super) fn launch_gemm(
         // Terms come in fours, but for patches by fours of channels; by columns their number depends on the batch.
         constant_bool("MASKED", gemm.transpose_a || by_taps || gemm.source == Source::Matrix),
         constant_bool("POOLED", gemm.pooled),
-        constant_bool("SPREAD", gemm.spread.is_some()),
+        constant_bool("PIXEL_SET", gemm.pixel_set.is_some()),
         constant_bool("RELU_GRAD", gemm.epilogue == Epilogue::ReluGrad),
         // Told at run time by columns in a subgroup: it costs nothing, and saves a shader.
-        constant_bool("SPLIT", gemm.slices > 1 || (gemm.transpose_a && kernel.name == "gemm_subgroup")),
+        constant_bool("SPLIT", gemm.splits > 1 || (gemm.transpose_a && kernel.name == "gemm_subgroup")),
     ]);
     launch
 }

@@ -8,13 +8,13 @@ mod gemm_tiled;
 mod launch;
 mod params;
 mod problem;
-mod slice_sum;
 mod split_k;
+mod split_k_sum;
 
 pub use family::{GemmFamily, TileSize};
-pub(crate) use problem::{Epilogue, Gemm, MOST_TERMS, Matrix, Operand, Source, Spread};
-pub(crate) use slice_sum::slice_sum;
-pub(crate) use split_k::slices;
+pub(crate) use problem::{Epilogue, Gemm, MAX_TERMS, Matrix, Operand, PixelSet, Source};
+pub(crate) use split_k::splits;
+pub(crate) use split_k_sum::split_k_sum;
 
 use super::Launch;
 

@@ -2,8 +2,8 @@
 
 use crate::shape::WindowGeometry;
 
-/// Terms in one loop over k, four at a time: a multiple of 8 with which it stays well below [`super::MOST_ROUNDS`].
-pub const MOST_TERMS: usize = 131_072;
+/// Terms in one loop over k, four at a time: a multiple of 8 with which it stays well below [`super::MAX_ITERATIONS`].
+pub const MAX_TERMS: usize = 131_072;
 
 /// Where a matrix lies in its buffer, in elements.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,7 +22,7 @@ impl Matrix {
         Matrix { stride, group: 0, offset: 0 }
     }
 
-    pub(super) fn by_fours(&self) -> bool {
+    pub(super) fn is_vec4(&self) -> bool {
         [self.stride, self.group, self.offset].iter().all(|x| x.is_multiple_of(4))
     }
 }
@@ -67,7 +67,7 @@ impl Epilogue {
 /// Of a gradient that goes back through a stride: the pixels that the same taps reach are rows of one product. They lie apart
 /// in C, and their taps in B.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Spread {
+pub struct PixelSet {
     /// The row and the column of A's images under the first pixel's first tap.
     pub first: [i32; 2],
     /// From a tap's part of B to the one below and to the one beside it.
@@ -125,20 +125,20 @@ pub struct Gemm {
     /// What is done to each result.
     pub epilogue: Epilogue,
     /// Worth a shader of its own: it is compiled later than before the first step.
-    pub patient: bool,
-    /// Also stores the sums of B's columns, `[slices, groups * n]`: a bias's gradient beside its kernel's. B is not cut, A is
+    pub specialized: bool,
+    /// Also stores the sums of B's columns, `[splits, groups * n]`: a bias's gradient beside its kernel's. B is not cut, A is
     /// transposed, and the family is [`GemmFamily::Subgroup`]; in others it is ignored.
-    pub sums: bool,
+    pub bias_grad: bool,
     /// Stores, of each 2x2 window of results, the largest, and to another buffer its number in the window: C and that have a row
-    /// for each. Of patches by rows, where `n` and the rows of C come in fours and `output` is even; not in slices.
+    /// for each. Of patches by rows, where `n` and the rows of C come in fours and `output` is even; not in splits.
     pub pooled: bool,
     /// Where rows of C and taps of B lie, if not one after the other; of [`Source::Gradients`].
-    pub spread: Option<Spread>,
+    pub pixel_set: Option<PixelSet>,
     /// The operand that holds gradients, which are small: f16 would lose them unless they are scaled.
     pub gradient: Option<Operand>,
     /// How many parts of the sum are computed side by side, each into a C of its own behind the one before; with more than
-    /// one, nothing is added to C, and there is no epilogue. See [`super::slices`].
-    pub slices: usize,
+    /// one, nothing is added to C, and there is no epilogue. See [`super::splits`].
+    pub splits: usize,
 }
 
 impl Gemm {
@@ -161,12 +161,12 @@ impl Gemm {
             k_first: 0,
             accumulate: false,
             epilogue: Epilogue::None,
-            patient: false,
-            sums: false,
+            specialized: false,
+            bias_grad: false,
             pooled: false,
-            spread: None,
+            pixel_set: None,
             gradient: None,
-            slices: 1,
+            splits: 1,
         }
     }
 
@@ -188,7 +188,7 @@ impl Gemm {
     pub(super) fn as_patches(&self) -> Gemm {
         let whole = self.k_first == 0
             && [self.n, if self.transpose_a { self.m } else { self.k }].iter().all(|x| x.is_multiple_of(4));
-        let fours = self.a.by_fours() && self.b.by_fours() && self.c.by_fours();
+        let fours = self.a.is_vec4() && self.b.is_vec4() && self.c.is_vec4();
         let source = match (self.source, self.transpose_a, self.transpose_b) {
             (Source::Matrix, _, false) if whole && fours => Source::Patches(ONE),
             (Source::Matrix, false, true) if whole && fours => Source::Gradients(ONE),
@@ -200,7 +200,7 @@ impl Gemm {
     /// The product as parts that are to run one after the other, each with a sum short enough for one loop.
     pub fn parts(&self) -> Vec<Gemm> {
         let part = |first: usize| {
-            let length = MOST_TERMS.min(self.k - first);
+            let length = MAX_TERMS.min(self.k - first);
             let along = |matrix: Matrix, by_columns: bool| Matrix {
                 offset: matrix.offset + first * if by_columns { 1 } else { matrix.stride },
                 ..matrix
@@ -216,24 +216,24 @@ impl Gemm {
                 ..*self
             }
         };
-        (0..self.k).step_by(MOST_TERMS).map(part).collect()
+        (0..self.k).step_by(MAX_TERMS).map(part).collect()
     }
 
-    /// Terms of each slice but the last.
-    pub(super) fn slice_terms(&self) -> usize {
-        self.terms_of(self.slices)
+    /// Terms of each split but the last.
+    pub(super) fn split_terms(&self) -> usize {
+        self.terms_of(self.splits)
     }
 
-    /// Terms of each slice if the sum were cut into so many.
-    pub(super) fn terms_of(&self, slices: usize) -> usize {
-        self.k.div_ceil(slices).next_multiple_of(STEP).max(STEP)
+    /// Terms of each split if the sum were cut into so many.
+    pub(super) fn terms_of(&self, splits: usize) -> usize {
+        self.k.div_ceil(splits).next_multiple_of(STEP).max(STEP)
     }
 }
 
-/// Terms of a slice that are worth a result of its own.
-pub(super) const SLICE_TERMS: usize = 128;
+/// Terms of a split that are worth a result of its own.
+pub(super) const SPLIT_TERMS: usize = 128;
 
-/// Slices begin at multiples of this: a step of every family.
+/// Splits begin at multiples of this: a step of every family.
 pub(super) const STEP: usize = 16;
 
 /// The window of a plain matrix.

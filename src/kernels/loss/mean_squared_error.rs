@@ -17,5 +17,5 @@ pub fn mean_squared_error(rows: usize, per_row: usize) -> Launch {
         Params { rows: index(rows), per_row: index(per_row), inverse: (1.0 / per_row as f64) as f32 };
     Launch::new(&files::MEAN_SQUARED_ERROR, &params, WORKGROUP, grid(rows, 1))
         .flops(3 * (rows * per_row) as u64)
-        .rounds(per_row.div_ceil(WORKGROUP as usize) + WORKGROUP as usize)
+        .iterations(per_row.div_ceil(WORKGROUP as usize) + WORKGROUP as usize)
 }

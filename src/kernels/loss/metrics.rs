@@ -36,7 +36,7 @@ pub fn metrics(rows: usize, classes: usize, weighted: bool) -> Launch {
     let params = Params { rows: index(rows), classes: index(classes) };
     let mut launch = Launch::new(&files::METRICS, &params, WORKGROUP, [1, 1, 1])
         .flops((rows * classes) as u64)
-        .rounds(rows.div_ceil(WORKGROUP as usize) * (1 + classes) + WORKGROUP as usize);
+        .iterations(rows.div_ceil(WORKGROUP as usize) * (1 + classes) + WORKGROUP as usize);
     launch.declarations.push(constant_bool("COUNTED", classes > 0));
     launch.declarations.push(constant_bool("WEIGHTED", weighted));
     launch

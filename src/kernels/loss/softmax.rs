@@ -15,5 +15,5 @@ pub fn softmax(rows: usize, classes: usize) -> Launch {
     let params = Params { rows: index(rows), classes: index(classes) };
     Launch::new(&files::SOFTMAX, &params, WORKGROUP, grid_of(rows, WORKGROUP))
         .flops(4 * (rows * classes) as u64)
-        .rounds(3 * classes)
+        .iterations(3 * classes)
 }

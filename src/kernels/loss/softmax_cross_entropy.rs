@@ -28,7 +28,7 @@ params! {
         rows: u32,
         classes: u32,
         keep: f32,
-        spread: f32,
+        pixel_set: f32,
     }
 }
 
@@ -38,7 +38,7 @@ impl Params {
             rows: index(target.rows),
             classes: index(target.classes),
             keep: (1.0 - target.smoothing) as f32,
-            spread: (target.smoothing / target.classes as f64) as f32,
+            pixel_set: (target.smoothing / target.classes as f64) as f32,
         }
     }
 }
@@ -53,7 +53,7 @@ pub fn softmax_cross_entropy(target: Target) -> Launch {
         grid_of(target.rows, WORKGROUP),
     )
     .flops((target.rows * target.classes * 4) as u64)
-    .rounds(target.passes() * target.classes);
+    .iterations(target.passes() * target.classes);
     launch.declarations.push(constant_bool("WEIGHTED", target.weighted));
     launch
 }

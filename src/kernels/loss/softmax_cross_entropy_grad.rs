@@ -14,7 +14,7 @@ pub fn softmax_cross_entropy_grad(target: Target) -> Launch {
         grid_of(target.rows, WORKGROUP),
     )
     .flops((target.rows * target.classes * 4) as u64)
-    .rounds(target.passes() * target.classes + if target.weighted { target.rows } else { 0 });
+    .iterations(target.passes() * target.classes + if target.weighted { target.rows } else { 0 });
     launch.declarations.push(constant_bool("WEIGHTED", target.weighted));
     launch
 }

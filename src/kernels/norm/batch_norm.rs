@@ -13,8 +13,8 @@ params! {
     }
 }
 
-/// `(x - mean)*inv_std*scale + shift` along the last axis; with an epsilon, `spread` is a variance.
-/// Buffers: x, scale, shift, mean, spread, y.
+/// `(x - mean)*inv_std*scale + shift` along the last axis; with an epsilon, `pixel_set` is a variance.
+/// Buffers: x, scale, shift, mean, pixel_set, y.
 pub fn batch_norm(extent: Extent, channels: usize, epsilon: Option<f64>) -> Launch {
     let params = Params {
         elements: index(extent.elements),

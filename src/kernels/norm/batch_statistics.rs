@@ -8,27 +8,27 @@ params! {
         rows: u32,
         rows_per_row: u32,
         channels: u32,
-        slices: u32,
+        splits: u32,
         epsilon: f32,
     }
 }
 
-/// Merges the `slices` parts of `batch_moments`. Buffers: moments, mean, inv_std, variance.
+/// Merges the `splits` parts of `batch_moments`. Buffers: moments, mean, inv_std, variance.
 pub fn batch_statistics(
     rows: usize,
     rows_per_row: usize,
     channels: usize,
-    slices: usize,
+    splits: usize,
     epsilon: f64,
 ) -> Launch {
     let params = Params {
         rows: index(rows),
         rows_per_row: index(rows_per_row),
         channels: index(channels),
-        slices: index(slices),
+        splits: index(splits),
         epsilon: epsilon as f32,
     };
     Launch::new(&files::BATCH_STATISTICS, &params, WORKGROUP, grid_of(channels, WORKGROUP))
-        .flops((8 * slices * channels) as u64)
-        .rounds(slices)
+        .flops((8 * splits * channels) as u64)
+        .iterations(splits)
 }

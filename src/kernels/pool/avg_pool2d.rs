@@ -10,6 +10,6 @@ pub fn avg_pool2d(images: &Images) -> Launch {
     let groups = grid_of(if vec4 { elements / 4 } else { elements }, WORKGROUP);
     Launch::new(&files::AVG_POOL2D, &WindowParams::new(images), WORKGROUP, groups)
         .flops((elements * images.window.taps()) as u64)
-        .rounds(images.window.taps() + images.window.kernel[0])
+        .iterations(images.window.taps() + images.window.kernel[0])
         .element(vec4)
 }

@@ -11,6 +11,6 @@ pub fn avg_pool2d_grad(images: &Images) -> Launch {
     let groups = grid_of(if vec4 { elements / 4 } else { elements }, WORKGROUP);
     Launch::new(&files::AVG_POOL2D_GRAD, &WindowParams::new(images), WORKGROUP, groups)
         .flops((elements * w.taps()) as u64)
-        .rounds(w.taps() + w.kernel[0])
+        .iterations(w.taps() + w.kernel[0])
         .element(vec4)
 }

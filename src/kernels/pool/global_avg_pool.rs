@@ -22,5 +22,5 @@ pub fn global_avg_pool(images: usize, pixels: usize, channels: usize) -> Launch 
     };
     Launch::new(&files::GLOBAL_AVG_POOL, &params, WORKGROUP, grid_of(images * channels, WORKGROUP))
         .flops((images * pixels * channels) as u64)
-        .rounds(pixels)
+        .iterations(pixels)
 }

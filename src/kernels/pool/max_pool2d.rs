@@ -15,7 +15,7 @@ pub fn max_pool2d(images: &Images) -> Launch {
     let groups = grid_of(runs * images.channels / width, WORKGROUP);
     let mut launch = Launch::new(&files::MAX_POOL2D, &WindowParams::new(images), WORKGROUP, groups)
         .flops((elements * w.taps()) as u64)
-        .rounds(RUN * (1 + w.taps()))
+        .iterations(RUN * (1 + w.taps()))
         .element(width == 4);
     launch.taps(images);
     launch

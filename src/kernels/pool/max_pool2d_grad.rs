@@ -20,7 +20,7 @@ pub fn max_pool2d_grad(images: &Images, relu: bool) -> Launch {
     let groups = grid_of(runs * images.channels / width, WORKGROUP);
     let mut launch = Launch::new(&files::MAX_POOL2D_GRAD, &WindowParams::new(images), WORKGROUP, groups)
         .flops((elements * if tiles { 1 } else { w.taps() }) as u64)
-        .rounds(RUN * (1 + w.taps() + w.kernel[0]))
+        .iterations(RUN * (1 + w.taps() + w.kernel[0]))
         .element(width == 4);
     launch.taps(images);
     launch.declarations.extend([constant_bool("TILES", tiles), constant_bool("RELU", relu)]);

@@ -16,5 +16,5 @@ pub fn clip_scale(parts: usize, most: f64) -> Launch {
     let params = Params { parts: index(parts), most: most as f32 };
     Launch::new(&files::CLIP_SCALE, &params, WORKGROUP, [1, 1, 1])
         .flops(parts as u64)
-        .rounds(parts.div_ceil(WORKGROUP as usize) + WORKGROUP as usize)
+        .iterations(parts.div_ceil(WORKGROUP as usize) + WORKGROUP as usize)
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 const WORKGROUP: u32 = 256;
 
 /// Enough workgroups to fill a GPU; more would only be more parts to add up.
-const MOST_GROUPS: usize = 256;
+const MAX_GROUPS: usize = 256;
 
 params! {
     struct Params {
@@ -19,7 +19,7 @@ params! {
 
 /// How many parts the sum over so many elements is made in.
 pub fn norm_parts(elements: usize) -> usize {
-    elements.div_ceil(4 * WORKGROUP as usize).clamp(1, MOST_GROUPS)
+    elements.div_ceil(4 * WORKGROUP as usize).clamp(1, MAX_GROUPS)
 }
 
 /// Sums of squares of a range of gradients, in [`norm_parts`] parts from number `part` on. Buffers: mask, gradients, parts.
@@ -35,5 +35,5 @@ pub fn gradient_norm(range: &Range<usize>, part: usize, over_all: bool) -> Launc
     Launch::new(&files::GRADIENT_NORM, &params, WORKGROUP, grid(groups, 1))
         .arena_elements(range.len())
         .flops(2 * range.len() as u64)
-        .rounds(range.len().div_ceil(groups * WORKGROUP as usize) + WORKGROUP as usize)
+        .iterations(range.len().div_ceil(groups * WORKGROUP as usize) + WORKGROUP as usize)
 }

@@ -2,7 +2,7 @@
 
 use super::winograd::can_transform;
 use crate::graph::Conv2d;
-use crate::kernels::{GemmFamily, MOST_TERMS, Tiles};
+use crate::kernels::{GemmFamily, MAX_TERMS, Tiles};
 use crate::plan::cost::CostModel;
 use crate::plan::lower::Winograd;
 use std::fmt;
@@ -70,7 +70,7 @@ pub(in crate::plan) struct Conditions {
 }
 
 /// Sets of input pixels with a GEMM each: with more, they would be small, and many.
-const MOST_SETS: usize = 4;
+const MAX_PIXEL_SETS: usize = 4;
 
 /// The algorithm of one pass. Every one that is chosen is right; which is fastest is up to the cost model.
 pub(in crate::plan) fn choose(conv: &Conv2d, pass: Pass, when: &Conditions) -> Algorithm {
@@ -79,7 +79,7 @@ pub(in crate::plan) fn choose(conv: &Conv2d, pass: Pass, when: &Conditions) -> A
         Pass::GradInput => conv.window.taps() * conv.c_out_per_group(),
         Pass::Forward | Pass::GradKernel => conv.depth(),
     };
-    let implicit = !when.explicit && !pointwise && depth <= MOST_TERMS;
+    let implicit = !when.explicit && !pointwise && depth <= MAX_TERMS;
     let [down, across] = conv.window.stride;
     match pass {
         _ if is_depthwise(conv) && !when.explicit => Algorithm::Depthwise,
@@ -87,7 +87,7 @@ pub(in crate::plan) fn choose(conv: &Conv2d, pass: Pass, when: &Conditions) -> A
         Pass::Forward | Pass::GradKernel if pads_channels(conv, when) => Algorithm::PaddedChannels,
         Pass::GradInput if implicit && conv.c_out_per_group().is_multiple_of(4) => match down * across {
             1 => Algorithm::ImplicitGemm,
-            2..=MOST_SETS => Algorithm::StridedGradInput,
+            2..=MAX_PIXEL_SETS => Algorithm::StridedGradInput,
             _ => Algorithm::Im2col,
         },
         Pass::Forward | Pass::GradKernel if implicit => Algorithm::ImplicitGemm,
@@ -121,7 +121,7 @@ fn pads_channels(conv: &Conv2d, when: &Conditions) -> bool {
         && conv.c_in % 4 == 3
         && conv.c_out.is_multiple_of(4)
         && conv.window.taps() > 1
-        && conv.window.taps() * (conv.c_in + 1) <= MOST_TERMS
+        && conv.window.taps() * (conv.c_in + 1) <= MAX_TERMS
 }
 
 /// Whether each channel has a filter of its own.

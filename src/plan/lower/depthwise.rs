@@ -8,9 +8,9 @@ use crate::kernels::{
 };
 use crate::plan::fuse::Ending;
 
-/// Pixels of a slice of the kernel's gradient, at least, and the most slices.
+/// Pixels of a split of the kernel's gradient, at least, and the most splits.
 const PIXELS: usize = 256;
-const SLICES: usize = 256;
+const MAX_SPLITS: usize = 256;
 
 impl Lowering<'_> {
     pub(super) fn depthwise_conv2d(&mut self, node: &Node, conv: &Conv2d, ending: Option<Ending>) {
@@ -33,17 +33,17 @@ impl Lowering<'_> {
     pub(super) fn depthwise_grad_kernel(&mut self, node: &Node, conv: &Conv2d) {
         let w = &conv.window;
         let lines = self.graph.batch() * w.output[0];
-        let slices = (lines * w.output[1] / PIXELS).clamp(1, SLICES).min(lines);
-        let images = Images { groups: slices, ..self.pool_images(conv.window, conv.c_in) };
+        let splits = (lines * w.output[1] / PIXELS).clamp(1, MAX_SPLITS).min(lines);
+        let images = Images { groups: splits, ..self.pool_images(conv.window, conv.c_in) };
         let launch = depthwise_conv2d_grad_kernel(&images);
         let [x, dy, result] = [node.inputs[0], node.inputs[1], node.outputs[0]].map(Place::Value);
-        if slices == 1 {
+        if splits == 1 {
             self.push(node, launch, vec![x, dy, result]);
             return;
         }
         let elements = w.taps() * conv.c_in;
-        let partial = self.workspace(slices * elements);
+        let partial = self.workspace(splits * elements);
         self.push(node, launch, vec![x, dy, partial]);
-        self.push(node, bias_grad(slices, 0, elements, 1), vec![partial, result]);
+        self.push(node, bias_grad(splits, 0, elements, 1), vec![partial, result]);
     }
 }

@@ -43,14 +43,14 @@ impl Lowering<'_> {
         let rows = dy.shape.elements() / channels;
         let rows_per_row = if dy.batched { dy.elements_per_row() / channels } else { 0 };
         let (source, result) = (Place::Value(node.inputs[0]), Place::Value(node.outputs[0]));
-        // Enough slices to fill a GPU, each with enough rows to be worth an invocation.
-        let slices = (rows / 64).clamp(1, 256);
-        if slices == 1 {
+        // Enough splits to fill a GPU, each with enough rows to be worth an invocation.
+        let splits = (rows / 64).clamp(1, 256);
+        if splits == 1 {
             self.push(node, bias_grad(rows, rows_per_row, channels, 1), vec![source, result]);
             return;
         }
-        let partial = self.workspace(slices * channels);
-        self.push(node, bias_grad(rows, rows_per_row, channels, slices), vec![source, partial]);
-        self.push(node, bias_grad(slices, 0, channels, 1), vec![partial, result]);
+        let partial = self.workspace(splits * channels);
+        self.push(node, bias_grad(rows, rows_per_row, channels, splits), vec![source, partial]);
+        self.push(node, bias_grad(splits, 0, channels, 1), vec![partial, result]);
     }
 }

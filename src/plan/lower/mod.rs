@@ -22,16 +22,16 @@ use super::fuse_pool::{PoolEnding, fuse_pools};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Op, Value, ValueId};
 use crate::kernels::{
-    Epilogue, Extent, Gemm, GemmFamily, Images, Launch, MOST_ROUNDS, MOST_TERMS, Operand, add, avg_pool2d,
+    Epilogue, Extent, Gemm, GemmFamily, Images, Launch, MAX_ITERATIONS, MAX_TERMS, Operand, add, avg_pool2d,
     avg_pool2d_grad, bias_add, dropout, gemm, max_pool2d, max_pool2d_grad, mean_grad, mul, relu, relu_grad,
-    scale, slice_sum, slices,
+    scale, split_k_sum, splits,
 };
 use crate::shape::WindowGeometry;
 pub use algorithm::Algorithm;
 pub(super) use algorithm::Conditions;
 use algorithm::Pass;
+pub use savings::GradientStrategy;
 use savings::Way;
-pub use savings::WeightGradients;
 pub(super) use savings::{Savings, savings};
 pub use winograd::Winograd;
 
@@ -130,13 +130,13 @@ pub(super) fn lower(graph: &Graph, layout: &Layout, limits: Limits, savings: &Sa
             lowering.node(&nodes[bias], None)?;
         }
     }
-    let long = lowering.out.steps.iter().find(|s| s.launch.rounds > MOST_ROUNDS);
+    let long = lowering.out.steps.iter().find(|s| s.launch.iterations > MAX_ITERATIONS);
     match long {
         None => Ok(lowering.out),
         Some(Step { label, launch, .. }) => Err(Error::LimitExceeded {
             what: format!("{label}: rounds of the loops in {}", launch.kernel.name),
-            needed: launch.rounds as u64,
-            available: MOST_ROUNDS as u64,
+            needed: launch.iterations as u64,
+            available: MAX_ITERATIONS as u64,
         }),
     }
 }
@@ -202,21 +202,21 @@ impl Lowering<'_> {
             .filter(|&bias| self.carries(product, places[1], bias))
             .and_then(|_| self.beside.take());
         let gradient = self.gradient_operand(node, places[1]);
-        let product = &Gemm { sums: bias.is_some(), gradient, ..*product };
-        let split = Gemm { slices: slices(product, self.limits.family), ..*product };
-        let elements = split.slices * split.m * split.n * split.groups;
-        if split.slices > 1 && 4 * elements as u64 <= self.limits.max_binding {
+        let product = &Gemm { bias_grad: bias.is_some(), gradient, ..*product };
+        let split = Gemm { splits: splits(product, self.limits.family), ..*product };
+        let elements = split.splits * split.m * split.n * split.groups;
+        if split.splits > 1 && 4 * elements as u64 <= self.limits.max_binding {
             let sums = self.workspace(elements);
             let launch = gemm(&split, self.limits.family);
             let mut bound = vec![places[0], places[1], sums, places[1]];
             let mut summed = vec![sums, places[2]];
             if let Some(bias) = bias {
-                let columns = self.workspace(split.slices * split.n * split.groups);
+                let columns = self.workspace(split.splits * split.n * split.groups);
                 bound.push(columns);
                 summed.extend([columns, Place::Value(self.graph.nodes()[bias].outputs[0])]);
             }
             self.push(node, launch, bound);
-            self.push(node, slice_sum(&split), summed);
+            self.push(node, split_k_sum(&split), summed);
             return;
         }
         for part in product.parts() {
@@ -262,7 +262,7 @@ impl Lowering<'_> {
         b == Place::Value(dy)
             && product.transpose_a
             && !product.transpose_b
-            && product.k <= MOST_TERMS
+            && product.k <= MAX_TERMS
             && whole
     }
 

@@ -13,21 +13,21 @@ impl Lowering<'_> {
         let channels = x.shape.last();
         let rows = x.shape.elements() / channels;
         let per_row = x.elements_per_row() / channels;
-        // Enough slices to fill a GPU, each with enough rows to be worth an invocation.
-        let slices = (rows / 64).clamp(1, 256);
+        // Enough splits to fill a GPU, each with enough rows to be worth an invocation.
+        let splits = (rows / 64).clamp(1, 256);
         match node.op {
             Op::BatchStatistics { epsilon } => {
-                let moments = self.workspace(2 * slices * channels);
-                self.push(node, batch_moments(rows, per_row, channels, slices), vec![places[0], moments]);
-                let merge = batch_statistics(rows, per_row, channels, slices, epsilon);
+                let moments = self.workspace(2 * splits * channels);
+                self.push(node, batch_moments(rows, per_row, channels, splits), vec![places[0], moments]);
+                let merge = batch_statistics(rows, per_row, channels, splits, epsilon);
                 self.push(node, merge, [&[moments], &places[1..]].concat());
             }
             Op::BatchNorm { epsilon } => self.push(node, batch_norm(extent(x), channels, epsilon), places),
-            Op::BatchNormGradScale if slices > 1 => {
-                let partial = self.workspace(slices * channels);
-                let sums = batch_norm_grad_scale(rows, per_row, channels, slices);
+            Op::BatchNormGradScale if splits > 1 => {
+                let partial = self.workspace(splits * channels);
+                let sums = batch_norm_grad_scale(rows, per_row, channels, splits);
                 self.push(node, sums, [&places[..4], &[partial]].concat());
-                self.push(node, bias_grad(slices, 0, channels, 1), vec![partial, places[4]]);
+                self.push(node, bias_grad(splits, 0, channels, 1), vec![partial, places[4]]);
             }
             Op::BatchNormGradScale => {
                 self.push(node, batch_norm_grad_scale(rows, per_row, channels, 1), places);

@@ -3,7 +3,7 @@
 
 use super::{Lowering, Place};
 use crate::graph::{Conv2d, Node};
-use crate::kernels::{Gemm, Matrix, NO_PLACE, Source, pick};
+use crate::kernels::{Gemm, Matrix, NO_INDEX, Source, pick};
 use crate::plan::fuse::Ending;
 
 impl Lowering<'_> {
@@ -15,7 +15,7 @@ impl Lowering<'_> {
             let (row, column) = (index / conv.c_out, index % conv.c_out);
             let (tap, channel) = (row / width, row % width);
             let inside = channel < conv.c_in;
-            if inside { ((tap * conv.c_in + channel) * conv.c_out + column) as u32 } else { NO_PLACE }
+            if inside { ((tap * conv.c_in + channel) * conv.c_out + column) as u32 } else { NO_INDEX }
         };
         let count = rows * conv.c_out;
         let kernel = self.workspace(count);

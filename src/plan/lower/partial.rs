@@ -5,7 +5,7 @@ use super::{Lowering, Place};
 use crate::error::Result;
 use crate::graph::{Conv2d, Node};
 use crate::kernels::{
-    Gemm, Images, Matrix, NO_PLACE, Source, WeightDots, gather_patches, scatter_sum, weight_dots,
+    Gemm, Images, Matrix, NO_INDEX, Source, WeightDots, gather_patches, scatter_sum, weight_dots,
 };
 use crate::shape::WindowGeometry;
 use std::ops::Range;
@@ -49,7 +49,7 @@ impl Lowering<'_> {
                 transpose_a: true,
                 first_row: images.start,
                 accumulate: images.start > 0,
-                patient: true,
+                specialized: true,
                 ..Gemm::plain(rows, columns, 0)
             };
             let (product, places) = match flip {
@@ -86,7 +86,7 @@ impl Lowering<'_> {
             } else {
                 (row, live.get(column))
             };
-            column.map_or(NO_PLACE, |column| (of_kernel * conv.c_out + column) as u32)
+            column.map_or(NO_INDEX, |column| (of_kernel * conv.c_out + column) as u32)
         };
         let places = (0..rows * columns).map(|i| place(i / columns, i % columns)).collect();
         self.scatter(node, places, 1, result);
@@ -119,7 +119,7 @@ impl Lowering<'_> {
             self.product(node, &product, &[chosen, dy, result]);
         }
         let place = |row: usize, column: usize| {
-            live.get(row).map_or(NO_PLACE, |row| (row * conv.c_out + column) as u32)
+            live.get(row).map_or(NO_INDEX, |row| (row * conv.c_out + column) as u32)
         };
         let places = (0..width * conv.c_out).map(|i| place(i / conv.c_out, i % conv.c_out)).collect();
         self.scatter(node, places, 1, result);
@@ -129,7 +129,7 @@ impl Lowering<'_> {
     fn elements_of(&mut self, node: &Node, conv: &Conv2d, live: &[usize]) {
         let [x, dy] = [0, 1].map(|i| Place::Value(node.inputs[i]));
         let batch = self.graph.batch();
-        let slices = (batch * conv.window.outputs()).div_ceil(TERMS).clamp(1, batch);
+        let splits = (batch * conv.window.outputs()).div_ceil(TERMS).clamp(1, batch);
         let element = |&index: &usize| {
             let column = index % conv.c_out;
             let mut element = term(conv, index / conv.c_out);
@@ -137,11 +137,11 @@ impl Lowering<'_> {
             [element[0], element[1], element[2], column as u32]
         };
         let elements = self.list(live.iter().flat_map(element).collect());
-        let sums = self.workspace(slices * live.len());
+        let sums = self.workspace(splits * live.len());
         let dots =
-            WeightDots { window: conv.window, c_in: conv.c_in, c_out: conv.c_out, images: batch, slices };
+            WeightDots { window: conv.window, c_in: conv.c_in, c_out: conv.c_out, images: batch, splits };
         self.push(node, weight_dots(&dots, live.len()), vec![elements, x, dy, sums]);
-        self.scatter(node, live.iter().map(|&index| index as u32).collect(), slices, sums);
+        self.scatter(node, live.iter().map(|&index| index as u32).collect(), splits, sums);
     }
 
     /// Some channels of some images, `[pixels, channels]`, with zeros up to a multiple of 4.
@@ -173,11 +173,11 @@ impl Lowering<'_> {
         chosen
     }
 
-    fn scatter(&mut self, node: &Node, places: Vec<u32>, slices: usize, sums: Place) {
+    fn scatter(&mut self, node: &Node, places: Vec<u32>, splits: usize, sums: Place) {
         let count = places.len();
         let places = self.list(places);
         let to = vec![places, sums, Place::Value(node.outputs[0])];
-        self.push(node, scatter_sum(count, slices), to);
+        self.push(node, scatter_sum(count, splits), to);
     }
 
     /// Cuts the batch so that what is made of each part, so many elements of an example, fits a workspace of so many bytes.

@@ -9,9 +9,9 @@ use crate::shape::{Padding, Window, WindowGeometry};
 
 /// How the gradient of a partly frozen kernel is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WeightGradients {
+pub enum GradientStrategy {
     /// As is cheapest by a count of operations.
-    Cheapest,
+    Auto,
     /// Whole; the frozen part is not used.
     Dense,
     /// Only the columns (output channels) that have trainable elements.
@@ -48,7 +48,7 @@ pub(in crate::plan) struct Savings {
 pub(in crate::plan) fn savings(
     graph: &Graph,
     masks: &[Mask],
-    how: WeightGradients,
+    how: GradientStrategy,
     when: &Conditions,
 ) -> Savings {
     let nodes = graph.nodes();
@@ -130,7 +130,7 @@ pub(super) fn weight_gradient(graph: &Graph, node: &Node) -> Option<Conv2d> {
     }
 }
 
-fn choose(conv: &Conv2d, mask: &Mask, how: WeightGradients, when: &Conditions) -> Way {
+fn choose(conv: &Conv2d, mask: &Mask, how: GradientStrategy, when: &Conditions) -> Way {
     let (batch, cost) = (when.batch, &when.cost);
     let (depth, columns) = (conv.depth(), conv.c_out);
     let mut live_rows = vec![false; depth];
@@ -168,12 +168,12 @@ fn choose(conv: &Conv2d, mask: &Mask, how: WeightGradients, when: &Conditions) -
     // Groups have columns of their own for each row.
     let whole = conv.groups == 1;
     match how {
-        WeightGradients::Dense => Way::Dense,
-        WeightGradients::Columns if whole => by_columns,
-        WeightGradients::Rows if whole => Way::Rows(rows),
-        WeightGradients::Elements => Way::Elements(live),
-        WeightGradients::Columns | WeightGradients::Rows => Way::Dense,
-        WeightGradients::Cheapest => {
+        GradientStrategy::Dense => Way::Dense,
+        GradientStrategy::Columns if whole => by_columns,
+        GradientStrategy::Rows if whole => Way::Rows(rows),
+        GradientStrategy::Elements => Way::Elements(live),
+        GradientStrategy::Columns | GradientStrategy::Rows => Way::Dense,
+        GradientStrategy::Auto => {
             let mut best = (dense - dense / 10, Way::Dense);
             if whole && column_cost < best.0 {
                 best = (column_cost, by_columns);
@@ -252,7 +252,7 @@ mod tests {
     }
 
     fn needed(graph: &Graph, masks: &[Mask]) -> Vec<bool> {
-        savings(graph, masks, WeightGradients::Cheapest, &SOFTWARE).needed
+        savings(graph, masks, GradientStrategy::Auto, &SOFTWARE).needed
     }
 
     #[test]
@@ -278,7 +278,7 @@ mod tests {
         let elements = 9 * 64 * 64;
         let way = |f: &dyn Fn(usize) -> bool| {
             let mask = Mask::from_frozen((0..elements).map(f));
-            choose(&conv, &mask, WeightGradients::Cheapest, &SOFTWARE)
+            choose(&conv, &mask, GradientStrategy::Auto, &SOFTWARE)
         };
         assert_eq!(way(&|i| (i as u32).wrapping_mul(2_654_435_761) >> 16 & 1 == 0), Way::Dense);
         assert_eq!(way(&|i| i % 64 >= 6), Way::Columns { live: (0..6).collect(), swapped: true });
@@ -288,17 +288,17 @@ mod tests {
         let depthwise = Conv2d::new([32, 32, 64], 64, window, 64, "conv").unwrap();
         let half = Mask::from_frozen((0..9 * 64).map(|i| i % 2 == 0));
         assert_eq!(
-            choose(&depthwise, &half, WeightGradients::Cheapest, &SOFTWARE),
+            choose(&depthwise, &half, GradientStrategy::Auto, &SOFTWARE),
             Way::Dense,
             "its own kernel"
         );
         let tenth = Mask::from_frozen((0..9 * 64).map(|i| i % 10 != 0));
         let live = Way::Elements((0..9 * 64).step_by(10).collect());
-        assert_eq!(choose(&depthwise, &tenth, WeightGradients::Cheapest, &SOFTWARE), live);
+        assert_eq!(choose(&depthwise, &tenth, GradientStrategy::Auto, &SOFTWARE), live);
         let small = Conv2d::new([8, 8, 4], 4, window, 1, "conv").unwrap();
         let mask = Mask::from_frozen((0..144).map(|i| i > 0));
         assert_eq!(
-            choose(&small, &mask, WeightGradients::Cheapest, &Conditions { batch: 4, ..SOFTWARE }),
+            choose(&small, &mask, GradientStrategy::Auto, &Conditions { batch: 4, ..SOFTWARE }),
             Way::Dense,
             "not worth dispatches"
         );
@@ -309,7 +309,7 @@ mod tests {
         let window = Window { padding: Padding::Same, ..Window::new([3, 3]) };
         let conv = Conv2d::new([8, 8, 16], 16, window, 1, "conv").unwrap();
         let mask = Mask::from_frozen((0..9 * 16 * 16).map(|i| i % 1000 != 0));
-        let way = |cost| choose(&conv, &mask, WeightGradients::Cheapest, &Conditions { cost, ..SOFTWARE });
+        let way = |cost| choose(&conv, &mask, GradientStrategy::Auto, &Conditions { cost, ..SOFTWARE });
         assert!(matches!(way(CostModel::SOFTWARE), Way::Elements(_)));
         assert_eq!(way(CostModel::DISCRETE), Way::Dense, "its dispatches take longer than all of it");
     }

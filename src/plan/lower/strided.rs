@@ -4,7 +4,7 @@
 use super::Lowering;
 use super::conv::output_matrix;
 use crate::graph::Conv2d;
-use crate::kernels::{Gemm, Matrix, Source, Spread};
+use crate::kernels::{Gemm, Matrix, PixelSet, Source};
 use crate::shape::WindowGeometry;
 
 /// Along one axis: the pixels `first, first + stride, ..`, and the taps that reach them.
@@ -70,7 +70,7 @@ impl Lowering<'_> {
             transpose_b: true,
             groups: conv.groups,
             m_per_row: down.pixels * across.pixels,
-            spread: Some(Spread {
+            pixel_set: Some(PixelSet {
                 first: [down.output, across.output],
                 b_tap: [down.step * w.kernel[1] * tap, across.step * tap],
                 c_line: w.stride[0] * line,

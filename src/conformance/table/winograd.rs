@@ -2,7 +2,7 @@
 
 use super::conv::{Geometry, adjoints, chains, explicit, geometry, pooled};
 use super::with;
-use crate::check::case::{Case, DataKind};
+use crate::conformance::case::{Case, DataKind};
 use crate::error::Result;
 use crate::shape::Padding::{Same, Valid};
 

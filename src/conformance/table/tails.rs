@@ -2,7 +2,7 @@
 //! component of a vector by arithmetic spreads them over the others.
 
 use super::single;
-use crate::check::case::{Case, DataKind, Fill, Operand};
+use crate::conformance::case::{Case, DataKind, Fill, Operand};
 use crate::graph::{Activation, Dropout, Op};
 
 /// Lengths that leave one, two and three elements over.

@@ -1,7 +1,7 @@
 //! Dropout.
 
 use super::{KINDS, single};
-use crate::check::case::{Case, DataKind, Fill, Operand};
+use crate::conformance::case::{Case, DataKind, Fill, Operand};
 use crate::graph::{Dropout, Op};
 
 pub(super) fn cases() -> Vec<Case> {

@@ -88,14 +88,14 @@ pub fn families(case: &Case, report: &AdapterReport) -> Vec<GemmFamily> {
         Some(launches.iter().map(|l| (l.variant(), l.params.clone(), l.groups)).collect::<Vec<_>>())
     };
     let (mut found, mut seen) = (Vec::new(), Vec::new());
-    for family in GemmFamily::legal(report).into_iter().chain(GemmFamily::cooperative(report)) {
+    for family in GemmFamily::supported(report).into_iter().chain(GemmFamily::cooperative(report)) {
         // What cannot be planned runs as well: its verdict says why.
         let launches = launches(family);
         if launches.is_none() || !seen.contains(&launches) {
             found.push(family);
             seen.push(launches);
         }
-        if !case.has_product() {
+        if !case.has_gemm() {
             break;
         }
     }
@@ -110,7 +110,7 @@ pub fn families(case: &Case, report: &AdapterReport) -> Vec<GemmFamily> {
 pub fn run_all(gpu: &Gpu, only: &[GemmFamily], progress: &mut dyn FnMut(&Outcome)) -> Result<Vec<Outcome>> {
     let mut outcomes = Vec::new();
     for case in cases()? {
-        let chosen = |family: &GemmFamily| only.is_empty() || !case.has_product() || only.contains(family);
+        let chosen = |family: &GemmFamily| only.is_empty() || !case.has_gemm() || only.contains(family);
         for family in families(&case, gpu.report()).into_iter().filter(chosen) {
             let outcome = run_case(gpu, &case, family)?;
             progress(&outcome);

@@ -1,4 +1,4 @@
-// The sums of B's columns, [slices, groups * n], from the tiles that begin with the first row.
+// The sums of B's columns, [splits, groups * n], from the tiles that begin with the first row.
 @group(0) @binding(6) var<storage, read_write> column_sums: array<f32>;
 
 fn add_row(column_sum: ptr<function, Row>, row: Row) {
@@ -11,7 +11,7 @@ fn store_sums(column_sum: ptr<function, Row>, m: u32, n: u32, z: u32) {
     if (m != 0u) {
         return;
     }
-    let at = z % p.slices * p.c_stride + z / p.slices * p.n;
+    let at = z % p.splits * p.c_stride + z / p.splits * p.n;
     for (var j = 0u; j < COLUMNS4; j++) { // unroll
         for (var i = 0u; i < 4u; i++) { // unroll
             let column = n + COLUMN_STEP * j + i;

@@ -1,9 +1,9 @@
 //! Matrix products, and chains that begin with one.
 
 use super::{KINDS, chain, single, with};
-use crate::check::case::{Case, DataKind, Fill, Operand, Wire};
+use crate::conformance::case::{Case, DataKind, Fill, Operand, Wire};
 use crate::graph::Op;
-use crate::kernels::MOST_TERMS;
+use crate::kernels::MAX_TERMS;
 
 /// `[m, k, n]`: single rows and columns, sizes around the tiles, sums that end off the step, and several workgroups along n.
 const SIZES: [[usize; 3]; 12] = [
@@ -47,11 +47,11 @@ pub(super) fn cases() -> Vec<Case> {
     }
     // Sums too long for one run: short batches end in the first, and chains have their ending in the last.
     let kind = DataKind::Integers;
-    let long = [5, 2 * MOST_TERMS + 4_471, 6];
+    let long = [5, 2 * MAX_TERMS + 4_471, 6];
     all.extend([rows(long, false, kind), fixed(long, true, true, kind)]);
-    all.push(with(&sums(long, kind), "many rows", |ops| ops.short = vec![7, MOST_TERMS + 8, 2 * MOST_TERMS]));
+    all.push(with(&sums(long, kind), "many rows", |ops| ops.short = vec![7, MAX_TERMS + 8, 2 * MAX_TERMS]));
     all.push(sums_beside(long, kind));
-    all.extend(chains([3, MOST_TERMS + 1, 4], kind));
+    all.extend(chains([3, MAX_TERMS + 1, 4], kind));
     all.extend(split(KINDS));
     all.extend(large_tiles(DataKind::Reals));
     // More workgroups than fit one axis of the grid.

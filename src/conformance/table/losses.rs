@@ -1,7 +1,7 @@
 //! Losses and metrics.
 
 use super::single;
-use crate::check::case::{Case, DataKind, Fill, Operand};
+use crate::conformance::case::{Case, DataKind, Fill, Operand};
 use crate::graph::Op;
 
 const KIND: DataKind = DataKind::Reals;

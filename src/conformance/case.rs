@@ -4,7 +4,7 @@ use super::update::Update;
 use crate::error::Result;
 use crate::graph::{DType, Graph, Op, ParameterId, UpdateRule, ValueId};
 use crate::mask::Mask;
-use crate::plan::{PlanOptions, WeightGradients, Winograd};
+use crate::plan::{GradientStrategy, PlanOptions, Winograd};
 use crate::rng::{Purpose, Stream};
 use crate::shape::Shape;
 
@@ -114,7 +114,7 @@ pub struct Partial {
     /// What is frozen.
     pub mask: Mask,
     /// How the rest is computed.
-    pub how: WeightGradients,
+    pub how: GradientStrategy,
 }
 
 /// What a case does.
@@ -148,7 +148,7 @@ const SGD: UpdateRule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight
 
 impl Case {
     /// Whether it multiplies matrices, so that the family matters.
-    pub fn has_product(&self) -> bool {
+    pub fn has_gemm(&self) -> bool {
         let product = |(op, _): &(Op, Vec<Wire>)| {
             matches!(op, Op::Conv2d(_) | Op::Conv2dGradInput(_) | Op::Conv2dGradKernel(_) | Op::MatMul { .. })
         };
@@ -172,7 +172,9 @@ impl Case {
         };
         let options = if ops.winograd { options.winograd(Winograd::Always) } else { options };
         match &ops.partial {
-            Some(partial) => options.masks(std::slice::from_ref(&partial.mask)).weight_gradients(partial.how),
+            Some(partial) => {
+                options.masks(std::slice::from_ref(&partial.mask)).gradient_strategy(partial.how)
+            }
             None => options,
         }
     }

@@ -1,4 +1,4 @@
-// results[i] = the sum of source[s][i] over the slices s, ascending: what a product cut into slices of its sum adds up to. Rows
+// results[i] = the sum of source[s][i] over the splits s, ascending: what a product cut into splits of its sum adds up to. Rows
 // beyond those in use are neither read nor written. One invocation an element.
 // uses: scalars, grid
 
@@ -17,8 +17,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     var sum = source[index];
-    for (var slice = 1u; slice < p.slices; slice++) {
-        sum += source[slice * p.count + index];
+    for (var split = 1u; split < p.splits; split++) {
+        sum += source[split * p.count + index];
     }
     results[index] = sum;
 }

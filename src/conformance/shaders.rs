@@ -86,7 +86,7 @@ fn masks(model: &Model, frozen: impl Fn(usize, usize) -> bool) -> Vec<Mask> {
 
 /// An adapter that can run the family, and has nothing else beyond WebGPU's default limits.
 fn adapter(family: GemmFamily, kind: DeviceKind) -> AdapterReport {
-    let (matrix_units, subgroup) = match family {
+    let (cooperative_matrix, subgroup) = match family {
         GemmFamily::Cooperative { side, lanes } => (Some(side), [8, lanes]),
         _ => (None, [8, 64]),
     };
@@ -98,7 +98,7 @@ fn adapter(family: GemmFamily, kind: DeviceKind) -> AdapterReport {
         kind,
         software: kind == DeviceKind::Cpu,
         subgroup: Some(subgroup),
-        matrix_units,
+        cooperative_matrix,
         timestamps: false,
         max_buffer: 1 << 30,
         max_binding: 1 << 30,

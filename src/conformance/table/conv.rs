@@ -1,7 +1,7 @@
 //! Convolutions, and chains that begin with one.
 
 use super::{KINDS, chain, single, with};
-use crate::check::case::{Case, DataKind, Fill, Operand, Wire};
+use crate::conformance::case::{Case, DataKind, Fill, Operand, Wire};
 use crate::error::Result;
 use crate::graph::{Conv2d, Op, Pool2d};
 use crate::shape::{Padding, Window};
@@ -120,12 +120,12 @@ pub(super) fn geometries() -> Vec<Geometry> {
 /// Forward and both gradients with as many results, or terms, as the largest tiles take.
 fn large_tiles(kind: DataKind) -> Result<Vec<Case>> {
     let forward = geometry("large tiles", [38, 36, 3], 67, [3, 3], Padding::Same).batch(3);
-    let by_fours = geometry("large tiles by fours", [38, 36, 4], 68, [3, 3], Padding::Same).batch(3);
+    let is_vec4 = geometry("large tiles by fours", [38, 36, 4], 68, [3, 3], Padding::Same).batch(3);
     let back = geometry("large tiles", [38, 36, 68], 4, [3, 3], Padding::Same).batch(3);
     let kernel = geometry("large tiles", [46, 45, 9], 66, [3, 3], Padding::Same);
     let kernel_by_fours = geometry("large tiles by fours", [46, 45, 8], 68, [3, 3], Padding::Same);
     // Of each: which one of forward, the input's gradient, the kernel's gradient.
-    let chosen = [(forward, 0), (by_fours, 0), (back, 1), (kernel, 2), (kernel_by_fours, 2)];
+    let chosen = [(forward, 0), (is_vec4, 0), (back, 1), (kernel, 2), (kernel_by_fours, 2)];
     chosen.iter().map(|(g, which)| Ok(adjoints(g, kind)?.swap_remove(*which))).collect()
 }
 

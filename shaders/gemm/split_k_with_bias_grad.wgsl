@@ -1,4 +1,4 @@
-// Fewer elements that are summed in the same dispatch, over the same number of slices.
+// Fewer elements that are summed in the same dispatch, over the same number of splits.
 @group(0) @binding(4) var<storage, read> beside: array<f32>;
 @group(0) @binding(5) var<storage, read_write> results_beside: array<f32>;
 
@@ -7,8 +7,8 @@ fn sum_beside(index: u32) {
         return;
     }
     var sum = beside[index];
-    for (var slice = 1u; slice < p.slices; slice++) {
-        sum += beside[slice * p.beside + index];
+    for (var split = 1u; split < p.splits; split++) {
+        sum += beside[split * p.beside + index];
     }
     results_beside[index] = sum;
 }

@@ -1,7 +1,7 @@
 //! Batch norm.
 
 use super::single;
-use crate::check::case::{Case, DataKind, Fill, Operand};
+use crate::conformance::case::{Case, DataKind, Fill, Operand};
 use crate::graph::Op;
 
 pub(super) fn cases() -> Vec<Case> {

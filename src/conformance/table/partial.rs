@@ -2,11 +2,11 @@
 
 use super::conv::geometries;
 use super::{KINDS, single, with};
-use crate::check::case::{Case, DataKind, Fill, Operand, Partial};
+use crate::conformance::case::{Case, DataKind, Fill, Operand, Partial};
 use crate::error::Result;
 use crate::graph::{Conv2d, Op};
 use crate::mask::Mask;
-use crate::plan::WeightGradients;
+use crate::plan::GradientStrategy;
 
 /// Each geometry that has the way, on integers; those of [`WITH_REALS`] on reals, too, and in parts.
 pub(super) fn cases() -> Result<Vec<Case>> {
@@ -43,22 +43,22 @@ const WITH_REALS: [&str; 3] = ["3x3 by fours", "asymmetric padding, stride 2x3",
 
 fn ways(whole: &Case, conv: &Conv2d, all: &mut Vec<Case>) {
     let elements = conv.depth() * conv.c_out;
-    let mut add = |name: &str, how: WeightGradients, trains: &dyn Fn(usize) -> bool| {
+    let mut add = |name: &str, how: GradientStrategy, trains: &dyn Fn(usize) -> bool| {
         let mask = Mask::from_trainable((0..elements).map(trains));
         let case = with(whole, name, |ops| ops.partial = Some(Partial { mask, how }));
         // One image at a time.
         let cut = with(&case, "in parts", |ops| ops.workspace_bytes = Some(4));
         all.push(case);
-        if WITH_REALS.iter().any(|name| whole.name.contains(name)) && how != WeightGradients::Elements {
+        if WITH_REALS.iter().any(|name| whole.name.contains(name)) && how != GradientStrategy::Elements {
             all.push(cut);
         }
     };
     let (columns, last) = (conv.c_out, conv.depth() - 1);
     if conv.groups == 1 {
         let columns_of = |i: usize| i % columns % 3 == 1 || i % columns == columns - 1;
-        add("some columns", WeightGradients::Columns, &columns_of);
+        add("some columns", GradientStrategy::Columns, &columns_of);
         let rows_of = |i: usize| i / columns % 4 == 1 || i / columns == last;
-        add("some rows", WeightGradients::Rows, &rows_of);
+        add("some rows", GradientStrategy::Rows, &rows_of);
     }
-    add("some elements", WeightGradients::Elements, &|i| i % 5 == 2 || i == elements - 1);
+    add("some elements", GradientStrategy::Elements, &|i| i % 5 == 2 || i == elements - 1);
 }

@@ -1,7 +1,7 @@
 //! Element by element, sums over rows, pooling.
 
 use super::{KINDS, chain, single, with};
-use crate::check::case::{Case, DataKind, Fill, Operand, Wire};
+use crate::conformance::case::{Case, DataKind, Fill, Operand, Wire};
 use crate::error::Result;
 use crate::graph::{Op, Pool2d};
 use crate::shape::{Padding, Window};

@@ -1,7 +1,7 @@
 //! Pooling over whole images.
 
 use super::{KINDS, chain, single};
-use crate::check::case::{Case, DataKind, Fill, Operand, Wire};
+use crate::conformance::case::{Case, DataKind, Fill, Operand, Wire};
 use crate::graph::Op;
 
 pub(super) fn cases() -> Vec<Case> {

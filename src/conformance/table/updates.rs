@@ -1,8 +1,8 @@
 //! Masked updates.
 
 use super::tails::{LENGTHS, PLANTED};
-use crate::check::case::{Case, Work};
-use crate::check::update::{Planted, Update};
+use crate::conformance::case::{Case, Work};
+use crate::conformance::update::{Planted, Update};
 use crate::graph::{Clip, UpdateRule};
 
 /// Every rule with and without its options, over tensors around the words of a mask and the gaps of an arena.

@@ -1,7 +1,7 @@
 //! Activations and softmax.
 
 use super::single;
-use crate::check::case::{Case, DataKind, Fill, Operand};
+use crate::conformance::case::{Case, DataKind, Fill, Operand};
 use crate::graph::{Activation, Op};
 
 pub(super) fn cases() -> Vec<Case> {
