@@ -6,7 +6,7 @@ use frazil::gpu::{Gpu, GpuOptions};
 use frazil::graph::{DType, Graph, ParameterId, StepScalars, ValueId};
 use frazil::kernels::{GemmFamily, TileSize};
 use frazil::mask::Mask;
-use frazil::plan::{Plan, PlanOptions};
+use frazil::{Plan, PlanOptions};
 use std::sync::OnceLock;
 
 /// The adapter under test: the best there is. A machine without one fails, and does not skip.

@@ -1,8 +1,9 @@
 //! What a workload does in a step.
 
 use super::{BenchArgs, Structure, invalid};
+use frazil::compiler::PlanReport;
+use frazil::engine::TimedDispatch;
 use frazil::graph::{Conv2d, DType, Graph, Op, ParameterId, StepScalars};
-use frazil::plan::{PlanReport, TimedDispatch};
 use frazil::shape::{Padding, Shape, Window};
 use frazil::{Batch, FreezeRule, Gpu, Loss, Mask, Model, Plan, PlanOptions, Result, Trainer, TrainerOptions};
 use std::fmt;

@@ -2,7 +2,7 @@
 
 use super::Output;
 use frazil::Result;
-use frazil::plan::TimedDispatch;
+use frazil::engine::TimedDispatch;
 use serde_json::json;
 use std::collections::BTreeMap;
 

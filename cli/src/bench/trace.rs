@@ -1,7 +1,7 @@
 //! A step as a Chrome trace: the JSON that Perfetto and chrome://tracing open.
 
+use frazil::engine::TimedDispatch;
 use frazil::gpu::AdapterReport;
-use frazil::plan::TimedDispatch;
 use serde_json::{Value, json};
 
 /// Dispatches closer than the clock is sharp, in nanoseconds, do not overlap.
