@@ -1,4 +1,4 @@
-//! The program's rules and schedules of masks, by the exact counts that they leave.
+//! Rules of `--freeze` and schedules of `--mask-schedule`: exact numbers of frozen elements.
 
 use crate::program::*;
 use frazil::checkpoint::Checkpoint;
@@ -6,7 +6,7 @@ use frazil::mask::{FORMS, FreezeRule, MaskSchedule, SCHEDULE_FORMS};
 use std::path::Path;
 use std::process::Command;
 
-/// Frozen elements of a tensor, and the whole's share, as `frazil inspect` says.
+/// The number of frozen elements of a tensor, and the frozen fraction of all weights, from `frazil inspect`.
 fn inspect(out: &Path) -> (impl Fn(&str) -> u64 + use<>, f64) {
     let file = out.join("weights.safetensors");
     let output = frazil(&["inspect", "--json", file.to_str().unwrap()]);
@@ -21,9 +21,9 @@ fn inspect(out: &Path) -> (impl Fn(&str) -> u64 + use<>, f64) {
 }
 
 #[test]
-fn rules_freeze_exactly_what_they_say() {
+fn rules_freeze_exact_numbers_of_elements() {
     let out = folder("rules");
-    // Elements that each of them freezes beyond those before it.
+    // Each rule with the number of elements that it freezes in addition to those before it.
     let rules = [
         ("conv1.kernel=filters:at:0", 9),
         ("conv1.kernel=filters:at:0,3", 9),
@@ -49,7 +49,7 @@ fn rules_freeze_exactly_what_they_say() {
     }
     assert_eq!(whole, total as f64 / 38282.0);
 
-    // The masks of that file, for another run.
+    // The masks of that checkpoint in another run.
     let (file, again) = (out.join("weights.safetensors"), folder("rules-of-a-file"));
     let rule = format!("*=file:{}:mask.*", file.display());
     let done = train(&again, &["--epochs", "1", "--batch", "512", "--seed", "9", "--freeze", &rule]);
@@ -62,7 +62,7 @@ fn rules_freeze_exactly_what_they_say() {
 }
 
 #[test]
-fn a_mask_schedule_prunes_to_its_fraction_and_goes_on_after_a_resumption() {
+fn mask_schedule_prunes_to_its_fraction_and_continues_after_a_resume() {
     let (whole, parts) = (folder("schedule"), folder("schedule-in-parts"));
     // Six steps an epoch: due before steps 0, 4, 8 and 11.
     let flags = [
@@ -91,7 +91,7 @@ fn a_mask_schedule_prunes_to_its_fraction_and_goes_on_after_a_resumption() {
         let read = Checkpoint::read(&out.join("weights.safetensors")).unwrap();
         for path in ["fc1.kernel", "fc2.kernel", "conv2.kernel"] {
             let bits = read.tensor(path).unwrap().bits();
-            assert!(read.mask(path).frozen_indices().all(|i| bits[i] == 0), "{path}: what is frozen is 0");
+            assert!(read.mask(path).frozen_indices().all(|i| bits[i] == 0), "{path}: pruned elements are 0");
         }
     };
     train(&parts, &[&flags[..], &["--epochs", "1"]].concat());
@@ -111,7 +111,7 @@ fn a_mask_schedule_prunes_to_its_fraction_and_goes_on_after_a_resumption() {
 }
 
 #[test]
-fn save_every_writes_after_so_many_epochs_and_at_the_end() {
+fn save_every_writes_periodic_checkpoints_and_a_final_one() {
     let out = folder("save-every");
     let file = out.join("weights.safetensors");
     let epoch = || Checkpoint::read(&file).unwrap().notes()["note.epoch"].parse::<usize>().unwrap();
@@ -137,7 +137,7 @@ fn save_every_writes_after_so_many_epochs_and_at_the_end() {
 }
 
 #[test]
-fn help_shows_every_form_of_rules_and_schedules_and_its_examples_are_read() {
+fn help_lists_all_rules_and_schedules_and_its_examples_parse() {
     let output = frazil(&["train", "--help"]);
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();

@@ -1,4 +1,4 @@
-//! The integration tests of the program `frazil`: each runs it as a process.
+//! Integration tests of the program `frazil`; each runs it as a process.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
