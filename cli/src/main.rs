@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod devices;
+mod draw;
 mod inspect;
 mod mask_args;
 mod optimizer_args;
@@ -53,6 +54,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Print the tensors, masks and notes of a checkpoint, or compare its frozen weights with another file. Needs no GPU.
     Inspect(inspect::InspectArgs),
+    /// Draw the convolution kernels of a checkpoint as an SVG picture with frozen weights outlined. Needs no GPU.
+    Draw(draw::DrawArgs),
 }
 
 /// Options of every command that uses a device.
@@ -128,6 +131,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => (bench::run(&args, begun), args.json),
         Command::Check(args) => (check::run(&args), args.json),
         Command::Inspect(args) => (inspect::run(&args), args.json),
+        Command::Draw(args) => (draw::run(&args), false),
     };
     let (error, code) = match result {
         Ok(()) => return ExitCode::SUCCESS,

@@ -5,4 +5,5 @@
 mod bench_command;
 mod command_line;
 mod command_line_masks;
+mod draw;
 mod program;
