@@ -194,40 +194,40 @@ fn check_prints_a_verdict_for_each_kernel() {
 
 #[test]
 fn resumed_run_is_identical_to_an_uninterrupted_run() {
-    let (whole, parts) = (folder("whole"), folder("parts"));
+    let (uninterrupted, resumed) = (folder("uninterrupted"), folder("resumed"));
     let flags = ["--optimizer", "adamw", "--freeze", "*.kernel=random:0.5", "--seed", "5", "--batch", "128"];
-    let expected = train(&whole, &[&flags[..], &["--epochs", "3"]].concat());
-    train(&parts, &[&flags[..], &["--epochs", "1"]].concat());
-    let file = parts.join("weights.safetensors");
+    let expected = train(&uninterrupted, &[&flags[..], &["--epochs", "3"]].concat());
+    train(&resumed, &[&flags[..], &["--epochs", "1"]].concat());
+    let file = resumed.join("weights.safetensors");
     // Rows of later epochs, the last one incomplete, as of a run killed before it wrote its checkpoint.
-    let csv = parts.join("metrics.csv");
+    let csv = resumed.join("metrics.csv");
     let text = std::fs::read_to_string(&csv).unwrap();
     std::fs::write(&csv, format!("{text}2,0,0,0,0,0\n3,0.")).unwrap();
-    let got = train(&parts, &["--resume", file.to_str().unwrap(), "--epochs", "3"]);
+    let got = train(&resumed, &["--resume", file.to_str().unwrap(), "--epochs", "3"]);
     for field in ["digest", "frozen_digest", "steps", "trainable_changed", "test_accuracy"] {
         assert_eq!(got[field], expected[field], "{field}");
     }
-    assert_eq!(rows(&parts), rows(&whole));
-    assert_eq!(rows(&whole).len(), 4);
+    assert_eq!(rows(&resumed), rows(&uninterrupted));
+    assert_eq!(rows(&uninterrupted).len(), 4);
     // The checkpoints are identical, including the stored flags.
     let bytes = |out: &Path| std::fs::read(out.join("weights.safetensors")).unwrap();
-    let end = [bytes(&whole), bytes(&parts)].map(|bytes| {
+    let end = [bytes(&uninterrupted), bytes(&resumed)].map(|bytes| {
         let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
         header.metadata().clone().unwrap()["frazil"].clone()
     });
     assert!(end[0].contains("note.epoch = 3\n") && end[0].contains("note.batch = 0\n"), "{}", end[0]);
-    assert!(bytes(&whole) == bytes(&parts), "{}\n{}", end[0], end[1]);
+    assert!(bytes(&uninterrupted) == bytes(&resumed), "{}\n{}", end[0], end[1]);
 
     // By default a resumed run writes to the folder of its checkpoint.
     let output = frazil(&["train", "--resume", file.to_str().unwrap(), "--epochs", "4"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(rows(&parts).len(), 5);
-    [whole, parts].iter().for_each(|f| std::fs::remove_dir_all(f).unwrap());
+    assert_eq!(rows(&resumed).len(), 5);
+    [uninterrupted, resumed].iter().for_each(|f| std::fs::remove_dir_all(f).unwrap());
 }
 
 #[test]
 fn killed_run_leaves_a_checkpoint_to_resume_from() {
-    let (whole, killed) = (folder("unkilled"), folder("killed"));
+    let (uninterrupted, killed) = (folder("not-killed"), folder("killed"));
     let flags = ["--freeze", "conv*=random:0.5", "--save-every", "1", "--batch", "256"];
     let file = killed.join("weights.safetensors");
     let mut child = Command::new(env!("CARGO_BIN_EXE_frazil"))
@@ -248,10 +248,10 @@ fn killed_run_leaves_a_checkpoint_to_resume_from() {
     };
     let epochs = (done + 1).to_string();
     let got = train(&killed, &["--resume", file.to_str().unwrap(), "--epochs", &epochs]);
-    let expected = train(&whole, &[&flags[..], &["--epochs", &epochs]].concat());
+    let expected = train(&uninterrupted, &[&flags[..], &["--epochs", &epochs]].concat());
     assert_eq!((&got["digest"], &got["steps"]), (&expected["digest"], &expected["steps"]));
-    assert_eq!(rows(&killed), rows(&whole));
-    [whole, killed].iter().for_each(|f| std::fs::remove_dir_all(f).unwrap());
+    assert_eq!(rows(&killed), rows(&uninterrupted));
+    [uninterrupted, killed].iter().for_each(|f| std::fs::remove_dir_all(f).unwrap());
 }
 
 #[test]

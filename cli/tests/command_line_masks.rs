@@ -12,12 +12,12 @@ fn inspect(out: &Path) -> (impl Fn(&str) -> u64 + use<>, f64) {
     let output = frazil(&["inspect", "--json", file.to_str().unwrap()]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let all = lines(&output);
-    let whole = all[all.len() - 1]["frozen_fraction"].as_f64().unwrap();
+    let total_fraction = all[all.len() - 1]["frozen_fraction"].as_f64().unwrap();
     let frozen = move |path: &str| {
         let line = all.iter().find(|line| line["tensor"] == path).unwrap();
         line["frozen"].as_u64().unwrap()
     };
-    (frozen, whole)
+    (frozen, total_fraction)
 }
 
 #[test]
@@ -41,13 +41,13 @@ fn rules_freeze_exact_numbers_of_elements() {
     let done = train(&out, &flags);
     let total: usize = rules.iter().map(|(_, count)| count).sum();
     assert_eq!((&done["frozen_total"], &done["frozen_changed"]), (&total.into(), &0.into()));
-    let (frozen, whole) = inspect(&out);
+    let (frozen, total_fraction) = inspect(&out);
     for path in ["conv1.kernel", "conv1.bias", "conv2.kernel", "conv2.bias", "fc1.kernel", "fc1.bias"] {
         let due: usize =
             rules.iter().filter(|(rule, _)| rule.starts_with(path)).map(|(_, count)| count).sum();
         assert_eq!(frozen(path), due as u64, "{path}");
     }
-    assert_eq!(whole, total as f64 / 38282.0);
+    assert_eq!(total_fraction, total as f64 / 38282.0);
 
     // The masks of that checkpoint in another run.
     let (file, again) = (out.join("weights.safetensors"), folder("rules-of-a-file"));
@@ -63,7 +63,7 @@ fn rules_freeze_exact_numbers_of_elements() {
 
 #[test]
 fn mask_schedule_prunes_to_its_fraction_and_continues_after_a_resume() {
-    let (whole, parts) = (folder("schedule"), folder("schedule-in-parts"));
+    let (uninterrupted, resumed) = (folder("schedule"), folder("schedule-resumed"));
     // Six steps an epoch: due before steps 0, 4, 8 and 11.
     let flags = [
         "--freeze",
@@ -79,7 +79,7 @@ fn mask_schedule_prunes_to_its_fraction_and_continues_after_a_resume() {
     ];
     let kernels = [("fc1.kernel", 32768.0), ("fc2.kernel", 640.0)];
     let check = |out: &Path, fraction: f64| {
-        let (frozen, whole) = inspect(out);
+        let (frozen, total_fraction) = inspect(out);
         let mut total = 4608.0 * 0.25;
         for (path, elements) in kernels {
             let due = (fraction * elements).round();
@@ -87,27 +87,27 @@ fn mask_schedule_prunes_to_its_fraction_and_continues_after_a_resume() {
             total += due;
         }
         assert_eq!((frozen("conv2.kernel"), frozen("conv1.kernel")), (1152, 0));
-        assert_eq!(whole, total / 38282.0);
+        assert_eq!(total_fraction, total / 38282.0);
         let read = Checkpoint::read(&out.join("weights.safetensors")).unwrap();
         for path in ["fc1.kernel", "fc2.kernel", "conv2.kernel"] {
             let bits = read.tensor(path).unwrap().bits();
             assert!(read.mask(path).frozen_indices().all(|i| bits[i] == 0), "{path}: pruned elements are 0");
         }
     };
-    train(&parts, &[&flags[..], &["--epochs", "1"]].concat());
-    check(&parts, 0.9 - 0.9 * (1.0 - 4.0_f64 / 11.0).powi(3));
-    let file = parts.join("weights.safetensors");
-    let got = train(&parts, &["--resume", file.to_str().unwrap(), "--epochs", "2"]);
-    let expected = train(&whole, &[&flags[..], &["--epochs", "2"]].concat());
-    check(&whole, 0.9);
+    train(&resumed, &[&flags[..], &["--epochs", "1"]].concat());
+    check(&resumed, 0.9 - 0.9 * (1.0 - 4.0_f64 / 11.0).powi(3));
+    let file = resumed.join("weights.safetensors");
+    let got = train(&resumed, &["--resume", file.to_str().unwrap(), "--epochs", "2"]);
+    let expected = train(&uninterrupted, &[&flags[..], &["--epochs", "2"]].concat());
+    check(&uninterrupted, 0.9);
     for field in ["digest", "frozen_digest", "frozen_total", "steps", "test_accuracy"] {
         assert_eq!(got[field], expected[field], "{field}");
     }
     assert_eq!(expected["frozen_changed"], 0);
-    assert_eq!(rows(&parts), rows(&whole));
+    assert_eq!(rows(&resumed), rows(&uninterrupted));
     let bytes = |out: &Path| std::fs::read(out.join("weights.safetensors")).unwrap();
-    assert!(bytes(&parts) == bytes(&whole), "the files are the same");
-    [whole, parts].iter().for_each(|f| std::fs::remove_dir_all(f).unwrap());
+    assert!(bytes(&resumed) == bytes(&uninterrupted), "the files are the same");
+    [uninterrupted, resumed].iter().for_each(|f| std::fs::remove_dir_all(f).unwrap());
 }
 
 #[test]

@@ -175,7 +175,7 @@ impl fmt::Display for Row {
             self.dispatches
         )?;
         if let Some(forward) = self.forward {
-            write!(f, "  (forward alone {forward:.3} ms)")?;
+            write!(f, "  (forward only {forward:.3} ms)")?;
         }
         if let Some(ratio) = self.ratio {
             let control = if self.variant == Variant::EmptyMask { "control, must be 1: " } else { "" };
