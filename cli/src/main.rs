@@ -115,6 +115,15 @@ fn at_flag(flag: &str, error: Error) -> Error {
     }
 }
 
+/// Returns an error if a flag is 0.
+fn at_least_one(flag: &str, value: u64) -> Result<()> {
+    if value > 0 {
+        return Ok(());
+    }
+    let (expected, got) = ("1 or more".to_owned(), "0".to_owned());
+    Err(Error::InvalidArgument { at: flag.to_owned(), expected, got })
+}
+
 fn main() -> ExitCode {
     let begun = Instant::now();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,wgpu_hal=off")).init();

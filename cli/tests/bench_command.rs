@@ -237,7 +237,8 @@ fn charts_have_layers_kernels_and_a_curve_without_overlapping_text() {
 #[test]
 fn invalid_workloads_and_files_are_errors_before_measuring() {
     let missing = std::env::temp_dir().join("frazil-no-such-folder").join("trace.json");
-    let wrong: [(&[&str], i32, &str); 5] = [
+    let wrong: [(&[&str], i32, &str); 6] = [
+        (&["--steps", "0"], 2, "--steps: expected 1 or more, got 0"),
         (&["--workload", "gemm-64", "--frozen", "0.5"], 2, "workloads that train"),
         (&["--workload", "digits", "--frozen", "1.5"], 2, "from 0 to 1"),
         (&["--workload", "lenet"], 2, "lenet28"),

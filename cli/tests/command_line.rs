@@ -118,7 +118,7 @@ fn invalid_arguments_exit_with_2_and_a_message() {
         (&["--clip-norm=-1"], "clip"),
         (&["--accumulate", "0"], "--accumulate"),
         (&["--lr=-1"], "learning rate"),
-        (&["--epochs", "0"], "epochs"),
+        (&["--epochs", "0"], "--epochs: expected 1 or more, got 0"),
         (&["--batch", "many"], "many"),
         (&["--backend", "glide"], "glide"),
         (&["fly"], "fly"),

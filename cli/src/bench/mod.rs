@@ -7,7 +7,7 @@ mod trace;
 
 use super::optimizer_args::Rule;
 use super::output::Output;
-use super::{DeviceArgs, Failure, as_usage, usage};
+use super::{DeviceArgs, Failure, as_usage, at_least_one, usage};
 use chart::Chart;
 use clap::{Args, ValueEnum};
 use frazil::kernels::GemmFamily;
@@ -141,9 +141,8 @@ struct Measured {
 }
 
 pub fn run(args: &BenchArgs, begun: Instant) -> Result<(), Failure> {
-    if args.steps == 0 || args.batch == Some(0) {
-        return usage(Err(Error::EmptyBatch { at: "--steps and --batch".to_owned() }));
-    }
+    usage(at_least_one("--steps", args.steps as u64))?;
+    usage(at_least_one("--batch", args.batch.unwrap_or(1) as u64))?;
     let workloads = workloads(args)?;
     let output = Output::new(args.json);
     let cooperative = matches!(args.family, Some(GemmFamily::Cooperative { .. }));

@@ -9,7 +9,7 @@ pub use resume::Flags;
 use super::mask_args::MaskArgs;
 use super::optimizer_args::OptimizerArgs;
 use super::output::Output;
-use super::{DeviceArgs, Failure, usage};
+use super::{DeviceArgs, Failure, at_least_one, usage};
 use clap::Args;
 use frazil::checkpoint::Checkpoint;
 use frazil::{Error, Gpu, Loss, Trainer, TrainerOptions};
@@ -77,9 +77,9 @@ fn train(args: &TrainArgs, flags: Flags, from: Option<(&Path, Position)>) -> Res
     let optimizer = usage(args.optimizer.optimizer())?;
     let freezes = usage(args.masks.freezes(args.seed))?;
     let schedules = usage(args.masks.schedules())?;
-    if args.batch == 0 || args.epochs == 0 || args.save_every == Some(0) {
-        return usage(Err(Error::EmptyBatch { at: "--batch, --epochs and --save-every".to_owned() }));
-    }
+    usage(at_least_one("--batch", args.batch as u64))?;
+    usage(at_least_one("--epochs", args.epochs))?;
+    usage(at_least_one("--save-every", args.save_every.unwrap_or(1)))?;
     let start = from.map_or(Position::default(), |(_, start)| start);
     if start.epoch >= args.epochs {
         return usage(Err(Error::InvalidArgument {
