@@ -80,7 +80,15 @@ pub use shape::Padding;
 pub use trainer::{ThawPolicy, Trainer, TrainerOptions};
 pub use wgpu;
 
-/// The README's example is compiled and run with the doctests.
+/// The examples of the README and of `docs/` are compiled with the doctests.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-pub struct Readme;
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/guide.md")]
+    struct Guide;
+    #[doc = include_str!("../docs/masks.md")]
+    struct Masks;
+    #[doc = include_str!("../docs/interop.md")]
+    struct Interop;
+}

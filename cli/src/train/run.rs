@@ -1,9 +1,7 @@
-//! Epoch after epoch, and what is said of them.
+//! The training loop: epochs, their output, metrics.csv and the final report.
 
 use super::Failure;
-use super::flags::Flags;
-use super::resume::{Position, notes};
-use super::table::Table;
+use super::resume::{Flags, Position, notes};
 use crate::as_usage;
 use crate::mask_args::MaskSchedules;
 use crate::output::Output;
@@ -11,40 +9,42 @@ use frazil::trainer::{Evaluation, FreezeReport, Metrics};
 use frazil::{Batch, Dataset, Error, Gpu, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// A run under way.
+/// A run in progress.
 pub struct Run<'a> {
-    pub plan: &'a RunPlan,
+    pub options: &'a RunOptions,
     pub output: Output,
     pub gpu: &'a Gpu,
     pub begun: Instant,
 }
 
-/// What a run does, and where it keeps it.
-pub struct RunPlan {
-    /// Passes over the training data, those before a resumption too.
+/// Options of a run, from the command line.
+pub struct RunOptions {
+    /// Number of epochs in total, including those before a resume.
     pub epochs: u64,
-    /// Examples in a step.
+    /// Examples in a batch.
     pub batch: usize,
-    /// Batches of one update.
+    /// Number of batches for each update.
     pub accumulate: usize,
-    /// Of the order of examples.
+    /// Seed of the order of examples.
     pub seed: u64,
-    /// Epochs between two files; only the last is written where there is none.
+    /// Number of epochs between two checkpoints; `None`: one checkpoint at the end.
     pub save_every: Option<u64>,
-    /// Whether what the frozen layers give is computed once.
+    /// Whether the outputs of the frozen lowest layers are computed once and kept.
     pub cache_prefix: bool,
-    /// Masks that change during training.
+    /// Pruning during training.
     pub schedules: MaskSchedules,
-    /// Folder for the files.
+    /// Folder of the output files.
     pub out: PathBuf,
-    /// The flags that made it, for a resumption.
+    /// Flags of the command line, stored in the checkpoint.
     pub flags: Flags,
 }
 
-/// One line of metrics.csv.
+/// One row of metrics.csv.
 struct Epoch {
     number: u64,
     train: Metrics,
@@ -53,6 +53,7 @@ struct Epoch {
 }
 
 impl Run<'_> {
+    /// Prints the adapter and the sizes of the model and of the data.
     pub fn announce(&self, trainer: &Trainer, train: &Dataset, test: &Dataset) -> Result<(), Failure> {
         let report = self.gpu.report();
         let software = if report.software { ", a software adapter" } else { "" };
@@ -61,17 +62,18 @@ impl Run<'_> {
         let parameters: usize = trainer.model().parameters().iter().map(|p| p.shape.elements()).sum();
         let frozen = trainer.frozen_count();
         self.output.text(format!(
-            "{parameters} parameters, {frozen} frozen; {} examples to train, {} to test; {}, {} epochs of batches of {}",
+            "{parameters} parameters, {frozen} frozen; {} training and {} test examples; {}, {} epochs, batch size {}",
             train.len(),
             test.len(),
             trainer.optimizer().name(),
-            self.plan.epochs,
-            self.plan.batch
+            self.options.epochs,
+            self.options.batch
         ))?;
         Ok(())
     }
 
-    /// Trains from `start` on; `initial` are the weights at the very beginning.
+    /// Trains from `start` to the last epoch, saves the checkpoint and prints the report. `initial` are the weights before
+    /// the first step.
     pub fn train(
         &self,
         trainer: &mut Trainer,
@@ -79,19 +81,20 @@ impl Run<'_> {
         start: Position,
         initial: &[Vec<f32>],
     ) -> Result<(), Failure> {
-        let plan = self.plan;
-        std::fs::create_dir_all(&plan.out).map_err(|source| Error::Io { path: plan.out.clone(), source })?;
-        let weights = plan.out.join("weights.safetensors");
-        let mut table = Table::open(plan.out.join("metrics.csv"), start.epoch)?;
-        let left = plan.epochs.saturating_sub(start.epoch);
-        let batches = train.batches(plan.batch, 0)?.len() as u64;
-        let bar = progress_bar(left.saturating_mul(batches).saturating_sub(start.batch));
+        let options = self.options;
+        std::fs::create_dir_all(&options.out)
+            .map_err(|source| Error::Io { path: options.out.clone(), source })?;
+        let weights = options.out.join("weights.safetensors");
+        let mut table = Table::open(options.out.join("metrics.csv"), start.epoch)?;
+        let remaining = options.epochs.saturating_sub(start.epoch);
+        let batches = train.batches(options.batch, 0)?.len() as u64;
+        let bar = progress_bar(remaining.saturating_mul(batches).saturating_sub(start.batch));
         let features = self.features(trainer, train)?;
         let mut last = None;
         let mut at = start;
-        for number in start.epoch + 1..=plan.epochs {
+        for number in start.epoch + 1..=options.epochs {
             let epoch = match self.epoch(trainer, (train, features.as_ref(), test), &mut at, &bar) {
-                // The last good weights are kept on the device; they are worth a file.
+                // The device still has the weights from before the failed step: save them.
                 Err(Failure::Failed(error @ Error::NonFiniteLoss { .. })) => {
                     self.save(trainer, &weights, at)?;
                     return Err(error.into());
@@ -100,7 +103,8 @@ impl Run<'_> {
             };
             at = Position { epoch: number, batch: 0 };
             let Epoch { train: m, test: e, samples_per_s, .. } = &epoch;
-            // The table first: a resumption cuts rows that are ahead of the file, but cannot invent missing ones.
+            // The row is written before the checkpoint: a resume truncates rows later than the checkpoint, but cannot restore
+            // missing ones.
             table.add(&format!(
                 "{number},{},{},{},{},{samples_per_s:.1}",
                 m.loss,
@@ -108,9 +112,10 @@ impl Run<'_> {
                 e.loss,
                 accuracy(e.accuracy)
             ))?;
-            bar.suspend(|| self.say(&epoch))?;
+            bar.suspend(|| self.print_epoch(&epoch))?;
             last = Some(epoch.test);
-            if plan.save_every.is_some_and(|every| number.is_multiple_of(every)) && number < plan.epochs {
+            if options.save_every.is_some_and(|every| number.is_multiple_of(every)) && number < options.epochs
+            {
                 self.save(trainer, &weights, at)?;
             }
         }
@@ -121,34 +126,34 @@ impl Run<'_> {
             (last.as_ref().map_or(0.0, |e| accuracy(e.accuracy)), self.begun.elapsed().as_secs_f64());
         self.save(trainer, &weights, at)?;
         let files = [weights.as_path(), table.path()];
-        self.conclude(trainer, &proof, changed(trainer, initial)?, test_accuracy, wall_s, files)?;
-        // A test loss that is not a number is no result either.
-        let sound = proof.changed() == 0 && last.as_ref().is_some_and(|e| e.loss.is_finite());
-        if sound { Ok(()) } else { Err(Failure::Verdict) }
+        self.print_report(trainer, &proof, changed(trainer, initial)?, test_accuracy, wall_s, files)?;
+        // A run whose test loss is NaN or infinite has failed, too.
+        let success = proof.changed() == 0 && last.as_ref().is_some_and(|e| e.loss.is_finite());
+        if success { Ok(()) } else { Err(Failure::Verdict) }
     }
 
-    /// What the frozen layers make of the training data, if asked for.
+    /// The outputs of the frozen lowest layers for the training data, with `--cache-prefix`.
     fn features(&self, trainer: &mut Trainer, train: &Dataset) -> Result<Option<Dataset>, Failure> {
         let layers = trainer.frozen_prefix();
-        if !self.plan.cache_prefix {
+        if !self.options.cache_prefix {
             if layers > 0 {
                 self.output.text(format!(
-                    "the lowest {layers} layers are frozen: --cache-prefix saves their work"
+                    "the lowest {layers} layers are frozen: --cache-prefix computes their outputs only once"
                 ))?;
             }
             return Ok(None);
         }
         let features = as_usage(trainer.prefix_features(train).map_err(Failure::from))?;
         let mib = (4 * features.features().len()) as f64 / f64::from(1 << 20);
-        self.output.text(format!("what the lowest {layers} layers give is kept: {mib:.1} MiB"))?;
+        self.output.text(format!("outputs of the lowest {layers} layers cached: {mib:.1} MiB"))?;
         Ok(Some(features))
     }
 
     fn save(&self, trainer: &Trainer, path: &Path, at: Position) -> Result<(), Failure> {
-        Ok(trainer.save_with_notes(path, &notes(&self.plan.flags, at))?)
+        Ok(trainer.save_with_notes(path, &notes(&self.options.flags, at))?)
     }
 
-    /// The rest of an epoch; `at` counts its batches.
+    /// Trains the remaining batches of an epoch, then evaluates. `at.batch` counts the batches trained.
     fn epoch(
         &self,
         trainer: &mut Trainer,
@@ -158,23 +163,23 @@ impl Run<'_> {
     ) -> Result<Epoch, Failure> {
         let begun = Instant::now();
         let number = at.epoch + 1;
-        let mut seen = 0;
+        let mut examples = 0;
         let skipped = usize::try_from(at.batch).unwrap_or(usize::MAX);
-        // The order depends on the number of examples alone.
-        let rest = features
+        // The order depends on seed, epoch and number of examples only, so that cached outputs come in the same order.
+        let remaining = features
             .unwrap_or(train)
-            .batches_for_epoch(self.plan.batch, self.plan.seed, number)?
+            .batches_for_epoch(self.options.batch, self.options.seed, number)?
             .skip(skipped);
-        for batches in rest.collect::<Vec<_>>().chunks(self.plan.accumulate) {
+        for batches in remaining.collect::<Vec<_>>().chunks(self.options.accumulate) {
             at.batch += batches.len() as u64;
-            self.plan.schedules.apply(trainer)?;
+            self.options.schedules.apply(trainer)?;
             match features {
                 Some(_) => trainer.step_above_over(batches)?,
                 None => trainer.step_over(batches)?,
             }
-            seen += batches.iter().map(Batch::rows).sum::<usize>();
+            examples += batches.iter().map(Batch::rows).sum::<usize>();
             if let Some(m) = trainer.progress() {
-                let rate = seen as f64 / begun.elapsed().as_secs_f64();
+                let rate = examples as f64 / begun.elapsed().as_secs_f64();
                 bar.set_message(format!(
                     "loss {:.4} accuracy {:.4} {rate:.0} samples/s",
                     m.loss,
@@ -184,11 +189,11 @@ impl Run<'_> {
             bar.inc(batches.len() as u64);
         }
         let metrics = trainer.metrics()?;
-        let samples_per_s = seen as f64 / begun.elapsed().as_secs_f64();
+        let samples_per_s = examples as f64 / begun.elapsed().as_secs_f64();
         Ok(Epoch { number, train: metrics, test: trainer.evaluate(test)?, samples_per_s })
     }
 
-    fn say(&self, epoch: &Epoch) -> frazil::Result<()> {
+    fn print_epoch(&self, epoch: &Epoch) -> frazil::Result<()> {
         let Epoch { number, train, test, samples_per_s } = epoch;
         self.output.text(format!(
             "epoch {number:>3}  train loss {:.4}  test loss {:.4}  test accuracy {:.4}  {samples_per_s:>7.0} samples/s",
@@ -203,7 +208,7 @@ impl Run<'_> {
         }))
     }
 
-    fn conclude(
+    fn print_report(
         &self,
         trainer: &Trainer,
         proof: &FreezeReport,
@@ -215,7 +220,8 @@ impl Run<'_> {
         let digest = trainer.digest()?;
         self.output
             .text(format!("\ntest accuracy {accuracy:.4} after {} steps, {wall_s:.1} s", trainer.steps()))?;
-        self.output.text("frozen elements, compared on the device with their bits when they were frozen:")?;
+        self.output
+            .text("frozen elements, compared on the device with their bits at the time of freezing:")?;
         self.output.text(proof)?;
         self.output.text(format!("{changed} of {trainable} trainable elements changed"))?;
         self.output.text(format!("digest {digest:016x}, of frozen elements {:016x}", proof.digest))?;
@@ -239,26 +245,26 @@ impl Run<'_> {
     }
 }
 
-/// The losses of this command all have one.
+/// The accuracy, which every loss of this command has.
 fn accuracy(share: Option<f64>) -> f64 {
     share.unwrap_or(f64::NAN)
 }
 
 fn progress_bar(steps: u64) -> ProgressBar {
     let bar = ProgressBar::new(steps);
-    // The template is a constant; if it ever did not parse, the default style would do.
+    // The template is constant and valid; otherwise the default style is used.
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} steps {eta:>4} left  {msg}") {
         bar.set_style(style);
     }
     bar
 }
 
-/// The values of all parameters, in order.
+/// The values of all parameters, in the model's order.
 pub fn parameters(trainer: &Trainer) -> frazil::Result<Vec<Vec<f32>>> {
     trainer.model().parameters().iter().map(|p| trainer.parameter(&p.path)).collect()
 }
 
-/// Trainable elements whose bits are not what they were, and trainable elements.
+/// The number of trainable elements whose bits differ from `initial`, and of all trainable elements.
 fn changed(trainer: &Trainer, initial: &[Vec<f32>]) -> frazil::Result<(usize, usize)> {
     let (mut changed, mut trainable) = (0, 0);
     for ((parameter, before), now) in
@@ -273,4 +279,53 @@ fn changed(trainer: &Trainer, initial: &[Vec<f32>]) -> frazil::Result<(usize, us
         }
     }
     Ok((changed, trainable))
+}
+
+const HEAD: &str = "epoch,train_loss,train_accuracy,test_loss,test_accuracy,samples_per_s";
+
+/// metrics.csv, open for appending: one row for each epoch.
+struct Table {
+    path: PathBuf,
+    file: File,
+}
+
+impl Table {
+    /// Creates a table, or after `epochs` epochs continues an existing one. Rows of later epochs are truncated: they are from
+    /// a run that was killed before it wrote its checkpoint.
+    fn open(path: PathBuf, epochs: u64) -> frazil::Result<Self> {
+        let io = |source| Error::Io { path: path.clone(), source };
+        let old = match std::fs::read_to_string(&path) {
+            Ok(text) if epochs > 0 => text,
+            Err(source) if epochs > 0 && source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(io(source));
+            }
+            _ => String::new(),
+        };
+        let mut text = format!("{HEAD}\n");
+        for line in old.lines().skip(1).filter(|line| is_row(line, epochs)) {
+            text.push_str(line);
+            text.push('\n');
+        }
+        let partial = path.with_extension("csv.partial");
+        std::fs::write(&partial, text).map_err(io)?;
+        std::fs::rename(&partial, &path).map_err(io)?;
+        let file = OpenOptions::new().append(true).open(&path).map_err(io)?;
+        Ok(Table { path, file })
+    }
+
+    /// Appends a row with a single write.
+    fn add(&mut self, row: &str) -> frazil::Result<()> {
+        let written = self.file.write_all(format!("{row}\n").as_bytes()).and_then(|()| self.file.sync_data());
+        written.map_err(|source| Error::Io { path: self.path.clone(), source })
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Whether a line is a complete row of one of the first `epochs` epochs.
+fn is_row(line: &str, epochs: u64) -> bool {
+    let number = line.split(',').next().and_then(|first| first.parse::<u64>().ok());
+    number.is_some_and(|n| n <= epochs) && line.split(',').count() == HEAD.split(',').count()
 }

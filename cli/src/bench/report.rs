@@ -1,15 +1,18 @@
-//! Results for people and for machines.
+//! Results of `frazil bench`: a row for each workload, and the profile of a step by dispatch and kernel.
 
 use super::job::Variant;
-use super::{BenchArgs, Measured, profile};
-use frazil::Gpu;
+use super::{BenchArgs, Measured, Output};
+use frazil::engine::TimedDispatch;
+use frazil::{Gpu, Result};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt;
 
+/// Header of the table of [`Row`]s.
 pub const HEAD: &str = "workload                       batch   step ms: median      min      p90   first ms  start ms   \
                         GFLOP/s  avoided       MiB  dispatches";
 
-/// One line of the table.
+/// The result of one variant of a workload. Times are in milliseconds.
 pub struct Row {
     name: String,
     workload: String,
@@ -27,9 +30,9 @@ pub struct Row {
     flops_avoided: u64,
     bytes: u64,
     dispatches: usize,
-    /// Step times over those of nothing frozen.
+    /// Step time relative to the variant with nothing frozen.
     pub ratio: Option<Ratio>,
-    /// Of all weight gradients, by the device's clock.
+    /// Time of all weight gradients, from timestamp queries.
     weight_gradient: Option<f64>,
     pub weight_gradient_ratio: Option<Ratio>,
     adapter: [String; 3],
@@ -43,7 +46,7 @@ fn sorted(times: &[f64]) -> Vec<f64> {
     times
 }
 
-/// The time below which this share of the sorted times lies.
+/// The quantile `share`, from 0 to 1, of sorted times.
 fn quantile(times: &[f64], share: f64) -> f64 {
     let index = (share * times.len().saturating_sub(1) as f64).round() as usize;
     times.get(index).copied().unwrap_or(f64::NAN)
@@ -53,7 +56,7 @@ fn median(times: &[f64]) -> f64 {
     quantile(&sorted(times), 0.5)
 }
 
-/// Median and quartiles of the ratios within each round: what disturbs a round disturbs both of its times.
+/// Median and quartiles of the ratio of two times within each iteration: a disturbance of the machine affects both.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratio {
     pub low: f64,
@@ -76,11 +79,11 @@ impl fmt::Display for Ratio {
 }
 
 fn weight_gradients(measured: &Measured) -> Vec<f64> {
-    measured.profiles.iter().map(|profile| profile::weight_gradient_ms(profile)).collect()
+    measured.profiles.iter().map(|profile| weight_gradient_ms(profile)).collect()
 }
 
 impl Row {
-    /// `plain`: the same with nothing frozen.
+    /// Summarizes the times of a variant; `plain` is the variant with nothing frozen.
     pub fn new(args: &BenchArgs, gpu: &Gpu, measured: &Measured, plain: Option<&Measured>) -> Self {
         let times = sorted(&measured.steps);
         let report = measured.job.report();
@@ -172,7 +175,7 @@ impl fmt::Display for Row {
             self.dispatches
         )?;
         if let Some(forward) = self.forward {
-            write!(f, "  (forward alone {forward:.3} ms)")?;
+            write!(f, "  (forward only {forward:.3} ms)")?;
         }
         if let Some(ratio) = self.ratio {
             let control = if self.variant == Variant::EmptyMask { "control, must be 1: " } else { "" };
@@ -186,4 +189,57 @@ impl fmt::Display for Row {
         }
         Ok(())
     }
+}
+
+/// The last profile with the time of each dispatch replaced by its mean over all profiles.
+pub fn mean_profile(profiles: &[Vec<TimedDispatch>]) -> Vec<TimedDispatch> {
+    let mut result = profiles.last().cloned().unwrap_or_default();
+    for (index, dispatch) in result.iter_mut().enumerate() {
+        let times = profiles.iter().filter_map(|profile| profile.get(index));
+        dispatch.ns = times.map(|d| d.ns).sum::<f64>() / profiles.len() as f64;
+    }
+    result
+}
+
+/// Milliseconds of all weight gradients in a profile.
+fn weight_gradient_ms(profile: &[TimedDispatch]) -> f64 {
+    let of = profile.iter().filter(|d| d.label.ends_with(" grad_kernel"));
+    of.map(|d| d.ns / 1e6).sum()
+}
+
+/// Prints the time of each dispatch of a step, then the sum for each kernel.
+pub fn print_profile(output: &Output, name: &str, step: &[TimedDispatch]) -> Result<()> {
+    let total: f64 = step.iter().map(|d| d.ns).sum();
+    let mut kernels: BTreeMap<&str, (usize, f64, u64, u64)> = BTreeMap::new();
+    output.text(format!(
+        "{:<26} {:<16} {:<28} {:>9} {:>7} {:>9} {:>7}",
+        "operation", "algorithm", "kernel", "ms", "share", "GFLOP/s", "GB/s"
+    ))?;
+    for d in step {
+        output.text(line(&d.label, &algorithm(d), d.kernel, d.ns, total, d.flops, d.bytes))?;
+        output.json(&json!({
+            "workload": name, "operation": d.label, "algorithm": d.algorithm.map(|a| a.to_string()), "kernel": d.kernel, "ms": d.ns / 1e6, "share": d.ns / total,
+            "gflops": d.flops as f64 / d.ns, "gbytes_per_s": d.bytes as f64 / d.ns,
+        }))?;
+        let entry = kernels.entry(d.kernel).or_default();
+        *entry = (entry.0 + 1, entry.1 + d.ns, entry.2 + d.flops, entry.3 + d.bytes);
+    }
+    for (kernel, (count, ns, flops, bytes)) in kernels {
+        output.text(line(&format!("all {count}"), "", kernel, ns, total, flops, bytes))?;
+    }
+    output.text(format!("{:<26} {:<16} {:<28} {:>9.3}", "step", "", "", total / 1e6))
+}
+
+fn algorithm(dispatch: &TimedDispatch) -> String {
+    dispatch.algorithm.map(|algorithm| algorithm.to_string()).unwrap_or_default()
+}
+
+fn line(label: &str, algorithm: &str, kernel: &str, ns: f64, total: f64, flops: u64, bytes: u64) -> String {
+    format!(
+        "{label:<26} {algorithm:<16} {kernel:<28} {:>9.3} {:>6.1}% {:>9.1} {:>7.1}",
+        ns / 1e6,
+        100.0 * ns / total,
+        flops as f64 / ns,
+        bytes as f64 / ns
+    )
 }
