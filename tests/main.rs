@@ -28,6 +28,7 @@ mod op_table;
 mod optimizers;
 mod properties;
 mod reference_gradients;
+mod reliability;
 mod residual;
 mod savings;
 mod support;

@@ -48,6 +48,8 @@ pub struct Plan {
     program: Program,
     buffers: Buffers,
     commands: Vec<Command>,
+    /// Held while scalars are written and the dispatches that read them are submitted.
+    running: Mutex<()>,
     ring: Mutex<ReadRing>,
 }
 
@@ -172,6 +174,7 @@ impl Plan {
             program,
             buffers,
             commands,
+            running: Mutex::new(()),
             ring,
         })
     }
@@ -197,6 +200,7 @@ impl Plan {
     /// [`Error::EmptyBatch`]; [`Error::ShapeMismatch`] for more rows than the graph's batch; [`Error::DeviceLost`],
     /// [`Error::Timeout`].
     pub fn run(&self, scalars: StepScalars) -> Result<()> {
+        let _running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         self.write_scalars(scalars)?;
         let mut first = 0;
         for &end in &self.program.submission_ends {
@@ -215,6 +219,7 @@ impl Plan {
             let got = format!("{}, which has none", self.gpu.report().name);
             return Err(Error::argument("Plan::profile", "an adapter with timestamp queries", got));
         }
+        let _running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         self.write_scalars(scalars)?;
         let mut ticks = Vec::new();
         for commands in self.commands.chunks(TIMED_AT_ONCE) {

@@ -21,6 +21,16 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// Checks that so many more bytes fit.
+    pub(super) fn check(&self, what: &str, bytes: u64) -> Result<()> {
+        let available = self.limit.saturating_sub(self.used());
+        if bytes > available {
+            let what = format!("{what}, within the memory budget,");
+            return Err(Error::LimitExceeded { what, needed: bytes, available });
+        }
+        Ok(())
+    }
+
     pub(super) fn created(&self) -> u64 {
         self.created.load(Ordering::Relaxed)
     }

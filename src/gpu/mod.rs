@@ -155,6 +155,14 @@ impl Gpu {
         self.inner.budget.used()
     }
 
+    /// Checks that so many more bytes fit the memory budget.
+    ///
+    /// # Errors
+    /// [`Error::LimitExceeded`].
+    pub(crate) fn check_budget(&self, what: &str, bytes: u64) -> Result<()> {
+        self.inner.budget.check(what, bytes)
+    }
+
     /// Buffers made since the device was opened, dropped ones included.
     pub fn buffers_created(&self) -> u64 {
         self.inner.budget.created()
