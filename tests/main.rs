@@ -1,4 +1,4 @@
-//! The integration tests: one binary, so that a device is opened once.
+//! The integration tests, in one binary: all of them share one device.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
