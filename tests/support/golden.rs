@@ -1,5 +1,6 @@
-//! Loads the golden vectors: `tests/golden/README.md` says what they are.
+//! Loads the golden vectors that tests/golden/README.md describes.
 
+use super::compare::widen;
 use frazil::graph::{Conv2d, Pool2d};
 use frazil::shape::{Padding, Window, WindowGeometry};
 use safetensors::{Dtype, SafeTensors};
@@ -23,7 +24,7 @@ struct Tensor {
     bytes: Vec<u8>,
 }
 
-/// One case of the manifest with its tensors.
+/// A case of the manifest and its tensors.
 pub struct Case {
     pub name: String,
     pub kind: String,
@@ -31,7 +32,7 @@ pub struct Case {
     tensors: BTreeMap<String, Tensor>,
 }
 
-/// The sets that a test runs as a whole, each with the kind that the manifest calls its cases, and their number.
+/// The sets of cases: name, kind of the cases in the manifest, number of cases. One test runs each set.
 const SETS: [(&str, &str, usize); 12] = [
     ("activations", "activation", 4),
     ("avg_pool2d", "pool", 5),
@@ -47,7 +48,7 @@ const SETS: [(&str, &str, usize); 12] = [
     ("trajectory", "trajectory", 22),
 ];
 
-/// The set that a case of the manifest is in: each case is in one, so that none is left out.
+/// The set of a case of the manifest. Panics for a case of no set, so that none is left out.
 fn set_of(entry: &Value) -> &'static str {
     let params = &entry["params"];
     let name = match (entry["kind"].as_str().expect("a kind"), &params["activation"], &params["pool"]) {
@@ -61,7 +62,7 @@ fn set_of(entry: &Value) -> &'static str {
     set.unwrap_or_else(|| panic!("no test runs the golden case {}", entry["name"])).0
 }
 
-/// All cases of a set, in the manifest's order; as many as [`SETS`] says.
+/// Loads all cases of a set, in the manifest's order. Panics unless there are as many as [`SETS`] lists.
 pub fn cases(set: &str) -> Vec<Case> {
     let manifest = manifest();
     let all = manifest["cases"].as_array().expect("a list of cases");
@@ -93,7 +94,7 @@ impl Case {
         self.tensors.get(name).unwrap_or_else(|| panic!("{}: no tensor {name}", self.name))
     }
 
-    /// The elements, each of `N` bytes; read byte by byte since they may lie anywhere.
+    /// The elements, each of `N` bytes, which need not be aligned.
     fn read<T, const N: usize>(&self, name: &str, dtype: Dtype, decode: fn([u8; N]) -> T) -> Vec<T> {
         let tensor = self.tensor(name);
         assert_eq!(tensor.dtype, dtype, "{}: {name}", self.name);
@@ -120,19 +121,19 @@ impl Case {
         self.read(name, Dtype::U8, u8::from_le_bytes)
     }
 
-    /// An f32 or i32 tensor, widened: what an executor is given.
+    /// An f32 or i32 tensor, widened to f64 for an executor.
     pub fn wide(&self, name: &str) -> Vec<f64> {
         if self.tensor(name).dtype == Dtype::I32 {
             self.i32(name).into_iter().map(f64::from).collect()
         } else {
-            self.f32(name).into_iter().map(f64::from).collect()
+            widen(&self.f32(name))
         }
     }
 }
 
-/// A number of the manifest.
+/// A size in the manifest.
 pub fn number(value: &Value) -> usize {
-    let number = value.as_u64().unwrap_or_else(|| panic!("{value} is no size"));
+    let number = value.as_u64().unwrap_or_else(|| panic!("expected a size, got {value}"));
     usize::try_from(number).expect("a size")
 }
 
@@ -140,7 +141,8 @@ fn pair(value: &Value) -> [usize; 2] {
     [number(&value[0]), number(&value[1])]
 }
 
-/// The window of `params` on its input, with the resolved padding and the size of the output held against the manifest.
+/// The window of `params` on its input. Panics unless the crate resolves padding and output size as the
+/// manifest does.
 fn window(params: &Value, input: [usize; 2], output: Option<[usize; 2]>, at: &str) -> WindowGeometry {
     let given = &params["padding"];
     let side = |name: &str| number(&given[name]);
@@ -154,7 +156,7 @@ fn window(params: &Value, input: [usize; 2], output: Option<[usize; 2]>, at: &st
         Some("same") => Padding::Same,
         Some("valid") => Padding::Valid,
         Some("explicit") => resolved,
-        _ => panic!("{at}: padding {given}"),
+        _ => panic!("{at}: expected same, valid or explicit padding, got {given}"),
     };
     let dilation = if params["dilation"].is_null() { [1, 1] } else { pair(&params["dilation"]) };
     let window =
@@ -168,7 +170,7 @@ fn window(params: &Value, input: [usize; 2], output: Option<[usize; 2]>, at: &st
     geometry
 }
 
-/// The convolution and the batch of a `conv2d` case.
+/// The convolution and the batch size of a `conv2d` case.
 pub fn conv2d_case(case: &Case) -> (Conv2d, usize) {
     let p = &case.params;
     let input = [number(&p["height"]), number(&p["width"])];
@@ -178,13 +180,13 @@ pub fn conv2d_case(case: &Case) -> (Conv2d, usize) {
     (Conv2d { window, c_in, c_out, groups: number(&p["groups"]) }, number(&p["batch"]))
 }
 
-/// The convolution of a layer of `params.net` on images of `input` = `[h, w]`.
+/// The convolution of a layer of `params.net`, on images of `input` = `[h, w]`.
 pub fn conv2d_layer(layer: &Value, input: [usize; 2], at: &str) -> Conv2d {
     let window = window(layer, input, None, at);
     Conv2d { window, c_in: number(&layer["c_in"]), c_out: number(&layer["c_out"]), groups: 1 }
 }
 
-/// The windows of a `pool` case of this kind, max or avg, and its batch.
+/// The pooling and the batch size of a `pool` case; `pool` is `max` or `avg`.
 pub fn pool2d_case(case: &Case, pool: &str) -> (Pool2d, usize) {
     let p = &case.params;
     assert_eq!(p["pool"], pool, "{}", case.name);
@@ -207,12 +209,12 @@ fn every_case_of_the_manifest_is_in_a_set_and_loads() {
         assert!(cases.iter().all(|case| case.kind == kind), "{set}: cases of the kind {kind}");
         *ran.entry(kind.to_owned()).or_insert(0usize) += cases.len();
     }
-    assert_eq!(ran, kinds, "cases in the sets, and in the manifest");
+    assert_eq!(ran, kinds, "cases in the sets and in the manifest");
     assert_eq!(all.len(), 114);
 }
 
 #[test]
 #[should_panic(expected = "no test runs the golden case \"odd\"")]
-fn a_case_of_a_kind_that_no_test_runs_is_noticed() {
+fn set_of_panics_for_an_unknown_kind() {
     set_of(&serde_json::json!({ "name": "odd", "kind": "lstm", "params": {} }));
 }
