@@ -2,11 +2,16 @@
 //! libraries computed in f64.
 
 use crate::support::compare::{assert_equal, assert_relative};
-use crate::support::device::{device, families};
+use crate::support::device::{Device, device, families, gpu};
 use crate::support::executor::{Executor, Fault, Make, Operand, Planted, evaluate, evaluate_one, reference};
-use crate::support::golden::{Case, cases, conv2d_case, pool2d_case};
+use crate::support::golden::{Case, cases, conv2d_case, generated, pool2d_case, sampled};
+use crate::support::random::{convolution_shapes, elements};
 use crate::support::trajectory::{Errors, check_trajectory, net, update_rounding, update_rule};
+use frazil::conformance::compare;
 use frazil::graph::{Activation, Graph, Op};
+use frazil::kernels::GemmFamily;
+use frazil::plan::{Algorithm, Winograd};
+use frazil::{Plan, PlanOptions};
 
 /// For the reference: both sides are f64 and add up to 1,000 terms in different orders.
 const TOLERANCE: f64 = 1e-13;
@@ -229,6 +234,107 @@ fn mean_squared_error() {
         }
         report("mse", all.len(), worst);
     });
+}
+
+/// A pass of a sampled convolution: the name of its result, the operation and its operands.
+type Pass = (&'static str, Op, [Operand; 2]);
+
+fn sampled_passes(case: &Case) -> [Pass; 3] {
+    let (c, n) = conv2d_case(case);
+    let [x, kernel, dy] = convolution_shapes(&c, n);
+    let x = Operand::batch(&x, generated(case, "input", elements(&x)));
+    let kernel = Operand::fixed(&kernel, generated(case, "filter", elements(&kernel)));
+    let dy = Operand::batch(&dy, generated(case, "grad_output", elements(&dy)));
+    [
+        ("output", Op::Conv2d(c), [x.clone(), kernel.clone()]),
+        ("grad_input", Op::Conv2dGradInput(c), [dy.clone(), kernel]),
+        ("grad_filter", Op::Conv2dGradKernel(c), [x, dy]),
+    ]
+}
+
+/// Compares the sampled elements of a result, each within an absolute `bound`; returns the largest error as a
+/// fraction of it.
+fn check_sampled(case: &Case, name: &str, result: &[f64], bound: f64) -> Result<f64, String> {
+    let want = case.f64(&format!("{name}_f64"));
+    let got = sampled(case, name, result);
+    compare(&format!("{} {name}", case.name), &got, &want, &vec![bound; want.len()])
+}
+
+/// Compiles a plan in a family; panics unless all of it uses Winograd's transforms, or none of it.
+fn convolution_plan(graph: &Graph, family: GemmFamily, transformed: bool) -> Box<dyn Executor> {
+    let when = match transformed {
+        // The cases are large enough for the cost model of software adapters; the others never choose Winograd.
+        true if gpu().report().software => Winograd::Auto,
+        true => Winograd::Always,
+        false => Winograd::Never,
+    };
+    let options = PlanOptions::default().family(family).winograd(when);
+    let plan = Plan::compile(gpu(), graph, &options).unwrap();
+    for dispatch in &plan.report().dispatches {
+        let winograd = dispatch.algorithm == Some(Algorithm::Winograd);
+        assert_eq!(winograd, transformed, "{family}: {dispatch:?}");
+    }
+    Box::new(Device(plan))
+}
+
+/// Operands are multiples of 1/64 below 1, so every sum is a multiple of 2^-12. Less than 4,230 terms of at
+/// most 63 * 63 / 2^12 stay below 2^12: no sum in any order is rounded, neither in f64 nor in f32.
+#[test]
+fn direct_convolutions_equal_the_sampled_golden_sums() {
+    for case in &cases("conv2d_sampled") {
+        for (name, op, operands) in sampled_passes(case) {
+            let want = case.f64(&format!("{name}_f64"));
+            let got = evaluate_one(&reference, op.clone(), &operands);
+            assert_equal(&format!("{} {name}, reference", case.name), &sampled(case, name, &got), &want);
+            for family in families() {
+                let make = |graph: &Graph| convolution_plan(graph, family, false);
+                let got = evaluate_one(&make, op.clone(), &operands);
+                assert_equal(&format!("{} {name}, {family}", case.name), &sampled(case, name, &got), &want);
+            }
+        }
+    }
+}
+
+/// The absolute error allowed of Winograd's transforms: four times the largest on llvmpipe (4.7e-4 and
+/// 1.9e-3, both of the kernel's gradient). The smallest product of two operands is 1/4.
+fn winograd_bound(case: &Case) -> f64 {
+    match case.params["kernel"][0].as_u64() {
+        Some(3) => 2e-3,
+        Some(5) => 8e-3,
+        other => panic!("{}: expected a kernel of 3 or 5 rows, got {other:?}", case.name),
+    }
+}
+
+#[test]
+fn winograd_convolutions_match_the_sampled_golden_sums() {
+    for case in &cases("conv2d_sampled") {
+        let bound = winograd_bound(case);
+        for (name, op, operands) in sampled_passes(case) {
+            for family in families() {
+                let make = |graph: &Graph| convolution_plan(graph, family, true);
+                let got = evaluate_one(&make, op.clone(), &operands);
+                let error =
+                    check_sampled(case, name, &got, bound).unwrap_or_else(|message| panic!("{message}"));
+                println!("{} {name}, {family}: largest error {:.1e}", case.name, error * bound);
+            }
+        }
+    }
+}
+
+/// Zeroing one element of an operand drops one product, of at least 1/4, from each sum that it is part of.
+#[test]
+fn sampled_comparison_fails_on_a_dropped_product() {
+    for case in &cases("conv2d_sampled") {
+        for (name, op, mut operands) in sampled_passes(case) {
+            let make = |graph: &Graph| convolution_plan(graph, GemmFamily::Register, true);
+            // An element away from the border is a term of the sums of one channel's 9 or 25 kernel elements,
+            // times the other channels: more than 300 results, at least every 29th of which is sampled.
+            let middle = operands[0].data.len() / 2;
+            operands[0].data[middle] = 0.0;
+            let got = evaluate_one(&make, op, &operands);
+            check_sampled(case, name, &got, winograd_bound(case)).unwrap_err();
+        }
+    }
 }
 
 /// What a trajectory on the reference may differ by.

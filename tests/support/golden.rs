@@ -33,11 +33,12 @@ pub struct Case {
 }
 
 /// The sets of cases: name, kind of the cases in the manifest, number of cases. One test runs each set.
-const SETS: [(&str, &str, usize); 12] = [
+const SETS: [(&str, &str, usize); 13] = [
     ("activations", "activation", 4),
     ("avg_pool2d", "pool", 5),
     ("batch_norm", "batch_norm", 7),
     ("conv2d", "conv2d", 47),
+    ("conv2d_sampled", "conv2d_sampled", 2),
     ("dense", "dense", 5),
     ("global_avg_pool", "global_avg_pool", 3),
     ("max_pool2d", "pool", 8),
@@ -170,7 +171,7 @@ fn window(params: &Value, input: [usize; 2], output: Option<[usize; 2]>, at: &st
     geometry
 }
 
-/// The convolution and the batch size of a `conv2d` case.
+/// The convolution and the batch size of a `conv2d` or `conv2d_sampled` case.
 pub fn conv2d_case(case: &Case) -> (Conv2d, usize) {
     let p = &case.params;
     let input = [number(&p["height"]), number(&p["width"])];
@@ -196,6 +197,23 @@ pub fn pool2d_case(case: &Case, pool: &str) -> (Pool2d, usize) {
     (Pool2d { window, channels: number(&p["channels"]) }, number(&p["batch"]))
 }
 
+/// A generated tensor of a `conv2d_sampled` case: the linear congruential generator of
+/// tests/golden/README.md.
+pub fn generated(case: &Case, name: &str, elements: usize) -> Vec<f64> {
+    let mut state = case.params["seeds"][name].as_u64().expect("a seed");
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let size = (32 + (state >> 58) % 32) as f64 / 64.0;
+        if state >> 63 == 1 { -size } else { size }
+    };
+    (0..elements).map(|_| next()).collect()
+}
+
+/// The elements of a full result that a `conv2d_sampled` case has.
+pub fn sampled(case: &Case, name: &str, result: &[f64]) -> Vec<f64> {
+    result.iter().step_by(number(&case.params["sample_every"][name])).copied().collect()
+}
+
 #[test]
 fn every_case_of_the_manifest_is_in_a_set_and_loads() {
     let manifest = manifest();
@@ -210,7 +228,7 @@ fn every_case_of_the_manifest_is_in_a_set_and_loads() {
         *ran.entry(kind.to_owned()).or_insert(0usize) += cases.len();
     }
     assert_eq!(ran, kinds, "cases in the sets and in the manifest");
-    assert_eq!(all.len(), 114);
+    assert_eq!(all.len(), 116);
 }
 
 #[test]
