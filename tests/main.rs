@@ -10,6 +10,7 @@ mod batch_norm;
 mod checkpoint;
 mod contract;
 mod cooperative;
+mod cooperative_gradients;
 mod data_files;
 mod dropout;
 mod errors;

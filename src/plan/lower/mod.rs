@@ -235,8 +235,8 @@ impl Lowering<'_> {
         // Of a kernel's gradient in part, the images and their gradients may have changed places.
         let swapped = b == Place::Value(node.inputs[0]);
         match node.op {
-            // Forward, a transposed convolution.
-            Op::Conv2dGradInput(_) => of(0).then_some(Operand::A),
+            // In a forward pass, a transposed convolution; its input gradient is a convolution.
+            Op::Conv2d(_) | Op::Conv2dGradInput(_) => of(0).then_some(Operand::A),
             // Of a transposed convolution, whose operands are exchanged.
             Op::Conv2dGradKernel(_) if of(0) && !of(1) => Some(if swapped { Operand::B } else { Operand::A }),
             Op::Conv2dGradKernel(_) => Some(if swapped { Operand::A } else { Operand::B }),
