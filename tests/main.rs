@@ -30,6 +30,7 @@ mod optimizers;
 mod properties;
 mod reference_gradients;
 mod residual;
+mod saliency;
 mod savings;
 mod support;
 mod training;
