@@ -1,17 +1,17 @@
 #!/bin/sh
-# Runs the frazil program for Windows, and so wgpu's DX12, on Linux: a cross-built program under Debian's newest Wine, whose
-# Direct3D 12 runs on a software driver for Vulkan. Nothing is installed: all is below target/dx12, some 2 GB.
+# Runs the Windows build of frazil, and with it wgpu's DX12 backend, on Linux: cross-compiled, under the newest Wine of
+# Debian, whose Direct3D 12 runs on a software Vulkan driver. Nothing is installed: all files are in target/dx12, about 2 GB.
 #
-#   scripts/check-dx12.sh [COMMAND [ARGUMENT...]]    frazil's, for example: check --family register
+#   scripts/check-dx12.sh [COMMAND [ARGUMENT...]]    arguments of frazil, for example: check --family register
 #
-# Without a command it is `check`; without `--backend` that is dx12 where the command has a device.
+# The default command is `check`; the default of `--backend` is dx12 for commands that use a device.
 #
-# What Windows compiles shaders with, Microsoft's FXC, must be brought: a file d3dcompiler_47.dll (64 bits, of Windows 10 or
-# later) that D3DCOMPILER names, or in target/dx12, or on a Windows partition below /mnt or /media. It is on every
-# Windows, in System32. This script does not download it: Microsoft lets it be passed on with programs that are built with
-# the Windows SDK, and not by itself. Wine's own stand-in lacks what the shaders need.
+# The user must provide Microsoft's shader compiler FXC: a 64-bit d3dcompiler_47.dll of Windows 10 or later, given by
+# D3DCOMPILER, in target/dx12, or on a Windows partition below /mnt or /media. Every Windows has it in System32. This
+# script does not download it: its licence permits redistribution with programs built with the Windows SDK only. The
+# replacement in Wine lacks features that the shaders need.
 #
-# The exit code is the program's; 77 if something cannot be had here: no such file, no Debian, no network.
+# The exit code is that of the program; 77 if a prerequisite is not available: FXC, Debian or the network.
 set -eu
 
 scripts=$(cd "$(dirname "$0")" && pwd)
@@ -33,7 +33,7 @@ unavailable() {
 . "$scripts/debian.sh"
 
 find_compiler() {
-    [ -z "${D3DCOMPILER:-}" ] || [ -f "$D3DCOMPILER" ] || unavailable "there is no file D3DCOMPILER=$D3DCOMPILER"
+    [ -z "${D3DCOMPILER:-}" ] || [ -f "$D3DCOMPILER" ] || unavailable "D3DCOMPILER=$D3DCOMPILER does not exist"
     for file in "${D3DCOMPILER:-}" "$dir/d3dcompiler_47.dll" /mnt/Windows/System32/d3dcompiler_47.dll \
         /mnt/*/Windows/System32/d3dcompiler_47.dll /media/*/*/Windows/System32/d3dcompiler_47.dll; do
         [ -f "$file" ] || continue
@@ -41,10 +41,10 @@ find_compiler() {
         compiler=$file
         return
     done
-    unavailable "no d3dcompiler_47.dll of Microsoft's: name one with D3DCOMPILER=FILE, or copy it into $dir"
+    unavailable "no d3dcompiler_47.dll of Microsoft: set D3DCOMPILER=FILE, or copy it to $dir"
 }
 
-# The linker for Windows, from the branch of Debian that this machine has, since it runs with this machine's libraries.
+# The linker for Windows, from the Debian release of this machine, as it uses the libraries of this machine.
 find_linker() {
     linker=$(command -v x86_64-w64-mingw32-gcc) && return
     linker=$dir/mingw/usr/bin/x86_64-w64-mingw32-gcc-win32
@@ -59,15 +59,15 @@ find_linker() {
             gcc-mingw-w64-base binutils-mingw-w64-x86-64 mingw-w64-x86-64-dev mingw-w64-common >&2
     ) || unavailable "the linker cannot be fetched"
     unpack mingw
-    [ -x "$linker" ] || unavailable "no $linker in Debian's packages"
+    [ -x "$linker" ] || unavailable "the Debian packages have no $linker"
     touch "$dir/mingw/unpacked"
 }
 
-# unpack FOLDER: all packages that were fetched for it, without what no program reads.
+# unpack FOLDER: unpacks all packages fetched for FOLDER, without documentation and translations.
 unpack() {
     say "unpacking $1"
     for package in "$dir/$1"/cache/archives/*.deb; do
-        # Debian's folders /bin and /lib are links, and must stay such.
+        # /bin and /lib are links in Debian and must remain links.
         dpkg-deb --fsys-tarfile "$package" |
             tar -x -C "$dir/$1" --keep-directory-symlink --exclude='*/i386-windows*' --exclude='./usr/share/doc/*' \
                 --exclude='./usr/share/locale/*' --exclude='./usr/share/man/*' ||
@@ -77,23 +77,23 @@ unpack() {
 }
 
 build() {
-    library=$(rustc --print target-libdir --target x86_64-pc-windows-gnu 2>/dev/null) || unavailable "no Rust here"
+    library=$(rustc --print target-libdir --target x86_64-pc-windows-gnu 2>/dev/null) || unavailable "rustc not found"
     if [ ! -d "$library" ]; then
-        say "adding Rust's standard library for Windows"
+        say "adding the Rust standard library for Windows"
         command -v rustup >/dev/null && rustup target add x86_64-pc-windows-gnu >&2 ||
-            unavailable "no Rust standard library for x86_64-pc-windows-gnu, and rustup does not bring it"
+            unavailable "no Rust standard library for x86_64-pc-windows-gnu, and rustup cannot add it"
     fi
     find_linker
     say "building"
     PATH="${tools:+$tools:}$PATH" CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=$linker \
         cargo build --release --quiet --target x86_64-pc-windows-gnu --bin frazil >&2
     program=$target/x86_64-pc-windows-gnu/release/frazil.exe
-    # Beside the program Windows, too, looks first.
-    beside=$(dirname "$program")/d3dcompiler_47.dll
-    cmp -s "$compiler" "$beside" || cp "$compiler" "$beside"
+    # Windows searches the folder of the program first.
+    copy=$(dirname "$program")/d3dcompiler_47.dll
+    cmp -s "$compiler" "$copy" || cp "$compiler" "$copy"
 }
 
-# Wine marks its own libraries, and loads no other in their place. Debian marks this one when it is installed.
+# Wine loads a built-in library only with its marker in the file. For zlib1.dll, Debian adds the marker at installation.
 mark_zlib() {
     library=$dir/wine/usr/x86_64-w64-mingw32/lib/zlib1.dll
     {
@@ -117,7 +117,7 @@ find_wine() {
     touch "$dir/wine/unpacked"
 }
 
-# Wine's and Windows's files are in a home of their own, and so nothing is left in the user's.
+# Runs a command with a separate home folder, so that Wine writes nothing to that of the user.
 in_wine() {
     export HOME="$dir/home" WINEPREFIX="$dir/home/wine" XDG_RUNTIME_DIR="$dir/home" WINEDEBUG="${WINEDEBUG:--all}"
     export WINEDLLOVERRIDES='d3dcompiler_47=n;mscoree,mshtml,winemenubuilder.exe='
@@ -126,7 +126,7 @@ in_wine() {
     exec sh "$scripts/in-root.sh" "$dir/wine" "$@"
 }
 
-# A screen that nobody sees: without one Wine has no Vulkan.
+# Starts a virtual X server: without a display Wine has no Vulkan.
 open_screen() {
     mkdir -p "$dir/home"
     work=$(mktemp -d)
@@ -140,7 +140,7 @@ open_screen() {
     while [ ! -s "$work/display" ]; do
         tries=$((tries - 1))
         if [ $tries = 0 ] || ! kill -0 $screen 2>/dev/null; then
-            unavailable "no screen for Wine: $(tail -n 1 "$work/screen")"
+            unavailable "no display for Wine: $(tail -n 1 "$work/screen")"
         fi
         sleep 0.5
     done
@@ -148,15 +148,15 @@ open_screen() {
     export DISPLAY
 }
 
-# The program, with its output kept. Its exit code is Wine's, but for 0: that is Wine's, too, when its server is killed, or when a
-# function that Wine lacks is called. So the last line must be one with which the program ends its work.
+# Runs the program and keeps its output. Wine passes its exit code on, but also exits with 0 if its server is killed or a
+# missing function is called. For exit code 0 the last line must therefore be the one that the program ends with.
 run() {
     : >"$work/code"
     { (in_wine "$wine" "$program" "$@") || echo $? >"$work/code"; } | tee "$work/output"
     [ ! -s "$work/code" ] || return "$(cat "$work/code")"
     case $1 in
     check | train)
-        # In Windows lines end with a carriage return, too.
+        # Lines may end with a carriage return.
         if ! tail -n 1 "$work/output" | grep -q -e '^every kernel agrees' -e '^wrote ' -e '"done":true'; then
             say "the program ended without its last line"
             return 1
@@ -171,15 +171,15 @@ case " $* " in
 *) set -- "$@" --backend dx12 ;;
 esac
 
-[ "$(uname -s) $(uname -m)" = "Linux x86_64" ] || unavailable "Wine is fetched for Linux on x86_64 alone"
+[ "$(uname -s) $(uname -m)" = "Linux x86_64" ] || unavailable "Wine is available for Linux on x86_64 only"
 find_compiler
-sh "$scripts/in-root.sh" / true || unavailable "no namespaces of mounts, see above"
+sh "$scripts/in-root.sh" / true || unavailable "no mount namespaces, see above"
 build
 find_wine
 open_screen
 wine=/usr/lib/x86_64-linux-gnu/wine/wine
 if [ ! -e "$dir/home/made" ]; then
-    say "making Wine's files"
+    say "creating the Wine prefix"
     (in_wine "$wine" wineboot --init) >&2 || unavailable "Wine does not start"
     touch "$dir/home/made"
 fi

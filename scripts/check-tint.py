@@ -1,20 +1,20 @@
 #!/usr/bin/env python3
-"""Compiles WGSL texts with Tint, Chrome's compiler, in a headless Chromium.
+"""Compiles WGSL shaders with Tint, Chrome's compiler, in a headless Chromium.
 
     scripts/check-tint.py [--pipelines N] [--time-limit SECONDS] [--flag=--CHROMIUM-FLAG]... SHADERS.json
 
 SHADERS.json is a list of {"name", "kernel", "text", "bindings": [[0, "uniform"], ...], "subgroups": true or false};
-if true, `enable subgroups;` is put in front of the text. Each must become a compute pipeline within WebGPU's default
-limits. Every refusal is printed:
+if `subgroups` is true, `enable subgroups;` is prepended to the text. Each shader must compile to a compute pipeline within
+the default limits of WebGPU. Each error is printed:
 
     FAIL kernel (name): line N: message: source line
 
-Tint analyses a text when it reads it, in milliseconds; a pipeline takes seconds where the driver is a software driver.
-With --pipelines N, pipelines are made of N texts of each kernel only, and the others are read.
+Tint parses and analyses a shader in milliseconds; creating a pipeline takes seconds with a software driver. With
+--pipelines N, pipelines are created for N shaders of each kernel only; the others are only parsed and analysed.
 
-The exit code is 0 if every text was compiled, or left out with a line SKIPPED because the adapter lacks subgroups; 1 if
-one was refused, or not every text got its answer, whatever the reason; 77 if there is nothing to compile with: no
-Chromium, not even by apt-get, or no adapter. CHROMIUM names a program to use in place of that on the PATH.
+Exit codes: 0 if all shaders compiled, or were skipped (with a line SKIPPED) as the adapter lacks subgroups; 1 if one did
+not compile, or a result is missing for any reason; 77 if there is no Chromium and apt-get cannot install it, or no adapter.
+CHROMIUM names the program to use instead of `chromium` on the PATH.
 """
 
 import argparse
@@ -32,12 +32,12 @@ import tempfile
 import threading
 import time
 
-START_LIMIT = 90  # Seconds until the page reports its adapter,
-TEXT_LIMIT = 120  # and for one text.
+START_LIMIT = 90  # Seconds until the page reports its adapter.
+TEXT_LIMIT = 120  # Seconds for one shader.
 INSTALL_LIMIT = 300
 
-# Must be refused, before the texts and after them: so Tint's analysis is at work, refusals come through, and the device
-# is not lost, which would take anything.
+# Invalid shaders, compiled before and after the others: they must fail, which shows that Tint's analysis runs, that errors
+# are reported and that the device is not lost (a lost device accepts any shader).
 PLANTED = [
     {"name": "a barrier in varying flow", "subgroups": False, "bindings": [[0, "storage"]], "text": """
 @group(0) @binding(0) var<storage, read_write> data: array<u32>;
@@ -51,11 +51,11 @@ PLANTED = [
 
 
 class Failure(Exception):
-    """Why not every text got its answer."""
+    """Why a result is missing."""
 
 
 class Nothing(Exception):
-    """Why there is nothing to compile with."""
+    """Why no browser or adapter is available."""
 
 
 def say(text):
@@ -67,7 +67,7 @@ def flat(message):
 
 
 def read(path):
-    """The texts, each with all that the page needs."""
+    """Reads the shaders and checks that each has all fields."""
     try:
         texts = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -83,9 +83,9 @@ def read(path):
 
 
 def install():
-    """Chromium by apt-get, where that needs no password."""
+    """Installs Chromium with apt-get, if that needs no password."""
     if not shutil.which("apt-get"):
-        raise Nothing("no chromium here, and no apt-get")
+        raise Nothing("no chromium, and no apt-get")
     say("installing with apt-get: chromium")
     as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
     end = time.monotonic() + INSTALL_LIMIT
@@ -98,10 +98,10 @@ def install():
             done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                   stderr=subprocess.DEVNULL, timeout=max(1, end - time.monotonic()))
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise Nothing(f"no chromium here, and it cannot be installed: {error}") from None
+            raise Nothing(f"no chromium, and it cannot be installed: {error}") from None
         if step == "install" and done.returncode == 0:
             return
-    raise Nothing("no chromium here, and apt-get cannot install it")
+    raise Nothing("no chromium, and apt-get cannot install it")
 
 
 def chromium():
@@ -109,18 +109,18 @@ def chromium():
     if named:
         found = shutil.which(named)
         if not found:
-            raise Nothing(f"CHROMIUM names {named}, which is no program")
+            raise Nothing(f"CHROMIUM={named} is not a program")
         return found
     if not shutil.which("chromium"):
         install()
     found = shutil.which("chromium")
     if not found:
-        raise Nothing("apt-get has installed chromium, but there is no such program")
+        raise Nothing("apt-get has installed chromium, but the program is not on the PATH")
     return found
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves the page and the texts; what the page reports goes into `events`."""
+    """Serves the page and the shaders; reports of the page are put into `events`."""
 
     daemon_threads = True
 
@@ -135,7 +135,7 @@ class Server(http.server.ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def handle_error(self, request, client_address):
-        # A connection that breaks; if it matters, an answer is missing.
+        # A broken connection; if it was needed, a result is missing.
         pass
 
 
@@ -154,7 +154,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/alive":
             self.head(200, "text/plain")
-            # Ends with the connection, which ends with the page.
+            # Blocks until the connection ends, which it does with the page.
             try:
                 self.rfile.read(1)
             except OSError:
@@ -175,7 +175,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Browser:
-    """A headless Chromium with the page; none of it is left after `with`."""
+    """A headless Chromium with the page; `with` ends it and removes its files."""
 
     def __init__(self, program, url, flags):
         self.folder = tempfile.mkdtemp(prefix="check-tint-")
@@ -204,7 +204,7 @@ class Browser:
         self.clear()
 
     def ended(self, seconds):
-        """Its exit code, or none if it goes on for that long."""
+        """Waits up to `seconds` for its exit code; None if it is still running."""
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -219,7 +219,7 @@ class Browser:
             time.sleep(0.1)
 
     def last_words(self):
-        """The end of what it wrote, without complaints about a desktop that is not there."""
+        """Returns the end of its log, without errors about the missing desktop bus."""
         self.log.seek(0)
         lines = self.log.read().decode(errors="replace").splitlines()
         lines = [line for line in lines if line.strip() and "/dbus/" not in line and ":dbus/" not in line]
@@ -227,7 +227,7 @@ class Browser:
 
 
 def spread(texts, most):
-    """Which of the texts to make pipelines of: at most so many of each kernel, from its first to its last."""
+    """Selects the shaders to create pipelines for: at most `most` of each kernel, evenly from its first to its last."""
     if most is None:
         return set(range(len(texts)))
     kernels = collections.defaultdict(list)
@@ -238,7 +238,7 @@ def spread(texts, most):
 
 
 class Run:
-    """The texts of one run and what became of them."""
+    """The shaders of one run and their results."""
 
     def __init__(self, texts, most):
         chosen = spread(texts, most)
@@ -247,30 +247,30 @@ class Run:
         self.results = []
         self.adapter = None
         self.counts = collections.Counter()
-        self.refusals = collections.Counter()
+        self.errors = collections.Counter()
         self.warnings = collections.Counter()
         self.noted = set()
 
     def current(self):
         if self.adapter is None:
-            return "before it had an adapter"
+            return "before the adapter was reported"
         if len(self.results) == len(self.texts):
-            return "after the last text"
+            return "after the last shader"
         return f"at {self.texts[len(self.results)]['name']}"
 
-    def follow(self, server, browser, limit):
-        """Takes what the page reports until it is done."""
+    def collect(self, server, browser, limit):
+        """Collects the reports of the page until it is done."""
         begin = last = shown = time.monotonic()
         while True:
             quiet = START_LIMIT if self.adapter is None else TEXT_LIMIT
             now = time.monotonic()
             if now > begin + limit:
-                raise Failure(f"the time limit of {limit} s is over {self.current()}")
+                raise Failure(f"the time limit of {limit} s is exceeded {self.current()}")
             if now > last + quiet:
-                raise Failure(f"nothing was heard for {quiet} s, {self.current()}{browser.last_words()}")
+                raise Failure(f"no report for {quiet} s, {self.current()}{browser.last_words()}")
             if now > shown + 10:
                 own = len(self.texts) - 2 * len(PLANTED)
-                say(f"{sum(self.counts.values())} of {own} texts, {now - begin:.0f} s")
+                say(f"{sum(self.counts.values())} of {own} shaders, {now - begin:.0f} s")
                 shown = now
             try:
                 what, body = server.events.get(timeout=1)
@@ -296,83 +296,83 @@ class Run:
             elif what == "done":
                 break
         if len(self.results) != len(self.texts):
-            raise Failure(f"{len(self.results)} of {len(self.texts)} texts were answered")
+            raise Failure(f"expected {len(self.texts)} results, got {len(self.results)}")
 
     def take(self, result):
         index = len(self.results)
         if index >= len(self.texts) or (result["index"], result["name"]) != (index, self.texts[index]["name"]):
-            raise Failure(f"an answer to {result['name']}, {self.current()}")
+            raise Failure(f"unexpected result of {result['name']}, {self.current()}")
         text = self.texts[index]
         self.results.append(result)
         if result.get("skipped"):
             outcome = "skipped"
         elif any(m["type"] == "error" for m in result["messages"]) or result["others"]:
-            outcome = "refused"
+            outcome = "failed"
         else:
             outcome = "compiled"
         if "kernel" not in text:
             if outcome == "compiled":
-                raise Failure(f"Tint takes what it must refuse: {text['name']}")
+                raise Failure(f"Tint compiles an invalid shader: {text['name']}")
             return
         self.counts[outcome] += 1
-        if outcome == "refused":
-            self.refuse(text, result)
+        if outcome == "failed":
+            self.fail(text, result)
         for message in result.get("messages", []):
             if message["type"] == "warning":
-                self.warnings[text["kernel"], self.place(text, message)] += 1
+                self.warnings[text["kernel"], self.location(text, message)] += 1
 
     @staticmethod
-    def place(text, message):
-        """Line, message and source line."""
+    def location(text, message):
+        """Formats line number, message and source line."""
         lines = text["text"].split("\n")
         if not 0 < message["line"] <= len(lines):
             return flat(message["message"])
         return f"line {message['line']}: {flat(message['message'])}: {lines[message['line'] - 1].strip()}"
 
-    def refuse(self, text, result):
+    def fail(self, text, result):
         messages = result["messages"]
         errors = [m for m in messages if m["type"] == "error"]
-        # A module that is none makes a pipeline that is none, which is no news.
+        # An invalid module also gives an invalid pipeline: report that only if it is the only error.
         errors = errors or [{"line": 0, "message": message} for message in result["others"][:1]]
         for error in errors:
-            print(f"FAIL {text['kernel']} ({text['name']}): {self.place(text, error)}", flush=True)
+            print(f"FAIL {text['kernel']} ({text['name']}): {self.location(text, error)}", flush=True)
         key = text["kernel"], flat(errors[0]["message"]).split(" - While ")[0]
-        self.refusals[key] += 1
+        self.errors[key] += 1
         if key not in self.noted:
             self.noted.add(key)
             for message in messages:
                 if message["type"] == "info":
-                    print(f"    {self.place(text, message)}")
+                    print(f"    {self.location(text, message)}")
 
     def report(self):
         for (kernel, warning), count in self.warnings.items():
-            print(f"warning: {kernel}: {warning} ({count} texts)")
-        for (kernel, message), count in self.refusals.most_common():
+            print(f"warning: {kernel}: {warning} ({count} shaders)")
+        for (kernel, message), count in self.errors.most_common():
             print(f"{count:5} {kernel}: {message}")
         if self.counts["skipped"]:
-            print(f"SKIPPED: {self.counts['skipped']} texts need subgroups, which this adapter lacks")
+            print(f"SKIPPED: {self.counts['skipped']} shaders need subgroups, which this adapter lacks")
         own = [(r["whole"] / 1000, r["front"] / 1000, t["name"]) for r, t in zip(self.results, self.texts)
                if "kernel" in t and not r.get("skipped")]
         slowest = [f"{name} {whole:.1f} s" for whole, _, name in sorted(own, reverse=True)[:5]]
         if slowest:
-            print(f"slowest, with the driver's time: {', '.join(slowest)}")
+            print(f"slowest, including the driver: {', '.join(slowest)}")
         skipped = f", {self.counts['skipped']} skipped" if self.counts["skipped"] else ""
         chosen = sum(text.get("pipeline", False) for text in self.texts)
         if chosen < len(self.texts) - 2 * len(PLANTED):
-            skipped += f", pipelines made of {chosen} alone"
+            skipped += f", pipelines created for {chosen} only"
         seconds, reading = (sum(times[n] for times in own) for n in [0, 1])
-        print(f"{sum(self.counts.values())} texts, {self.counts['compiled']} compiled, {self.counts['refused']} refused"
-              f"{skipped}; {seconds:.0f} s, of them {reading:.0f} s to read and check the texts")
+        print(f"{sum(self.counts.values())} shaders, {self.counts['compiled']} compiled, {self.counts['failed']} failed"
+              f"{skipped}; {seconds:.0f} s, {reading:.0f} s of it to parse and analyse")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shaders", metavar="SHADERS.json")
-    parser.add_argument("--pipelines", type=int, metavar="N", help="of how many texts of each kernel; else of all")
+    parser.add_argument("--pipelines", type=int, metavar="N", help="number of shaders of each kernel to create pipelines for [default: all]")
     parser.add_argument("--time-limit", type=float, default=1200, metavar="SECONDS")
-    parser.add_argument("--flag", action="append", default=[], metavar="FLAG", help="one more flag for Chromium")
+    parser.add_argument("--flag", action="append", default=[], metavar="FLAG", help="flag for Chromium; may be repeated")
     arguments = parser.parse_args()
-    # So that `with` ends the browser. After SIGKILL the page does, whose connection ends.
+    # Exits through `with`, which ends the browser. After SIGKILL the page ends itself, as its connection breaks.
     for number in [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]:
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     run = None
@@ -382,7 +382,7 @@ def main():
         run = Run(texts, arguments.pipelines)
         server = Server(run.texts)
         with Browser(program, f"http://127.0.0.1:{server.server_port}/", arguments.flag) as browser:
-            run.follow(server, browser, arguments.time_limit)
+            run.collect(server, browser, arguments.time_limit)
     except Nothing as why:
         print(f"SKIPPED: {why}")
         return 77
@@ -392,9 +392,9 @@ def main():
         print(f"FAIL: {why}")
         return 1
     run.report()
-    if run.counts["compiled"] + run.counts["refused"] == 0:
+    if run.counts["compiled"] + run.counts["failed"] == 0:
         return 77
-    return int(run.counts["refused"] > 0)
+    return int(run.counts["failed"] > 0)
 
 
 if __name__ == "__main__":

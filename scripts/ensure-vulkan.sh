@@ -1,9 +1,8 @@
 #!/bin/sh
-# Makes sure that a Vulkan driver can be found. On a Linux machine without one it installs Mesa's software driver,
-# which needs no GPU. Other systems come with Metal or DX12 and are left as they are.
+# Ensures that a Vulkan driver is available. On a Linux machine without one, installs Mesa's software driver, which needs no
+# GPU. Does nothing on other systems, which have Metal or DX12.
 #
-# ENSURE_VULKAN_ROOT=DIR looks below DIR in place of /, without asking ldconfig or LD_LIBRARY_PATH (for the script's
-# own test).
+# ENSURE_VULKAN_ROOT=DIR searches below DIR instead of /, without ldconfig and LD_LIBRARY_PATH (for the test of this script).
 set -eu
 
 root=${ENSURE_VULKAN_ROOT:-}
@@ -16,10 +15,10 @@ have() {
     command -v "$1" >/dev/null 2>&1
 }
 
-# The variable by which the user names drivers; the loader then looks nowhere else.
+# Drivers that the user has set; the loader then uses no others.
 named_drivers=${VK_DRIVER_FILES:-${VK_ICD_FILENAMES:-}}
 
-# True if one of the colon-separated paths exists.
+# Whether one of the colon-separated paths exists.
 any_exists() (
     set -f
     IFS=:
@@ -44,7 +43,7 @@ have_driver() {
 
 have_loader() {
     if [ -z "$root" ]; then
-        # An ordinary user's PATH often lacks /sbin, where ldconfig is.
+        # ldconfig is in /sbin, which is often not in the PATH.
         for ldconfig in ldconfig /sbin/ldconfig; do
             if have "$ldconfig" && "$ldconfig" -p 2>/dev/null | grep -q 'libvulkan\.so\.1'; then return 0; fi
         done
@@ -67,18 +66,18 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then
         "$@"
     elif ! have sudo; then
-        say "installing needs root, and there is no sudo; run as root: $*"
+        say "installation requires root, and sudo is not available; run as root: $*"
         exit 1
     elif [ -t 0 ]; then
         sudo "$@"
     else
-        # Nobody is there to type a password: fail rather than wait.
+        # Not interactive: fail instead of waiting for a password.
         sudo -n "$@"
     fi
 }
 
 announce() {
-    say "installing with $1: $2 (the Vulkan loader and Mesa's software driver, so that GPU code runs without a GPU)"
+    say "installing with $1: $2 (the Vulkan loader and Mesa's software driver, to run without a GPU)"
 }
 
 if [ "$(uname -s)" != Linux ]; then exit 0; fi
@@ -89,15 +88,15 @@ have_driver || missing="${missing:+$missing and }a driver (vulkan/icd.d/*.json)"
 if [ -z "$missing" ]; then exit 0; fi
 
 if [ -n "$named_drivers" ] && ! have_driver; then
-    say "VK_DRIVER_FILES or VK_ICD_FILENAMES names $named_drivers, which does not exist; unset it or correct it"
+    say "VK_DRIVER_FILES or VK_ICD_FILENAMES is $named_drivers, which does not exist; unset or correct it"
     exit 1
 fi
 
-say "no usable Vulkan here; missing: $missing"
+say "no usable Vulkan; missing: $missing"
 if have apt-get; then
     announce apt-get "libvulkan1 mesa-vulkan-drivers"
-    # One broken source among many fails the update; the lists of the others may do.
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get update || say "apt-get update failed; going on"
+    # A single broken source fails the update; the lists of the others may suffice.
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get update || say "apt-get update failed; continuing"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
         libvulkan1 mesa-vulkan-drivers
 elif have dnf; then
@@ -113,13 +112,13 @@ elif have apk; then
     announce apk "vulkan-loader mesa-vulkan-swrast"
     as_root apk add vulkan-loader mesa-vulkan-swrast
 else
-    say "no apt-get, dnf, pacman, zypper or apk here; please install the Vulkan loader and a driver by hand"
+    say "no apt-get, dnf, pacman, zypper or apk; please install the Vulkan loader and a driver by hand"
     say "(Mesa's software driver is called lavapipe, or swrast)"
     exit 1
 fi
 
 if ! have_loader || ! have_driver; then
-    say "installed, but the loader or the driver still cannot be found; run 'vulkaninfo' to see why"
+    say "installed, but the loader or the driver still cannot be found; see the output of 'vulkaninfo'"
     exit 1
 fi
 say "done"

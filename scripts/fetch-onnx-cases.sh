@@ -1,9 +1,9 @@
 #!/bin/sh
-# Fetches the ONNX backend's node cases into target/onnx-cases/node, for tests/onnx.rs: one model.onnx a case, with the
-# inputs and the outputs that ONNX expects of it. They come out of the wheel `onnx`, by whatever index pip is set up
-# with; nothing is installed. One platform's wheel serves all, since only its data is used.
+# Fetches the node test cases of the ONNX backend into target/onnx-cases/node, for tests/onnx.rs: for each case a model.onnx,
+# its inputs and its expected outputs. They are extracted from the wheel `onnx`, from the package index that pip is
+# configured with; nothing is installed. The wheel of one platform serves all, as only its data is used.
 #
-# Cases that cannot be had are one line and no failure. A wheel with another hash is a failure.
+# If the cases are not available, prints one line and exits with 0. A wheel with another hash is a failure.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -24,7 +24,7 @@ have() {
     command -v "$1" >/dev/null 2>&1
 }
 
-# A mirror that hangs must not hang the tests.
+# An unresponsive mirror must not block the tests.
 bounded() {
     if have timeout; then timeout 120 "$@"; else "$@"; fi
 }
@@ -35,12 +35,12 @@ python=
 for name in python3 python; do
     if have "$name" && "$name" -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null; then python=$name; break; fi
 done
-if [ -z "$python" ]; then give_up "they come with pip, and there is no Python 3 here"; fi
+if [ -z "$python" ]; then give_up "they need pip, and Python 3 is not available"; fi
 
 mkdir -p "$folder"
 if ! "$python" -m pip --version >/dev/null 2>&1; then
-    # Some systems leave pip out of Python; an environment of its own brings one.
-    bounded "$python" -m venv "$folder/venv" >/dev/null 2>&1 || give_up "this Python has no pip, nor can it make one"
+    # Some systems ship Python without pip; a virtual environment includes it.
+    bounded "$python" -m venv "$folder/venv" >/dev/null 2>&1 || give_up "Python has no pip and cannot create a virtual environment"
     python=$(ls "$folder"/venv/bin/python "$folder"/venv/Scripts/python.exe 2>/dev/null | head -n 1)
 fi
 
@@ -52,7 +52,7 @@ if ! bounded "$python" -m pip download --quiet --disable-pip-version-check --tim
     give_up "pip cannot download onnx $version ($(tail -n 1 "$folder/pip.log"))"
 fi
 
-# Hash, and the node cases alone.
+# Verifies the hash and extracts the node cases.
 "$python" - "$sha256" "$folder" <<'PYTHON' || exit 1
 import hashlib, pathlib, sys, zipfile
 
@@ -60,7 +60,7 @@ expected, folder = sys.argv[1], pathlib.Path(sys.argv[2])
 [wheel] = (folder / "wheel").iterdir()
 found = hashlib.sha256(wheel.read_bytes()).hexdigest()
 if found != expected:
-    sys.exit(f"fetch-onnx-cases: {wheel.name} has the SHA-256 {found}, expected {expected}")
+    sys.exit(f"fetch-onnx-cases: {wheel.name}: expected SHA-256 {expected}, got {found}")
 inside = "onnx/backend/test/data/node/"
 with zipfile.ZipFile(wheel) as archive:
     names = [name for name in archive.namelist() if name.startswith(inside)]

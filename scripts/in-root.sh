@@ -1,10 +1,10 @@
 #!/bin/sh
-# Runs a command with the programs and libraries that are unpacked below ROOT, and all else where it is on this machine.
+# Runs a command with the programs and libraries below ROOT; all other folders are those of this machine.
 #
 #   scripts/in-root.sh ROOT COMMAND [ARGUMENT...]
 #
-# What is mounted for that is seen by the command alone, and ends with it. Who is not root needs a kernel that lets users have
-# namespaces. The exit code is the command's; 77 if this machine forbids it.
+# The mounts are visible to the command only and end with it. Without root, the kernel must permit user namespaces. The exit
+# code is that of the command; 77 if mount namespaces are not permitted.
 set -eu
 
 if [ $# -lt 2 ]; then
@@ -16,7 +16,7 @@ if [ "${IN_ROOT_MOUNTS:-}" != own ]; then
     user=--map-root-user
     [ "$(id -u)" != 0 ] || user=
     if ! unshare --mount $user true 2>/dev/null; then
-        echo "in-root: this machine forbids namespaces of mounts (a container may need the right to mount)" >&2
+        echo "in-root: mount namespaces are not permitted (a container may need the privilege to mount)" >&2
         exit 77
     fi
     IN_ROOT_MOUNTS=own exec unshare --mount $user sh "$0" "$@"

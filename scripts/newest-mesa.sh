@@ -1,11 +1,11 @@
 #!/bin/sh
-# Runs a program on the newest Mesa that Debian has (its unstable branch), without installing anything: the driver and all
-# that it needs, from the C library on, are unpacked below DIR, and the program is started with that loader.
+# Runs a program on the newest Mesa of Debian (unstable) without installing it: the driver and all of its dependencies,
+# including the C library, are unpacked below DIR, and the program is started with the dynamic loader from there.
 #
 #   scripts/newest-mesa.sh DIR PROGRAM [ARGUMENT...]
 #
-# The exit code is the program's; 127 if there is none of that name; 77 if there is no such driver here: no Debian, no
-# network, an architecture without a known loader.
+# The exit code is that of the program; 127 if PROGRAM does not exist; 77 if the driver is not available: no Debian, no
+# network, or an architecture with another loader.
 set -eu
 
 if [ $# -lt 2 ]; then

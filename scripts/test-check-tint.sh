@@ -1,6 +1,5 @@
 #!/bin/sh
-# Tests check-tint.py with a program in Chromium's place that reports what it is told to, and with Chromium where there is
-# one. Nothing is installed.
+# Tests check-tint.py with a fake browser, and with Chromium if it is available. Nothing is installed.
 set -eu
 
 script=$(cd "$(dirname "$0")" && pwd)/check-tint.py
@@ -8,7 +7,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failures=0
 
-# expect WHAT CODE TEXT COMMAND...: the exit code, and a text in the output.
+# expect WHAT CODE TEXT COMMAND...: checks the exit code, and that the output matches TEXT.
 expect() {
     what=$1 want=$2 text=$3
     shift 3
@@ -23,7 +22,7 @@ expect() {
     cat "$work/output"
 }
 
-# texts FILE SUBGROUPS STATEMENT...: a list with a text of each statement.
+# texts FILE SUBGROUPS STATEMENT...: writes a list with one shader for each statement.
 texts() {
     file=$1 subgroups=$2 separator='['
     shift 2
@@ -41,7 +40,7 @@ check() {
 }
 
 if ! command -v python3 >/dev/null; then
-    echo "SKIPPED: no python3 here"
+    echo "SKIPPED: python3 not found"
     exit 0
 fi
 
@@ -59,16 +58,16 @@ expect "an entry without a text" 1 "FAIL: .*entry 0 has no text" check "$work/ha
 
 mkdir "$work/bin"
 ln -s "$(python3 -c 'import sys; print(sys.executable)')" "$work/bin/python3"
-expect "without chromium and apt-get" 77 "SKIPPED: no chromium here, and no apt-get" \
+expect "without chromium and apt-get" 77 "SKIPPED: no chromium, and no apt-get" \
     env -u CHROMIUM PATH="$work/bin" python3 "$script" "$work/good"
 printf '#!/bin/sh\nexit 100\n' >"$work/bin/apt-get"
 cp "$work/bin/apt-get" "$work/bin/sudo"
 chmod +x "$work/bin/apt-get" "$work/bin/sudo"
-expect "where apt-get has no chromium" 77 "SKIPPED: .*apt-get cannot install it" \
+expect "apt-get without chromium" 77 "SKIPPED: .*apt-get cannot install it" \
     env -u CHROMIUM PATH="$work/bin" python3 "$script" "$work/good"
-expect "a program that is not there" 77 "SKIPPED: CHROMIUM names" env CHROMIUM="$work/none" python3 "$script" "$work/good"
+expect "a program that does not exist" 77 "SKIPPED: CHROMIUM=.* is not a program" env CHROMIUM="$work/none" python3 "$script" "$work/good"
 
-# A browser that takes the texts and does what $FAKE says; it refuses what is planted.
+# A fake browser that behaves as $FAKE says; the invalid shaders of check-tint.py fail.
 cat >"$work/fake" <<'FAKE'
 #!/usr/bin/env python3
 import json, os, sys, time, urllib.request
@@ -114,45 +113,45 @@ fake() {
     env CHROMIUM="$work/fake" FAKE="$does" TMPDIR="$work" python3 "$script" "$@"
 }
 
-expect "all is well" 0 "2 texts, 2 compiled, 0 refused" fake well "$work/good"
-expect "fewer pipelines" 0 "2 compiled, 0 refused, pipelines made of 1 alone" fake well --pipelines 1 "$work/good"
-expect "as many as there are" 0 "2 compiled, 0 refused;" fake well --pipelines 5 "$work/good"
+expect "valid shaders" 0 "2 shaders, 2 compiled, 0 failed" fake well "$work/good"
+expect "fewer pipelines" 0 "2 compiled, 0 failed, pipelines created for 1 only" fake well --pipelines 1 "$work/good"
+expect "more pipelines than shaders" 0 "2 compiled, 0 failed;" fake well --pipelines 5 "$work/good"
 expect "no adapter" 77 "SKIPPED: WebGPU has no adapter" fake "no adapter" "$work/good"
-expect "the browser ends at once" 1 "FAIL: the browser ended with 3, before it had an adapter" fake ends "$work/good"
-expect "its last words" 1 "^    a last word" fake ends "$work/good"
-expect "the browser ends on the way" 1 "FAIL: the browser ended with 4, at sample" fake dies "$work/good"
+expect "the browser ends at once" 1 "FAIL: the browser ended with 3, before the adapter was reported" fake ends "$work/good"
+expect "the end of its log" 1 "^    a last word" fake ends "$work/good"
+expect "the browser ends in between" 1 "FAIL: the browser ended with 4, at sample" fake dies "$work/good"
 expect "the page is gone" 1 "FAIL: the page is gone" fake reload "$work/good"
 expect "the device is lost" 1 "FAIL: the device is lost" fake lost "$work/good"
-expect "a lost device takes everything" 1 "FAIL: Tint takes what it must refuse" fake "lost late" "$work/good"
-expect "so does a compiler without analysis" 1 "FAIL: Tint takes what it must refuse" fake "takes all" "$work/good"
-expect "texts without an answer" 1 "FAIL: 3 of 6 texts were answered" fake few "$work/good"
-expect "answers to other texts" 1 "FAIL: an answer to" fake mixed "$work/good"
-expect "a browser that hangs" 1 "FAIL: the time limit of 2.0 s is over" fake hangs --time-limit 2 "$work/good"
-expect "no subgroups" 0 "2 compiled, 0 refused" fake "no subgroups" "$work/good"
-expect "texts that need them" 77 "SKIPPED: 1 texts need subgroups" fake "no subgroups" "$work/broadcast"
-expect "no folder is left" 0 "^none$" sh -c 'ls -d "$1"/check-tint-* 2>/dev/null || echo none' - "$work"
+expect "a lost device accepts any shader" 1 "FAIL: Tint compiles an invalid shader" fake "lost late" "$work/good"
+expect "a compiler without analysis" 1 "FAIL: Tint compiles an invalid shader" fake "takes all" "$work/good"
+expect "missing results" 1 "FAIL: expected 6 results, got 3" fake few "$work/good"
+expect "results of other shaders" 1 "FAIL: unexpected result of" fake mixed "$work/good"
+expect "a browser that hangs" 1 "FAIL: the time limit of 2.0 s is exceeded" fake hangs --time-limit 2 "$work/good"
+expect "no subgroups" 0 "2 compiled, 0 failed" fake "no subgroups" "$work/good"
+expect "shaders that need subgroups" 77 "SKIPPED: 1 shaders need subgroups" fake "no subgroups" "$work/broadcast"
+expect "no folder remains" 0 "^none$" sh -c 'ls -d "$1"/check-tint-* 2>/dev/null || echo none' - "$work"
 
 if ! command -v chromium >/dev/null; then
-    echo "SKIPPED: no chromium here, so that nothing is compiled"
+    echo "SKIPPED: no chromium, so nothing is compiled"
     exit $((failures > 0))
 fi
-# Without an adapter the rest cannot be tested.
+# The remaining tests need an adapter.
 code=0
 check "$work/good" >"$work/output" 2>&1 || code=$?
 if [ "$code" = 77 ]; then
     cat "$work/output"
     exit $((failures > 0))
 fi
-expect "good texts" 0 "^2 texts, 2 compiled, 0 refused" check "$work/good"
-expect "a bad text has its name and line" 1 "^FAIL sample (sample-14): line 4: .*: data\[i\] = 1.5;$" check "$work/bad"
-expect "the good one beside it" 1 "^2 texts, 1 compiled, 1 refused" check "$work/bad"
+expect "valid shaders" 0 "^2 shaders, 2 compiled, 0 failed" check "$work/good"
+expect "an invalid shader with its name and line" 1 "^FAIL sample (sample-14): line 4: .*: data\[i\] = 1.5;$" check "$work/bad"
+expect "the valid one in the same list" 1 "^2 shaders, 1 compiled, 1 failed" check "$work/bad"
 expect "a barrier in varying flow" 1 "^FAIL sample .*line 4: 'workgroupBarrier' must only be called" check "$work/varying"
-expect "subgroups" 0 "^1 texts, 1 compiled\|^SKIPPED: 1 texts need subgroups" check "$work/broadcast"
+expect "subgroups" 0 "^1 shaders, 1 compiled\|^SKIPPED: 1 shaders need subgroups" check "$work/broadcast"
 sed 's/"storage"/"uniform"/' "$work/good" >"$work/layout"
-expect "another binding than the text's" 1 "^FAIL sample .*Storage.*Uniform" check "$work/layout"
-expect "without a pipeline none is seen" 0 "^2 texts, 2 compiled, 0 .*pipelines made of 0 alone" \
+expect "a binding that differs from the shader" 1 "^FAIL sample .*Storage.*Uniform" check "$work/layout"
+expect "bindings are not checked without a pipeline" 0 "^2 shaders, 2 compiled, 0 .*pipelines created for 0 only" \
     check --pipelines 0 "$work/layout"
-expect "but the text is read" 1 "^FAIL sample .*line 4" check --pipelines 0 "$work/varying"
-expect "subgroups undeclared" 1 "^FAIL sample .*line 4: .*subgroup" check "$work/undeclared"
+expect "the shader is analysed without a pipeline" 1 "^FAIL sample .*line 4" check --pipelines 0 "$work/varying"
+expect "undeclared subgroups" 1 "^FAIL sample .*line 4: .*subgroup" check "$work/undeclared"
 
 exit $((failures > 0))

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Tests ensure-vulkan.sh against an empty folder in place of / and package managers that only write down how they
-# were called. Nothing is installed.
+# Tests ensure-vulkan.sh with an empty folder instead of / and fake package managers that record their calls. Nothing is
+# installed.
 set -eu
 
 script=$(cd "$(dirname "$0")" && pwd)/ensure-vulkan.sh
@@ -8,7 +8,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failures=0
 
-# A fresh empty machine: no managers, user 0, Linux.
+# machine [SYSTEM [USER]]: sets up an empty machine without package managers; by default Linux, user 0.
 machine() {
     rm -rf "$work/bin" "$work/root" "$work/home"
     mkdir -p "$work/bin" "$work/root" "$work/home"
@@ -18,13 +18,14 @@ machine() {
     stub id "echo ${2:-0}"
 }
 
-# stub NAME BODY: a program in the machine's only PATH folder.
+# stub NAME BODY: creates a program in the only PATH folder of the machine.
 stub() {
     printf '#!/bin/sh\n%s\n' "$2" >"$work/bin/$1"
     chmod +x "$work/bin/$1"
 }
 
-# manager NAME [CODE]: records its arguments, leaves `update` with that code, and puts loader and driver in place when told to install.
+# manager NAME [CODE]: creates a package manager that records its arguments, exits from `update` with CODE and installs loader
+# and driver.
 manager() {
     stub "$1" "echo \"$1 \$*\" >>'$work/calls'
 case \" \$* \" in *' update '*) exit ${2:-0} ;; esac
@@ -43,14 +44,14 @@ driver() {
     : >"$1/vulkan/icd.d/some_icd.json"
 }
 
-# run [NAME=VALUE...]: the script on that machine, its exit code in $code and all output in $work/output.
+# run [NAME=VALUE...]: runs the script on the machine; exit code in $code, output in $work/output.
 run() {
     code=0
     env -i PATH="$work/bin" HOME="$work/home" ENSURE_VULKAN_ROOT="$work/root" "$@" \
         sh "$script" >"$work/output" 2>&1 </dev/null || code=$?
 }
 
-# expect WHAT CODE [CALLS]: the exit code, and the recorded calls as lines.
+# expect WHAT CODE [CALLS]: checks the exit code and the recorded calls, one a line.
 expect() {
     if [ "$code" = "$2" ] && [ "$(cat "$work/calls")" = "${3:-}" ]; then
         echo "ok    $1"
@@ -124,15 +125,15 @@ expect "an installation that brings nothing is an error" 1
 says "an installation that brings nothing" "still cannot be found"
 
 machine Linux 1000 && manager dnf && stub sudo "echo \"sudo \$*\" >>'$work/calls'; shift; exec \"\$@\"" && run
-expect "an ordinary user goes through sudo, without a prompt" 0 "sudo -n dnf install -y vulkan-loader mesa-vulkan-drivers
+expect "a user without root uses sudo, without a prompt" 0 "sudo -n dnf install -y vulkan-loader mesa-vulkan-drivers
 dnf install -y vulkan-loader mesa-vulkan-drivers"
 machine Linux 1000 && manager dnf && run
-expect "an ordinary user without sudo is told" 1
-says "an ordinary user without sudo" "run as root: dnf install"
+expect "a user without root and sudo gets an error" 1
+says "a user without root and sudo" "run as root: dnf install"
 
 for system in Darwin MINGW64_NT-10.0 MSYS_NT-10.0; do
     machine "$system" && manager apt-get && run
-    expect "$system is left as it is" 0
+    expect "nothing happens on $system" 0
     silent "$system"
 done
 

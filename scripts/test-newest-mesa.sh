@@ -1,5 +1,5 @@
 #!/bin/sh
-# Tests newest-mesa.sh where it can do nothing, and with a driver folder that is there already. Nothing is fetched.
+# Tests newest-mesa.sh without its prerequisites, and with an existing driver folder. Nothing is fetched.
 set -eu
 
 script=$(cd "$(dirname "$0")" && pwd)/newest-mesa.sh
@@ -7,7 +7,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failures=0
 
-# expect WHAT CODE TEXT COMMAND...: the exit code, and a text in the output.
+# expect WHAT CODE TEXT COMMAND...: checks the exit code, and that the output matches TEXT.
 expect() {
     what=$1 want=$2 text=$3
     shift 3
@@ -22,23 +22,23 @@ expect() {
     cat "$work/output"
 }
 
-expect "without a program it says how it is called" 2 "DIR PROGRAM" sh "$script" "$work/none"
+expect "usage without a program" 2 "DIR PROGRAM" sh "$script" "$work/none"
 
 mkdir "$work/bin"
 for tool in sh mkdir dirname find head sed printf; do ln -s "$(command -v $tool)" "$work/bin/$tool"; done
-expect "without apt-get there is no driver" 77 "no apt-get" env PATH="$work/bin" sh "$script" "$work/none" true
+expect "no driver without apt-get" 77 "no apt-get" env PATH="$work/bin" sh "$script" "$work/none" true
 
-# A driver, and a loader that says what it was told.
+# A driver, and a loader that prints its arguments.
 root=$work/there/root
 mkdir -p "$root/usr/share/vulkan/icd.d" "$root/usr/lib/some-linux"
 : >"$work/there/unpacked"
 : >"$root/usr/share/vulkan/icd.d/lvp_icd.json"
-expect "half a driver is none" 77 "no software driver" sh "$script" "$work/there" true
+expect "an incomplete driver" 77 "no software driver" sh "$script" "$work/there" true
 : >"$root/usr/lib/some-linux/libvulkan_lvp.so"
 printf '#!/bin/sh\necho "$VK_DRIVER_FILES" "$@"\nexit 3\n' >"$root/usr/lib/some-linux/ld-linux-some.so.1"
 chmod +x "$root/usr/lib/some-linux/ld-linux-some.so.1"
-expect "the exit code is the program's" 3 "lvp_icd.json --library-path $root/usr/lib/some-linux .*true one two" \
+expect "the exit code is that of the program" 3 "lvp_icd.json --library-path $root/usr/lib/some-linux .*true one two" \
     sh "$script" "$work/there" true one two
-expect "a program that is not there" 127 "no program" sh "$script" "$work/there" no-such-program
+expect "a program that does not exist" 127 "no program" sh "$script" "$work/there" no-such-program
 
 exit $((failures > 0))

@@ -35,8 +35,8 @@
 //!
 //! # What there is
 //! - [`Model`] and [`Trainer`]: layers, losses, optimizers, freezing, evaluation, saving and going on.
-//! - [`Graph`](graph::Graph), [`Plan`] and [`Reference`](reference::Reference): mathematical operations by hand, compiled
-//!   for a device or interpreted in f64. One operation at a time is a supported use: see [`plan`].
+//! - [`Graph`](graph::Graph), [`Plan`] and [`Reference`](reference::Reference): mathematical operations, compiled
+//!   for a device or interpreted in f64. One operation at a time is a supported use: see [`Plan`].
 //! - [`Mask`] and [`FreezeRule`]: which elements; 1 = frozen, named in every constructor.
 //! - [`conformance`]: the table of operations with which an adapter is held against the reference.
 //!
@@ -48,8 +48,10 @@
 //! The package `frazil-cli` has the program `frazil`: training, benchmarks and the table of operations from the shell.
 
 pub mod checkpoint;
+pub mod compiler;
 pub mod conformance;
 pub mod data;
+pub mod engine;
 pub mod error;
 pub mod gpu;
 pub mod graph;
@@ -59,26 +61,34 @@ pub mod loss;
 pub mod mask;
 pub mod model;
 pub mod optimizer;
-pub mod plan;
 pub mod reference;
 pub mod rng;
 pub mod shape;
 pub mod trainer;
 mod wgsl;
 
+pub use compiler::PlanOptions;
 pub use data::{Batch, Dataset, Digits};
+pub use engine::Plan;
 pub use error::{Error, Result};
 pub use gpu::{Gpu, GpuOptions};
 pub use loss::Loss;
 pub use mask::{FreezeRule, Mask};
 pub use model::Model;
 pub use optimizer::{Adagrad, Adam, AdamW, Clip, LrSchedule, Optimizer, RmsProp, Sgd};
-pub use plan::{Plan, PlanOptions};
 pub use shape::Padding;
 pub use trainer::{ThawPolicy, Trainer, TrainerOptions};
 pub use wgpu;
 
-/// The README's example is compiled and run with the doctests.
+/// The examples of the README and of `docs/` are compiled with the doctests.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-pub struct Readme;
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/guide.md")]
+    struct Guide;
+    #[doc = include_str!("../docs/masks.md")]
+    struct Masks;
+    #[doc = include_str!("../docs/interop.md")]
+    struct Interop;
+}

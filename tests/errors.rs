@@ -319,7 +319,7 @@ fn plan_report_counts_every_allocated_byte() {
     assert_eq!(Plan::estimate(&graph, gpu.report(), &PlanOptions::default()).unwrap(), *plan.report());
     // The store of a graph without an update has no gradients.
     let forward = model().evaluation_graph(ROWS, Loss::SoftmaxCrossEntropy).unwrap().graph;
-    let store = frazil::plan::Store::new(&gpu, &forward).unwrap();
+    let store = frazil::engine::Store::new(&gpu, &forward).unwrap();
     let plain = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
     let training = model().training_graph(ROWS, Loss::SoftmaxCrossEntropy, plain).unwrap().graph;
     let options = PlanOptions::default();

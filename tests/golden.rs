@@ -7,10 +7,10 @@ use crate::support::executor::{Executor, Fault, Make, Operand, Planted, evaluate
 use crate::support::golden::{Case, cases, conv2d_case, generated, pool2d_case, sampled};
 use crate::support::random::{convolution_shapes, elements};
 use crate::support::trajectory::{Errors, check_trajectory, net, update_rounding, update_rule};
+use frazil::compiler::{Algorithm, Winograd};
 use frazil::conformance::compare;
 use frazil::graph::{Activation, Graph, Op};
 use frazil::kernels::GemmFamily;
-use frazil::plan::{Algorithm, Winograd};
 use frazil::{Plan, PlanOptions};
 
 /// For the reference: both sides are f64 and add up to 1,000 terms in different orders.

@@ -1,9 +1,9 @@
 //! What a training step keeps in memory. Needs no GPU.
 
+use frazil::compiler::{BufferUse, Winograd};
 use frazil::gpu::{AdapterReport, Backend, DeviceKind, ShaderCompiler};
 use frazil::graph::{Graph, Op, Role};
 use frazil::kernels::GemmFamily;
-use frazil::plan::{BufferUse, Winograd};
 use frazil::{Error, Loss, Model, Plan, PlanOptions, Sgd};
 
 /// A software adapter as Mesa reports it.

@@ -10,14 +10,15 @@ const FLOORS: &[&[&str]] = &[
     &["mask", "graph", "data", "gpu"],
     &["layer", "loss", "optimizer", "kernels"],
     &["model", "reference"],
-    &["plan"],
+    &["compiler"],
+    &["engine"],
     &["checkpoint"],
     &["trainer"],
     &["conformance"],
 ];
 
 /// Who may name wgpu: the rooms that touch a device, and the crate root, which passes the crate on.
-const WGPU: &[&str] = &["gpu", "kernels", "plan", "lib"];
+const WGPU: &[&str] = &["gpu", "engine", "lib"];
 
 #[test]
 fn rooms_use_only_lower_floors() {
@@ -225,8 +226,8 @@ mod checker {
     fn finds_planted_upward_imports() {
         one(
             "src/graph/op.rs",
-            "use std::fmt;\n\nuse crate::plan::Plan;\n",
-            "src/graph/op.rs:3: `graph` uses `plan`",
+            "use std::fmt;\n\nuse crate::engine::Plan;\n",
+            "src/graph/op.rs:3: `graph` uses `engine`",
         );
         one("src/error.rs", "use crate::shape::Shape;", "`error` uses `shape`");
         one(
@@ -256,7 +257,7 @@ mod checker {
         one("src/graph/mod.rs", "use crate::Trainer;", "`graph` uses `trainer`");
         one("src/graph/mod.rs", "use crate::*;", "`crate::*`");
         one("src/graph/mod.rs", "use crate::{self as root};", "`crate::self`");
-        one("src/shape.rs", "use super::plan::Plan;", "src/shape.rs:1: `shape` uses `plan`");
+        one("src/shape.rs", "use super::engine::Plan;", "src/shape.rs:1: `shape` uses `engine`");
         one("src/graph/op.rs", "\npub use super::super::{error::Error, model::Model};", "`model`");
         one("src/extra/mod.rs", "", "`extra` is in no line");
         one("src/graph/mod.rs", "use crate::extra::X;", "no room");
@@ -266,7 +267,7 @@ mod checker {
     fn finds_wgpu_outside_its_rooms() {
         one("src/model.rs", "fn f(d: &wgpu::Device) {}", "src/model.rs:1: only");
         one("src/trainer.rs", "use wgpu as w;", "may name wgpu");
-        for path in ["src/gpu/mod.rs", "src/kernels/gemm.rs", "src/plan/mod.rs"] {
+        for path in ["src/gpu/mod.rs", "src/engine/mod.rs"] {
             assert_eq!(check(path, "use wgpu::Device;"), [""; 0]);
         }
         assert_eq!(wgpu_names("cli/src/main.rs", "\nuse frazil::wgpu::Device;").len(), 1);
@@ -278,10 +279,10 @@ mod checker {
         let allowed = [
             ("src/shape.rs", "use crate::error::Error;\nmod tests {\n    use super::*;\n}"),
             ("src/graph/op.rs", "use crate::{Error, Result, shape::{Shape, Window},};\nuse super::mask::X;"),
-            ("src/graph/mod.rs", "//! See [`crate::plan::Plan`].\nlet x = 1; // not crate::plan\n"),
+            ("src/graph/mod.rs", "//! See [`crate::engine::Plan`].\nlet x = 1; // not crate::engine\n"),
             ("src/layer/conv.rs", "use crate::graph::Op;\npub(crate) fn f(x: crate::layer::X) {}"),
             ("src/kernels/gemm.rs", "use crate::gpu::Gpu;"),
-            ("src/plan/mod.rs", "use crate::{kernels, model, reference};\npub(in crate::plan) fn f() {}"),
+            ("src/engine/mod.rs", "use crate::{kernels, model, reference};\npub(in crate::engine) fn f() {}"),
             ("src/conformance/mod.rs", "use crate::trainer::Trainer;"),
         ];
         for (path, text) in allowed {

@@ -8,7 +8,7 @@ use frazil::conformance::{
 };
 use frazil::graph::Op;
 use frazil::kernels::GemmFamily;
-use frazil::plan::{Plan, PlanOptions};
+use frazil::{Plan, PlanOptions};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[test]

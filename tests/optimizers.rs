@@ -385,7 +385,7 @@ fn graphs_that_clip_or_accumulate_what_they_do_not_update_are_refused() {
     let (mut other, g) = start();
     other.push(Op::Accumulate(vec![id]), &[g], "sum").unwrap();
     other.push(Op::Update(rule, vec![id.into()]), &[g], "update").unwrap();
-    let store = frazil::plan::Store::new(gpu(), &graph).unwrap();
+    let store = frazil::engine::Store::new(gpu(), &graph).unwrap();
     let error = Plan::compile_with(gpu(), &other, &store, &PlanOptions::default()).unwrap_err();
     assert!(error.to_string().contains("accumulates"), "{error}");
 }

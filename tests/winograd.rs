@@ -3,9 +3,9 @@
 use crate::support::compare::assert_relative;
 use crate::support::device::gpu;
 use crate::support::random::stream;
+use frazil::compiler::Winograd;
 use frazil::graph::{ParameterId, StepScalars};
 use frazil::kernels::GemmFamily;
-use frazil::plan::Winograd;
 use frazil::reference::Reference;
 use frazil::{Loss, Mask, Model, Padding, Plan, PlanOptions, Sgd};
 

@@ -12,17 +12,17 @@ use std::collections::BTreeMap;
 
 #[derive(Args)]
 pub struct CheckArgs {
-    /// Multiply matrices in this family alone; may be given several times [default: all that the adapter can run].
+    /// Test only this GEMM family; may be repeated [default: all families that the adapter supports].
     #[arg(long, value_parser = |text: &str| GemmFamily::parse(text).map_err(|e| e.to_string()))]
     family: Vec<GemmFamily>,
-    /// One JSON object a line on standard output: one for each kernel, then the verdict.
+    /// Print JSON lines: an object for each kernel, then the verdict.
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
     device: DeviceArgs,
 }
 
-/// What the cases say of one kernel.
+/// Results of all cases that run one kernel.
 #[derive(Default)]
 struct Tally {
     runs: usize,
@@ -37,16 +37,17 @@ pub fn run(args: &CheckArgs) -> std::result::Result<(), Failure> {
     output.text(format!("adapter: {} ({}), {}", report.name, report.backend, report.driver))?;
     output.text(format!("shader compiler: {}", report.shader_compiler))?;
     if let Some(family) = args.family.iter().find(|family| !family.is_supported(report)) {
-        let expected = format!("families that {} can run", report.name);
+        let supported: Vec<_> = GemmFamily::supported(report).iter().map(ToString::to_string).collect();
+        let expected = format!("a family that {} supports ({})", report.name, supported.join(", "));
         return super::usage(Err(Error::InvalidArgument {
             at: "--family".to_owned(),
             expected,
             got: family.to_string(),
         }));
     }
-    let tallies = measure(&gpu, &args.family)?;
+    let tallies = run_suite(&gpu, &args.family)?;
 
-    output.text(format!("{:<28} {:>6}  {:>22}  {}", "kernel", "runs", "worst (of its bound)", "verdict"))?;
+    output.text(format!("{:<28} {:>6}  {:>22}  {}", "kernel", "runs", "max error / bound", "verdict"))?;
     for (kernel, tally) in &tallies {
         let verdict = if tally.failed.is_empty() { "pass" } else { "FAIL" };
         output.text(format!("{kernel:<28} {:>6}  {:>22.3}  {verdict}", tally.runs, tally.worst))?;
@@ -70,8 +71,8 @@ pub fn run(args: &CheckArgs) -> std::result::Result<(), Failure> {
     if failed.is_empty() { Ok(()) } else { Err(Failure::Verdict) }
 }
 
-/// Runs the whole table in every family that the adapter has.
-fn measure(gpu: &Gpu, only: &[GemmFamily]) -> Result<BTreeMap<String, Tally>> {
+/// Runs the conformance suite in the families of `only`, or in all that the adapter supports.
+fn run_suite(gpu: &Gpu, only: &[GemmFamily]) -> Result<BTreeMap<String, Tally>> {
     let bar = ProgressBar::new_spinner();
     let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
     run_all(gpu, only, &mut |outcome| {

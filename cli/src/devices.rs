@@ -9,7 +9,7 @@ use serde_json::json;
 
 #[derive(Args)]
 pub struct DevicesArgs {
-    /// One JSON object a line.
+    /// Print JSON lines: an object for each adapter.
     #[arg(long)]
     pub json: bool,
 }
@@ -25,7 +25,7 @@ pub fn run(args: &DevicesArgs) -> Result<(), Failure> {
         "kind",
         "subgroup",
         "gemm",
-        "matrix units",
+        "cooperative",
         "binding",
         "shader compiler",
         "driver"
@@ -43,7 +43,7 @@ pub fn run(args: &DevicesArgs) -> Result<(), Failure> {
             "subgroup": report.subgroup,
             "timestamps": report.timestamps,
             "gemm_family": GemmFamily::choose(report).to_string(),
-            "matrix_units_family": GemmFamily::cooperative(report).map(|family| family.to_string()),
+            "cooperative_family": GemmFamily::cooperative(report).map(|family| family.to_string()),
             "max_buffer_bytes": report.max_buffer,
             "max_binding_bytes": report.max_binding,
             "max_storage_buffers": report.max_storage_buffers,
@@ -52,7 +52,9 @@ pub fn run(args: &DevicesArgs) -> Result<(), Failure> {
         }))?;
     }
     if all.is_empty() {
-        output.text("no adapter; on Linux install a Vulkan driver (apt-get install mesa-vulkan-drivers)")?;
+        output.text(
+            "no adapter found; on Linux install a Vulkan driver (apt-get install mesa-vulkan-drivers)",
+        )?;
     }
     Ok(())
 }
@@ -61,9 +63,9 @@ fn row(index: usize, report: &AdapterReport) -> String {
     let subgroup = report.subgroup.map_or("none".to_owned(), |[min, max]| {
         if min == max { min.to_string() } else { format!("{min}..{max}") }
     });
-    let units = GemmFamily::cooperative(report).map_or("none".to_owned(), |family| family.to_string());
+    let cooperative = GemmFamily::cooperative(report).map_or("none".to_owned(), |family| family.to_string());
     format!(
-        "{index:>2}  {:<40} {:<7} {:<10} {subgroup:<9} {:<11} {units:<16} {:>4} MiB  {:<34} {}",
+        "{index:>2}  {:<40} {:<7} {:<10} {subgroup:<9} {:<11} {cooperative:<16} {:>4} MiB  {:<34} {}",
         report.name,
         report.backend,
         report.kind,

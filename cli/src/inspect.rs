@@ -1,24 +1,24 @@
-//! `frazil inspect`: what is in a file, and whether its frozen elements are those of another. Needs no GPU.
+//! `frazil inspect`: prints the content of a checkpoint, or compares its frozen elements with another file. Needs no GPU.
 
 use super::Failure;
 use super::output::Output;
 use clap::Args;
 use frazil::checkpoint::{Checkpoint, Tensor};
-use frazil::plan::Digest;
+use frazil::kernels::Digest;
 use serde_json::json;
 use std::path::PathBuf;
 
-/// Differing elements that are shown one by one.
+/// Maximum number of differing elements that are printed.
 const SHOWN: usize = 10;
 
 #[derive(Args)]
 pub struct InspectArgs {
-    /// What `frazil train` wrote, or another safetensors file of `f32` and `u32` tensors.
+    /// Checkpoint of `frazil train`, or any safetensors file of `f32` and `u32` tensors.
     file: PathBuf,
-    /// Compare the elements that FILE has frozen with those of this file, bit by bit: exit code 1 if one differs.
+    /// Compare the frozen elements of FILE with the same elements of OTHER, bit by bit; exit with 1 if one differs.
     #[arg(long, value_name = "OTHER")]
     against: Option<PathBuf>,
-    /// One JSON object a line on standard output: one for each tensor or differing element, then the whole.
+    /// Print JSON lines: an object for each tensor or differing element, then a summary.
     #[arg(long)]
     pub json: bool,
 }
@@ -42,24 +42,24 @@ fn describe(output: &Output, checkpoint: &Checkpoint) -> Result<(), Failure> {
     for (name, tensor) in checkpoint.tensors() {
         let digest = hex(Digest::of(tensor.bits().iter().copied().enumerate()).value());
         let count = tensor.bits().len();
-        let of_mask = parameters.contains(&name.as_str()).then(|| checkpoint.mask(name).frozen_count());
-        if let Some(some) = of_mask {
+        let frozen_here = parameters.contains(&name.as_str()).then(|| checkpoint.mask(name).frozen_count());
+        if let Some(some) = frozen_here {
             elements += count;
             frozen += some;
         }
-        let share = of_mask.map(|some| fraction(some, count));
-        let words = match (of_mask, share) {
+        let share = frozen_here.map(|some| fraction(some, count));
+        let column = match (frozen_here, share) {
             (Some(some), Some(share)) => format!("{some} ({:.1} %)", 100.0 * share),
             _ => String::new(),
         };
         let shape = format!("{:?}", tensor.shape());
         output.text(format!(
-            "{name:<32} {:<5} {shape:<20} {count:>10} {words:>20}  {digest}",
+            "{name:<32} {:<5} {shape:<20} {count:>10} {column:>20}  {digest}",
             tensor.dtype()
         ))?;
         output.json(&json!({
             "tensor": name, "dtype": tensor.dtype(), "shape": tensor.shape(), "elements": count,
-            "frozen": of_mask, "frozen_fraction": share, "digest": digest,
+            "frozen": frozen_here, "frozen_fraction": share, "digest": digest,
         }))?;
     }
     output.text("")?;
@@ -88,7 +88,7 @@ fn compare(output: &Output, checkpoint: &Checkpoint, other: &Checkpoint) -> Resu
         let (Some(tensor), true) = (checkpoint.tensor(path), mask.frozen_count() > 0) else { continue };
         frozen += mask.frozen_count();
         let fits = |t: &&Tensor| t.dtype() == tensor.dtype() && t.shape() == tensor.shape();
-        let Some(its) = other.tensor(path).filter(fits) else {
+        let Some(others) = other.tensor(path).filter(fits) else {
             differing += mask.frozen_count();
             let got =
                 other.tensor(path).map_or("none".to_owned(), |t| format!("{} {:?}", t.dtype(), t.shape()));
@@ -98,13 +98,13 @@ fn compare(output: &Output, checkpoint: &Checkpoint, other: &Checkpoint) -> Resu
             }))?;
             continue;
         };
-        for index in mask.frozen_indices().filter(|&i| tensor.bits()[i] != its.bits()[i]) {
+        for index in mask.frozen_indices().filter(|&i| tensor.bits()[i] != others.bits()[i]) {
             differing += 1;
             if shown == SHOWN {
                 continue;
             }
             shown += 1;
-            let (expected, got) = (tensor.bits()[index], its.bits()[index]);
+            let (expected, got) = (tensor.bits()[index], others.bits()[index]);
             let at = coordinates(index, tensor.shape());
             let [old, new] = [expected, got].map(f32::from_bits);
             output
@@ -120,12 +120,12 @@ fn compare(output: &Output, checkpoint: &Checkpoint, other: &Checkpoint) -> Resu
     if differing == 0 { Ok(()) } else { Err(Failure::Verdict) }
 }
 
-/// An element's place along each axis.
+/// The index of an element along each axis.
 fn coordinates(index: usize, shape: &[usize]) -> Vec<usize> {
     let mut rest = index;
-    let mut places: Vec<_> = shape.iter().rev().map(|&extent| (rest % extent, rest /= extent).0).collect();
-    places.reverse();
-    places
+    let mut indices: Vec<_> = shape.iter().rev().map(|&extent| (rest % extent, rest /= extent).0).collect();
+    indices.reverse();
+    indices
 }
 
 fn fraction(part: usize, whole: usize) -> f64 {

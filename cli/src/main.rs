@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod devices;
+mod draw;
 mod inspect;
 mod mask_args;
 mod optimizer_args;
@@ -16,9 +17,10 @@ use output::Output;
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// Trains convolutional networks on any GPU with single weights frozen, to the bit.
+/// Train convolutional networks on any GPU with single weights frozen to the bit.
 ///
-/// Without a command it trains, and takes the options of `frazil train`, which `frazil train --help` lists. Exit codes: 0 done, 1 failed, 2 bad arguments.
+/// Without a command, `frazil` trains with the options of `frazil train`; `frazil train --help` lists them. Exit codes:
+/// 0 success, 1 failure, 2 invalid arguments.
 #[derive(Parser)]
 #[command(
     name = "frazil",
@@ -35,32 +37,35 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Train a network with some of its weights frozen, and prove that those did not move.
+    /// Train a network with frozen weights and verify that no frozen weight changed.
     ///
-    /// Without options it trains on the digits that are in the program, with half of every convolution's weights frozen.
-    /// It writes weights.safetensors and metrics.csv, and ends with exit code 1 if a frozen element changed.
+    /// By default, trains on the embedded digits data set with half of the weights of each convolution frozen. Writes
+    /// weights.safetensors and metrics.csv. Exits with 1 if a frozen weight changed.
     #[command(after_long_help = mask_args::RULES)]
     Train(Box<train::TrainArgs>),
-    /// Measure kernels and whole training steps.
+    /// Benchmark kernels and whole training steps.
     Bench(bench::BenchArgs),
     /// List the adapters of this machine.
     Devices(devices::DevicesArgs),
-    /// Run every kernel on an adapter against the f64 reference: exit code 1 if one is wrong.
+    /// Run every kernel on an adapter and compare the results with the f64 reference; exit with 1 if one is wrong.
     ///
-    /// Each line says how often a kernel was run, and its worst error as a part of what rounding allows: above 1 fails.
+    /// Prints for each kernel the number of runs and the largest error as a fraction of the rounding error bound: a
+    /// fraction above 1 fails.
     Check(check::CheckArgs),
-    /// Show a file's tensors, masks and notes; or compare its frozen elements with another file's. Needs no GPU.
+    /// Print the tensors, masks and notes of a checkpoint, or compare its frozen weights with another file. Needs no GPU.
     Inspect(inspect::InspectArgs),
+    /// Draw the convolution kernels of a checkpoint as an SVG picture with frozen weights outlined. Needs no GPU.
+    Draw(draw::DrawArgs),
 }
 
-/// What all commands that use a device take.
+/// Options of every command that uses a device.
 #[derive(Args)]
 #[command(next_help_heading = "Device")]
 struct DeviceArgs {
-    /// Adapter: its number in `frazil devices`, or a part of its name.
+    /// Adapter: its index in `frazil devices`, or part of its name.
     #[arg(long, value_name = "NAME|INDEX")]
     adapter: Option<String>,
-    /// Interface: vulkan, metal, dx12 or gl.
+    /// Graphics API: vulkan, metal, dx12 or gl.
     #[arg(long, value_parser = |text: &str| Backend::parse(text).map_err(|e| e.to_string()))]
     backend: Option<Backend>,
 }
@@ -78,13 +83,14 @@ impl DeviceArgs {
     }
 }
 
-/// How a command failed.
+/// Why a command failed.
 enum Failure {
-    /// The arguments do not fit: exit code 2.
+    /// Invalid arguments: exit code 2.
     Usage(Error),
-    /// Something went wrong: exit code 1.
+    /// An error while running: exit code 1.
     Failed(Error),
-    /// It ran, and its answer is no; it was said already: exit code 1.
+    /// The command completed with a negative result (a frozen element changed, a kernel is wrong), which it has printed:
+    /// exit code 1.
     Verdict,
 }
 
@@ -94,12 +100,12 @@ impl From<Error> for Failure {
     }
 }
 
-/// Marks errors that come from the arguments.
+/// Marks an error as caused by the arguments.
 fn usage<T>(result: Result<T>) -> std::result::Result<T, Failure> {
     result.map_err(Failure::Usage)
 }
 
-/// Names the flag in an error about what it was given.
+/// Replaces the location of an error by the flag whose value caused it.
 fn at_flag(flag: &str, error: Error) -> Error {
     match error {
         Error::InvalidArgument { expected, got, .. } => {
@@ -109,10 +115,19 @@ fn at_flag(flag: &str, error: Error) -> Error {
     }
 }
 
+/// Returns an error if a flag is 0.
+fn at_least_one(flag: &str, value: u64) -> Result<()> {
+    if value > 0 {
+        return Ok(());
+    }
+    let (expected, got) = ("1 or more".to_owned(), "0".to_owned());
+    Err(Error::InvalidArgument { at: flag.to_owned(), expected, got })
+}
+
 fn main() -> ExitCode {
     let begun = Instant::now();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,wgpu_hal=off")).init();
-    // All of train's options would bury the commands.
+    // The options of `train` are hidden: in the help of `frazil` they would bury the list of commands.
     let matches = Cli::command().mut_args(|arg| arg.hide(true)).get_matches();
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
@@ -125,30 +140,31 @@ fn main() -> ExitCode {
         Command::Bench(args) => (bench::run(&args, begun), args.json),
         Command::Check(args) => (check::run(&args), args.json),
         Command::Inspect(args) => (inspect::run(&args), args.json),
+        Command::Draw(args) => (draw::run(&args), false),
     };
     let (error, code) = match result {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Failure::Verdict) => return ExitCode::from(1),
-        // An argument out of range may be found only when the trainer is made.
+        // Some arguments out of range are detected by the library only.
         Err(Failure::Failed(error @ (Error::InvalidArgument { .. } | Error::EmptyBatch { .. }))) => {
             (error, 2)
         }
         Err(Failure::Failed(error)) => (error, 1),
         Err(Failure::Usage(error)) => (error, 2),
     };
-    // Whoever read our output has seen enough; but the work was not finished.
+    // The reader of standard output has closed the pipe, as `head` does: no message, but the work is not complete.
     if matches!(&error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe) {
         return ExitCode::from(1);
     }
     eprintln!("frazil: {error}");
     if json {
-        // If stdout is gone as well, the exit code must do.
+        // Standard output may be closed; the exit code still reports the failure.
         let _ = Output::new(true).json(&serde_json::json!({ "error": error.to_string() }));
     }
     ExitCode::from(code)
 }
 
-/// What the flags do not fit is a matter of usage.
+/// Turns an invalid argument found by the library into a usage error.
 fn as_usage<T>(result: std::result::Result<T, Failure>) -> std::result::Result<T, Failure> {
     match result {
         Err(Failure::Failed(error @ Error::InvalidArgument { .. })) => usage(Err(error)),

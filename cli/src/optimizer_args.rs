@@ -1,4 +1,4 @@
-//! The optimizer's flags.
+//! Flags of the optimizer.
 
 use clap::{Args, ValueEnum};
 use frazil::{Adagrad, Adam, AdamW, Clip, Error, LrSchedule, Optimizer, RmsProp, Sgd};
@@ -6,36 +6,36 @@ use frazil::{Adagrad, Adam, AdamW, Clip, Error, LrSchedule, Optimizer, RmsProp, 
 #[derive(Args)]
 #[command(next_help_heading = "Optimizer")]
 pub struct OptimizerArgs {
-    /// The rule of the updates.
+    /// Update rule.
     #[arg(long, value_enum, default_value = "sgd")]
     optimizer: Rule,
-    /// Learning rate [default: 0.05 for sgd, 0.01 for adagrad, 0.001 for others].
+    /// Learning rate [default: 0.05 for sgd, 0.01 for adagrad, 0.001 otherwise].
     #[arg(long, value_name = "RATE")]
     lr: Option<f64>,
-    /// Momentum, for sgd and rmsprop only [default: 0.9 for sgd, 0 for rmsprop].
+    /// Momentum; sgd and rmsprop only [default: 0.9 for sgd, 0 for rmsprop].
     #[arg(long)]
     momentum: Option<f64>,
-    /// Nesterov momentum, for sgd only.
+    /// Nesterov momentum; sgd only.
     #[arg(long)]
     nesterov: bool,
-    /// Divide by the deviation of the gradients around their mean, for rmsprop only.
+    /// Normalize the gradient by an estimate of its variance instead of its second moment; rmsprop only.
     #[arg(long)]
     centered: bool,
-    /// Weight decay: decoupled for adamw, coupled for all others [default: 0, 0.01 for adamw].
+    /// Weight decay: decoupled for adamw, coupled (L2) otherwise [default: 0.01 for adamw, 0 otherwise].
     #[arg(long)]
     weight_decay: Option<f64>,
-    /// Factor of the learning rate over the steps: constant, step:every=N,factor=F, cosine:total=N, one-cycle:total=N or
+    /// Learning-rate schedule: constant, step:every=N,factor=F, cosine:total=N, one-cycle:total=N or
     /// polynomial:total=N,power=P; each takes warm-up=N and floor=F, as in cosine:total=2000,warm-up=100.
     #[arg(long, value_name = "SCHEDULE", default_value = "constant",
           value_parser = |text: &str| LrSchedule::parse(text).map_err(|e| e.to_string()))]
     schedule: LrSchedule,
-    /// Scale gradients down so that their norm over all trainable elements is at most this.
+    /// Clip gradients by their global L2 norm over all trainable elements.
     #[arg(long, value_name = "NORM", conflicts_with = "clip_value")]
     clip_norm: Option<f64>,
-    /// Cut each element of a gradient to this magnitude.
-    #[arg(long, value_name = "SIZE")]
+    /// Clip each gradient element to [-VALUE, VALUE].
+    #[arg(long, value_name = "VALUE")]
     clip_value: Option<f64>,
-    /// Batches whose gradients make one update.
+    /// Accumulate the gradients of K batches for each update.
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     accumulate: u16,
 }
@@ -51,7 +51,7 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// The rule at this learning rate, with the defaults of all other flags.
+    /// The optimizer of this rule with the given learning rate and defaults otherwise.
     pub fn optimizer(self, learning_rate: f64) -> frazil::Result<Optimizer> {
         let defaults = OptimizerArgs {
             optimizer: self,
@@ -70,20 +70,22 @@ impl Rule {
 }
 
 impl OptimizerArgs {
-    /// Batches of one update.
+    /// Number of batches for each update.
     pub fn accumulate(&self) -> usize {
         self.accumulate.into()
     }
 
     pub fn optimizer(&self) -> frazil::Result<Optimizer> {
-        let only = |given: bool, what: &str, rules: &[Rule], expected: &str| {
+        // An error if a flag is given that the optimizer does not have.
+        let only = |given: bool, flag: &str, rules: &[Rule], expected: &str| {
             if !given || rules.contains(&self.optimizer) {
                 return Ok(());
             }
+            let name = self.optimizer.to_possible_value().map_or(String::new(), |v| v.get_name().to_owned());
             Err(Error::InvalidArgument {
-                at: what.to_owned(),
+                at: flag.to_owned(),
                 expected: expected.to_owned(),
-                got: "another optimizer".to_owned(),
+                got: format!("--optimizer {name}"),
             })
         };
         let with_momentum = "--optimizer sgd or rmsprop";

@@ -1,9 +1,9 @@
-//! Lines on standard output: for people, or one JSON object each.
+//! Lines on standard output: text, or one JSON object a line.
 
 use frazil::{Error, Result};
 use std::io::Write;
 
-/// Standard output, where a closed pipe is an error and not a panic.
+/// Standard output in text or JSON mode. A closed pipe is an error, not a panic as with `println!`.
 pub struct Output {
     json: bool,
 }
@@ -13,12 +13,12 @@ impl Output {
         Output { json }
     }
 
-    /// A line for people; nothing in JSON mode.
+    /// Prints a line of text; no output in JSON mode.
     pub fn text(&self, line: impl std::fmt::Display) -> Result<()> {
         if self.json { Ok(()) } else { write(&line.to_string()) }
     }
 
-    /// A line for machines; nothing in text mode.
+    /// Prints a JSON object as one line; no output in text mode.
     pub fn json(&self, object: &serde_json::Value) -> Result<()> {
         if self.json { write(&object.to_string()) } else { Ok(()) }
     }

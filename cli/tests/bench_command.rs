@@ -1,4 +1,4 @@
-//! `frazil bench`: its lines, its trace and its charts. No figure is judged, for machines are busy at times.
+//! `frazil bench`: JSON lines, trace and charts. Times are not checked, as they depend on the load of the machine.
 
 use crate::program::{folder, frazil, lines};
 use serde_json::Value;
@@ -15,7 +15,7 @@ fn number(line: &Value, field: &str) -> f64 {
 }
 
 #[test]
-fn lines_have_all_fields() {
+fn json_lines_have_all_fields() {
     let all = bench(&["--workload", "digits", "--workload", "conv-layer", "--batch", "2", "--steps", "3"]);
     assert_eq!(all.len(), 2);
     for (line, name) in all.iter().zip(["digits", "conv-layer"]) {
@@ -47,7 +47,7 @@ fn lines_have_all_fields() {
 }
 
 #[test]
-fn every_rule_of_the_crate_can_be_measured() {
+fn all_update_rules_can_be_measured() {
     let kernels = [
         ("sgd", "sgd_momentum_update"),
         ("adam", "adam_update"),
@@ -63,7 +63,7 @@ fn every_rule_of_the_crate_can_be_measured() {
 }
 
 #[test]
-fn frozen_is_held_against_nothing_frozen_and_a_control() {
+fn frozen_variants_have_ratios_to_nothing_frozen_and_a_control() {
     let flags = ["--workload", "digits", "--batch", "16", "--steps", "2", "--frozen"];
     let all = bench(&[&flags[..], &["0.9", "--structure", "filters"]].concat());
     let [plain, frozen, control] = all.as_slice() else { panic!("{all:?}") };
@@ -91,9 +91,9 @@ fn frozen_is_held_against_nothing_frozen_and_a_control() {
     let avoided = |line: &Value| line["flops_avoided"].as_u64();
     assert_eq!((avoided(plain), avoided(control)), (Some(0), Some(0)));
     assert!(avoided(frozen) > Some(0), "{frozen}");
-    // An empty mask changes nothing of what is run.
+    // An empty mask does not change the dispatches.
     assert_eq!(control["dispatches"], plain["dispatches"]);
-    // Both convolutions whole: the dense layers' weight gradients are left.
+    // With both convolutions frozen, only the weight gradients of the dense layers remain.
     let all = bench(&[&flags[..], &["1", "--structure", "layers"]].concat());
     assert!(all[1]["dispatches"].as_u64() < all[0]["dispatches"].as_u64(), "{all:?}");
     assert!(avoided(&all[1]) > avoided(frozen));
@@ -106,7 +106,7 @@ fn frozen_is_held_against_nothing_frozen_and_a_control() {
 }
 
 #[test]
-fn a_trace_tells_a_step_dispatch_by_dispatch() {
+fn trace_has_an_event_for_each_dispatch_of_a_step() {
     let out = folder("trace");
     std::fs::create_dir_all(&out).unwrap();
     let file = out.join("trace.json");
@@ -128,7 +128,7 @@ fn a_trace_tells_a_step_dispatch_by_dispatch() {
         let (steps, dispatches): (Vec<_>, Vec<_>) = of(process, "X").into_iter().partition(|e| e["tid"] == 0);
         assert_eq!(steps.len(), 1);
         assert_eq!(dispatches.len() as u64, line["dispatches"].as_u64().unwrap());
-        // Durations sum to the step's, and every dispatch lies in it.
+        // Durations add up to the busy time of the step, and each dispatch is within the step.
         let sum: f64 = dispatches.iter().map(|e| number(e, "dur")).sum();
         let busy = number(&steps[0]["args"], "busy_us");
         assert!(sum > 0.0 && (sum - busy).abs() < 1e-6 * busy, "{sum} of {busy} us");
@@ -136,7 +136,7 @@ fn a_trace_tells_a_step_dispatch_by_dispatch() {
         let ends = dispatches.iter().map(end).fold(0.0, f64::max);
         assert!((ends - number(&steps[0], "dur")).abs() < 1e-6 * ends, "{ends} of {}", steps[0]);
         assert!(dispatches.iter().all(|e| number(e, "ts") >= 0.0 && number(e, "dur") >= 0.0));
-        // On each row one after the other.
+        // Dispatches of one thread do not overlap.
         let mut rows: BTreeMap<u64, Vec<&Value>> = BTreeMap::new();
         for event in &dispatches {
             rows.entry(event["tid"].as_u64().unwrap()).or_default().push(event);
@@ -165,7 +165,7 @@ fn a_trace_tells_a_step_dispatch_by_dispatch() {
     std::fs::remove_dir_all(out).unwrap();
 }
 
-/// A text of an SVG file: its words, and the box that they fill if a letter is 0.6 of the size wide.
+/// A text element of an SVG file and its bounding box, with an estimated letter width of 0.6 of the font size.
 struct Text {
     words: String,
     left: f64,
@@ -185,7 +185,7 @@ fn texts(svg: &str) -> Vec<Text> {
         };
         let number = |name: &str| of(name).trim_end_matches("px").parse::<f64>();
         let (Ok(x), Ok(y)) = (number(" x").or(number("x")), number(" y")) else { panic!("{attributes}") };
-        // `font-size` is a part of a CSS-like list of attributes; the one turned is the vertical axis' name.
+        // The rotated text is the label of the vertical axis.
         if attributes.contains("rotate") {
             continue;
         }
@@ -204,7 +204,7 @@ fn texts(svg: &str) -> Vec<Text> {
 }
 
 #[test]
-fn charts_show_layers_kernels_and_the_curve_without_text_over_text() {
+fn charts_have_layers_kernels_and_a_curve_without_overlapping_text() {
     let out = folder("svg");
     std::fs::create_dir_all(&out).unwrap();
     let file = out.join("bench.svg");
@@ -235,9 +235,10 @@ fn charts_show_layers_kernels_and_the_curve_without_text_over_text() {
 }
 
 #[test]
-fn what_cannot_be_measured_is_said_before() {
+fn invalid_workloads_and_files_are_errors_before_measuring() {
     let missing = std::env::temp_dir().join("frazil-no-such-folder").join("trace.json");
-    let wrong: [(&[&str], i32, &str); 5] = [
+    let wrong: [(&[&str], i32, &str); 6] = [
+        (&["--steps", "0"], 2, "--steps: expected 1 or more, got 0"),
         (&["--workload", "gemm-64", "--frozen", "0.5"], 2, "workloads that train"),
         (&["--workload", "digits", "--frozen", "1.5"], 2, "from 0 to 1"),
         (&["--workload", "lenet"], 2, "lenet28"),

@@ -1,11 +1,11 @@
-//! The program itself, run as a user runs it.
+//! The commands `train`, `devices`, `check` and `inspect`: output, files and exit codes.
 
 use crate::program::*;
 use std::path::Path;
 use std::process::Command;
 
 #[test]
-fn train_prints_json_lines_and_writes_its_files() {
+fn train_prints_json_lines_and_writes_checkpoint_and_metrics() {
     let run = |name: &str, seed: &str| {
         let out = folder(name);
         let arguments = ["train", "--epochs", "2", "--json", "--seed", seed, "--out", out.to_str().unwrap()];
@@ -40,7 +40,7 @@ fn train_prints_json_lines_and_writes_its_files() {
     for name in ["conv1.kernel", "fc2.bias", "mask.conv2.kernel", "state.momentum.fc1.kernel"] {
         assert!(tensors.tensor(name).is_ok(), "{name}");
     }
-    assert!(tensors.tensor("mask.fc1.kernel").is_err(), "nothing of it is frozen");
+    assert!(tensors.tensor("mask.fc1.kernel").is_err(), "no mask without frozen elements");
 
     let (again, second) = run("b", "7");
     let (other, third) = run("c", "8");
@@ -76,7 +76,7 @@ fn flags_reach_the_trainer() {
         "--out",
         out.to_str().unwrap(),
     ];
-    // Without a command it trains.
+    // `train` is the default command.
     let output = frazil(&[&flags[..], &rest[..]].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let done = lines(&output).pop().unwrap();
@@ -103,7 +103,7 @@ fn flags_reach_the_trainer() {
 }
 
 #[test]
-fn bad_arguments_exit_with_2_and_say_why() {
+fn invalid_arguments_exit_with_2_and_a_message() {
     let wrong: [(&[&str], &str); 17] = [
         (&["--freeze", "conv*.kernel"], "GLOB=RULE"),
         (&["--freeze", "conv*.kernel=some"], "--freeze: expected all, none, random:FRACTION"),
@@ -118,7 +118,7 @@ fn bad_arguments_exit_with_2_and_say_why() {
         (&["--clip-norm=-1"], "clip"),
         (&["--accumulate", "0"], "--accumulate"),
         (&["--lr=-1"], "learning rate"),
-        (&["--epochs", "0"], "epochs"),
+        (&["--epochs", "0"], "--epochs: expected 1 or more, got 0"),
         (&["--batch", "many"], "many"),
         (&["--backend", "glide"], "glide"),
         (&["fly"], "fly"),
@@ -133,14 +133,14 @@ fn bad_arguments_exit_with_2_and_say_why() {
 }
 
 #[test]
-fn help_wraps_at_the_width_of_the_terminal() {
+fn help_wraps_at_the_terminal_width() {
     for columns in [80, 120] {
         for arguments in [&["--help"][..], &["train", "--help"], &["bench", "--help"], &["check", "-h"]] {
             let text = String::from_utf8(frazil_in(columns, arguments).stdout).unwrap();
             let longest = text.lines().map(|line| line.chars().count()).max().unwrap();
             assert!(longest <= columns && longest > columns - 20, "{arguments:?}: {longest} of {columns}");
         }
-        // The rules' examples are a table, which wrapping would break.
+        // The examples of rules are a table: no line may be wrapped.
         let text = String::from_utf8(frazil_in(columns, &["train", "--help"]).stdout).unwrap();
         let (_, rules) = text.split_once("by example:\n").unwrap();
         assert!(
@@ -151,7 +151,7 @@ fn help_wraps_at_the_width_of_the_terminal() {
 }
 
 #[test]
-fn failures_exit_with_1_and_machines_are_told() {
+fn failures_exit_with_1_and_print_a_json_error() {
     let output = frazil(&["train", "--adapter", "no such card", "--json"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(lines(&output)[0]["error"].as_str().unwrap().contains("no such card"));
@@ -164,7 +164,7 @@ fn failures_exit_with_1_and_machines_are_told() {
 }
 
 #[test]
-fn devices_lists_adapters() {
+fn devices_lists_all_adapters() {
     let output = frazil(&["devices", "--json"]);
     assert!(output.status.success());
     let all = lines(&output);
@@ -180,7 +180,7 @@ fn devices_lists_adapters() {
 }
 
 #[test]
-fn check_gives_a_verdict_for_every_kernel() {
+fn check_prints_a_verdict_for_each_kernel() {
     let output = frazil(&["check", "--json"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     let all = lines(&output);
@@ -193,41 +193,41 @@ fn check_gives_a_verdict_for_every_kernel() {
 }
 
 #[test]
-fn a_resumed_run_ends_where_an_uninterrupted_one_does() {
-    let (whole, parts) = (folder("whole"), folder("parts"));
+fn resumed_run_is_identical_to_an_uninterrupted_run() {
+    let (uninterrupted, resumed) = (folder("uninterrupted"), folder("resumed"));
     let flags = ["--optimizer", "adamw", "--freeze", "*.kernel=random:0.5", "--seed", "5", "--batch", "128"];
-    let expected = train(&whole, &[&flags[..], &["--epochs", "3"]].concat());
-    train(&parts, &[&flags[..], &["--epochs", "1"]].concat());
-    let file = parts.join("weights.safetensors");
-    // Rows of a later epoch, and half a row: a run that was killed before it wrote its weights.
-    let csv = parts.join("metrics.csv");
+    let expected = train(&uninterrupted, &[&flags[..], &["--epochs", "3"]].concat());
+    train(&resumed, &[&flags[..], &["--epochs", "1"]].concat());
+    let file = resumed.join("weights.safetensors");
+    // Rows of later epochs, the last one incomplete, as of a run killed before it wrote its checkpoint.
+    let csv = resumed.join("metrics.csv");
     let text = std::fs::read_to_string(&csv).unwrap();
     std::fs::write(&csv, format!("{text}2,0,0,0,0,0\n3,0.")).unwrap();
-    let got = train(&parts, &["--resume", file.to_str().unwrap(), "--epochs", "3"]);
+    let got = train(&resumed, &["--resume", file.to_str().unwrap(), "--epochs", "3"]);
     for field in ["digest", "frozen_digest", "steps", "trainable_changed", "test_accuracy"] {
         assert_eq!(got[field], expected[field], "{field}");
     }
-    assert_eq!(rows(&parts), rows(&whole));
-    assert_eq!(rows(&whole).len(), 4);
-    // The files are the same as well, flags included.
+    assert_eq!(rows(&resumed), rows(&uninterrupted));
+    assert_eq!(rows(&uninterrupted).len(), 4);
+    // The checkpoints are identical, including the stored flags.
     let bytes = |out: &Path| std::fs::read(out.join("weights.safetensors")).unwrap();
-    let end = [bytes(&whole), bytes(&parts)].map(|bytes| {
+    let end = [bytes(&uninterrupted), bytes(&resumed)].map(|bytes| {
         let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
         header.metadata().clone().unwrap()["frazil"].clone()
     });
     assert!(end[0].contains("note.epoch = 3\n") && end[0].contains("note.batch = 0\n"), "{}", end[0]);
-    assert!(bytes(&whole) == bytes(&parts), "{}\n{}", end[0], end[1]);
+    assert!(bytes(&uninterrupted) == bytes(&resumed), "{}\n{}", end[0], end[1]);
 
-    // The folder of the file is where a resumed run goes on, unless told otherwise.
+    // By default a resumed run writes to the folder of its checkpoint.
     let output = frazil(&["train", "--resume", file.to_str().unwrap(), "--epochs", "4"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(rows(&parts).len(), 5);
-    [whole, parts].iter().for_each(|f| std::fs::remove_dir_all(f).unwrap());
+    assert_eq!(rows(&resumed).len(), 5);
+    [uninterrupted, resumed].iter().for_each(|f| std::fs::remove_dir_all(f).unwrap());
 }
 
 #[test]
-fn a_killed_run_leaves_a_file_to_resume_from() {
-    let (whole, killed) = (folder("unkilled"), folder("killed"));
+fn killed_run_leaves_a_checkpoint_to_resume_from() {
+    let (uninterrupted, killed) = (folder("not-killed"), folder("killed"));
     let flags = ["--freeze", "conv*=random:0.5", "--save-every", "1", "--batch", "256"];
     let file = killed.join("weights.safetensors");
     let mut child = Command::new(env!("CARGO_BIN_EXE_frazil"))
@@ -248,14 +248,14 @@ fn a_killed_run_leaves_a_file_to_resume_from() {
     };
     let epochs = (done + 1).to_string();
     let got = train(&killed, &["--resume", file.to_str().unwrap(), "--epochs", &epochs]);
-    let expected = train(&whole, &[&flags[..], &["--epochs", &epochs]].concat());
+    let expected = train(&uninterrupted, &[&flags[..], &["--epochs", &epochs]].concat());
     assert_eq!((&got["digest"], &got["steps"]), (&expected["digest"], &expected["steps"]));
-    assert_eq!(rows(&killed), rows(&whole));
-    [whole, killed].iter().for_each(|f| std::fs::remove_dir_all(f).unwrap());
+    assert_eq!(rows(&killed), rows(&uninterrupted));
+    [uninterrupted, killed].iter().for_each(|f| std::fs::remove_dir_all(f).unwrap());
 }
 
 #[test]
-fn flags_that_contradict_the_file_are_named_with_both_values() {
+fn flags_that_differ_from_the_checkpoint_are_reported_with_both_values() {
     let out = folder("contradict");
     train(&out, &["--epochs", "1", "--optimizer", "adam", "--lr", "0.002", "--batch", "512"]);
     let file = out.join("weights.safetensors");
@@ -263,12 +263,12 @@ fn flags_that_contradict_the_file_are_named_with_both_values() {
     let wrong: [(&[&str], &[&str]); 12] = [
         (&["--optimizer", "sgd"], &["--optimizer", "adam", "sgd"]),
         (&["--lr", "0.1"], &["--lr", "0.002", "0.1"]),
-        (&["--weight-decay", "0.1"], &["--weight-decay", "not given", "0.1"]),
-        (&["--nesterov"], &["--nesterov", "not given"]),
+        (&["--weight-decay", "0.1"], &["--weight-decay", "no such flag", "0.1"]),
+        (&["--nesterov"], &["--nesterov", "no such flag"]),
         (&["--seed", "2"], &["--seed", "1,", "2"]),
         (&["--batch", "64"], &["--batch", "512", "64"]),
         (&["--freeze", "*=all"], &["--freeze", "conv*.kernel=random:0.5", "*=all"]),
-        (&["--model", "cifar"], &["--model", "not given", "cifar"]),
+        (&["--model", "cifar"], &["--model", "no such flag", "cifar"]),
         (&["--data", "idx:here"], &["--data", "digits", "idx:here"]),
         (&["--epochs", "1"], &["--epochs", "more than the 1", "got 1"]),
         (&[], &["--epochs", "more than the 1"]),
@@ -282,12 +282,12 @@ fn flags_that_contradict_the_file_are_named_with_both_values() {
         assert!(parts.iter().all(|part| message.contains(part)), "{flags:?}: {message}");
     }
     assert!(std::fs::read(&file).unwrap() == before);
-    // Said again, or in other digits, they are no contradiction.
+    // Repeating a stored flag is allowed; numbers are compared by value.
     train(
         &out,
         &["--resume", file.to_str().unwrap(), "--epochs", "2", "--lr", "2e-3", "--optimizer", "adam"],
     );
-    // A file that no run wrote.
+    // A checkpoint that `frazil train` has not written.
     let mut bare = frazil::checkpoint::Checkpoint::default();
     bare.note("step", 1);
     bare.write(&file).unwrap();
@@ -298,7 +298,7 @@ fn flags_that_contradict_the_file_are_named_with_both_values() {
 }
 
 #[test]
-fn inspect_shows_a_file_and_compares_frozen_elements() {
+fn inspect_prints_a_checkpoint_and_compares_frozen_elements() {
     let out = folder("inspect");
     let flags = ["--freeze", "conv1.kernel=random:0.25", "--epochs", "1", "--batch", "512"];
     let done = train(&out, &flags);
@@ -314,14 +314,14 @@ fn inspect_shows_a_file_and_compares_frozen_elements() {
     assert_eq!((&kernel["dtype"], &kernel["shape"]), (&"f32".into(), &serde_json::json!([3, 3, 1, 16])));
     assert_eq!((&kernel["frozen"], &kernel["frozen_fraction"]), (&36.into(), &0.25.into()));
     for field in ["digest", "frozen_digest"] {
-        assert_eq!(last[field], done[field], "as the trainer said");
+        assert_eq!(last[field], done[field], "as printed by `frazil train`");
     }
     assert_eq!((&last["frozen"], &last["elements"]), (&36.into(), &38282.into()));
     assert_eq!(last["notes"]["note.epoch"], "1");
     let text = String::from_utf8(frazil(&["inspect", name]).stdout).unwrap();
     assert!(text.contains("36 (25.0 %)") && text.contains("36 of 38282 weights frozen"), "{text}");
 
-    // Trained further, frozen ones are the same; another seed has others.
+    // Further training keeps the frozen elements; another seed gives other values.
     let (same, other) = (out.join("same"), out.join("other"));
     train(&same, &["--resume", name, "--epochs", "2"]);
     train(&other, &[&flags[..], &["--seed", "2"]].concat());
@@ -337,7 +337,7 @@ fn inspect_shows_a_file_and_compares_frozen_elements() {
     );
     let (code, all) = against(&other);
     assert_eq!((code, all.len(), &all[10]["differing"]), (Some(1), 11, &36.into()));
-    // The first frozen element is the first that is shown, with its bits in both files.
+    // The first line is the first frozen element with its bits in both files.
     let read = |path: &Path| frazil::checkpoint::Checkpoint::read(path).unwrap();
     let (left, right) = (read(&file), read(&other.join("weights.safetensors")));
     let index = left.mask("conv1.kernel").frozen_indices().next().unwrap();
@@ -346,7 +346,7 @@ fn inspect_shows_a_file_and_compares_frozen_elements() {
     };
     assert_eq!((&all[0]["index"], &all[0]["expected"]), (&index.into(), &bits(&left).into()));
     assert_eq!((&all[0]["got"], &all[0]["coordinates"][3]), (&bits(&right).into(), &(index % 16).into()));
-    // A tensor that is missing differs in all of its frozen elements.
+    // All frozen elements of a missing tensor count as differing.
     let empty = out.join("empty");
     std::fs::create_dir_all(&empty).unwrap();
     frazil::checkpoint::Checkpoint::default().write(&empty.join("weights.safetensors")).unwrap();
@@ -361,7 +361,7 @@ fn inspect_shows_a_file_and_compares_frozen_elements() {
 }
 
 #[test]
-fn other_data_trains_the_network_for_it() {
+fn data_set_selects_the_default_model() {
     let out = folder("idx");
     std::fs::create_dir_all(&out).unwrap();
     let file = |count: u32, size: &[u32], values: &dyn Fn(u32) -> u8| {
@@ -399,21 +399,23 @@ fn other_data_trains_the_network_for_it() {
 }
 
 #[test]
-fn what_frozen_layers_give_can_be_computed_once() {
-    let folders = ["prefix-whole", "prefix-kept", "prefix-begun"].map(folder);
+fn cached_outputs_of_frozen_layers_give_identical_results() {
+    let folders = ["prefix-plain", "prefix-cached", "prefix-resumed"].map(folder);
     let flags = ["--freeze", "conv*=all", "--batch", "100"];
-    let whole = train(&folders[0], &[&flags[..], &["--epochs", "2"]].concat());
-    let kept = train(&folders[1], &[&flags[..], &["--epochs", "2", "--cache-prefix"]].concat());
-    // It is no part of what a file says of its run.
+    let plain = train(&folders[0], &[&flags[..], &["--epochs", "2"]].concat());
+    let cached = train(&folders[1], &[&flags[..], &["--epochs", "2", "--cache-prefix"]].concat());
+    // `--cache-prefix` is not stored in the checkpoint.
     train(&folders[2], &[&flags[..], &["--epochs", "1", "--cache-prefix"]].concat());
     let file = folders[2].join("weights.safetensors");
     let resumed = train(&folders[2], &["--resume", file.to_str().unwrap(), "--epochs", "2"]);
-    for done in [&kept, &resumed] {
+    for done in [&cached, &resumed] {
         for field in ["digest", "frozen_digest", "steps", "test_accuracy"] {
-            assert_eq!(done[field], whole[field], "{field}");
+            assert_eq!(done[field], plain[field], "{field}");
         }
     }
-    let output = frazil(&["train", "--freeze", "conv2.*=all", "--cache-prefix", "--epochs", "1"]);
+    let out = folders[2].to_str().unwrap();
+    let output =
+        frazil(&["train", "--freeze", "conv2.*=all", "--cache-prefix", "--epochs", "1", "--out", out]);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("lowest layers frozen"), "{output:?}");
     folders.iter().for_each(|f| std::fs::remove_dir_all(f).unwrap());

@@ -1,4 +1,4 @@
-//! The program's rules and schedules of masks, by the exact counts that they leave.
+//! Rules of `--freeze` and schedules of `--mask-schedule`: exact numbers of frozen elements.
 
 use crate::program::*;
 use frazil::checkpoint::Checkpoint;
@@ -6,24 +6,24 @@ use frazil::mask::{FORMS, FreezeRule, MaskSchedule, SCHEDULE_FORMS};
 use std::path::Path;
 use std::process::Command;
 
-/// Frozen elements of a tensor, and the whole's share, as `frazil inspect` says.
+/// The number of frozen elements of a tensor, and the frozen fraction of all weights, from `frazil inspect`.
 fn inspect(out: &Path) -> (impl Fn(&str) -> u64 + use<>, f64) {
     let file = out.join("weights.safetensors");
     let output = frazil(&["inspect", "--json", file.to_str().unwrap()]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let all = lines(&output);
-    let whole = all[all.len() - 1]["frozen_fraction"].as_f64().unwrap();
+    let total_fraction = all[all.len() - 1]["frozen_fraction"].as_f64().unwrap();
     let frozen = move |path: &str| {
         let line = all.iter().find(|line| line["tensor"] == path).unwrap();
         line["frozen"].as_u64().unwrap()
     };
-    (frozen, whole)
+    (frozen, total_fraction)
 }
 
 #[test]
-fn rules_freeze_exactly_what_they_say() {
+fn rules_freeze_exact_numbers_of_elements() {
     let out = folder("rules");
-    // Elements that each of them freezes beyond those before it.
+    // Each rule with the number of elements that it freezes in addition to those before it.
     let rules = [
         ("conv1.kernel=filters:at:0", 9),
         ("conv1.kernel=filters:at:0,3", 9),
@@ -41,15 +41,15 @@ fn rules_freeze_exactly_what_they_say() {
     let done = train(&out, &flags);
     let total: usize = rules.iter().map(|(_, count)| count).sum();
     assert_eq!((&done["frozen_total"], &done["frozen_changed"]), (&total.into(), &0.into()));
-    let (frozen, whole) = inspect(&out);
+    let (frozen, total_fraction) = inspect(&out);
     for path in ["conv1.kernel", "conv1.bias", "conv2.kernel", "conv2.bias", "fc1.kernel", "fc1.bias"] {
         let due: usize =
             rules.iter().filter(|(rule, _)| rule.starts_with(path)).map(|(_, count)| count).sum();
         assert_eq!(frozen(path), due as u64, "{path}");
     }
-    assert_eq!(whole, total as f64 / 38282.0);
+    assert_eq!(total_fraction, total as f64 / 38282.0);
 
-    // The masks of that file, for another run.
+    // The masks of that checkpoint in another run.
     let (file, again) = (out.join("weights.safetensors"), folder("rules-of-a-file"));
     let rule = format!("*=file:{}:mask.*", file.display());
     let done = train(&again, &["--epochs", "1", "--batch", "512", "--seed", "9", "--freeze", &rule]);
@@ -62,8 +62,8 @@ fn rules_freeze_exactly_what_they_say() {
 }
 
 #[test]
-fn a_mask_schedule_prunes_to_its_fraction_and_goes_on_after_a_resumption() {
-    let (whole, parts) = (folder("schedule"), folder("schedule-in-parts"));
+fn mask_schedule_prunes_to_its_fraction_and_continues_after_a_resume() {
+    let (uninterrupted, resumed) = (folder("schedule"), folder("schedule-resumed"));
     // Six steps an epoch: due before steps 0, 4, 8 and 11.
     let flags = [
         "--freeze",
@@ -79,7 +79,7 @@ fn a_mask_schedule_prunes_to_its_fraction_and_goes_on_after_a_resumption() {
     ];
     let kernels = [("fc1.kernel", 32768.0), ("fc2.kernel", 640.0)];
     let check = |out: &Path, fraction: f64| {
-        let (frozen, whole) = inspect(out);
+        let (frozen, total_fraction) = inspect(out);
         let mut total = 4608.0 * 0.25;
         for (path, elements) in kernels {
             let due = (fraction * elements).round();
@@ -87,31 +87,31 @@ fn a_mask_schedule_prunes_to_its_fraction_and_goes_on_after_a_resumption() {
             total += due;
         }
         assert_eq!((frozen("conv2.kernel"), frozen("conv1.kernel")), (1152, 0));
-        assert_eq!(whole, total / 38282.0);
+        assert_eq!(total_fraction, total / 38282.0);
         let read = Checkpoint::read(&out.join("weights.safetensors")).unwrap();
         for path in ["fc1.kernel", "fc2.kernel", "conv2.kernel"] {
             let bits = read.tensor(path).unwrap().bits();
-            assert!(read.mask(path).frozen_indices().all(|i| bits[i] == 0), "{path}: what is frozen is 0");
+            assert!(read.mask(path).frozen_indices().all(|i| bits[i] == 0), "{path}: pruned elements are 0");
         }
     };
-    train(&parts, &[&flags[..], &["--epochs", "1"]].concat());
-    check(&parts, 0.9 - 0.9 * (1.0 - 4.0_f64 / 11.0).powi(3));
-    let file = parts.join("weights.safetensors");
-    let got = train(&parts, &["--resume", file.to_str().unwrap(), "--epochs", "2"]);
-    let expected = train(&whole, &[&flags[..], &["--epochs", "2"]].concat());
-    check(&whole, 0.9);
+    train(&resumed, &[&flags[..], &["--epochs", "1"]].concat());
+    check(&resumed, 0.9 - 0.9 * (1.0 - 4.0_f64 / 11.0).powi(3));
+    let file = resumed.join("weights.safetensors");
+    let got = train(&resumed, &["--resume", file.to_str().unwrap(), "--epochs", "2"]);
+    let expected = train(&uninterrupted, &[&flags[..], &["--epochs", "2"]].concat());
+    check(&uninterrupted, 0.9);
     for field in ["digest", "frozen_digest", "frozen_total", "steps", "test_accuracy"] {
         assert_eq!(got[field], expected[field], "{field}");
     }
     assert_eq!(expected["frozen_changed"], 0);
-    assert_eq!(rows(&parts), rows(&whole));
+    assert_eq!(rows(&resumed), rows(&uninterrupted));
     let bytes = |out: &Path| std::fs::read(out.join("weights.safetensors")).unwrap();
-    assert!(bytes(&parts) == bytes(&whole), "the files are the same");
-    [whole, parts].iter().for_each(|f| std::fs::remove_dir_all(f).unwrap());
+    assert!(bytes(&resumed) == bytes(&uninterrupted), "the files are the same");
+    [uninterrupted, resumed].iter().for_each(|f| std::fs::remove_dir_all(f).unwrap());
 }
 
 #[test]
-fn save_every_writes_after_so_many_epochs_and_at_the_end() {
+fn save_every_writes_periodic_checkpoints_and_a_final_one() {
     let out = folder("save-every");
     let file = out.join("weights.safetensors");
     let epoch = || Checkpoint::read(&file).unwrap().notes()["note.epoch"].parse::<usize>().unwrap();
@@ -137,7 +137,7 @@ fn save_every_writes_after_so_many_epochs_and_at_the_end() {
 }
 
 #[test]
-fn help_shows_every_form_of_rules_and_schedules_and_its_examples_are_read() {
+fn help_lists_all_rules_and_schedules_and_its_examples_parse() {
     let output = frazil(&["train", "--help"]);
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();

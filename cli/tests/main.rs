@@ -1,8 +1,9 @@
-//! The integration tests of the program `frazil`: each runs it as a process.
+//! Integration tests of the program `frazil`; each runs it as a process.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bench_command;
 mod command_line;
 mod command_line_masks;
+mod draw;
 mod program;

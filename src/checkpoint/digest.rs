@@ -1,8 +1,8 @@
 //! Checksums of what is in a file.
 
 use super::Checkpoint;
+use crate::kernels::Digest;
 use crate::mask::Mask;
-use crate::plan::Digest;
 
 /// FNV-1a over names and digests.
 pub(crate) struct Fold(u64);

@@ -1,10 +1,10 @@
 //! A case: operations with their operands, and the data that they get.
 
 use super::update::Update;
+use crate::compiler::{GradientStrategy, PlanOptions, Winograd};
 use crate::error::Result;
 use crate::graph::{DType, Graph, Op, ParameterId, UpdateRule, ValueId};
 use crate::mask::Mask;
-use crate::plan::{GradientStrategy, PlanOptions, Winograd};
 use crate::rng::{Purpose, Stream};
 use crate::shape::Shape;
 

@@ -24,10 +24,11 @@ pub use shaders::shaders;
 pub use table::cases;
 pub use update::Update;
 
+use crate::compiler::PlanOptions;
+use crate::engine::Plan;
 use crate::error::Result;
 use crate::gpu::{AdapterReport, Gpu};
 use crate::kernels::GemmFamily;
-use crate::plan::{Plan, PlanOptions};
 use std::fmt;
 
 /// Whether a case holds.

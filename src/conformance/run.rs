@@ -3,11 +3,12 @@
 use super::bound::{HALF_ULP, bounds, compare, evaluate};
 use super::case::{Built, Case, Fill, Ops, Wire, Work};
 use super::{Outcome, Verdict, update};
+use crate::compiler::PlanOptions;
+use crate::engine::Plan;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::{DType, Op, ParameterId, StepScalars, ValueId};
 use crate::kernels::GemmFamily;
-use crate::plan::{Plan, PlanOptions};
 
 /// What a finished case tells: the kernels that ran, and the largest error as a fraction of its bound.
 pub(super) struct Measured {

@@ -1,6 +1,8 @@
 //! Every shader that this crate makes, for compilers to read.
 
 use super::cases;
+use crate::compiler::PlanOptions;
+use crate::engine::Plan;
 use crate::error::Result;
 use crate::gpu::{AdapterReport, Backend, DeviceKind, ShaderCompiler};
 use crate::graph::UpdateRule;
@@ -8,7 +10,6 @@ use crate::kernels::{GemmFamily, Launch, digest};
 use crate::loss::Loss;
 use crate::mask::Mask;
 use crate::model::Model;
-use crate::plan::{Plan, PlanOptions};
 use std::collections::{BTreeMap, HashMap};
 
 /// The families of [`shaders`].

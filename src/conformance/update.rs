@@ -4,12 +4,13 @@ use super::bound::{HALF_ULP, compare};
 use super::case::Case;
 use super::run::{Measured, Stop, distinct};
 use super::update_bound::{Element, Rates, of_element};
+use crate::compiler::PlanOptions;
+use crate::engine::Plan;
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::graph::{Clip, DType, Graph, Op, ParameterId, StepScalars, Target, UpdateRule, ValueId};
 use crate::kernels::GemmFamily;
 use crate::mask::Mask;
-use crate::plan::{Plan, PlanOptions};
 use crate::reference::Reference;
 use crate::shape::Shape;
 
@@ -208,7 +209,7 @@ pub(super) fn run(
     let store = plan.store();
     let mut reference = Reference::new(&built.graph)?;
     let before: Vec<_> = built.parameters.iter().map(|&id| Before::new(case, update, id)).collect();
-    store.guard_gaps()?;
+    store.guard_padding()?;
     for (&id, before) in built.parameters.iter().zip(&before) {
         store.write_mask(id, &before.mask)?;
         store.write_weights(id, &before.weights)?;
@@ -261,7 +262,7 @@ pub(super) fn run(
             worst = worst.max(hold(&what, &got, old, want, &bound[1 + slot])?);
         }
     }
-    store.check_gaps()?;
+    store.check_padding()?;
     plan.check_guards()?;
     Ok(Measured { kernels: distinct(plan.report().dispatches.iter().map(|d| d.kernel)), worst })
 }

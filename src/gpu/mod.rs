@@ -1,21 +1,21 @@
 //! The device: adapter, limits, buffers, pipelines, submission and read-back.
 
 mod adapter;
-mod ahead;
 mod buffer;
 mod pipeline;
 mod read_ring;
+mod second_device;
 
 pub use adapter::{AdapterReport, Backend, DeviceKind, GpuOptions, ShaderCompiler, devices};
-pub(crate) use ahead::Job;
 pub use buffer::GpuBuffer;
-pub(crate) use pipeline::Pipeline;
 pub use pipeline::{Access, Shader};
+pub(crate) use pipeline::{Pipeline, make_pipeline};
 pub(crate) use read_ring::ReadRing;
+pub(crate) use second_device::Job;
 
 use crate::error::{Error, Result};
-use ahead::Ahead;
 use pipeline::PipelineCache;
+use second_device::SecondDevice;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,7 +39,7 @@ struct Inner {
     fault: Arc<Mutex<Fault>>,
     in_flight: Mutex<VecDeque<wgpu::SubmissionIndex>>,
     pipelines: PipelineCache,
-    ahead: Option<Ahead>,
+    second_device: Option<SecondDevice>,
     submissions: AtomicU64,
 }
 
@@ -86,8 +86,8 @@ impl Gpu {
         if report.software {
             log::warn!("{} is a software adapter: right, but slow", report.name);
         }
-        let ahead = Ahead::new(&adapter, &report, &options);
-        Ok(Self::assemble(device, queue, report, fault, &options, ahead))
+        let second_device = SecondDevice::new(&adapter, &report, &options);
+        Ok(Self::assemble(device, queue, report, fault, &options, second_device))
     }
 
     /// Uses a device that the application already owns. Its error handlers are left alone; work shares its queue.
@@ -104,7 +104,7 @@ impl Gpu {
         report: AdapterReport,
         fault: Arc<Mutex<Fault>>,
         options: &GpuOptions,
-        ahead: Option<Ahead>,
+        second_device: Option<SecondDevice>,
     ) -> Self {
         let budget = Arc::new(buffer::Budget::new(options.memory_budget_for(&report)));
         Gpu {
@@ -117,16 +117,31 @@ impl Gpu {
                 fault,
                 in_flight: Mutex::new(VecDeque::new()),
                 pipelines: PipelineCache::default(),
-                ahead,
+                second_device,
                 submissions: AtomicU64::new(0),
             }),
         }
     }
 
-    /// Lets a second device compile the shaders of a plan, in the order of their first dispatches, where that gains time.
+    /// Queues jobs that compile the shaders of a plan on a second device, in the order of their first dispatches, where that
+    /// gains time.
     pub(crate) fn compile_ahead(&self, plan: impl Iterator<Item = Job>) {
-        if let Some(ahead) = &self.inner.ahead {
-            ahead.push(plan);
+        if let Some(second_device) = &self.inner.second_device {
+            second_device.push(plan);
+        }
+    }
+
+    /// Shaders queued and shaders compiled on the second device, if there is one.
+    #[cfg(test)]
+    pub(crate) fn compiled_ahead(&self) -> Option<(usize, usize)> {
+        self.inner.second_device.as_ref().map(SecondDevice::counts)
+    }
+
+    /// Waits until the second device has nothing left to do.
+    #[cfg(test)]
+    pub(crate) fn wait_for_second_device(&self) {
+        if let Some(second_device) = &self.inner.second_device {
+            second_device.wait();
         }
     }
 

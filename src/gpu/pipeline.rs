@@ -47,7 +47,7 @@ impl Gpu {
     }
 }
 
-pub(super) fn make_pipeline(device: &wgpu::Device, label: &str, shader: &Shader) -> Pipeline {
+pub(crate) fn make_pipeline(device: &wgpu::Device, label: &str, shader: &Shader) -> Pipeline {
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
         label: Some(label),
         source: wgpu::ShaderSource::Wgsl(shader.wgsl.as_str().into()),

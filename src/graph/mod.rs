@@ -1,7 +1,7 @@
 //! What one step computes: a flat list of mathematical operations over values with shapes.
 //!
 //! A [`Graph`] knows nothing of GPUs. It has two executors: [`crate::reference`] interprets it in f64 on the
-//! CPU, and [`crate::plan::Plan`] compiles it for a device.
+//! CPU, and [`crate::engine::Plan`] compiles it for a device.
 
 mod backward;
 mod dropout;

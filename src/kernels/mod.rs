@@ -32,8 +32,8 @@ pub use launch::{Launch, Variant};
 pub(crate) use loss::*;
 pub(crate) use norm::*;
 pub(crate) use pool::*;
-pub use update::digest;
 pub(crate) use update::*;
+pub use update::{Digest, digest};
 pub(crate) use window::Images;
 pub(crate) use winograd::*;
 

@@ -1,22 +1,22 @@
-//! Loss, accuracy and outputs on data that is not trained on.
+//! Evaluation and prediction.
 
-use super::{Confusion, Metrics, Trainer};
+use super::{Metrics, Trainer};
 use crate::data::{Batch, Dataset};
 use crate::error::{Error, Result};
 use crate::graph::StepScalars;
 use std::fmt;
 
-/// How a model does on a data set.
+/// The result of [`Trainer::evaluate`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
-    /// Mean loss of an example, as in [`Metrics`]. NaN if the loss of any batch was NaN or infinite.
+    /// The mean loss of an example, as in [`Metrics`]. NaN if the loss of any batch is NaN or infinite.
     pub loss: f64,
-    /// Share of examples whose largest output is at their label, from 0 to 1; over batches with a finite loss. `None` where
-    /// there are targets and no labels.
+    /// The share of examples whose largest output is that of their label, from 0 to 1, over batches with a finite loss. `None`
+    /// for a loss without labels.
     pub accuracy: Option<f64>,
-    /// Examples.
+    /// The number of examples.
     pub examples: u64,
-    /// All examples by label and answer; `None` where there are targets and no labels.
+    /// Examples by label and prediction. `None` for a loss without labels.
     pub confusion: Option<Confusion>,
 }
 
@@ -30,8 +30,7 @@ impl fmt::Display for Evaluation {
 }
 
 impl Trainer {
-    /// Loss, accuracy and confusion on a whole data set, with the weights as they are. Nothing of the training state
-    /// changes. Waits for the device.
+    /// Evaluates loss, accuracy and confusion matrix on a data set. The training state does not change. Waits for the device.
     ///
     /// # Errors
     /// [`Error::ShapeMismatch`] if the examples, classes or targets do not fit the model and the loss;
@@ -41,11 +40,11 @@ impl Trainer {
             let expected = format!("examples of {:?}", self.model.example_shape());
             return Err(Error::shape(data.name(), expected, format!("{:?}", data.example_shape())));
         }
-        let wanted = (!self.loss.has_labels()).then(|| self.model.output());
-        if data.target_shape() != wanted {
+        let expected = (!self.loss.has_labels()).then(|| self.model.output());
+        if data.target_shape() != expected {
             let words =
                 |shape: Option<&[usize]>| shape.map_or("labels".into(), |s| format!("targets of {s:?}"));
-            return Err(Error::shape(data.name(), words(wanted), words(data.target_shape())));
+            return Err(Error::shape(data.name(), words(expected), words(data.target_shape())));
         }
         let classes = self.model.output().first().copied().unwrap_or(0);
         if data.classes() > classes {
@@ -67,8 +66,8 @@ impl Trainer {
         Ok(Evaluation { loss, accuracy, examples, confusion })
     }
 
-    /// The model's outputs, `[rows, ..output]`, row-major, for `features`, `[rows, ..example_shape]`: any number of
-    /// rows, none too. Waits for the device.
+    /// The outputs of the model, `[rows, ..output]`, row-major, for `features`, `[rows, ..example_shape]`, of any number of
+    /// rows. Waits for the device.
     ///
     /// # Errors
     /// [`Error::ShapeMismatch`] if the features are not whole examples; [`Error::DeviceLost`], [`Error::Timeout`].
@@ -82,7 +81,7 @@ impl Trainer {
         let mut outputs = Vec::with_capacity(features.len() / row * output);
         for part in features.chunks(self.options.batch * row) {
             let rows = part.len() / row;
-            // The loss is computed along with the outputs, of labels or targets that nobody looks at.
+            // The evaluation graph also computes the loss, so it needs labels or targets of some value.
             let targets = if self.loss.has_labels() { Vec::new() } else { vec![0.0; rows * output] };
             let batch = Batch { features: part.to_vec(), labels: vec![0; rows], targets };
             self.evaluation.run(&batch, StepScalars::forward(rows))?;
@@ -90,5 +89,84 @@ impl Trainer {
             outputs.extend_from_slice(&all[..rows * output]);
         }
         Ok(outputs)
+    }
+}
+
+/// A confusion matrix: the number of examples by label (rows) and prediction (columns). The prediction is the class of the
+/// largest output, the first of equal ones; a NaN is never the largest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Confusion {
+    classes: usize,
+    counts: Vec<u64>,
+}
+
+impl Confusion {
+    fn new(classes: usize) -> Self {
+        Confusion { classes, counts: vec![0; classes * classes] }
+    }
+
+    /// Counts the rows of `outputs`, `[rows, classes]`; labels are below `classes`.
+    fn add(&mut self, outputs: &[f32], labels: &[u32]) {
+        for (row, &label) in outputs.chunks_exact(self.classes).zip(labels) {
+            let mut prediction = 0;
+            for (class, x) in row.iter().enumerate() {
+                if *x > row[prediction] {
+                    prediction = class;
+                }
+            }
+            self.counts[label as usize * self.classes + prediction] += 1;
+        }
+    }
+
+    /// The number of classes.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// The number of examples of class `label` with this prediction; 0 for classes that do not exist.
+    pub fn count(&self, label: usize, prediction: usize) -> u64 {
+        if label.max(prediction) >= self.classes { 0 } else { self.counts[label * self.classes + prediction] }
+    }
+
+    /// The number of correct predictions.
+    pub fn correct(&self) -> u64 {
+        (0..self.classes).map(|class| self.count(class, class)).sum()
+    }
+}
+
+impl fmt::Display for Confusion {
+    /// Writes a table with a line for each label.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let most = self.counts.iter().copied().max().unwrap_or(0).max(self.classes as u64);
+        let width = most.to_string().len() + 1;
+        write!(f, "label\\prediction")?;
+        for prediction in 0..self.classes {
+            write!(f, "{prediction:>width$}")?;
+        }
+        for label in 0..self.classes {
+            write!(f, "\n{label:>16}")?;
+            for prediction in 0..self.classes {
+                write!(f, "{:>width$}", self.count(label, prediction))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_labels_and_columns_predictions() {
+        let mut confusion = Confusion::new(3);
+        let outputs = [0.0, 2.0, 1.0, 5.0, 5.0, 0.0, f32::NEG_INFINITY, -1.0, f32::NAN];
+        confusion.add(&outputs, &[2, 0, 1]);
+        assert_eq!((confusion.count(2, 1), confusion.count(0, 0), confusion.count(1, 1)), (1, 1, 1));
+        assert_eq!((confusion.count(1, 2), confusion.count(3, 0), confusion.correct()), (0, 0, 2));
+        let text = confusion.to_string();
+        let expected =
+            "label\\prediction 0 1 2\n               0 1 0 0\n               1 0 1 0\n               2 0 1 0";
+        assert_eq!(text, expected);
     }
 }

@@ -1,27 +1,27 @@
-//! Freezing and thawing.
+//! Freezing, thawing and pruning.
 
 use super::proof::Baseline;
 use super::{GradientPolicy, ThawPolicy, Trainer};
 use crate::error::{Error, Result};
-use crate::graph::ParameterId;
+use crate::graph::{ParameterId, ParameterKind};
 use crate::mask::{FreezeRule, Mask, TensorView};
 
-/// A mask about to come into force, with everything that had to be read for it: from here on only writes can fail.
-pub(super) struct Change {
+/// A new mask of a parameter, with everything that had to be read for it: applying it only writes.
+pub(super) struct MaskChange {
     pub id: ParameterId,
     pub mask: Mask,
     pub baseline: Baseline,
     pub weights: Option<Vec<u32>>,
-    /// Slots with new values: those whose thawed elements begin at 0, or all of a file.
+    /// New values of state slots: with thawed elements set to 0, or from a checkpoint.
     pub state: Vec<(usize, Vec<u32>)>,
 }
 
 impl Trainer {
-    /// Freezes the elements that `rule` selects in every parameter that `glob` matches, at the values that they have
-    /// now. What is frozen already stays frozen. Gives the number of elements newly frozen.
+    /// Freezes the elements that `rule` selects in every parameter that `glob` matches, at their present values. Elements that
+    /// are frozen already stay frozen. Returns the number of newly frozen elements.
     ///
     /// # Errors
-    /// [`Error::UnknownParameter`], [`Error::InvalidArgument`], [`Error::MaskMismatch`]: nothing was frozen then.
+    /// [`Error::UnknownParameter`], [`Error::InvalidArgument`], [`Error::MaskMismatch`]: nothing was frozen.
     pub fn freeze(&mut self, glob: &str, rule: FreezeRule) -> Result<usize> {
         let before = self.frozen_count();
         let union = |old: &Mask, selected: &Mask| old.union(selected);
@@ -29,11 +29,11 @@ impl Trainer {
         Ok(self.frozen_count() - before)
     }
 
-    /// Writes `values` into the elements that `mask` marks (frozen ones too) and freezes them there. The other elements
-    /// of `values` are not used. `values` may hold any bits: NaN payloads, -0.0 and subnormals are kept.
+    /// Writes `values` into the elements of `mask` (frozen ones too) and freezes them there. The other elements of `values`
+    /// are ignored. All bits are kept: NaN payloads, -0.0 and subnormals.
     ///
     /// # Errors
-    /// [`Error::UnknownParameter`], [`Error::ShapeMismatch`], [`Error::MaskMismatch`]: nothing was changed then.
+    /// [`Error::UnknownParameter`], [`Error::ShapeMismatch`], [`Error::MaskMismatch`]: nothing was changed.
     pub fn set_and_freeze(&mut self, path: &str, values: &[f32], mask: &Mask) -> Result<()> {
         let id = self.find(path)?;
         let old = &self.masks[id.index()];
@@ -45,15 +45,15 @@ impl Trainer {
         for index in mask.frozen_indices() {
             weights[index] = values[index].to_bits();
         }
-        // Elements frozen before are forgotten first, so that their new values are the ones that are proved.
+        // Elements frozen earlier are removed first, so that the proof is of their new values.
         let mut baseline = self.baselines[id.index()].clone();
         baseline.keep_only(&old.difference(mask)?);
         let baseline = baseline.with(mask, &weights, &self.read_state(id)?);
-        self.apply(vec![Change { id, mask: union, baseline, weights: Some(weights), state: Vec::new() }])
+        self.apply(vec![MaskChange { id, mask: union, baseline, weights: Some(weights), state: Vec::new() }])
     }
 
-    /// Thaws the elements that `rule` selects in every parameter that `glob` matches; `policy` says what becomes of
-    /// their optimizer state. Gives the number of elements thawed.
+    /// Thaws the elements that `rule` selects in every parameter that `glob` matches. `policy` decides about their optimizer
+    /// state. Returns the number of thawed elements.
     ///
     /// # Errors
     /// As [`Trainer::freeze`].
@@ -63,7 +63,7 @@ impl Trainer {
         Ok(before - self.frozen_count())
     }
 
-    /// Freezes exactly the elements of `mask`: those not in it are thawed under `policy`.
+    /// Freezes exactly the elements of `mask`; all others are thawed under `policy`.
     ///
     /// # Errors
     /// [`Error::UnknownParameter`], [`Error::MaskMismatch`].
@@ -73,12 +73,12 @@ impl Trainer {
         self.apply(vec![change])
     }
 
-    /// Frozen elements of all parameters.
+    /// The number of frozen elements in all parameters.
     pub fn frozen_count(&self) -> usize {
         self.masks.iter().map(Mask::frozen_count).sum()
     }
 
-    /// Combines each matching parameter's mask with what the rule selects; all is prepared before anything is changed.
+    /// Combines the mask of each matching parameter with the selection of a rule. Everything is read before anything changes.
     fn change_all(
         &mut self,
         glob: &str,
@@ -95,7 +95,7 @@ impl Trainer {
         self.apply(changes)
     }
 
-    /// What a rule selects in each parameter that a glob matches; weights are read only for rules that look at them.
+    /// The selection of a rule in each parameter that a glob matches. Weights are read only for rules that need them.
     pub(super) fn select(&self, glob: &str, rule: &FreezeRule) -> Result<Vec<(ParameterId, Mask)>> {
         let ids = self.matching(glob)?;
         let mut bits = Vec::new();
@@ -119,8 +119,8 @@ impl Trainer {
         Ok(ids.into_iter().zip(masks).collect())
     }
 
-    /// Reads what a new mask needs.
-    fn prepare(&self, id: ParameterId, mask: Mask, policy: ThawPolicy) -> Result<Change> {
+    /// Reads everything that a new mask needs.
+    fn prepare(&self, id: ParameterId, mask: Mask, policy: ThawPolicy) -> Result<MaskChange> {
         let old = &self.masks[id.index()];
         let thawed = old.difference(&mask)?;
         let fresh = mask.difference(old)?;
@@ -136,20 +136,20 @@ impl Trainer {
         if fresh.frozen_count() > 0 {
             baseline = baseline.with(&fresh, &self.store.read_weights(id)?, &self.read_state(id)?);
         }
-        Ok(Change { id, mask, baseline, weights: None, state })
+        Ok(MaskChange { id, mask, baseline, weights: None, state })
     }
 
     pub(super) fn read_state(&self, id: ParameterId) -> Result<Vec<Vec<u32>>> {
         (0..self.store.slots().len()).map(|slot| self.store.read_state(slot, id)).collect()
     }
 
-    /// Puts masks into force. Writes fail only when the device is gone; a plan that does not fit is tried again by the next
-    /// step.
-    pub(super) fn apply(&mut self, changes: Vec<Change>) -> Result<()> {
+    /// Applies new masks. A write fails only if the device is lost; a plan that cannot be compiled is compiled again by the
+    /// next step.
+    pub(super) fn apply(&mut self, changes: Vec<MaskChange>) -> Result<()> {
         self.outdated = true;
-        for Change { id, mask, baseline, weights, state } in changes {
+        for MaskChange { id, mask, baseline, weights, state } in changes {
             if weights.is_some() || mask.frozen_count() < mask.len() {
-                self.forget_prefix_of(id);
+                self.invalidate_prefix_of(id);
             }
             if let Some(bits) = weights {
                 self.store.write_weights(id, &bits)?;
@@ -161,56 +161,77 @@ impl Trainer {
             self.baselines[id.index()] = baseline;
             self.masks[id.index()] = mask;
         }
-        self.follow_masks()
+        self.recompile_if_outdated()
     }
 
-    /// Compiles the step again if the masks changed what has to be computed.
-    pub(super) fn follow_masks(&mut self) -> Result<()> {
+    /// Compiles the step again if new masks change what has to be computed.
+    pub(super) fn recompile_if_outdated(&mut self) -> Result<()> {
         if self.outdated && self.options.gradient_policy == GradientPolicy::Masked {
-            self.training.follow(&self.masks)?;
-            self.follow_prefix();
+            self.training.recompile(&self.masks)?;
+            self.recompile_prefix();
         }
         self.outdated = false;
         Ok(())
     }
+
+    /// Sets the trainable elements that `rule` selects to 0 and freezes them. Elements that are frozen already keep their
+    /// bits, 0 or not. Returns the number of newly frozen elements.
+    ///
+    /// # Errors
+    /// As [`Trainer::freeze`]: nothing was changed.
+    pub fn prune(&mut self, glob: &str, rule: FreezeRule) -> Result<usize> {
+        let before = self.frozen_count();
+        let mut changes = Vec::new();
+        for (id, selected) in self.select(glob, &rule)? {
+            let old = &self.masks[id.index()];
+            let fresh = selected.difference(old)?;
+            let mut weights = self.store.read_weights(id)?;
+            fresh.frozen_indices().for_each(|index| weights[index] = 0);
+            let state = self.read_state(id)?;
+            let baseline = self.baselines[id.index()].clone().with(&fresh, &weights, &state);
+            let mask = old.union(&fresh)?;
+            // Nothing to write if all selected elements were frozen already.
+            let weights = (fresh.frozen_count() > 0).then_some(weights);
+            changes.push(MaskChange { id, mask, baseline, weights, state: Vec::new() });
+        }
+        self.apply(changes)?;
+        Ok(self.frozen_count() - before)
+    }
+
+    /// Freezes the running statistics that `glob` matches (`bn1.running_*`) at their present values; [`Trainer::verify_frozen`]
+    /// covers them. Training still normalizes by the statistics of the batch. [`Trainer::freeze`] does not match running
+    /// statistics.
+    ///
+    /// # Errors
+    /// [`Error::UnknownParameter`] if no running statistic matches: nothing was changed.
+    pub fn freeze_statistics(&mut self, glob: &str) -> Result<()> {
+        self.set_statistics(glob, Mask::all)
+    }
+
+    /// Updates the running statistics that `glob` matches from the batches again.
+    ///
+    /// # Errors
+    /// As [`Trainer::freeze_statistics`].
+    pub fn thaw_statistics(&mut self, glob: &str) -> Result<()> {
+        self.set_statistics(glob, Mask::none)
+    }
+
+    fn set_statistics(&mut self, glob: &str, mask: fn(usize) -> Mask) -> Result<()> {
+        for id in self.matching_kind(glob, ParameterKind::Statistic)? {
+            let parameter = &self.model.parameters()[id.index()];
+            let (path, mask) = (parameter.path.clone(), mask(parameter.shape.elements()));
+            self.replace_mask(&path, mask, ThawPolicy::KeepState)?;
+        }
+        Ok(())
+    }
 }
 
-/// Names the parameter in an error of mask algebra.
+/// Adds the path of the parameter to an error of mask algebra.
 fn named(error: Error, path: &str) -> Error {
     match error {
         Error::MaskMismatch { expected, got, .. } => {
             Error::MaskMismatch { path: path.to_owned(), expected, got }
         }
         other => other,
-    }
-}
-
-impl Baseline {
-    /// Adds elements at the bits that they have now.
-    pub(super) fn with(self, fresh: &Mask, weights: &[u32], state: &[Vec<u32>]) -> Self {
-        let mut columns = self.columns;
-        columns.resize(1 + state.len(), Vec::new());
-        let mut indices = self.indices;
-        indices.extend(fresh.frozen_indices());
-        for (column, source) in
-            columns.iter_mut().zip(std::iter::once(weights).chain(state.iter().map(Vec::as_slice)))
-        {
-            column.extend(fresh.frozen_indices().map(|index| source[index]));
-        }
-        let mut order: Vec<usize> = (0..indices.len()).collect();
-        order.sort_by_key(|&i| indices[i]);
-        Baseline {
-            indices: order.iter().map(|&i| indices[i]).collect(),
-            columns: columns.iter().map(|column| order.iter().map(|&i| column[i]).collect()).collect(),
-        }
-    }
-
-    /// Forgets all elements but those of a mask.
-    fn keep_only(&mut self, mask: &Mask) {
-        let kept: Vec<usize> = (0..self.indices.len()).filter(|&i| mask.is_frozen(self.indices[i])).collect();
-        for column in &mut self.columns {
-            *column = kept.iter().map(|&i| column[i]).collect();
-        }
-        self.indices = kept.iter().map(|&i| self.indices[i]).collect();
     }
 }

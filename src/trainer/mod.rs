@@ -1,41 +1,35 @@
-//! Training: owns a model's plans, weights, masks and optimizer, and proves that frozen elements did not move.
+//! Training: owns a model's plans, weights, masks and optimizer, and proves that frozen elements did not change.
 
-mod access;
-mod accumulate;
-mod confusion;
 mod evaluate;
 mod freeze;
-mod load;
-mod methods;
+mod frozen_prefix;
 mod options;
 mod plateau;
-mod prefix;
 mod proof;
-mod save;
-mod statistics;
+mod state;
 
-pub use confusion::Confusion;
-pub use evaluate::Evaluation;
-pub use methods::{RewindState, Snapshot};
+pub use evaluate::{Confusion, Evaluation};
 pub use options::{GradientPolicy, OnNonFinite, ThawPolicy, TrainerOptions};
 pub use plateau::FreezeOnPlateau;
 pub use proof::{Changed, FreezeReport, TensorProof};
+pub use state::{RewindState, Snapshot};
 
+use crate::compiler::{PlanOptions, PlanReport};
 use crate::data::Batch;
+use crate::engine::{Plan, RunningSums, Store, TimedDispatch};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, ReadRing};
-use crate::graph::{ParameterId, StepScalars};
+use crate::graph::{Clip, ParameterId, StepScalars};
 use crate::kernels::SUMS_BYTES;
 use crate::loss::Loss;
 use crate::mask::Mask;
 use crate::model::{Model, ModelGraph, Updates};
 use crate::optimizer::Optimizer;
-use crate::plan::{Plan, PlanOptions, PlanReport, RunningSums, Store, TimedDispatch};
 use crate::rng::{Purpose, Stream};
-use prefix::Prefix;
+use frozen_prefix::FrozenPrefix;
 use proof::Baseline;
 
-/// Trains a [`Model`] with single elements of its parameters frozen. See the crate's text for an example.
+/// Trains a [`Model`] with single elements of its parameters frozen. The crate's documentation has an example.
 pub struct Trainer {
     gpu: Gpu,
     model: Model,
@@ -43,23 +37,23 @@ pub struct Trainer {
     optimizer: Optimizer,
     options: TrainerOptions,
     store: Store,
-    training: Wired,
-    evaluation: Wired,
-    /// Steps on what the frozen layers give, if such features were made and hold.
-    prefix: Option<Prefix>,
+    training: ModelPlan,
+    evaluation: ModelPlan,
+    /// The step on cached features of the frozen layers, while such features are valid.
+    frozen_prefix: Option<FrozenPrefix>,
     masks: Vec<Mask>,
     baselines: Vec<Baseline>,
-    /// Whether the training plan may be one for other masks.
+    /// Whether the training plan may have been compiled for other masks.
     outdated: bool,
     step: u64,
-    /// Runs that draw random numbers so far.
+    /// Runs that drew random numbers so far.
     draws: u64,
     ring: ReadRing,
     progress: Option<Metrics>,
 }
 
-/// A plan with the values that the trainer reads and writes.
-struct Wired {
+/// A plan, and the ids of its inputs and outputs.
+struct ModelPlan {
     plan: Plan,
     values: ModelGraph,
 }
@@ -67,11 +61,11 @@ struct Wired {
 /// Loss and accuracy over some examples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Metrics {
-    /// Mean loss of an example, in nats where it is a cross-entropy; weighted by its label's weight where classes have some.
+    /// The mean loss of an example, in nats for a cross-entropy; with class weights, the weighted mean.
     pub loss: f64,
-    /// Share of examples whose largest output is at their label, from 0 to 1; `None` where there are targets and no labels.
+    /// The share of examples whose largest output is that of their label, from 0 to 1; `None` for a loss without labels.
     pub accuracy: Option<f64>,
-    /// Examples.
+    /// The number of examples.
     pub examples: u64,
 }
 
@@ -87,26 +81,23 @@ impl Metrics {
     }
 }
 
-impl Wired {
+impl ModelPlan {
     fn new(gpu: &Gpu, values: ModelGraph, store: &Store, options: &PlanOptions) -> Result<Self> {
-        let plan = Plan::compile_with(gpu, &values.graph, store, options)?;
-        let wired = Wired { plan, values };
-        wired.write_constants(&wired.plan)?;
-        Ok(wired)
+        Self::with_constants(Plan::compile_with(gpu, &values.graph, store, options)?, values)
     }
 
-    fn write_constants(&self, plan: &Plan) -> Result<()> {
-        match &self.values.class_weights {
-            Some((input, weights)) => plan.write_f32(*input, weights),
-            None => Ok(()),
+    /// Writes the inputs that are the same in every run.
+    fn with_constants(plan: Plan, values: ModelGraph) -> Result<Self> {
+        if let Some((input, weights)) = &values.class_weights {
+            plan.write_f32(*input, weights)?;
         }
+        Ok(ModelPlan { plan, values })
     }
 
-    /// Another plan in the place of this one, if these masks make a difference to what is computed.
-    fn follow(&mut self, masks: &[Mask]) -> Result<()> {
-        if let Some(plan) = self.plan.replan(masks)? {
-            self.write_constants(&plan)?;
-            self.plan = plan;
+    /// Replaces the plan if these masks change what has to be computed. On an error the old plan stays in place.
+    fn recompile(&mut self, masks: &[Mask]) -> Result<()> {
+        if let Some(plan) = self.plan.recompile(masks)? {
+            *self = Self::with_constants(plan, self.values.clone())?;
         }
         Ok(())
     }
@@ -127,7 +118,7 @@ impl Wired {
 }
 
 impl Trainer {
-    /// Compiles a model for training and gives its parameters their first values. Nothing is frozen.
+    /// Compiles a model for training and initializes its parameters. Nothing is frozen.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for hyper-parameters out of range, [`Error::EmptyBatch`],
@@ -156,9 +147,9 @@ impl Trainer {
         Ok(Trainer {
             masks: model.parameters().iter().map(|p| Mask::none(p.shape.elements())).collect(),
             baselines: vec![Baseline::default(); model.parameters().len()],
-            training: Wired::new(gpu, training, &store, &plan_options)?,
-            evaluation: Wired::new(gpu, evaluation, &store, &plan_options)?,
-            prefix: None,
+            training: ModelPlan::new(gpu, training, &store, &plan_options)?,
+            evaluation: ModelPlan::new(gpu, evaluation, &store, &plan_options)?,
+            frozen_prefix: None,
             ring: ReadRing::new(gpu, "progress", 3, SUMS_BYTES)?,
             gpu: gpu.clone(),
             model,
@@ -193,8 +184,8 @@ impl Trainer {
         &self.optimizer
     }
 
-    /// Weights, state and masks on the device. Writing them here goes behind the trainer's back:
-    /// [`Trainer::verify_frozen`] will tell.
+    /// Weights, state and masks on the device. Writes to the store bypass the trainer, and [`Trainer::verify_frozen`] reports
+    /// frozen elements that they change.
     pub fn store(&self) -> &Store {
         &self.store
     }
@@ -204,15 +195,15 @@ impl Trainer {
         self.training.plan.report()
     }
 
-    /// Steps made so far.
+    /// The number of steps made so far.
     pub fn steps(&self) -> u64 {
         self.step
     }
 
-    /// Sets the base learning rate from the next step on: the schedule goes on to multiply it.
+    /// Sets the base learning rate from the next step on; the schedule multiplies it.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] unless it is finite and 0 or more.
+    /// [`Error::InvalidArgument`] unless it is finite and not negative.
     pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
         self.optimizer.set_learning_rate(learning_rate)
     }
@@ -221,45 +212,29 @@ impl Trainer {
     /// device.
     ///
     /// # Errors
-    /// [`Error::EmptyBatch`], [`Error::ShapeMismatch`], [`Error::LabelOutOfRange`]: nothing was done then.
-    /// [`Error::NonFiniteLoss`] if progress was read and told of one; [`Error::DeviceLost`], [`Error::Timeout`].
+    /// [`Error::EmptyBatch`], [`Error::ShapeMismatch`], [`Error::LabelOutOfRange`]: nothing was done.
+    /// [`Error::NonFiniteLoss`] if the metrics read so far report one; [`Error::DeviceLost`], [`Error::Timeout`].
     pub fn step(&mut self, batch: &Batch) -> Result<()> {
         self.step_over(std::slice::from_ref(batch))
     }
 
-    fn scalars(&self, batch: &Batch) -> StepScalars {
-        let mut scalars = self.optimizer.scalars(self.step, batch.rows());
-        scalars.seed = [self.options.seed as u32, (self.options.seed >> 32) as u32];
-        // Modulo 2^32: only a repeat of all that is drawn would matter, and that is as far away.
-        scalars.draw = self.draws as u32;
-        scalars.on_non_finite_continue = (self.options.on_non_finite == OnNonFinite::Continue).into();
-        scalars
-    }
-
-    /// One step, each dispatch timed by the device's own clock. Waits for the device.
+    /// One step over several batches as if they were one: their gradients are averaged over all examples, and one update
+    /// follows. [`Trainer::step`] is this with one batch. Layers see each batch by itself, and [`Trainer::metrics`]
+    /// counts every example.
     ///
     /// # Errors
-    /// As [`Trainer::step`] and [`Plan::profile`].
-    pub fn profile_step(&mut self, batch: &Batch) -> Result<Vec<TimedDispatch>> {
-        self.check(batch, self.model.example_shape())?;
-        self.follow_masks()?;
-        self.profile(batch, false)
+    /// As [`Trainer::step`], for every batch before anything is done; [`Error::EmptyBatch`] for none;
+    /// [`Error::InvalidArgument`] for more than one without [`TrainerOptions::accumulate`].
+    pub fn step_over(&mut self, batches: &[Batch]) -> Result<()> {
+        self.validate_batches("Trainer::step_over", batches, self.model.example_shape())?;
+        self.recompile_if_outdated()?;
+        self.update_over(batches, false)
     }
 
-    /// From examples or, if `above`, from what the frozen layers made of them.
-    fn profile(&mut self, batch: &Batch, above: bool) -> Result<Vec<TimedDispatch>> {
-        let wired = self.prefix.as_ref().filter(|_| above).map_or(&self.training, |prefix| &prefix.wired);
-        wired.write(batch)?;
-        let timed = wired.plan.profile(self.scalars(batch))?;
-        self.step += 1;
-        self.draws += 1;
-        Ok(timed)
-    }
-
-    /// [`Trainer::step`], and then waits for the batch's mean loss (before the update), in nats.
+    /// [`Trainer::step`], then waits for the mean loss of the batch (before the update), in nats for a cross-entropy.
     ///
     /// # Errors
-    /// As [`Trainer::step`]; [`Error::NonFiniteLoss`] if this loss is.
+    /// As [`Trainer::step`]; [`Error::NonFiniteLoss`] if this loss is not finite.
     pub fn step_loss(&mut self, batch: &Batch) -> Result<f32> {
         self.step(batch)?;
         let loss = self.training.plan.read_f32(self.training.values.mean_loss)?;
@@ -270,41 +245,102 @@ impl Trainer {
         Ok(loss)
     }
 
+    /// One step, each dispatch timed by the device's clock. Waits for the device.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`] and [`Plan::profile`].
+    pub fn profile_step(&mut self, batch: &Batch) -> Result<Vec<TimedDispatch>> {
+        let example = self.model.example_shape();
+        self.validate_batches("Trainer::profile_step", std::slice::from_ref(batch), example)?;
+        self.recompile_if_outdated()?;
+        self.profile(batch, false)
+    }
+
     /// Loss and accuracy of all steps since the last call, each batch before its update. Waits for the device.
     ///
     /// # Errors
-    /// [`Error::NonFiniteLoss`], unless told to go on; [`Error::DeviceLost`], [`Error::Timeout`].
+    /// [`Error::NonFiniteLoss`] unless [`OnNonFinite::Continue`] is set; [`Error::DeviceLost`], [`Error::Timeout`].
     pub fn metrics(&mut self) -> Result<Metrics> {
-        while self.ring.pending() > 0 {
-            self.ring.finish(&self.gpu, |_| ())?;
-        }
-        let metrics = self.judge(&self.training.plan.sums()?)?;
+        self.discard_pending_reads()?;
+        let metrics = self.metrics_of(&self.training.plan.sums()?)?;
         self.training.plan.clear_sums()?;
         self.progress = None;
         Ok(metrics)
     }
 
-    /// Forgets that a loss was not finite, so that updates go on with the weights as they are: after a change of the
-    /// learning rate or of the data, say.
-    ///
-    /// # Errors
-    /// [`Error::DeviceLost`], [`Error::Timeout`].
-    pub fn forget_non_finite(&mut self) -> Result<()> {
-        while self.ring.pending() > 0 {
-            self.ring.finish(&self.gpu, |_| ())?;
-        }
-        self.training.plan.clear_non_finite()
-    }
-
-    /// The newest metrics that reached the host without waiting, since the last call of [`Trainer::metrics`].
+    /// The latest metrics that were read without waiting, since the last call of [`Trainer::metrics`].
     pub fn progress(&self) -> Option<Metrics> {
         self.progress
     }
 
-    /// Takes what reads of the running sums have brought, and begins another if it is time and a slot is free.
-    fn look(&mut self) -> Result<()> {
+    /// Clears the report of a non-finite loss, so that updates continue with the weights as they are: for example after a
+    /// change of the learning rate or of the data.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`], [`Error::Timeout`].
+    pub fn forget_non_finite(&mut self) -> Result<()> {
+        self.discard_pending_reads()?;
+        self.training.plan.clear_non_finite()
+    }
+
+    /// The norm of the last step's gradient before clipping, over the elements of [`Clip::norm`]. Waits for the device.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] unless the optimizer clips by norm; [`Error::DeviceLost`], [`Error::Timeout`].
+    pub fn gradient_norm(&self) -> Result<f32> {
+        match self.optimizer.clipped() {
+            Some(Clip::Norm { .. }) => Ok(self.training.plan.sums()?.gradient_norm),
+            other => {
+                let got = format!("{other:?}");
+                Err(Error::argument("Trainer::gradient_norm", "an optimizer with Clip::norm", got))
+            }
+        }
+    }
+
+    /// The plan of a step on examples, or with `cached` on cached features of the frozen layers.
+    fn plan_of(&self, cached: bool) -> &ModelPlan {
+        self.frozen_prefix.as_ref().filter(|_| cached).map_or(&self.training, |prefix| &prefix.training)
+    }
+
+    fn update_over(&mut self, batches: &[Batch], cached: bool) -> Result<()> {
+        let total: usize = batches.iter().map(Batch::rows).sum();
+        for (number, batch) in batches.iter().enumerate() {
+            let mut scalars = self.scalars(batch);
+            scalars.share = (batch.rows() as f64 / total as f64) as f32;
+            scalars.first = u32::from(number == 0);
+            scalars.last = u32::from(number + 1 == batches.len());
+            self.plan_of(cached).run(batch, scalars)?;
+            self.draws += 1;
+        }
+        self.step += 1;
+        if self.options.progress_every > 0 {
+            self.read_progress()?;
+        }
+        Ok(())
+    }
+
+    fn profile(&mut self, batch: &Batch, cached: bool) -> Result<Vec<TimedDispatch>> {
+        let model_plan = self.plan_of(cached);
+        model_plan.write(batch)?;
+        let timed = model_plan.plan.profile(self.scalars(batch))?;
+        self.step += 1;
+        self.draws += 1;
+        Ok(timed)
+    }
+
+    fn scalars(&self, batch: &Batch) -> StepScalars {
+        let mut scalars = self.optimizer.scalars(self.step, batch.rows());
+        scalars.seed = [self.options.seed as u32, (self.options.seed >> 32) as u32];
+        // Modulo 2^32: random numbers repeat after 4 billion runs.
+        scalars.draw = self.draws as u32;
+        scalars.on_non_finite_continue = (self.options.on_non_finite == OnNonFinite::Continue).into();
+        scalars
+    }
+
+    /// Takes the metrics that have arrived, and starts another read if one is due and a slot is free.
+    fn read_progress(&mut self) -> Result<()> {
         while let Some(sums) = self.ring.try_finish(&self.gpu, RunningSums::from_bytes)? {
-            self.progress = Some(self.judge(&sums)?);
+            self.progress = Some(self.metrics_of(&sums)?);
         }
         if self.step.is_multiple_of(self.options.progress_every) && !self.ring.is_full() {
             self.training.plan.begin_sums(&mut self.ring)?;
@@ -312,10 +348,17 @@ impl Trainer {
         Ok(())
     }
 
-    fn judge(&self, sums: &RunningSums) -> Result<Metrics> {
+    fn discard_pending_reads(&mut self) -> Result<()> {
+        while self.ring.pending() > 0 {
+            self.ring.finish(&self.gpu, |_| ())?;
+        }
+        Ok(())
+    }
+
+    fn metrics_of(&self, sums: &RunningSums) -> Result<Metrics> {
         match sums.non_finite_step {
             Some(low) if self.options.on_non_finite == OnNonFinite::Stop => {
-                // The device counts modulo 2^32; the step is one of the last.
+                // The device counts modulo 2^32; the step is one of the latest.
                 let back = (self.step as u32).wrapping_sub(low);
                 Err(Error::NonFiniteLoss { step: self.step.saturating_sub(back.into()) })
             }
@@ -323,8 +366,20 @@ impl Trainer {
         }
     }
 
-    /// Whether a batch has examples of this shape, and what the loss wants.
-    fn check(&self, batch: &Batch, example: &[usize]) -> Result<()> {
+    /// Checks the batches of one update, whose examples have this shape.
+    fn validate_batches(&self, at: &str, batches: &[Batch], example: &[usize]) -> Result<()> {
+        if batches.is_empty() {
+            return Err(Error::EmptyBatch { at: at.into() });
+        }
+        if batches.len() > 1 && !self.options.accumulate {
+            let expected = "one batch, or TrainerOptions::accumulate(true)";
+            return Err(Error::argument(at, expected, format!("{} batches", batches.len())));
+        }
+        batches.iter().try_for_each(|batch| self.validate_batch(batch, example))
+    }
+
+    /// Checks the shapes and the labels of a batch.
+    fn validate_batch(&self, batch: &Batch, example: &[usize]) -> Result<()> {
         let rows = batch.rows();
         if rows == 0 {
             return Err(Error::EmptyBatch { at: "Trainer::step".into() });

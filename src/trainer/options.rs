@@ -1,39 +1,39 @@
-//! How to train.
+//! The options of a trainer.
 
+use crate::compiler::PlanOptions;
 use crate::kernels::GemmFamily;
-use crate::plan::PlanOptions;
 
-/// What to do when a loss is NaN or infinite.
+/// How to handle a loss that is NaN or infinite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum OnNonFinite {
-    /// Skip that update and all later ones, so that the last good weights survive, and report
-    /// [`crate::Error::NonFiniteLoss`] at the next read of metrics.
+    /// Skips that update and all later ones, so that the last finite weights are kept, and reports
+    /// [`crate::Error::NonFiniteLoss`] when metrics are next read.
     #[default]
     Stop,
-    /// Go on. Frozen elements keep their bits all the same.
+    /// Continues. Frozen elements keep their bits all the same.
     Continue,
 }
 
-/// What [`crate::Trainer::gradient`] reads at frozen places.
+/// What [`crate::Trainer::gradient`] returns for frozen elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum GradientPolicy {
     /// Exactly 0.
     #[default]
     Masked,
-    /// The gradient that the element would have: for methods that grow or score frozen weights.
+    /// The gradient that the element would have if it were trainable, for methods that score or thaw frozen weights.
     Dense,
 }
 
-/// What happens to the optimizer state of thawed elements.
+/// The optimizer state of thawed elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ThawPolicy {
-    /// It goes on as it was when the element was frozen.
+    /// Keeps the state that the element had when it was frozen.
     KeepState,
-    /// It begins at 0.
+    /// Sets the state to 0.
     ZeroState,
 }
 
-/// How to train. Begin with [`TrainerOptions::batch`].
+/// The options of a trainer, built from [`TrainerOptions::batch`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainerOptions {
     pub(super) batch: usize,
@@ -47,7 +47,7 @@ pub struct TrainerOptions {
 }
 
 impl TrainerOptions {
-    /// Batches of up to so many examples; seed 0, gradients not kept, stops at a non-finite loss.
+    /// Options for batches of up to this many examples: seed 0, gradients not kept, training stops at a non-finite loss.
     pub fn batch(batch: usize) -> Self {
         TrainerOptions {
             batch,
@@ -61,37 +61,37 @@ impl TrainerOptions {
         }
     }
 
-    /// The seed of the initial weights.
+    /// Sets the seed of initial weights and of random layers.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// Whether [`crate::Trainer::gradient`] can be read.
+    /// Keeps gradients for [`crate::Trainer::gradient`].
     pub fn keep_gradients(mut self, keep: bool) -> Self {
         self.keep_gradients = keep;
         self
     }
 
-    /// What gradients read at frozen places.
+    /// Sets what [`crate::Trainer::gradient`] returns for frozen elements.
     pub fn gradient_policy(mut self, policy: GradientPolicy) -> Self {
         self.gradient_policy = policy;
         self
     }
 
-    /// What to do when a loss is NaN or infinite.
+    /// How to handle a loss that is NaN or infinite.
     pub fn on_non_finite(mut self, policy: OnNonFinite) -> Self {
         self.on_non_finite = policy;
         self
     }
 
-    /// Steps between two looks at the running metrics for [`crate::Trainer::progress`]; 0 for none.
+    /// Sets the number of steps between two reads of the running metrics for [`crate::Trainer::progress`]; 0 disables them.
     pub fn progress_every(mut self, steps: u64) -> Self {
         self.progress_every = steps;
         self
     }
 
-    /// Whether [`crate::Trainer::step_over`] may take several batches; costs one more copy of all gradients.
+    /// Allows several batches in [`crate::Trainer::step_over`], for the memory of one more copy of all gradients.
     pub fn accumulate(mut self, accumulate: bool) -> Self {
         self.accumulate = accumulate;
         self
@@ -105,7 +105,7 @@ impl TrainerOptions {
         }
     }
 
-    /// Multiplies matrices in this family, rather than in the one chosen for the adapter.
+    /// Sets the GEMM family, instead of the one chosen for the adapter.
     pub fn family(mut self, family: GemmFamily) -> Self {
         self.family = Some(family);
         self

@@ -1,10 +1,10 @@
-//! Freezes one part of a model after another, when the loss stops falling.
+//! Freezes one part of a model after another when the loss stops falling.
 
 use super::Trainer;
 use crate::error::{Error, Result};
 use crate::mask::FreezeRule;
 
-/// Freezes the next of a list of globs, bottom to top, when a loss has not fallen for some observations.
+/// Freezes the parameters of the next glob in a list whenever a loss has not improved for some observations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FreezeOnPlateau {
     globs: Vec<String>,
@@ -16,10 +16,10 @@ pub struct FreezeOnPlateau {
 }
 
 impl FreezeOnPlateau {
-    /// `patience` observations in a row that are not lower than the best by more than `min_delta` make a plateau.
+    /// A plateau is `patience` observations in a row that are not lower than the best one by more than `min_delta`.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a patience of 0 and a `min_delta` that is negative or no number.
+    /// [`Error::InvalidArgument`] for a patience of 0, and for a `min_delta` that is negative or not finite.
     pub fn new(globs: &[&str], patience: usize, min_delta: f64) -> Result<Self> {
         if patience == 0 || !(min_delta >= 0.0 && min_delta.is_finite()) {
             let got = format!("patience {patience}, min_delta {min_delta}");
@@ -29,11 +29,11 @@ impl FreezeOnPlateau {
         Ok(FreezeOnPlateau { globs, next: 0, patience, min_delta, best: f64::INFINITY, since: 0 })
     }
 
-    /// Takes a loss into account; gives the glob whose parameters it has frozen, if any. After a freeze the count
-    /// begins anew. A loss that is NaN is no improvement.
+    /// Observes a loss, and returns the glob whose parameters were frozen, if any. After a freeze the count starts again. A NaN
+    /// loss is not an improvement.
     ///
     /// # Errors
-    /// As [`Trainer::freeze`]; the same glob is tried again at the next plateau then.
+    /// As [`Trainer::freeze`]; the next plateau tries the same glob again.
     pub fn observe(&mut self, trainer: &mut Trainer, loss: f64) -> Result<Option<String>> {
         if loss < self.best - self.min_delta {
             (self.best, self.since) = (loss, 0);

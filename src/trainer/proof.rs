@@ -1,18 +1,20 @@
-//! The proof that frozen elements did not change, and digests of everything.
+//! The proof that frozen elements did not change, and digests of all elements.
 
 use super::Trainer;
 use crate::checkpoint::Fold;
+use crate::engine::{Arena, Elements};
 use crate::error::Result;
 use crate::graph::ParameterId;
-use crate::plan::{Arena, Digest, Elements};
+use crate::kernels::Digest;
+use crate::mask::Mask;
 use std::fmt;
 
-/// The bits of one parameter's frozen elements since they were frozen. Training never reads it, and it is never saved.
+/// The bits of one parameter's frozen elements on the host, since they were frozen. Training never reads it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Baseline {
-    /// Ascending.
+    /// The indices of the frozen elements, ascending.
     pub indices: Vec<usize>,
-    /// The weights' bits at those indices, then each state slot's.
+    /// Their bits: of the weights, then of each state slot.
     pub columns: Vec<Vec<u32>>,
 }
 
@@ -21,62 +23,62 @@ pub(super) struct Baseline {
 pub struct Changed {
     /// The parameter.
     pub path: String,
-    /// `weight`, the name of a state tensor, or `mask` if the device's own mask differs.
+    /// `weight`, the name of a state tensor, or `mask` if the mask on the device differs.
     pub what: String,
-    /// The element's number, row-major.
+    /// The index of the element, row-major.
     pub index: usize,
-    /// Its place along each axis.
+    /// Its index along each axis.
     pub coordinates: Vec<usize>,
-    /// The bits that it was frozen with.
+    /// Its bits when it was frozen.
     pub expected: u32,
-    /// The bits that it has.
+    /// Its bits now.
     pub got: u32,
 }
 
-/// The state of one parameter's frozen elements.
+/// The result for one parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorProof {
     /// The parameter.
     pub path: String,
-    /// Its elements.
+    /// The number of its elements.
     pub elements: usize,
-    /// Frozen ones.
+    /// The number of frozen elements.
     pub frozen: usize,
-    /// Frozen ones whose weight or state has other bits than when it was frozen.
+    /// The number of frozen elements whose weight or state has changed since they were frozen.
     pub changed: usize,
-    /// Over (index, bits) of the frozen weights, on the device.
+    /// The digest of (index, bits) of the frozen weights, computed on the device.
     pub digest: u64,
 }
 
-/// What [`Trainer::verify_frozen`] found.
+/// The result of [`Trainer::verify_frozen`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FreezeReport {
-    /// One entry a parameter.
+    /// One entry per parameter.
     pub tensors: Vec<TensorProof>,
-    /// The first frozen element that changed: `None`, if all is well.
+    /// The first frozen element that changed, if any.
     pub first_changed: Option<Changed>,
-    /// Over the frozen elements of all weights and state tensors.
+    /// The digest of the frozen elements of all weights and state tensors.
     pub digest: u64,
 }
 
 impl FreezeReport {
-    /// Frozen elements of all parameters.
+    /// The number of frozen elements in all parameters.
     pub fn frozen(&self) -> usize {
         self.tensors.iter().map(|t| t.frozen).sum()
     }
 
-    /// Frozen elements that changed.
+    /// The number of frozen elements that changed.
     pub fn changed(&self) -> usize {
         self.tensors.iter().map(|t| t.changed).sum()
     }
 }
 
 impl Trainer {
-    /// Compares every frozen element's weight and state with the bits that it was frozen with: by digests computed on
-    /// the device, element by element where a digest differs. Waits for the device.
+    /// Compares the weight and state of every frozen element with its bits when it was frozen: by digests computed on the
+    /// device, and element by element where a digest differs. Waits for the device.
     ///
     /// # Errors
-    /// [`crate::Error::DeviceLost`], [`crate::Error::Timeout`]. A changed element is no error: see the report.
+    /// [`crate::Error::DeviceLost`], [`crate::Error::Timeout`]. Changed elements are in the report and are not an error.
     pub fn verify_frozen(&self) -> Result<FreezeReport> {
         let slots = self.store.slots();
         let mut arenas = vec![(Arena::Weights, "weight")];
@@ -84,18 +86,18 @@ impl Trainer {
         let mut changed = vec![Vec::new(); self.masks.len()];
         let mut first_changed = None;
         let mut weights = Vec::new();
-        let mut whole = Fold::default();
+        let mut all = Fold::default();
         for (column, (arena, what)) in arenas.into_iter().enumerate() {
             let digests = self.store.digests(arena, Elements::Frozen)?;
             for (parameter, digest) in digests.iter().enumerate() {
-                whole.digest(&self.model.parameters()[parameter].path, what, digest);
+                all.digest(&self.model.parameters()[parameter].path, what, digest);
                 let baseline = &self.baselines[parameter];
                 let bits = baseline.columns.get(column).map_or(&[][..], Vec::as_slice);
                 if Digest::of(baseline.indices.iter().copied().zip(bits.iter().copied())) == *digest {
                     continue;
                 }
                 let now = self.read(arena, ParameterId::of(parameter))?;
-                let known = changed[parameter].len();
+                let before = changed[parameter].len();
                 for (&index, &expected) in baseline.indices.iter().zip(bits) {
                     if now[index] != expected {
                         changed[parameter].push(index);
@@ -110,8 +112,8 @@ impl Trainer {
                         });
                     }
                 }
-                // No element differs: then the device freezes others than it should.
-                if changed[parameter].len() == known {
+                // No element differs, so the device has another mask.
+                if changed[parameter].len() == before {
                     self.compare_mask(parameter, &mut changed[parameter], &mut first_changed)?;
                 }
             }
@@ -130,10 +132,10 @@ impl Trainer {
                 digest: weights[i].value(),
             }
         });
-        Ok(FreezeReport { tensors: tensors.collect(), first_changed, digest: whole.value() })
+        Ok(FreezeReport { tensors: tensors.collect(), first_changed, digest: all.value() })
     }
 
-    /// Notes the elements whose mask bit on the device is not what it should be.
+    /// Adds the elements whose mask bit on the device differs from the host's.
     fn compare_mask(
         &self,
         parameter: usize,
@@ -157,21 +159,21 @@ impl Trainer {
         Ok(())
     }
 
-    /// A digest of the u32 bits of every parameter and state element, and of the step: equal for two runs that are
-    /// bit-identical so far. Waits for the device.
+    /// The digest of the bits of all parameters and optimizer state, and of the step: equal for two runs that are identical
+    /// to the bit. Waits for the device.
     ///
     /// # Errors
     /// [`crate::Error::DeviceLost`], [`crate::Error::Timeout`].
     pub fn digest(&self) -> Result<u64> {
-        let mut whole = Fold::default();
+        let mut all = Fold::default();
         let slots = self.store.slots().iter().enumerate().map(|(i, name)| (Arena::State(i), *name));
         for (arena, what) in std::iter::once((Arena::Weights, "weight")).chain(slots) {
             for (parameter, digest) in self.store.digests(arena, Elements::All)?.iter().enumerate() {
-                whole.digest(&self.model.parameters()[parameter].path, what, digest);
+                all.digest(&self.model.parameters()[parameter].path, what, digest);
             }
         }
-        whole.bytes(&self.step.to_le_bytes());
-        Ok(whole.value())
+        all.bytes(&self.step.to_le_bytes());
+        Ok(all.value())
     }
 
     fn read(&self, arena: Arena, id: ParameterId) -> Result<Vec<u32>> {
@@ -195,6 +197,36 @@ impl Trainer {
             .collect();
         coordinates.reverse();
         coordinates
+    }
+}
+
+impl Baseline {
+    /// Adds the elements of a mask with their present bits.
+    pub(super) fn with(self, fresh: &Mask, weights: &[u32], state: &[Vec<u32>]) -> Self {
+        let mut columns = self.columns;
+        columns.resize(1 + state.len(), Vec::new());
+        let mut indices = self.indices;
+        indices.extend(fresh.frozen_indices());
+        for (column, source) in
+            columns.iter_mut().zip(std::iter::once(weights).chain(state.iter().map(Vec::as_slice)))
+        {
+            column.extend(fresh.frozen_indices().map(|index| source[index]));
+        }
+        let mut order: Vec<usize> = (0..indices.len()).collect();
+        order.sort_by_key(|&i| indices[i]);
+        Baseline {
+            indices: order.iter().map(|&i| indices[i]).collect(),
+            columns: columns.iter().map(|column| order.iter().map(|&i| column[i]).collect()).collect(),
+        }
+    }
+
+    /// Removes all elements that are not in a mask.
+    pub(super) fn keep_only(&mut self, mask: &Mask) {
+        let kept: Vec<usize> = (0..self.indices.len()).filter(|&i| mask.is_frozen(self.indices[i])).collect();
+        for column in &mut self.columns {
+            *column = kept.iter().map(|&i| column[i]).collect();
+        }
+        self.indices = kept.iter().map(|&i| self.indices[i]).collect();
     }
 }
 

@@ -7,7 +7,7 @@ use frazil::gpu::{Gpu, GpuOptions};
 use frazil::graph::{DType, Graph, ParameterId, StepScalars, ValueId};
 use frazil::kernels::{GemmFamily, TileSize};
 use frazil::mask::Mask;
-use frazil::plan::{Plan, PlanOptions};
+use frazil::{Plan, PlanOptions};
 use std::sync::OnceLock;
 
 /// The device under test: the default adapter, opened with cooperative matrices where it has them.

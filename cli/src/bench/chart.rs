@@ -1,41 +1,41 @@
-//! Charts: where a step's time goes, and what freezing saves of it.
+//! Charts as SVG: the time of a step by layer and kernel, and the step time against the frozen fraction.
 
 use super::Structure;
 use super::job::{Job, Variant};
-use super::table::{Ratio, Row};
+use super::report::{Ratio, Row};
+use frazil::engine::TimedDispatch;
 use frazil::gpu::AdapterReport;
-use frazil::plan::TimedDispatch;
 use frazil::{Error, Result};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-/// What one workload shows.
+/// The chart of one workload.
 pub struct Chart {
     title: String,
     bars: Vec<Bar>,
-    /// Kernels with their milliseconds, the longest first.
+    /// Kernels and their milliseconds, descending.
     kernels: Vec<(&'static str, f64)>,
-    /// Frozen fraction, steps and weight gradients over those with nothing frozen.
+    /// Frozen fraction, then step time and time of weight gradients relative to nothing frozen.
     curve: Vec<(f64, Ratio, Option<Ratio>)>,
 }
 
-/// A layer: milliseconds by kernel.
+/// The milliseconds of one layer by kernel.
 struct Bar {
     layer: String,
     parts: Vec<(&'static str, f64)>,
 }
 
-/// Pixels.
+/// Lengths in pixels.
 const WIDTH: u32 = 1200;
 const HEAD: u32 = 72;
 const NAMES: i32 = 200;
 const LEGEND: i32 = 350;
 const BAR: u32 = 20;
-/// Of a bar chart beside its bars: title, axis and its name.
+/// Height of a bar chart besides its bars: title, axis and axis label.
 const FRAME: u32 = 120;
 const CURVE: u32 = 420;
-/// Kernels with a colour of their own; the others share the last one.
+/// The longest kernels have one colour each; all others have the last colour.
 const COLOURS: [RGBColor; 12] = [
     RGBColor(31, 119, 180),
     RGBColor(255, 127, 14),
@@ -52,7 +52,7 @@ const COLOURS: [RGBColor; 12] = [
 ];
 
 impl Chart {
-    /// `step`: the profile with nothing frozen; `rows`: the measurements, frozen ones included.
+    /// Collects the chart of a workload from the profile of a step with nothing frozen and the results of all variants.
     pub fn new(job: &Job, step: &[TimedDispatch], rows: &[Row]) -> Self {
         let mut bars: Vec<Bar> = Vec::new();
         let mut kernels: Vec<(&'static str, f64)> = Vec::new();
@@ -80,7 +80,7 @@ impl Chart {
         let total: f64 = kernels.iter().map(|(_, ms)| ms).sum();
         let median = rows.first().map_or(f64::NAN, |row| row.median);
         let title = format!(
-            "{}, batch {}: {total:.3} ms in {} dispatches; {median:.3} ms a step as the host sees it",
+            "{}, batch {}: {total:.3} ms in {} dispatches; {median:.3} ms per step on the host",
             job.workload,
             job.rows,
             step.len()
@@ -89,7 +89,7 @@ impl Chart {
     }
 
     fn bars_height(&self) -> u32 {
-        // The legend must fit beside few bars, too.
+        // The legend may need more height than the bars.
         let lines = self.bars.len().max(self.kernels.len().min(COLOURS.len()));
         FRAME + BAR * lines as u32
     }
@@ -99,20 +99,20 @@ impl Chart {
     }
 
     fn colour(&self, kernel: &str) -> RGBColor {
-        let place = self.kernels.iter().position(|(k, _)| *k == kernel).unwrap_or(COLOURS.len());
-        COLOURS[place.min(COLOURS.len() - 1)]
+        let index = self.kernels.iter().position(|(k, _)| *k == kernel).unwrap_or(COLOURS.len());
+        COLOURS[index.min(COLOURS.len() - 1)]
     }
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// All charts below each other.
+/// Draws all charts, one below the other.
 pub fn svg(adapter: &AdapterReport, structure: Structure, charts: &[Chart]) -> Result<String> {
     let mut text = String::new();
     let drawn = draw(&mut text, adapter, structure, charts);
     drawn.map_err(|error| Error::InvalidArgument {
         at: "--svg".to_owned(),
-        expected: "something to draw".to_owned(),
+        expected: "a chart that can be drawn".to_owned(),
         got: error.to_string(),
     })?;
     Ok(text)
@@ -149,13 +149,13 @@ fn draw(text: &mut String, adapter: &AdapterReport, structure: Structure, charts
     Ok(())
 }
 
-/// `size` is that of a line; the letters of it are 1 / 1.24.
+/// Writes text. `size` is the line height; the font size is `size` / 1.24.
 fn write(area: &Area, text: &str, at: (i32, i32), size: i32) -> Drawn {
     area.draw_text(text, &("sans-serif", size).into_text_style(area), at)?;
     Ok(())
 }
 
-/// A square of a colour with its text, the `line`-th of a legend.
+/// Draws entry number `line` of a legend: a square and its text.
 fn legend(area: &Area, line: usize, colour: RGBColor, text: &str) -> Drawn {
     let top = 44 + BAR as i32 * line as i32;
     area.draw(&Rectangle::new([(16, top), (28, top + 12)], colour.filled()))?;
@@ -167,7 +167,7 @@ fn bars(area: &Area, chart: &Chart) -> Drawn {
     let (left, right) = area.split_horizontally(WIDTH as i32 - LEGEND);
     let longest = chart.bars.iter().map(|b| b.parts.iter().map(|p| p.1).sum::<f64>()).fold(1e-6, f64::max);
     let count = chart.bars.len() as f64;
-    // Room at the right for the figure beside the longest bar.
+    // The axis extends beyond the longest bar, for the figure at its end.
     let mut plot = ChartBuilder::on(&left)
         .margin_top(40)
         .margin_right(16)
@@ -180,14 +180,14 @@ fn bars(area: &Area, chart: &Chart) -> Drawn {
         .disable_y_axis()
         .x_labels(8)
         .x_label_formatter(&|ms| short(*ms))
-        .x_desc("time by the device's clock, milliseconds")
+        .x_desc("time by timestamp queries, milliseconds")
         .label_style(("sans-serif", 15))
         .axis_desc_style(("sans-serif", 16))
         .light_line_style(TRANSPARENT)
         .draw()?;
     let middle = Pos::new(HPos::Right, VPos::Center);
-    for (place, bar) in chart.bars.iter().enumerate() {
-        let y = count - place as f64;
+    for (index, bar) in chart.bars.iter().enumerate() {
+        let y = count - index as f64;
         let mut x = 0.0;
         for (kernel, ms) in &bar.parts {
             let corners = [(x, y - 0.12), (x + ms, y - 0.88)];
@@ -197,29 +197,29 @@ fn bars(area: &Area, chart: &Chart) -> Drawn {
         let size = ("sans-serif", 15).into_text_style(&left);
         let (zero, row) = plot.backend_coord(&(0.0, y - 0.5));
         let (end, _) = plot.backend_coord(&(x, y - 0.5));
-        // In coordinates of the whole picture; those of an area begin at its own corner.
+        // `backend_coord` is relative to the picture, `draw_text` to the area.
         let corner = left.get_base_pixel();
         let at = |x: i32| (x - corner.0, row - corner.1);
-        left.draw_text(&cut(&bar.layer), &size.pos(middle), at(zero - 8))?;
-        let beside = size.pos(Pos::new(HPos::Left, VPos::Center));
-        left.draw_text(&short(x), &beside, at(end + 5))?;
+        left.draw_text(&shorten(&bar.layer), &size.pos(middle), at(zero - 8))?;
+        let left_aligned = size.pos(Pos::new(HPos::Left, VPos::Center));
+        left.draw_text(&short(x), &left_aligned, at(end + 5))?;
     }
-    let own = COLOURS.len() - 1;
-    for (line, (kernel, ms)) in chart.kernels.iter().take(own).enumerate() {
+    let coloured = COLOURS.len() - 1;
+    for (line, (kernel, ms)) in chart.kernels.iter().take(coloured).enumerate() {
         legend(&right, line, COLOURS[line], &format!("{kernel}, {} ms", short(*ms)))?;
     }
-    if chart.kernels.len() > own {
-        let others: f64 = chart.kernels.iter().skip(own).map(|(_, ms)| ms).sum();
-        let text = format!("{} others, {} ms", chart.kernels.len() - own, short(others));
-        legend(&right, own, COLOURS[own], &text)?;
+    if chart.kernels.len() > coloured {
+        let others: f64 = chart.kernels.iter().skip(coloured).map(|(_, ms)| ms).sum();
+        let text = format!("{} others, {} ms", chart.kernels.len() - coloured, short(others));
+        legend(&right, coloured, COLOURS[coloured], &text)?;
     }
     Ok(())
 }
 
 fn curve(area: &Area, chart: &Chart, structure: Structure) -> Drawn {
     let (left, right) = area.split_horizontally(WIDTH as i32 - LEGEND);
-    let highest = chart.curve.iter().flat_map(|(_, step, gradients)| [Some(*step), *gradients]).flatten();
-    let highest = highest.map(|ratio| ratio.high).fold(1.0, f64::max);
+    let ratios = chart.curve.iter().flat_map(|(_, step, gradients)| [Some(*step), *gradients]).flatten();
+    let highest = ratios.map(|ratio| ratio.high).fold(1.0, f64::max);
     let mut plot = ChartBuilder::on(&left)
         .margin_top(24)
         .margin_left(16)
@@ -232,7 +232,7 @@ fn curve(area: &Area, chart: &Chart, structure: Structure) -> Drawn {
         .y_labels(8)
         .x_label_formatter(&|x| format!("{x:.1}"))
         .y_label_formatter(&|y| format!("{y:.1}"))
-        .x_desc(format!("frozen fraction of every kernel but the last ({structure})"))
+        .x_desc(format!("frozen fraction of each kernel except the last ({structure})"))
         .y_desc("time / time with nothing frozen")
         .label_style(("sans-serif", 15))
         .axis_desc_style(("sans-serif", 16))
@@ -254,11 +254,11 @@ fn curve(area: &Area, chart: &Chart, structure: Structure) -> Drawn {
         plot.draw_series(bars.map(|bar| PathElement::new(bar, colour.stroke_width(1))))?;
         legend(&right, line, colour, name)?;
     }
-    write(&right, "median and quartiles of rounds;", (16, 96), 15)?;
-    write(&right, "at 0: an empty mask", (16, 116), 15)
+    write(&right, "median and quartiles;", (16, 96), 15)?;
+    write(&right, "fraction 0: empty mask", (16, 116), 15)
 }
 
-/// Three digits that count.
+/// Milliseconds with three significant digits.
 fn short(ms: f64) -> String {
     match ms {
         0.0 => "0".to_owned(),
@@ -269,8 +269,8 @@ fn short(ms: f64) -> String {
     }
 }
 
-/// A name that fits beside its bar.
-fn cut(name: &str) -> String {
+/// A name shortened to the width of the label area.
+fn shorten(name: &str) -> String {
     const MOST: usize = 28;
     if name.chars().count() <= MOST {
         name.to_owned()

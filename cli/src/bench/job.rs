@@ -1,22 +1,23 @@
-//! What a workload does in a step.
+//! Workloads: what a step of each one executes.
 
 use super::{BenchArgs, Structure, invalid};
+use frazil::compiler::PlanReport;
+use frazil::engine::TimedDispatch;
 use frazil::graph::{Conv2d, DType, Graph, Op, ParameterId, StepScalars};
-use frazil::plan::{PlanReport, TimedDispatch};
 use frazil::shape::{Padding, Shape, Window};
 use frazil::{Batch, FreezeRule, Gpu, Loss, Mask, Model, Plan, PlanOptions, Result, Trainer, TrainerOptions};
 use std::fmt;
 
-/// What is measured.
+/// A workload that `--workload` names.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Workload {
     /// Training steps of a model.
     Model(&'static str),
-    /// A 3x3 convolution of 64 channels on 32x32: forward and both gradients.
+    /// A 3x3 convolution with 64 input and output channels on 32x32 images: forward and both gradients.
     ConvLayer,
-    /// A square matrix product.
+    /// A square GEMM.
     Gemm(usize),
-    /// A masked update of so many weights.
+    /// A masked update of this number of weights.
     Update(usize),
 }
 
@@ -55,21 +56,21 @@ impl fmt::Display for Workload {
     }
 }
 
-/// What is frozen in a model that trains.
+/// What is frozen in a model.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Variant {
-    /// Nothing, and the trainer was never told to freeze anything.
+    /// Nothing; the trainer never gets a mask.
     Plain,
-    /// Nothing, by empty masks: it must take as long as [`Variant::Plain`].
+    /// Nothing, by empty masks: the control, which must take as long as [`Variant::Plain`].
     EmptyMask,
-    /// This fraction of every kernel but the last.
+    /// This fraction of each kernel except the last.
     Frozen(f64),
-    /// The same, from what the frozen layers give, which was computed before.
+    /// The same, trained on cached outputs of the frozen lowest layers.
     Cached(f64),
 }
 
 impl Variant {
-    /// The fraction of what could be frozen.
+    /// The frozen fraction.
     pub fn fraction(self) -> f64 {
         match self {
             Variant::Plain | Variant::EmptyMask => 0.0,
@@ -82,7 +83,7 @@ impl Variant {
     }
 }
 
-/// A workload, compiled.
+/// A compiled variant of a workload.
 pub struct Job {
     pub workload: Workload,
     pub variant: Variant,
@@ -92,7 +93,7 @@ pub struct Job {
 
 enum Work {
     Train(Box<Trainer>, Batch),
-    Run { whole: Box<Plan>, forward: Option<Box<Plan>> },
+    Run { step: Box<Plan>, forward: Option<Box<Plan>> },
 }
 
 impl Job {
@@ -110,18 +111,18 @@ impl Job {
             Workload::ConvLayer => {
                 let rows = args.batch.unwrap_or(16);
                 let work = Work::Run {
-                    whole: plan(&conv_layer(rows, true)?)?,
+                    step: plan(&conv_layer(rows, true)?)?,
                     forward: Some(plan(&conv_layer(rows, false)?)?),
                 };
                 (rows, work)
             }
-            Workload::Gemm(n) => (1, Work::Run { whole: plan(&gemm(n)?)?, forward: None }),
-            Workload::Update(n) => (1, Work::Run { whole: plan(&update(n, args)?)?, forward: None }),
+            Workload::Gemm(n) => (1, Work::Run { step: plan(&gemm(n)?)?, forward: None }),
+            Workload::Update(n) => (1, Work::Run { step: plan(&update(n, args)?)?, forward: None }),
         };
         Ok(Job { workload, variant, rows, work })
     }
 
-    /// The workload, and what is frozen.
+    /// The name of the workload and its variant.
     pub fn name(&self) -> String {
         match self.variant {
             Variant::Plain => self.workload.to_string(),
@@ -135,7 +136,7 @@ impl Job {
         match &mut self.work {
             Work::Train(trainer, batch) if self.variant.is_cached() => trainer.step_above(batch),
             Work::Train(trainer, batch) => trainer.step(batch),
-            Work::Run { whole, .. } => whole.run(StepScalars::forward(self.rows)),
+            Work::Run { step, .. } => step.run(StepScalars::forward(self.rows)),
         }
     }
 
@@ -154,7 +155,7 @@ impl Job {
         match &mut self.work {
             Work::Train(trainer, batch) if self.variant.is_cached() => trainer.profile_step_above(batch),
             Work::Train(trainer, batch) => trainer.profile_step(batch),
-            Work::Run { whole, .. } => whole.profile(StepScalars::forward(self.rows)),
+            Work::Run { step, .. } => step.profile(StepScalars::forward(self.rows)),
         }
     }
 
@@ -164,12 +165,12 @@ impl Job {
                 trainer.report_above().unwrap_or(trainer.report())
             }
             Work::Train(trainer, _) => trainer.report(),
-            Work::Run { whole, .. } => whole.report(),
+            Work::Run { step, .. } => step.report(),
         }
     }
 }
 
-/// To a tenth: 99.5 is not 100.
+/// A fraction in percent, rounded to a tenth: 0.995 must not print as 100.
 fn percent(fraction: f64) -> f64 {
     (1000.0 * fraction).round() / 10.0
 }
@@ -193,7 +194,7 @@ fn train(gpu: &Gpu, args: &BenchArgs, name: &str, rows: usize, variant: Variant)
     Ok(Work::Train(Box::new(trainer), batch))
 }
 
-/// Freezes a fraction of every kernel but the last.
+/// Freezes a fraction of each kernel except the last.
 fn freeze(trainer: &mut Trainer, fraction: f64, structure: Structure) -> Result<()> {
     let kernels: Vec<(String, Vec<usize>)> = trainer
         .model()
@@ -216,7 +217,7 @@ fn freeze(trainer: &mut Trainer, fraction: f64, structure: Structure) -> Result<
             Structure::Rows => of(&|index| index / columns < part(rows)),
             Structure::Layers if number < part(convolutions) => {
                 let bias = path.replace(".kernel", ".bias");
-                // Before a batch norm there is none.
+                // A convolution before a batch norm has no bias.
                 if trainer.model().parameters().iter().any(|p| p.path == bias) {
                     trainer.freeze(&bias, FreezeRule::all())?;
                 }
@@ -249,8 +250,8 @@ fn gemm(n: usize) -> Result<Graph> {
     let mut graph = Graph::new(1)?;
     let a = graph.input("a", Shape::new([n, n])?, DType::F32);
     let b = graph.input("b", Shape::new([n, n])?, DType::F32);
-    let product = Op::MatMul { transpose_a: false, transpose_b: false };
-    let c = graph.push_one(product, &[a, b], "product")?;
+    let gemm = Op::MatMul { transpose_a: false, transpose_b: false };
+    let c = graph.push_one(gemm, &[a, b], "gemm")?;
     graph.mark_output(c)?;
     Ok(graph)
 }
@@ -272,7 +273,7 @@ mod tests {
     use super::percent;
 
     #[test]
-    fn fractions_are_said_to_a_tenth() {
+    fn percentages_are_rounded_to_a_tenth() {
         assert_eq!([0.995, 0.5, 1.0, 0.07].map(|f| percent(f).to_string()), ["99.5", "50", "100", "7"]);
     }
 }

@@ -2,63 +2,63 @@
 
 mod chart;
 mod job;
-mod profile;
-mod table;
+mod report;
 mod trace;
 
 use super::optimizer_args::Rule;
 use super::output::Output;
-use super::{DeviceArgs, Failure, as_usage, usage};
+use super::{DeviceArgs, Failure, as_usage, at_least_one, usage};
 use chart::Chart;
 use clap::{Args, ValueEnum};
+use frazil::engine::TimedDispatch;
 use frazil::kernels::GemmFamily;
-use frazil::plan::TimedDispatch;
 use frazil::{Error, Gpu, Optimizer};
 use indicatif::ProgressBar;
 use job::{Job, Variant, Workload};
+use report::Row;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use table::Row;
 use trace::Trace;
 
 #[derive(Args)]
 pub struct BenchArgs {
-    /// digits, lenet28, cifar, resnet20, mobilenet-small, conv-layer, gemm-N, update-N, or all; may be given several times.
+    /// Workload: digits, lenet28, cifar, resnet20, mobilenet-small (training steps of a model), conv-layer, gemm-N, update-N
+    /// or all; may be repeated.
     #[arg(long, default_value = "all", value_name = "NAME")]
     workload: Vec<String>,
-    /// Examples in a step [default: 64, of conv-layer 16].
+    /// Batch size [default: 64, 16 for conv-layer].
     #[arg(long)]
     batch: Option<usize>,
-    /// Steps measured of each workload, after the first.
+    /// Number of steps measured for each workload, after the first.
     #[arg(long, default_value_t = 20)]
     steps: usize,
-    /// Freeze this fraction of every layer but the last, and compare with nothing frozen; as a control also with empty
-    /// masks, which must take as long.
+    /// Freeze this fraction of each layer's kernel except the last, and measure the step time relative to nothing frozen. Also
+    /// measures empty masks as a control, whose ratio must be 1.
     #[arg(long, value_name = "FRACTION")]
     frozen: Option<f64>,
-    /// Which elements that fraction is.
+    /// Which elements are frozen.
     #[arg(long, value_enum, default_value = "scattered")]
     structure: Structure,
-    /// Also measure steps on what the lowest frozen layers give, computed before (with --structure layers).
+    /// Also measure steps on cached outputs of the frozen lowest layers; requires --structure layers.
     #[arg(long, requires = "frozen")]
     cache_prefix: bool,
-    /// The rule of the updates.
+    /// Update rule.
     #[arg(long, value_enum, default_value = "sgd")]
     optimizer: Rule,
-    /// How matrices are multiplied: register, subgroup4, subgroup8, tiled-small, tiled-large, or on matrix units
-    /// cooperative8x8, cooperative16x32 and so on [default: what suits the adapter].
+    /// GEMM family: register, subgroup4, subgroup8, tiled-small, tiled-large, or for cooperative matrices cooperative8x8,
+    /// cooperative16x32 and so on [default: by adapter].
     #[arg(long, value_parser = |text: &str| GemmFamily::parse(text).map_err(|e| e.to_string()))]
     family: Option<GemmFamily>,
-    /// Also time every kernel by the device's clock.
+    /// Print the time of each dispatch, from timestamp queries.
     #[arg(long)]
     profile: bool,
-    /// Write one step of each workload as a Chrome trace, which Perfetto opens.
+    /// Write one step of each workload to FILE as a Chrome trace, for Perfetto.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
-    /// Draw each step by layer and kernel; with --frozen also how long it takes at other fractions.
+    /// Draw the time of each step by layer and kernel as SVG; with --frozen, also the step time at other fractions.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-    /// One JSON object a line on standard output.
+    /// Print JSON lines.
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
@@ -68,13 +68,13 @@ pub struct BenchArgs {
 /// Which elements of a layer are frozen.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Structure {
-    /// Drawn at random.
+    /// Elements at random.
     Scattered,
-    /// Whole output channels.
+    /// Entire output channels.
     Filters,
-    /// Whole rows of the kernel as a matrix: (kernel row, kernel column, input channel).
+    /// Entire rows of the kernel as a matrix: (kernel row, kernel column, input channel).
     Rows,
-    /// The lowest convolutions, whole.
+    /// The lowest convolutions, entirely.
     Layers,
 }
 
@@ -90,12 +90,12 @@ impl std::fmt::Display for Structure {
 }
 
 impl BenchArgs {
-    /// At a rate so low that no workload diverges: updates would be skipped then.
+    /// The optimizer, with a learning rate so low that no workload diverges: a non-finite loss would skip updates.
     fn optimizer(&self) -> frazil::Result<Optimizer> {
         self.optimizer.optimizer(0.001)
     }
 
-    /// What to measure of a workload, interleaved; the first is what the others are held against.
+    /// The variants of a workload that are measured alternately; ratios are relative to the first.
     fn variants(&self) -> Vec<Variant> {
         let Some(fraction) = self.frozen else { return vec![Variant::Plain] };
         let mut all = vec![Variant::Plain, Variant::Frozen(fraction), Variant::EmptyMask];
@@ -109,13 +109,13 @@ impl BenchArgs {
     }
 }
 
-/// The fractions of a curve beside 0, which the empty mask is.
+/// Frozen fractions of the curve in the SVG chart, besides 0 (the empty mask).
 const CURVE: [f64; 5] = [0.25, 0.5, 0.75, 0.9, 0.99];
 
-/// Profiled steps of each workload, after a first that does not count.
+/// Number of profiled steps of each workload, after one for warm-up.
 const PROFILED: usize = 5;
 
-/// The workloads of `all`.
+/// The workloads that `all` stands for.
 const ALL: [&str; 9] = [
     "digits",
     "lenet28",
@@ -128,10 +128,12 @@ const ALL: [&str; 9] = [
     "update-1000000",
 ];
 
-/// A workload with its times, in milliseconds.
+/// A variant of a workload and its times in milliseconds.
 struct Measured {
     job: Job,
+    /// The first step.
     first: f64,
+    /// From the start of the process, without other workloads, to the end of the first step.
     startup: f64,
     steps: Vec<f64>,
     forward: Vec<f64>,
@@ -139,39 +141,37 @@ struct Measured {
 }
 
 pub fn run(args: &BenchArgs, begun: Instant) -> Result<(), Failure> {
-    if args.steps == 0 || args.batch == Some(0) {
-        return usage(Err(Error::EmptyBatch { at: "--steps and --batch".to_owned() }));
-    }
+    usage(at_least_one("--steps", args.steps as u64))?;
+    usage(at_least_one("--batch", args.batch.unwrap_or(1) as u64))?;
     let workloads = workloads(args)?;
     let output = Output::new(args.json);
-    let by_units = matches!(args.family, Some(GemmFamily::Cooperative { .. }));
-    let gpu = Gpu::new(args.device.options().cooperative_matrix(by_units))?;
+    let cooperative = matches!(args.family, Some(GemmFamily::Cooperative { .. }));
+    let gpu = Gpu::new(args.device.options().cooperative_matrix(cooperative))?;
     let opened = begun.elapsed().as_secs_f64() * 1e3;
     let report = gpu.report();
-    let needs_clock = args.profile || args.trace.is_some() || args.svg.is_some();
-    if needs_clock && !report.timestamps {
-        let got = format!("{}, which has none", report.name);
+    let needs_timestamps = args.profile || args.trace.is_some() || args.svg.is_some();
+    if needs_timestamps && !report.timestamps {
+        let got = format!("{} without", report.name);
         return usage(Err(invalid("--profile, --trace and --svg", "an adapter with timestamp queries", got)));
     }
-    // A file that cannot be written is better known before all is measured.
+    // Detects a file that cannot be written before the measurements, which may take minutes.
     for path in args.trace.iter().chain(&args.svg) {
         write(path, "")?;
     }
-    let software =
-        if report.software { ", a software adapter: its times rank nothing on hardware" } else { "" };
+    let software = if report.software { ", a software adapter: no measure of hardware" } else { "" };
     output.text(format!("adapter: {} ({}{software}), {}", report.name, report.backend, report.driver))?;
     if !args.profile {
-        output.text(table::HEAD)?;
+        output.text(report::HEAD)?;
     }
-    let profiled = needs_clock || (args.frozen.is_some() && report.timestamps);
+    let profiled = needs_timestamps || (args.frozen.is_some() && report.timestamps);
     let mut trace = Trace::default();
     let mut charts = Vec::new();
     for workload in workloads {
         let mut all = Vec::new();
         for variant in args.variants() {
-            let begun = begin(args, &gpu, workload, variant, opened);
-            // The model has no layers to cache, or not with this structure.
-            all.push(if variant.is_cached() { as_usage(begun)? } else { begun? });
+            let first = first_step(args, &gpu, workload, variant, opened);
+            // A model without frozen lowest layers is an error of --cache-prefix or --structure.
+            all.push(if variant.is_cached() { as_usage(first)? } else { first? });
         }
         measure(args, &gpu, &mut all)?;
         if profiled {
@@ -184,14 +184,14 @@ pub fn run(args: &BenchArgs, begun: Instant) -> Result<(), Failure> {
         }
         for one in &all {
             if args.profile {
-                profile::print(&output, &one.job.name(), &profile::mean(&one.profiles))?;
+                report::print_profile(&output, &one.job.name(), &report::mean_profile(&one.profiles))?;
             }
             if let (Some(_), Some(step)) = (&args.trace, one.profiles.last()) {
                 trace.add(&one.job.name(), step);
             }
         }
         if let (Some(_), Some(first)) = (&args.svg, all.first()) {
-            charts.push(Chart::new(&first.job, &profile::mean(&first.profiles), &rows));
+            charts.push(Chart::new(&first.job, &report::mean_profile(&first.profiles), &rows));
         }
     }
     if let Some(path) = &args.trace {
@@ -230,8 +230,9 @@ fn invalid(at: &str, expected: &str, got: impl ToString) -> Error {
     Error::InvalidArgument { at: at.to_owned(), expected: expected.to_owned(), got: got.to_string() }
 }
 
-/// Compiles a workload and makes its first step. `opened`: milliseconds from the start of the process to an open device.
-fn begin(
+/// Compiles a workload and runs its first step. `opened` is the time in milliseconds from the start of the process to an open
+/// device.
+fn first_step(
     args: &BenchArgs,
     gpu: &Gpu,
     workload: Workload,
@@ -252,7 +253,7 @@ fn begin(
     Ok(Measured { job, first, startup, steps: Vec::new(), forward: Vec::new(), profiles: Vec::new() })
 }
 
-/// Rounds of one step of each, so that what disturbs the machine disturbs all alike.
+/// Measures one step of each variant in each iteration, so that disturbances of the machine affect all variants alike.
 fn measure(args: &BenchArgs, gpu: &Gpu, all: &mut [Measured]) -> Result<(), Failure> {
     let bar = ProgressBar::new((args.steps * all.len()) as u64);
     for _ in 0..args.steps {
@@ -274,12 +275,12 @@ fn measure(args: &BenchArgs, gpu: &Gpu, all: &mut [Measured]) -> Result<(), Fail
     Ok(())
 }
 
-/// Rounds of one profiled step of each.
+/// Profiles one step of each variant in each iteration.
 fn take_profiles(all: &mut [Measured]) -> Result<(), Failure> {
-    for round in 0..=PROFILED {
+    for iteration in 0..=PROFILED {
         for one in all.iter_mut() {
             let profile = one.job.profile()?;
-            if round > 0 {
+            if iteration > 0 {
                 one.profiles.push(profile);
             }
         }

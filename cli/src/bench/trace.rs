@@ -1,14 +1,14 @@
-//! A step as a Chrome trace: the JSON that Perfetto and chrome://tracing open.
+//! A step in the Chrome trace event format, which Perfetto and chrome://tracing read.
 
+use frazil::engine::TimedDispatch;
 use frazil::gpu::AdapterReport;
-use frazil::plan::TimedDispatch;
 use serde_json::{Value, json};
 
-/// Dispatches closer than the clock is sharp, in nanoseconds, do not overlap.
-const SHARP: f64 = 0.5;
+/// Overlap of two dispatches in nanoseconds that is below the resolution of the timestamps.
+const RESOLUTION: f64 = 0.5;
 
-/// One process a workload; in it a row for the whole step, and one for its dispatches: more, where the device ran
-/// several at a time.
+/// Trace events: a process for each workload, with thread 0 for the step and a thread for its dispatches, or several where
+/// dispatches overlap.
 #[derive(Default)]
 pub struct Trace {
     events: Vec<Value>,
@@ -28,14 +28,14 @@ impl Trace {
             "ph": "X", "name": "step", "cat": "step", "pid": process, "tid": 0, "ts": 0.0, "dur": (end - begin) / 1e3,
             "args": { "dispatches": step.len(), "busy_us": busy / 1e3, "flops": step.iter().map(|d| d.flops).sum::<u64>() },
         }));
-        // Until when each row is taken.
+        // The end of the last dispatch in each thread.
         let mut rows: Vec<f64> = Vec::new();
         for d in step {
-            let row = rows.iter().position(|&until| until <= d.begin_ns + SHARP).unwrap_or(rows.len());
+            let row = rows.iter().position(|&end| end <= d.begin_ns + RESOLUTION).unwrap_or(rows.len());
             if row == rows.len() {
                 rows.push(0.0);
                 let name =
-                    if row == 0 { "dispatches".to_owned() } else { format!("at the same time, {row}") };
+                    if row == 0 { "dispatches".to_owned() } else { format!("concurrent dispatches {row}") };
                 self.name(row + 1, json!({ "ph": "M", "name": "thread_name", "args": { "name": name } }));
             }
             rows[row] = d.begin_ns + d.ns;
@@ -50,7 +50,7 @@ impl Trace {
         }
     }
 
-    /// A name of the last process or of one of its rows.
+    /// Appends an event that names the last process or one of its threads.
     fn name(&mut self, row: usize, mut event: Value) {
         event["pid"] = self.processes.into();
         event["tid"] = row.into();
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_runs_at_the_same_time_gets_a_row_of_its_own() {
+    fn overlapping_dispatches_are_in_different_threads() {
         let mut trace = Trace::default();
         let step =
             [("a", 0.0, 10.0), ("b", 10.0, 10.0), ("c", 15.0, 10.0), ("d", 20.0, 4.0), ("e", 25.0, 1.0)];

@@ -1,22 +1,20 @@
 //! `frazil train`
 
-mod epochs;
-mod flags;
 mod resume;
+mod run;
 mod source;
-mod table;
 
-pub use flags::Flags;
+pub use resume::Flags;
 
 use super::mask_args::MaskArgs;
 use super::optimizer_args::OptimizerArgs;
 use super::output::Output;
-use super::{DeviceArgs, Failure, usage};
+use super::{DeviceArgs, Failure, at_least_one, usage};
 use clap::Args;
-use epochs::{Run, RunPlan, parameters};
 use frazil::checkpoint::Checkpoint;
 use frazil::{Error, Gpu, Loss, Trainer, TrainerOptions};
 use resume::Position;
+use run::{Run, RunOptions, parameters};
 use source::Source;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -24,36 +22,36 @@ use std::time::Instant;
 #[derive(Args)]
 #[command(next_help_heading = "Run")]
 pub struct TrainArgs {
-    /// Examples: digits (in the program), idx:DIR (the MNIST family's files) or cifar10:DIR (its binary version).
+    /// Data set: digits (embedded), idx:DIR (files of the MNIST family) or cifar10:DIR (binary version of CIFAR-10).
     #[arg(long, value_name = "SET", default_value = "digits")]
     data: String,
-    /// Network: digits, lenet28, cifar, resnet20 or mobilenet-small [default: digits, lenet28 or cifar, by the data].
+    /// Model: digits, lenet28, cifar, resnet20 or mobilenet-small [default: by data set digits, lenet28 or cifar].
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// Passes over the training data, in total.
+    /// Number of epochs, including those before a resume.
     #[arg(long, default_value_t = 20)]
     epochs: u64,
-    /// Examples in a batch.
+    /// Batch size.
     #[arg(long, default_value_t = 64)]
     batch: usize,
-    /// Seed of initial weights, random masks and the order of examples.
+    /// Seed of the initial weights, of random masks and of the order of examples.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Folder for weights.safetensors and metrics.csv [default: runs/digits, runs/idx or runs/cifar10; the resumed
-    /// file's own].
+    /// Output folder for weights.safetensors and metrics.csv [default: runs/digits, runs/idx or runs/cifar10; with
+    /// --resume the folder of that file].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Go on from a weights.safetensors, with the flags that it was made with, up to --epochs in total.
+    /// Resume from this checkpoint with the flags stored in it, up to --epochs.
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
-    /// Write weights.safetensors every so many epochs, and not only at the end.
+    /// Save weights.safetensors every EPOCHS epochs and at the end [default: at the end].
     #[arg(long, value_name = "EPOCHS")]
     save_every: Option<u64>,
-    /// Compute what the lowest layers give only once, where they are frozen whole, and keep it in memory: the same results,
-    /// sooner.
+    /// Compute the outputs of entirely frozen lowest layers once, keep them in memory and train the layers above on them.
+    /// Results are the same to the bit.
     #[arg(long)]
     cache_prefix: bool,
-    /// One JSON object a line on standard output: one for each epoch, then the whole.
+    /// Print JSON lines: an object for each epoch, then a summary.
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
@@ -64,28 +62,29 @@ pub struct TrainArgs {
     device: DeviceArgs,
 }
 
-/// Trains; `given` are the flags of the command line, without defaults.
+/// Trains. `given` are the flags of the command line, without defaults.
 pub fn run(args: &TrainArgs, given: Flags) -> Result<(), Failure> {
     let Some(file) = &args.resume else {
-        return begin(args, given, None);
+        return train(args, given, None);
     };
     let checkpoint = Checkpoint::read(file)?;
     let (args, flags) = resume::merge(&given, &checkpoint, file)?;
-    begin(&args, flags, Some((file, Position::read(&checkpoint, file)?)))
+    train(&args, flags, Some((file, Position::read(&checkpoint, file)?)))
 }
 
-fn begin(args: &TrainArgs, flags: Flags, from: Option<(&Path, Position)>) -> Result<(), Failure> {
+/// Trains from the beginning, or from the given checkpoint at its position.
+fn train(args: &TrainArgs, flags: Flags, from: Option<(&Path, Position)>) -> Result<(), Failure> {
     let optimizer = usage(args.optimizer.optimizer())?;
     let freezes = usage(args.masks.freezes(args.seed))?;
     let schedules = usage(args.masks.schedules())?;
-    if args.batch == 0 || args.epochs == 0 || args.save_every == Some(0) {
-        return usage(Err(Error::EmptyBatch { at: "--batch, --epochs and --save-every".to_owned() }));
-    }
+    usage(at_least_one("--batch", args.batch as u64))?;
+    usage(at_least_one("--epochs", args.epochs))?;
+    usage(at_least_one("--save-every", args.save_every.unwrap_or(1)))?;
     let start = from.map_or(Position::default(), |(_, start)| start);
     if start.epoch >= args.epochs {
         return usage(Err(Error::InvalidArgument {
             at: "--epochs".to_owned(),
-            expected: format!("more than the {} that the file has behind it", start.epoch),
+            expected: format!("more than the {} epochs of the checkpoint", start.epoch),
             got: args.epochs.to_string(),
         }));
     }
@@ -105,7 +104,7 @@ fn begin(args: &TrainArgs, flags: Flags, from: Option<(&Path, Position)>) -> Res
     let mut trainer = Trainer::new(&gpu, model, Loss::SoftmaxCrossEntropy, optimizer, options)?;
     let initial = parameters(&trainer)?;
     match from {
-        // The file has the masks, and the rules may look at weights as they were at the beginning.
+        // Masks come from the checkpoint: the rules may depend on the initial weights.
         Some((file, _)) => trainer.load(file)?,
         None => {
             for (glob, rule) in freezes {
@@ -114,7 +113,7 @@ fn begin(args: &TrainArgs, flags: Flags, from: Option<(&Path, Position)>) -> Res
         }
     }
     usage(schedules.check(&mut trainer))?;
-    let plan = RunPlan {
+    let options = RunOptions {
         epochs: args.epochs,
         batch: args.batch,
         accumulate: args.optimizer.accumulate(),
@@ -125,7 +124,7 @@ fn begin(args: &TrainArgs, flags: Flags, from: Option<(&Path, Position)>) -> Res
         out,
         flags,
     };
-    let run = Run { plan: &plan, output: Output::new(args.json), gpu: &gpu, begun };
+    let run = Run { options: &options, output: Output::new(args.json), gpu: &gpu, begun };
     run.announce(&trainer, &train, &test)?;
     run.train(&mut trainer, (&train, &test), start, &initial)
 }

@@ -1,11 +1,11 @@
-//! Where examples come from, and the networks for them.
+//! Data sets of `frazil train` and the models for them.
 
 use crate::at_flag;
 use frazil::data::{cifar10, idx};
 use frazil::{Dataset, Digits, Error, Model, Result};
 use std::path::PathBuf;
 
-/// A place of examples.
+/// A data set that `--data` names.
 pub enum Source {
     Digits,
     Idx(PathBuf),
@@ -13,7 +13,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// Reads `digits`, `idx:DIR` or `cifar10:DIR`.
+    /// Parses `digits`, `idx:DIR` or `cifar10:DIR`.
     pub fn parse(text: &str) -> Result<Self> {
         match text.split_once(':') {
             None if text == "digits" => Ok(Source::Digits),
@@ -23,7 +23,7 @@ impl Source {
         }
     }
 
-    /// The name of its kind.
+    /// The kind of data set, which names the output folder.
     pub fn name(&self) -> &'static str {
         match self {
             Source::Digits => "digits",
@@ -32,7 +32,7 @@ impl Source {
         }
     }
 
-    /// The network that is trained on it unless told otherwise.
+    /// The default model.
     pub fn model(&self) -> &'static str {
         match self {
             Source::Digits => "digits",
@@ -41,7 +41,7 @@ impl Source {
         }
     }
 
-    /// The examples to train on and to test with.
+    /// Loads the training set and the test set.
     pub fn load(&self) -> Result<(Dataset, Dataset)> {
         match self {
             Source::Digits => Ok((Digits::train()?, Digits::test()?)),
@@ -51,18 +51,19 @@ impl Source {
     }
 }
 
-/// The network of this name.
+/// The model of this name.
 pub fn model(name: &str) -> Result<Model> {
     Model::named(name).map_err(|error| at_flag("--model", error))
 }
 
-/// Whether the examples are of the shape that the network takes.
+/// Returns an error if the examples do not have the model's input shape.
 pub fn fits(model: &Model, data: &Dataset) -> Result<()> {
     if model.example_shape() == data.example_shape() {
         return Ok(());
     }
-    let expected = format!("a network for {:?}, the examples of {}", data.example_shape(), data.name());
-    Err(argument("--model", &expected, &format!("one for {:?}", model.example_shape())))
+    let expected =
+        format!("a model with input shape {:?}, as the examples of {}", data.example_shape(), data.name());
+    Err(argument("--model", &expected, &format!("input shape {:?}", model.example_shape())))
 }
 
 fn argument(at: &str, expected: &str, got: &str) -> Error {

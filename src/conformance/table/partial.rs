@@ -2,11 +2,11 @@
 
 use super::conv::geometries;
 use super::{KINDS, single, with};
+use crate::compiler::GradientStrategy;
 use crate::conformance::case::{Case, DataKind, Fill, Operand, Partial};
 use crate::error::Result;
 use crate::graph::{Conv2d, Op};
 use crate::mask::Mask;
-use crate::plan::GradientStrategy;
 
 /// Each geometry that has the way, on integers; those of [`WITH_REALS`] on reals, too, and in parts.
 pub(super) fn cases() -> Result<Vec<Case>> {

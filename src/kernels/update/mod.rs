@@ -20,7 +20,7 @@ pub(crate) use adagrad_update::adagrad_update;
 pub(crate) use adam_update::{AdamUpdate, adam_update};
 pub(crate) use amsgrad_update::amsgrad_update;
 pub(crate) use clip_scale::clip_scale;
-pub use digest::digest;
+pub use digest::{Digest, digest};
 pub(crate) use digest::{SEGMENT_ELEMENTS, Segment};
 pub(crate) use gradient_norm::{gradient_norm, norm_parts};
 pub(crate) use range::UpdateRange;

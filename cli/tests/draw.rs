@@ -1,0 +1,127 @@
+//! `frazil draw`: the picture has one `<rect>` for each weight and one outline for each frozen weight.
+
+use crate::program::{folder, frazil};
+use frazil::Mask;
+use frazil::checkpoint::{Checkpoint, Tensor};
+use std::path::Path;
+
+/// Writes a checkpoint with the given convolution kernels; `frozen` elements of each are frozen. It also has a dense kernel,
+/// which is not drawn.
+fn write(path: &Path, kernels: &[(&str, [usize; 4])], frozen: usize) {
+    let mut checkpoint = Checkpoint::default();
+    checkpoint.note("step", 460);
+    checkpoint.push("fc.kernel".to_owned(), Tensor::f32_bits(vec![4, 2], vec![0; 8]));
+    for (index, (name, shape)) in kernels.iter().enumerate() {
+        let count: usize = shape.iter().product();
+        let bits = (0..count).map(|i| (i as f32 / 8.0 - 1.0).to_bits()).collect();
+        let mask = Mask::from_frozen((0..count).map(|i| i < frozen));
+        checkpoint.note(&format!("parameter.{index}"), name);
+        checkpoint.push((*name).to_owned(), Tensor::f32_bits(shape.to_vec(), bits));
+        checkpoint.push(format!("mask.{name}"), Tensor::u32(vec![mask.words().len()], mask.words().to_vec()));
+    }
+    checkpoint.note(&format!("parameter.{}", kernels.len()), "fc.kernel");
+    checkpoint.write(path).unwrap();
+}
+
+/// The classes and opacities of all `<rect>` elements, in order.
+fn cells(svg: &str) -> Vec<(&str, &str)> {
+    let attribute = |text, name| {
+        let (_, rest) = str::split_once(text, name).unwrap();
+        rest.split('"').next().unwrap()
+    };
+    let elements = svg.split("<rect ").skip(1);
+    elements.map(|text| (attribute(text, "class=\""), attribute(text, "fill-opacity=\""))).collect()
+}
+
+#[test]
+fn picture_has_one_rect_per_weight_and_one_outline_per_frozen_weight() {
+    let out = folder("draw");
+    std::fs::create_dir_all(&out).unwrap();
+    let file = out.join("weights.safetensors");
+    // More output channels than fit side by side.
+    write(&file, &[("conv1.kernel", [3, 2, 1, 4]), ("a<b.kernel", [1, 1, 2, 200])], 10);
+    // A folder stands for its weights.safetensors.
+    let output = frazil(&["draw", out.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("conv1.kernel: 3 x 2, 1 x 4 channels, 10 of 24 weights frozen"), "{text}");
+    let svg = std::fs::read_to_string(out.join("weights.svg")).unwrap();
+    let cells = cells(&svg);
+    assert_eq!(cells.len(), 24 + 400);
+    assert_eq!(cells.iter().filter(|(class, _)| class.ends_with(" f")).count(), 2 * 10);
+    // Tiles are in order of output channels; the first is the elements 0, 4, 8, ... of conv1.kernel, [row, column, 0, 0].
+    let signs =
+        |range: std::ops::Range<usize>| cells[range].iter().map(|(class, _)| *class).collect::<Vec<_>>();
+    assert_eq!(signs(0..6), ["n f", "n f", "p f", "p", "p", "p"]);
+    // The common scale is the largest magnitude, (399 / 8 - 1), of both kernels.
+    assert_eq!((cells[423].1, cells[2].1), ("1", "0"));
+    assert_eq!(cells[0].1, ".14", "sqrt(1 / 48.875)");
+    for part in ["48.9", "frozen", "step 460", "3 × 2", "a&lt;b.kernel", "prefers-color-scheme:dark"] {
+        assert!(svg.contains(part), "{part}");
+    }
+    assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
+    assert_eq!(svg.matches("<g ").count(), svg.matches("</g>").count());
+
+    let output = frazil(&["draw", file.to_str().unwrap(), "-o", "-"]);
+    assert!(output.status.success() && output.stdout == svg.as_bytes());
+    std::fs::remove_dir_all(out).unwrap();
+}
+
+#[test]
+fn weights_that_are_not_finite_have_their_own_colour_and_do_not_change_the_scale() {
+    let out = folder("draw-nan");
+    std::fs::create_dir_all(&out).unwrap();
+    let file = out.join("other.safetensors");
+    let mut checkpoint = Checkpoint::default();
+    let bits = [f32::NAN, f32::INFINITY, -0.5, 0.125].map(f32::to_bits).to_vec();
+    checkpoint.push("features.0.weight".to_owned(), Tensor::f32_bits(vec![2, 2, 1, 1], bits));
+    checkpoint.write(&file).unwrap();
+    let output = frazil(&["draw", file.to_str().unwrap(), "--out", out.join("a.svg").to_str().unwrap()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let svg = std::fs::read_to_string(out.join("a.svg")).unwrap();
+    assert_eq!(cells(&svg), [("x", "1"), ("x", "1"), ("n", "1"), ("p", ".5")]);
+    assert!(svg.contains("NaN or infinite"), "the legend names the colour");
+    std::fs::remove_dir_all(out).unwrap();
+}
+
+#[test]
+fn kernels_beyond_the_maximum_number_of_weights_are_named() {
+    let out = folder("draw-large");
+    std::fs::create_dir_all(&out).unwrap();
+    let file = out.join("weights.safetensors");
+    // The first kernel is drawn, whatever its size.
+    write(&file, &[("conv1.kernel", [3, 3, 16, 80]), ("conv2.kernel", [1, 1, 1, 1])], 0);
+    let output = frazil(&["draw", file.to_str().unwrap()]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("not drawn") && text.contains("conv2.kernel"), "{text}");
+    let svg = std::fs::read_to_string(out.join("weights.svg")).unwrap();
+    assert_eq!(cells(&svg).len(), 11_520);
+    std::fs::remove_dir_all(out).unwrap();
+}
+
+#[test]
+fn errors_name_the_file_and_what_was_expected() {
+    let out = folder("draw-errors");
+    std::fs::create_dir_all(&out).unwrap();
+    let path = |name: &str| out.join(name).to_str().unwrap().to_owned();
+    write(&out.join("dense"), &[], 0);
+    write(&out.join("picture.svg"), &[("conv.kernel", [1, 1, 1, 1])], 0);
+    std::fs::write(out.join("text"), "no tensors").unwrap();
+    let missing = out.join("no-such-folder").join("a.svg");
+    let wrong: [(&[&str], i32, &[&str]); 6] = [
+        (&[&path("none.safetensors")], 1, &["none.safetensors", "No such file"]),
+        (&[&path("text")], 1, &["text", "safetensors"]),
+        (&[&path("dense")], 1, &["dense", "expected a convolution kernel", "got fc.kernel"]),
+        (&[&path("picture.svg"), "-o", missing.to_str().unwrap()], 1, &["no-such-folder"]),
+        // The default output would replace the checkpoint.
+        (&[&path("picture.svg")], 2, &["--out", "picture.svg"]),
+        (&[], 2, &["FILE"]),
+    ];
+    for (arguments, code, parts) in wrong {
+        let output = frazil(&[&["draw"], arguments].concat());
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
+        assert!(parts.iter().all(|part| message.contains(part)), "{arguments:?}: {message}");
+    }
+    std::fs::remove_dir_all(out).unwrap();
+}

@@ -1,0 +1,101 @@
+//! The weight gradient of the output channels that have trainable elements: their gradients are gathered and multiplied with
+//! the patches, and the results scattered into the kernel.
+
+use super::algorithm::tiles;
+use super::gather::{gather_channels, one_pixel, scatter};
+use super::operands;
+use crate::compiler::ir::Operation;
+use crate::compiler::lower::{Builder, GemmBuffers};
+use crate::compiler::options::Settings;
+use crate::graph::Conv2d;
+use crate::kernels::{Gemm, Matrix, NO_INDEX, Source};
+use crate::shape::WindowGeometry;
+
+/// The cost of the GEMM for this many live columns, in multiply-adds.
+pub(super) fn cost(conv: &Conv2d, live: usize, settings: &Settings) -> usize {
+    let [direct, exchanged] = costs(conv, live, settings);
+    if flipped(conv).is_some() { direct.min(exchanged) } else { direct }
+}
+
+/// Of patches times gradients, and of patches of the gradients times images.
+fn costs(conv: &Conv2d, live: usize, settings: &Settings) -> [usize; 2] {
+    let (tile, width) = (settings.cost.tile, live.next_multiple_of(4));
+    let outputs = settings.batch * conv.window.outputs();
+    let inputs = settings.batch * conv.window.input[0] * conv.window.input[1];
+    [
+        tiles(conv.depth(), width, tile).saturating_mul(outputs),
+        tiles(conv.window.taps() * width, conv.c_in, tile).saturating_mul(inputs),
+    ]
+}
+
+pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d, live: &[usize]) {
+    let [x, dy] = operands(op);
+    let width = live.len().next_multiple_of(4);
+    let [direct, exchanged] = costs(conv, live.len(), &b.settings);
+    let flipped = flipped(conv).filter(|_| exchanged < direct);
+    let (rows, columns) = match flipped {
+        Some(_) => (conv.window.taps() * width, conv.c_in),
+        None => (conv.depth(), width),
+    };
+    let results = b.workspace(rows * columns);
+    let [height, across] = conv.window.output;
+    for images in b.parts_of_batch(conv.window.outputs() * width, u64::MAX) {
+        let gathered = gather_channels(b, op, [height, across, conv.c_out], live, images.clone(), dy);
+        let x_matrix = Matrix {
+            offset: images.start * conv.window.input[0] * conv.window.input[1] * conv.c_in,
+            ..Matrix::rows(conv.c_in)
+        };
+        let window = flipped.unwrap_or(conv.window);
+        let (a_matrix, b_matrix) = match flipped {
+            Some(_) => (Matrix::rows(width), x_matrix),
+            None => (x_matrix, Matrix::rows(width)),
+        };
+        let gemm = Gemm {
+            k: images.len() * window.outputs(),
+            k_per_row: window.outputs(),
+            a: a_matrix,
+            source: source(window),
+            b: b_matrix,
+            transpose_a: true,
+            first_row: images.start,
+            accumulate: images.start > 0,
+            specialized: true,
+            ..Gemm::plain(rows, columns, 0)
+        };
+        let (left, right) = if flipped.is_some() { (gathered, x) } else { (x, gathered) };
+        b.gemm(op, &gemm, &GemmBuffers::plain(left, right, results));
+    }
+    let index = |row: usize, column: usize| {
+        // Exchanged, rows are the kernel's positions, the last one first, and then its columns.
+        let (row, column) = if flipped.is_some() {
+            let tap = conv.window.taps() - 1 - row / width;
+            (tap * conv.c_in + column, live.get(row % width))
+        } else {
+            (row, live.get(column))
+        };
+        column.map_or(NO_INDEX, |column| (row * conv.c_out + column) as u32)
+    };
+    let indices = (0..rows * columns).map(|i| index(i / columns, i % columns)).collect();
+    scatter(b, op, indices, 1, results);
+}
+
+/// The window under which each input pixel sees the output pixels that it contributes to, at flipped kernel positions: for
+/// stride 1 without groups, and padding no wider than the kernel's reach.
+fn flipped(conv: &Conv2d) -> Option<WindowGeometry> {
+    let w = &conv.window;
+    let reach = [0, 1].map(|axis| (w.kernel[axis] - 1) * w.dilation[axis]);
+    if w.stride != [1, 1] || conv.groups != 1 || w.pad_begin[0] > reach[0] || w.pad_begin[1] > reach[1] {
+        return None;
+    }
+    Some(WindowGeometry {
+        pad_begin: [reach[0] - w.pad_begin[0], reach[1] - w.pad_begin[1]],
+        input: w.output,
+        output: w.input,
+        ..*w
+    })
+}
+
+/// Patches of one pixel are the rows of a matrix.
+fn source(window: WindowGeometry) -> Source {
+    if window == one_pixel(window.input) { Source::Matrix } else { Source::Patches(window) }
+}

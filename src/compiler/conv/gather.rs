@@ -1,0 +1,68 @@
+//! Gathers parts of images into dense matrices, and scatters results back into a kernel.
+
+use crate::compiler::ir::Operation;
+use crate::compiler::lower::{Builder, Resource};
+use crate::graph::Conv2d;
+use crate::kernels::{Images, gather_patches, scatter_sum};
+use crate::shape::WindowGeometry;
+use std::ops::Range;
+
+/// One element of every patch: row and column from the patch's corner, channel, and 1; all 0 for padding.
+pub(super) type PatchElement = [u32; 4];
+
+/// Writes the given elements of every patch to a workspace, `[patches, elements]`.
+pub(super) fn gather(
+    b: &mut Builder,
+    op: &Operation,
+    images: &Images,
+    elements: &[PatchElement],
+    from: Resource,
+) -> Resource {
+    let list = b.list(elements.concat());
+    let gathered = b.workspace(images.count * images.window.outputs() * elements.len());
+    b.push(op, gather_patches(images, elements.len()), vec![list, from, gathered]);
+    gathered
+}
+
+/// Writes some channels of some images to a workspace, `[pixels, channels]`, with zeros up to a multiple of 4 channels.
+pub(super) fn gather_channels(
+    b: &mut Builder,
+    op: &Operation,
+    [height, width, channels]: [usize; 3],
+    chosen: &[usize],
+    images: Range<usize>,
+    from: Resource,
+) -> Resource {
+    let window = one_pixel([height, width]);
+    let images = Images { window, channels, groups: 1, first: images.start, count: images.len() };
+    let mut elements: Vec<_> = chosen.iter().map(|&channel| [0, 0, channel as u32, 1]).collect();
+    elements.resize(chosen.len().next_multiple_of(4), [0; 4]);
+    gather(b, op, &images, &elements, from)
+}
+
+/// Adds up the splits of `[splits, count]` results and writes each to the kernel element of its index, or nowhere.
+pub(super) fn scatter(b: &mut Builder, op: &Operation, indices: Vec<u32>, splits: usize, from: Resource) {
+    let count = indices.len();
+    let list = b.list(indices);
+    b.push(op, scatter_sum(count, splits), vec![list, from, Resource::Value(op.node.outputs[0])]);
+}
+
+/// The patch element that a row of the kernel matrix multiplies, its channel within the group.
+pub(super) fn patch_element(conv: &Conv2d, row: usize) -> PatchElement {
+    let w = &conv.window;
+    let (tap, channel) = (row / conv.c_in_per_group(), row % conv.c_in_per_group());
+    let [down, across] = [tap / w.kernel[1] * w.dilation[0], tap % w.kernel[1] * w.dilation[1]];
+    [down as u32, across as u32, channel as u32, 1]
+}
+
+/// The window of single pixels over images of this size.
+pub(super) fn one_pixel(size: [usize; 2]) -> WindowGeometry {
+    WindowGeometry {
+        kernel: [1, 1],
+        stride: [1, 1],
+        dilation: [1, 1],
+        pad_begin: [0, 0],
+        input: size,
+        output: size,
+    }
+}

@@ -1,0 +1,36 @@
+//! The weight gradient of the kernel-matrix rows that have trainable elements: their patch elements are gathered and multiplied
+//! with the gradients, and the results scattered into the kernel.
+
+use super::gather::{gather, patch_element, scatter};
+use super::operands;
+use crate::compiler::ir::Operation;
+use crate::compiler::lower::{Builder, GemmBuffers};
+use crate::graph::Conv2d;
+use crate::kernels::{Gemm, Images, Matrix, NO_INDEX};
+
+pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d, live: &[usize]) {
+    let [x, dy] = operands(op);
+    let width = live.len().next_multiple_of(4);
+    let mut elements: Vec<_> = live.iter().map(|&row| patch_element(conv, row)).collect();
+    elements.resize(width, [0; 4]);
+    let results = b.workspace(width * conv.c_out);
+    let outputs = conv.window.outputs();
+    for part in b.parts_of_batch(outputs * width, u64::MAX) {
+        let images = Images { first: part.start, count: part.len(), ..b.images(conv.window, conv.c_in) };
+        let gathered = gather(b, op, &images, &elements, x);
+        let gemm = Gemm {
+            a: Matrix::rows(width),
+            b: Matrix { offset: part.start * outputs * conv.c_out, ..Matrix::rows(conv.c_out) },
+            transpose_a: true,
+            k_per_row: outputs,
+            first_row: part.start,
+            accumulate: part.start > 0,
+            ..Gemm::plain(width, conv.c_out, part.len() * outputs)
+        };
+        b.gemm(op, &gemm, &GemmBuffers::plain(gathered, dy, results));
+    }
+    let index =
+        |row: usize, column: usize| live.get(row).map_or(NO_INDEX, |row| (row * conv.c_out + column) as u32);
+    let indices = (0..width * conv.c_out).map(|i| index(i / conv.c_out, i % conv.c_out)).collect();
+    scatter(b, op, indices, 1, results);
+}

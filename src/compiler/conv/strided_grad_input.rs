@@ -1,0 +1,163 @@
+//! The input gradient of a strided convolution without columns in memory: input pixels a stride apart are reached by the same
+//! kernel elements, so each such set of pixels is a convolution of stride 1 with a part of the kernel.
+
+use super::{operands, output_matrix};
+use crate::compiler::ir::Operation;
+use crate::compiler::lower::Builder;
+use crate::graph::Conv2d;
+use crate::kernels::{Gemm, Matrix, PixelSet, Source};
+use crate::shape::WindowGeometry;
+
+/// Along one axis: the pixels `first, first + stride, ..`, and the kernel positions (taps) that reach them.
+struct Axis {
+    pixels: usize,
+    first_tap: usize,
+    taps: usize,
+    /// From a tap to the next.
+    step: usize,
+    /// The output row (or column) that the first tap reaches from the first pixel.
+    output: i32,
+    /// Output rows between two taps.
+    dilation: usize,
+}
+
+/// One GEMM for each set of pixels.
+pub(super) fn grad_input(b: &mut Builder, op: &Operation, conv: &Conv2d) {
+    let [dy, kernel] = operands(op);
+    let w = &conv.window;
+    let sets = |axis: usize| -> Vec<Axis> {
+        (0..w.stride[axis].min(w.input[axis])).map(|first| set(w, axis, first)).collect()
+    };
+    let (down, across) = (sets(0), sets(1));
+    for (row, down) in down.iter().enumerate() {
+        for (column, across) in across.iter().enumerate() {
+            let gemm = set_gemm(b.settings.batch, conv, [row, column], [down, across]);
+            b.gemm_with_epilogue(op, &gemm, dy, kernel);
+        }
+    }
+}
+
+/// The GEMM of the pixels that begin at `first`.
+fn set_gemm(batch: usize, conv: &Conv2d, first: [usize; 2], [down, across]: [&Axis; 2]) -> Gemm {
+    let w = &conv.window;
+    let window = WindowGeometry {
+        input: [down.pixels, across.pixels],
+        kernel: [down.taps.max(1), across.taps.max(1)],
+        stride: [1, 1],
+        dilation: [down.dilation, across.dilation],
+        pad_begin: [0, 0],
+        output: w.output,
+    };
+    // Kernel elements of one tap.
+    let tap = conv.c_in_per_group() * conv.c_out;
+    let line = w.input[1] * conv.c_in;
+    Gemm {
+        m: batch * down.pixels * across.pixels,
+        n: conv.c_in_per_group(),
+        k: window.taps() * conv.c_out_per_group(),
+        a: output_matrix(conv, 0),
+        source: Source::Gradients(window),
+        b: Matrix {
+            stride: conv.c_out,
+            group: conv.c_out_per_group(),
+            offset: (down.first_tap * w.kernel[1] + across.first_tap) * tap,
+        },
+        c: Matrix {
+            stride: w.stride[1] * conv.c_in,
+            group: conv.c_in_per_group(),
+            offset: first[0] * line + first[1] * conv.c_in,
+        },
+        transpose_b: true,
+        groups: conv.groups,
+        m_per_row: down.pixels * across.pixels,
+        pixel_set: Some(PixelSet {
+            first: [down.output, across.output],
+            b_tap: [down.step * w.kernel[1] * tap, across.step * tap],
+            c_line: w.stride[0] * line,
+            c_image: w.input[0] * line,
+            reached: down.taps * across.taps > 0,
+        }),
+        ..Gemm::plain(0, 0, 0)
+    }
+}
+
+fn set(w: &WindowGeometry, axis: usize, first: usize) -> Axis {
+    let (stride, dilation) = (w.stride[axis], w.dilation[axis]);
+    // From the edge of the padding; negative where the tap lies beyond the first pixel.
+    let distance = |tap: usize| (first + w.pad_begin[axis]) as i64 - (tap * dilation) as i64;
+    let taps: Vec<usize> = (0..w.kernel[axis]).filter(|&tap| distance(tap) % stride as i64 == 0).collect();
+    // Without any taps the other fields are not used.
+    let first_tap = taps.first().copied().unwrap_or(0);
+    let step = taps.get(1).map_or(1, |second| second - first_tap);
+    Axis {
+        pixels: (w.input[axis] - first).div_ceil(stride),
+        first_tap,
+        taps: taps.len(),
+        step,
+        output: (distance(first_tap) / stride as i64) as i32,
+        dilation: step * dilation / stride,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each pair of a pixel and a tap that reaches an output is in one set, with that output.
+    #[test]
+    fn sets_cover_every_pair_of_pixel_and_tap_once() {
+        let mut beyond = 0;
+        let windows: [[usize; 5]; 6] = [
+            [2, 1, 1, 3, 9],
+            [2, 1, 0, 2, 8],
+            [2, 3, 2, 3, 11],
+            [3, 2, 0, 5, 13],
+            [4, 1, 3, 7, 10],
+            [3, 1, 1, 3, 2],
+        ];
+        for [stride, dilation, pad, kernel, input] in windows {
+            let output = (input + 2 * pad + stride).saturating_sub((kernel - 1) * dilation + 1) / stride;
+            let w = WindowGeometry {
+                input: [input; 2],
+                kernel: [kernel; 2],
+                stride: [stride; 2],
+                dilation: [dilation; 2],
+                pad_begin: [pad; 2],
+                output: [output; 2],
+            };
+            let mut found = Vec::new();
+            for first in 0..stride.min(input) {
+                let pixels = set(&w, 0, first);
+                beyond += usize::from(pixels.output < 0);
+                for (number, pixel) in (first..input).step_by(stride).enumerate() {
+                    assert!(number < pixels.pixels);
+                    for tap in 0..pixels.taps {
+                        let at = number as i64 + i64::from(pixels.output) - (tap * pixels.dilation) as i64;
+                        if (0..output as i64).contains(&at) {
+                            found.push((at as usize, pixels.first_tap + tap * pixels.step, pixel));
+                        }
+                    }
+                }
+            }
+            found.sort_unstable();
+            let pairs = (0..output).flat_map(|out| (0..kernel).map(move |tap| (out, tap)));
+            let want: Vec<_> =
+                pairs.filter_map(|(out, tap)| Some((out, tap, w.source(0, out, tap)?))).collect();
+            assert_eq!(found, want, "stride {stride}, dilation {dilation}, padding {pad}");
+        }
+        assert!(beyond > 0, "a first tap beyond the first pixel");
+    }
+
+    #[test]
+    fn pixels_between_taps_are_reached_by_none() {
+        let w = WindowGeometry {
+            input: [6, 6],
+            kernel: [1, 2],
+            stride: [2, 2],
+            dilation: [1, 1],
+            pad_begin: [0, 0],
+            output: [3, 3],
+        };
+        assert_eq!([(0, 0), (0, 1), (1, 1)].map(|(axis, first)| set(&w, axis, first).taps), [1, 0, 1]);
+    }
+}

@@ -1,0 +1,139 @@
+//! 3x3 and 5x5 convolutions of stride 1 by Winograd's F(4x4, 3x3) and F(4x4, 5x5): a quarter or a sixth of the multiplications,
+//! for the passes that transform (Lavin and Gray 2016: Fast Algorithms for Convolutional Neural Networks).
+
+use super::{operands, result};
+use crate::compiler::ir::{FusedEpilogue, Operation};
+use crate::compiler::lower::{Builder, GemmBuffers, Resource};
+use crate::graph::Conv2d;
+use crate::kernels::{
+    Gemm, Matrix, TILE, Tiles, components, winograd_input, winograd_kernel, winograd_kernel_grad,
+    winograd_output, winograd_output_grad,
+};
+use crate::shape::WindowGeometry;
+use std::ops::Range;
+
+/// Bytes of the components of one part of the batch: little beside the activations, and within the caches.
+const PART_BYTES: u64 = 8 << 20;
+
+/// Whether the transforms can compute this convolution and its gradients.
+pub(super) fn is_applicable(conv: &Conv2d, max_binding: u64) -> bool {
+    let w = &conv.window;
+    [[3, 3], [5, 5]].contains(&w.kernel)
+        && w.stride == [1, 1]
+        && w.dilation == [1, 1]
+        && conv.groups == 1
+        && w.pad_begin.iter().all(|&pad| pad < w.kernel[0])
+        && conv.c_in.is_multiple_of(4)
+        && conv.c_out.is_multiple_of(4)
+        && fits(conv, max_binding)
+}
+
+/// Whether the components of one image, forward or backward, and those of the kernels fit a binding.
+fn fits(conv: &Conv2d, max_binding: u64) -> bool {
+    let w = &conv.window;
+    let tiles = |size: [usize; 2]| size.map(|n| n.div_ceil(TILE)).iter().product::<usize>();
+    let of_image = tiles(w.input).max(tiles(w.output)).saturating_mul(conv.c_in.max(conv.c_out));
+    let of_kernels = conv.c_in.saturating_mul(conv.c_out);
+    let bytes = (4 * components(w.kernel[0]) as u64).saturating_mul(of_image.max(of_kernels) as u64);
+    bytes <= max_binding
+}
+
+pub(super) fn forward(b: &mut Builder, op: &Operation, conv: &Conv2d) {
+    convolve(b, op, conv.window, [conv.c_in, conv.c_out], false);
+}
+
+pub(super) fn grad_input(b: &mut Builder, op: &Operation, conv: &Conv2d) {
+    let w = conv.window;
+    let window = WindowGeometry {
+        pad_begin: w.pad_begin.map(|pad| w.kernel[0] - 1 - pad),
+        input: w.output,
+        output: w.input,
+        ..w
+    };
+    convolve(b, op, window, [conv.c_out, conv.c_in], true);
+}
+
+/// Convolves images of `from` channels to images of `to` channels; `backward`: with flipped and transposed kernels.
+fn convolve(b: &mut Builder, op: &Operation, window: WindowGeometry, [from, to]: [usize; 2], backward: bool) {
+    let [images_in, kernel] = operands(op);
+    let FusedEpilogue { kind, operand, output, positions } = op.epilogue();
+    let taps = window.kernel[0];
+    let components = components(taps);
+    // As the kernel is stored.
+    let [c_in, c_out] = if backward { [to, from] } else { [from, to] };
+    let kernels = b.workspace(components * from * to);
+    b.push(op, winograd_kernel(taps, c_in, c_out, backward), vec![kernel, kernels]);
+    for images in parts(b, window, from + to) {
+        let tiles = Tiles { window, first: images.start, images: images.len() };
+        let inputs = b.workspace(components * tiles.count() * from);
+        b.push(op, winograd_input(&tiles, from), vec![images_in, inputs]);
+        let sums = b.workspace(components * tiles.count() * to);
+        let gemm = Gemm {
+            a: Matrix { group: tiles.count() * from, ..Matrix::rows(from) },
+            b: Matrix { group: from * to, ..Matrix::rows(c_out) },
+            c: Matrix { group: tiles.count() * to, ..Matrix::rows(to) },
+            transpose_b: backward,
+            groups: components,
+            m_per_row: tiles.per_image(),
+            first_row: images.start,
+            ..Gemm::plain(tiles.count(), to, from)
+        };
+        b.gemm(op, &gemm, &GemmBuffers::plain(inputs, kernels, sums));
+        let mut resources = vec![sums, operand.map_or(sums, Resource::Value), Resource::Value(output)];
+        resources.extend(positions.map(Resource::Value));
+        b.push(op, winograd_output(&tiles, to, kind, positions.is_some()), resources);
+    }
+}
+
+pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d) {
+    let [x, dy] = operands(op);
+    let window = conv.window;
+    let taps = window.kernel[0];
+    let components = components(taps);
+    let sums = b.workspace(components * conv.c_in * conv.c_out);
+    for images in parts(b, window, conv.c_in + conv.c_out) {
+        let tiles = Tiles { window, first: images.start, images: images.len() };
+        let inputs = b.workspace(components * tiles.count() * conv.c_in);
+        b.push(op, winograd_input(&tiles, conv.c_in), vec![x, inputs]);
+        let gradients = b.workspace(components * tiles.count() * conv.c_out);
+        b.push(op, winograd_output_grad(&tiles, conv.c_out), vec![dy, gradients]);
+        let gemm = Gemm {
+            a: Matrix { group: tiles.count() * conv.c_in, ..Matrix::rows(conv.c_in) },
+            b: Matrix { group: tiles.count() * conv.c_out, ..Matrix::rows(conv.c_out) },
+            c: Matrix { group: conv.c_in * conv.c_out, ..Matrix::rows(conv.c_out) },
+            transpose_a: true,
+            groups: components,
+            k_per_row: tiles.per_image(),
+            first_row: images.start,
+            accumulate: images.start > 0,
+            ..Gemm::plain(conv.c_in, conv.c_out, tiles.count())
+        };
+        b.gemm(op, &gemm, &GemmBuffers::plain(inputs, gradients, sums));
+    }
+    b.push(op, winograd_kernel_grad(taps, conv.c_in, conv.c_out), vec![sums, result(op)]);
+}
+
+/// Splits the batch so that the components of each part, of this many channels, fit a workspace.
+fn parts(b: &Builder, window: WindowGeometry, channels: usize) -> Vec<Range<usize>> {
+    let of_image = components(window.kernel[0]) * Tiles { window, first: 0, images: 1 }.count() * channels;
+    b.parts_of_batch(of_image, PART_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shape::{Padding, Window};
+
+    #[test]
+    fn transforms_larger_than_a_binding_are_not_applicable() {
+        let applies = |size: usize, channels: usize, taps: usize| {
+            let window = Window { padding: Padding::Same, ..Window::new([taps, taps]) };
+            let conv = Conv2d::new([size, size, channels], channels, window, 1, "conv").unwrap();
+            is_applicable(&conv, 128 << 20)
+        };
+        assert!(applies(64, 32, 5) && applies(64, 32, 3));
+        // An image of 640 x 640 is 52 MB, its components 118 and 210 MB; those of 1024 x 1024 kernels are 151 and 268 MB.
+        assert!(applies(640, 32, 3) && !applies(640, 32, 5));
+        assert!(!applies(64, 1024, 3) && !applies(64, 1024, 5));
+    }
+}

@@ -1,0 +1,57 @@
+//! Matrix multiplications and bias gradients.
+
+use super::{Builder, Resource};
+use crate::compiler::conv::{self, Algorithm};
+use crate::compiler::ir::Operation;
+use crate::error::Result;
+use crate::graph::Node;
+use crate::kernels::{Gemm, Matrix, bias_grad};
+
+/// A matrix multiplication, or the partial gradient of a dense kernel.
+pub(super) fn matmul(b: &mut Builder, op: &Operation, transposed: [bool; 2]) -> Result<()> {
+    if op.choice.is_some() {
+        return conv::partial_grad_kernel(b, op);
+    }
+    let [transpose_a, transpose_b] = transposed;
+    let node = &op.node;
+    let [left, right] = [0, 1].map(|i| b.graph.at(node.inputs[i]));
+    let [a_rows, a_columns] = left.shape.matrix(&node.label)?;
+    let [b_rows, b_columns] = right.shape.matrix(&node.label)?;
+    let (m, k) = if transpose_a { (a_columns, a_rows) } else { (a_rows, a_columns) };
+    let n = if transpose_b { b_rows } else { b_columns };
+    let gemm = Gemm {
+        a: Matrix::rows(a_columns),
+        b: Matrix::rows(b_columns),
+        transpose_a,
+        transpose_b,
+        m_per_row: usize::from(left.batched && !transpose_a),
+        k_per_row: usize::from(left.batched && transpose_a),
+        ..Gemm::plain(m, n, k)
+    };
+    let [left, right] = [0, 1].map(|i| Resource::Value(node.inputs[i]));
+    b.gemm_with_epilogue(op, &gemm, left, right);
+    Ok(())
+}
+
+/// The sums of a bias gradient over all rows, in two stages where there are many.
+pub(super) fn bias_grad_of(b: &mut Builder, node: &Node) {
+    let dy = b.graph.at(node.inputs[0]);
+    let channels = dy.shape.last();
+    let rows = dy.shape.elements() / channels;
+    let rows_per_row = if dy.batched { dy.elements_per_row() / channels } else { 0 };
+    let (source, result) = (Resource::Value(node.inputs[0]), Resource::Value(node.outputs[0]));
+    let splits = row_splits(rows);
+    let none: Option<Algorithm> = None;
+    if splits == 1 {
+        b.push_of(node, none, bias_grad(rows, rows_per_row, channels, 1), vec![source, result]);
+        return;
+    }
+    let partial = b.workspace(splits * channels);
+    b.push_of(node, none, bias_grad(rows, rows_per_row, channels, splits), vec![source, partial]);
+    b.push_of(node, none, bias_grad(splits, 0, channels, 1), vec![partial, result]);
+}
+
+/// The parts of a sum over rows: enough to fill a GPU, each long enough to be worth an invocation.
+pub(super) fn row_splits(rows: usize) -> usize {
+    (rows / 64).clamp(1, 256)
+}

@@ -1,0 +1,132 @@
+//! Lowers operations to dispatches: which kernels run, with which parameters, over which memory.
+
+mod builder;
+mod gemm;
+mod loss;
+mod norm;
+mod pool;
+mod update;
+
+pub(super) use builder::{Builder, GemmBuffers, Lowered, LoweredDispatch, Resource};
+
+use super::conv;
+use super::ir::Operation;
+use crate::error::{Error, Result};
+use crate::graph::{Activation, Op, Value};
+use crate::kernels::{
+    Curve, Extent, MAX_ITERATIONS, activation, activation_grad, add, avg_pool2d, avg_pool2d_grad, bias_add,
+    dropout, max_pool2d, mean_grad, mul, relu, relu_grad, scale, softmax, softmax_grad,
+};
+
+/// Lowers operations in order.
+///
+/// # Errors
+/// [`Error::LimitExceeded`] for loops that software adapters would not finish, and for columns or groups beyond a limit.
+pub(super) fn lower(mut builder: Builder, operations: &[Operation]) -> Result<Lowered> {
+    for operation in operations {
+        let first = builder.lowered.dispatches.len();
+        lower_one(&mut builder, operation)?;
+        if let Some(bias_grad) = &operation.bias_grad {
+            let result = Resource::Value(bias_grad.outputs[0]);
+            let fused = builder.lowered.dispatches[first..]
+                .iter()
+                .any(|dispatch| dispatch.resources.contains(&result));
+            if !fused {
+                gemm::bias_grad_of(&mut builder, bias_grad);
+            }
+        }
+    }
+    let lowered = builder.lowered;
+    match lowered.dispatches.iter().find(|dispatch| dispatch.launch.iterations > MAX_ITERATIONS) {
+        None => Ok(lowered),
+        Some(LoweredDispatch { label, launch, .. }) => Err(Error::LimitExceeded {
+            what: format!("{label}: loop iterations in {}", launch.kernel.name),
+            needed: launch.iterations as u64,
+            available: MAX_ITERATIONS as u64,
+        }),
+    }
+}
+
+fn lower_one(b: &mut Builder, op: &Operation) -> Result<()> {
+    let node = &op.node;
+    let graph = b.graph;
+    let first = node.inputs.first().map(|&id| graph.at(id));
+    let launch = match (&node.op, first) {
+        (Op::Conv2d(conv), _) => return conv::forward(b, op, conv),
+        (Op::Conv2dGradInput(conv), _) => return conv::grad_input(b, op, conv),
+        (Op::Conv2dGradKernel(conv), _) => return conv::grad_kernel(b, op, conv),
+        (Op::MatMul { transpose_a, transpose_b }, _) => {
+            return gemm::matmul(b, op, [*transpose_a, *transpose_b]);
+        }
+        (Op::BiasGrad, Some(_)) => {
+            gemm::bias_grad_of(b, node);
+            return Ok(());
+        }
+        // The same bytes under another shape.
+        (Op::Reshape(_), _) => return Ok(()),
+        (Op::Accumulate(targets), _) => return update::accumulate(b, op, targets),
+        (Op::Clip(clip, targets), _) => return update::clip(b, op, *clip, targets),
+        (Op::Update(rule, targets), _) => return update::update(b, op, rule, targets),
+        (Op::UpdateStatistics(rule, targets), _) => return norm::update_statistics(b, op, rule, targets),
+        (
+            Op::SoftmaxCrossEntropy { .. }
+            | Op::SoftmaxCrossEntropyGrad { .. }
+            | Op::MeanSquaredError
+            | Op::MeanSquaredErrorGrad
+            | Op::Metrics,
+            _,
+        ) => return loss::loss(b, op),
+        (
+            Op::BatchStatistics { .. }
+            | Op::BatchNorm { .. }
+            | Op::BatchNormGradScale
+            | Op::BatchNormGradInput,
+            Some(_),
+        ) => return norm::norm(b, op),
+        (Op::MaxPool2dGrad(pool), _) => return pool::max_pool2d_grad_of(b, op, pool),
+        (Op::GlobalAvgPool | Op::GlobalAvgPoolGrad(_), _) => return pool::global_avg_pool_of(b, op),
+        // Only the number of elements of its operand matters.
+        (Op::MeanGrad, Some(x)) => {
+            let launch = mean_grad(extent(x));
+            b.push(op, launch, vec![Resource::Value(node.outputs[0])]);
+            return Ok(());
+        }
+        (Op::BiasAdd, Some(x)) => bias_add(extent(x), x.shape.last()),
+        (Op::Add, Some(a)) => add(extent(a)),
+        (Op::Mul, Some(a)) => mul(extent(a)),
+        (Op::Scale(factor), Some(x)) => scale(extent(x), *factor),
+        (Op::Relu, Some(x)) => relu(extent(x)),
+        (Op::ReluGrad, Some(y)) => relu_grad(extent(y)),
+        (Op::Dropout(of), Some(x)) => dropout(extent(x), *of),
+        (Op::MaxPool2d(pool), _) => max_pool2d(&b.images(pool.window, pool.channels)),
+        (Op::AvgPool2d(pool), _) => avg_pool2d(&b.images(pool.window, pool.channels)),
+        (Op::AvgPool2dGrad(pool), _) => avg_pool2d_grad(&b.images(pool.window, pool.channels)),
+        (Op::Activation(of), Some(x)) => activation(extent(x), curve(*of)),
+        (Op::ActivationGrad(of), Some(x)) => activation_grad(extent(x), curve(*of)),
+        (Op::Softmax | Op::SoftmaxGrad, Some(x)) => {
+            let [rows, classes] = x.shape.matrix(&node.label)?;
+            if node.op == Op::Softmax { softmax(rows, classes) } else { softmax_grad(rows, classes) }
+        }
+        (op, None) => return Err(Error::argument(&node.label, "operands", op.name())),
+    };
+    let resources = node.inputs.iter().chain(&node.outputs).map(|&id| Resource::Value(id)).collect();
+    b.push(op, launch, resources);
+    Ok(())
+}
+
+/// The elements of a value, and those of one example.
+pub(super) fn extent(value: &Value) -> Extent {
+    let per_row = if value.batched { value.elements_per_row() } else { 0 };
+    Extent { elements: value.shape.elements(), per_row }
+}
+
+fn curve(activation: Activation) -> Curve {
+    match activation {
+        Activation::LeakyRelu { slope } => Curve::LeakyRelu(slope),
+        Activation::Clamp { limit } => Curve::Clamp(limit),
+        Activation::Sigmoid => Curve::Sigmoid,
+        Activation::Tanh => Curve::Tanh,
+        Activation::Gelu => Curve::Gelu,
+        Activation::GeluTanh => Curve::GeluTanh,
+    }
+}

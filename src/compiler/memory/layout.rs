@@ -1,0 +1,110 @@
+//! Offsets of the parameters in the arenas. All arenas (weights, gradients, state, mask bits) have the same layout.
+
+use crate::error::{Error, Result};
+use crate::graph::Parameter;
+use crate::kernels::{SEGMENT_ELEMENTS, Segment};
+
+/// Tensors begin at multiples of 256 bytes, the largest alignment that devices require of a binding.
+const ALIGN_ELEMENTS: usize = 64;
+
+/// The elements of a tensor in an arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArenaRange {
+    /// The arena's buffer.
+    pub chunk: usize,
+    /// The first element there.
+    pub first: usize,
+    /// The number of elements.
+    pub len: usize,
+}
+
+/// The layout of the arenas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    ranges: Vec<ArenaRange>,
+    chunks: Vec<usize>,
+}
+
+impl Layout {
+    /// Places the parameters in order, in buffers of at most `max_bytes`.
+    ///
+    /// # Errors
+    /// [`Error::LimitExceeded`] if one tensor is larger than that.
+    pub fn new(parameters: &[Parameter], max_bytes: u64) -> Result<Self> {
+        let most = usize::try_from(max_bytes / 4).unwrap_or(usize::MAX) / ALIGN_ELEMENTS * ALIGN_ELEMENTS;
+        let mut layout = Layout { ranges: Vec::new(), chunks: Vec::new() };
+        for parameter in parameters {
+            let len = parameter.shape.elements();
+            let padded = len.next_multiple_of(ALIGN_ELEMENTS);
+            if padded > most {
+                let what = format!("{} (one binding)", parameter.path);
+                return Err(Error::LimitExceeded { what, needed: 4 * padded as u64, available: max_bytes });
+            }
+            if layout.chunks.last().is_none_or(|used| used + padded > most) {
+                layout.chunks.push(0);
+            }
+            let chunk = layout.chunks.len() - 1;
+            layout.ranges.push(ArenaRange { chunk, first: layout.chunks[chunk], len });
+            layout.chunks[chunk] += padded;
+        }
+        Ok(layout)
+    }
+
+    /// The range of each parameter, in order.
+    pub fn ranges(&self) -> &[ArenaRange] {
+        &self.ranges
+    }
+
+    /// Elements of each buffer of an arena, padding included.
+    pub fn chunks(&self) -> &[usize] {
+        &self.chunks
+    }
+
+    /// Elements of a tensor with the padding behind it.
+    pub fn padded_len(range: &ArenaRange) -> usize {
+        range.len.next_multiple_of(ALIGN_ELEMENTS)
+    }
+}
+
+/// The parameters in segments of at most [`SEGMENT_ELEMENTS`], for digests: by chunk, each with its parameter's number.
+pub(crate) fn segments(layout: &Layout) -> Vec<Vec<(Segment, usize)>> {
+    let mut all = vec![Vec::new(); layout.chunks().len()];
+    for (parameter, range) in layout.ranges().iter().enumerate() {
+        for index in (0..range.len).step_by(SEGMENT_ELEMENTS) {
+            let segment = Segment {
+                first: (range.first + index) as u32,
+                index: index as u32,
+                count: SEGMENT_ELEMENTS.min(range.len - index) as u32,
+            };
+            all[range.chunk].push((segment, parameter));
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::ParameterKind;
+    use crate::shape::Shape;
+
+    fn parameter(path: &str, len: usize) -> Parameter {
+        Parameter { path: path.into(), shape: Shape::new([len]).unwrap(), kind: ParameterKind::Trained }
+    }
+
+    #[test]
+    fn tensors_are_aligned_and_split_over_buffers_at_the_limit() {
+        let all = [parameter("a", 10), parameter("b", 64), parameter("c", 100)];
+        let layout = Layout::new(&all, 1024).unwrap();
+        let ranges: Vec<_> = layout.ranges().iter().map(|s| (s.chunk, s.first)).collect();
+        assert_eq!(ranges, [(0, 0), (0, 64), (0, 128)]);
+        assert_eq!(layout.chunks(), [256]);
+        let split = Layout::new(&all, 512).unwrap();
+        let ranges: Vec<_> = split.ranges().iter().map(|s| (s.chunk, s.first)).collect();
+        assert_eq!(ranges, [(0, 0), (0, 64), (1, 0)]);
+        assert!(matches!(
+            Layout::new(&all, 256),
+            Err(Error::LimitExceeded { needed: 512, available: 256, .. })
+        ));
+    }
+}

@@ -1,0 +1,86 @@
+//! Assigns tensors to memory slots: tensors whose lifetimes do not overlap may share one.
+
+/// From the dispatch that first binds a tensor to the last, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lifetime {
+    pub bytes: u64,
+    pub first: usize,
+    pub last: usize,
+}
+
+/// The slot of each tensor, and the bytes of each slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Slots {
+    pub of: Vec<usize>,
+    pub bytes: Vec<u64>,
+}
+
+/// Assigns the largest tensors first, each to the first slot that is free during its lifetime. Two tensors of one dispatch
+/// overlap and never share a slot: wgpu rejects a buffer bound both for reading and for writing.
+pub(super) fn share(lifetimes: &[Lifetime]) -> Slots {
+    let mut order: Vec<usize> = (0..lifetimes.len()).collect();
+    order.sort_by_key(|&i| (std::cmp::Reverse(lifetimes[i].bytes), lifetimes[i].first, i));
+    let mut slots = Slots { of: vec![0; lifetimes.len()], bytes: Vec::new() };
+    let mut occupants: Vec<Vec<usize>> = Vec::new();
+    for index in order {
+        let lifetime = lifetimes[index];
+        let free = |occupants: &Vec<usize>| {
+            occupants
+                .iter()
+                .all(|&t| lifetimes[t].last < lifetime.first || lifetime.last < lifetimes[t].first)
+        };
+        let slot = occupants.iter().position(free).unwrap_or_else(|| {
+            occupants.push(Vec::new());
+            slots.bytes.push(lifetime.bytes);
+            occupants.len() - 1
+        });
+        occupants[slot].push(index);
+        slots.of[index] = slot;
+    }
+    slots
+}
+
+/// Gives each tensor a slot of its own.
+pub(super) fn separate(lifetimes: &[Lifetime]) -> Slots {
+    Slots { of: (0..lifetimes.len()).collect(), bytes: lifetimes.iter().map(|l| l.bytes).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::{Purpose, Stream};
+
+    #[test]
+    fn slots_never_overlap_in_time_and_hold_their_tensors() {
+        let mut rng = Stream::new(5, Purpose::Data, 0);
+        for _ in 0..200 {
+            let lifetimes: Vec<_> = (0..rng.below(40))
+                .map(|_| {
+                    let first = rng.below(30);
+                    Lifetime { bytes: 16 * (1 + rng.below(20) as u64), first, last: first + rng.below(10) }
+                })
+                .collect();
+            let slots = share(&lifetimes);
+            for i in 0..lifetimes.len() {
+                assert!(slots.bytes[slots.of[i]] >= lifetimes[i].bytes);
+                for j in 0..i {
+                    let overlap =
+                        lifetimes[i].first <= lifetimes[j].last && lifetimes[j].first <= lifetimes[i].last;
+                    assert!(
+                        !(overlap && slots.of[i] == slots.of[j]),
+                        "{:?} and {:?}",
+                        lifetimes[i],
+                        lifetimes[j]
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_chain_needs_two_slots() {
+        let lifetimes: Vec<_> = (0..10).map(|i| Lifetime { bytes: 64, first: i, last: i + 1 }).collect();
+        assert_eq!(share(&lifetimes).bytes, [64, 64]);
+        assert_eq!(separate(&lifetimes).bytes.len(), 10);
+    }
+}

@@ -1,0 +1,263 @@
+//! Assigns memory: parameters and their gradients to arenas, everything else to slots by lifetime.
+
+mod layout;
+mod liveness;
+
+pub(crate) use layout::segments;
+pub use layout::{ArenaRange, Layout};
+
+use super::ir::roots;
+use super::lower::{Lowered, LoweredDispatch, Resource};
+use super::program::{ArenaId, Binding, BufferId, Guard, Location};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Op, Role, ValueId};
+use crate::kernels::SUMS_BYTES;
+use liveness::{Lifetime, separate, share};
+
+/// Bytes of the guard band behind a tensor.
+const GUARD_BYTES: u64 = 256;
+
+/// Where everything is stored.
+pub(super) struct Memory {
+    /// By value; `None` for values that nothing binds.
+    pub locations: Vec<Option<Location>>,
+    /// The slot of each workspace.
+    workspaces: Vec<usize>,
+    /// Bytes of each slot.
+    pub slots: Vec<u64>,
+    pub guards: Vec<Guard>,
+}
+
+/// Assigns arenas and slots.
+///
+/// # Errors
+/// [`Error::LimitExceeded`] for a tensor larger than a binding; [`Error::InvalidArgument`] for gradients that cannot be stored
+/// in the arena of gradients.
+pub(super) fn assign(
+    graph: &Graph,
+    layout: &Layout,
+    lowered: &Lowered,
+    max_binding: u64,
+    guard_bands: bool,
+) -> Result<Memory> {
+    let roots = roots(graph);
+    let mut locations = arena_locations(graph, layout, &roots)?;
+    let band = if guard_bands { GUARD_BYTES } else { 0 };
+    let tensors = tensors(graph, &roots, &locations, lowered, band);
+    if let Some(large) = tensors.iter().find(|tensor| tensor.lifetime.bytes > max_binding) {
+        let what = large.name.clone();
+        return Err(Error::LimitExceeded { what, needed: large.lifetime.bytes, available: max_binding });
+    }
+    let lifetimes: Vec<_> = tensors.iter().map(|tensor| tensor.lifetime).collect();
+    let slots = if guard_bands { separate(&lifetimes) } else { share(&lifetimes) };
+    let mut workspaces = vec![0; lowered.workspaces.len()];
+    let mut guards = Vec::new();
+    for (tensor, &slot) in tensors.iter().zip(&slots.of) {
+        match tensor.contents {
+            Contents::Value(id) => locations[id.0] = Some(Location::Slot(slot)),
+            Contents::Workspace(number) => workspaces[number] = slot,
+        }
+        if guard_bands {
+            let begin = 4 * tensor.elements;
+            guards.push(Guard { slot, begin, bytes: slots.bytes[slot] - begin, name: tensor.name.clone() });
+        }
+    }
+    let locations = roots.iter().map(|root| locations[root.0]).collect();
+    Ok(Memory { locations, workspaces, slots: slots.bytes, guards })
+}
+
+impl Memory {
+    /// The bindings of a dispatch.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a value that has no memory.
+    pub fn bind(
+        &self,
+        graph: &Graph,
+        layout: &Layout,
+        lowered: &Lowered,
+        dispatch: &LoweredDispatch,
+    ) -> Result<Vec<Binding>> {
+        let bind = |&resource: &Resource| self.binding(graph, layout, lowered, dispatch, resource);
+        dispatch.resources.iter().map(bind).collect()
+    }
+
+    fn binding(
+        &self,
+        graph: &Graph,
+        layout: &Layout,
+        lowered: &Lowered,
+        dispatch: &LoweredDispatch,
+        resource: Resource,
+    ) -> Result<Binding> {
+        let arena = |id: ArenaId, chunk: usize| {
+            let bits = if id == ArenaId::Masks { 1 } else { 32 };
+            let elements = dispatch.launch.arena_elements.unwrap_or(layout.chunks()[chunk]) as u64;
+            let bytes = layout.chunks()[chunk] as u64 * bits / 8;
+            let accessed = (elements * bits).div_ceil(8);
+            Binding { buffer: BufferId::Arena(id, chunk), offset: 0, bytes, accessed }
+        };
+        let whole = |buffer: BufferId, bytes: u64| Binding { buffer, offset: 0, bytes, accessed: bytes };
+        // A guarded tensor is bound with its band, so that a write beyond its end is seen and not clamped.
+        let slot = |slot: usize, bytes: u64| {
+            let bytes = if self.guards.is_empty() { bytes } else { self.slots[slot] };
+            whole(BufferId::Slot(slot), bytes)
+        };
+        Ok(match resource {
+            Resource::Weights(chunk) => arena(ArenaId::Weights, chunk),
+            Resource::Gradients(chunk) => arena(ArenaId::Gradients, chunk),
+            Resource::Accumulated(chunk) => arena(ArenaId::Accumulated, chunk),
+            Resource::Masks(chunk) => arena(ArenaId::Masks, chunk),
+            Resource::State(slot, chunk) => arena(ArenaId::State(slot), chunk),
+            Resource::List(number) => whole(BufferId::List(number), 4 * lowered.lists[number].len() as u64),
+            Resource::RunningSums => whole(BufferId::RunningSums, SUMS_BYTES),
+            Resource::Workspace(number) => {
+                slot(self.workspaces[number], lowered.workspaces[number].next_multiple_of(16))
+            }
+            Resource::Value(id) => {
+                let value = graph.at(id);
+                let bytes = (4 * value.shape.elements() as u64).next_multiple_of(16);
+                let of_arena = |id: ArenaId, range: ArenaRange| Binding {
+                    buffer: BufferId::Arena(id, range.chunk),
+                    offset: 4 * range.first as u64,
+                    bytes,
+                    accessed: bytes,
+                };
+                match self.locations[id.0] {
+                    Some(Location::Slot(number)) => slot(number, bytes),
+                    Some(Location::Weights(range)) => of_arena(ArenaId::Weights, range),
+                    Some(Location::Gradients(range)) => of_arena(ArenaId::Gradients, range),
+                    None => {
+                        return Err(Error::argument(&dispatch.label, "operands with memory", &value.name));
+                    }
+                }
+            }
+        })
+    }
+}
+
+/// A tensor that needs a slot.
+struct Tensor {
+    contents: Contents,
+    name: String,
+    elements: u64,
+    lifetime: Lifetime,
+}
+
+#[derive(Clone, Copy)]
+enum Contents {
+    Value(ValueId),
+    Workspace(usize),
+}
+
+/// Values outside of the arenas, and workspaces.
+fn tensors(
+    graph: &Graph,
+    roots: &[ValueId],
+    locations: &[Option<Location>],
+    lowered: &Lowered,
+    band: u64,
+) -> Vec<Tensor> {
+    let mut values: Vec<Option<(usize, usize)>> = vec![None; roots.len()];
+    let mut workspaces: Vec<Option<(usize, usize)>> = vec![None; lowered.workspaces.len()];
+    for (number, dispatch) in lowered.dispatches.iter().enumerate() {
+        for resource in &dispatch.resources {
+            let span = match *resource {
+                Resource::Value(id) => &mut values[roots[id.0].0],
+                Resource::Workspace(index) => &mut workspaces[index],
+                _ => continue,
+            };
+            span.get_or_insert((number, number)).1 = number;
+        }
+    }
+    // The caller may write an input once for many runs, and read an output at any time: they share with nothing.
+    for (value, root) in graph.values().iter().zip(roots) {
+        if value.output || value.role == Role::Input {
+            values[root.0] = Some((0, usize::MAX));
+        }
+    }
+    let lifetime = |elements: u64, (first, last)| Lifetime {
+        bytes: (4 * elements).next_multiple_of(16) + band,
+        first,
+        last,
+    };
+    let mut tensors = Vec::new();
+    for (index, value) in graph.values().iter().enumerate() {
+        if let (Some(span), None, ValueId(root)) = (values[index], locations[index], roots[index])
+            && root == index
+        {
+            let elements = value.shape.elements() as u64;
+            let contents = Contents::Value(ValueId(index));
+            let lifetime = lifetime(elements, span);
+            tensors.push(Tensor { contents, name: value.name.clone(), elements, lifetime });
+        }
+    }
+    for (index, (&bytes, &span)) in lowered.workspaces.iter().zip(&workspaces).enumerate() {
+        let span = span.unwrap_or_default();
+        let name = format!("workspace of {}", lowered.dispatches[span.0].label);
+        let (contents, elements) = (Contents::Workspace(index), bytes / 4);
+        tensors.push(Tensor { contents, name, elements, lifetime: lifetime(elements, span) });
+    }
+    tensors
+}
+
+/// Parameters are stored in the arena of weights, and gradients that an update reads in the arena of gradients.
+fn arena_locations(graph: &Graph, layout: &Layout, roots: &[ValueId]) -> Result<Vec<Option<Location>>> {
+    let mut locations = vec![None; graph.values().len()];
+    for (index, value) in graph.values().iter().enumerate() {
+        if let Role::Parameter(id) = value.role {
+            locations[index] = Some(Location::Weights(layout.ranges()[id.0]));
+        }
+    }
+    for node in graph.nodes() {
+        let Op::Update(_, targets) = &node.op else { continue };
+        for (gradient, target) in node.inputs.iter().zip(targets) {
+            let location = &mut locations[roots[gradient.0].0];
+            let range = Location::Gradients(layout.ranges()[target.parameter.0]);
+            if location.is_some_and(|known| known != range) {
+                let got = format!("{} for two", graph.at(*gradient).name);
+                return Err(Error::argument(&node.label, "a gradient of one parameter alone", got));
+            }
+            *location = Some(range);
+        }
+    }
+    check_gradients(graph, layout, roots, &locations)?;
+    Ok(locations)
+}
+
+/// What accumulates or clips gradients works on the arena of gradients; and as an arena cannot be bound for reading and for
+/// writing in one dispatch, no gradient of an update may be computed from another.
+fn check_gradients(
+    graph: &Graph,
+    layout: &Layout,
+    roots: &[ValueId],
+    locations: &[Option<Location>],
+) -> Result<()> {
+    for node in graph.nodes() {
+        if let Op::Accumulate(targets) | Op::Clip(_, targets) = &node.op {
+            for (gradient, target) in node.inputs.iter().zip(targets) {
+                let expected = Some(Location::Gradients(layout.ranges()[target.0]));
+                if locations[roots[gradient.0].0] != expected {
+                    let name = &graph.at(*gradient).name;
+                    return Err(Error::argument(&node.label, "gradients that an update reads", name));
+                }
+            }
+        }
+        let chunk = |id: &ValueId| match locations[roots[id.0].0] {
+            Some(Location::Gradients(range)) if !matches!(node.op, Op::Update(..) | Op::Reshape(_)) => {
+                Some(range.chunk)
+            }
+            _ => None,
+        };
+        let mut read = node.inputs.iter().filter_map(chunk);
+        if read.any(|read| node.outputs.iter().filter_map(chunk).any(|written| written == read)) {
+            let expected = "a gradient that is not computed from another gradient of the update";
+            return Err(Error::argument(
+                &node.label,
+                expected,
+                "one that is; update it in a graph of its own",
+            ));
+        }
+    }
+    Ok(())
+}

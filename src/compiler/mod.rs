@@ -1,0 +1,163 @@
+//! Compiles a graph for an adapter: a pure function from graph, masks and adapter report to a [`Program`].
+//!
+//! ```text
+//! Graph --operations--> fuse ReLU gradients into pooling --> fuse epilogues --> skip frozen work
+//!       --> fuse bias gradients --> choose algorithms --> lower to dispatches --> assign memory --> Program
+//! ```
+
+mod conv;
+mod cost;
+mod ir;
+mod lower;
+mod memory;
+mod options;
+mod passes;
+mod program;
+mod report;
+
+pub use conv::Algorithm;
+pub use cost::{CostModel, WinogradCost};
+pub(crate) use memory::segments;
+pub use memory::{ArenaRange, Layout};
+pub use options::{GradientStrategy, PlanOptions, Winograd};
+use passes::FrozenWork;
+pub(crate) use program::{
+    ArenaId, Binding, BufferId, Location, Program, READ_BYTES, READ_SLOTS, UNIFORM_STRIDE, accumulates,
+    state_slots,
+};
+pub use report::{Avoided, BufferUse, DispatchUse, PlanReport};
+
+use crate::error::{Error, Result};
+use crate::gpu::AdapterReport;
+use crate::graph::{Graph, Op};
+use conv::{Pass, choose};
+use ir::{Operation, operations};
+use lower::{Builder, Lowered, lower};
+use options::Settings;
+use program::Dispatch;
+
+/// Compiles a graph for an adapter.
+///
+/// # Errors
+/// [`Error::InvalidArgument`], [`Error::MaskMismatch`], and [`Error::LimitExceeded`] for a tensor, a loop or a grid that the
+/// adapter does not allow.
+pub(crate) fn compile(
+    graph: &Graph,
+    layout: &Layout,
+    adapter: &AdapterReport,
+    options: &PlanOptions,
+) -> Result<Program> {
+    let settings = Settings::new(graph.batch(), adapter, options)?;
+    let frozen_work = analyse_masks(graph, adapter, options)?;
+    let lowered = lower_graph(graph, layout, &settings, &frozen_work)?;
+    let memory = memory::assign(graph, layout, &lowered, settings.max_binding, settings.guard_bands)?;
+    let mut dispatches = Vec::new();
+    for dispatch in &lowered.dispatches {
+        dispatches.push(Dispatch {
+            label: dispatch.label.clone(),
+            algorithm: dispatch.algorithm,
+            launch: dispatch.launch.clone(),
+            bindings: memory.bind(graph, layout, &lowered, dispatch)?,
+        });
+    }
+    let contents = (&dispatches[..], &memory.slots[..], &lowered.lists[..]);
+    let mut report = program::report(graph, layout, adapter, &settings, contents)?;
+    if !options.masks.is_empty() {
+        let all = lower_graph(graph, layout, &settings, &FrozenWork::none(graph))?;
+        report.avoided = avoided(&all, &lowered);
+    }
+    Ok(Program {
+        submission_ends: program::submission_ends(&dispatches, options.flops_per_submission),
+        dispatches,
+        slots: memory.slots,
+        lists: lowered.lists,
+        locations: memory.locations,
+        guards: memory.guards,
+        frozen_work,
+        report,
+    })
+}
+
+/// The work that frozen elements save: what decides whether new masks need another program.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] for a wrong number of masks, [`Error::MaskMismatch`] for one of a wrong length.
+pub(crate) fn analyse_masks(
+    graph: &Graph,
+    adapter: &AdapterReport,
+    options: &PlanOptions,
+) -> Result<FrozenWork> {
+    let (masks, parameters) = (&options.masks, graph.parameters());
+    if !masks.is_empty() {
+        if masks.len() != parameters.len() {
+            let expected = format!("{} masks, one per parameter", parameters.len());
+            return Err(Error::argument("PlanOptions::masks", expected, masks.len()));
+        }
+        for (mask, parameter) in masks.iter().zip(parameters) {
+            let expected = parameter.shape.elements();
+            if mask.len() != expected {
+                return Err(Error::MaskMismatch { path: parameter.path.clone(), expected, got: mask.len() });
+            }
+        }
+    }
+    let settings = Settings::new(graph.batch(), adapter, options)?;
+    Ok(passes::frozen_work(graph, masks, &settings))
+}
+
+/// The arenas' layout on an adapter.
+///
+/// # Errors
+/// [`Error::LimitExceeded`] for a parameter larger than a binding.
+pub(crate) fn layout_on(graph: &Graph, adapter: &AdapterReport) -> Result<Layout> {
+    Layout::new(graph.parameters(), adapter.max_binding.min(adapter.max_buffer))
+}
+
+fn lower_graph(
+    graph: &Graph,
+    layout: &Layout,
+    settings: &Settings,
+    frozen_work: &FrozenWork,
+) -> Result<Lowered> {
+    let operations = passes::fuse_relu_grad_into_pool_grad(graph, operations(graph));
+    let mut operations = passes::fuse_epilogues(graph, operations, settings);
+    operations.retain(|operation| !frozen_work.skipped.contains(&operation.index));
+    let mut operations = passes::fuse_bias_grads(operations, settings);
+    choose_algorithms(&mut operations, settings, frozen_work);
+    lower(Builder::new(graph, layout, *settings, &frozen_work.fully_frozen), &operations)
+}
+
+/// Chooses the algorithm of each convolution and of each partial weight gradient.
+fn choose_algorithms(operations: &mut [Operation], settings: &Settings, frozen_work: &FrozenWork) {
+    for operation in operations {
+        let (conv, pass) = match &operation.node.op {
+            Op::Conv2d(conv) => (conv, Pass::Forward),
+            Op::Conv2dGradInput(conv) => (conv, Pass::GradInput),
+            Op::Conv2dGradKernel(conv) => (conv, Pass::GradKernel),
+            _ => {
+                operation.choice = frozen_work.partial.get(&operation.index).cloned();
+                continue;
+            }
+        };
+        let partial = frozen_work.partial.get(&operation.index).cloned();
+        operation.choice = Some(partial.unwrap_or_else(|| choose(conv, pass, None, settings)));
+    }
+}
+
+/// By label, the floating-point operations of `all` that `done` does not compute.
+fn avoided(all: &Lowered, done: &Lowered) -> Vec<Avoided> {
+    let mut avoided: Vec<Avoided> = Vec::new();
+    for dispatch in &all.dispatches {
+        let flops = dispatch.launch.flops;
+        match avoided.iter_mut().find(|a| a.label == dispatch.label) {
+            Some(found) => found.flops += flops,
+            None => avoided.push(Avoided { label: dispatch.label.clone(), flops }),
+        }
+    }
+    for dispatch in &done.dispatches {
+        if let Some(found) = avoided.iter_mut().find(|a| a.label == dispatch.label) {
+            found.flops = found.flops.saturating_sub(dispatch.launch.flops);
+        }
+    }
+    avoided.retain(|a| a.flops > 0);
+    avoided
+}

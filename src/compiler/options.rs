@@ -1,0 +1,188 @@
+//! How a graph is compiled: the caller's options, and the settings that the passes read.
+
+use super::cost::CostModel;
+use crate::error::{Error, Result};
+use crate::gpu::AdapterReport;
+use crate::kernels::GemmFamily;
+use crate::mask::Mask;
+
+/// Workspaces stay below this where they can: a column matrix larger than the caches gains nothing.
+const WORKSPACE_BYTES: u64 = 64 << 20;
+
+/// When convolutions use Winograd's minimal filtering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Winograd {
+    /// Never.
+    Never,
+    /// Where the cost model says that it pays.
+    Auto,
+    /// Wherever the geometry allows it.
+    Always,
+}
+
+/// How the weight gradients of partly frozen kernels are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GradientStrategy {
+    /// The cheapest of the others under the cost model.
+    Auto,
+    /// The whole gradient; its frozen elements are not used.
+    Dense,
+    /// Only the columns (output channels) that have trainable elements.
+    Columns,
+    /// Only the rows (kernel row, kernel column, input channel) that have trainable elements.
+    Rows,
+    /// Each trainable element as a dot product of its own.
+    Elements,
+}
+
+/// How to compile a graph.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlanOptions {
+    pub(crate) family: Option<GemmFamily>,
+    pub(crate) guard_bands: bool,
+    pub(crate) flops_per_submission: u64,
+    pub(crate) workspace_bytes: u64,
+    pub(crate) explicit_columns: bool,
+    pub(crate) masks: Vec<Mask>,
+    pub(crate) gradient_strategy: GradientStrategy,
+    pub(crate) winograd: Winograd,
+    pub(crate) cost_model: Option<CostModel>,
+}
+
+impl Default for PlanOptions {
+    /// The adapter's own GEMM family and cost model, no masks, no guard bands.
+    fn default() -> Self {
+        PlanOptions {
+            family: None,
+            guard_bands: false,
+            // About a second on the slowest adapter worth using; a shorter step is one submission.
+            flops_per_submission: 40_000_000_000,
+            workspace_bytes: WORKSPACE_BYTES,
+            explicit_columns: false,
+            masks: Vec::new(),
+            gradient_strategy: GradientStrategy::Auto,
+            winograd: Winograd::Auto,
+            cost_model: None,
+        }
+    }
+}
+
+impl PlanOptions {
+    /// Sets the GEMM family, instead of the one chosen for the adapter.
+    pub fn family(mut self, family: GemmFamily) -> Self {
+        self.family = Some(family);
+        self
+    }
+
+    /// Puts a band with a known pattern behind every tensor, for `Plan::check_guards`, and disables memory sharing.
+    pub fn guard_bands(mut self, on: bool) -> Self {
+        self.guard_bands = on;
+        self
+    }
+
+    /// Splits a run into submissions of about this many floating-point operations, so that no watchdog resets the device.
+    pub fn flops_per_submission(mut self, flops: u64) -> Self {
+        self.flops_per_submission = flops;
+        self
+    }
+
+    /// Computes every convolution by im2col in memory, the reference for the faster algorithms.
+    pub fn explicit_columns(mut self, on: bool) -> Self {
+        self.explicit_columns = on;
+        self
+    }
+
+    /// Skips work whose results only frozen elements would use. One mask per parameter, or none at all. Whenever the plan
+    /// runs, the store must hold these masks, or masks that freeze more.
+    pub fn masks(mut self, masks: &[Mask]) -> Self {
+        self.masks = masks.to_vec();
+        self
+    }
+
+    /// Sets how the gradients of partly frozen kernels are computed. Where the graph or the geometry does not allow the
+    /// strategy, the dense gradient is computed.
+    pub fn gradient_strategy(mut self, strategy: GradientStrategy) -> Self {
+        self.gradient_strategy = strategy;
+        self
+    }
+
+    /// Sets when convolutions use Winograd's minimal filtering.
+    pub fn winograd(mut self, when: Winograd) -> Self {
+        self.winograd = when;
+        self
+    }
+
+    /// Sets the cost model that decides between algorithms, instead of that of the adapter's class.
+    pub fn cost_model(mut self, cost: CostModel) -> Self {
+        self.cost_model = Some(cost);
+        self
+    }
+
+    /// Splits a batch so that the column matrix of each part takes about this many bytes, but never less than one image.
+    pub fn workspace_bytes(mut self, bytes: u64) -> Self {
+        self.workspace_bytes = bytes;
+        self
+    }
+}
+
+/// What the passes read: the options, with everything that depends on the adapter resolved.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// Examples in a full batch.
+    pub batch: usize,
+    pub family: GemmFamily,
+    /// Bytes of the largest binding.
+    pub max_binding: u64,
+    pub workspace_bytes: u64,
+    pub explicit_columns: bool,
+    pub guard_bands: bool,
+    pub gradient_strategy: GradientStrategy,
+    pub winograd: Winograd,
+    pub cost: CostModel,
+}
+
+impl Settings {
+    /// Resolves the options for an adapter.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a GEMM family that the adapter does not support.
+    pub fn new(batch: usize, adapter: &AdapterReport, options: &PlanOptions) -> Result<Self> {
+        let family = options.family.unwrap_or_else(|| GemmFamily::choose(adapter));
+        if !family.is_supported(adapter) {
+            let mut expected = format!("one that {} supports", adapter.name);
+            if matches!(family, GemmFamily::Cooperative { .. }) && adapter.cooperative_matrix.is_none() {
+                expected += " (cooperative matrices need `GpuOptions::cooperative_matrix` and a device that has them)";
+            }
+            return Err(Error::argument("gemm family", expected, family));
+        }
+        Ok(Settings {
+            batch,
+            family,
+            max_binding: adapter.max_binding.min(adapter.max_buffer),
+            workspace_bytes: options.workspace_bytes,
+            explicit_columns: options.explicit_columns,
+            guard_bands: options.guard_bands,
+            gradient_strategy: options.gradient_strategy,
+            winograd: options.winograd,
+            cost: options.cost_model.unwrap_or_else(|| CostModel::of(adapter)),
+        })
+    }
+}
+
+#[cfg(test)]
+impl Settings {
+    /// Those of software Vulkan with batches of 64.
+    pub const SOFTWARE: Settings = Settings {
+        batch: 64,
+        family: GemmFamily::Subgroup { lanes: 8 },
+        max_binding: 128 << 20,
+        workspace_bytes: WORKSPACE_BYTES,
+        explicit_columns: false,
+        guard_bands: false,
+        gradient_strategy: GradientStrategy::Auto,
+        winograd: Winograd::Auto,
+        cost: CostModel::SOFTWARE,
+    };
+}

@@ -1,0 +1,196 @@
+//! The result of compilation: everything that a run does and needs, as data.
+
+use super::conv::Algorithm;
+use super::memory::{ArenaRange, Layout, segments};
+use super::options::Settings;
+use super::passes::FrozenWork;
+use super::report::{BufferUse, DispatchUse, PlanReport};
+use crate::error::{Error, Result};
+use crate::gpu::AdapterReport;
+use crate::graph::{Graph, Op, StepScalars};
+use crate::kernels::{Digest, Launch, SUMS_BYTES, Segment, digest};
+
+/// Uniform bindings begin at multiples of this on every device; no kernel's parameters are larger.
+pub(crate) const UNIFORM_STRIDE: u64 = 256;
+
+/// Read-back buffers of a store or a plan, and the bytes of one; larger reads take several.
+pub(crate) const READ_SLOTS: usize = 3;
+pub(crate) const READ_BYTES: u64 = 256 << 10;
+
+/// Everything that a run does and needs.
+#[derive(Debug)]
+pub(crate) struct Program {
+    pub dispatches: Vec<Dispatch>,
+    /// The number of dispatches before the end of each submission.
+    pub submission_ends: Vec<usize>,
+    /// Bytes of each memory slot.
+    pub slots: Vec<u64>,
+    /// The contents of each list of constants.
+    pub lists: Vec<Vec<u32>>,
+    /// Where each value of the graph is stored; `None` for values that nothing binds.
+    pub locations: Vec<Option<Location>>,
+    /// The guard bands, if there are any.
+    pub guards: Vec<Guard>,
+    pub frozen_work: FrozenWork,
+    pub report: PlanReport,
+}
+
+/// A kernel's launch with its bindings, in the order of the kernel's buffers.
+#[derive(Debug)]
+pub(crate) struct Dispatch {
+    /// The operation it belongs to.
+    pub label: String,
+    pub algorithm: Option<Algorithm>,
+    pub launch: Launch,
+    pub bindings: Vec<Binding>,
+}
+
+/// A range of a buffer that a kernel binds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Binding {
+    pub buffer: BufferId,
+    pub offset: u64,
+    pub bytes: u64,
+    /// Bytes that the kernel reads or writes: less than `bytes` where an arena is bound whole.
+    pub accessed: u64,
+}
+
+/// A buffer of the plan or of its parameter store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BufferId {
+    Slot(usize),
+    List(usize),
+    RunningSums,
+    /// A chunk of one of the store's arenas.
+    Arena(ArenaId, usize),
+}
+
+/// An arena of the parameter store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ArenaId {
+    Weights,
+    Gradients,
+    Accumulated,
+    Masks,
+    State(usize),
+}
+
+/// Where a value is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Location {
+    /// A memory slot of the plan.
+    Slot(usize),
+    /// The store's weights.
+    Weights(ArenaRange),
+    /// The store's gradients.
+    Gradients(ArenaRange),
+}
+
+/// A guard band behind a tensor.
+#[derive(Clone, Debug)]
+pub(crate) struct Guard {
+    pub slot: usize,
+    /// Where the tensor ends and the band begins, in bytes.
+    pub begin: u64,
+    pub bytes: u64,
+    /// The tensor's name.
+    pub name: String,
+}
+
+/// Splits a run into submissions of about this many floating-point operations.
+pub(super) fn submission_ends(dispatches: &[Dispatch], flops_per_submission: u64) -> Vec<usize> {
+    let mut ends = Vec::new();
+    let mut flops = 0;
+    for (index, dispatch) in dispatches.iter().enumerate() {
+        if flops > 0 && flops + dispatch.launch.flops > flops_per_submission {
+            ends.push(index);
+            flops = 0;
+        }
+        flops += dispatch.launch.flops;
+    }
+    if !dispatches.is_empty() {
+        ends.push(dispatches.len());
+    }
+    ends
+}
+
+/// Whether a graph accumulates gradients over several runs.
+pub(crate) fn accumulates(graph: &Graph) -> bool {
+    graph.nodes().iter().any(|node| matches!(node.op, Op::Accumulate(_)))
+}
+
+/// The names of the state tensors of a graph's update; `None` without an update.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] for updates with different state.
+pub(crate) fn state_slots(graph: &Graph) -> Result<Option<&'static [&'static str]>> {
+    let mut found: Option<&'static [&'static str]> = None;
+    for node in graph.nodes() {
+        if let Op::Update(rule, _) = &node.op {
+            match found {
+                Some(slots) if slots != rule.slots() => {
+                    let expected = format!("one kind of state for all updates, {slots:?}");
+                    return Err(Error::argument(&node.label, expected, format!("{:?}", rule.slots())));
+                }
+                _ => found = Some(rule.slots()),
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The report of a program, without the work avoided.
+pub(super) fn report(
+    graph: &Graph,
+    layout: &Layout,
+    adapter: &AdapterReport,
+    settings: &Settings,
+    program: (&[Dispatch], &[u64], &[Vec<u32>]),
+) -> Result<PlanReport> {
+    let (dispatches, slots, lists) = program;
+    let arena: u64 = layout.chunks().iter().map(|elements| 4 * *elements as u64).sum();
+    let mut persistent = vec![
+        BufferUse { name: "weights".into(), bytes: arena },
+        BufferUse { name: "masks".into(), bytes: arena / 32 },
+    ];
+    if let Some(state) = state_slots(graph)? {
+        persistent.push(BufferUse { name: "gradients".into(), bytes: arena });
+        if accumulates(graph) {
+            persistent.push(BufferUse { name: "accumulated gradients".into(), bytes: arena });
+        }
+        persistent.extend(state.iter().map(|slot| BufferUse { name: (*slot).into(), bytes: arena }));
+    }
+    persistent.push(BufferUse { name: "read-back, digests".into(), bytes: upkeep_bytes(layout) });
+    let uniforms = UNIFORM_STRIDE * dispatches.len().max(1) as u64 + size_of::<StepScalars>() as u64;
+    let lists: u64 = lists.iter().map(|list| 4 * list.len() as u64).sum();
+    let own = uniforms + lists + SUMS_BYTES + READ_SLOTS as u64 * READ_BYTES;
+    let slots = slots.iter().enumerate().map(|(i, &bytes)| BufferUse { name: format!("slot {i}"), bytes });
+    let upkeep = BufferUse { name: "uniforms, lists, read-back".into(), bytes: own };
+    Ok(PlanReport {
+        adapter: adapter.name.clone(),
+        family: settings.family.to_string(),
+        batch: graph.batch(),
+        persistent,
+        per_step: slots.chain([upkeep]).collect(),
+        dispatches: dispatches
+            .iter()
+            .map(|dispatch| DispatchUse {
+                label: dispatch.label.clone(),
+                algorithm: dispatch.algorithm,
+                kernel: dispatch.launch.kernel.name,
+                groups: dispatch.launch.groups,
+                flops: dispatch.launch.flops,
+            })
+            .collect(),
+        avoided: Vec::new(),
+    })
+}
+
+/// Bytes of a store's read-back and digest buffers.
+fn upkeep_bytes(layout: &Layout) -> u64 {
+    let params = 2 * digest(1, true).params.len();
+    let of_chunk =
+        |chunk: &Vec<(Segment, usize)>| chunk.len() * (size_of::<Segment>() + size_of::<Digest>()) + params;
+    let digests: usize = segments(layout).iter().map(of_chunk).sum();
+    READ_SLOTS as u64 * READ_BYTES + (size_of::<StepScalars>() + digests) as u64
+}

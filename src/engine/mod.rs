@@ -1,0 +1,11 @@
+//! Runs compiled graphs: parameter stores, plans, and the only encoder of compute passes.
+
+mod ahead;
+mod encode;
+mod plan;
+mod running_sums;
+mod store;
+
+pub use plan::{Plan, TimedDispatch};
+pub use running_sums::RunningSums;
+pub use store::{Arena, Elements, Store};

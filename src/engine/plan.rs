@@ -1,0 +1,552 @@
+//! A graph compiled for a device: every pipeline, buffer and bind group exists before the first run.
+//!
+//! A single operation, compiled and run:
+//!
+//! ```
+//! use frazil::graph::{Conv2d, DType, Graph, Op, StepScalars};
+//! use frazil::shape::{Padding, Shape, Window};
+//! use frazil::{Gpu, GpuOptions, Plan, PlanOptions};
+//!
+//! let window = Window { padding: Padding::Same, ..Window::new([3, 3]) };
+//! let conv = Conv2d::new([5, 5, 1], 1, window, 1, "blur")?;
+//! let mut graph = Graph::new(2)?; // batches of up to 2 examples
+//! let x = graph.batch_input("x", &[5, 5, 1], DType::F32)?;
+//! let kernel = graph.input("kernel", Shape::new(conv.kernel_shape())?, DType::F32);
+//! let y = graph.push_one(Op::Conv2d(conv), &[x, kernel], "blur")?;
+//! graph.mark_output(y)?;
+//!
+//! let plan = Plan::compile(&Gpu::new(GpuOptions::default())?, &graph, &PlanOptions::default())?;
+//! plan.write_f32(x, &[1.0; 50])?;
+//! plan.write_f32(kernel, &[1.0; 9])?;
+//! plan.run(StepScalars::forward(2))?;
+//! assert_eq!(plan.read_f32(y)?[..5], [4.0, 6.0, 6.0, 6.0, 4.0]);
+//! # Ok::<(), frazil::Error>(())
+//! ```
+
+use super::ahead;
+use super::encode::{Command, bind_group, encode, range};
+use super::running_sums::RunningSums;
+use super::store::{GUARD_WORD, Store};
+use crate::compiler::{
+    self, Algorithm, ArenaId, Binding, BufferId, Location, PlanOptions, PlanReport, Program, READ_BYTES,
+    READ_SLOTS, UNIFORM_STRIDE, accumulates, state_slots,
+};
+use crate::error::{Error, Result};
+use crate::gpu::{AdapterReport, Gpu, GpuBuffer, ReadRing, Shader};
+use crate::graph::{DType, Graph, Role, StepScalars, ValueId};
+use crate::kernels::{Launch, SUMS_BYTES, Variant};
+use crate::mask::Mask;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A graph that is ready to run. See the module's documentation.
+pub struct Plan {
+    gpu: Gpu,
+    graph: Graph,
+    store: Store,
+    options: PlanOptions,
+    program: Program,
+    buffers: Buffers,
+    commands: Vec<Command>,
+    ring: Mutex<ReadRing>,
+}
+
+/// The buffers of a plan.
+struct Buffers {
+    slots: Vec<GpuBuffer>,
+    lists: Vec<GpuBuffer>,
+    /// The parameters of every dispatch.
+    params: GpuBuffer,
+    scalars: GpuBuffer,
+    /// Shared with the plans that continue this one's metrics.
+    running_sums: Arc<GpuBuffer>,
+}
+
+/// One dispatch of a profiled run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TimedDispatch {
+    /// The operation it belongs to.
+    pub label: String,
+    /// The algorithm, of a convolution or its gradients.
+    pub algorithm: Option<Algorithm>,
+    /// The kernel.
+    pub kernel: &'static str,
+    /// Its beginning in nanoseconds since that of the run's first dispatch.
+    pub begin_ns: f64,
+    /// Its duration in nanoseconds.
+    pub ns: f64,
+    /// Floating-point operations for a full batch.
+    pub flops: u64,
+    /// Bytes of everything that it binds, each counted once: a lower bound of its memory traffic if it uses all of it.
+    pub bytes: u64,
+}
+
+/// Dispatches with timestamps in one submission: wgpu allows 4,096 queries in a set.
+const TIMED_AT_ONCE: usize = 2_000;
+
+impl Plan {
+    /// Compiles a graph with a store of its own: parameters are 0 until written, and nothing is frozen.
+    ///
+    /// # Errors
+    /// [`Error::LimitExceeded`] before anything is created if a tensor does not fit the device;
+    /// [`Error::OutOfMemory`], [`Error::Validation`], [`Error::DeviceLost`].
+    pub fn compile(gpu: &Gpu, graph: &Graph, options: &PlanOptions) -> Result<Self> {
+        let store = Store::new(gpu, graph)?;
+        Self::compile_with(gpu, graph, &store, options)
+    }
+
+    /// Compiles a graph on an existing store, which must have the graph's parameters.
+    ///
+    /// # Errors
+    /// As [`Plan::compile`]; [`Error::InvalidArgument`] if the store holds other parameters or other state.
+    pub fn compile_with(gpu: &Gpu, graph: &Graph, store: &Store, options: &PlanOptions) -> Result<Self> {
+        Self::build(gpu, graph, store, options, None)
+    }
+
+    /// Compiles another graph over the same parameters, with this plan's options, masks and running sums.
+    ///
+    /// # Errors
+    /// As [`Plan::compile_with`].
+    pub fn compile_beside(&self, graph: &Graph) -> Result<Self> {
+        let running_sums = Arc::clone(&self.buffers.running_sums);
+        Self::build(&self.gpu, graph, &self.store, &self.options, Some(running_sums))
+    }
+
+    /// Compiles the plan for other masks, if they change what is computed. Running sums continue; inputs must be written
+    /// again.
+    ///
+    /// # Errors
+    /// As [`Plan::compile`]; [`Error::MaskMismatch`]. This plan stays as it is.
+    pub fn recompile(&self, masks: &[Mask]) -> Result<Option<Self>> {
+        let options = self.options.clone().masks(masks);
+        let frozen_work = compiler::analyse_masks(&self.graph, self.gpu.report(), &options)?;
+        if frozen_work == self.program.frozen_work {
+            return Ok(None);
+        }
+        let running_sums = Arc::clone(&self.buffers.running_sums);
+        Self::build(&self.gpu, &self.graph, &self.store, &options, Some(running_sums)).map(Some)
+    }
+
+    /// The bytes and dispatches of a graph on this adapter, without creating anything.
+    ///
+    /// # Errors
+    /// [`Error::LimitExceeded`] if it does not fit.
+    pub fn estimate(graph: &Graph, report: &AdapterReport, options: &PlanOptions) -> Result<PlanReport> {
+        let layout = compiler::layout_on(graph, report)?;
+        Ok(compiler::compile(graph, &layout, report, options)?.report)
+    }
+
+    /// The kernel launches of a plan, in order, without creating anything.
+    ///
+    /// # Errors
+    /// As [`Plan::estimate`].
+    pub fn launches(graph: &Graph, report: &AdapterReport, options: &PlanOptions) -> Result<Vec<Launch>> {
+        let layout = compiler::layout_on(graph, report)?;
+        let program = compiler::compile(graph, &layout, report, options)?;
+        Ok(program.dispatches.into_iter().map(|dispatch| dispatch.launch).collect())
+    }
+
+    /// Creates everything that the program needs. `running_sums`: those of the plan that this one continues.
+    fn build(
+        gpu: &Gpu,
+        graph: &Graph,
+        store: &Store,
+        options: &PlanOptions,
+        running_sums: Option<Arc<GpuBuffer>>,
+    ) -> Result<Self> {
+        check_store(graph, store)?;
+        let program = compiler::compile(graph, store.layout(), gpu.report(), options)?;
+        let buffers = Buffers::new(gpu, &program, running_sums)?;
+        let shaders = shaders(&program);
+        ahead::compile(gpu, &program, &shaders, StepScalars::forward(graph.batch()));
+        let mut commands = Vec::new();
+        for index in 0..program.dispatches.len() {
+            commands.push(command(gpu, store, &buffers, &program, index, &shaders[index])?);
+        }
+        let ring = Mutex::new(ReadRing::new(gpu, "read back", READ_SLOTS, READ_BYTES)?);
+        Ok(Plan {
+            gpu: gpu.clone(),
+            graph: graph.clone(),
+            store: store.clone(),
+            options: options.clone(),
+            program,
+            buffers,
+            commands,
+            ring,
+        })
+    }
+
+    /// The graph.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The store of parameters, masks and state.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Buffers, bytes, dispatches and floating-point operations.
+    pub fn report(&self) -> &PlanReport {
+        &self.program.report
+    }
+
+    /// Runs every operation once on `scalars.rows` examples. Returns when the work is submitted; reading waits for it.
+    ///
+    /// # Errors
+    /// [`Error::EmptyBatch`]; [`Error::ShapeMismatch`] for more rows than the graph's batch; [`Error::DeviceLost`],
+    /// [`Error::Timeout`].
+    pub fn run(&self, scalars: StepScalars) -> Result<()> {
+        self.write_scalars(scalars)?;
+        let mut first = 0;
+        for &end in &self.program.submission_ends {
+            self.gpu.submit("step", |encoder| encode(encoder, &self.commands[first..end], None))?;
+            first = end;
+        }
+        Ok(())
+    }
+
+    /// Runs like [`Plan::run`], each dispatch in a pass of its own with timestamps around it, and waits.
+    ///
+    /// # Errors
+    /// As [`Plan::run`]; [`Error::InvalidArgument`] if the adapter has no timestamps.
+    pub fn profile(&self, scalars: StepScalars) -> Result<Vec<TimedDispatch>> {
+        if !self.gpu.report().timestamps {
+            let got = format!("{}, which has none", self.gpu.report().name);
+            return Err(Error::argument("Plan::profile", "an adapter with timestamp queries", got));
+        }
+        self.write_scalars(scalars)?;
+        let mut ticks = Vec::new();
+        for commands in self.commands.chunks(TIMED_AT_ONCE) {
+            ticks.extend(self.time(commands)?);
+        }
+        let nanoseconds = f64::from(self.gpu.timestamp_period());
+        let start = ticks.first().map_or(0, |pair| pair[0]);
+        let timed = self.program.dispatches.iter().zip(ticks).map(|(dispatch, [begin, end])| TimedDispatch {
+            label: dispatch.label.clone(),
+            algorithm: dispatch.algorithm,
+            kernel: dispatch.launch.kernel.name,
+            begin_ns: begin.wrapping_sub(start) as f64 * nanoseconds,
+            ns: end.wrapping_sub(begin) as f64 * nanoseconds,
+            flops: dispatch.launch.flops,
+            bytes: dispatch.bindings.iter().map(|binding| binding.accessed).sum(),
+        });
+        Ok(timed.collect())
+    }
+
+    /// The device's clock before and after each command.
+    fn time(&self, commands: &[Command]) -> Result<Vec<[u64; 2]>> {
+        let count = 2 * commands.len() as u32;
+        let bytes = 8 * u64::from(count);
+        let queries = self.gpu.scope("timestamps", bytes, || {
+            self.gpu.device().create_query_set(&wgpu::QuerySetDescriptor {
+                label: Some("timestamps"),
+                ty: wgpu::QueryType::Timestamp,
+                count,
+            })
+        })?;
+        let resolved = self.gpu.query_buffer("timestamps", bytes)?;
+        self.gpu.submit("profile", |encoder| {
+            encode(encoder, commands, Some(&queries));
+            encoder.resolve_query_set(&queries, 0..count, resolved.raw(), 0);
+        })?;
+        let words = self.read_words(&resolved, 0, bytes)?;
+        let tick = |low: u32, high: u32| u64::from(high) << 32 | u64::from(low);
+        Ok(words.chunks_exact(4).map(|w| [tick(w[0], w[1]), tick(w[2], w[3])]).collect())
+    }
+
+    fn write_scalars(&self, scalars: StepScalars) -> Result<()> {
+        let rows = scalars.rows as usize;
+        if rows == 0 {
+            return Err(Error::EmptyBatch { at: "Plan::run".into() });
+        }
+        if rows > self.graph.batch() {
+            return Err(Error::shape("Plan::run", format!("at most {} rows", self.graph.batch()), rows));
+        }
+        self.gpu.write(&self.buffers.scalars, 0, bytemuck::bytes_of(&scalars))
+    }
+
+    /// Writes floats into an input or a parameter: the first rows of a batched one, all elements of another.
+    ///
+    /// # Errors
+    /// [`Error::ShapeMismatch`] for a wrong number of elements, [`Error::InvalidArgument`] for a value that is computed,
+    /// not of this graph, or of another type.
+    pub fn write_f32(&self, value: ValueId, data: &[f32]) -> Result<()> {
+        self.write(value, DType::F32, data.len(), bytemuck::cast_slice(data))
+    }
+
+    /// [`Plan::write_f32`] for unsigned integers.
+    ///
+    /// # Errors
+    /// As [`Plan::write_f32`].
+    pub fn write_u32(&self, value: ValueId, data: &[u32]) -> Result<()> {
+        self.write(value, DType::U32, data.len(), bytemuck::cast_slice(data))
+    }
+
+    /// Reads floats: an input, a parameter, a gradient that an update reads, or a value marked as output.
+    /// Waits for the device.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for any other value or another type; [`Error::DeviceLost`], [`Error::Timeout`].
+    pub fn read_f32(&self, value: ValueId) -> Result<Vec<f32>> {
+        Ok(self.read(value, DType::F32)?.into_iter().map(f32::from_bits).collect())
+    }
+
+    /// [`Plan::read_f32`] for unsigned integers.
+    ///
+    /// # Errors
+    /// As [`Plan::read_f32`].
+    pub fn read_u32(&self, value: ValueId) -> Result<Vec<u32>> {
+        self.read(value, DType::U32)
+    }
+
+    /// The running sums since [`Plan::clear_sums`]. Waits for the device.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`], [`Error::Timeout`].
+    pub fn sums(&self) -> Result<RunningSums> {
+        let mut sums = RunningSums::from_bytes(&[]);
+        let take = |bytes: &[u8]| sums = RunningSums::from_bytes(bytes);
+        self.ring().read_all(&self.gpu, &self.buffers.running_sums, 0, SUMS_BYTES, take)?;
+        Ok(sums)
+    }
+
+    /// Starts a read of the running sums into a ring of the caller's.
+    pub(crate) fn begin_sums(&self, ring: &mut ReadRing) -> Result<()> {
+        ring.begin(&self.gpu, &self.buffers.running_sums, 0, SUMS_BYTES)
+    }
+
+    /// Sets loss, correct predictions, examples and weights to 0. A non-finite loss is still reported.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`].
+    pub fn clear_sums(&self) -> Result<()> {
+        self.gpu.write(&self.buffers.running_sums, 0, &[0; 12])?;
+        // The words 3 and 4 report a non-finite loss.
+        self.gpu.write(&self.buffers.running_sums, 20, &[0; 4])
+    }
+
+    /// Clears the report of a non-finite loss, so that updates continue.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`].
+    pub fn clear_non_finite(&self) -> Result<()> {
+        self.gpu.write(&self.buffers.running_sums, 12, &[0; 8])
+    }
+
+    /// Checks the guard bands behind all tensors; only for a plan compiled with [`PlanOptions::guard_bands`].
+    ///
+    /// # Errors
+    /// [`Error::Validation`] that names the first tensor with a write beyond its end.
+    pub fn check_guards(&self) -> Result<()> {
+        for guard in &self.program.guards {
+            let words = self.read_words(&self.buffers.slots[guard.slot], guard.begin, guard.bytes)?;
+            if let Some(index) = words.iter().position(|&w| w != GUARD_WORD) {
+                let message = format!("wrote {:#010x} {index} elements beyond its end", words[index]);
+                return Err(Error::Validation { kernel: guard.name.clone(), message });
+            }
+        }
+        Ok(())
+    }
+
+    /// The buffer and offset in bytes of a value of this type.
+    fn locate(&self, value: ValueId, dtype: DType) -> Result<(&GpuBuffer, u64)> {
+        let Some(info) = self.graph.values().get(value.0) else {
+            return Err(Error::argument("value", "one of this graph", format!("number {}", value.0)));
+        };
+        if info.dtype != dtype {
+            return Err(Error::argument(&info.name, format!("{:?}", info.dtype), format!("{dtype:?}")));
+        }
+        match self.program.locations[value.0] {
+            Some(Location::Slot(slot)) => Ok((&self.buffers.slots[slot], 0)),
+            Some(Location::Weights(range)) => {
+                Ok((&self.store.arena(ArenaId::Weights)[range.chunk], 4 * range.first as u64))
+            }
+            Some(Location::Gradients(range)) => {
+                Ok((&self.store.arena(ArenaId::Gradients)[range.chunk], 4 * range.first as u64))
+            }
+            None => Err(not_kept(&info.name)),
+        }
+    }
+
+    fn write(&self, value: ValueId, dtype: DType, count: usize, bytes: &[u8]) -> Result<()> {
+        let (buffer, offset) = self.locate(value, dtype)?;
+        let info = self.graph.at(value);
+        if info.role == Role::Computed {
+            return Err(Error::argument(&info.name, "an input or a parameter", "a computed value"));
+        }
+        let row = info.elements_per_row();
+        let fits = if info.batched {
+            count > 0 && count.is_multiple_of(row) && count <= info.shape.elements()
+        } else {
+            count == row
+        };
+        if !fits {
+            let rows = if info.batched { "rows of " } else { "" };
+            let expected = format!("{rows}{row} elements, {} in all", info.shape);
+            return Err(Error::shape(&info.name, expected, format!("{count} elements")));
+        }
+        self.gpu.write(buffer, offset, bytes)
+    }
+
+    fn read(&self, value: ValueId, dtype: DType) -> Result<Vec<u32>> {
+        let (buffer, offset) = self.locate(value, dtype)?;
+        let info = self.graph.at(value);
+        let in_slot = matches!(self.program.locations[value.0], Some(Location::Slot(_)));
+        if in_slot && info.role == Role::Computed && !info.output {
+            return Err(not_kept(&info.name));
+        }
+        self.read_words(buffer, offset, 4 * info.shape.elements() as u64)
+    }
+
+    fn ring(&self) -> MutexGuard<'_, ReadRing> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_words(&self, buffer: &GpuBuffer, offset: u64, bytes: u64) -> Result<Vec<u32>> {
+        let mut words = Vec::with_capacity((bytes / 4) as usize);
+        self.ring().read_all(&self.gpu, buffer, offset, bytes, |piece| {
+            words.extend(piece.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])));
+        })?;
+        Ok(words)
+    }
+}
+
+impl std::fmt::Debug for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let labels: Vec<_> = self.commands.iter().map(|command| &command.label).collect();
+        f.debug_struct("Plan").field("gpu", &self.gpu).field("commands", &labels).finish_non_exhaustive()
+    }
+}
+
+impl Buffers {
+    fn new(gpu: &Gpu, program: &Program, running_sums: Option<Arc<GpuBuffer>>) -> Result<Self> {
+        let mut slots = Vec::new();
+        for (number, &bytes) in program.slots.iter().enumerate() {
+            slots.push(gpu.storage_buffer(&format!("slot {number}"), bytes)?);
+        }
+        for guard in &program.guards {
+            let words = vec![GUARD_WORD; (guard.bytes / 4) as usize];
+            gpu.write(&slots[guard.slot], guard.begin, bytemuck::cast_slice(&words))?;
+        }
+        let mut lists = Vec::new();
+        for (number, words) in program.lists.iter().enumerate() {
+            let list = gpu.storage_buffer(&format!("list {number}"), 4 * words.len() as u64)?;
+            gpu.write(&list, 0, bytemuck::cast_slice(words))?;
+            lists.push(list);
+        }
+        let dispatches = &program.dispatches;
+        let params = gpu.uniform_buffer("parameters", UNIFORM_STRIDE * dispatches.len().max(1) as u64)?;
+        let mut bytes = vec![0; UNIFORM_STRIDE as usize * dispatches.len()];
+        for (chunk, dispatch) in bytes.chunks_exact_mut(UNIFORM_STRIDE as usize).zip(dispatches) {
+            chunk[..dispatch.launch.params.len()].copy_from_slice(&dispatch.launch.params);
+        }
+        if !bytes.is_empty() {
+            gpu.write(&params, 0, &bytes)?;
+        }
+        let running_sums = match running_sums {
+            Some(sums) => sums,
+            None => Arc::new(gpu.storage_buffer("running sums", SUMS_BYTES)?),
+        };
+        let scalars = gpu.uniform_buffer("step scalars", size_of::<StepScalars>() as u64)?;
+        Ok(Buffers { slots, lists, params, scalars, running_sums })
+    }
+}
+
+fn command(
+    gpu: &Gpu,
+    store: &Store,
+    buffers: &Buffers,
+    program: &Program,
+    index: usize,
+    shader: &Shader,
+) -> Result<Command> {
+    let dispatch = &program.dispatches[index];
+    let name = dispatch.launch.kernel.name;
+    let label = format!("{} ({name})", dispatch.label);
+    let pipeline = gpu.pipeline(name, shader)?;
+    let mut resources = vec![
+        range(&buffers.params, UNIFORM_STRIDE * index as u64, UNIFORM_STRIDE),
+        range(&buffers.scalars, 0, buffers.scalars.bytes()),
+    ];
+    resources.extend(dispatch.bindings.iter().map(|&Binding { buffer, offset, bytes, .. }| {
+        let buffer = match buffer {
+            BufferId::Slot(number) => &buffers.slots[number],
+            BufferId::List(number) => &buffers.lists[number],
+            BufferId::RunningSums => &buffers.running_sums,
+            BufferId::Arena(arena, chunk) => &store.arena(arena)[chunk],
+        };
+        range(buffer, offset, bytes)
+    }));
+    let bind_group =
+        gpu.scope(&label, 0, || bind_group(gpu.device(), &label, &pipeline, shader, resources))?;
+    Ok(Command { label, pipeline, bind_group, groups: dispatch.launch.groups })
+}
+
+/// The shader of each dispatch; equal ones are made once.
+fn shaders(program: &Program) -> Vec<Arc<Shader>> {
+    let mut known: HashMap<Variant, Arc<Shader>> = HashMap::new();
+    let mut shader =
+        |launch: &Launch| Arc::clone(known.entry(launch.variant()).or_insert_with(|| launch.shader().into()));
+    program.dispatches.iter().map(|dispatch| shader(&dispatch.launch)).collect()
+}
+
+/// Checks that a store has the parameters and the state that a graph needs.
+fn check_store(graph: &Graph, store: &Store) -> Result<()> {
+    if store.parameters() != graph.parameters() {
+        let names = |parameters: &[crate::graph::Parameter]| {
+            format!("{:?}", parameters.iter().map(|p| (&p.path, p.shape.to_string())).collect::<Vec<_>>())
+        };
+        let expected = format!("the graph's parameters {}", names(graph.parameters()));
+        return Err(Error::argument("store", expected, names(store.parameters())));
+    }
+    if let Some(slots) = state_slots(graph)?
+        && (slots != store.slots() || (!store.has_gradients() && !store.parameters().is_empty()))
+    {
+        let expected = format!("gradients and the state {slots:?} of the graph's update rule");
+        let gradients = if store.has_gradients() { "gradients" } else { "no gradients" };
+        return Err(Error::argument("store", expected, format!("{gradients} and {:?}", store.slots())));
+    }
+    if accumulates(graph) && !store.accumulates() {
+        return Err(Error::argument(
+            "store",
+            "one made for a graph that accumulates gradients",
+            "one made for a graph that does not",
+        ));
+    }
+    Ok(())
+}
+
+fn not_kept(name: &str) -> Error {
+    Error::argument(name, "a value that is kept (Graph::mark_output)", "one that is not")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::GpuOptions;
+    use crate::graph::Op;
+
+    #[test]
+    fn write_beyond_a_tensor_is_reported() {
+        let gpu = Gpu::new(GpuOptions::default()).unwrap();
+        let mut graph = Graph::new(3).unwrap();
+        let x = graph.batch_input("x", &[5], DType::F32).unwrap();
+        let y = graph.push_one(Op::Relu, &[x], "the relu").unwrap();
+        graph.mark_output(y).unwrap();
+        let plan = Plan::compile(&gpu, &graph, &PlanOptions::default().guard_bands(true)).unwrap();
+        plan.run(StepScalars::forward(3)).unwrap();
+        plan.check_guards().unwrap();
+        for guard in &plan.program.guards {
+            // The last word of the band, then the first, right behind the tensor.
+            for offset in [guard.begin + guard.bytes - 4, guard.begin] {
+                gpu.write(&plan.buffers.slots[guard.slot], offset, &[0; 4]).unwrap();
+                let error = plan.check_guards().unwrap_err().to_string();
+                assert!(error.contains(&guard.name), "{error}");
+                gpu.write(&plan.buffers.slots[guard.slot], offset, &GUARD_WORD.to_le_bytes()).unwrap();
+            }
+        }
+        assert_eq!(plan.program.guards.len(), 2);
+        plan.check_guards().unwrap();
+    }
+}

@@ -1,0 +1,37 @@
+//! The running sums of the metrics, on the host.
+
+/// Loss, correct predictions and examples since the sums were last cleared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct RunningSums {
+    /// The sum of the examples' losses.
+    pub loss: f32,
+    /// Examples whose largest output is that of their label.
+    pub correct: u32,
+    /// Examples.
+    pub examples: u32,
+    /// The sum of the class weights of their labels; 0 without class weights.
+    pub weight: f32,
+    /// The first step, modulo 2^32, whose mean loss was NaN or infinite.
+    pub non_finite_step: Option<u32>,
+    /// The last gradient norm that [`crate::graph::Clip::Norm`] computed, before clipping; 0 before any.
+    pub gradient_norm: f32,
+}
+
+impl RunningSums {
+    /// Reads the device's layout, the struct `Sums` of `metrics.wgsl`; missing bytes count as 0.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
+        let word = |i: usize| {
+            let word = bytes.get(4 * i..4 * i + 4).unwrap_or(&[0; 4]);
+            u32::from_le_bytes([word[0], word[1], word[2], word[3]])
+        };
+        RunningSums {
+            loss: f32::from_bits(word(0)),
+            correct: word(1),
+            examples: word(2),
+            weight: f32::from_bits(word(5)),
+            non_finite_step: (word(3) != 0).then(|| word(4)),
+            gradient_norm: f32::from_bits(word(6)),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Training on cached features: the results of the lowest, fully frozen layers are computed once.
+
+use super::{GradientPolicy, ModelPlan, Trainer};
+use crate::compiler::PlanReport;
+use crate::data::{Batch, Dataset};
+use crate::engine::{Plan, TimedDispatch};
+use crate::error::{Error, Result};
+use crate::graph::{Clip, ParameterId, StepScalars};
+use crate::mask::Mask;
+use crate::model::Updates;
+
+/// The step on the features of the lowest layers.
+pub(super) struct FrozenPrefix {
+    /// The number of layers that are skipped.
+    layers: usize,
+    /// The number of their parameters.
+    parameters: usize,
+    /// The shape of one example's features.
+    example: Vec<usize>,
+    pub training: ModelPlan,
+}
+
+impl Trainer {
+    /// The number of lowest layers whose results for an example never change: all their parameters are fully frozen, none of
+    /// them is random (dropout) or depends on the batch (batch norm, in training), and none of their gradients is needed. 0 if
+    /// everything is frozen.
+    pub fn frozen_prefix(&self) -> usize {
+        let over_all = matches!(self.optimizer.clipped(), Some(Clip::Norm { over_all: true, .. }));
+        if over_all || self.options.gradient_policy == GradientPolicy::Dense {
+            return 0;
+        }
+        let fully_frozen = |mask: &Mask| mask.frozen_count() == mask.len();
+        let layers = self.model.layers();
+        let fixed = layers.iter().take_while(|(_, layer)| layer.is_fixed()).count();
+        // `below` cannot fail: the model was built, so its layers have shapes.
+        let is_frozen = |end: &usize| {
+            self.model
+                .below(*end)
+                .is_ok_and(|(_, parameters)| self.masks[..parameters].iter().all(fully_frozen))
+        };
+        let all = self.masks.iter().all(fully_frozen);
+        let frozen = (1..=fixed).take_while(is_frozen).last().unwrap_or(0);
+        // Layers without parameters are not worth caching.
+        let parameters = self.model.below(frozen).map_or(0, |(_, parameters)| parameters);
+        if all || parameters == 0 { 0 } else { frozen }
+    }
+
+    /// Computes the features of the frozen layers ([`Trainer::frozen_prefix`]) for a data set, with its labels or targets:
+    /// examples for [`Trainer::step_above`], in host memory. Features of an earlier call with fewer frozen layers can no longer
+    /// be used. Waits for the device.
+    ///
+    /// ```
+    /// use frazil::{Digits, FreezeRule, Gpu, GpuOptions, Loss, Model, Sgd, Trainer, TrainerOptions};
+    ///
+    /// let gpu = Gpu::new(GpuOptions::default())?;
+    /// let model = Model::digits()?;
+    /// let mut trainer =
+    ///     Trainer::new(&gpu, model, Loss::SoftmaxCrossEntropy, Sgd::new(0.05), TrainerOptions::batch(64))?;
+    /// trainer.freeze("conv*", FreezeRule::all())?;
+    /// let features = trainer.prefix_features(&Digits::train()?)?;
+    /// for epoch in 0..2 {
+    ///     for batch in features.batches_for_epoch(64, 7, epoch)? {
+    ///         trainer.step_above(&batch)?;
+    ///     }
+    /// }
+    /// # Ok::<(), frazil::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if there are no such layers; [`Error::ShapeMismatch`] for examples of another
+    /// shape; [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`], [`Error::Timeout`].
+    pub fn prefix_features(&mut self, data: &Dataset) -> Result<Dataset> {
+        let at = "Trainer::prefix_features";
+        let layers = self.frozen_prefix();
+        if layers == 0 {
+            let expected = "fully frozen lowest layers, and trainable ones above";
+            return Err(Error::argument(at, expected, "no fully frozen lowest layers"));
+        }
+        if data.example_shape() != self.model.example_shape() {
+            let expected = format!("examples of {:?}", self.model.example_shape());
+            return Err(Error::shape(data.name(), expected, format!("{:?}", data.example_shape())));
+        }
+        let (example, parameters) = self.model.below(layers)?;
+        let below = self.model.features_graph(layers, self.options.batch)?;
+        let plan = Plan::compile_with(&self.gpu, &below.graph, &self.store, &self.options.plan())?;
+        let row: usize = example.iter().product();
+        let mut features = Vec::with_capacity(data.len() * row);
+        for batch in data.in_order(self.options.batch)? {
+            plan.write_f32(below.input, &batch.features)?;
+            plan.run(StepScalars::forward(batch.rows()))?;
+            features.extend_from_slice(&plan.read_f32(below.features)?[..batch.rows() * row]);
+        }
+        let features = data.with_features(example.as_slice(), features)?;
+        if self.frozen_prefix.as_ref().is_none_or(|prefix| prefix.layers != layers) {
+            let updates = Updates::new(&self.model, &self.optimizer, self.options.accumulate)?;
+            let values =
+                self.model.training_graph_from(layers, self.options.batch, self.loss.clone(), updates)?;
+            let plan = self.training.plan.compile_beside(&values.graph)?;
+            let training = ModelPlan::with_constants(plan, values)?;
+            self.frozen_prefix = Some(FrozenPrefix { layers, parameters, example, training });
+        }
+        Ok(features)
+    }
+
+    /// [`Trainer::step`] on a batch of [`Trainer::prefix_features`]: the same bits without the work of the frozen layers.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`]; [`Error::InvalidArgument`] if the layers were thawed or their weights set since the last call of
+    /// [`Trainer::prefix_features`]. Batches of earlier calls are not recognized and must not be used.
+    pub fn step_above(&mut self, batch: &Batch) -> Result<()> {
+        self.step_above_over(std::slice::from_ref(batch))
+    }
+
+    /// [`Trainer::step_over`] on batches of [`Trainer::prefix_features`].
+    ///
+    /// # Errors
+    /// As [`Trainer::step_over`] and [`Trainer::step_above`].
+    pub fn step_above_over(&mut self, batches: &[Batch]) -> Result<()> {
+        self.validate_above(batches)?;
+        self.update_over(batches, true)
+    }
+
+    /// [`Trainer::profile_step`] on a batch of [`Trainer::prefix_features`].
+    ///
+    /// # Errors
+    /// As [`Trainer::step_above`] and [`Plan::profile`].
+    pub fn profile_step_above(&mut self, batch: &Batch) -> Result<Vec<TimedDispatch>> {
+        self.validate_above(std::slice::from_ref(batch))?;
+        self.profile(batch, true)
+    }
+
+    /// Buffers, bytes and dispatches of a step on cached features, while such features are valid.
+    pub fn report_above(&self) -> Option<&PlanReport> {
+        self.frozen_prefix.as_ref().map(|prefix| prefix.training.plan.report())
+    }
+
+    fn validate_above(&mut self, batches: &[Batch]) -> Result<()> {
+        let at = "Trainer::step_above";
+        self.recompile_if_outdated()?;
+        let Some(prefix) = &self.frozen_prefix else {
+            let expected =
+                "valid features: call Trainer::prefix_features after the last change of frozen layers";
+            return Err(Error::argument(at, expected, "none"));
+        };
+        self.validate_batches(at, batches, &prefix.example)
+    }
+
+    /// Compiles the step on cached features again for changed masks, or discards it if the features are no longer valid.
+    pub(super) fn recompile_prefix(&mut self) {
+        let layers = self.frozen_prefix();
+        let Some(mut prefix) = self.frozen_prefix.take().filter(|prefix| prefix.layers <= layers) else {
+            return;
+        };
+        match prefix.training.recompile(&self.masks) {
+            Ok(()) => self.frozen_prefix = Some(prefix),
+            Err(error) => log::warn!("cached features are discarded: {error}"),
+        }
+    }
+
+    /// Discards features that depend on a parameter.
+    pub(super) fn invalidate_prefix_of(&mut self, id: ParameterId) {
+        self.frozen_prefix = self.frozen_prefix.take().filter(|prefix| id.index() >= prefix.parameters);
+    }
+}

@@ -1,0 +1,392 @@
+//! The state of a trainer: parameters, gradients and optimizer state by path, snapshots, checkpoints.
+
+use super::freeze::MaskChange;
+use super::proof::Baseline;
+use super::{GradientPolicy, Trainer};
+use crate::checkpoint::{Checkpoint, Tensor};
+use crate::error::{Error, Result};
+use crate::graph::{ParameterId, ParameterKind};
+use crate::mask::Mask;
+use crate::optimizer::Optimizer;
+use std::path::Path;
+use wildmatch::WildMatch;
+
+/// The most names in an error message.
+const SIMILAR: usize = 5;
+
+/// Weights, optimizer state and the step of a trainer, in host memory, by their bits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// By parameter.
+    weights: Vec<Vec<u32>>,
+    /// By parameter, then by slot.
+    state: Vec<Vec<Vec<u32>>>,
+    step: u64,
+}
+
+/// What [`Trainer::rewind`] does to the optimizer state of trainable elements, and to the number of steps, from which the
+/// bias corrections of Adam are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RewindState {
+    /// Keeps state and steps as they are.
+    Keep,
+    /// Restores those of the snapshot.
+    Restore,
+    /// Sets both to 0.
+    Zero,
+}
+
+/// The validated contents of a checkpoint.
+struct Loaded {
+    changes: Vec<MaskChange>,
+    step: u64,
+    draws: u64,
+    seed: u64,
+    learning_rate: f64,
+}
+
+impl Trainer {
+    /// The values of a parameter, row-major. Waits for the device.
+    ///
+    /// # Errors
+    /// [`Error::UnknownParameter`], [`Error::DeviceLost`], [`Error::Timeout`].
+    pub fn parameter(&self, path: &str) -> Result<Vec<f32>> {
+        let bits = self.store.read_weights(self.find(path)?)?;
+        Ok(bits.into_iter().map(f32::from_bits).collect())
+    }
+
+    /// Sets the trainable elements of a parameter; frozen ones keep their bits (see [`Trainer::set_and_freeze`] for those).
+    ///
+    /// # Errors
+    /// [`Error::UnknownParameter`], [`Error::ShapeMismatch`].
+    pub fn set_parameter(&mut self, path: &str, values: &[f32]) -> Result<()> {
+        let id = self.find(path)?;
+        let mut bits = self.store.read_weights(id)?;
+        if values.len() != bits.len() {
+            return Err(Error::shape(path, format!("{} elements", bits.len()), values.len()));
+        }
+        self.set_trainable(id, &mut bits, values);
+        self.store.write_weights(id, &bits)
+    }
+
+    /// The mask of a parameter: which of its elements are frozen.
+    ///
+    /// # Errors
+    /// [`Error::UnknownParameter`].
+    pub fn mask(&self, path: &str) -> Result<&Mask> {
+        Ok(&self.masks[self.find(path)?.index()])
+    }
+
+    /// The names of the optimizer's state tensors.
+    pub fn state_slots(&self) -> &'static [&'static str] {
+        self.store.slots()
+    }
+
+    /// The optimizer state of a parameter, by its number in [`Trainer::state_slots`]. Waits for the device.
+    ///
+    /// # Errors
+    /// [`Error::UnknownParameter`], [`Error::InvalidArgument`] for a number out of range.
+    pub fn state(&self, path: &str, slot: usize) -> Result<Vec<f32>> {
+        let bits = self.store.read_state(slot, self.find(path)?)?;
+        Ok(bits.into_iter().map(f32::from_bits).collect())
+    }
+
+    /// Sets the optimizer state of a parameter's trainable elements; frozen ones keep theirs.
+    ///
+    /// # Errors
+    /// [`Error::UnknownParameter`], [`Error::InvalidArgument`], [`Error::ShapeMismatch`].
+    pub fn set_state(&mut self, path: &str, slot: usize, values: &[f32]) -> Result<()> {
+        let id = self.find(path)?;
+        let mut bits = self.store.read_state(slot, id)?;
+        if values.len() != bits.len() {
+            return Err(Error::shape(path, format!("{} elements", bits.len()), values.len()));
+        }
+        self.set_trainable(id, &mut bits, values);
+        self.store.write_state(slot, id, &bits)
+    }
+
+    fn set_trainable(&self, id: ParameterId, bits: &mut [u32], values: &[f32]) {
+        let mask = &self.masks[id.index()];
+        for (index, (bits, value)) in bits.iter_mut().zip(values).enumerate() {
+            if !mask.is_frozen(index) {
+                *bits = value.to_bits();
+            }
+        }
+    }
+
+    /// The gradient of the last step's mean loss with respect to a parameter, before weight decay; exactly 0 for frozen
+    /// elements, unless the policy is [`GradientPolicy::Dense`]. Waits for the device.
+    ///
+    /// # Errors
+    /// [`Error::GradientNotKept`] without `keep_gradients` or before the first step; [`Error::UnknownParameter`].
+    pub fn gradient(&self, path: &str) -> Result<Vec<f32>> {
+        let id = self.find(path)?;
+        if !self.options.keep_gradients || self.step == 0 {
+            return Err(Error::GradientNotKept { path: path.to_owned() });
+        }
+        let mask = &self.masks[id.index()];
+        let masked = self.options.gradient_policy == GradientPolicy::Masked;
+        let bits = self.store.read_gradient(id)?.into_iter().enumerate();
+        Ok(bits.map(|(i, b)| if masked && mask.is_frozen(i) { 0.0 } else { f32::from_bits(b) }).collect())
+    }
+
+    /// The parameter with this path.
+    pub(super) fn find(&self, path: &str) -> Result<ParameterId> {
+        let found = self.model.parameters().iter().position(|p| p.path == path);
+        found.map(ParameterId::of).ok_or_else(|| self.unknown(path))
+    }
+
+    /// The trained parameters that a glob matches, at least one: `*` stands for any characters, `?` for any one.
+    pub(super) fn matching(&self, glob: &str) -> Result<Vec<ParameterId>> {
+        self.matching_kind(glob, ParameterKind::Trained)
+    }
+
+    /// The parameters of one kind that a glob matches, at least one.
+    pub(super) fn matching_kind(&self, glob: &str, kind: ParameterKind) -> Result<Vec<ParameterId>> {
+        let pattern = WildMatch::new(glob);
+        let all = self.model.parameters().iter().enumerate();
+        let found: Vec<_> = all
+            .filter(|(_, p)| p.kind == kind && pattern.matches(&p.path))
+            .map(|(i, _)| ParameterId::of(i))
+            .collect();
+        if found.is_empty() { Err(self.unknown(glob)) } else { Ok(found) }
+    }
+
+    pub(super) fn unknown(&self, path: &str) -> Error {
+        let mut similar: Vec<_> = self.model.parameters().iter().map(|p| p.path.clone()).collect();
+        similar.sort_by_key(|name| strsim::levenshtein(name, path));
+        similar.truncate(SIMILAR);
+        Error::UnknownParameter { path: path.to_owned(), similar }
+    }
+
+    /// Reads all weights and optimizer state. Waits for the device.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`], [`Error::Timeout`].
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        let ids = || (0..self.masks.len()).map(ParameterId::of);
+        Ok(Snapshot {
+            weights: ids().map(|id| self.store.read_weights(id)).collect::<Result<_>>()?,
+            state: ids().map(|id| self.read_state(id)).collect::<Result<_>>()?,
+            step: self.step,
+        })
+    }
+
+    /// Sets the trainable elements back to a snapshot of this trainer, or of one with the same model and optimizer. Frozen
+    /// elements keep their bits and state.
+    ///
+    /// # Errors
+    /// [`Error::ShapeMismatch`] for a snapshot of another model or optimizer: nothing was changed;
+    /// [`Error::DeviceLost`], [`Error::Timeout`].
+    pub fn rewind(&mut self, snapshot: &Snapshot, state: RewindState) -> Result<()> {
+        let now = self.snapshot()?;
+        let lengths = |s: &Snapshot| -> Vec<Vec<usize>> {
+            let one = |(w, state): (&Vec<u32>, &Vec<Vec<u32>>)| {
+                std::iter::once(w.len()).chain(state.iter().map(Vec::len)).collect()
+            };
+            s.weights.iter().zip(&s.state).map(one).collect()
+        };
+        if lengths(&now) != lengths(snapshot) {
+            let expected = format!("weights and state of {:?} elements", lengths(&now));
+            return Err(Error::shape("Trainer::rewind", expected, format!("{:?}", lengths(snapshot))));
+        }
+        for (index, mask) in self.masks.iter().enumerate() {
+            let id = ParameterId::of(index);
+            let trainable = mask.complement();
+            let mut weights = now.weights[index].clone();
+            trainable.frozen_indices().for_each(|i| weights[i] = snapshot.weights[index][i]);
+            self.store.write_weights(id, &weights)?;
+            if state == RewindState::Keep {
+                continue;
+            }
+            for (slot, mut bits) in now.state[index].iter().cloned().enumerate() {
+                for i in trainable.frozen_indices() {
+                    let old = snapshot.state[index][slot][i];
+                    bits[i] = if state == RewindState::Restore { old } else { 0 };
+                }
+                self.store.write_state(slot, id, &bits)?;
+            }
+        }
+        match state {
+            RewindState::Keep => {}
+            RewindState::Restore => self.step = snapshot.step,
+            RewindState::Zero => self.step = 0,
+        }
+        Ok(())
+    }
+
+    /// Writes weights, masks, optimizer state and the step to a safetensors file: `PATH` for weights, `mask.PATH` for
+    /// packed mask bits (1 = frozen) where anything is frozen, `state.SLOT.PATH` for optimizer state. An existing file is
+    /// replaced as a whole or not at all. [`Trainer::load`] reads it.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Checkpoint`], [`Error::DeviceLost`], [`Error::Timeout`].
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.save_with_notes(path, &[])
+    }
+
+    /// [`Trainer::save`] with additional metadata, stored as `note.NAME` in the file's header. Names and values must not
+    /// contain line breaks.
+    ///
+    /// # Errors
+    /// As [`Trainer::save`].
+    pub fn save_with_notes(&self, path: impl AsRef<Path>, notes: &[(&str, String)]) -> Result<()> {
+        let mut checkpoint = Checkpoint::default();
+        for (name, value) in notes {
+            checkpoint.note(&format!("note.{name}"), value);
+        }
+        for (index, parameter) in self.model.parameters().iter().enumerate() {
+            let id = ParameterId::of(index);
+            checkpoint.note(&format!("parameter.{index}"), &parameter.path);
+            let shape = parameter.shape.extents().to_vec();
+            let weights = self.store.read_weights(id)?;
+            checkpoint.push(parameter.path.clone(), Tensor::f32_bits(shape.clone(), weights));
+            let mask = &self.masks[index];
+            if mask.frozen_count() > 0 {
+                let words = mask.words().to_vec();
+                checkpoint.push(format!("mask.{}", parameter.path), Tensor::u32(vec![words.len()], words));
+            }
+            for (slot, name) in self.store.slots().iter().enumerate() {
+                let state = self.store.read_state(slot, id)?;
+                let name = format!("state.{name}.{}", parameter.path);
+                checkpoint.push(name, Tensor::f32_bits(shape.clone(), state));
+            }
+        }
+        checkpoint.note("step", self.step);
+        checkpoint.note("optimizer", describe(&self.optimizer));
+        checkpoint.note("learning_rate", self.optimizer.learning_rate());
+        checkpoint.note("seed", self.options.seed);
+        checkpoint.note("draws", self.draws);
+        checkpoint.note("slots", self.store.slots().join(" "));
+        checkpoint.note("frozen", format!("{:016x}", checkpoint.frozen_digest()));
+        checkpoint.write(path.as_ref())
+    }
+
+    /// Restores everything that [`Trainer::save`] wrote: weights, masks, optimizer state, step, learning rate, seed. Training
+    /// then continues as if it had not been interrupted, to the bit. Running metrics start from 0, and the report of a
+    /// non-finite loss is cleared.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Checkpoint`] if the file is damaged, is of another model or optimizer, or its frozen
+    /// elements do not match its own digest. The trainer is then as it was before.
+    pub fn load(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let checkpoint = Checkpoint::read(path)?;
+        let refused = |why| Error::Checkpoint { path: path.to_owned(), why };
+        let loaded = self.validate_checkpoint(&checkpoint).map_err(refused)?;
+        self.reset_metrics()?;
+        self.optimizer.set_learning_rate(loaded.learning_rate)?;
+        self.options.seed = loaded.seed;
+        self.step = loaded.step;
+        self.draws = loaded.draws;
+        self.apply(loaded.changes)
+    }
+
+    /// Loads the weights of the parameters that `glob` matches from a safetensors file of any program, by path and in this
+    /// crate's layouts. Frozen elements keep their bits; optimizer state, masks and step do not change. Returns the number of
+    /// parameters set.
+    ///
+    /// # Errors
+    /// [`Error::UnknownParameter`] if `glob` matches none; [`Error::Io`]; [`Error::Checkpoint`] if the file lacks one of
+    /// them or has it in another type or shape. Nothing was changed then.
+    pub fn load_weights(&mut self, path: impl AsRef<Path>, glob: &str) -> Result<usize> {
+        let path = path.as_ref();
+        let pattern = WildMatch::new(glob);
+        let checkpoint = Checkpoint::read(path)?;
+        let mut weights = Vec::new();
+        for (index, parameter) in self.model.parameters().iter().enumerate() {
+            if !pattern.matches(&parameter.path) {
+                continue;
+            }
+            let tensor = checkpoint
+                .typed(&parameter.path, "f32", parameter.shape.extents())
+                .map_err(|why| Error::Checkpoint { path: path.to_owned(), why })?;
+            let mut bits = tensor.bits().to_vec();
+            let now = self.store.read_weights(ParameterId::of(index))?;
+            self.masks[index].frozen_indices().for_each(|i| bits[i] = now[i]);
+            weights.push((ParameterId::of(index), bits));
+        }
+        if weights.is_empty() {
+            return Err(self.unknown(glob));
+        }
+        for (id, bits) in &weights {
+            self.store.write_weights(*id, bits)?;
+        }
+        Ok(weights.len())
+    }
+
+    /// Validates a checkpoint of this trainer's model and optimizer.
+    fn validate_checkpoint(&self, checkpoint: &Checkpoint) -> std::result::Result<Loaded, String> {
+        if checkpoint.notes().is_empty() {
+            return Err(
+                "expected the metadata of this crate, got none; use load_weights to load weights alone"
+                    .to_owned(),
+            );
+        }
+        checkpoint.expect("optimizer", &describe(&self.optimizer))?;
+        let slots = self.store.slots();
+        checkpoint.expect("slots", &slots.join(" "))?;
+        let paths = self.model.parameters().iter().map(|p| p.path.as_str());
+        let known = checkpoint.parameters();
+        if !paths.clone().eq(known.iter().copied()) {
+            return Err(format!("expected parameters {:?}, got {known:?}", paths.collect::<Vec<_>>()));
+        }
+        let mut names = Vec::new();
+        let mut changes = Vec::new();
+        for (index, parameter) in self.model.parameters().iter().enumerate() {
+            let shape = parameter.shape.extents();
+            let weights = checkpoint.typed(&parameter.path, "f32", shape)?.bits();
+            names.push(parameter.path.clone());
+            let mut state = Vec::new();
+            for slot in slots {
+                let name = format!("state.{slot}.{}", parameter.path);
+                state.push(checkpoint.typed(&name, "f32", shape)?.bits().to_vec());
+                names.push(name);
+            }
+            let mask = format!("mask.{}", parameter.path);
+            let mask = if checkpoint.tensor(&mask).is_some() {
+                let tensor = checkpoint.typed(&mask, "u32", &[weights.len().div_ceil(32)])?;
+                names.push(mask);
+                Mask::from_words(tensor.bits().to_vec(), weights.len()).map_err(|error| error.to_string())?
+            } else {
+                Mask::none(weights.len())
+            };
+            changes.push(MaskChange {
+                id: ParameterId::of(index),
+                baseline: Baseline::default().with(&mask, weights, &state),
+                mask,
+                weights: Some(weights.to_vec()),
+                state: state.into_iter().enumerate().collect(),
+            });
+        }
+        if let Some((name, _)) = checkpoint.tensors().iter().find(|(name, _)| !names.contains(name)) {
+            return Err(format!("tensor {name:?}: expected none of this name"));
+        }
+        checkpoint.expect("frozen", &format!("{:016x}", checkpoint.frozen_digest()))?;
+        let learning_rate: f64 = checkpoint.number("learning_rate")?;
+        let validated = self.optimizer.clone().set_learning_rate(learning_rate);
+        validated.map_err(|error| error.to_string())?;
+        Ok(Loaded {
+            changes,
+            step: checkpoint.number("step")?,
+            draws: checkpoint.number("draws")?,
+            seed: checkpoint.number("seed")?,
+            learning_rate,
+        })
+    }
+
+    /// Resets the running metrics, which belong to another run.
+    fn reset_metrics(&mut self) -> Result<()> {
+        self.forget_non_finite()?;
+        self.training.plan.clear_sums()?;
+        self.progress = None;
+        Ok(())
+    }
+}
+
+/// The text form of an optimizer without its learning rate, which may change at any step and is stored separately.
+fn describe(optimizer: &Optimizer) -> String {
+    let all = optimizer.describe();
+    let rest: Vec<_> = all.split(' ').filter(|word| !word.starts_with("learning-rate=")).collect();
+    rest.join(" ")
+}
