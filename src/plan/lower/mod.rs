@@ -23,8 +23,8 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Op, Value, ValueId};
 use crate::kernels::{
     Epilogue, Extent, Gemm, GemmFamily, Images, Launch, MAX_ITERATIONS, MAX_TERMS, Operand, add, avg_pool2d,
-    avg_pool2d_grad, bias_add, dropout, gemm, max_pool2d, max_pool2d_grad, mean_grad, mul, relu, relu_grad,
-    scale, split_k_sum, splits,
+    avg_pool2d_grad, bias_add, dropout, gemm_launch, max_pool2d, max_pool2d_grad, mean_grad, mul, relu,
+    relu_grad, scale, split_k_sum, splits,
 };
 use crate::shape::WindowGeometry;
 pub use algorithm::Algorithm;
@@ -207,7 +207,7 @@ impl Lowering<'_> {
         let elements = split.splits * split.m * split.n * split.groups;
         if split.splits > 1 && 4 * elements as u64 <= self.limits.max_binding {
             let sums = self.workspace(elements);
-            let launch = gemm(&split, self.limits.family);
+            let launch = gemm_launch(&split, self.limits.family);
             let mut bound = vec![places[0], places[1], sums, places[1]];
             let mut summed = vec![sums, places[2]];
             if let Some(bias) = bias {
@@ -225,7 +225,7 @@ impl Lowering<'_> {
             let mut bound = vec![places[0], places[1], places[2], extra];
             bound.extend(places.get(4));
             bound.extend(bias.map(|bias| Place::Value(self.graph.nodes()[bias].outputs[0])));
-            self.push(node, gemm(&part, self.limits.family), bound);
+            self.push(node, gemm_launch(&part, self.limits.family), bound);
         }
     }
 

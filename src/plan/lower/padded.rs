@@ -3,7 +3,7 @@
 
 use super::{Lowering, Place};
 use crate::graph::{Conv2d, Node};
-use crate::kernels::{Gemm, Matrix, NO_INDEX, Source, pick};
+use crate::kernels::{Gemm, Matrix, NO_INDEX, Source, gather};
 use crate::plan::fuse::Ending;
 
 impl Lowering<'_> {
@@ -20,7 +20,7 @@ impl Lowering<'_> {
         let count = rows * conv.c_out;
         let kernel = self.workspace(count);
         let places = self.list((0..count).map(place).collect());
-        self.push(node, pick(count), vec![places, Place::Value(node.inputs[1]), kernel]);
+        self.push(node, gather(count), vec![places, Place::Value(node.inputs[1]), kernel]);
         let product = Gemm {
             a: Matrix::rows(width),
             source: Source::Patches(conv.window),
@@ -52,7 +52,7 @@ impl Lowering<'_> {
         };
         let count = conv.depth() * conv.c_out;
         let places = self.list((0..count).map(place).collect());
-        self.push(node, pick(count), vec![places, sums, Place::Value(node.outputs[0])]);
+        self.push(node, gather(count), vec![places, sums, Place::Value(node.outputs[0])]);
     }
 
     /// The images with a channel of zeros more.

@@ -5,7 +5,8 @@ use super::{Lowering, Place};
 use crate::error::Result;
 use crate::graph::{Conv2d, Node};
 use crate::kernels::{
-    Gemm, Images, Matrix, NO_INDEX, Source, WeightDots, gather_patches, scatter_sum, weight_dots,
+    Gemm, Images, KernelGradElements, Matrix, NO_INDEX, Source, gather_patches, kernel_grad_elements,
+    scatter_splits,
 };
 use crate::shape::WindowGeometry;
 use std::ops::Range;
@@ -138,9 +139,14 @@ impl Lowering<'_> {
         };
         let elements = self.list(live.iter().flat_map(element).collect());
         let sums = self.workspace(splits * live.len());
-        let dots =
-            WeightDots { window: conv.window, c_in: conv.c_in, c_out: conv.c_out, images: batch, splits };
-        self.push(node, weight_dots(&dots, live.len()), vec![elements, x, dy, sums]);
+        let dots = KernelGradElements {
+            window: conv.window,
+            c_in: conv.c_in,
+            c_out: conv.c_out,
+            images: batch,
+            splits,
+        };
+        self.push(node, kernel_grad_elements(&dots, live.len()), vec![elements, x, dy, sums]);
         self.scatter(node, live.iter().map(|&index| index as u32).collect(), splits, sums);
     }
 
@@ -177,7 +183,7 @@ impl Lowering<'_> {
         let count = places.len();
         let places = self.list(places);
         let to = vec![places, sums, Place::Value(node.outputs[0])];
-        self.push(node, scatter_sum(count, splits), to);
+        self.push(node, scatter_splits(count, splits), to);
     }
 
     /// Cuts the batch so that what is made of each part, so many elements of an example, fits a workspace of so many bytes.
