@@ -1,37 +1,40 @@
-//! Which way of multiplying matrices suits an adapter: a pure function of its report.
+//! GEMM families, and the choice of one for an adapter: a pure function of its report.
 
 use super::gemm_cooperative;
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterReport, DeviceKind};
 
-/// A way of multiplying matrices.
+/// A GEMM implementation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GemmFamily {
-    /// Tiles in registers, nothing shared: right on every adapter.
+    /// Tiles in registers, no sharing between invocations. Works on every adapter.
     Register,
-    /// Lanes of a subgroup share what they load.
+    /// Lanes of a subgroup share their loads by broadcast.
     Subgroup {
-        /// Lanes that share: 4 or 8, no more than the smallest subgroup.
+        /// Number of lanes that share: 4 or 8, at most the size of the smallest subgroup.
         lanes: u32,
     },
-    /// A workgroup shares tiles in workgroup memory. Products that are too narrow for tiles go by registers.
+    /// A workgroup shares tiles in workgroup memory. GEMMs that are too narrow for tiles use
+    /// [`GemmFamily::Register`].
     Tiled {
-        /// The largest tiles; small products have small ones.
+        /// Largest tile; small GEMMs use small tiles.
         largest: TileSize,
     },
-    /// Matrix units multiply operands rounded to f16 (11 bits) and sum in f32: on request alone, where the device was opened
-    /// with them ([`crate::GpuOptions::cooperative_matrix`]). Operands beyond 65,504 become that. Gradients of a loss
-    /// are multiplied by 1024 before they are rounded, and their products divided by it: elements beyond 63.97 become that.
-    /// Products that are too narrow for tiles go by registers, in f32.
+    /// Cooperative matrices (tensor cores, WMMA): operands rounded to f16 (11 bits of precision), sums in
+    /// f32. Never chosen by default; requires a device opened with [`crate::GpuOptions::cooperative_matrix`].
+    ///
+    /// Finite operands beyond 65,504 are clamped. Gradients of a loss are multiplied by 1024 before they are
+    /// rounded and the results divided by it, so gradients are clamped at 63.97. GEMMs that are too narrow
+    /// for tiles use [`GemmFamily::Register`], in f32.
     Cooperative {
-        /// Rows and columns of the units' matrices: 8 or 16.
+        /// Rows and columns of a cooperative matrix: 8 or 16.
         side: u32,
-        /// Lanes of the largest subgroup.
+        /// Size of the largest subgroup.
         lanes: u32,
     },
 }
 
-/// The tile of results of one workgroup of the tiled family, 8 x 8 an invocation.
+/// Results of one workgroup of the tiled family, 8 x 8 per invocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TileSize {
     /// 64 x 64 results, 64 invocations, 8 KiB of workgroup memory.
@@ -41,7 +44,7 @@ pub enum TileSize {
 }
 
 impl TileSize {
-    /// Terms of the sum in workgroup memory at a time.
+    /// Length of k in workgroup memory at a time.
     pub(super) const K_STEP: usize = 16;
 
     /// Rows and columns.
@@ -59,7 +62,7 @@ impl TileSize {
         }
     }
 
-    /// Bytes: both operands.
+    /// Bytes of workgroup memory: one step of both operands.
     fn workgroup_memory(self) -> u32 {
         (2 * 4 * Self::K_STEP * self.side()) as u32
     }
@@ -70,10 +73,11 @@ impl TileSize {
 }
 
 impl GemmFamily {
-    /// The family for an adapter.
+    /// Chooses the family for an adapter.
     pub fn choose(report: &AdapterReport) -> Self {
         if report.software {
-            // On processors the vector unit is the subgroup, and sharing saves its scalar loads; barriers are slow.
+            // On a software adapter a subgroup is a SIMD vector: broadcasts replace scalar loads, and
+            // barriers are slow.
             return Self::subgroup(report).unwrap_or(GemmFamily::Register);
         }
         let largest = match report.kind {
@@ -84,11 +88,11 @@ impl GemmFamily {
         GemmFamily::Tiled { largest }
     }
 
-    /// Reads `register`, `subgroup4`, `subgroup8`, `tiled-small`, `tiled-large`, or `cooperative16x32`: the side of the
-    /// matrices and the lanes of the largest subgroup.
+    /// Parses `register`, `subgroup4`, `subgroup8`, `tiled-small`, `tiled-large`, or `cooperativeSxL` with
+    /// the side S of the matrices and the size L of the largest subgroup, such as `cooperative16x32`.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for anything else.
+    /// [`Error::InvalidArgument`] if the text is none of these.
     pub fn parse(text: &str) -> Result<Self> {
         match text {
             "register" => Ok(GemmFamily::Register),
@@ -96,7 +100,7 @@ impl GemmFamily {
             "subgroup8" => Ok(GemmFamily::Subgroup { lanes: 8 }),
             "tiled-small" => Ok(GemmFamily::Tiled { largest: TileSize::Small }),
             "tiled-large" => Ok(GemmFamily::Tiled { largest: TileSize::Large }),
-            _ => text.strip_prefix("cooperative").and_then(Self::parse_units).ok_or_else(|| {
+            _ => text.strip_prefix("cooperative").and_then(Self::parse_cooperative).ok_or_else(|| {
                 let expected =
                     "register, subgroup4, subgroup8, tiled-small, tiled-large or, as `frazil devices` names it, cooperative16x32";
                 Error::argument("gemm family", expected, text)
@@ -104,19 +108,20 @@ impl GemmFamily {
         }
     }
 
-    fn parse_units(text: &str) -> Option<Self> {
+    fn parse_cooperative(text: &str) -> Option<Self> {
         let (side, lanes) = text.split_once('x')?;
         let [side, lanes] = [side.parse().ok()?, lanes.parse().ok()?];
         Some(GemmFamily::Cooperative { side, lanes })
     }
 
-    /// The subgroup family, where the adapter has subgroups of at least four lanes.
+    /// The subgroup family; `None` if the adapter has no subgroups of at least four lanes.
     pub fn subgroup(report: &AdapterReport) -> Option<Self> {
         let [smallest, _] = report.subgroup?;
         (smallest >= 4).then_some(GemmFamily::Subgroup { lanes: if smallest >= 8 { 8 } else { 4 } })
     }
 
-    /// The family of matrix units, where the device was opened with them.
+    /// The cooperative-matrix family; `None` if the device was opened without cooperative matrices, or its
+    /// limits are too low.
     pub fn cooperative(report: &AdapterReport) -> Option<Self> {
         let (side, [smallest, lanes]) = (report.cooperative_matrix?, report.subgroup?);
         let usable = matches!(side, 8 | 16) && (4..=lanes).contains(&smallest) && lanes <= 64;
@@ -125,7 +130,7 @@ impl GemmFamily {
         (usable && fits).then_some(GemmFamily::Cooperative { side, lanes })
     }
 
-    /// Whether the family is right on this adapter.
+    /// Whether the family works on this adapter.
     pub fn is_supported(self, report: &AdapterReport) -> bool {
         match self {
             GemmFamily::Register => true,
@@ -137,7 +142,7 @@ impl GemmFamily {
         }
     }
 
-    /// Every family that is right on this adapter and multiplies in f32: all but [`GemmFamily::Cooperative`].
+    /// Every family that works on this adapter and multiplies in f32: all but [`GemmFamily::Cooperative`].
     pub fn supported(report: &AdapterReport) -> Vec<Self> {
         let tiled = [TileSize::Small, TileSize::Large].map(|largest| GemmFamily::Tiled { largest });
         let all = std::iter::once(GemmFamily::Register).chain(Self::subgroup(report)).chain(tiled);
@@ -185,10 +190,10 @@ mod tests {
     const LARGE: GemmFamily = GemmFamily::Tiled { largest: TileSize::Large };
 
     #[test]
-    fn a_family_is_read_as_it_is_written() {
+    fn parse_inverts_display() {
         let [four, eight] = [4, 8].map(|lanes| GemmFamily::Subgroup { lanes });
-        let units = GemmFamily::Cooperative { side: 16, lanes: 32 };
-        for family in [GemmFamily::Register, four, eight, SMALL, LARGE, units] {
+        let cooperative = GemmFamily::Cooperative { side: 16, lanes: 32 };
+        for family in [GemmFamily::Register, four, eight, SMALL, LARGE, cooperative] {
             assert_eq!(GemmFamily::parse(&family.to_string()).unwrap(), family);
         }
         for wrong in ["subgroup16", "tiled", "tiled-huge", "cooperative", "cooperative16", "cooperative16x"] {
@@ -197,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn families_follow_the_report() {
+    fn software_adapters_use_subgroups_if_they_have_four_lanes() {
         assert_eq!(GemmFamily::choose(&report(true, Some([8, 8]))), GemmFamily::Subgroup { lanes: 8 });
         assert_eq!(GemmFamily::choose(&report(true, Some([4, 4]))), GemmFamily::Subgroup { lanes: 4 });
         assert_eq!(GemmFamily::choose(&report(true, None)), GemmFamily::Register);
@@ -207,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn matrix_units_are_used_on_request_alone_and_where_they_fit() {
+    fn cooperative_family_is_never_the_default_and_respects_limits() {
         let with =
             |cooperative_matrix, subgroup| AdapterReport { cooperative_matrix, ..report(false, subgroup) };
         let of = |cooperative_matrix, subgroup| GemmFamily::cooperative(&with(cooperative_matrix, subgroup));
@@ -227,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn hardware_gets_tiles_within_its_limits() {
+    fn hardware_uses_the_largest_tile_within_its_limits() {
         let of = |kind: DeviceKind, max_workgroup_memory: u32, max_invocations: u32| {
             let base = report(false, Some([32, 32]));
             let report = AdapterReport { kind, max_workgroup_memory, max_invocations, ..base };
