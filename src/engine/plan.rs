@@ -28,8 +28,8 @@ use super::encode::{Command, bind_group, encode, range};
 use super::running_sums::RunningSums;
 use super::store::{GUARD_WORD, Store};
 use crate::compiler::{
-    self, Algorithm, ArenaId, Binding, BufferId, Location, PlanOptions, PlanReport, Program, READ_BYTES,
-    READ_SLOTS, UNIFORM_STRIDE, accumulates, state_slots,
+    self, Algorithm, ArenaId, Binding, BufferId, Dispatch, Location, PlanOptions, PlanReport, Program,
+    READ_BYTES, READ_SLOTS, UNIFORM_STRIDE, accumulates, state_slots,
 };
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterReport, Gpu, GpuBuffer, ReadRing, Shader};
@@ -162,8 +162,8 @@ impl Plan {
         let shaders = shaders(&program);
         ahead::compile(gpu, &program, &shaders, StepScalars::forward(graph.batch()));
         let mut commands = Vec::new();
-        for index in 0..program.dispatches.len() {
-            commands.push(command(gpu, store, &buffers, &program, index, &shaders[index])?);
+        for (index, (dispatch, shader)) in program.dispatches.iter().zip(&shaders).enumerate() {
+            commands.push(command(gpu, store, &buffers, index, dispatch, shader)?);
         }
         let ring = Mutex::new(ReadRing::new(gpu, "read back", READ_SLOTS, READ_BYTES)?);
         Ok(Plan {
@@ -462,11 +462,10 @@ fn command(
     gpu: &Gpu,
     store: &Store,
     buffers: &Buffers,
-    program: &Program,
     index: usize,
+    dispatch: &Dispatch,
     shader: &Shader,
 ) -> Result<Command> {
-    let dispatch = &program.dispatches[index];
     let name = dispatch.launch.kernel.name;
     let label = format!("{} ({name})", dispatch.label);
     let pipeline = gpu.pipeline(name, shader)?;
