@@ -34,7 +34,7 @@ fn no_adapter() {
         let metal = Gpu::new(GpuOptions::default().backend(Backend::Metal));
         refused!(metal, Error::NoAdapter { .. }, "metal", "frazil devices");
     }
-    refused!(Backend::parse("glide"), Error::InvalidArgument { .. }, "glide", "vulkan");
+    refused!("glide".parse::<Backend>(), Error::InvalidArgument { .. }, "glide", "vulkan");
 }
 
 #[test]

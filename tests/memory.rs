@@ -1,6 +1,6 @@
 //! What a training step keeps in memory. Needs no GPU.
 
-use frazil::gpu::{AdapterReport, Backend, DeviceKind, ShaderCompiler};
+use frazil::gpu::{AdapterReport, Backend, DeviceKind};
 use frazil::graph::{Graph, Op, Role};
 use frazil::kernels::GemmFamily;
 use frazil::plan::{BufferUse, Winograd};
@@ -8,22 +8,15 @@ use frazil::{Error, Loss, Model, Plan, PlanOptions, Sgd};
 
 /// A software adapter as Mesa reports it.
 fn adapter() -> AdapterReport {
-    AdapterReport {
-        name: "as llvmpipe".into(),
-        driver: String::new(),
-        backend: Backend::Vulkan,
-        shader_compiler: ShaderCompiler::SpirV,
-        kind: DeviceKind::Cpu,
-        software: true,
-        cooperative_matrix: None,
-        subgroup: Some([8, 8]),
-        timestamps: true,
-        max_buffer: (1 << 31) - 1,
-        max_binding: 128 << 20,
-        max_storage_buffers: 32,
-        max_workgroup_memory: 32_768,
-        max_invocations: 1024,
-    }
+    let mut report = AdapterReport::new("as llvmpipe", Backend::Vulkan, DeviceKind::Cpu);
+    report.subgroup = Some([8, 8]);
+    report.timestamps = true;
+    report.max_buffer = (1 << 31) - 1;
+    report.max_binding = 128 << 20;
+    report.max_storage_buffers = 32;
+    report.max_workgroup_memory = 32_768;
+    report.max_invocations = 1024;
+    report
 }
 
 fn cifar(batch: usize) -> Graph {

@@ -176,7 +176,7 @@ impl Binder<'_> {
             .zip(&shader.bindings)
             .map(|(resource, &(binding, _))| wgpu::BindGroupEntry { binding, resource })
             .collect();
-        let bind_group = self.gpu.scope(&label, 0, || {
+        let bind_group = self.gpu.error_scope(&label, 0, || {
             self.gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
                 label: Some(&label),
                 layout: &pipeline.layout,

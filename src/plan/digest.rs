@@ -106,7 +106,7 @@ impl Store {
             .zip(&shader.bindings)
             .map(|(b, &(binding, _))| wgpu::BindGroupEntry { binding, resource: b.raw().as_entire_binding() })
             .collect();
-        let group = inner.gpu.scope(launch.kernel.name, 0, || {
+        let group = inner.gpu.error_scope(launch.kernel.name, 0, || {
             inner.gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
                 label: Some(launch.kernel.name),
                 layout: &pipeline.layout,

@@ -62,7 +62,7 @@ impl Plan {
     fn time(&self, commands: &[Command]) -> Result<Vec<[u64; 2]>> {
         let count = 2 * commands.len() as u32;
         let bytes = 8 * u64::from(count);
-        let queries = self.gpu.scope("timestamps", bytes, || {
+        let queries = self.gpu.error_scope("timestamps", bytes, || {
             self.gpu.device().create_query_set(&wgpu::QuerySetDescriptor {
                 label: Some("timestamps"),
                 ty: wgpu::QueryType::Timestamp,
