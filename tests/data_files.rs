@@ -114,7 +114,7 @@ fn idx_names_what_is_wrong_plain_and_packed() {
         (pixels, with(15, 0), "byte 12", "got 0"),
         (pixels, with(4, 0xff), "byte 4", "at most"),
         (pixels, idx_file(&[u32::MAX; 3], &[0; 6]), "byte 4", "at most"),
-        (labels, idx_file(&[2], &[1, 2]), "byte 4", "expected 3 labels, for so many images, got 2"),
+        (labels, idx_file(&[2], &[1, 2]), "byte 4", "expected 3 labels, one for each image, got 2"),
         (labels, idx_file(&[3], &[1, 10, 2]), "byte 9", "below 10, got 10"),
         (labels, images(3), "byte 0", "1 axes"),
         (pixels, good[..good.len() - 1].to_vec(), "byte 33", "expected 34 bytes for [3, 3, 2], got 33"),
