@@ -83,7 +83,7 @@ fn f8_frozen_elements_get_no_raw_gradient_and_the_rest_gets_all_of_it() {
 fn f8_what_is_frozen_does_not_change_the_update_of_the_rest() {
     for (name, optimizer) in optimizers() {
         // A norm over what trains is another norm where less trains: F6.
-        if matches!(optimizer.clipped(), Some(Clip::Norm { over_all: false, .. })) {
+        if matches!(optimizer.clip_setting(), Some(Clip::Norm { over_all: false, .. })) {
             continue;
         }
         let mut free = trainer(optimizer.clone(), going_on());

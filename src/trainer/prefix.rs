@@ -23,7 +23,7 @@ impl Trainer {
     /// (dropout) or looks at the whole batch (batch norm, in training), and no gradient of theirs is asked for. 0 if nothing is
     /// trained.
     pub fn frozen_prefix(&self) -> usize {
-        let over_all = matches!(self.optimizer.clipped(), Some(Clip::Norm { over_all: true, .. }));
+        let over_all = matches!(self.optimizer.clip_setting(), Some(Clip::Norm { over_all: true, .. }));
         if over_all || self.options.gradient_policy == GradientPolicy::Dense {
             return 0;
         }
