@@ -369,7 +369,7 @@ fn runs_repeat_and_families_agree_to_the_bit() {
 fn large_tiles_are_among_the_cases() {
     let mut snippets: BTreeMap<u32, BTreeSet<&str>> = BTreeMap::new();
     for case in products() {
-        let family = GemmFamily::parse("tiled-large").unwrap();
+        let family: GemmFamily = "tiled-large".parse().unwrap();
         let options = case.options(PlanOptions::default().family(family));
         for launch in Plan::launches(&case.graph().unwrap(), gpu().report(), &options).unwrap() {
             if let Some((_, side)) = launch.constants.iter().find(|(name, _)| *name == "SIDE") {

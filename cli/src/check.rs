@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 #[derive(Args)]
 pub struct CheckArgs {
     /// Multiply matrices in this family alone; may be given several times [default: all that the adapter can run].
-    #[arg(long, value_parser = |text: &str| GemmFamily::parse(text).map_err(|e| e.to_string()))]
+    #[arg(long)]
     family: Vec<GemmFamily>,
     /// One JSON object a line on standard output: one for each kernel, then the verdict.
     #[arg(long)]

@@ -47,7 +47,7 @@ pub struct BenchArgs {
     optimizer: Rule,
     /// How matrices are multiplied: register, subgroup4, subgroup8, tiled-small, tiled-large, or on matrix units
     /// cooperative8x8, cooperative16x32 and so on [default: what suits the adapter].
-    #[arg(long, value_parser = |text: &str| GemmFamily::parse(text).map_err(|e| e.to_string()))]
+    #[arg(long)]
     family: Option<GemmFamily>,
     /// Also time every kernel by the device's clock.
     #[arg(long)]
