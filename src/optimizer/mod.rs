@@ -93,13 +93,13 @@ impl Optimizer {
     }
 
     /// Multiplies the learning rate of the parameters that a glob matches. Where several globs match, the last one applies.
-    pub fn learning_rate_of(self, glob: &str, factor: f64) -> Self {
+    pub fn learning_rate_factor(self, glob: &str, factor: f64) -> Self {
         self.add_factor(glob, false, factor)
     }
 
     /// Multiplies the weight decay of the parameters that a glob matches; 0 disables it. Where several globs match, the last
     /// one applies.
-    pub fn weight_decay_of(self, glob: &str, factor: f64) -> Self {
+    pub fn weight_decay_factor(self, glob: &str, factor: f64) -> Self {
         self.add_factor(glob, true, factor)
     }
 
@@ -282,8 +282,8 @@ mod tests {
             (sgd().clip(Clip::norm(0.0)), "clip"),
             (sgd().clip(Clip::value(f64::NAN)), "clip"),
             (sgd().clip(Clip::value(f64::INFINITY)), "clip"),
-            (sgd().learning_rate_of("*", -1.0), "learning rate of *"),
-            (sgd().weight_decay_of("a", f64::INFINITY), "weight decay of a"),
+            (sgd().learning_rate_factor("*", -1.0), "learning rate of *"),
+            (sgd().weight_decay_factor("a", f64::INFINITY), "weight decay of a"),
             (sgd().schedule(LrSchedule::cosine(0)), "schedule: total"),
         ];
         for (optimizer, what) in invalid {
