@@ -243,7 +243,7 @@ impl Plan {
     fn time(&self, commands: &[Command]) -> Result<Vec<[u64; 2]>> {
         let count = 2 * commands.len() as u32;
         let bytes = 8 * u64::from(count);
-        let queries = self.gpu.scope("timestamps", bytes, || {
+        let queries = self.gpu.error_scope("timestamps", bytes, || {
             self.gpu.device().create_query_set(&wgpu::QuerySetDescriptor {
                 label: Some("timestamps"),
                 ty: wgpu::QueryType::Timestamp,
@@ -483,7 +483,7 @@ fn command(
         range(buffer, offset, bytes)
     }));
     let bind_group =
-        gpu.scope(&label, 0, || bind_group(gpu.device(), &label, &pipeline, shader, resources))?;
+        gpu.error_scope(&label, 0, || bind_group(gpu.device(), &label, &pipeline, shader, resources))?;
     Ok(Command { label, pipeline, bind_group, groups: dispatch.launch.groups })
 }
 

@@ -345,7 +345,7 @@ impl Store {
         let resources = buffers.map(|buffer| range(buffer, 0, buffer.bytes())).to_vec();
         let device = inner.gpu.device();
         let bind_group =
-            inner.gpu.scope(name, 0, || bind_group(device, name, &pipeline, &shader, resources))?;
+            inner.gpu.error_scope(name, 0, || bind_group(device, name, &pipeline, &shader, resources))?;
         Ok(Command { label: name.to_owned(), pipeline, bind_group, groups: launch.groups })
     }
 

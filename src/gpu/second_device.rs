@@ -100,7 +100,7 @@ impl Drop for SecondDevice {
 }
 
 fn work(adapter: &wgpu::Adapter, jobs: &Mutex<Jobs>, options: &GpuOptions) {
-    let opened = pollster::block_on(adapter::open(adapter, options));
+    let opened = pollster::block_on(adapter::request_device(adapter, options));
     if let Ok((device, _)) = &opened {
         device.on_uncaptured_error(Arc::new(|error| log::debug!("second device: {error}")));
     }

@@ -25,7 +25,7 @@ impl Trainer {
     /// them is random (dropout) or depends on the batch (batch norm, in training), and none of their gradients is needed. 0 if
     /// everything is frozen.
     pub fn frozen_prefix(&self) -> usize {
-        let over_all = matches!(self.optimizer.clipped(), Some(Clip::Norm { over_all: true, .. }));
+        let over_all = matches!(self.optimizer.clip_setting(), Some(Clip::Norm { over_all: true, .. }));
         if over_all || self.options.gradient_policy == GradientPolicy::Dense {
             return 0;
         }

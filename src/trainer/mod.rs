@@ -321,7 +321,7 @@ impl Trainer {
     /// # Errors
     /// [`Error::InvalidArgument`] unless the optimizer clips by norm; [`Error::DeviceLost`], [`Error::Timeout`].
     pub fn gradient_norm(&self) -> Result<f32> {
-        match self.optimizer.clipped() {
+        match self.optimizer.clip_setting() {
             Some(Clip::Norm { .. }) => Ok(self.training.plan.sums()?.gradient_norm),
             other => {
                 let got = format!("{other:?}");

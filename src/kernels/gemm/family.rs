@@ -3,6 +3,7 @@
 use super::gemm_cooperative;
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterReport, DeviceKind};
+use std::str::FromStr;
 
 /// A GEMM implementation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -88,32 +89,6 @@ impl GemmFamily {
         GemmFamily::Tiled { largest }
     }
 
-    /// Parses `register`, `subgroup4`, `subgroup8`, `tiled-small`, `tiled-large`, or `cooperativeSxL` with
-    /// the side S of the matrices and the size L of the largest subgroup, such as `cooperative16x32`.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`] if the text is none of these.
-    pub fn parse(text: &str) -> Result<Self> {
-        match text {
-            "register" => Ok(GemmFamily::Register),
-            "subgroup4" => Ok(GemmFamily::Subgroup { lanes: 4 }),
-            "subgroup8" => Ok(GemmFamily::Subgroup { lanes: 8 }),
-            "tiled-small" => Ok(GemmFamily::Tiled { largest: TileSize::Small }),
-            "tiled-large" => Ok(GemmFamily::Tiled { largest: TileSize::Large }),
-            _ => text.strip_prefix("cooperative").and_then(Self::parse_cooperative).ok_or_else(|| {
-                let expected =
-                    "register, subgroup4, subgroup8, tiled-small, tiled-large or, as `frazil devices` names it, cooperative16x32";
-                Error::argument("gemm family", expected, text)
-            }),
-        }
-    }
-
-    fn parse_cooperative(text: &str) -> Option<Self> {
-        let (side, lanes) = text.split_once('x')?;
-        let [side, lanes] = [side.parse().ok()?, lanes.parse().ok()?];
-        Some(GemmFamily::Cooperative { side, lanes })
-    }
-
     /// The subgroup family; `None` if the adapter has no subgroups of at least four lanes.
     pub fn subgroup(report: &AdapterReport) -> Option<Self> {
         let [smallest, _] = report.subgroup?;
@@ -148,6 +123,33 @@ impl GemmFamily {
         let all = std::iter::once(GemmFamily::Register).chain(Self::subgroup(report)).chain(tiled);
         all.filter(|family| family.is_supported(report)).collect()
     }
+}
+
+/// Parses `register`, `subgroup4`, `subgroup8`, `tiled-small`, `tiled-large`, or `cooperativeSxL` with the side S of the
+/// cooperative matrices and the L lanes of the largest subgroup, such as `cooperative16x32`.
+impl FromStr for GemmFamily {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "register" => Ok(GemmFamily::Register),
+            "subgroup4" => Ok(GemmFamily::Subgroup { lanes: 4 }),
+            "subgroup8" => Ok(GemmFamily::Subgroup { lanes: 8 }),
+            "tiled-small" => Ok(GemmFamily::Tiled { largest: TileSize::Small }),
+            "tiled-large" => Ok(GemmFamily::Tiled { largest: TileSize::Large }),
+            _ => text.strip_prefix("cooperative").and_then(parse_cooperative).ok_or_else(|| {
+                let expected =
+                    "register, subgroup4, subgroup8, tiled-small, tiled-large or, as `frazil devices` names it, cooperative16x32";
+                Error::argument("gemm family", expected, text)
+            }),
+        }
+    }
+}
+
+fn parse_cooperative(text: &str) -> Option<GemmFamily> {
+    let (side, lanes) = text.split_once('x')?;
+    let [side, lanes] = [side.parse().ok()?, lanes.parse().ok()?];
+    Some(GemmFamily::Cooperative { side, lanes })
 }
 
 impl std::fmt::Display for GemmFamily {
@@ -194,10 +196,10 @@ mod tests {
         let [four, eight] = [4, 8].map(|lanes| GemmFamily::Subgroup { lanes });
         let cooperative = GemmFamily::Cooperative { side: 16, lanes: 32 };
         for family in [GemmFamily::Register, four, eight, SMALL, LARGE, cooperative] {
-            assert_eq!(GemmFamily::parse(&family.to_string()).unwrap(), family);
+            assert_eq!(family.to_string().parse::<GemmFamily>().unwrap(), family);
         }
         for wrong in ["subgroup16", "tiled", "tiled-huge", "cooperative", "cooperative16", "cooperative16x"] {
-            assert!(matches!(GemmFamily::parse(wrong), Err(Error::InvalidArgument { .. })));
+            assert!(matches!(wrong.parse::<GemmFamily>(), Err(Error::InvalidArgument { .. })));
         }
     }
 
