@@ -2,8 +2,8 @@
 
 use super::{Checkpoint, ENTRY, POLARITY, Tensor, VERSION};
 use crate::error::{Error, Result};
-use safetensors::SafeTensors;
-use safetensors::tensor::Dtype;
+use safetensors::tensor::{Dtype, Metadata};
+use safetensors::{SafeTensorError, SafeTensors};
 use std::path::Path;
 
 impl Checkpoint {
@@ -17,18 +17,22 @@ impl Checkpoint {
         // A device or a pipe may never end.
         if !std::fs::metadata(path).map_err(io)?.is_file() {
             let why = "expected a regular file".to_owned();
-            return Err(Error::Checkpoint { path: path.to_owned(), why });
+            return Err(Error::Checkpoint { path: path.to_owned(), why, source: None });
         }
         let bytes = std::fs::read(path).map_err(io)?;
-        parse(&bytes).map_err(|why| Error::Checkpoint { path: path.to_owned(), why })
+        let unreadable = |error: SafeTensorError| Error::Checkpoint {
+            path: path.to_owned(),
+            why: format!("not a valid safetensors file: {error}"),
+            source: Some(error.into()),
+        };
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(unreadable)?;
+        let file = SafeTensors::deserialize(&bytes).map_err(unreadable)?;
+        parse(&header, &file).map_err(|why| Error::Checkpoint { path: path.to_owned(), why, source: None })
     }
 }
 
-/// A checkpoint, or what is wrong with the bytes.
-fn parse(bytes: &[u8]) -> std::result::Result<Checkpoint, String> {
-    let unreadable = |error: safetensors::SafeTensorError| format!("not a whole safetensors file: {error}");
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(unreadable)?;
-    let file = SafeTensors::deserialize(bytes).map_err(unreadable)?;
+/// The checkpoint in a file, or what is invalid in it.
+fn parse(header: &Metadata, file: &SafeTensors) -> std::result::Result<Checkpoint, String> {
     let mut checkpoint = Checkpoint::default();
     if let Some(text) = header.metadata().as_ref().and_then(|entries| entries.get(ENTRY)) {
         for line in text.split('\n') {

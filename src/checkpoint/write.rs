@@ -15,7 +15,12 @@ impl Checkpoint {
     /// [`Error::Io`]; [`Error::Checkpoint`] if a tensor's shape does not fit its elements, two have one name, or a note
     /// holds a line break.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let refused = |why: String| Error::Checkpoint { path: path.to_owned(), why };
+        let refused = |why: String| Error::Checkpoint { path: path.to_owned(), why, source: None };
+        let unwritable = |error: safetensors::SafeTensorError| Error::Checkpoint {
+            path: path.to_owned(),
+            why: error.to_string(),
+            source: Some(error.into()),
+        };
         let names: BTreeSet<_> = self.tensors.iter().map(|(name, _)| name).collect();
         if names.len() < self.tensors.len() {
             return Err(refused("two tensors have one name".to_owned()));
@@ -38,11 +43,11 @@ impl Checkpoint {
         });
         let views = views
             .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>()
-            .map_err(|error| refused(error.to_string()))?;
+            .map_err(unwritable)?;
         // One entry, sorted: the format's own map has no order, and equal checkpoints are to be equal files.
         let lines: Vec<_> = whole.notes.iter().map(|(name, value)| format!("{name} = {value}")).collect();
         let notes = HashMap::from([(ENTRY.to_owned(), lines.join("\n"))]);
-        let file = safetensors::serialize(views, Some(notes)).map_err(|error| refused(error.to_string()))?;
+        let file = safetensors::serialize(views, Some(notes)).map_err(unwritable)?;
         write_atomically(path, &file)
     }
 }

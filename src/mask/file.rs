@@ -2,15 +2,17 @@
 
 use super::{Mask, TensorView};
 use crate::error::{Error, Result};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use std::path::Path;
 
 /// The mask `tensor` of a file: u8 or bool an element, or packed u32 words; 1 = frozen.
 pub(super) fn read(path: &Path, tensor: &str, view: &TensorView) -> Result<Mask> {
-    let refused = |why: String| Error::Checkpoint { path: path.to_owned(), why };
+    let refused = |why: String, source| Error::Checkpoint { path: path.to_owned(), why, source };
     let bytes = std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| refused(error.to_string()))?;
-    let found = file.tensor(tensor).map_err(|error| refused(format!("{tensor}: {error}")))?;
+    let file =
+        SafeTensors::deserialize(&bytes).map_err(|error| refused(error.to_string(), Some(error.into())))?;
+    let missing = |error: SafeTensorError| refused(format!("{tensor}: {error}"), Some(error.into()));
+    let found = file.tensor(tensor).map_err(missing)?;
     let (len, data) = (view.elements(), found.data());
     let mismatch = |expected, got| Error::MaskMismatch { path: view.path.to_owned(), expected, got };
     match found.dtype() {
@@ -24,6 +26,6 @@ pub(super) fn read(path: &Path, tensor: &str, view: &TensorView) -> Result<Mask>
             }
             Mask::from_words(words, len)
         }
-        other => Err(refused(format!("{tensor} is {other:?}; a mask is U8, BOOL or packed U32"))),
+        other => Err(refused(format!("{tensor}: expected U8, BOOL or packed U32, got {other:?}"), None)),
     }
 }
