@@ -49,6 +49,7 @@ fn optimizer(case: &Case) -> Optimizer {
         UpdateRule::Adagrad { epsilon, weight_decay } => {
             Adagrad::new(lr).epsilon(epsilon).weight_decay(weight_decay).into()
         }
+        other => panic!("no optimizer for {other:?}"),
     };
     match clip(case) {
         None => optimizer,
