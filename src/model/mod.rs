@@ -110,8 +110,8 @@ impl Model {
         self.training_graph_from(0, batch, loss, updates)
     }
 
-    /// Builds the [`Model::training_graph`] of the layers from index `first` on; its input is the output of
-    /// layer `first - 1`. The parameters of the earlier layers are declared but neither read nor updated.
+    /// Builds the [`Model::training_graph`] of the layers from index `first` on; its input is the output of the
+    /// first `first` layers. The parameters of the earlier layers are declared but neither read nor updated.
     ///
     /// # Errors
     /// As [`Model::training_graph`]; [`Error::InvalidArgument`] if `first` exceeds the number of layers.
