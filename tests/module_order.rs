@@ -1,10 +1,12 @@
-//! Keeps the house in order: every room in `src/` uses only rooms below it, three rooms know wgpu.
+//! Module dependencies: every module of `src/` uses only modules of lower levels, and only those that touch a
+//! device name wgpu.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The rooms of `src/`, lowest floor first. A room may use those of earlier lines only, so no circle can form.
-const FLOORS: &[&[&str]] = &[
+/// The modules of `src/` by level, lowest first. A module may use modules of lower levels only, which rules
+/// out cycles.
+const LEVELS: &[&[&str]] = &[
     &["error"],
     &["shape", "rng", "wgsl"],
     &["mask", "graph", "data", "gpu"],
@@ -17,11 +19,11 @@ const FLOORS: &[&[&str]] = &[
     &["conformance"],
 ];
 
-/// Who may name wgpu: the rooms that touch a device, and the crate root, which passes the crate on.
+/// The modules that may name wgpu: those that touch a device, and the crate root, which re-exports it.
 const WGPU: &[&str] = &["gpu", "engine", "lib"];
 
 #[test]
-fn rooms_use_only_lower_floors() {
+fn modules_use_only_lower_levels() {
     let files = files(&["src"], &["rs"]);
     assert!(!files.is_empty());
     let found = violations(&files);
@@ -29,25 +31,26 @@ fn rooms_use_only_lower_floors() {
 }
 
 #[test]
-fn the_program_does_not_name_wgpu() {
+fn program_does_not_name_wgpu() {
     let files = files(&["cli/src"], &["rs"]);
     assert!(!files.is_empty());
     let found: Vec<_> = files.iter().flat_map(|(path, text)| wgpu_names(path, &code(text))).collect();
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
-/// Path (with `/`, from the crate's root) and text of all files below `folders` with one of `endings`.
-fn files(folders: &[&str], endings: &[&str]) -> Vec<(String, String)> {
+/// Path (relative to the crate, with `/`) and text of all files in `folders` with one of the `extensions`,
+/// recursively.
+fn files(folders: &[&str], extensions: &[&str]) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut open: Vec<_> = folders.iter().map(|folder| root.join(folder)).filter(|f| f.exists()).collect();
+    let mut pending: Vec<_> = folders.iter().map(|folder| root.join(folder)).filter(|f| f.exists()).collect();
     let mut found = Vec::new();
-    while let Some(folder) = open.pop() {
+    while let Some(folder) = pending.pop() {
         for entry in std::fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
-            let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+            let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
             if path.is_dir() {
-                open.push(path);
-            } else if endings.contains(&ending) {
+                pending.push(path);
+            } else if extensions.contains(&extension) {
                 let parts = path.strip_prefix(root).unwrap().components();
                 let name: Vec<_> = parts.map(|part| part.as_os_str().to_string_lossy()).collect();
                 found.push((name.join("/"), std::fs::read_to_string(&path).unwrap()));
@@ -58,40 +61,40 @@ fn files(folders: &[&str], endings: &[&str]) -> Vec<(String, String)> {
     found
 }
 
-/// What is wrong with these `(path, text)` pairs of `src/`, one line each.
+/// The violations in files of `src/`, given as `(path, text)`; one line each.
 fn violations(files: &[(String, String)]) -> Vec<String> {
     let mut found = Vec::new();
     let root = files.iter().find(|(path, _)| path == "src/lib.rs");
     let reexports = root.map(|(_, text)| reexports(&code(text))).unwrap_or_default();
     for (path, text) in files {
         let inside = path.strip_prefix("src/").unwrap_or(path);
-        let room = inside.split('/').next().unwrap_or_default().trim_end_matches(".rs");
+        let module = inside.split('/').next().unwrap_or_default().trim_end_matches(".rs");
         let code = code(text);
-        let place = |offset: usize| place(path, &code, offset);
-        if !WGPU.contains(&room) {
+        let location = |offset: usize| location(path, &code, offset);
+        if !WGPU.contains(&module) {
             found.extend(wgpu_names(path, &code));
         }
-        // The root has no floor: it only declares the rooms and passes their names on.
-        if room == "lib" {
+        // The root has no level: it only declares modules and re-exports their names.
+        if module == "lib" {
             continue;
         }
-        let Some(own) = floor(room) else {
-            found.push(format!("{path}: the room `{room}` is in no line of FLOORS"));
+        let Some(own) = level(module) else {
+            found.push(format!("{path}: the module `{module}` is not listed in LEVELS"));
             continue;
         };
         for (offset, name) in root_paths(inside, &code) {
-            // A name that the root passes on counts as its own room's.
+            // A name that the root re-exports counts as its module's.
             let target = reexports.get(&name).unwrap_or(&name);
-            match floor(target) {
-                _ if target == room => {}
+            match level(target) {
+                _ if target == module => {}
                 Some(below) if below < own => {}
                 Some(_) => found.push(format!(
-                    "{}: `{room}` uses `{target}`, which is not on a lower floor",
-                    place(offset)
+                    "{}: `{module}` uses `{target}`, which is not on a lower level",
+                    location(offset)
                 )),
                 None => found.push(format!(
-                    "{}: `{room}` uses `crate::{name}`, which is no room of FLOORS",
-                    place(offset)
+                    "{}: `{module}` uses `crate::{name}`, which is not listed in LEVELS",
+                    location(offset)
                 )),
             }
         }
@@ -99,25 +102,25 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
     found
 }
 
-/// Paths and imports of wgpu in a file that may not name it, one line each.
+/// The paths and imports of wgpu in a file, one line each.
 fn wgpu_names(path: &str, code: &str) -> Vec<String> {
     let is_path = |offset: &usize| {
         code[offset + 4..].trim_start().starts_with("::") || code[..*offset].trim_end().ends_with("use")
     };
     let found = words(code, "wgpu").filter(is_path);
-    found.map(|offset| format!("{}: only {WGPU:?} may name wgpu", place(path, code, offset))).collect()
+    found.map(|offset| format!("{}: only {WGPU:?} may name wgpu", location(path, code, offset))).collect()
 }
 
-/// Path and line of an offset.
-fn place(path: &str, code: &str, offset: usize) -> String {
+/// `path:line` of an offset.
+fn location(path: &str, code: &str, offset: usize) -> String {
     format!("{path}:{}", code[..offset].matches('\n').count() + 1)
 }
 
-fn floor(room: &str) -> Option<usize> {
-    FLOORS.iter().position(|rooms| rooms.contains(&room))
+fn level(module: &str) -> Option<usize> {
+    LEVELS.iter().position(|modules| modules.contains(&module))
 }
 
-/// The text with comments cut off, line by line; `://` begins no comment.
+/// The text without line comments; the `//` of `://` does not begin one.
 fn code(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     for line in text.lines() {
@@ -132,15 +135,15 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// Where `word` stands by itself.
+/// The offsets of `word` as a whole word.
 fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     code.match_indices(word).map(|(offset, _)| offset).filter(move |&offset| {
         !code[..offset].ends_with(is_word) && !code[offset + word.len()..].starts_with(is_word)
     })
 }
 
-/// All names that follow the crate's root in paths: `crate::a`, `crate::{a::X, b}`, and `super::a` where a file's
-/// own `super` is the root. With the offset of the path.
+/// The names after the crate root in all paths, with the offset of the path: `a` of `crate::a`, `a` and `b`
+/// of `crate::{a::X, b}`, and `a` of `super::a` if `super` is the root.
 fn root_paths(inside: &str, code: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for offset in words(code, "crate") {
@@ -148,7 +151,8 @@ fn root_paths(inside: &str, code: &str) -> Vec<(usize, String)> {
             found.extend(first_names(rest).into_iter().map(|name| (offset, name)));
         }
     }
-    // Only outside of blocks is it certain what `super` means; deeper in, it is mostly a test's `super::*`.
+    // Only at the top level of a file is the meaning of `super` certain; in blocks it is mostly `super::*` of
+    // tests.
     let folders = inside.matches('/').count();
     let depth = if inside.ends_with("/mod.rs") { folders } else { folders + 1 };
     let to_root = "super::".repeat(depth);
@@ -165,7 +169,7 @@ fn root_paths(inside: &str, code: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// The first name of `a::b`, or of every branch of `{a::b, c}`. A glob gives `*`, which is no room.
+/// The first name of `a::b`, or of every branch of `{a::b, c}`. A glob gives `*`, which is not a module.
 fn first_names(rest: &str) -> Vec<String> {
     let name = |path: &str| {
         let path = path.trim_start();
@@ -190,32 +194,33 @@ fn first_names(rest: &str) -> Vec<String> {
             _ => {}
         }
     }
-    names.retain(|name| !name.is_empty()); // a comma before the brace
+    names.retain(|name| !name.is_empty()); // trailing comma
     names
 }
 
-/// Which room each name comes from that the root passes on with `pub use room::...`.
+/// The module of each name that the root re-exports with `pub use module::...`.
 fn reexports(root: &str) -> BTreeMap<String, String> {
-    let mut rooms = BTreeMap::new();
+    let mut modules = BTreeMap::new();
     for statement in root.split("pub use ").skip(1) {
         let path = statement.split(';').next().unwrap_or_default().trim_start_matches("crate::");
-        let Some((room, names)) = path.split_once("::") else { continue };
+        let Some((module, names)) = path.split_once("::") else { continue };
         for name in names.split(|c| !is_word(c)).filter(|name| !name.is_empty()) {
-            rooms.insert(name.to_owned(), room.trim().to_owned());
+            modules.insert(name.to_owned(), module.trim().to_owned());
         }
     }
-    rooms
+    modules
 }
 
 mod checker {
     use super::*;
 
-    /// What the checker says of one file, with a root that passes `Trainer` and `Error` on.
+    /// The violations in one file, with a root that re-exports `Trainer` and `Error`.
     fn check(path: &str, text: &str) -> Vec<String> {
         let root = "pub mod error;\npub use error::{Error, Result};\npub use trainer::Trainer;\n";
         violations(&[("src/lib.rs".into(), root.into()), (path.into(), text.into())])
     }
 
+    /// Checks that there is one violation and that it contains `part`.
     #[track_caller]
     fn one(path: &str, text: &str, part: &str) {
         let found = check(path, text);
@@ -245,7 +250,7 @@ mod checker {
     }
 
     #[test]
-    fn finds_neighbours_and_so_circles() {
+    fn finds_imports_within_a_level() {
         one("src/mask/mod.rs", "use crate::graph::Graph;", "`mask` uses `graph`");
         one("src/graph/mod.rs", "use crate::mask::Mask;", "`graph` uses `mask`");
         one("src/layer/conv.rs", "use crate::optimizer::Sgd;", "`layer` uses `optimizer`");
@@ -253,18 +258,18 @@ mod checker {
     }
 
     #[test]
-    fn finds_ways_around_the_room_names() {
+    fn finds_reexports_globs_and_super_paths() {
         one("src/graph/mod.rs", "use crate::Trainer;", "`graph` uses `trainer`");
         one("src/graph/mod.rs", "use crate::*;", "`crate::*`");
         one("src/graph/mod.rs", "use crate::{self as root};", "`crate::self`");
         one("src/shape.rs", "use super::engine::Plan;", "src/shape.rs:1: `shape` uses `engine`");
         one("src/graph/op.rs", "\npub use super::super::{error::Error, model::Model};", "`model`");
-        one("src/extra/mod.rs", "", "`extra` is in no line");
-        one("src/graph/mod.rs", "use crate::extra::X;", "no room");
+        one("src/extra/mod.rs", "", "`extra` is not listed");
+        one("src/graph/mod.rs", "use crate::extra::X;", "not listed in LEVELS");
     }
 
     #[test]
-    fn finds_wgpu_outside_its_rooms() {
+    fn finds_wgpu_outside_its_modules() {
         one("src/model.rs", "fn f(d: &wgpu::Device) {}", "src/model.rs:1: only");
         one("src/trainer.rs", "use wgpu as w;", "may name wgpu");
         for path in ["src/gpu/mod.rs", "src/engine/mod.rs"] {
@@ -275,7 +280,7 @@ mod checker {
     }
 
     #[test]
-    fn allows_what_the_floors_allow() {
+    fn allows_imports_from_lower_levels() {
         let allowed = [
             ("src/shape.rs", "use crate::error::Error;\nmod tests {\n    use super::*;\n}"),
             ("src/graph/op.rs", "use crate::{Error, Result, shape::{Shape, Window},};\nuse super::mask::X;"),
