@@ -77,6 +77,11 @@ pub(super) fn cases() -> Result<Vec<Case>> {
             all.extend(chains(g, kind)?);
         }
     }
+    for g in geometries().iter().filter(|g| TRANSPOSED.contains(&g.name)) {
+        for kind in KINDS {
+            all.extend(transposed(g, kind)?);
+        }
+    }
     for g in geometries().iter().filter(|g| CHAINED.contains(&g.name) || BIAS_SUMS.contains(&g.name)) {
         for kind in KINDS {
             all.push(bias_and_kernel_grad(g, kind)?);
@@ -240,6 +245,40 @@ fn chains(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
     Ok(all)
 }
 
+/// The geometries of [`transposed`]. Algorithms with an epilogue: implicit GEMM, sets of pixels (stride 2), pointwise.
+/// Without: im2col (output channels of a group that are no multiple of 4, or too many sets of pixels), depthwise.
+const TRANSPOSED: [&str; 9] = [
+    "3x3 by fours",
+    "3x3 by fours, stride 2",
+    "pointwise by fours",
+    "33 channels",
+    "2 groups",
+    "stride larger than the kernel",
+    "depthwise",
+    "depthwise by fours",
+    "depthwise by fours, stride 2x3",
+];
+
+/// A transposed convolution (an input gradient as a forward operation), bias and ReLU, with and without the ReLU: once fused
+/// if the algorithm has an epilogue, and once with all results as outputs.
+fn transposed(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
+    let c = g.conv()?;
+    let Operands { kernel, dy, .. } = operands(&c);
+    let operands = vec![dy, kernel, Operand::fixed(&[c.c_in], Fill::Data)];
+    let mut nodes = vec![
+        (Op::Conv2dGradInput(c), vec![Wire::Operand(0), Wire::Operand(1)]),
+        (Op::BiasAdd, vec![Wire::Result(0, 0), Wire::Operand(2)]),
+    ];
+    let mut all = Vec::new();
+    for name in ["conv2d_grad_input, bias", "conv2d_grad_input, bias, relu"] {
+        let case = chain(format!("{name} {}", g.name), g.batch, operands.clone(), nodes.clone(), kind);
+        all.push(with(&case, "all kept", |ops| ops.keep_all = true));
+        all.push(case);
+        nodes.push((Op::Relu, vec![Wire::Result(1, 0)]));
+    }
+    Ok(all)
+}
+
 /// Geometries of [`bias_and_kernel_grad`] in addition to [`CHAINED`]: sums that are whole, split-K, and in groups.
 const BIAS_SUMS: [&str; 5] =
     ["1x1 map", "36 channels by fours", "many rows", "many rows by fours", "many rows in 2 groups"];
@@ -368,6 +407,9 @@ fn winograd() -> Result<Vec<Case>> {
     for g in &winograd_geometries() {
         let mut cases = passes(g, DataKind::Reals)?;
         cases.extend(chains(g, DataKind::Reals)?);
+        if TRANSPOSED_WINOGRAD.contains(&g.name) {
+            cases.extend(transposed(g, DataKind::Reals)?);
+        }
         direct.push((g.batch, cases));
     }
     for g in &pooled_winograd_geometries() {
@@ -385,6 +427,9 @@ fn winograd() -> Result<Vec<Case>> {
     }
     Ok(all)
 }
+
+/// The geometries of [`winograd`] with [`transposed`] chains.
+const TRANSPOSED_WINOGRAD: [&str; 2] = ["7x9", "2x3 by 5x5"];
 
 /// Weight gradients of partly frozen kernels by every partial algorithm: each geometry that has the algorithm on integers, and
 /// those of [`PARTIAL_ON_REALS`] on reals as well.
