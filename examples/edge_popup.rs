@@ -1,5 +1,6 @@
-//! Edge-popup (Ramanujan et al. 2020): no weight is ever trained. Each has a score, and the half of highest score is
-//! used; scores follow the dense gradient of the frozen weights: `score -= lr * gradient * weight`.
+//! Edge-popup (Ramanujan et al. 2020): finds a subnetwork of random weights without training any weight. Each
+//! weight has a score, and the half with the highest scores is used. Scores are trained with the dense
+//! gradient of the frozen weights: `score -= lr * gradient * weight`.
 
 mod shared;
 
@@ -7,7 +8,7 @@ use frazil::trainer::GradientPolicy::Dense;
 use frazil::{Digits, FreezeRule, Gpu, Loss, Mask, Model, Padding::Same, Sgd, Trainer, TrainerOptions};
 use shared::{KERNELS, Outcome, ensure, gpu, proved};
 
-/// conv 3x3 1->24, ReLU, pool, dense 128, ReLU, dense: wide enough to hold a good network somewhere.
+/// conv 3x3 1->24, ReLU, pool, dense 128, ReLU, dense: wide enough to contain a good subnetwork.
 fn wide(gpu: &Gpu) -> frazil::Result<Trainer> {
     let model = Model::input([8, 8, 1])
         .conv2d("conv", 24, [3, 3], |c| c.padding(Same))
@@ -25,18 +26,19 @@ fn wide(gpu: &Gpu) -> frazil::Result<Trainer> {
 fn main() -> Outcome {
     let (data, test) = (Digits::train()?, Digits::test()?);
     let mut t = wide(&gpu()?)?;
-    // Scores begin at the magnitudes of the first values, and are kept from 0 up. The weights themselves are one value
-    // with those signs, as the paper has it: half of them give each layer's output the variance of its input.
+    // Scores start at the magnitudes of the initial weights and are kept at 0 or above. As in the paper, the
+    // weights are one value per layer with the initial signs; half of them preserve the variance of the
+    // layer's input.
     let (mut scores, mut weights) = (Vec::new(), Vec::new());
     for (path, fan_in) in KERNELS.iter().zip([9.0_f32, 384.0, 128.0]) {
-        let first = t.parameter(path)?;
-        weights.push(first.iter().map(|w| (4.0 / fan_in).sqrt().copysign(*w)).collect::<Vec<_>>());
-        scores.push(first.iter().map(|w| w.abs()).collect::<Vec<_>>());
+        let initial = t.parameter(path)?;
+        weights.push(initial.iter().map(|w| (4.0 / fan_in).sqrt().copysign(*w)).collect::<Vec<_>>());
+        scores.push(initial.iter().map(|w| w.abs()).collect::<Vec<_>>());
         t.set_parameter(path, &weights[weights.len() - 1])?;
     }
     t.freeze("*", FreezeRule::all())?;
     let lr = 1.0;
-    let first = t.evaluate(&test)?.accuracy.unwrap_or(f64::NAN);
+    let before = t.evaluate(&test)?.accuracy.unwrap_or(f64::NAN);
     for epoch in 0..12 {
         for batch in data.batches_for_epoch(64, 7, epoch)? {
             for (k, path) in KERNELS.iter().enumerate() {
@@ -58,17 +60,17 @@ fn main() -> Outcome {
     proved(&t)?;
     let mut off = 0;
     for (path, weights) in KERNELS.iter().zip(&weights) {
-        for (now, own) in t.parameter(path)?.iter().zip(weights) {
+        for (now, initial) in t.parameter(path)?.iter().zip(weights) {
             ensure(
-                now.to_bits() == own.to_bits() || now.to_bits() == 0,
-                "a weight is its first value, or off",
+                now.to_bits() == initial.to_bits() || now.to_bits() == 0,
+                "every weight is its initial value or 0",
             )?;
             off += usize::from(now.to_bits() == 0);
         }
     }
     let accuracy = t.evaluate(&test)?.accuracy.unwrap_or(f64::NAN);
     println!(
-        "accuracy {first:.4} with random weights, {accuracy:.4} with {off} of them off and none trained"
+        "accuracy {before:.4} with random weights, {accuracy:.4} with {off} of them at 0 and none trained"
     );
-    ensure(accuracy > 0.8 && first < 0.3, "a mask over random weights learns the digits")
+    ensure(accuracy > 0.8 && before < 0.3, "a mask over random weights classifies the digits")
 }

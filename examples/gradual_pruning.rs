@@ -1,5 +1,5 @@
-//! Gradual magnitude pruning (Zhu and Gupta 2017): the pruned share rises to 90 % of all kernels' weights together while
-//! the network trains.
+//! Gradual magnitude pruning (Zhu and Gupta 2017): while the network trains, the pruned fraction of all
+//! kernels together rises to 90 %.
 
 mod shared;
 
@@ -33,12 +33,12 @@ fn main() -> Outcome {
         let (weights, mask) = (t.parameter(path)?, t.mask(path)?);
         let zeros = mask.frozen_indices().filter(|&i| weights[i].to_bits() == 0).count();
         println!("{path}: {zeros} of {} are 0", weights.len());
-        ensure(mask.frozen_count() == zeros, "all that is frozen is 0 after the last update")?;
+        ensure(mask.frozen_count() == zeros, "every frozen weight is 0 after the last update")?;
         pruned += zeros;
         all += weights.len();
     }
-    let due = (0.9 * all as f64).round() as usize;
-    ensure(pruned == due, "exactly 90 % are 0 after the last update")?;
+    let expected = (0.9 * all as f64).round() as usize;
+    ensure(pruned == expected, "exactly 90 % of the weights are 0 after the last update")?;
     println!("accuracy {before:.4} dense, {after:.4} with 90 % pruned");
     ensure(after > before - 0.05, "pruning costs less than 5 points")?;
     proved(&t)

@@ -1,5 +1,5 @@
-//! Incremental network quantisation (Zhou et al. 2017): the largest weights become powers of two and are frozen, the
-//! others train on; then more, until all are.
+//! Incremental network quantisation (Zhou et al. 2017): in each iteration the largest unquantised weights
+//! become powers of two and are frozen, and the others are trained, until all are quantised.
 
 mod shared;
 
@@ -7,7 +7,7 @@ use frazil::trainer::GradientPolicy::Masked;
 use frazil::{Digits, FreezeRule, Mask, Sgd};
 use shared::{KERNELS, Outcome, ensure, gpu, proved, train, trainer};
 
-/// 0, or one of the seven powers of two from 2^top down, whichever is nearest.
+/// Rounds to the nearest of 0 and the seven powers of two from `2^top` down.
 fn quantised(w: f32, top: i32) -> f32 {
     let levels = (0..7).map(|i| 2.0_f32.powi(top - i)).chain([0.0]);
     let nearest = levels.min_by(|a, b| (a - w.abs()).abs().total_cmp(&(b - w.abs()).abs()));
@@ -29,12 +29,12 @@ fn main() -> Outcome {
         for (path, &top) in KERNELS.iter().zip(&tops) {
             let mask = t.mask(path)?;
             let more = (fraction * mask.len() as f64).round() as usize - mask.frozen_count();
-            // Freezing selects; the values follow with the very mask that came into force.
+            // `freeze` selects the weights; then those that it added are set to their quantised values.
             let old = mask.clone();
             t.freeze(path, FreezeRule::largest(0.0).count(more).among_trainable())?;
-            let fresh: Mask = t.mask(path)?.difference(&old)?;
+            let added: Mask = t.mask(path)?.difference(&old)?;
             let values: Vec<f32> = t.parameter(path)?.into_iter().map(|w| quantised(w, top)).collect();
-            t.set_and_freeze(path, &values, &fresh)?;
+            t.set_and_freeze(path, &values, &added)?;
         }
         train(&mut t, &data, 3)?;
         proved(&t)?;

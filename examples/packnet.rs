@@ -1,5 +1,6 @@
-//! PackNet (Mallya and Lazebnik 2018): two tasks in one network, digits 0 to 4 and 5 to 9, each with 5 classes. Each
-//! kernel element, the head's too, has an owner. Biases belong to the first task: they stay as it left them.
+//! PackNet (Mallya and Lazebnik 2018): two tasks in one network, digits 0 to 4 and 5 to 9, each with 5
+//! classes. Every kernel element, those of the last layer too, is owned by one task. Biases are trained by
+//! the first task alone.
 
 mod shared;
 
@@ -9,7 +10,7 @@ use frazil::trainer::ThawPolicy::ZeroState;
 use frazil::{Dataset, Digits, FreezeRule, Gpu, Sgd, Trainer};
 use shared::{KERNELS, Outcome, ensure, gpu, proved, train, trainer};
 
-/// The examples of digits `5 * task` to `5 * task + 4`.
+/// The examples of digits `5 * task` to `5 * task + 4`, labelled 0 to 4.
 fn task(data: &Dataset, task: u32) -> frazil::Result<Dataset> {
     let rows: Vec<usize> = (0..data.len()).filter(|&row| data.labels()[row] / 5 == task).collect();
     let features = rows.iter().flat_map(|&row| data.features()[row * 64..][..64].to_vec()).collect();
@@ -21,7 +22,7 @@ fn network(gpu: &Gpu) -> frazil::Result<Trainer> {
     trainer(gpu, 5, 1, Masked, Sgd::new(0.05).momentum(0.9).weight_decay(1e-4))
 }
 
-/// A copy of the network as the first task uses it: weights of others are 0.
+/// A copy of the network for the first task: kernel elements of other owners are 0.
 fn first_task_alone(gpu: &Gpu, t: &Trainer, owners: &[Owners]) -> frazil::Result<Trainer> {
     let mut copy = network(gpu)?;
     for parameter in t.model().parameters() {
@@ -39,19 +40,19 @@ fn main() -> Outcome {
     let mut t = network(&gpu)?;
     let mut owners = Vec::new();
 
-    // Task 1: train, give half of the weights back, train the rest again.
+    // Task 1: train, prune half of the weights, train the rest again.
     train(&mut t, &task(&data, 0)?, 8)?;
     t.prune("*.kernel", FreezeRule::smallest(0.5))?;
     train(&mut t, &task(&data, 0)?, 4)?;
     for path in KERNELS {
-        let mut of = Owners::new(t.mask(path)?.len());
-        of.claim(&t.mask(path)?.complement(), 1)?;
-        owners.push(of);
+        let mut owner = Owners::new(t.mask(path)?.len());
+        owner.claim(&t.mask(path)?.complement(), 1)?;
+        owners.push(owner);
     }
     let before = t.evaluate(&task(&test, 0)?)?;
     let untrained = t.evaluate(&task(&test, 1)?)?.accuracy.unwrap_or(f64::NAN);
 
-    // Task 2: everything of task 1 is frozen; what it gave back begins at 0 with fresh state.
+    // Task 2: the weights of task 1 are frozen; the pruned ones start at 0 with zeroed optimizer state.
     t.freeze("*.bias", FreezeRule::all())?;
     for (path, owners) in KERNELS.iter().zip(&mut owners) {
         t.replace_mask(path, owners.frozen_for(2), ZeroState)?;
@@ -67,5 +68,5 @@ fn main() -> Outcome {
         before.accuracy.unwrap_or(f64::NAN) > 0.9 && second.accuracy.unwrap_or(f64::NAN) > 0.85,
         "both tasks are learned",
     )?;
-    ensure(before == after, "task 1 is unchanged to the last digit, in accuracy and loss")
+    ensure(before == after, "accuracy and loss of task 1 are exactly as before")
 }

@@ -1,4 +1,4 @@
-//! The example of the crate's text: one epoch on the digits with half of a kernel and one weight of a bias frozen.
+//! The example of the README: one epoch on the digits with half of a kernel and one element of a bias frozen.
 
 use frazil::{
     Digits, FreezeRule, Gpu, GpuOptions, Loss, Mask, Model, Padding::Same, Sgd, Trainer, TrainerOptions,

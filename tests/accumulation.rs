@@ -1,6 +1,6 @@
-//! One update from several batches.
+//! Gradient accumulation: one update from several batches.
 
-use crate::support::compare::assert_relative;
+use crate::support::compare::{assert_relative, widen};
 use crate::support::device::gpu;
 use crate::support::random::stream;
 use crate::support::training::*;
@@ -14,12 +14,8 @@ fn options() -> TrainerOptions {
     TrainerOptions::batch(ROWS).seed(3)
 }
 
-fn widen(x: &[f32]) -> Vec<f64> {
-    x.iter().copied().map(f64::from).collect()
-}
-
-/// Rows `at[0]..at[1]`, `at[1]..at[2]`, and so on.
-fn cut(batch: &Batch, at: &[usize]) -> Vec<Batch> {
+/// Splits a batch into rows `at[0]..at[1]`, `at[1]..at[2]`, and so on.
+fn split(batch: &Batch, at: &[usize]) -> Vec<Batch> {
     let rows = batch.rows();
     let part = |all: &[f32], first: usize, end: usize| {
         let width = all.len() / rows;
@@ -39,10 +35,10 @@ fn rules() -> Vec<(&'static str, Optimizer)> {
     optimizers().into_iter().chain([("adam decay clip", clip)]).collect()
 }
 
-/// Parts of a batch of 8. Their shares of it have no rounding.
+/// Splits a batch of 8 into parts of 1, 2, 1 and 4 rows, whose shares of it are exact in f32.
 const PARTS: [usize; 5] = [0, 1, 3, 4, 8];
 
-/// One update with the reference's own f64, from some parts of a batch of up to 8.
+/// Makes one update on the reference from parts of a batch of up to 8 rows.
 fn reference_step(
     r: &mut Reference,
     model: &frazil::model::ModelGraph,
@@ -52,7 +48,7 @@ fn reference_step(
 ) {
     let total: usize = parts.iter().map(Batch::rows).sum();
     for (number, part) in parts.iter().enumerate() {
-        // NaN in the rows beyond, which are not read.
+        // Rows beyond the part hold NaN and must not be read.
         let mut features = widen(&part.features);
         features.resize(8 * 50, f64::NAN);
         let mut labels: Vec<f64> = part.labels.iter().copied().map(f64::from).collect();
@@ -67,9 +63,9 @@ fn reference_step(
     }
 }
 
-/// The definition: real data, with nothing but f64's rounding between several batches and one.
+/// On the reference, with real-valued data: several batches and one differ by f64's rounding alone.
 #[test]
-fn several_batches_are_as_one_by_definition() {
+fn reference_update_from_several_batches_equals_that_from_one() {
     let data: Vec<_> = data().batches(8, 5).unwrap().collect();
     for (name, rule) in rules() {
         let run = |at: &[usize]| {
@@ -86,7 +82,7 @@ fn several_batches_are_as_one_by_definition() {
                 r.set_mask(id, &mask).unwrap();
             }
             for (t, batch) in data.iter().enumerate() {
-                reference_step(&mut r, &graph, &rule, t as u64, &cut(batch, at));
+                reference_step(&mut r, &graph, &rule, t as u64, &split(batch, at));
             }
             let mut all = Vec::new();
             for index in 0..parameters.len() {
@@ -96,16 +92,16 @@ fn several_batches_are_as_one_by_definition() {
             }
             all
         };
-        let (whole, parts, less) = (run(&[0, 8]), run(&PARTS), run(&[0, 7]));
-        for (number, (got, want)) in parts.iter().zip(&whole).enumerate() {
+        let (one, several, fewer) = (run(&[0, 8]), run(&PARTS), run(&[0, 7]));
+        for (number, (got, want)) in several.iter().zip(&one).enumerate() {
             assert_relative(&format!("{name}: tensor {number}"), got, want, 1e-12);
         }
-        assert!(less[0] != whole[0], "{name}: a row more or less is seen");
+        assert!(fewer[0] != one[0], "{name}: 7 rows give the same as 8");
     }
 }
 
-/// Weights, features and targets are small integers, and rows and outputs are powers of two, so that every sum on the way
-/// to the gradient is exact in any order.
+/// Draws weights, features and targets from -1, 0 and 1. Numbers of rows and outputs are powers of two, so
+/// every sum up to the gradient is exact in any order.
 struct Exact {
     draw: Stream,
 }
@@ -123,15 +119,15 @@ impl Exact {
         Batch { features: self.integers(8 * 50), labels: vec![0; 8], targets: self.integers(8 * 4) }
     }
 
-    /// Gives all trainers the same new weights.
-    fn begin(&mut self, trainers: &mut [Trainer]) {
+    /// Sets the same new weights in all trainers.
+    fn set_weights(&mut self, trainers: &mut [Trainer]) {
         for (path, len) in PARAMETERS {
             let values = self.integers(len);
             trainers.iter_mut().for_each(|t| t.set_parameter(path, &values).unwrap());
         }
     }
 
-    /// With gradients that can be read.
+    /// A trainer that keeps its gradients.
     fn trainer(optimizer: &Optimizer, accumulate: bool) -> Trainer {
         let options = TrainerOptions::batch(8).accumulate(accumulate).keep_gradients(true);
         Trainer::new(gpu(), model(), Loss::MeanSquaredError, optimizer.clone(), options).unwrap()
@@ -146,72 +142,70 @@ fn gradients(t: &Trainer) -> Vec<Vec<u32>> {
     PARAMETERS.map(read).to_vec()
 }
 
-/// On the device, to the bit.
 #[test]
-fn several_batches_are_as_one_to_the_bit_where_sums_are_exact() {
+fn device_update_from_several_batches_equals_that_from_one_where_sums_are_exact() {
     let mut exact = Exact::new();
     for (name, optimizer) in rules() {
         let mut all = [false, true, true].map(|accumulate| Exact::trainer(&optimizer, accumulate));
-        for round in 0..3 {
-            // State goes on from round to round; weights begin anew, for an update leaves them no integers.
-            exact.begin(&mut all);
+        for update in 0..3 {
+            // Optimizer state is kept; weights are drawn again, as they are no integers after an update.
+            exact.set_weights(&mut all);
             let batch = exact.batch();
-            let parts = cut(&batch, &PARTS);
+            let parts = split(&batch, &PARTS);
             for t in &mut all {
                 t.freeze("*", FreezeRule::random(0.3).seed(2)).unwrap();
             }
-            let [one, several, less] = &mut all;
+            let [one, several, fewer] = &mut all;
             one.step(&batch).unwrap();
             several.step_over(&parts).unwrap();
-            less.step_over(&parts[..3]).unwrap();
-            assert!(snapshot(several) == snapshot(one), "{name}, round {round}");
-            assert!(snapshot(less) != snapshot(one), "{name}, round {round}: a part more or less is seen");
+            fewer.step_over(&parts[..3]).unwrap();
+            assert!(snapshot(several) == snapshot(one), "{name}, update {update}");
+            assert!(snapshot(fewer) != snapshot(one), "{name}, update {update}: 3 parts give the same as 4");
         }
     }
 }
 
 #[test]
-fn accumulated_gradients_are_read_as_the_mean() {
+fn accumulated_gradients_read_as_the_mean_over_all_examples() {
     let mut exact = Exact::new();
     let mut all = [false, true, true].map(|accumulate| Exact::trainer(&Sgd::new(0.1).into(), accumulate));
-    exact.begin(&mut all);
+    exact.set_weights(&mut all);
     let batch = exact.batch();
-    let parts = cut(&batch, &PARTS);
-    let [one, several, less] = &mut all;
+    let parts = split(&batch, &PARTS);
+    let [one, several, fewer] = &mut all;
     one.step(&batch).unwrap();
     several.step_over(&parts).unwrap();
-    less.step_over(&parts[1..]).unwrap();
+    fewer.step_over(&parts[1..]).unwrap();
     assert_eq!(gradients(several), gradients(one));
-    assert_ne!(gradients(less), gradients(one));
+    assert_ne!(gradients(fewer), gradients(one));
 }
 
-/// Parts of different sizes, where each batch has so many rows.
 #[test]
-fn frozen_elements_stay_and_examples_are_counted_over_several_batches() {
+fn accumulation_keeps_frozen_elements_and_counts_every_example() {
     for (name, optimizer) in rules() {
-        let mut whole = trainer(optimizer.clone(), options());
+        let mut plain = trainer(optimizer.clone(), options());
         let mut parts = trainer(optimizer.clone(), options().accumulate(true));
         let mut single = trainer(optimizer, options().accumulate(true));
-        for t in [&mut whole, &mut parts, &mut single] {
+        for t in [&mut plain, &mut parts, &mut single] {
             t.freeze("*", FreezeRule::random(0.3).seed(2)).unwrap();
         }
         let before = snapshot(&parts);
         for batch in batches(4) {
-            whole.step(&batch).unwrap();
+            plain.step(&batch).unwrap();
             single.step_over(std::slice::from_ref(&batch)).unwrap();
-            parts.step_over(&cut(&batch, &[0, 1, 3, batch.rows()])).unwrap();
+            parts.step_over(&split(&batch, &[0, 1, 3, batch.rows()])).unwrap();
         }
-        assert!(snapshot(&whole) == snapshot(&single), "{name}: one batch is the same to the bit");
+        assert!(snapshot(&plain) == snapshot(&single), "{name}: accumulation over one batch changes bits");
         assert_frozen(name, &parts, &before);
         let (moved, trainable) = moved(&parts, &before);
         assert!(moved * 10 > trainable * 9, "{name}: {moved} of {trainable} moved");
-        assert_eq!((parts.steps(), whole.steps()), (4, 4));
-        assert_eq!(parts.metrics().unwrap().examples, whole.metrics().unwrap().examples);
+        assert_eq!((parts.steps(), plain.steps()), (4, 4));
+        assert_eq!(parts.metrics().unwrap().examples, plain.metrics().unwrap().examples);
     }
 }
 
 #[test]
-fn accumulation_is_refused_where_it_cannot_be() {
+fn accumulation_rejects_missing_option_and_invalid_batches() {
     let batches = batches(2);
     let mut t = trainer(Sgd::new(0.1).into(), options());
     let before = snapshot(&t);
@@ -221,8 +215,8 @@ fn accumulation_is_refused_where_it_cannot_be() {
     let mut wrong = batches.clone();
     wrong[1].labels[0] = 9;
     assert!(matches!(t.step_over(&wrong), Err(Error::LabelOutOfRange { .. })));
-    assert!(snapshot(&t) == before && t.steps() == 0, "nothing was done");
-    // A loss that is not finite in any of the batches stops the update.
+    assert!(snapshot(&t) == before && t.steps() == 0, "a rejected call changed something");
+    // A loss that is not finite in one of the batches stops the update.
     let mut bad = batches.clone();
     bad[0].features[0] = f32::NAN;
     t.step_over(&bad).unwrap();

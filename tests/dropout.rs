@@ -1,4 +1,4 @@
-//! Dropout: its masks, and training with it.
+//! Dropout: its random masks, and training with it.
 
 use crate::support::device::{device, gpu};
 use crate::support::executor::{Operand, Single, reference};
@@ -8,11 +8,13 @@ use frazil::kernels::GemmFamily;
 use frazil::layer::Layer;
 use frazil::{Adam, Error, FreezeRule, Loss, Model, Padding, Sgd, Trainer, TrainerOptions};
 
-/// Which of `elements` ones are kept, on the device, after the reference agreed.
+/// Which of `elements` elements dropout keeps. Asserts that the reference and the device agree, and that kept
+/// elements are scaled by `1 / (1 - rate)`.
 fn kept(dropout: Dropout, seed: [u32; 2], draw: u32, elements: usize) -> Vec<bool> {
     let x = Operand::batch(&[1, elements], vec![1.0; elements]);
     let single = Single::new(Op::Dropout(dropout), std::slice::from_ref(&x));
     let family = GemmFamily::choose(gpu().report());
+    // Dropout has no GEMM: its kernel is the same in every family.
     let of_each = [reference(&single.graph), device(&single.graph, family)].map(|mut executor| {
         executor.write(single.inputs[0], &x.data).unwrap();
         executor.run(StepScalars { seed, draw, ..StepScalars::forward(1) }).unwrap();
@@ -22,13 +24,13 @@ fn kept(dropout: Dropout, seed: [u32; 2], draw: u32, elements: usize) -> Vec<boo
         }
         y.into_iter().map(|y| y != 0.0).collect::<Vec<_>>()
     });
-    let [host, on_device] = of_each;
-    assert!(host == on_device, "{dropout:?}, seed {seed:?}, draw {draw}");
+    let [in_reference, on_device] = of_each;
+    assert!(in_reference == on_device, "{dropout:?}, seed {seed:?}, draw {draw}");
     on_device
 }
 
 #[test]
-fn both_executors_draw_the_same_mask_and_another_for_every_draw() {
+fn masks_agree_on_both_executors_and_depend_on_seed_draw_and_layer() {
     let first = Dropout { rate: 0.3, layer: 0 };
     let mask = kept(first, [7, 9], 4, 5003);
     assert_eq!(mask, kept(first, [7, 9], 4, 5003));
@@ -47,18 +49,19 @@ fn both_executors_draw_the_same_mask_and_another_for_every_draw() {
 }
 
 #[test]
-fn the_share_kept_is_one_minus_the_rate() {
+fn the_fraction_kept_is_one_minus_the_rate() {
     let elements = 40_000;
     for rate in [0.0, 0.01, 0.25, 0.5, 0.9, 0.999] {
-        let share = kept(Dropout { rate, layer: 2 }, [1, 2], 3, elements).iter().filter(|k| **k).count();
+        let count = kept(Dropout { rate, layer: 2 }, [1, 2], 3, elements).iter().filter(|k| **k).count();
         let deviation = (rate * (1.0 - rate) * elements as f64).sqrt();
-        assert!((share as f64 - (1.0 - rate) * elements as f64).abs() <= 4.0 * deviation, "{rate}: {share}");
+        assert!((count as f64 - (1.0 - rate) * elements as f64).abs() <= 4.0 * deviation, "{rate}: {count}");
     }
     assert_eq!(Dropout { rate: 0.5, layer: 0 }.threshold(), 1 << 31);
     assert_eq!(Dropout { rate: 1.0 - f64::EPSILON, layer: 0 }.threshold(), u32::MAX);
 }
 
-fn dropping(rate: f64) -> Model {
+/// A convolution, dropout, and a residual block with another dropout.
+fn model_with_dropout(rate: f64) -> Model {
     Model::input([5, 5, 2])
         .conv2d("conv", 5, [3, 3], |c| c.padding(Padding::Same))
         .relu()
@@ -76,7 +79,7 @@ fn trainer_of(model: Model, seed: u64) -> Trainer {
 }
 
 #[test]
-fn the_backward_pass_has_the_forward_pass_s_masks() {
+fn backward_uses_the_masks_of_forward() {
     let rule = frazil::graph::UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
     let ops = |model: &Model| -> Vec<Dropout> {
         let training = model.training_graph(4, Loss::SoftmaxCrossEntropy, rule).unwrap();
@@ -84,14 +87,14 @@ fn the_backward_pass_has_the_forward_pass_s_masks() {
         all.filter_map(|node| if let Op::Dropout(d) = node.op { Some(d) } else { None }).collect()
     };
     let of = |layer| Dropout { rate: 0.5, layer };
-    assert_eq!(ops(&dropping(0.5)), [of(0), of(1), of(1), of(0)]);
-    assert_eq!(ops(&dropping(0.0)), []);
-    let evaluation = dropping(0.5).evaluation_graph(4, Loss::SoftmaxCrossEntropy).unwrap();
+    assert_eq!(ops(&model_with_dropout(0.5)), [of(0), of(1), of(1), of(0)]);
+    assert_eq!(ops(&model_with_dropout(0.0)), []);
+    let evaluation = model_with_dropout(0.5).evaluation_graph(4, Loss::SoftmaxCrossEntropy).unwrap();
     assert!(evaluation.graph.nodes().iter().all(|node| !matches!(node.op, Op::Dropout(_))));
 }
 
 #[test]
-fn rates_out_of_range_are_refused() {
+fn rates_out_of_range_are_rejected() {
     for rate in [-0.1, 1.0, 1.5, f64::NAN, f64::INFINITY] {
         let built = Model::input([3]).dropout(rate).dense("fc", 2).build();
         assert!(matches!(built, Err(Error::InvalidArgument { .. })), "{rate}");
@@ -103,9 +106,9 @@ fn rates_out_of_range_are_refused() {
 }
 
 #[test]
-fn a_rate_of_zero_trains_as_without_and_others_do_not() {
+fn a_rate_of_zero_trains_bit_for_bit_as_no_dropout() {
     let run = |rate, seed| {
-        let mut t = trainer_of(dropping(rate), seed);
+        let mut t = trainer_of(model_with_dropout(rate), seed);
         train(&mut t, 8);
         t.digest().unwrap()
     };
@@ -125,9 +128,9 @@ fn a_rate_of_zero_trains_as_without_and_others_do_not() {
 }
 
 #[test]
-fn evaluation_draws_nothing() {
-    let with = trainer_of(dropping(0.5), 3);
-    let without = trainer_of(dropping(0.0), 3);
+fn evaluation_ignores_dropout() {
+    let with = trainer_of(model_with_dropout(0.5), 3);
+    let without = trainer_of(model_with_dropout(0.0), 3);
     let data = data();
     let (a, b) = (with.evaluate(&data).unwrap(), without.evaluate(&data).unwrap());
     assert_eq!(
@@ -137,28 +140,28 @@ fn evaluation_draws_nothing() {
 }
 
 #[test]
-fn a_resumed_run_draws_on() {
+fn a_resumed_run_continues_the_draws() {
     let all = batches(14);
     let file = std::env::temp_dir().join(format!("frazil-dropout-{}.safetensors", std::process::id()));
-    let mut whole = trainer_of(dropping(0.4), 3);
-    whole.freeze("*", FreezeRule::random(0.3).seed(2)).unwrap();
-    all[..7].iter().for_each(|batch| whole.step(batch).unwrap());
-    whole.save(&file).unwrap();
-    all[7..].iter().for_each(|batch| whole.step(batch).unwrap());
-    // Of another seed: the file's own counts.
-    let mut resumed = trainer_of(dropping(0.4), 99);
+    let mut uninterrupted = trainer_of(model_with_dropout(0.4), 3);
+    uninterrupted.freeze("*", FreezeRule::random(0.3).seed(2)).unwrap();
+    all[..7].iter().for_each(|batch| uninterrupted.step(batch).unwrap());
+    uninterrupted.save(&file).unwrap();
+    all[7..].iter().for_each(|batch| uninterrupted.step(batch).unwrap());
+    // Created with another seed: the seed of the file takes effect.
+    let mut resumed = trainer_of(model_with_dropout(0.4), 99);
     resumed.load(&file).unwrap();
     std::fs::remove_file(&file).unwrap();
     all[7..].iter().for_each(|batch| resumed.step(batch).unwrap());
-    assert_eq!(resumed.digest().unwrap(), whole.digest().unwrap());
+    assert_eq!(resumed.digest().unwrap(), uninterrupted.digest().unwrap());
 }
 
 #[test]
-fn frozen_bits_stay() {
+fn frozen_elements_keep_their_bits() {
     let options = going_on();
     let mut t = Trainer::new(
         gpu(),
-        dropping(0.4),
+        model_with_dropout(0.4),
         Loss::SoftmaxCrossEntropy,
         Sgd::new(0.05).momentum(0.9).weight_decay(0.1),
         options,
@@ -171,9 +174,9 @@ fn frozen_bits_stay() {
     assert!(moved(&t, &before).0 > 0);
 }
 
-/// Rows beyond a short batch hold NaN, and stay as they were.
+/// The mask of a short batch is the first rows of a full batch's; rows beyond hold NaN and are not read.
 #[test]
-fn short_batches_draw_the_masks_of_their_rows() {
+fn a_short_batch_draws_the_first_rows_of_the_mask() {
     let elements = 7 * 5;
     let dropout = Dropout { rate: 0.5, layer: 0 };
     let mut data = vec![1.0; elements];

@@ -1,4 +1,4 @@
-//! The integration tests: one binary, so that a device is opened once.
+//! The integration tests, in one binary: all of them share one device.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -10,6 +10,7 @@ mod batch_norm;
 mod checkpoint;
 mod contract;
 mod cooperative;
+mod cooperative_gradients;
 mod data_files;
 mod dropout;
 mod errors;
@@ -29,6 +30,7 @@ mod optimizers;
 mod properties;
 mod reference_gradients;
 mod residual;
+mod saliency;
 mod savings;
 mod support;
 mod training;

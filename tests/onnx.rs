@@ -1,5 +1,6 @@
-//! The reference and the device against the ONNX backend's node cases: results that neither this crate nor the golden
-//! vectors' authors computed. `scripts/fetch-onnx-cases.sh` brings them; without them each test here says that it is skipped.
+//! Compares the reference and the device with the node cases of ONNX's backend tests, which are independent
+//! of this crate and of the golden vectors. `scripts/fetch-onnx-cases.sh` downloads them; without them each
+//! test here reports itself as skipped.
 
 mod layout;
 mod loss;
@@ -10,27 +11,27 @@ use crate::support::compare::check_relative;
 use crate::support::device::{device, families};
 use crate::support::executor::{Fault, Make, Planted, reference};
 use crate::support::onnx::{Case, Tensor, case};
-use crate::support::say;
+use crate::support::{say, skip};
 use frazil::graph::Graph;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Why no operation of this crate says the same as a case.
+/// Why a case cannot be expressed by operations of this crate.
 #[derive(Debug)]
 struct OutOfScope(String);
 
-/// A case's outputs in ONNX's layout, as one executor computes them.
+/// The outputs of a case in ONNX's layout, computed by one executor.
 type Results = Result<Vec<Tensor>, OutOfScope>;
 
 fn out_of_scope<T>(why: impl Into<String>) -> Result<T, OutOfScope> {
     Err(OutOfScope(why.into()))
 }
 
-/// Runs a case on one executor.
+/// Runs a case on an executor.
 type Map = fn(&Case, Make) -> Results;
 
-/// How each operator is said in this crate's operations, and how many of its cases run. Fewer are a failure: a reader
-/// that finds nothing must not pass.
+/// The supported operators: name, translation to operations of this crate, and the least number of cases that
+/// must run, so that a reader that finds no cases does not pass.
 const OPERATORS: &[(&str, Map, usize)] = &[
     ("AveragePool", windows::average_pool, 11),
     ("BatchNormalization", ops::batch_normalization, 4),
@@ -48,36 +49,39 @@ const OPERATORS: &[(&str, Map, usize)] = &[
     ("Tanh", ops::tanh, 2),
 ];
 
-/// Both sides round to f32, and the sums are short.
+/// Both sides compute in f32, with short sums.
 const TOLERANCE: f64 = 1e-5;
 
-/// ONNX's own for f32, element by element: `|got - want| <= ABSOLUTE + RELATIVE * |want|`.
+/// ONNX's tolerances for f32, of each element: `|got - want| <= ABSOLUTE + RELATIVE * |want|`.
 const ABSOLUTE: f64 = 1e-7;
 const RELATIVE: f64 = 1e-3;
 
-/// The worst relative L2 error over the outputs.
-fn hold(case: &Case, got: &[Tensor]) -> Result<f64, String> {
+/// Compares all outputs of a case and returns the largest relative L2 error.
+///
+/// # Errors
+/// The first output whose shape or elements differ.
+fn check_outputs(case: &Case, got: &[Tensor]) -> Result<f64, String> {
     if got.len() != case.outputs.len() {
-        return Err(format!("{} outputs, expected {}", got.len(), case.outputs.len()));
+        return Err(format!("expected {} outputs, got {}", case.outputs.len(), got.len()));
     }
     let mut worst = 0.0f64;
     for (number, (got, want)) in got.iter().zip(&case.outputs).enumerate() {
-        let want = want.as_ref().ok_or("no expected output")?;
+        let want = want.as_ref().ok_or("the case lacks an expected output")?;
         let what = format!("output {number}");
         if got.shape != want.shape {
-            return Err(format!("{what}: shape {:?}, expected {:?}", got.shape, want.shape));
+            return Err(format!("{what}: expected shape {:?}, got {:?}", want.shape, got.shape));
         }
         worst = worst.max(check_relative(&what, &got.data, &want.data, TOLERANCE)?);
-        // Written so that NaN fails.
+        // A comparison with NaN is false, so NaN fails.
         let near = |(g, w): (&f64, &f64)| (g - w).abs() <= ABSOLUTE + RELATIVE * w.abs();
-        if let Some(at) = got.data.iter().zip(&want.data).position(|pair| !near(pair)) {
-            return Err(format!("{what}: element {at} is {:e}, expected {:e}", got.data[at], want.data[at]));
+        if let Some(i) = got.data.iter().zip(&want.data).position(|pair| !near(pair)) {
+            return Err(format!("{what}: element {i}: expected {:e}, got {:e}", want.data[i], got.data[i]));
         }
     }
     Ok(worst)
 }
 
-/// Runs a case with its operator's entry of the table.
+/// Runs a case by its operator's entry in [`OPERATORS`].
 fn results(case: &Case, make: Make) -> Results {
     let (_, map, _) = OPERATORS.iter().find(|(op, ..)| *op == case.op).expect("an operator of the table");
     if let Some(other) =
@@ -86,7 +90,7 @@ fn results(case: &Case, make: Make) -> Results {
         return out_of_scope(format!("elements of type {}", other.dtype));
     }
     if case.inputs.is_empty() || case.inputs[0].is_none() {
-        return out_of_scope("elements of a type that is not read");
+        return out_of_scope("elements of an unsupported type");
     }
     map(case, make)
 }
@@ -95,9 +99,9 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/onnx-cases/node")
 }
 
-/// All cases of the table's operators, and the names of those operators' expansions into others; `None` where the cases
-/// were not fetched.
-fn cases() -> Option<(Vec<Case>, Vec<String>)> {
+/// Loads all cases of [`OPERATORS`], and the names of their expansions into other operators; `None` where the
+/// cases are not downloaded.
+fn load_cases() -> Option<(Vec<Case>, Vec<String>)> {
     let folder = folder();
     folder.join("COMPLETE").exists().then_some(())?;
     let mut folders: Vec<_> = std::fs::read_dir(&folder).ok()?.map(|entry| entry.unwrap().path()).collect();
@@ -118,15 +122,24 @@ fn cases() -> Option<(Vec<Case>, Vec<String>)> {
     Some((found, expanded))
 }
 
-const SKIPPED: &str =
-    "onnx node cases: SKIPPED, 1 test: the cases are not here; scripts/fetch-onnx-cases.sh brings them";
+/// [`load_cases`]; reports the test as skipped where there are none.
+fn cases_or_skip(test: &str) -> Option<(Vec<Case>, Vec<String>)> {
+    let cases = load_cases();
+    if cases.is_none() {
+        skip(
+            &format!("onnx: {test}"),
+            "no cases in target/onnx-cases; scripts/fetch-onnx-cases.sh downloads them",
+        );
+    }
+    cases
+}
 
 #[test]
 fn node_cases() {
-    let Some((cases, expanded)) = cases() else { return say(SKIPPED) };
+    let Some((cases, expanded)) = cases_or_skip("node_cases") else { return };
     let (mut passed, mut failures, mut ran) = (0, Vec::new(), BTreeMap::<&str, usize>::new());
     let mut outside: Vec<_> =
-        expanded.into_iter().map(|name| (name, "an expansion into other operators".into())).collect();
+        expanded.into_iter().map(|name| (name, "expanded into other operators".into())).collect();
     let mut worst = [0.0f64; 2];
     for case in &cases {
         let first = match results(case, &reference) {
@@ -134,12 +147,12 @@ fn node_cases() {
                 outside.push((case.name.clone(), why));
                 continue;
             }
-            Ok(got) => hold(case, &got),
+            Ok(got) => check_outputs(case, &got),
         };
         let mut all = vec![(0, "the reference".to_owned(), first)];
         for family in families() {
             let got = results(case, &|graph: &Graph| device(graph, family)).expect(&case.name);
-            all.push((1, format!("the device, gemm family {family}"), hold(case, &got)));
+            all.push((1, format!("the device, GEMM family {family}"), check_outputs(case, &got)));
         }
         *ran.entry(&case.op).or_default() += 1;
         passed += usize::from(all.iter().all(|(.., result)| result.is_ok()));
@@ -163,13 +176,13 @@ fn node_cases() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     for (op, _, least) in OPERATORS {
         let ran = ran.get(op).copied().unwrap_or(0);
-        assert!(ran >= *least, "{op}: {ran} cases ran, expected at least {least}");
+        assert!(ran >= *least, "{op}: expected at least {least} cases, ran {ran}");
     }
 }
 
 #[test]
-fn a_planted_error_is_caught() {
-    let Some((cases, _)) = cases() else { return say(SKIPPED) };
+fn comparison_fails_on_a_planted_fault() {
+    let Some((cases, _)) = cases_or_skip("comparison_fails_on_a_planted_fault") else { return };
     for (name, op) in [
         ("test_averagepool_2d_pads", "avg_pool2d"),
         ("test_basic_conv_with_padding", "conv2d"),
@@ -184,14 +197,14 @@ fn a_planted_error_is_caught() {
         let case = named(&cases, name);
         let make = move |graph: &_| Planted::boxed(&reference, graph, Fault::Scale { op, factor: 1.001 });
         let got = results(case, &make).expect(name);
-        assert!(hold(case, &got).is_err(), "{name}");
+        assert!(check_outputs(case, &got).is_err(), "{name}");
     }
 }
 
-/// Each output counts by itself: what the first one hides, such as a running statistic, too.
+/// Every output is compared, not only the first.
 #[test]
-fn an_error_in_any_output_is_caught() {
-    let Some((cases, _)) = cases() else { return say(SKIPPED) };
+fn comparison_fails_on_an_error_in_any_output() {
+    let Some((cases, _)) = cases_or_skip("comparison_fails_on_an_error_in_any_output") else { return };
     for (name, outputs) in [
         ("test_batchnorm_epsilon_training_mode", 3),
         ("test_batchnorm_example_training_mode", 3),
@@ -200,12 +213,12 @@ fn an_error_in_any_output_is_caught() {
     ] {
         let case = named(&cases, name);
         let right = results(case, &reference).expect(name);
-        assert_eq!((right.len(), hold(case, &right).is_ok()), (outputs, true), "{name}");
+        assert_eq!((right.len(), check_outputs(case, &right).is_ok()), (outputs, true), "{name}");
         for output in 0..outputs {
             let mut wrong = right.clone();
             let largest = wrong[output].data.iter_mut().max_by(|a, b| a.abs().total_cmp(&b.abs()));
             *largest.expect("an element") *= 1.001;
-            let why = hold(case, &wrong).unwrap_err();
+            let why = check_outputs(case, &wrong).unwrap_err();
             assert!(why.starts_with(&format!("output {output}")), "{name}: {why}");
         }
     }

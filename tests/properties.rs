@@ -1,10 +1,10 @@
-//! What must hold for any shape, stride, dilation, padding, group and mask. A failure is shrunk to a small one; the draws
-//! are the same in every run.
+//! Property tests over random shapes, strides, dilations, paddings, groups and masks, with the same draws in
+//! every run.
 
 use crate::adjoint::convolution_disagreement;
 use crate::support::compare::check_equal;
-use crate::support::device::{device, gpu};
-use crate::support::executor::{Executor, Fault, Operand, Planted, evaluate, evaluate_one, reference};
+use crate::support::device::{device, families, gpu};
+use crate::support::executor::{Fault, Make, Operand, Planted, evaluate, evaluate_one, reference};
 use crate::support::random::{convolution_shapes, elements, normal, stream};
 use frazil::graph::{Conv2d, Graph, Op, Pool2d};
 use frazil::kernels::GemmFamily;
@@ -18,7 +18,7 @@ fn config(cases: u32) -> Config {
     Config { cases, rng_seed: RngSeed::Fixed(20), failure_persistence: None, ..Config::default() }
 }
 
-/// Cases on the device: each compiles a plan.
+/// Cases of a test on the device: each compiles plans.
 const DEVICE_CASES: u32 = 24;
 
 fn any_padding() -> impl Strategy<Value = Padding> {
@@ -37,12 +37,12 @@ fn any_window() -> impl Strategy<Value = Window> {
     })
 }
 
-/// Rows, columns, images of a batch, and the seed of the data.
+/// `[rows, columns]`, batch size and seed of the data.
 fn any_input() -> impl Strategy<Value = ([usize; 2], usize, u64)> {
     ([1..=11usize, 1..=11usize], 1..=4usize, any::<u64>())
 }
 
-/// A convolution that has an output, with a batch size and a seed. Groups are from 1 to 4, depthwise among them.
+/// A convolution with at least one output, batch size and seed; 1 to 4 groups, depthwise included.
 fn any_convolution() -> impl Strategy<Value = (Conv2d, usize, u64)> {
     (any_input(), any_window(), 1..=4usize, [1..=5usize, 1..=5usize]).prop_filter_map(
         "a window without an output",
@@ -62,28 +62,26 @@ fn any_pool() -> impl Strategy<Value = (Pool2d, usize, u64)> {
     )
 }
 
-/// The first element that is off by more than rounding allows: `(4 + sqrt(depth)) * 2^-24 * sum(|a||b|)`, where `sums`
-/// holds the sums of products of sizes.
-fn beyond_rounding(got: &[f64], want: &[f64], sums: &[f64], depth: usize) -> Result<(), String> {
+/// Checks each element within `(4 + sqrt(depth)) * 2^-24 * sum(|a||b|)`, the rounding error of a sum of `depth`
+/// products. `sums` are the sums of the products' absolute values.
+///
+/// # Errors
+/// The first element beyond.
+fn check_rounding(got: &[f64], want: &[f64], sums: &[f64], depth: usize) -> Result<(), String> {
     let factor = (4.0 + (depth as f64).sqrt()) * 2f64.powi(-24);
     assert!(got.len() == want.len() && got.len() == sums.len());
-    for (at, ((got, want), sum)) in got.iter().zip(want).zip(sums).enumerate() {
-        // Written so that NaN fails.
+    for (i, ((got, want), sum)) in got.iter().zip(want).zip(sums).enumerate() {
+        // A comparison with NaN is false, so NaN fails.
         let near = (got - want).abs() <= factor * sum;
         if !near {
-            return Err(format!("element {at} is {got:e}, expected {want:e} within {:e}", factor * sum));
+            return Err(format!("element {i}: expected {want:e} within {:e}, got {got:e}", factor * sum));
         }
     }
     Ok(())
 }
 
-/// Convolution and both gradients of an executor against the reference.
-fn convolution_agrees(
-    make: &dyn Fn(&Graph) -> Box<dyn Executor>,
-    c: Conv2d,
-    images: usize,
-    seed: u64,
-) -> Result<(), String> {
+/// Compares an executor's convolution and both gradients with the reference.
+fn check_convolution(make: Make, c: Conv2d, images: usize, seed: u64) -> Result<(), String> {
     let mut data = stream(seed);
     let shapes = convolution_shapes(&c, images);
     let [x, kernel, dy] = [0, 1, 2].map(|i| normal(&mut data, elements(&shapes[i])));
@@ -94,7 +92,7 @@ fn convolution_agrees(
             Operand::batch(&shapes[i], data.to_vec())
         }
     };
-    let size = |data: &[f64]| data.iter().map(|x| x.abs()).collect::<Vec<_>>();
+    let absolute = |data: &[f64]| data.iter().map(|x| x.abs()).collect::<Vec<_>>();
     let window = c.window;
     let checks = [
         (Op::Conv2d(c), (0, &x), (1, &kernel), c.depth()),
@@ -102,11 +100,11 @@ fn convolution_agrees(
         (Op::Conv2dGradKernel(c), (0, &x), (2, &dy), images * window.outputs()),
     ];
     for (op, (i, a), (j, b), depth) in checks {
-        let run = |make: &dyn Fn(&Graph) -> Box<dyn Executor>, a: &[f64], b: &[f64]| {
+        let run = |make: Make, a: &[f64], b: &[f64]| {
             evaluate_one(make, op.clone(), &[operand(i, a), operand(j, b)])
         };
-        let sums = run(&reference, &size(a), &size(b));
-        beyond_rounding(&run(make, a, b), &run(&reference, a, b), &sums, depth)
+        let sums = run(&reference, &absolute(a), &absolute(b));
+        check_rounding(&run(make, a, b), &run(&reference, a, b), &sums, depth)
             .map_err(|why| format!("{}: {why}", op.name()))?;
     }
     Ok(())
@@ -116,20 +114,23 @@ proptest! {
     #![proptest_config(config(DEVICE_CASES))]
 
     #[test]
-    fn the_device_convolves_as_the_reference((c, images, seed) in any_convolution()) {
-        let family = GemmFamily::choose(gpu().report());
-        let on_device = move |graph: &Graph| device(graph, family);
-        convolution_agrees(&on_device, c, images, seed).map_err(TestCaseError::fail)?;
+    fn device_convolutions_match_the_reference((c, images, seed) in any_convolution()) {
+        for family in families() {
+            let on_device = move |graph: &Graph| device(graph, family);
+            check_convolution(&on_device, c, images, seed)
+                .map_err(|why| TestCaseError::fail(format!("{family}: {why}")))?;
+        }
     }
 
     #[test]
-    fn the_device_pools_as_the_reference((p, images, seed) in any_pool(), ties in any::<bool>()) {
+    fn device_max_pools_equal_the_reference((p, images, seed) in any_pool(), ties in any::<bool>()) {
         let [h, w] = p.window.input;
         let shape = [images, h, w, p.channels];
         let mut x = normal(&mut stream(seed), elements(&shape));
         if ties {
             x.iter_mut().for_each(|x| *x = x.round());
         }
+        // Pooling has no GEMM: its kernel is the same in every family.
         let family = GemmFamily::choose(gpu().report());
         let x = [Operand::batch(&shape, x)];
         let got = evaluate(&|graph: &Graph| device(graph, family), Op::MaxPool2d(p), &x);
@@ -144,13 +145,13 @@ proptest! {
     #![proptest_config(config(200))]
 
     #[test]
-    fn gradients_of_the_reference_are_adjoint((c, images, seed) in any_convolution()) {
-        let off = convolution_disagreement(&reference, c, images, &mut stream(seed));
-        prop_assert!(off < 1e-13, "{off:e}");
+    fn reference_gradients_are_adjoint((c, images, seed) in any_convolution()) {
+        let difference = convolution_disagreement(&reference, c, images, &mut stream(seed));
+        prop_assert!(difference < 1e-13, "{difference:e}");
     }
 
     #[test]
-    fn masks_are_sets(flags in prop::collection::vec(any::<[bool; 3]>(), 0..150)) {
+    fn masks_obey_the_laws_of_sets(flags in prop::collection::vec(any::<[bool; 3]>(), 0..150)) {
         let [a, b, c] = [0, 1, 2].map(|i| Mask::from_frozen(flags.iter().map(|f| f[i])));
         let (none, all) = (Mask::none(flags.len()), Mask::all(flags.len()));
         let or = |a: &Mask, b: &Mask| a.union(b).unwrap();
@@ -168,24 +169,24 @@ proptest! {
         prop_assert_eq!((or(&a, &a.complement()), and(&a, &a.complement())), (all, none));
         let count = |m: &Mask| m.frozen_count();
         prop_assert_eq!(count(&or(&a, &b)) + count(&and(&a, &b)), count(&a) + count(&b));
-        // Element by element, which the laws alone do not fix.
+        // Element by element: the laws also hold with union and intersection exchanged.
         for (index, [x, y, _]) in flags.iter().enumerate() {
             prop_assert_eq!(or(&a, &b).is_frozen(index), x | y);
             prop_assert_eq!(and(&a, &b).is_frozen(index), x & y);
             prop_assert_eq!(a.complement().is_frozen(index), !x);
         }
         let longer = Mask::none(flags.len() + 1);
-        let refused = matches!(a.union(&longer), Err(Error::MaskMismatch { .. }));
-        prop_assert!(refused);
+        let rejected = matches!(a.union(&longer), Err(Error::MaskMismatch { .. }));
+        prop_assert!(rejected);
     }
 
     #[test]
-    fn masks_come_back(flags in prop::collection::vec(any::<bool>(), 0..150)) {
+    fn masks_survive_conversion_to_indices_and_words(flags in prop::collection::vec(any::<bool>(), 0..150)) {
         let mask = Mask::from_frozen(flags.iter().copied());
         prop_assert_eq!(&Mask::from_trainable(flags.iter().map(|f| !f)), &mask);
         prop_assert_eq!((0..flags.len()).map(|i| mask.is_frozen(i)).collect::<Vec<_>>(), flags.clone());
         prop_assert_eq!(&Mask::from_words(mask.words().to_vec(), mask.len()).unwrap(), &mask);
-        // Whatever the bits beyond the end.
+        // Bits beyond the last element are ignored.
         let mut words = mask.words().to_vec();
         if let (Some(last), rest @ 1..) = (words.last_mut(), flags.len() % 32) {
             *last &= !(u32::MAX << rest);
@@ -201,20 +202,20 @@ proptest! {
     fn random_rules_freeze_exact_counts(len in 0..400usize, wanted in 0.0..=1.0f64, seed in any::<u64>()) {
         let mask = FreezeRule::random(wanted).seed(seed).resolve("conv1.kernel", len).unwrap();
         prop_assert_eq!(mask.len(), len);
-        let off = (mask.frozen_count() as f64 - wanted * len as f64).abs();
-        prop_assert!(off <= 0.5, "{} of {len} frozen for {wanted}", mask.frozen_count());
-        // Drawn by seed and path alone.
+        let difference = (mask.frozen_count() as f64 - wanted * len as f64).abs();
+        prop_assert!(difference <= 0.5, "{} of {len} frozen for {wanted}", mask.frozen_count());
+        // The draw depends on seed and path alone.
         prop_assert_eq!(&FreezeRule::random(wanted).seed(seed).resolve("conv1.kernel", len).unwrap(), &mask);
     }
 }
 
 #[test]
-fn a_planted_error_is_caught() {
+fn convolution_check_fails_on_a_planted_fault() {
     for op in ["conv2d", "conv2d_grad_input", "conv2d_grad_kernel"] {
         let make =
             move |graph: &Graph| Planted::boxed(&reference, graph, Fault::Scale { op, factor: 1.0001 });
         let check =
-            |(c, images, seed)| convolution_agrees(&make, c, images, seed).map_err(TestCaseError::fail);
+            |(c, images, seed)| check_convolution(&make, c, images, seed).map_err(TestCaseError::fail);
         assert!(TestRunner::new(config(DEVICE_CASES)).run(&any_convolution(), check).is_err(), "{op}");
     }
 }

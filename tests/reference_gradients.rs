@@ -1,8 +1,11 @@
-//! Every gradient of the reference against central differences of the forward operation, in f64.
+//! Compares the reference's gradient operations with central differences of the forward operations, in f64.
+//! Batch norm is in tests/batch_norm.rs; gradients that `Graph::backward` composes of other operations are in
+//! tests/backward.rs.
 //!
-//! Convolution, product and bias are linear in each operand, and ReLU and max-pooling are so between their kinks, from
-//! which the data stay away: there a central difference has no truncation error and rounding alone remains, some 1e-15
-//! of the largest gradient over the step. Softmax cross-entropy has a truncation error of step^2 / 6.
+//! Convolution, matrix multiplication and bias are linear in each operand. ReLU and max-pooling are piecewise
+//! linear, and the data keep away from the kinks. For these, a central difference has no truncation error:
+//! what remains is rounding, about 1e-15 of the largest gradient divided by the step. Smooth operations have
+//! a truncation error proportional to the square of the step (step^2 / 6 for the softmax cross-entropy).
 
 use crate::support::executor::{Operand, Single, evaluate, evaluate_one, reference};
 use crate::support::random::{convolution_shapes, elements, normal, spread, stream};
@@ -11,13 +14,13 @@ use frazil::reference::Reference;
 use frazil::rng::Stream;
 use frazil::shape::{Padding, Window};
 
-/// A step for operations that are linear between kinks; a power of two, so that `x + step` is exact or nearly so.
+/// The step for piecewise linear operations; a power of two, so that `x + step` is nearly exact.
 const LINEAR_STEP: f64 = 1.0 / 64.0;
 const LINEAR_TOLERANCE: f64 = 1e-11;
 const SMOOTH_STEP: f64 = 1.0 / 16384.0;
 const SMOOTH_TOLERANCE: f64 = 1e-8;
 
-/// `d sum(result 0 * weight) / d operand[which]` by central differences.
+/// The gradient of `sum(result 0 * weight)` in `operands[which]` by central differences.
 fn differences(op: &Op, operands: &[Operand], which: usize, weight: &[f64], step: f64) -> Vec<f64> {
     let single = Single::new(op.clone(), operands);
     let mut reference = Reference::new(&single.graph).unwrap();
@@ -34,18 +37,22 @@ fn differences(op: &Op, operands: &[Operand], which: usize, weight: &[f64], step
     };
     (0..moved.len())
         .map(|index| {
-            let at = moved[index];
-            moved[index] = at + step;
+            let kept = moved[index];
+            moved[index] = kept + step;
             let above = objective(&moved);
-            moved[index] = at - step;
+            moved[index] = kept - step;
             let below = objective(&moved);
-            moved[index] = at;
+            moved[index] = kept;
             (above - below) / (2.0 * step)
         })
         .collect()
 }
 
-/// The largest difference of two gradients over the largest element, if that is at most `tolerance`.
+/// Checks two gradients within `tolerance` of the largest element; returns the largest difference, relative
+/// to that element.
+///
+/// # Errors
+/// The first element beyond; NaN fails.
 fn compare(what: &str, analytic: &[f64], numeric: &[f64], tolerance: f64) -> Result<f64, String> {
     assert_eq!(analytic.len(), numeric.len(), "{what}");
     let scale = numeric.iter().fold(0.0f64, |scale, x| scale.max(x.abs())).max(1e-3);
@@ -54,8 +61,8 @@ fn compare(what: &str, analytic: &[f64], numeric: &[f64], tolerance: f64) -> Res
         let error = (a - n).abs() / scale;
         if error.is_nan() || error > tolerance {
             return Err(format!(
-                "{what}: element {index} is {a:e}, differences say {n:e} ({error:.1e} of the largest, allowed \
-                 {tolerance:.0e})"
+                "{what}: element {index}: expected {n:e} (central difference), got {a:e}; off by {error:.1e} of the \
+                 largest element, expected at most {tolerance:.0e}"
             ));
         }
         worst = f64::max(worst, error);
@@ -68,7 +75,7 @@ fn assert_gradient(what: &str, analytic: &[f64], numeric: &[f64], tolerance: f64
     println!("{what}: {worst:.1e}");
 }
 
-/// Holds the gradient of a linear operation in one operand against differences.
+/// Compares the gradient of a piecewise linear operation in one operand with central differences.
 fn check_linear(op: &Op, operands: &[Operand], which: usize, dy: &[f64], gradient: &[f64], what: &str) {
     let numeric = differences(op, operands, which, dy, LINEAR_STEP);
     assert_gradient(what, gradient, &numeric, LINEAR_TOLERANCE);
@@ -78,7 +85,7 @@ fn explicit(top: usize, bottom: usize, left: usize, right: usize) -> Padding {
     Padding::Explicit { top, bottom, left, right }
 }
 
-/// (what, [h, w, c_in], c_out, groups, window)
+/// Name, `[h, w, c_in]`, output channels, groups, window.
 fn convolutions() -> Vec<(&'static str, [usize; 3], usize, usize, Window)> {
     let k = |rows, columns| Window::new([rows, columns]);
     let same = Padding::Same;
@@ -120,14 +127,16 @@ fn conv2d() {
     }
 }
 
-/// A gradient of `op(a) * op(b)` is again a product; which one depends on the transposes (C = A B: dA = dC B', dB = A' dC).
+/// The gradients of `op(a) * op(b)` are matrix multiplications that depend on the transposes: for C = A B, dA
+/// = dC B' and dB = A' dC.
 #[test]
 fn matmul() {
-    let product = |transpose_a, transpose_b| Op::MatMul { transpose_a, transpose_b };
+    let matmul = |transpose_a, transpose_b| Op::MatMul { transpose_a, transpose_b };
     let (m, k, n) = (3, 4, 2);
     let stored = |rows, columns, transposed| if transposed { [columns, rows] } else { [rows, columns] };
     let mut data = stream(20);
-    // The mixes of batch and transposes that a graph takes: (transposes, which operands have the batch first).
+    // The combinations that a graph accepts: transposes, and which operands have the batch as their first
+    // axis.
     let legal = [
         ([false, false], [false, false]),
         ([false, true], [false, false]),
@@ -144,24 +153,25 @@ fn matmul() {
         let a = operand(stored(m, k, ta), batched_a, normal(&mut data, m * k));
         let b = operand(stored(k, n, tb), batched_b, normal(&mut data, k * n));
         let dc = normal(&mut data, m * n);
-        // Gradients are taken without the batch flag: that changes which rows are used, and here all are.
+        // The batch flag only limits the rows in use, and here all rows are: the gradients are computed
+        // without it.
         let fixed = |o: &Operand| Operand { batched: false, ..o.clone() };
         let (a_fixed, b_fixed) = (fixed(&a), fixed(&b));
         let dc_operand = Operand::fixed(&[m, n], dc.clone());
         let da = if ta {
-            evaluate_one(&reference, product(tb, true), &[b_fixed.clone(), dc_operand.clone()])
+            evaluate_one(&reference, matmul(tb, true), &[b_fixed.clone(), dc_operand.clone()])
         } else {
-            evaluate_one(&reference, product(false, !tb), &[dc_operand.clone(), b_fixed])
+            evaluate_one(&reference, matmul(false, !tb), &[dc_operand.clone(), b_fixed])
         };
         let db = if tb {
-            evaluate_one(&reference, product(true, ta), &[dc_operand, a_fixed])
+            evaluate_one(&reference, matmul(true, ta), &[dc_operand, a_fixed])
         } else {
-            evaluate_one(&reference, product(!ta, false), &[a_fixed, dc_operand])
+            evaluate_one(&reference, matmul(!ta, false), &[a_fixed, dc_operand])
         };
         let operands = [a, b];
         let what = format!("matmul, transposes {ta} {tb}, batches {batched_a} {batched_b}");
-        check_linear(&product(ta, tb), &operands, 0, &dc, &da, &format!("{what}, a"));
-        check_linear(&product(ta, tb), &operands, 1, &dc, &db, &format!("{what}, b"));
+        check_linear(&matmul(ta, tb), &operands, 0, &dc, &da, &format!("{what}, a"));
+        check_linear(&matmul(ta, tb), &operands, 1, &dc, &db, &format!("{what}, b"));
     }
 }
 
@@ -181,7 +191,7 @@ fn bias() {
 fn relu() {
     let mut data = stream(40);
     let shape = [4, 15];
-    // Nearest to 0: 0.05, three steps away.
+    // The values nearest to 0 are +-0.05, three steps away from the kink.
     let x = Operand::batch(&shape, spread(&mut data, 60, 0.1));
     let dy = normal(&mut data, 60);
     let y = evaluate_one(&reference, Op::Relu, std::slice::from_ref(&x));
@@ -197,7 +207,7 @@ fn activations() {
     let shape = [4, 15];
     let kinds = [
         Activation::LeakyRelu { slope: 0.3 },
-        // Between the data, which are 0.1 apart.
+        // Between two data, which are spaced by 0.1.
         Activation::Clamp { limit: 1.2 },
         Activation::Sigmoid,
         Activation::Tanh,
@@ -260,7 +270,7 @@ fn pooling() {
         let p = Pool2d { window: window.on(input, what).unwrap(), channels };
         let x_shape = [batch, input[0], input[1], channels];
         let y_shape = [batch, p.window.output[0], p.window.output[1], channels];
-        // Elements are 0.1 apart, so no maximum changes within a step.
+        // Elements are spaced by 0.1, so a step changes no maximum.
         let x = Operand::batch(&x_shape, spread(&mut data, elements(&x_shape), 0.1));
         let dy = normal(&mut data, elements(&y_shape));
         let position = evaluate(&reference, Op::MaxPool2d(p), std::slice::from_ref(&x)).swap_remove(1);
@@ -297,7 +307,7 @@ fn softmax_cross_entropy() {
         let operands = [Operand::batch(&[rows, classes], logits), labels(&mut data, rows, classes)];
         let smoothing = 0.0;
         let gradient = evaluate_one(&reference, Op::SoftmaxCrossEntropyGrad { smoothing }, &operands);
-        // The mean over the batch.
+        // The loss is the mean over the batch.
         let weight = vec![1.0 / rows as f64; rows];
         let numeric = differences(&Op::SoftmaxCrossEntropy { smoothing }, &operands, 0, &weight, SMOOTH_STEP);
         let what = format!("softmax_cross_entropy, {rows} rows, {classes} classes, scale {scale}");
@@ -305,7 +315,7 @@ fn softmax_cross_entropy() {
     }
 }
 
-/// The mean of weighted examples is over the sum of the weights, which the metrics know.
+/// With class weights the mean is over the sum of the labels' weights, which `Op::Metrics` computes.
 #[test]
 fn smoothed_and_weighted_cross_entropy() {
     let mut data = stream(61);
@@ -348,7 +358,7 @@ fn mean_squared_error() {
 }
 
 #[test]
-fn the_comparator_fails_on_one_wrong_element() {
+fn comparison_fails_on_one_wrong_element() {
     let mut data = stream(70);
     let numeric = normal(&mut data, 100);
     assert_eq!(compare("same", &numeric, &numeric, 0.0), Ok(0.0));

@@ -1,4 +1,4 @@
-//! What frozen elements save, and that saving it changes nothing else.
+//! The work that frozen elements save, and that saving it changes no result.
 
 use crate::support::device::gpu;
 use crate::support::training::{Snapshot, assert_frozen, moved, snapshot};
@@ -9,7 +9,8 @@ use frazil::{
 
 const ROWS: usize = 8;
 
-/// Large enough that every way to compute a part of a weight gradient is worth its dispatches somewhere.
+/// A model large enough that each strategy for a partial weight gradient pays for its dispatches under some
+/// mask.
 fn model() -> Model {
     Model::input([16, 16, 8])
         .conv2d("conv1", 16, [3, 3], |c| c.padding(Padding::Same))
@@ -30,9 +31,9 @@ fn options() -> TrainerOptions {
     TrainerOptions::batch(ROWS).seed(3).keep_gradients(true)
 }
 
+/// The first `count` batches of seeded data, repeated epoch after epoch; the last of each epoch has 3 rows.
 fn batches(count: usize) -> Vec<Batch> {
     let data = frazil::data::synthetic("synthetic", [16, 16, 8], 4, 40, 11).unwrap();
-    // The last is short.
     let mut all: Vec<_> = data.batches(ROWS, 5).unwrap().collect();
     let last = all.last_mut().unwrap();
     last.labels.truncate(3);
@@ -44,21 +45,21 @@ fn train(trainer: &mut Trainer, steps: usize) {
     batches(steps).iter().for_each(|batch| trainer.step(batch).unwrap());
 }
 
-/// Operations of a step, each once.
+/// The labels of a step's operations, each once.
 fn operations(trainer: &Trainer) -> Vec<String> {
     let mut labels: Vec<_> = trainer.report().dispatches.iter().map(|d| d.label.clone()).collect();
     labels.dedup();
     labels
 }
 
-/// The kernels of an operation, without what adds up a sum that some families cut into slices.
+/// The kernels of an operation, without the reduction of split-K, which only some families use.
 fn kernels(trainer: &Trainer, operation: &str) -> Vec<&'static str> {
     let dispatches = trainer.report().dispatches.iter();
     let of_operation = dispatches.filter(|d| d.label == operation).map(|d| d.kernel);
     of_operation.filter(|&kernel| kernel != "split_k_sum").collect()
 }
 
-/// F17: frozen weights save the work that only they would need: their gradient, their update, and all that only leads there.
+/// F17: frozen weights save their gradient, their update, and every operation that only these depend on.
 #[test]
 fn f17_frozen_weights_save_work() {
     let mut t = trainer(Sgd::new(0.05).momentum(0.9), options());
@@ -70,25 +71,25 @@ fn f17_frozen_weights_save_work() {
     }
     assert_eq!(t.report().flops_avoided(), 0);
 
-    // A whole tensor: its gradient is gone, and what leads below it is not.
+    // A frozen tensor: its gradient is not computed, the gradients of layers below are.
     t.freeze("conv2.kernel", FreezeRule::all()).unwrap();
     assert!(!has(&t, "conv2 grad_kernel") && has(&t, "conv2 grad_input") && has(&t, "conv1 grad_kernel"));
-    // All below: nothing goes back beyond the head, which still trains.
+    // All convolutions frozen: the backward pass ends at the dense layer, which still trains.
     t.freeze("conv*", FreezeRule::all()).unwrap();
     for gone in ["conv1 grad_kernel", "conv2 grad_input", "fc grad_input"] {
-        assert!(!has(&t, gone), "{gone} is left");
+        assert!(!has(&t, gone), "{gone} is still computed");
     }
     assert!(has(&t, "fc grad_kernel") && has(&t, "update"));
     assert_eq!(t.report().flops() + t.report().flops_avoided(), flops, "{}", t.report());
     let before = snapshot(&t);
     train(&mut t, 3);
-    assert_frozen("head alone", &t, &before);
+    assert_frozen("dense layer alone", &t, &before);
     assert_eq!(t.gradient("conv1.kernel").unwrap(), vec![0.0; 9 * 8 * 16]);
     assert!(moved(&t, &before).0 > 0);
-    // Everything: forward and loss are left.
+    // All frozen: only the forward pass and the loss remain.
     t.freeze("*", FreezeRule::all()).unwrap();
     assert!(!has(&t, "update") && !has(&t, "fc grad_kernel"), "{:?}", operations(&t));
-    // And back again.
+    // All thawed.
     t.thaw("*", FreezeRule::all(), ThawPolicy::KeepState).unwrap();
     assert_eq!(operations(&t), all);
     let before = snapshot(&t);
@@ -97,8 +98,8 @@ fn f17_frozen_weights_save_work() {
     assert!(moved > trainable / 2, "{moved} of {trainable} moved");
 }
 
-/// Each shape of a mask, and the kernels that it leads to.
-fn shapes() -> Vec<(&'static str, Mask, Vec<&'static str>)> {
+/// Masks of `conv2.kernel`, one for each gradient strategy, with the kernels of that strategy.
+fn masks() -> Vec<(&'static str, Mask, Vec<&'static str>)> {
     let elements = 9 * 16 * 64;
     let of = |f: &dyn Fn(usize) -> bool| Mask::from_trainable((0..elements).map(f));
     let gemm = kernels(&trainer(Sgd::new(0.05), options()), "conv2 grad_kernel");
@@ -111,11 +112,11 @@ fn shapes() -> Vec<(&'static str, Mask, Vec<&'static str>)> {
     ]
 }
 
-/// The same steps with all gradients computed and with the needed ones alone: frozen bits stay, and what trains gets the same
-/// gradient, up to the order of its sum.
+/// Trains with masked and with dense gradients: frozen elements keep their bits, and trainable ones get the
+/// same gradient up to the order of its sum.
 #[test]
-fn what_trains_gets_the_gradient_that_it_would_get() {
-    for (name, mask, expected) in shapes() {
+fn partial_gradients_match_dense_ones() {
+    for (name, mask, expected) in masks() {
         let run = |options: TrainerOptions| {
             let mut t = trainer(Adam::new(0.01), options);
             train(&mut t, 2);
@@ -136,32 +137,29 @@ fn what_trains_gets_the_gradient_that_it_would_get() {
         let (_, dense, _) = run(options().gradient_policy(GradientPolicy::Dense));
         let largest = dense.iter().fold(0.0f32, |m, x| m.max(x.abs()));
         for i in (0..mask.len()).filter(|&i| !mask.is_frozen(i)) {
-            // Five steps of Adam apart: weights that moved a little differently.
-            assert!(
-                (partial[i] - dense[i]).abs() <= 1e-3 * largest,
-                "{name}: {} for {}",
-                partial[i],
-                dense[i]
-            );
+            let (got, want) = (partial[i], dense[i]);
+            // After five steps of Adam the weights of the two runs differ slightly.
+            assert!((got - want).abs() <= 1e-3 * largest, "{name}: element {i}: expected {want}, got {got}");
         }
         assert!(mask.frozen_indices().all(|i| partial[i] == 0.0), "{name}");
     }
 }
 
-/// A wrong gradient of one trainable element would be seen by the comparison above: it is far larger than what it allows.
+/// Most gradients are ten times the tolerance of `partial_gradients_match_dense_ones` or more: it fails if
+/// one of them is wrong.
 #[test]
-fn gradients_that_are_compared_are_not_all_small() {
+fn compared_gradients_exceed_the_tolerance() {
     let mut t = trainer(Adam::new(0.01), options());
     train(&mut t, 2);
     let gradient = t.gradient("conv2.kernel").unwrap();
     let largest = gradient.iter().fold(0.0f32, |m, x| m.max(x.abs()));
-    let seen = gradient.iter().filter(|x| x.abs() > 1e-2 * largest).count();
-    assert!(seen > gradient.len() / 2, "{seen} of {}", gradient.len());
+    let large = gradient.iter().filter(|x| x.abs() > 1e-2 * largest).count();
+    assert!(large > gradient.len() / 2, "{large} of {}", gradient.len());
 }
 
-/// Running sums go on through a change of the plan, and so does a step over several batches.
+/// A change of the plan keeps the running sums of the metrics, with accumulation too.
 #[test]
-fn metrics_go_on_when_the_plan_changes() {
+fn metrics_are_kept_when_the_plan_changes() {
     let mut t = trainer(Sgd::new(0.05), options().accumulate(true));
     let [a, b, ..] = &batches(2)[..] else { unreachable!() };
     t.step(a).unwrap();
@@ -172,9 +170,9 @@ fn metrics_go_on_when_the_plan_changes() {
     assert_eq!(t.metrics().unwrap().examples as usize, 2 * (a.labels.len() + b.labels.len()));
 }
 
-/// A norm over all elements counts frozen ones, so that nothing may be left out.
+/// A norm over all elements needs the gradients of frozen ones, and so does `GradientPolicy::Dense`.
 #[test]
-fn a_clip_over_all_saves_nothing() {
+fn clipping_over_all_elements_and_dense_gradients_save_nothing() {
     let clip = Optimizer::from(Sgd::new(0.05)).clip(Clip::norm(0.1).over_all());
     let mut t = trainer(clip, options());
     let before = t.report().clone();
@@ -186,24 +184,24 @@ fn a_clip_over_all_saves_nothing() {
     assert_eq!(t.report().dispatches, before.dispatches, "dense gradients");
 }
 
-/// A mask that comes with a file leads to the plan that it led to before: 2n steps are n, saved, loaded and n.
+/// A mask loaded from a file leads to the same plan, and to the same bits as an uninterrupted run.
 #[test]
-fn a_resumed_run_saves_the_same_work() {
+fn a_resumed_run_has_the_same_plan_and_bits() {
     let file = std::env::temp_dir().join(format!("frazil-savings-{}.safetensors", std::process::id()));
-    for (name, mask, expected) in shapes() {
+    for (name, mask, expected) in masks() {
         let start = || trainer(Adam::new(0.01), options());
         let finish = |t: &mut Trainer| -> Snapshot {
             batches(4).iter().skip(2).for_each(|batch| t.step(batch).unwrap());
             snapshot(t)
         };
-        let mut whole = start();
-        whole.replace_mask("conv2.kernel", mask.clone(), ThawPolicy::KeepState).unwrap();
-        train(&mut whole, 2);
-        whole.save(&file).unwrap();
+        let mut uninterrupted = start();
+        uninterrupted.replace_mask("conv2.kernel", mask.clone(), ThawPolicy::KeepState).unwrap();
+        train(&mut uninterrupted, 2);
+        uninterrupted.save(&file).unwrap();
         let mut resumed = start();
         resumed.load(&file).unwrap();
         assert_eq!(kernels(&resumed, "conv2 grad_kernel"), expected, "{name}");
-        assert!(finish(&mut whole) == finish(&mut resumed), "{name}: bits differ");
+        assert!(finish(&mut uninterrupted) == finish(&mut resumed), "{name}: bits differ");
     }
     std::fs::remove_file(&file).unwrap();
 }

@@ -1,4 +1,4 @@
-//! What the examples of methods share: a small network on the embedded digits.
+//! Shared by the examples of published methods: a small network on the embedded digits.
 #![allow(dead_code)]
 
 use frazil::trainer::GradientPolicy;
@@ -6,15 +6,18 @@ use frazil::{
     Dataset, Gpu, GpuOptions, Loss, Model, Optimizer, Padding::Same, Result, Trainer, TrainerOptions,
 };
 
+/// The result of an example.
 pub type Outcome<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
+/// The kernels of [`trainer`]'s network.
 pub const KERNELS: [&str; 3] = ["conv.kernel", "fc1.kernel", "fc2.kernel"];
 
+/// Opens the default adapter.
 pub fn gpu() -> Result<Gpu> {
     Gpu::new(GpuOptions::default())
 }
 
-/// conv 3x3 1->8, ReLU, pool, dense 32, ReLU, dense.
+/// A trainer of conv 3x3 1->8, ReLU, pool, dense 32, ReLU, dense, with batches of 64.
 pub fn trainer(
     gpu: &Gpu,
     classes: usize,
@@ -38,6 +41,7 @@ pub fn trainer(
     Trainer::new(gpu, model, Loss::SoftmaxCrossEntropy, optimizer, options)
 }
 
+/// Trains for some epochs.
 pub fn train(trainer: &mut Trainer, data: &Dataset, epochs: u64) -> Result<()> {
     for epoch in 0..epochs {
         for batch in data.batches_for_epoch(64, 7, epoch)? {
@@ -47,13 +51,13 @@ pub fn train(trainer: &mut Trainer, data: &Dataset, epochs: u64) -> Result<()> {
     Ok(())
 }
 
-/// No frozen element moved.
+/// Fails unless elements are frozen and none of them changed.
 pub fn proved(trainer: &Trainer) -> Outcome {
     let proof = trainer.verify_frozen()?;
-    ensure(proof.changed() == 0 && proof.frozen() > 0, &format!("frozen elements moved: {proof}"))
+    ensure(proof.changed() == 0 && proof.frozen() > 0, &format!("frozen elements keep their bits: {proof}"))
 }
 
-/// The example's claim: an error if it does not hold.
+/// Fails with the claim if it does not hold.
 pub fn ensure(holds: bool, claim: &str) -> Outcome {
     if holds { Ok(()) } else { Err(format!("does not hold: {claim}").into()) }
 }

@@ -1,19 +1,20 @@
-//! The question's own way, on the host in f32: each tensor is `mask * fixed + (1 - mask) * weights`, and an ordinary
-//! optimizer updates `weights`.
+//! The approach of the question, on the host in f32: each tensor is `mask * fixed + (1 - mask) * weights`,
+//! and an ordinary optimizer updates `weights`.
 
-/// Rows, height and width, channels in and out, classes.
+/// Batch size, height and width of the images, input channels, output channels, classes.
 pub const SIZES: [usize; 5] = [8, 5, 2, 4, 5];
-/// Elements of conv.kernel, conv.bias, fc.kernel, fc.bias.
+/// The numbers of elements of conv.kernel, conv.bias, fc.kernel and fc.bias.
 pub const LENGTHS: [usize; 4] = [72, 4, 500, 5];
 
+/// The four parameter tensors.
 pub type Tensors = Vec<Vec<f32>>;
 
-/// Mean cross entropy, and its gradient in each tensor: conv 3x3 SAME, bias, ReLU, dense.
+/// The mean cross-entropy of conv 3x3 SAME, bias, ReLU and dense, and its gradient in each tensor.
 pub fn gradients(weights: &Tensors, x: &[f32], labels: &[u32]) -> (f32, Tensors) {
     let [rows, size, inputs, outputs, classes] = SIZES;
     let mut grads: Tensors = LENGTHS.iter().map(|&len| vec![0.0; len]).collect();
     let mut loss = 0.0;
-    // (pixel, kernel) of every tap of the window that lies inside the image.
+    // The pixel and the kernel position of every element of the window that lies inside the image.
     let taps = |oy: usize, ox: usize| {
         (0..9).filter_map(move |k| {
             let (y, ky) = ((oy + k / 3).checked_sub(1)?, k);
@@ -24,8 +25,8 @@ pub fn gradients(weights: &Tensors, x: &[f32], labels: &[u32]) -> (f32, Tensors)
     for row in 0..rows {
         let image = &x[row * size * size * inputs..][..size * size * inputs];
         let mut hidden = vec![0.0_f32; size * size * outputs];
-        for (at, h) in hidden.iter_mut().enumerate() {
-            let (pixel, o) = (at / outputs, at % outputs);
+        for (index, h) in hidden.iter_mut().enumerate() {
+            let (pixel, o) = (index / outputs, index % outputs);
             *h = weights[1][o];
             for (p, k) in taps(pixel / size, pixel % size) {
                 for c in 0..inputs {
@@ -33,7 +34,7 @@ pub fn gradients(weights: &Tensors, x: &[f32], labels: &[u32]) -> (f32, Tensors)
                 }
             }
         }
-        // Written so that NaN passes.
+        // A comparison with NaN is false, so NaN passes through.
         let active: Vec<f32> = hidden.iter().map(|&h| if h <= 0.0 { 0.0 } else { h }).collect();
         let logit = |j: usize| {
             let sum: f32 = active.iter().enumerate().map(|(i, a)| a * weights[2][i * classes + j]).sum();
@@ -71,7 +72,7 @@ pub fn gradients(weights: &Tensors, x: &[f32], labels: &[u32]) -> (f32, Tensors)
     (loss, grads)
 }
 
-/// How `weights` are updated.
+/// The update rule of `weights`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rule {
     Sgd,
@@ -83,7 +84,7 @@ pub enum Rule {
     AdamW,
 }
 
-/// Weights, their fixed copy, the mask as floats (1 = frozen), and an optimizer that knows nothing of it.
+/// Weights, their fixed copy, the mask as floats (1 = frozen), and an optimizer that ignores the mask.
 #[derive(Clone)]
 pub struct Blended {
     pub weights: Tensors,
@@ -101,7 +102,7 @@ impl Blended {
         Blended { weights, fixed, mask, first: zeros.clone(), second: zeros, steps: 0 }
     }
 
-    /// What the network computes with.
+    /// The tensors that the network computes with.
     pub fn effective(&self) -> Tensors {
         let tensor = |t: usize| {
             let one = |i: usize| {
@@ -113,14 +114,14 @@ impl Blended {
         (0..4).map(tensor).collect()
     }
 
-    /// The loss, d loss / d weights, and d loss / d blended tensor.
+    /// The loss, its gradient in `weights`, and its gradient in the blended tensors.
     pub fn gradients(&self, x: &[f32], labels: &[u32]) -> (f32, Tensors, Tensors) {
         let (loss, blended) = gradients(&self.effective(), x, labels);
         let chain = |(g, m): (&Vec<f32>, &Vec<f32>)| g.iter().zip(m).map(|(g, m)| (1.0 - m) * g).collect();
         (loss, blended.iter().zip(&self.mask).map(chain).collect(), blended)
     }
 
-    /// One step; `decay` is an L2 term but for AdamW, `noise` is added to each gradient.
+    /// Makes one step. `decay` is an L2 term, for AdamW decoupled; `noise` is added to each gradient.
     pub fn step(
         &mut self,
         x: &[f32],
@@ -162,14 +163,14 @@ impl Blended {
         }
     }
 
-    /// Entries at mask 1 whose `weights` have other bits than before.
+    /// The number of elements of `weights` at mask 1 whose bits changed since `before`.
     pub fn moved(&self, before: &Tensors) -> usize {
         let pairs = self.weights.iter().zip(before).zip(&self.mask);
         pairs.map(|((now, old), mask)| masked(mask, |i| now[i].to_bits() != old[i].to_bits())).sum()
     }
 }
 
-/// How many places with mask 1 satisfy a test.
+/// The number of elements at mask 1 that satisfy a test.
 pub fn masked(mask: &[f32], test: impl Fn(usize) -> bool) -> usize {
     (0..mask.len()).filter(|&i| mask[i] == 1.0 && test(i)).count()
 }

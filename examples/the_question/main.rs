@@ -1,6 +1,7 @@
-//! "How do I train a convolution with some of its weights fixed?" (Stack Overflow 55778682). The question's network, and
-//! the ten places at which `mask * fixed + (1 - mask) * weights` was looked at, next to freezing by bits. Every row is
-//! computed here: the left side by a small network on the host, the right side by this crate on the device.
+//! "How do I train a convolution with some of its weights fixed?" (Stack Overflow 55778682). Compares the
+//! approach of the question, the blend `mask * fixed + (1 - mask) * weights`, with freezing by bits in ten
+//! aspects. Every row is computed here: the blend by a small network on the host, freezing by this crate on
+//! the device.
 
 mod blended;
 
@@ -16,19 +17,20 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 const PATHS: [&str; 4] = ["conv.kernel", "conv.bias", "fc.kernel", "fc.bias"];
 
 const ANSWER: &str = "
-All ten rows came out as they should. What they say to whoever asked:
-- The convolution is not at fault: the blend stops the gradient of the loss, for a kernel as for a dense layer (1). The
-  blended tensor has a gradient everywhere (2).
-- `weights` is trained at mask = 1 all the same, by whatever moves a weight without a gradient of the loss: momentum,
-  decay, noise (4, 5, 6). The network does not see it until the mask changes, and then jumps (8).
-- The network computes with `fixed`, which is no copy of `weights` if the initialiser ran for each (3). And a product
-  with a mask lets NaN pass (7), loses the sign of a zero (9), and leaks where the mask is not quite 1 (10).
-- Here `trainer.freeze(\"conv.kernel\", FreezeRule::mask(mask))` keeps the bits, and `trainer.verify_frozen()` proves it.";
+All ten rows are as expected. The answer to the question:
+- The convolution is not the cause: the blend blocks the gradient of the loss, for a convolution kernel as for a dense
+  layer (1). The blended tensor has a gradient in every element (2).
+- `weights` is still updated at mask = 1 by everything that needs no gradient of the loss: momentum, decay, noise
+  (4, 5, 6). The network does not use these values until the mask changes; then its weights jump (8).
+- The network computes with `fixed`, which differs from `weights` if the initialiser ran for each (3). A multiplication
+  by the mask also propagates NaN (7), loses the sign of a zero (9), and leaks where the mask is not exactly 1 (10).
+- In this crate, `trainer.freeze(\"conv.kernel\", FreezeRule::mask(mask))` keeps the bits, and
+  `trainer.verify_frozen()` verifies it.";
 
 struct Question {
     gpu: Gpu,
     batch: Batch,
-    /// Half of every tensor, 1 = frozen.
+    /// Masks that freeze half of every tensor.
     masks: Vec<Mask>,
     floats: Tensors,
     initial: Tensors,
@@ -59,7 +61,7 @@ fn main() -> Outcome<()> {
     println!(
         "conv 3x3 2->4 SAME, bias, ReLU, dense; mask = 1 (frozen) for {frozen} of {} elements of kernels and biases\n\
          blended: the network reads mask * fixed + (1 - mask) * weights, and an optimizer trains `weights`\n\
-         frazil:  there is one tensor, and its elements at mask = 1 are frozen by their bits",
+         frazil:  there is one tensor, and its elements at mask = 1 keep their bits",
         LENGTHS.iter().sum::<usize>()
     );
     q.gradients()?;
@@ -80,7 +82,7 @@ fn parameters(trainer: &Trainer) -> frazil::Result<Tensors> {
     PATHS.iter().map(|path| trainer.parameter(path)).collect()
 }
 
-/// The same rule of ours, with the constants of [`Rule`].
+/// The crate's optimizer with the rule and the constants of [`Rule`].
 fn optimizer(rule: Rule, decay: f64) -> Optimizer {
     match rule {
         Rule::Sgd => Sgd::new(0.05).weight_decay(decay).into(),
@@ -119,26 +121,27 @@ impl Question {
         (&self.batch.features, &self.batch.labels)
     }
 
-    /// Entries at mask 1 for which a test of (tensor, index) holds.
+    /// The number of elements at mask 1 for which a test of (tensor, index) holds.
     fn count(&self, test: impl Fn(usize, usize) -> bool) -> usize {
         (0..4).map(|t| masked(&self.floats[t], |i| test(t, i))).sum()
     }
 
-    /// Frozen entries of ours that have other bits than before; the crate's own proof must agree.
+    /// The number of frozen elements of a trainer whose bits changed since `before`; fails if the crate's own
+    /// verification counts others.
     fn changed(&self, trainer: &Trainer, before: &Tensors) -> Outcome<usize> {
         let now = parameters(trainer)?;
         let changed = self.count(|t, i| now[t][i].to_bits() != before[t][i].to_bits());
         let proof = trainer.verify_frozen()?;
         if proof.frozen() != self.frozen || proof.changed() != changed {
-            return Err(format!("the proof disagrees: {proof}").into());
+            return Err(format!("expected {changed} changed elements, verify_frozen says {proof}").into());
         }
         Ok(changed)
     }
 
-    /// Prints a row, and fails if it did not come out as it should.
-    fn row(&mut self, what: &str, theirs: &str, ours: &str, holds: bool) -> Outcome<()> {
+    /// Prints a row, and fails if it is not as expected.
+    fn row(&mut self, what: &str, blended: &str, ours: &str, holds: bool) -> Outcome<()> {
         self.rows += 1;
-        println!("\n{:>2}. {what}\n      blended: {theirs}\n      frazil:  {ours}", self.rows);
+        println!("\n{:>2}. {what}\n      blended: {blended}\n      frazil:  {ours}", self.rows);
         if holds { Ok(()) } else { Err(format!("row {} is not as expected", self.rows).into()) }
     }
 
@@ -153,15 +156,15 @@ impl Question {
         }
         let read = |t: &Trainer| PATHS.iter().map(|p| t.gradient(p)).collect::<frazil::Result<Tensors>>();
         let (ours, dense) = (read(&ours)?, read(&dense)?);
-        // The two networks are one: without this the table would compare different things.
-        let off = dense.iter().flatten().zip(blended.iter().flatten()).map(|(a, b)| (a - b).abs());
-        let off = off.fold(0.0, f32::max);
+        // Both sides compute the same network: otherwise the rows would compare different things.
+        let differences = dense.iter().flatten().zip(blended.iter().flatten()).map(|(a, b)| (a - b).abs());
+        let error = differences.fold(0.0, f32::max);
         let zero = self.count(|t, i| weights[t][i] == 0.0);
         let ours_zero = self.count(|t, i| ours[t][i].to_bits() == 0);
         let n = self.frozen;
         self.row(
             "the gradient of the loss in `weights`, where mask = 1",
-            &format!("exactly 0 in {zero} of {n}: the convolution is not to blame"),
+            &format!("exactly 0 in {zero} of {n}: the convolution is not the cause"),
             &format!("exactly 0 in {ours_zero} of {n}"),
             zero == n && ours_zero == n,
         )?;
@@ -170,16 +173,16 @@ impl Question {
         let read_zero = masked(&self.floats[0], |i| ours[0][i].to_bits() == 0);
         self.row(
             "the gradient of the loss in the kernel that the convolution reads, where mask = 1",
-            &format!("not 0 in {nonzero} of {kernel}: looked at in the blended tensor, the mask seems to fail"),
+            &format!("not 0 in {nonzero} of {kernel}: read from the blended tensor, the mask seems to fail"),
             &format!(
-                "exactly 0 in {read_zero} of {kernel} (asked for dense gradients, it agrees with the blend to {off:.0e})"
+                "exactly 0 in {read_zero} of {kernel} (with dense gradients it agrees with the blend within {error:.0e})"
             ),
-            nonzero == kernel && read_zero == kernel && off < 1e-5,
+            nonzero == kernel && read_zero == kernel && error < 1e-5,
         )
     }
 
     fn initialisers(&mut self) -> Outcome<()> {
-        // Glorot's range; the second run of the same initialiser draws on.
+        // Glorot uniform; the second run of the initialiser continues the same random stream.
         let mut stream = Stream::new(9, Purpose::Weights, 0);
         let limit = (6.0_f32 / (9.0 * (2.0 + 4.0))).sqrt();
         let mut draw = || -> Vec<f32> { (0..LENGTHS[0]).map(|_| stream.uniform(-limit, limit)).collect() };
@@ -190,19 +193,20 @@ impl Question {
         let before = parameters(&ours)?;
         self.freeze(&mut ours)?;
         let changed = self.changed(&ours, &before)?;
-        let of = self.masks[0].frozen_count();
+        let count = self.masks[0].frozen_count();
         self.row(
             "`fixed` against `weights` after initialisation",
             &format!(
-                "{differ} of {of} differ, by up to {worst:.2}: an initialiser that runs for each draws twice"
+                "{differ} of {count} differ, by up to {worst:.2}: an initialiser that runs for each draws twice"
             ),
-            &format!("{changed} of {of} differ: frozen at the value that is there, with no second copy"),
-            differ == of && changed == 0,
+            &format!("{changed} of {count} differ: frozen at the current value, without a second copy"),
+            differ == count && changed == 0,
         )
     }
 
-    /// How many of the blend's `weights` at mask 1 move in 20 masked steps after `free` ones without a mask.
-    fn theirs(&self, rule: Rule, free: usize, decay: f64, deviation: f32) -> usize {
+    /// The number of elements of the blend's `weights` at mask 1 that change in 20 masked steps, after `free`
+    /// steps without a mask.
+    fn moved_in_blend(&self, rule: Rule, free: usize, decay: f64, deviation: f32) -> usize {
         let (x, labels) = self.data();
         let mut stream = Stream::new(4, Purpose::Data, 1);
         let mut noise = || if deviation > 0.0 { deviation * stream.normal() } else { 0.0 };
@@ -216,8 +220,9 @@ impl Question {
         b.moved(&before)
     }
 
-    /// How many frozen elements of ours do. Noise is added to the weights, as plain SGD would add it from gradients.
-    fn ours(&self, rule: Rule, free: usize, decay: f64, deviation: f32) -> Outcome<usize> {
+    /// The number of frozen elements of a trainer that change in the same steps. Noise is added to the
+    /// weights, as plain SGD would add it from the gradients.
+    fn moved_in_trainer(&self, rule: Rule, free: usize, decay: f64, deviation: f32) -> Outcome<usize> {
         let mut stream = Stream::new(4, Purpose::Data, 1);
         let mut t = self.trainer(optimizer(rule, decay), GradientPolicy::Masked)?;
         (0..free).try_for_each(|_| t.step(&self.batch))?;
@@ -240,7 +245,8 @@ impl Question {
         let n = self.frozen;
         let late = [Sgd, Momentum, Nesterov, Adagrad, RmsPropMomentum, Adam];
         let push = |rule| !matches!(rule, Sgd | Adagrad);
-        // Momentum pushes whatever ever had a gradient; a weight behind a ReLU that is always off never had one.
+        // Momentum moves every weight that ever had a gradient; a weight behind a ReLU that is always 0 never
+        // had one.
         let expected = |rule, moved| if push(rule) { moved * 2 > n } else { moved == 0 };
         self.movers(
             "the mask is switched on after 10 free steps, then 20 masked steps",
@@ -250,7 +256,7 @@ impl Question {
             0.0,
             expected,
         )?;
-        // A bias begins at 0, and decays to 0.
+        // Biases start at 0, where decay has no effect.
         let biases = self.masks[1].frozen_count() + self.masks[3].frozen_count();
         let what = format!("an L2 term or weight decay (the {biases} biases among them begin at 0)");
         self.movers(&what, &[Sgd, Momentum, Adam, AdamW], 0, 0.01, 0.0, |_, moved| moved >= n - biases)?;
@@ -264,7 +270,8 @@ impl Question {
         )
     }
 
-    /// A row of how many elements at mask 1 move, rule by rule; none of ours may, and theirs as `expected`.
+    /// A row with the number of elements at mask 1 that change, by rule: none of the crate's may, and those
+    /// of the blend as `expected`.
     fn movers(
         &mut self,
         what: &str,
@@ -274,16 +281,19 @@ impl Question {
         deviation: f32,
         expected: impl Fn(Rule, usize) -> bool,
     ) -> Outcome<()> {
-        let (mut theirs, mut ours, mut holds) = (Vec::new(), Vec::new(), true);
+        let (mut blended, mut ours, mut holds) = (Vec::new(), Vec::new(), true);
         for &rule in rules {
-            let moved = [self.theirs(rule, free, decay, deviation), self.ours(rule, free, decay, deviation)?];
-            theirs.push(format!("{rule:?} {}", moved[0]));
+            let moved = [
+                self.moved_in_blend(rule, free, decay, deviation),
+                self.moved_in_trainer(rule, free, decay, deviation)?,
+            ];
+            blended.push(format!("{rule:?} {}", moved[0]));
             ours.push(format!("{rule:?} {}", moved[1]));
             holds &= expected(rule, moved[0]) && moved[1] == 0;
         }
         let say = |side: &[String]| format!("moved, of {}: {}", self.frozen, side.join(", "));
-        let (theirs, ours) = (say(&theirs), say(&ours));
-        self.row(&format!("trained at mask = 1: {what}"), &theirs, &ours, holds)
+        let (blended, ours) = (say(&blended), say(&ours));
+        self.row(&format!("trained at mask = 1: {what}"), &blended, &ours, holds)
     }
 
     fn not_a_number(&mut self) -> Outcome<()> {
@@ -306,7 +316,7 @@ impl Question {
             "one NaN pixel",
             &format!("{nan} of {n} gradients at mask = 1 are NaN, and then {after} weights: (1 - mask) * NaN = NaN"),
             &format!(
-                "{changed} of {n} moved, though {trained_nan} trainable weights became NaN (told to go on; by default it stops)"
+                "{changed} of {n} moved, though {trained_nan} trainable weights became NaN (with OnNonFinite::Continue; by default updates stop)"
             ),
             nan * 2 > n && after == nan && changed == 0 && trained_nan > 0,
         )
@@ -341,7 +351,7 @@ impl Question {
     fn negative_zero(&mut self) -> Outcome<()> {
         let mut b = self.blended();
         b.fixed.iter_mut().for_each(|t| t.fill(-0.0));
-        // The other term is +0 or -0 with the weight's own sign, as (1 - mask) * weights is.
+        // (1 - mask) * weights is +0 or -0 with the sign of the weight, and -0 + 0 is +0.
         let effective = b.effective();
         let lost = self.count(|t, i| effective[t][i].to_bits() == 0);
         let mut ours = self.trainer(Adam::new(0.01).weight_decay(0.1), GradientPolicy::Masked)?;
@@ -377,7 +387,7 @@ impl Question {
         self.row(
             "a mask value of 0.9999999",
             &format!("{leaks} of {} gradients leak, {share:.1e} of each", self.frozen),
-            &format!("{ours} of {} leak: a mask is bits, and has no such value", self.frozen),
+            &format!("{ours} of {} leak: a mask is bits and has no such value", self.frozen),
             leaks > 0 && share > 1e-8 && ours == 0,
         )
     }

@@ -67,8 +67,8 @@ pub(crate) fn operations(graph: &Graph) -> Vec<Operation> {
         relu_grad: None,
         choice: None,
         gradient_input: match node.op {
-            // Used forward, it is a transposed convolution, and neither operand is a gradient.
-            Op::Conv2dGradInput(_) => of(node, 0).then_some(0),
+            // In a forward pass, `Conv2dGradInput` is a transposed convolution, whose input gradient is a `Conv2d`.
+            Op::Conv2d(_) | Op::Conv2dGradInput(_) => of(node, 0).then_some(0),
             // The kernel gradient of a transposed convolution has its operands exchanged.
             Op::Conv2dGradKernel(_) if of(node, 0) && !of(node, 1) => Some(0),
             Op::Conv2dGradKernel(_) => Some(1),

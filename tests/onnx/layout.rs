@@ -1,31 +1,33 @@
-//! ONNX's layouts at the door: images NCHW, kernels OIHW, one spatial axis as an image of one row.
+//! Conversions between ONNX's layouts (images NCHW, kernels OIHW, one or two spatial axes) and this crate's
+//! (NHWC, HWIO, two spatial axes), and access to a case's attributes.
 
 use super::{OutOfScope, out_of_scope};
 use crate::support::executor::Operand;
 use crate::support::onnx::{Attribute, Case, Tensor};
 
+/// A float tensor.
 pub fn tensor(shape: &[usize], data: Vec<f64>) -> Tensor {
     Tensor { shape: shape.to_vec(), data, dtype: "float" }
 }
 
-/// The tensor with its axes in this order, as NumPy's `transpose`.
+/// Permutes the axes, as NumPy's `transpose`.
 pub fn permute(t: &Tensor, axes: &[usize]) -> Tensor {
     let shape: Vec<_> = axes.iter().map(|&axis| t.shape[axis]).collect();
     let stride = |axis: usize| t.shape[axis + 1..].iter().product::<usize>();
     let strides: Vec<_> = axes.iter().map(|&axis| stride(axis)).collect();
     let source = |mut index: usize| {
-        let mut at = 0;
+        let mut offset = 0;
         for (extent, stride) in shape.iter().zip(&strides).rev() {
-            at += index % extent * stride;
+            offset += index % extent * stride;
             index /= extent;
         }
-        t.data[at]
+        t.data[offset]
     };
     let data = (0..t.data.len()).map(source).collect();
     Tensor { shape, data, dtype: t.dtype }
 }
 
-/// An image batch or kernel of one or two spatial axes, with two.
+/// An image batch or kernel with two spatial axes: a single axis becomes the columns of one row.
 pub fn planar(t: &Tensor) -> Result<Tensor, OutOfScope> {
     let mut t = t.clone();
     match t.shape.len() {
@@ -36,12 +38,12 @@ pub fn planar(t: &Tensor) -> Result<Tensor, OutOfScope> {
     Ok(t)
 }
 
-/// NCHW to NHWC.
+/// Converts NCHW to NHWC.
 pub fn channels_last(t: &Tensor) -> Tensor {
     permute(t, &[0, 2, 3, 1])
 }
 
-/// NHWC to NCHW, with as many axes as `like` has.
+/// Converts NHWC to NCHW, or to NCW if `like` has three axes.
 pub fn channels_first(shape: [usize; 4], data: Vec<f64>, like: &Tensor) -> Tensor {
     let mut t = permute(&tensor(&shape, data), &[0, 3, 1, 2]);
     if like.shape.len() == 3 {
@@ -50,79 +52,87 @@ pub fn channels_first(shape: [usize; 4], data: Vec<f64>, like: &Tensor) -> Tenso
     t
 }
 
+/// The tensor as an operand whose first axis is the batch.
 pub fn batch(t: &Tensor) -> Operand {
     Operand::batch(&t.shape, t.data.clone())
 }
 
+/// The tensor as an operand without a batch axis.
 pub fn fixed(t: &Tensor) -> Operand {
     Operand::fixed(&t.shape, t.data.clone())
 }
 
-/// An operand that the operator always has.
+/// A required input.
 pub fn input(case: &Case, number: usize) -> &Tensor {
-    case.inputs[number].as_ref().expect("an operand of a type that is read")
+    case.inputs[number].as_ref().expect("an input of a supported type")
 }
 
+/// An optional input.
 pub fn optional(case: &Case, number: usize) -> Option<&Tensor> {
     case.inputs.get(number).and_then(Option::as_ref)
 }
 
+/// A float attribute.
 pub fn float(case: &Case, name: &str, default: f64) -> f64 {
     match case.attributes.get(name) {
         None => default,
         Some(Attribute::Float(value)) => f64::from(*value),
-        Some(other) => panic!("{}: {name} = {other:?}", case.name),
+        Some(other) => panic!("{}: unexpected value of {name}: {other:?}", case.name),
     }
 }
 
+/// An integer attribute.
 pub fn int(case: &Case, name: &str, default: i64) -> i64 {
     match case.attributes.get(name) {
         None => default,
         Some(Attribute::Int(value)) => *value,
-        Some(other) => panic!("{}: {name} = {other:?}", case.name),
+        Some(other) => panic!("{}: unexpected value of {name}: {other:?}", case.name),
     }
 }
 
+/// A text attribute.
 pub fn text<'a>(case: &'a Case, name: &str, default: &'a str) -> &'a str {
     match case.attributes.get(name) {
         None => default,
         Some(Attribute::Text(value)) => value,
-        Some(other) => panic!("{}: {name} = {other:?}", case.name),
+        Some(other) => panic!("{}: unexpected value of {name}: {other:?}", case.name),
     }
 }
 
+/// An attribute of sizes; `None` if it is absent.
 pub fn ints(case: &Case, name: &str) -> Option<Vec<usize>> {
     match case.attributes.get(name) {
         None => None,
         Some(Attribute::Ints(all)) => {
             Some(all.iter().map(|&n| usize::try_from(n).expect("a size")).collect())
         }
-        Some(other) => panic!("{}: {name} = {other:?}", case.name),
+        Some(other) => panic!("{}: unexpected value of {name}: {other:?}", case.name),
     }
 }
 
-/// A number for rows and one for columns; `default` where it is left out, and for the one row of a single axis.
+/// An attribute with a size for rows and one for columns: `default` where it is absent, and for the rows of a
+/// single axis.
 pub fn pair(case: &Case, name: &str, default: usize) -> [usize; 2] {
     match ints(case, name).as_deref() {
         None => [default; 2],
         Some(&[columns]) => [default, columns],
         Some(&[rows, columns]) => [rows, columns],
-        Some(other) => panic!("{}: {name} = {other:?}", case.name),
+        Some(other) => panic!("{}: unexpected value of {name}: {other:?}", case.name),
     }
 }
 
-/// `[top, left, bottom, right]`.
+/// The attribute `pads` as `[top, left, bottom, right]`; 0 where it is absent.
 pub fn pads(case: &Case) -> [usize; 4] {
     match ints(case, "pads").as_deref() {
         None => [0; 4],
         Some(&[left, right]) => [0, left, 0, right],
         Some(&[top, left, bottom, right]) => [top, left, bottom, right],
-        Some(other) => panic!("{}: pads = {other:?}", case.name),
+        Some(other) => panic!("{}: unexpected value of pads: {other:?}", case.name),
     }
 }
 
 #[test]
-fn permute_moves_axes_and_back() {
+fn permute_inverts_its_inverse() {
     let t = tensor(&[2, 3, 1, 4], (0..24).map(f64::from).collect());
     let moved = permute(&t, &[0, 2, 3, 1]);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! The softmax cross-entropy.
+//! SoftmaxCrossEntropyLoss.
 
 use super::layout::*;
 use super::{OutOfScope, Results, out_of_scope};
@@ -6,7 +6,7 @@ use crate::support::executor::{Make, Operand, evaluate_one};
 use crate::support::onnx::Case;
 use frazil::graph::Op;
 
-/// The weights of the classes, if they have some. An ignored class is one of weight 0.
+/// The class weights of a case, if it has any. An ignored class has weight 0.
 fn class_weights(case: &Case, classes: usize) -> Result<Option<Vec<f64>>, OutOfScope> {
     let given = optional(case, 2).map(|weights| weights.data.clone());
     if !case.attributes.contains_key("ignore_index") {
@@ -18,11 +18,12 @@ fn class_weights(case: &Case, classes: usize) -> Result<Option<Vec<f64>>, OutOfS
             weights[ignored] = 0.0;
             Ok(Some(weights))
         }
-        _ => out_of_scope("ignored labels that are no class"),
+        _ => out_of_scope("ignored labels outside the classes"),
     }
 }
 
-/// Scores `[n, classes, ..]` and labels `[n, ..]`, a row of classes for each label.
+/// SoftmaxCrossEntropyLoss of scores `[n, classes, ..]` and labels `[n, ..]`: one row of class scores for
+/// each label.
 pub fn softmax_cross_entropy(case: &Case, make: Make) -> Results {
     let (scores, labels) = (input(case, 0), input(case, 1));
     let mut axes: Vec<_> = (0..scores.shape.len()).filter(|&axis| axis != 1).collect();
@@ -47,7 +48,7 @@ pub fn softmax_cross_entropy(case: &Case, make: Make) -> Results {
         _ => tensor(&[], vec![mean()]),
     }];
     if case.outputs.len() > 1 {
-        // The logarithm of a class's probability is the negative loss, without weights, of that class as the label.
+        // The log-probability of a class is minus the unweighted loss with that class as the label.
         let loss_of = |data: Vec<f64>| evaluate_one(make, plain.clone(), &[logits.clone(), label(data)]);
         let by_class = (0..classes)
             .map(|class| loss_of(vec![class as f64; rows]).iter().map(|loss| -loss).collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! Products, activations, normalization.
+//! Gemm, activations, Softmax, BatchNormalization.
 
 use super::Results;
 use super::layout::*;
@@ -7,7 +7,8 @@ use crate::support::onnx::{Case, Tensor};
 use frazil::graph::{Activation, DType, Graph, Op, ParameterId, ParameterKind, StatisticsRule, StepScalars};
 use frazil::shape::Shape;
 
-/// `alpha*a*b + beta*c`. The factors are taken in at the door: the product here has none.
+/// Gemm, `alpha*a*b + beta*c`. `alpha` and `beta` are multiplied into `a` and `c` here: `Op::MatMul` has no
+/// factors.
 pub fn gemm(case: &Case, make: Make) -> Results {
     let (alpha, beta) = (float(case, "alpha", 1.0), float(case, "beta", 1.0));
     let (transpose_a, transpose_b) = (int(case, "transA", 0) != 0, int(case, "transB", 0) != 0);
@@ -29,7 +30,7 @@ pub fn gemm(case: &Case, make: Make) -> Results {
     Ok(vec![tensor(&[m, n], sum)])
 }
 
-/// Element by element.
+/// An element-wise operator.
 fn activation(case: &Case, make: Make, op: Op) -> Results {
     let x = input(case, 0);
     Ok(vec![tensor(&x.shape, evaluate_one(make, op, &[batch(x)]))])
@@ -48,7 +49,7 @@ pub fn gelu(case: &Case, make: Make) -> Results {
     let form = match text(case, "approximate", "none") {
         "none" => Activation::Gelu,
         "tanh" => Activation::GeluTanh,
-        other => panic!("{}: approximate = {other}", case.name),
+        other => panic!("{}: expected approximate = none or tanh, got {other}", case.name),
     };
     activation(case, make, Op::Activation(form))
 }
@@ -61,7 +62,7 @@ pub fn tanh(case: &Case, make: Make) -> Results {
     activation(case, make, Op::Activation(Activation::Tanh))
 }
 
-/// Over any axis: it is moved to the end, where the softmax here is, and back.
+/// Softmax over any axis: the axis is moved to the end for `Op::Softmax`, and back.
 pub fn softmax(case: &Case, make: Make) -> Results {
     let x = input(case, 0);
     let rank = x.shape.len();
@@ -76,8 +77,9 @@ pub fn softmax(case: &Case, make: Make) -> Results {
     Ok(vec![permute(&tensor(&moved.shape, y), &back)])
 }
 
-/// Images of any number of axes, channels second. In training, the outputs are the result and both running statistics,
-/// which keep the share `momentum` of themselves.
+/// BatchNormalization of images with any number of spatial axes, channels second. In training mode the
+/// outputs are the result and both running statistics, `running = momentum * running + (1 - momentum) *
+/// batch`.
 pub fn batch_normalization(case: &Case, make: Make) -> Results {
     let x = input(case, 0);
     let rank = x.shape.len();

@@ -1,4 +1,4 @@
-//! Convolutions and pooling.
+//! Convolution and pooling.
 
 use super::layout::*;
 use super::{OutOfScope, Results, out_of_scope};
@@ -7,7 +7,7 @@ use crate::support::onnx::{Case, Tensor};
 use frazil::graph::{Conv2d, Op, Pool2d};
 use frazil::shape::{Padding, Window, WindowGeometry};
 
-/// The case's window on an input of these rows and columns.
+/// The window of a case on an input of `[rows, columns]`.
 fn window(case: &Case, input: [usize; 2], kernel: [usize; 2]) -> Result<WindowGeometry, OutOfScope> {
     let mut w = Window::new(kernel);
     w.stride = pair(case, "strides", 1);
@@ -18,7 +18,7 @@ fn window(case: &Case, input: [usize; 2], kernel: [usize; 2]) -> Result<WindowGe
         "SAME_UPPER" => Padding::Same,
         automatic => {
             if automatic == "SAME_LOWER" {
-                // As many as for SAME_UPPER, the odd one at the beginning.
+                // The total of SAME_UPPER, with the odd unit at the beginning.
                 let total = [0, 1].map(|axis| {
                     let outputs = input[axis].div_ceil(w.stride[axis]);
                     let reach = (kernel[axis] - 1) * w.dilation[axis] + 1;
@@ -36,7 +36,7 @@ fn window(case: &Case, input: [usize; 2], kernel: [usize; 2]) -> Result<WindowGe
             let padded = g.pad_begin[axis] + input[axis] + end;
             let reach = (kernel[axis] - 1) * w.dilation[axis] + 1;
             g.output[axis] = (padded - reach).div_ceil(w.stride[axis]) + 1;
-            // A window that would begin in the padding at the end is none.
+            // A window that starts in the padding at the end is dropped.
             if (g.output[axis] - 1) * w.stride[axis] >= g.pad_begin[axis] + input[axis] {
                 g.output[axis] -= 1;
             }
@@ -45,7 +45,7 @@ fn window(case: &Case, input: [usize; 2], kernel: [usize; 2]) -> Result<WindowGe
     Ok(g)
 }
 
-/// `y + bias`, if there is one, of an image batch NHWC.
+/// Adds the bias, if there is one, to an image batch NHWC.
 fn with_bias(make: Make, shape: [usize; 4], y: Vec<f64>, bias: Option<&Tensor>) -> Vec<f64> {
     match bias {
         None => y,
@@ -65,8 +65,8 @@ pub fn conv(case: &Case, make: Make) -> Results {
     Ok(vec![channels_first(shape, y, input(case, 0))])
 }
 
-/// The input gradient of the convolution that has the transposed one's input as its output. ONNX stores the kernel
-/// `[C, M / group, kh, kw]`, which is that convolution's OIHW.
+/// ConvTranspose: the input gradient of the convolution whose output has the shape of the operator's input.
+/// ONNX stores the kernel `[C, M / group, kh, kw]`, which is OIHW of that convolution.
 pub fn conv_transpose(case: &Case, make: Make) -> Results {
     let x = channels_last(&planar(input(case, 0))?);
     let kernel = permute(&planar(input(case, 1))?, &[2, 3, 1, 0]);
@@ -115,15 +115,15 @@ pub fn max_pool(case: &Case, make: Make) -> Results {
     let results = evaluate(make, Op::MaxPool2d(Pool2d { window, channels }), &[batch(&x)]);
     let mut outputs = vec![channels_first(shape, results[0].clone(), input(case, 0))];
     if case.outputs.len() > 1 {
-        // ONNX numbers the elements of the input NCHW; here it is the taps of the window.
+        // ONNX returns indices into the input NCHW, `Op::MaxPool2d` the position in the window.
         let by_column = int(case, "storage_order", 0) != 0;
         let number = |(index, &tap): (usize, &f64)| {
             let (channel, pixel) = (index % channels, index / channels);
-            let place = [pixel / shape[2] % shape[1], pixel % shape[2]];
+            let output = [pixel / shape[2] % shape[1], pixel % shape[2]];
             let image = pixel / (shape[1] * shape[2]);
             let tap = [tap as usize / window.kernel[1], tap as usize % window.kernel[1]];
             let [row, column] =
-                [0, 1].map(|axis| window.source(axis, place[axis], tap[axis]).expect("an element"));
+                [0, 1].map(|axis| window.source(axis, output[axis], tap[axis]).expect("an element"));
             let within = if by_column { column * h + row } else { row * w + column };
             ((image * channels + channel) * h * w + within) as f64
         };
@@ -136,7 +136,7 @@ pub fn max_pool(case: &Case, make: Make) -> Results {
 pub fn average_pool(case: &Case, make: Make) -> Results {
     let x = channels_last(&planar(input(case, 0))?);
     if int(case, "count_include_pad", 0) != 0 {
-        return out_of_scope("padding that counts in a mean");
+        return out_of_scope("a mean that includes the padding");
     }
     let [n, h, w, channels] = [0, 1, 2, 3].map(|axis| x.shape[axis]);
     let window = window(case, [h, w], pair(case, "kernel_shape", 1))?;

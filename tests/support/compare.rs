@@ -1,6 +1,11 @@
-//! Comparators. Each returns the error that it saw, and is tested to fail on one wrong element.
+//! Comparators of tensors. A test at the end shows that each fails on one wrong element.
 
-/// `||got - want|| / ||want||` over the whole tensor; `||got||` where `want` is all zero.
+/// Converts f32 to f64.
+pub fn widen(data: &[f32]) -> Vec<f64> {
+    data.iter().copied().map(f64::from).collect()
+}
+
+/// The relative L2 error `||got - want|| / ||want||` of a tensor; `||got||` where `want` is all zero.
 pub fn relative_l2(got: &[f64], want: &[f64]) -> f64 {
     assert_eq!(got.len(), want.len(), "number of elements");
     let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
@@ -9,21 +14,25 @@ pub fn relative_l2(got: &[f64], want: &[f64]) -> f64 {
     if scale == 0.0 { difference } else { difference / scale }
 }
 
-/// The relative L2 error if it is at most `tolerance`, else what is wrong and where it is worst.
+/// Checks that the relative L2 error is at most `tolerance`, and returns it.
+///
+/// # Errors
+/// The error and the element that is furthest off; NaN fails.
 pub fn check_relative(what: &str, got: &[f64], want: &[f64], tolerance: f64) -> Result<f64, String> {
     if got.len() != want.len() {
-        return Err(format!("{what}: {} elements, expected {}", got.len(), want.len()));
+        return Err(format!("{what}: expected {} elements, got {}", want.len(), got.len()));
     }
     let error = relative_l2(got, want);
-    // Written so that NaN fails.
+    // A comparison with NaN is false, so NaN fails.
     if error <= tolerance {
         return Ok(error);
     }
-    let off = |i: usize| if got[i] == want[i] { 0.0 } else { (got[i] - want[i]).abs() };
-    let rank = |i: usize| if off(i).is_nan() { f64::INFINITY } else { off(i) };
+    // Equal infinities differ by 0; a NaN is the largest difference.
+    let difference = |i: usize| if got[i] == want[i] { 0.0 } else { (got[i] - want[i]).abs() };
+    let rank = |i: usize| if difference(i).is_nan() { f64::INFINITY } else { difference(i) };
     let worst = (0..got.len()).max_by(|&a, &b| rank(a).total_cmp(&rank(b))).unwrap_or(0);
     Err(format!(
-        "{what}: relative L2 error {error:.3e}, allowed {tolerance:.0e}; worst at element {worst} of {}: \
+        "{what}: relative L2 error {error:.3e}, expected at most {tolerance:.0e}; worst at element {worst} of {}: \
          got {:e}, expected {:e}",
         got.len(),
         got[worst],
@@ -31,23 +40,26 @@ pub fn check_relative(what: &str, got: &[f64], want: &[f64], tolerance: f64) -> 
     ))
 }
 
-/// [`check_relative`] that panics.
+/// Panics where [`check_relative`] fails.
 pub fn assert_relative(what: &str, got: &[f64], want: &[f64], tolerance: f64) -> f64 {
     check_relative(what, got, want, tolerance).unwrap_or_else(|message| panic!("{message}"))
 }
 
-/// Says where the first elements differ, if any; NaN differs from all.
+/// Checks that all elements are equal.
+///
+/// # Errors
+/// The first element that differs; NaN differs from everything.
 pub fn check_equal(what: &str, got: &[f64], want: &[f64]) -> Result<(), String> {
     if got.len() != want.len() {
-        return Err(format!("{what}: {} elements, expected {}", got.len(), want.len()));
+        return Err(format!("{what}: expected {} elements, got {}", want.len(), got.len()));
     }
     match got.iter().zip(want).position(|(g, w)| g != w) {
         None => Ok(()),
-        Some(at) => Err(format!("{what}: element {at} is {:e}, expected {:e}", got[at], want[at])),
+        Some(i) => Err(format!("{what}: element {i}: expected {:e}, got {:e}", want[i], got[i])),
     }
 }
 
-/// [`check_equal`] that panics.
+/// Panics where [`check_equal`] fails.
 pub fn assert_equal(what: &str, got: &[f64], want: &[f64]) {
     check_equal(what, got, want).unwrap_or_else(|message| panic!("{message}"));
 }
@@ -56,16 +68,16 @@ pub fn assert_equal(what: &str, got: &[f64], want: &[f64]) {
 fn comparators_fail_on_one_wrong_element() {
     let want: Vec<f64> = (0..1000).map(|i| f64::from(i).sin()).collect();
     assert_eq!(check_relative("same", &want, &want, 0.0), Ok(0.0));
-    for (at, wrong) in [(0, 1e-3), (499, want[499] + 1e-3), (999, f64::NAN), (7, f64::INFINITY)] {
+    for (i, wrong) in [(0, 1e-3), (499, want[499] + 1e-3), (999, f64::NAN), (7, f64::INFINITY)] {
         let mut got = want.clone();
-        got[at] = wrong;
+        got[i] = wrong;
         let message = check_relative("planted", &got, &want, 1e-5).unwrap_err();
-        assert!(message.contains(&format!("worst at element {at} of")), "{message}");
-        assert!(check_equal("planted", &got, &want).unwrap_err().contains(&format!("element {at} is")));
+        assert!(message.contains(&format!("worst at element {i} of")), "{message}");
+        assert!(check_equal("planted", &got, &want).unwrap_err().contains(&format!("element {i}:")));
     }
     assert!(check_relative("short", &want[1..], &want, 1.0).is_err());
     assert!(check_equal("short", &want[1..], &want).is_err());
-    // Against zeros the error is absolute.
+    // Against a tensor of zeros the error is absolute.
     assert!(check_relative("zeros", &[0.0, 1e-5], &[0.0, 0.0], 1e-6).is_err());
     assert!(check_relative("zeros", &[0.0, 1e-7], &[0.0, 0.0], 1e-6).is_ok());
 }

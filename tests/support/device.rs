@@ -1,5 +1,6 @@
-//! The one device of all tests, and a plan as an executor.
+//! The device that all tests share, and a compiled plan as an [`Executor`].
 
+use super::compare::widen;
 use super::executor::Executor;
 use frazil::Result;
 use frazil::gpu::{Gpu, GpuOptions};
@@ -9,32 +10,26 @@ use frazil::mask::Mask;
 use frazil::{Plan, PlanOptions};
 use std::sync::OnceLock;
 
-/// The adapter under test: the best there is. A machine without one fails, and does not skip.
+/// The device under test: the default adapter, opened with cooperative matrices where it has them.
+///
+/// A machine without an adapter fails the tests instead of skipping them.
 pub fn gpu() -> &'static Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
-    // Tests keep all cores busy themselves.
+    // Compiling ahead uses idle cores; the test threads leave none idle.
     let options = GpuOptions::default().compile_ahead(false).cooperative_matrix(true);
     GPU.get_or_init(|| Gpu::new(options).expect("an adapter to test"))
 }
 
-/// Every family that the adapter can run, but for the one with large tiles, which small products do not get: the op table has
-/// what runs in them.
+/// The GEMM families that the adapter supports, without `tiled-large`: the small GEMMs of these tests would
+/// run with small tiles in it as well. The op table (tests/op_table.rs) covers large tiles.
 pub fn families() -> Vec<GemmFamily> {
     let mut all = GemmFamily::supported(gpu().report());
     all.retain(|&family| family != GemmFamily::Tiled { largest: TileSize::Large });
     all
 }
 
-/// A plan, with f64 at the door.
+/// A compiled plan that takes and returns f64.
 pub struct Device(pub Plan);
-
-fn bits(data: &[f64]) -> Vec<u32> {
-    data.iter().map(|&x| (x as f32).to_bits()).collect()
-}
-
-fn widen(words: Vec<u32>) -> Vec<f64> {
-    words.into_iter().map(|w| f64::from(f32::from_bits(w))).collect()
-}
 
 impl Executor for Device {
     fn write(&mut self, value: ValueId, data: &[f64]) -> Result<()> {
@@ -51,19 +46,21 @@ impl Executor for Device {
     }
     fn read(&mut self, value: ValueId) -> Vec<f64> {
         match self.0.graph().value(value).unwrap().dtype {
-            DType::F32 => self.0.read_f32(value).unwrap().into_iter().map(f64::from).collect(),
+            DType::F32 => widen(&self.0.read_f32(value).unwrap()),
             DType::U32 => self.0.read_u32(value).unwrap().into_iter().map(f64::from).collect(),
         }
     }
     fn state(&mut self, parameter: ParameterId, slot: usize) -> Vec<f64> {
-        widen(self.0.store().read_state(slot, parameter).unwrap())
+        let words = self.0.store().read_state(slot, parameter).unwrap();
+        words.into_iter().map(|word| f64::from(f32::from_bits(word))).collect()
     }
     fn write_state(&mut self, parameter: ParameterId, slot: usize, data: &[f64]) -> Result<()> {
-        self.0.store().write_state(slot, parameter, &bits(data))
+        let words: Vec<_> = data.iter().map(|&x| (x as f32).to_bits()).collect();
+        self.0.store().write_state(slot, parameter, &words)
     }
 }
 
-/// Plans in a family, as executors.
+/// Compiles a plan in a GEMM family.
 pub fn device(graph: &Graph, family: GemmFamily) -> Box<dyn Executor> {
     Box::new(Device(Plan::compile(gpu(), graph, &PlanOptions::default().family(family)).unwrap()))
 }

@@ -1,4 +1,4 @@
-//! One face for all that can run a graph, so that the reference and a device pass through the same tests.
+//! A common interface of the reference interpreter and a device: both run through the same tests.
 
 use frazil::Result;
 use frazil::graph::{DType, Graph, Op, ParameterId, StepScalars, ValueId};
@@ -6,7 +6,7 @@ use frazil::mask::Mask;
 use frazil::reference::Reference;
 use frazil::shape::Shape;
 
-/// Something that runs one graph.
+/// Runs one graph.
 pub trait Executor {
     fn write(&mut self, value: ValueId, data: &[f64]) -> Result<()>;
     fn set_mask(&mut self, parameter: ParameterId, mask: &Mask) -> Result<()>;
@@ -16,7 +16,7 @@ pub trait Executor {
     fn write_state(&mut self, parameter: ParameterId, slot: usize, data: &[f64]) -> Result<()>;
 }
 
-/// Makes an executor of a graph.
+/// Creates an executor for a graph.
 pub type Make<'a> = &'a dyn Fn(&Graph) -> Box<dyn Executor>;
 
 impl Executor for Reference {
@@ -40,23 +40,24 @@ impl Executor for Reference {
     }
 }
 
-/// The reference as an executor.
+/// Creates the reference interpreter of a graph.
 pub fn reference(graph: &Graph) -> Box<dyn Executor> {
     Box::new(Reference::new(graph).unwrap())
 }
 
-/// What a [`Planted`] executor does wrong.
+/// A fault of a [`Planted`] executor.
 #[derive(Clone, Copy)]
 pub enum Fault {
-    /// If the graph's first operation is called `op`, every value read has its element of largest size multiplied.
+    /// In graphs whose first operation is `op`, multiplies the element of largest magnitude of every tensor
+    /// read.
     Scale { op: &'static str, factor: f64 },
-    /// Masks are not set.
+    /// Ignores masks.
     NoMask,
-    /// Optimizer state is not written.
+    /// Ignores writes of optimizer state.
     NoState,
 }
 
-/// An executor with a fault, to see that a test fails.
+/// An executor with a fault, for tests that a comparison fails.
 pub struct Planted {
     inner: Box<dyn Executor>,
     fault: Fault,
@@ -112,17 +113,17 @@ pub struct Operand {
 }
 
 impl Operand {
-    /// Floats with the batch as their first axis.
+    /// A float tensor whose first axis is the batch.
     pub fn batch(shape: &[usize], data: Vec<f64>) -> Self {
         Operand { shape: shape.to_vec(), dtype: DType::F32, batched: true, data }
     }
 
-    /// Floats without a batch: kernels, biases.
+    /// A float tensor without a batch axis: a kernel, a bias.
     pub fn fixed(shape: &[usize], data: Vec<f64>) -> Self {
         Operand { shape: shape.to_vec(), dtype: DType::F32, batched: false, data }
     }
 
-    /// Integers with the batch as their first axis: labels, positions.
+    /// An integer tensor whose first axis is the batch: labels, positions of maxima.
     pub fn integers(shape: &[usize], data: Vec<f64>) -> Self {
         Operand { shape: shape.to_vec(), dtype: DType::U32, batched: true, data }
     }
@@ -133,12 +134,12 @@ pub struct Single {
     pub graph: Graph,
     pub inputs: Vec<ValueId>,
     pub outputs: Vec<ValueId>,
-    /// Rows of the batch; 1 where no operand is batched.
+    /// Examples in the batch; 1 where no operand is batched.
     pub rows: usize,
 }
 
 impl Single {
-    /// All results are marked as outputs.
+    /// Builds the graph, with every result marked as an output.
     pub fn new(op: Op, operands: &[Operand]) -> Self {
         let rows = operands.iter().find(|o| o.batched).map_or(1, |o| o.shape[0]);
         let mut graph = Graph::new(rows).unwrap();
@@ -161,7 +162,7 @@ impl Single {
     }
 }
 
-/// All results of one operation on a full batch.
+/// Runs one operation on a full batch and returns all its results.
 pub fn evaluate(make: Make, op: Op, operands: &[Operand]) -> Vec<Vec<f64>> {
     let single = Single::new(op, operands);
     let mut executor = make(&single.graph);
@@ -172,7 +173,7 @@ pub fn evaluate(make: Make, op: Op, operands: &[Operand]) -> Vec<Vec<f64>> {
     single.outputs.iter().map(|&output| executor.read(output)).collect()
 }
 
-/// The first result of [`evaluate`].
+/// Runs one operation on a full batch and returns its first result.
 pub fn evaluate_one(make: Make, op: Op, operands: &[Operand]) -> Vec<f64> {
     evaluate(make, op, operands).swap_remove(0)
 }

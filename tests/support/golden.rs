@@ -1,5 +1,6 @@
-//! Loads the golden vectors: `tests/golden/README.md` says what they are.
+//! Loads the golden vectors that tests/golden/README.md describes.
 
+use super::compare::widen;
 use frazil::graph::{Conv2d, Pool2d};
 use frazil::shape::{Padding, Window, WindowGeometry};
 use safetensors::{Dtype, SafeTensors};
@@ -23,7 +24,7 @@ struct Tensor {
     bytes: Vec<u8>,
 }
 
-/// One case of the manifest with its tensors.
+/// A case of the manifest and its tensors.
 pub struct Case {
     pub name: String,
     pub kind: String,
@@ -31,12 +32,13 @@ pub struct Case {
     tensors: BTreeMap<String, Tensor>,
 }
 
-/// The sets that a test runs as a whole, each with the kind that the manifest calls its cases, and their number.
-const SETS: [(&str, &str, usize); 12] = [
+/// The sets of cases: name, kind of the cases in the manifest, number of cases. One test runs each set.
+const SETS: [(&str, &str, usize); 13] = [
     ("activations", "activation", 4),
     ("avg_pool2d", "pool", 5),
     ("batch_norm", "batch_norm", 7),
     ("conv2d", "conv2d", 47),
+    ("conv2d_sampled", "conv2d_sampled", 2),
     ("dense", "dense", 5),
     ("global_avg_pool", "global_avg_pool", 3),
     ("max_pool2d", "pool", 8),
@@ -47,7 +49,7 @@ const SETS: [(&str, &str, usize); 12] = [
     ("trajectory", "trajectory", 22),
 ];
 
-/// The set that a case of the manifest is in: each case is in one, so that none is left out.
+/// The set of a case of the manifest. Panics for a case of no set, so that none is left out.
 fn set_of(entry: &Value) -> &'static str {
     let params = &entry["params"];
     let name = match (entry["kind"].as_str().expect("a kind"), &params["activation"], &params["pool"]) {
@@ -61,7 +63,7 @@ fn set_of(entry: &Value) -> &'static str {
     set.unwrap_or_else(|| panic!("no test runs the golden case {}", entry["name"])).0
 }
 
-/// All cases of a set, in the manifest's order; as many as [`SETS`] says.
+/// Loads all cases of a set, in the manifest's order. Panics unless there are as many as [`SETS`] lists.
 pub fn cases(set: &str) -> Vec<Case> {
     let manifest = manifest();
     let all = manifest["cases"].as_array().expect("a list of cases");
@@ -93,7 +95,7 @@ impl Case {
         self.tensors.get(name).unwrap_or_else(|| panic!("{}: no tensor {name}", self.name))
     }
 
-    /// The elements, each of `N` bytes; read byte by byte since they may lie anywhere.
+    /// The elements, each of `N` bytes, which need not be aligned.
     fn read<T, const N: usize>(&self, name: &str, dtype: Dtype, decode: fn([u8; N]) -> T) -> Vec<T> {
         let tensor = self.tensor(name);
         assert_eq!(tensor.dtype, dtype, "{}: {name}", self.name);
@@ -120,19 +122,19 @@ impl Case {
         self.read(name, Dtype::U8, u8::from_le_bytes)
     }
 
-    /// An f32 or i32 tensor, widened: what an executor is given.
+    /// An f32 or i32 tensor, widened to f64 for an executor.
     pub fn wide(&self, name: &str) -> Vec<f64> {
         if self.tensor(name).dtype == Dtype::I32 {
             self.i32(name).into_iter().map(f64::from).collect()
         } else {
-            self.f32(name).into_iter().map(f64::from).collect()
+            widen(&self.f32(name))
         }
     }
 }
 
-/// A number of the manifest.
+/// A size in the manifest.
 pub fn number(value: &Value) -> usize {
-    let number = value.as_u64().unwrap_or_else(|| panic!("{value} is no size"));
+    let number = value.as_u64().unwrap_or_else(|| panic!("expected a size, got {value}"));
     usize::try_from(number).expect("a size")
 }
 
@@ -140,7 +142,8 @@ fn pair(value: &Value) -> [usize; 2] {
     [number(&value[0]), number(&value[1])]
 }
 
-/// The window of `params` on its input, with the resolved padding and the size of the output held against the manifest.
+/// The window of `params` on its input. Panics unless the crate resolves padding and output size as the
+/// manifest does.
 fn window(params: &Value, input: [usize; 2], output: Option<[usize; 2]>, at: &str) -> WindowGeometry {
     let given = &params["padding"];
     let side = |name: &str| number(&given[name]);
@@ -154,7 +157,7 @@ fn window(params: &Value, input: [usize; 2], output: Option<[usize; 2]>, at: &st
         Some("same") => Padding::Same,
         Some("valid") => Padding::Valid,
         Some("explicit") => resolved,
-        _ => panic!("{at}: padding {given}"),
+        _ => panic!("{at}: expected same, valid or explicit padding, got {given}"),
     };
     let dilation = if params["dilation"].is_null() { [1, 1] } else { pair(&params["dilation"]) };
     let window =
@@ -168,7 +171,7 @@ fn window(params: &Value, input: [usize; 2], output: Option<[usize; 2]>, at: &st
     geometry
 }
 
-/// The convolution and the batch of a `conv2d` case.
+/// The convolution and the batch size of a `conv2d` or `conv2d_sampled` case.
 pub fn conv2d_case(case: &Case) -> (Conv2d, usize) {
     let p = &case.params;
     let input = [number(&p["height"]), number(&p["width"])];
@@ -178,13 +181,13 @@ pub fn conv2d_case(case: &Case) -> (Conv2d, usize) {
     (Conv2d { window, c_in, c_out, groups: number(&p["groups"]) }, number(&p["batch"]))
 }
 
-/// The convolution of a layer of `params.net` on images of `input` = `[h, w]`.
+/// The convolution of a layer of `params.net`, on images of `input` = `[h, w]`.
 pub fn conv2d_layer(layer: &Value, input: [usize; 2], at: &str) -> Conv2d {
     let window = window(layer, input, None, at);
     Conv2d { window, c_in: number(&layer["c_in"]), c_out: number(&layer["c_out"]), groups: 1 }
 }
 
-/// The windows of a `pool` case of this kind, max or avg, and its batch.
+/// The pooling and the batch size of a `pool` case; `pool` is `max` or `avg`.
 pub fn pool2d_case(case: &Case, pool: &str) -> (Pool2d, usize) {
     let p = &case.params;
     assert_eq!(p["pool"], pool, "{}", case.name);
@@ -192,6 +195,23 @@ pub fn pool2d_case(case: &Case, pool: &str) -> (Pool2d, usize) {
     let output = [number(&p["out_height"]), number(&p["out_width"])];
     let window = window(p, input, Some(output), &case.name);
     (Pool2d { window, channels: number(&p["channels"]) }, number(&p["batch"]))
+}
+
+/// A generated tensor of a `conv2d_sampled` case: the linear congruential generator of
+/// tests/golden/README.md.
+pub fn generated(case: &Case, name: &str, elements: usize) -> Vec<f64> {
+    let mut state = case.params["seeds"][name].as_u64().expect("a seed");
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let size = (32 + (state >> 58) % 32) as f64 / 64.0;
+        if state >> 63 == 1 { -size } else { size }
+    };
+    (0..elements).map(|_| next()).collect()
+}
+
+/// The elements of a full result that a `conv2d_sampled` case has.
+pub fn sampled(case: &Case, name: &str, result: &[f64]) -> Vec<f64> {
+    result.iter().step_by(number(&case.params["sample_every"][name])).copied().collect()
 }
 
 #[test]
@@ -207,12 +227,12 @@ fn every_case_of_the_manifest_is_in_a_set_and_loads() {
         assert!(cases.iter().all(|case| case.kind == kind), "{set}: cases of the kind {kind}");
         *ran.entry(kind.to_owned()).or_insert(0usize) += cases.len();
     }
-    assert_eq!(ran, kinds, "cases in the sets, and in the manifest");
-    assert_eq!(all.len(), 114);
+    assert_eq!(ran, kinds, "cases in the sets and in the manifest");
+    assert_eq!(all.len(), 116);
 }
 
 #[test]
 #[should_panic(expected = "no test runs the golden case \"odd\"")]
-fn a_case_of_a_kind_that_no_test_runs_is_noticed() {
+fn set_of_panics_for_an_unknown_kind() {
     set_of(&serde_json::json!({ "name": "odd", "kind": "lstm", "params": {} }));
 }

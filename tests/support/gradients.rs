@@ -1,13 +1,13 @@
-//! Gradients of whole graphs against central differences, in f64.
+//! Compares gradients of whole graphs with central differences in f64.
 
 use super::random::{normal, stream};
 use frazil::graph::{DType, Graph, Role, StepScalars, ValueId};
 use frazil::reference::Reference;
 
-/// What inputs and parameters hold: a full batch.
+/// Contents of inputs and parameters, for a full batch.
 pub type Data = Vec<(ValueId, Vec<f64>)>;
 
-/// Normal draws for all inputs and parameters that are used; integers are below `classes`.
+/// Draws all inputs and parameters that some operation reads: floats are normal, integers below `classes`.
 pub fn draw(graph: &Graph, classes: usize, seed: u64) -> Data {
     let mut data = stream(seed);
     let mut ids: Vec<_> = graph.nodes().iter().flat_map(|node| node.inputs.clone()).collect();
@@ -25,14 +25,16 @@ pub fn draw(graph: &Graph, classes: usize, seed: u64) -> Data {
     ids.into_iter().map(&mut fill).collect()
 }
 
-/// Elements of the first `rows` rows.
+/// The number of elements in the first `rows` examples of a value.
 pub fn used(graph: &Graph, id: ValueId, rows: usize) -> usize {
     let value = graph.value(id).unwrap();
     if value.batched { rows * value.elements_per_row() } else { value.shape.elements() }
 }
 
-/// The largest difference between gradients and central differences of the mean of `loss`, over the largest of these. Rows that
-/// are not in use hold NaN. `pairs` are values and their gradients.
+/// The largest difference between a gradient and the central difference of the mean of `loss`, relative to
+/// the largest central difference of the same value; infinite if a gradient is NaN.
+///
+/// `pairs` are values and their gradients. Examples from `rows` on hold NaN and must not be read.
 fn worst(
     graph: &Graph,
     loss: ValueId,
@@ -55,10 +57,10 @@ fn worst(
         losses.iter().sum::<f64>() / losses.len() as f64
     };
     run(&mut reference);
-    let found: Vec<_> =
+    let analytic: Vec<_> =
         pairs.iter().map(|(_, id)| reference.read(*id)[..used(graph, *id, rows)].to_vec()).collect();
     let mut worst = 0.0f64;
-    for ((value, gradient), found) in pairs.iter().zip(found) {
+    for ((value, gradient), analytic) in pairs.iter().zip(analytic) {
         assert_eq!(graph.value(*value).unwrap().shape, graph.value(*gradient).unwrap().shape);
         let (_, data) = data.iter_mut().find(|(id, _)| id == value).expect("an input or a parameter");
         let mut mean = |index: usize, by: f64| {
@@ -69,19 +71,21 @@ fn worst(
             run(&mut reference)
         };
         let numeric: Vec<_> =
-            (0..found.len()).map(|i| (mean(i, step) - mean(i, -step)) / (2.0 * step)).collect();
+            (0..analytic.len()).map(|i| (mean(i, step) - mean(i, -step)) / (2.0 * step)).collect();
         reference.write(*value, data).unwrap();
         let scale = numeric.iter().fold(1e-3f64, |scale, x| scale.max(x.abs()));
-        for (n, f) in numeric.iter().zip(&found) {
-            let error = (n - f).abs() / scale;
+        for (n, a) in numeric.iter().zip(&analytic) {
+            let error = (n - a).abs() / scale;
             worst = if error.is_nan() { f64::INFINITY } else { worst.max(error) };
         }
     }
     worst
 }
 
-/// Fails unless gradients are within `tolerance` of the largest of their central differences, with a full batch and with one row
-/// less. `pairs` are values and their gradients.
+/// Asserts that gradients equal central differences within `tolerance` of the largest one, with a full batch
+/// and with one example less.
+///
+/// `pairs` are values and their gradients.
 pub fn assert_gradients(
     what: &str,
     graph: &Graph,
@@ -95,7 +99,10 @@ pub fn assert_gradients(
         if rows > 0 {
             let worst = worst(graph, loss, pairs, data, rows, step);
             println!("{what}, {rows} rows: {worst:.1e}");
-            assert!(worst <= tolerance, "{what}, {rows} rows: off by {worst:e} of the largest gradient");
+            assert!(
+                worst <= tolerance,
+                "{what}, {rows} rows: expected an error of at most {tolerance:.0e} of the largest gradient, got {worst:e}"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What several test modules share.
+//! Helpers shared by the test modules.
 
 pub mod compare;
 pub mod device;
@@ -12,8 +12,20 @@ pub mod training;
 pub mod trajectory;
 pub mod uniformity;
 
-/// Past the test harness, which shows a passed test's output to nobody.
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Prints a line to standard error directly: the test harness captures what a passing test prints through
+/// macros.
 pub fn say(line: &str) {
-    use std::io::Write;
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Reports on standard error that a test, or a part of one, does not run on this machine.
+///
+/// The line is numbered, so the last one of a run tells how many there are.
+pub fn skip(what: &str, why: &str) {
+    static SKIPPED: AtomicUsize = AtomicUsize::new(0);
+    let number = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
+    say(&format!("SKIPPED {number}: {what}: {why}"));
 }

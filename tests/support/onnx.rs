@@ -1,25 +1,26 @@
-//! Reads a node case of ONNX's backend tests: `model.onnx` and the tensors beside it, as far as one node needs them.
+//! Reads node cases of ONNX's backend tests: `model.onnx` and its input and output tensors, as far as one
+//! node needs them.
 //!
-//! Both are protobuf messages. A message is a list of fields; a field is a key (its number and its wire type, in one
-//! variable-length integer) and a payload. Field numbers are those of ONNX's own `onnx.proto`.
+//! Both are protobuf messages. A message is a list of fields; a field is a key (its number and its wire type
+//! in one variable-length integer) and a payload. Field numbers are those of ONNX's `onnx.proto`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What a field holds.
+/// The payload of a field.
 #[derive(Clone, Copy, Debug)]
 enum Payload<'a> {
     /// A variable-length integer.
     Integer(u64),
-    /// 4 bytes, as a little-endian integer; the reader of a float takes its bits.
+    /// 4 bytes, as a little-endian integer: an integer or the bits of a float.
     Word(u32),
     /// Text, a message, or packed numbers.
     Bytes(&'a [u8]),
-    /// 8 bytes; nothing that is read comes in such a field.
+    /// 8 bytes, skipped: no field that is read has this type.
     Double,
 }
 
-/// An attribute of a node; other kinds are left out.
+/// An attribute of a node. Attributes of other types are skipped.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Attribute {
     Float(f32),
@@ -37,8 +38,8 @@ pub struct Tensor {
     pub dtype: &'static str,
 }
 
-/// A node case. An operand is `None` where the node leaves an optional one out, or where its type is none that
-/// [`Tensor`] knows.
+/// A node case. An operand is `None` where the node omits an optional one, or where [`Tensor`] does not
+/// support its element type.
 #[derive(Debug)]
 pub struct Case {
     pub name: String,
@@ -50,7 +51,7 @@ pub struct Case {
 
 type Read<T> = Result<T, String>;
 
-/// A variable-length integer at the front: 7 bits a byte, the lowest first, the high bit set on all but the last.
+/// Reads a variable-length integer: 7 bits a byte, lowest first, the high bit set on all bytes but the last.
 fn varint(bytes: &mut &[u8]) -> Read<u64> {
     let mut value = 0u64;
     for shift in (0..64).step_by(7) {
@@ -61,7 +62,7 @@ fn varint(bytes: &mut &[u8]) -> Read<u64> {
             return Ok(value);
         }
     }
-    Err("an integer of more than 64 bits".into())
+    Err("expected an integer of at most 64 bits, got a longer one".into())
 }
 
 fn take<'a>(bytes: &mut &'a [u8], count: u64) -> Read<&'a [u8]> {
@@ -72,14 +73,14 @@ fn take<'a>(bytes: &mut &'a [u8], count: u64) -> Read<&'a [u8]> {
 }
 
 fn word(bytes: &[u8]) -> Read<u32> {
-    bytes.try_into().map(u32::from_le_bytes).map_err(|_| "a number of other than 4 bytes".into())
+    bytes.try_into().map(u32::from_le_bytes).map_err(|_| "expected 4 bytes, got another number".into())
 }
 
 fn double_word(bytes: &[u8]) -> Read<u64> {
-    bytes.try_into().map(u64::from_le_bytes).map_err(|_| "a number of other than 8 bytes".into())
+    bytes.try_into().map(u64::from_le_bytes).map_err(|_| "expected 8 bytes, got another number".into())
 }
 
-/// All fields of a message, in order.
+/// Reads all fields of a message, in order.
 fn fields(mut bytes: &[u8]) -> Read<Vec<(u64, Payload<'_>)>> {
     let mut all = Vec::new();
     while !bytes.is_empty() {
@@ -95,7 +96,7 @@ fn fields(mut bytes: &[u8]) -> Read<Vec<(u64, Payload<'_>)>> {
                 Payload::Bytes(take(&mut bytes, length)?)
             }
             5 => Payload::Word(word(take(&mut bytes, 4)?)?),
-            other => return Err(format!("wire type {other}")),
+            other => return Err(format!("expected wire type 0, 1, 2 or 5, got {other}")),
         };
         all.push((key >> 3, payload));
     }
@@ -110,10 +111,10 @@ fn bytes<'a>(payload: &Payload<'a>) -> Read<&'a [u8]> {
 }
 
 fn text(payload: &Payload) -> Read<String> {
-    String::from_utf8(bytes(payload)?.to_vec()).map_err(|_| "text that is not UTF-8".into())
+    String::from_utf8(bytes(payload)?.to_vec()).map_err(|_| "expected UTF-8, got other bytes".into())
 }
 
-/// One integer, or many packed ones.
+/// Appends one integer, or many packed ones.
 fn integers(payload: &Payload, into: &mut Vec<i64>) -> Read<()> {
     match payload {
         &Payload::Integer(value) => into.push(value as i64),
@@ -127,7 +128,7 @@ fn integers(payload: &Payload, into: &mut Vec<i64>) -> Read<()> {
     Ok(())
 }
 
-/// One float, or many packed ones.
+/// Appends one float, or many packed ones.
 fn floats(payload: &Payload, into: &mut Vec<f64>) -> Read<()> {
     let wide = |bits| f64::from(f32::from_bits(bits));
     match payload {
@@ -142,15 +143,15 @@ fn floats(payload: &Payload, into: &mut Vec<f64>) -> Read<()> {
     Ok(())
 }
 
-/// TensorProto; `None` for an element type that is not read.
+/// Reads a TensorProto; `None` for an unsupported element type.
 fn tensor(message: &[u8]) -> Read<Option<Tensor>> {
-    let (mut dims, mut dtype, mut data, mut whole, mut raw) = (Vec::new(), 0, Vec::new(), Vec::new(), None);
+    let (mut dims, mut dtype, mut data, mut packed, mut raw) = (Vec::new(), 0, Vec::new(), Vec::new(), None);
     for (number, payload) in fields(message)? {
         match (number, payload) {
             (1, payload) => integers(&payload, &mut dims)?,
             (2, Payload::Integer(value)) => dtype = value,
             (4, payload) => floats(&payload, &mut data)?,
-            (5 | 7, payload) => integers(&payload, &mut whole)?,
+            (5 | 7, payload) => integers(&payload, &mut packed)?,
             (9, payload) => raw = Some(bytes(&payload)?),
             _ => {}
         }
@@ -162,7 +163,7 @@ fn tensor(message: &[u8]) -> Read<Option<Tensor>> {
         7 => ("int64", 8),
         _ => return Ok(None),
     };
-    data.extend(whole.into_iter().map(|x| x as f64));
+    data.extend(packed.into_iter().map(|x| x as f64));
     for chunk in raw.unwrap_or_default().chunks(size) {
         data.push(match name {
             "float" => f64::from(f32::from_bits(word(chunk)?)),
@@ -171,16 +172,17 @@ fn tensor(message: &[u8]) -> Read<Option<Tensor>> {
             _ => f64::from(chunk[0]),
         });
     }
-    let extent = |&dim: &i64| usize::try_from(dim).map_err(|_| format!("an extent of {dim}"));
+    let extent =
+        |&dim: &i64| usize::try_from(dim).map_err(|_| format!("expected an extent of 0 or more, got {dim}"));
     let shape = dims.iter().map(extent).collect::<Read<Vec<_>>>()?;
     let elements = shape.iter().try_fold(1usize, |a, &b| a.checked_mul(b)).ok_or("too many elements")?;
     if elements != data.len() {
-        return Err(format!("{} elements in a tensor of {shape:?}", data.len()));
+        return Err(format!("expected {elements} elements for shape {shape:?}, got {}", data.len()));
     }
     Ok(Some(Tensor { shape, data, dtype: name }))
 }
 
-/// AttributeProto.
+/// Reads an AttributeProto: its name, and its value if the type is supported.
 fn attribute(message: &[u8]) -> Read<(String, Option<Attribute>)> {
     let (mut name, mut value, mut list) = (String::new(), None, Vec::new());
     for (number, payload) in fields(message)? {
@@ -196,7 +198,7 @@ fn attribute(message: &[u8]) -> Read<(String, Option<Attribute>)> {
     Ok((name, value.or((!list.is_empty()).then_some(Attribute::Ints(list)))))
 }
 
-/// NodeProto: operator, attributes, names of inputs and outputs.
+/// A NodeProto: operator, attributes, and the names of inputs and outputs.
 struct Node {
     op: String,
     attributes: BTreeMap<String, Attribute>,
@@ -222,7 +224,7 @@ fn node(message: &[u8]) -> Read<Node> {
     Ok(node)
 }
 
-/// What is read of ModelProto: its nodes, the names of the graph's inputs and outputs.
+/// A ModelProto: its nodes, and the names of the graph's inputs and outputs.
 #[derive(Default)]
 struct Model {
     nodes: Vec<Node>,
@@ -233,14 +235,15 @@ fn model(message: &[u8]) -> Read<Model> {
     let mut model = Model::default();
     let parts = fields(message)?;
     let Some((_, graph)) = parts.iter().find(|(number, _)| *number == 7) else {
-        return Err("no graph".into());
+        return Err("expected a graph, got none".into());
     };
     for (number, payload) in fields(bytes(graph)?)? {
         match number {
             1 => model.nodes.push(node(bytes(&payload)?)?),
             11 | 12 => {
                 let value = fields(bytes(&payload)?)?;
-                let name = value.iter().find(|(number, _)| *number == 1).ok_or("no name")?;
+                let name =
+                    value.iter().find(|(number, _)| *number == 1).ok_or("expected a name, got none")?;
                 model.operands[number as usize - 11].push(text(&name.1)?);
             }
             _ => {}
@@ -249,10 +252,10 @@ fn model(message: &[u8]) -> Read<Model> {
     Ok(model)
 }
 
-/// The case in a folder; `None` if its model is more than one node, or one of an operator that is not wanted.
+/// Loads the case in a folder; `None` if its model has several nodes, or one whose operator is not wanted.
 ///
 /// # Errors
-/// What cannot be read.
+/// A file that is missing or cannot be parsed.
 pub fn case(folder: &Path, wanted: impl Fn(&str) -> bool) -> Read<Option<Case>> {
     let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let load =
@@ -264,8 +267,8 @@ pub fn case(folder: &Path, wanted: impl Fn(&str) -> bool) -> Read<Option<Case>> 
     }
     let find = |side: usize, kind: &str| -> Read<Vec<Option<Tensor>>> {
         let operand = |wanted: &String| -> Read<Option<Tensor>> {
-            let Some(at) = model.operands[side].iter().position(|n| n == wanted) else { return Ok(None) };
-            let file = format!("test_data_set_0/{kind}_{at}.pb");
+            let Some(index) = model.operands[side].iter().position(|n| n == wanted) else { return Ok(None) };
+            let file = format!("test_data_set_0/{kind}_{index}.pb");
             tensor(&load(&file)?).map_err(|why| format!("{name}/{file}: {why}"))
         };
         node.operands[side].iter().map(operand).collect()
@@ -275,19 +278,19 @@ pub fn case(folder: &Path, wanted: impl Fn(&str) -> bool) -> Read<Option<Case>> 
 }
 
 #[test]
-fn reads_a_tensor_made_by_hand_and_no_broken_one() {
-    // dims [2, 2] packed, FLOAT, and 1, 2, 3, 4 as raw data behind a field that is not read.
+fn tensor_reads_a_valid_message_and_rejects_broken_ones() {
+    // dims [2, 2] packed, type FLOAT, and 1, 2, 3, 4 as raw data after a field that is skipped.
     let mut message = vec![0x0a, 2, 2, 2, 0x10, 1, 0x42, 1, b'x', 0x4a, 16];
     [1.0f32, 2.0, 3.0, 4.0].iter().for_each(|x| message.extend(x.to_le_bytes()));
     let read = tensor(&message).unwrap().unwrap();
     assert_eq!((read.shape, read.data, read.dtype), (vec![2, 2], vec![1.0, 2.0, 3.0, 4.0], "float"));
     for length in 1..message.len() {
-        // Cut after the dims or after the type alone, it is a type that is not read, or the wrong number of elements.
+        // Cut before the type, the type is unsupported; cut later, elements are missing.
         assert!(!matches!(tensor(&message[..length]), Ok(Some(_))), "cut to {length}");
     }
     message[2] = 3;
-    assert!(tensor(&message).is_err(), "an element too few");
-    assert!(varint(&mut [0xff; 10].as_slice()).is_err(), "an integer without end");
+    assert!(tensor(&message).is_err(), "elements are missing");
+    assert!(varint(&mut [0xff; 10].as_slice()).is_err(), "an integer without a last byte");
     assert_eq!(varint(&mut [0xac, 0x02].as_slice()), Ok(300));
-    assert!(fields(&[0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f]).is_err(), "longer than the file");
+    assert!(fields(&[0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f]).is_err(), "a length beyond the end of the message");
 }

@@ -4,17 +4,17 @@ use frazil::graph::Conv2d;
 use frazil::rng::{Purpose, Stream};
 use frazil::shape::{Padding, Window};
 
-/// A stream of test data.
+/// A random stream for test data.
 pub fn stream(seed: u64) -> Stream {
     Stream::new(seed, Purpose::Data, 0)
 }
 
-/// Normal draws; each is an f32 exactly, so a device gets the same numbers.
+/// Standard normal draws. Each is exactly representable in f32, so a device computes with the same numbers.
 pub fn normal(stream: &mut Stream, elements: usize) -> Vec<f64> {
     (0..elements).map(|_| f64::from(stream.normal())).collect()
 }
 
-/// Distinct numbers in random order, `gap` apart and none of them nearer to 0 than half of that.
+/// Distinct numbers in random order, spaced by `gap`; none is nearer to 0 than `gap / 2`.
 pub fn spread(stream: &mut Stream, elements: usize, gap: f64) -> Vec<f64> {
     let mut data: Vec<f64> =
         (0..elements).map(|i| (i as f64 - elements as f64 / 2.0).floor() * gap + gap / 2.0).collect();
@@ -22,8 +22,8 @@ pub fn spread(stream: &mut Stream, elements: usize, gap: f64) -> Vec<f64> {
     data
 }
 
-/// A small convolution with anything in it: strides, dilation, groups, depthwise, all three paddings, kernels larger
-/// than the input, strides larger than the kernel. With it comes a batch size.
+/// Draws a small convolution and a batch size. Strides, dilation, groups (depthwise too) and all three
+/// paddings occur, and so do kernels larger than the input and strides larger than the kernel.
 pub fn convolution(stream: &mut Stream) -> (Conv2d, usize) {
     loop {
         let mut up_to = |n: usize| 1 + stream.below(n);
@@ -44,7 +44,7 @@ pub fn convolution(stream: &mut Stream) -> (Conv2d, usize) {
             },
         };
         let batch = up_to(3);
-        // Draws that leave no output are drawn again.
+        // A window without an output is drawn again.
         if let Ok(c) = Conv2d::new(input, c_out, window, groups, "random") {
             return (c, batch);
         }
@@ -61,7 +61,7 @@ pub fn convolution_shapes(c: &Conv2d, batch: usize) -> [Vec<usize>; 3] {
     ]
 }
 
-/// Number of elements.
+/// The number of elements of a shape.
 pub fn elements(shape: &[usize]) -> usize {
     shape.iter().product()
 }

@@ -1,4 +1,4 @@
-//! Small trainers, and snapshots of everything that freezing is about.
+//! A small model with its trainer and data, and snapshots of all weights and optimizer state.
 
 use super::device::gpu;
 use frazil::graph::ParameterId;
@@ -8,7 +8,7 @@ use frazil::{
     Sgd, Trainer, TrainerOptions,
 };
 
-/// Every update rule that this crate has, with its name.
+/// Every update rule of the crate, with and without decay and clipping, by name.
 pub fn optimizers() -> Vec<(&'static str, Optimizer)> {
     vec![
         ("sgd", Sgd::new(0.05).into()),
@@ -51,10 +51,10 @@ pub fn optimizers() -> Vec<(&'static str, Optimizer)> {
     ]
 }
 
-/// Rows of a batch.
+/// Examples in a batch.
 pub const ROWS: usize = 6;
 
-/// conv3x3 2->5, ReLU, dense 4 on 5x5 images: odd sizes, so that every tail is in use.
+/// conv 3x3 2->5, ReLU, dense 4 on 5x5 images. The odd sizes leave remainders in every vectorized kernel.
 pub fn model() -> Model {
     Model::input([5, 5, 2])
         .conv2d("conv", 5, [3, 3], |c| c.padding(Padding::Same))
@@ -65,7 +65,7 @@ pub fn model() -> Model {
         .unwrap()
 }
 
-/// Seeded examples that fit [`model`].
+/// 40 seeded examples for [`model`].
 pub fn data() -> Dataset {
     frazil::data::synthetic("synthetic", [5, 5, 2], 4, 40, 11).unwrap()
 }
@@ -75,35 +75,35 @@ pub fn trainer(optimizer: Optimizer, options: TrainerOptions) -> Trainer {
     Trainer::new(gpu(), model(), Loss::SoftmaxCrossEntropy, optimizer, options).unwrap()
 }
 
-/// Options for batches of [`ROWS`] that go on after a loss that is not finite: a stopped update would let any freeze
-/// test pass.
+/// Options for batches of [`ROWS`] that continue after a loss that is not finite: if updates stopped, nothing
+/// would move and every freeze test would pass.
 pub fn going_on() -> TrainerOptions {
     going_on_with(ROWS)
 }
 
-/// [`going_on`] for batches of another size.
+/// [`going_on`] for another batch size.
 pub fn going_on_with(rows: usize) -> TrainerOptions {
     TrainerOptions::batch(rows).seed(3).on_non_finite(OnNonFinite::Continue)
 }
 
-/// Makes `steps` steps on [`data`]'s batches, round and round.
+/// Trains `steps` steps on [`batches`].
 pub fn train(trainer: &mut Trainer, steps: usize) {
     for batch in batches(steps) {
         trainer.step(&batch).unwrap();
     }
 }
 
-/// Batches of [`data`], round and round; the last of each round is short.
+/// The first `count` batches of [`data`], repeated epoch after epoch; the last of each epoch is short.
 pub fn batches(count: usize) -> Vec<Batch> {
-    let round: Vec<_> = data().batches(ROWS, 5).unwrap().collect();
-    round.iter().cycle().take(count).cloned().collect()
+    let epoch: Vec<_> = data().batches(ROWS, 5).unwrap().collect();
+    epoch.iter().cycle().take(count).cloned().collect()
 }
 
-/// The bits of every weight and state element: by parameter, then weights and each slot.
+/// The bits of all weights and optimizer state: by parameter, then the weights and each state slot.
 #[derive(Clone, PartialEq)]
 pub struct Snapshot(pub Vec<Vec<Vec<u32>>>);
 
-/// Reads everything.
+/// Reads all weights and optimizer state.
 pub fn snapshot(trainer: &Trainer) -> Snapshot {
     let store = trainer.store();
     let parameters = (0..store.parameters().len()).map(|index| {
@@ -114,7 +114,10 @@ pub fn snapshot(trainer: &Trainer) -> Snapshot {
     Snapshot(parameters.collect())
 }
 
-/// Says which frozen element has other bits in `after` than in `before`, if any.
+/// Checks that frozen elements have the same bits in `before` and `after`.
+///
+/// # Errors
+/// The first frozen weight or state element that differs.
 pub fn check_frozen(trainer: &Trainer, before: &Snapshot, after: &Snapshot) -> Result<(), String> {
     for (index, parameter) in trainer.model().parameters().iter().enumerate() {
         let mask = trainer.mask(&parameter.path).unwrap();
@@ -122,7 +125,7 @@ pub fn check_frozen(trainer: &Trainer, before: &Snapshot, after: &Snapshot) -> R
             if let Some(i) = mask.frozen_indices().find(|&i| old[i] != new[i]) {
                 let what = if column == 0 { "weight".to_owned() } else { format!("state {}", column - 1) };
                 return Err(format!(
-                    "{what} {i} of {}: {:#010x} became {:#010x}",
+                    "{what} {i} of {}: expected {:#010x}, got {:#010x}",
                     parameter.path, old[i], new[i]
                 ));
             }
@@ -131,7 +134,7 @@ pub fn check_frozen(trainer: &Trainer, before: &Snapshot, after: &Snapshot) -> R
     Ok(())
 }
 
-/// [`check_frozen`] that panics; and the trainer's own proof must agree.
+/// Panics if a frozen element changed since `before`, or if the trainer's own verification says otherwise.
 pub fn assert_frozen(name: &str, trainer: &Trainer, before: &Snapshot) {
     check_frozen(trainer, before, &snapshot(trainer)).unwrap_or_else(|message| panic!("{name}: {message}"));
     let proof = trainer.verify_frozen().unwrap();
@@ -139,7 +142,7 @@ pub fn assert_frozen(name: &str, trainer: &Trainer, before: &Snapshot) {
     assert!(proof.frozen() > 0, "{name}: nothing is frozen");
 }
 
-/// Trainable weights that have other bits than before; and how many there are.
+/// The number of trainable weights whose bits changed since `before`, and the number of trainable weights.
 pub fn moved(trainer: &Trainer, before: &Snapshot) -> (usize, usize) {
     let after = snapshot(trainer);
     let (mut moved, mut trainable) = (0, 0);
@@ -153,8 +156,8 @@ pub fn moved(trainer: &Trainer, before: &Snapshot) -> (usize, usize) {
     (moved, trainable)
 }
 
-/// Bits that float arithmetic does not keep, or that spread: NaN payloads (quiet and signalling), infinities, -0.0,
-/// subnormals.
+/// Bits that float arithmetic may not preserve, or that propagate: NaN payloads (quiet and signalling),
+/// infinities, -0.0, subnormals.
 pub const ODD_BITS: [u32; 9] = [
     0x7fc1_2345,
     0xffc5_4321,
@@ -167,10 +170,10 @@ pub const ODD_BITS: [u32; 9] = [
     0x807f_ffff,
 ];
 
-/// Those of [`ODD_BITS`] that are finite, so that training stays finite.
+/// The finite ones of [`ODD_BITS`], with which training stays finite.
 pub const ODD_FINITE_BITS: [u32; 3] = [0x8000_0000, 0x0000_0001, 0x807f_ffff];
 
-/// Freezes half of every tensor at these bits, and plants them in the frozen state as well.
+/// Freezes half of every tensor at these bits, and writes them into the frozen elements' state.
 pub fn plant(trainer: &mut Trainer, bits: &[u32]) {
     let paths: Vec<_> = trainer.model().parameters().iter().map(|p| p.path.clone()).collect();
     for (number, path) in paths.iter().enumerate() {
@@ -182,7 +185,8 @@ pub fn plant(trainer: &mut Trainer, bits: &[u32]) {
     }
 }
 
-/// Writes these bits into the state of the elements of a mask, in other orders than [`plant`] has for weights.
+/// Writes these bits into the state of a mask's elements, rotated so that weight and state of an element
+/// differ.
 pub fn plant_state(trainer: &Trainer, number: usize, mask: &Mask, bits: &[u32]) {
     let (store, id) = (trainer.store(), ParameterId::of(number));
     for slot in 0..store.slots().len() {

@@ -1,16 +1,14 @@
-//! The golden trajectories: builds their net as a graph and follows one with any executor.
+//! The golden trajectories: builds their network as a graph and compares any executor with one, step by step.
 
 use super::compare::check_relative;
 use super::executor::{Executor, Make};
 use super::golden::{Case, conv2d_layer, number};
-use frazil::graph::{
-    Clip, Conv2d, DType, Graph, Op, ParameterId, Role, StepScalars, Target, UpdateRule, ValueId,
-};
+use frazil::graph::{Clip, DType, Graph, Op, ParameterId, StepScalars, Target, UpdateRule, ValueId};
 use frazil::mask::Mask;
 use frazil::shape::Shape;
 use serde_json::Value;
 
-/// A net with loss, gradients and update.
+/// A network with loss, gradients and update.
 pub struct Net {
     pub graph: Graph,
     pub input: ValueId,
@@ -19,7 +17,7 @@ pub struct Net {
     pub parameters: Vec<NetParameter>,
 }
 
-/// A parameter with its gradient, an output of the graph.
+/// A parameter and its gradient, which is an output of the graph.
 pub struct NetParameter {
     pub path: String,
     pub id: ParameterId,
@@ -27,7 +25,7 @@ pub struct NetParameter {
     pub gradient: ValueId,
 }
 
-/// The rule of `params.optimizer`.
+/// The update rule of `params.optimizer`.
 pub fn update_rule(case: &Case) -> UpdateRule {
     let o = &case.params["optimizer"];
     let float = |field: &str| o[field].as_f64().unwrap_or_else(|| panic!("{}: {field}", case.name));
@@ -54,11 +52,11 @@ pub fn update_rule(case: &Case) -> UpdateRule {
             weight_decay,
         },
         Some("adagrad") => UpdateRule::Adagrad { epsilon: float("eps"), weight_decay },
-        other => panic!("{}: optimizer {other:?}", case.name),
+        other => panic!("{}: unknown optimizer {other:?}", case.name),
     }
 }
 
-/// `params.clip`.
+/// The clipping of `params.clip`; `None` where the case has none.
 pub fn clip(case: &Case) -> Option<Clip> {
     let spec = &case.params["clip"];
     if spec.is_null() {
@@ -69,23 +67,15 @@ pub fn clip(case: &Case) -> Option<Clip> {
     match spec["norm_over"].as_str() {
         Some("trainable") => Some(clip),
         Some("all") => Some(clip.over_all()),
-        other => panic!("{}: norm over {other:?}", case.name),
+        other => panic!("{}: expected a norm over trainable or all, got {other:?}", case.name),
     }
-}
-
-/// What a layer leaves for its backward pass.
-enum Taped {
-    Conv { conv: Conv2d, x: ValueId, kernel: ValueId, bias: ValueId, name: String },
-    Relu { y: ValueId },
-    Flatten { from: Vec<usize> },
-    Dense { x: ValueId, kernel: ValueId, bias: ValueId, name: String },
 }
 
 fn parameter(graph: &mut Graph, name: &str, tensor: &str, shape: &[usize]) -> ValueId {
     graph.parameter(&format!("{name}.{tensor}"), Shape::new(shape).unwrap()).unwrap()
 }
 
-/// The net of `params.net`, trained by `rule`.
+/// Builds the network of `params.net`, trained by `rule`; [`Graph::backward`] appends the gradients.
 pub fn net(case: &Case, rule: UpdateRule) -> Net {
     let spec = &case.params["net"];
     let extents: Vec<_> = spec["input"].as_array().expect("input").iter().map(number).collect();
@@ -93,133 +83,97 @@ pub fn net(case: &Case, rule: UpdateRule) -> Net {
     let input = graph.batch_input("input", &extents[1..], DType::F32).unwrap();
     let labels = graph.batch_input("labels", &[], DType::U32).unwrap();
 
-    let mut taped = Vec::new();
-    let mut x = input;
-    for layer in spec["layers"].as_array().expect("layers") {
-        let (next, tape) = forward(&mut graph, layer, x, &case.name);
-        taped.push(tape);
-        x = next;
-    }
-    let logits = x;
-    let loss = graph.push_one(Op::SoftmaxCrossEntropy { smoothing: 0.0 }, &[logits, labels], "loss").unwrap();
-    let mean_loss = graph.push_one(Op::Metrics, &[loss, logits, labels], "metrics").unwrap();
+    let layers = spec["layers"].as_array().expect("layers");
+    let logits = layers.iter().fold(input, |x, layer| forward(&mut graph, layer, x, &case.name));
+    let losses =
+        graph.push_one(Op::SoftmaxCrossEntropy { smoothing: 0.0 }, &[logits, labels], "loss").unwrap();
+    let mean_loss = graph.push_one(Op::Metrics, &[losses, logits, labels], "metrics").unwrap();
     graph.mark_output(mean_loss).unwrap();
 
-    let mut dy = graph
-        .push_one(Op::SoftmaxCrossEntropyGrad { smoothing: 0.0 }, &[logits, labels], "loss grad")
-        .unwrap();
-    let mut gradients = Vec::new();
-    for (depth, tape) in taped.iter().enumerate().rev() {
-        dy = backward(&mut graph, tape, dy, depth > 0, &mut gradients);
-    }
-    let parameters: Vec<_> =
-        gradients.into_iter().rev().map(|pair| net_parameter(&mut graph, pair)).collect();
-    let (ids, gradients): (Vec<_>, Vec<_>) = parameters.iter().map(|p| (p.id, p.gradient)).unzip();
+    let ids: Vec<_> = (0..graph.parameters().len()).map(ParameterId::of).collect();
+    let values: Vec<_> = ids.iter().map(|&id| graph.parameter_value(id).unwrap()).collect();
+    let gradients = graph.backward(mean_loss, &values).unwrap();
+    gradients.iter().for_each(|&gradient| graph.mark_output(gradient).unwrap());
     if let Some(clip) = clip(case) {
         graph.push(Op::Clip(clip, ids.clone()), &gradients, "clip").unwrap();
     }
-    let targets = ids.into_iter().map(Target::from).collect();
+    let targets = ids.iter().map(|&id| Target::from(id)).collect();
     graph.push(Op::Update(rule, targets), &gradients, "update").unwrap();
+    let parameter = |id: ParameterId| NetParameter {
+        path: graph.parameters()[id.index()].path.clone(),
+        id,
+        value: values[id.index()],
+        gradient: gradients[id.index()],
+    };
+    let parameters = ids.into_iter().map(parameter).collect();
     Net { graph, input, labels, mean_loss, parameters }
 }
 
-fn net_parameter(graph: &mut Graph, (value, gradient): (ValueId, ValueId)) -> NetParameter {
-    graph.mark_output(gradient).unwrap();
-    let info = graph.value(value).unwrap();
-    let Role::Parameter(id) = info.role else { panic!("{} is no parameter", info.name) };
-    NetParameter { path: info.name.clone(), id, value, gradient }
-}
-
-fn forward(graph: &mut Graph, layer: &Value, x: ValueId, at: &str) -> (ValueId, Taped) {
+/// Appends a layer of `params.net` and returns its result.
+fn forward(graph: &mut Graph, layer: &Value, x: ValueId, at: &str) -> ValueId {
     let name = layer["name"].as_str().unwrap_or_default().to_owned();
     let extents = graph.value(x).unwrap().shape.extents().to_vec();
-    match layer["type"].as_str() {
-        Some("conv2d") => {
-            let conv = conv2d_layer(layer, [extents[1], extents[2]], at);
-            let kernel = parameter(graph, &name, "kernel", &conv.kernel_shape());
-            let bias = parameter(graph, &name, "bias", &[conv.c_out]);
-            let product = graph.push_one(Op::Conv2d(conv), &[x, kernel], &name).unwrap();
-            let y = graph.push_one(Op::BiasAdd, &[product, bias], &format!("{name} bias")).unwrap();
-            (y, Taped::Conv { conv, x, kernel, bias, name })
-        }
-        Some("relu") => {
-            let y = graph.push_one(Op::Relu, &[x], "relu").unwrap();
-            (y, Taped::Relu { y })
-        }
+    let (op, kernel_shape) = match layer["type"].as_str() {
+        Some("relu") => return graph.push_one(Op::Relu, &[x], "relu").unwrap(),
         Some("flatten") => {
             let size = extents[1..].iter().product();
             assert_eq!(size, number(&layer["size"]), "{at}: flatten");
-            let y = graph.push_one(Op::Reshape(vec![extents[0], size]), &[x], "flatten").unwrap();
-            (y, Taped::Flatten { from: extents })
+            return graph.push_one(Op::Reshape(vec![extents[0], size]), &[x], "flatten").unwrap();
+        }
+        Some("conv2d") => {
+            let conv = conv2d_layer(layer, [extents[1], extents[2]], at);
+            (Op::Conv2d(conv), conv.kernel_shape().to_vec())
         }
         Some("dense") => {
-            let shape = [number(&layer["inputs"]), number(&layer["outputs"])];
-            let kernel = parameter(graph, &name, "kernel", &shape);
-            let bias = parameter(graph, &name, "bias", &shape[1..]);
-            let matmul = Op::MatMul { transpose_a: false, transpose_b: false };
-            let product = graph.push_one(matmul, &[x, kernel], &name).unwrap();
-            let y = graph.push_one(Op::BiasAdd, &[product, bias], &format!("{name} bias")).unwrap();
-            (y, Taped::Dense { x, kernel, bias, name })
+            let op = Op::MatMul { transpose_a: false, transpose_b: false };
+            (op, vec![number(&layer["inputs"]), number(&layer["outputs"])])
         }
-        _ => panic!("{at}: layer {layer}"),
-    }
-}
-
-/// Appends `(parameter, gradient)` pairs, bias before kernel; gives the gradient of the layer's input if that is
-/// `wanted`, else `dy`.
-fn backward(
-    graph: &mut Graph,
-    tape: &Taped,
-    dy: ValueId,
-    wanted: bool,
-    gradients: &mut Vec<(ValueId, ValueId)>,
-) -> ValueId {
-    let mut push = |op: Op, inputs: &[ValueId], label: String| graph.push_one(op, inputs, &label).unwrap();
-    match tape {
-        Taped::Conv { conv, x, kernel, bias, name } => {
-            gradients.push((*bias, push(Op::BiasGrad, &[dy], format!("{name} grad_bias"))));
-            let dkernel = push(Op::Conv2dGradKernel(*conv), &[*x, dy], format!("{name} grad_kernel"));
-            gradients.push((*kernel, dkernel));
-            if wanted {
-                push(Op::Conv2dGradInput(*conv), &[dy, *kernel], format!("{name} grad_input"))
-            } else {
-                dy
-            }
-        }
-        Taped::Relu { y } => push(Op::ReluGrad, &[*y, dy], "relu grad".into()),
-        Taped::Flatten { from } => push(Op::Reshape(from.clone()), &[dy], "flatten grad".into()),
-        Taped::Dense { x, kernel, bias, name } => {
-            gradients.push((*bias, push(Op::BiasGrad, &[dy], format!("{name} grad_bias"))));
-            let transposed = |transpose_a, transpose_b| Op::MatMul { transpose_a, transpose_b };
-            let dkernel = push(transposed(true, false), &[*x, dy], format!("{name} grad_kernel"));
-            gradients.push((*kernel, dkernel));
-            if wanted {
-                push(transposed(false, true), &[dy, *kernel], format!("{name} grad_input"))
-            } else {
-                dy
-            }
-        }
-    }
-}
-
-/// The scalars of step `t` from 0.
-pub fn step_scalars(rule: &UpdateRule, rows: usize, t: usize, learning_rate: f64) -> StepScalars {
-    let correction = |beta: f64| (1.0 - beta.powi(t as i32 + 1)) as f32;
-    let (correction1, correction2) = match *rule {
-        UpdateRule::Adam { beta1, beta2, .. } => (correction(beta1), correction(beta2)),
-        _ => (1.0, 1.0),
+        _ => panic!("{at}: expected relu, flatten, conv2d or dense, got layer {layer}"),
     };
+    let kernel = parameter(graph, &name, "kernel", &kernel_shape);
+    let bias = parameter(graph, &name, "bias", &kernel_shape[kernel_shape.len() - 1..]);
+    let y = graph.push_one(op, &[x, kernel], &name).unwrap();
+    graph.push_one(Op::BiasAdd, &[y, bias], &format!("{name} bias")).unwrap()
+}
+
+/// Adam's bias corrections at step `t`, counted from 0; 1 for other rules.
+fn corrections(rule: &UpdateRule, t: usize) -> [f64; 2] {
+    match *rule {
+        UpdateRule::Adam { beta1, beta2, .. } => [beta1, beta2].map(|beta| 1.0 - beta.powi(t as i32 + 1)),
+        _ => [1.0; 2],
+    }
+}
+
+/// The scalars of step `t`, counted from 0.
+fn step_scalars(rule: &UpdateRule, rows: usize, t: usize, learning_rate: f64) -> StepScalars {
+    let [correction1, correction2] = corrections(rule, t).map(|correction| correction as f32);
     let learning_rate = learning_rate as f32;
     StepScalars { learning_rate, correction1, correction2, step: t as u32, ..StepScalars::forward(rows) }
 }
 
-/// Relative errors allowed, or seen. README.md's table has what float32 can reach.
+/// The largest relative error that an update of a trajectory gets from the scalars' rounding to f32, to first
+/// order: that of `learning_rate * sqrt(correction2) / correction1`.
+pub fn update_rounding(case: &Case) -> f64 {
+    let rule = update_rule(case);
+    let rounding = |x: f64| (f64::from(x as f32) - x).abs() / x;
+    let of_step = |(t, rate): (usize, f64)| {
+        let [correction1, correction2] = corrections(&rule, t).map(rounding);
+        rounding(rate) + correction1 + 0.5 * correction2
+    };
+    case.f64("lr_f64").into_iter().enumerate().map(of_step).fold(0.0, f64::max)
+}
+
+/// Relative errors: those that a test allows, or the largest ones of a run. tests/golden/README.md has a
+/// table of what float32 can reach.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Errors {
-    /// Weights after steps 1 to 5.
+    /// Weights after steps 1 to 5, relative to the weights.
     pub early_weights: f64,
-    /// Weights after later steps.
+    /// Weights after later steps, relative to the weights.
     pub weights: f64,
+    /// Weights, relative to the length of the path to them: the sum of the norms of all updates so far.
+    /// Allowed is this error in addition to `early_weights` or `weights`.
+    pub updates: f64,
     /// First moments and momentum at the end.
     pub state: f64,
     /// Second moments at the end.
@@ -231,11 +185,12 @@ pub struct Errors {
 }
 
 impl Errors {
-    /// The larger of each.
-    pub fn worst(self, other: Errors) -> Errors {
+    /// The element-wise maximum.
+    pub fn max(self, other: Errors) -> Errors {
         Errors {
             early_weights: self.early_weights.max(other.early_weights),
             weights: self.weights.max(other.weights),
+            updates: self.updates.max(other.updates),
             state: self.state.max(other.state),
             second_moment: self.second_moment.max(other.second_moment),
             loss: self.loss.max(other.loss),
@@ -248,7 +203,8 @@ fn mask(case: &Case, prefix: &str, path: &str) -> Mask {
     Mask::from_frozen(case.u8(&format!("{prefix}.{path}")).into_iter().map(|bit| bit == 1))
 }
 
-/// The masks that come into force before step `t`, with thawed elements' state zeroed if the case says so.
+/// Applies the mask change before step `t`, if there is one; zeroes the state of thawed elements if the case
+/// says so.
 fn change_masks(
     case: &Case,
     net: &Net,
@@ -275,18 +231,20 @@ fn change_masks(
     }
 }
 
-/// Follows a trajectory for all its steps. `dense_gradients`: the executor gives gradients of frozen elements, too; if
-/// not, only those of trainable ones are compared.
+/// Runs all steps of a trajectory and compares loss, gradients, weights and state with the golden ones.
+/// Returns the largest errors.
 ///
 /// # Errors
-/// What was off by more than `allowed`, and where; a frozen element that changed.
-pub fn follow(make: Make, case: &Case, allowed: &Errors, dense_gradients: bool) -> Result<Errors, String> {
+/// What differs by more than `allowed`, and at which step; a frozen element that changed.
+pub fn check_trajectory(make: Make, case: &Case, allowed: &Errors) -> Result<Errors, String> {
     let rule = update_rule(case);
     let net = net(case, rule);
     let mut executor = make(&net.graph);
     let executor = executor.as_mut();
-    let mut seen = Errors::default();
-    let mut masks: Vec<_> = Vec::new();
+    let mut errors = Errors::default();
+    let mut masks = Vec::new();
+    // By parameter: the length of the path so far.
+    let mut paths = vec![0.0; net.parameters.len()];
     for p in &net.parameters {
         let init = case.wide(&format!("init.{}", p.path));
         executor.write(p.value, &init).unwrap();
@@ -308,23 +266,19 @@ pub fn follow(make: Make, case: &Case, allowed: &Errors, dense_gradients: bool) 
 
         let at = |what: &str| format!("{} step {t}: {what}", case.name);
         let loss = executor.read(net.mean_loss);
-        seen.loss = seen.loss.max(check_relative(&at("loss"), &loss, &losses[t..=t], allowed.loss)?);
+        errors.loss = errors.loss.max(check_relative(&at("loss"), &loss, &losses[t..=t], allowed.loss)?);
         let mut squares = [0.0; 2];
-        for ((p, mask), before) in net.parameters.iter().zip(&masks).zip(&before) {
-            let live = |data: Vec<f64>| -> Vec<f64> {
-                let keep = |&(index, _): &(usize, f64)| dense_gradients || !mask.is_frozen(index);
-                data.into_iter().enumerate().filter(keep).map(|(_, x)| x).collect()
-            };
+        for (((p, mask), before), path) in net.parameters.iter().zip(&masks).zip(&before).zip(&mut paths) {
             let gradient = executor.read(p.gradient);
             for (index, g) in gradient.iter().enumerate() {
                 squares[0] += g * g;
                 squares[1] += if mask.is_frozen(index) { 0.0 } else { g * g };
             }
             if t == 0 {
-                let want = live(case.f64(&format!("grad0.{}_f64", p.path)));
+                let want = case.f64(&format!("grad0.{}_f64", p.path));
                 let what = at(&format!("gradient of {}", p.path));
-                seen.gradient =
-                    seen.gradient.max(check_relative(&what, &live(gradient), &want, allowed.gradient)?);
+                errors.gradient =
+                    errors.gradient.max(check_relative(&what, &gradient, &want, allowed.gradient)?);
             }
             let weights = executor.read(p.value);
             if let Some(index) = mask.frozen_indices().find(|&i| weights[i].to_bits() != before[i].to_bits())
@@ -332,52 +286,64 @@ pub fn follow(make: Make, case: &Case, allowed: &Errors, dense_gradients: bool) 
                 return Err(at(&format!("frozen element {index} of {} changed", p.path)));
             }
             let all = case.f64(&format!("weights.{}_f64", p.path));
-            let want = &all[weights.len() * (t + 1)..weights.len() * (t + 2)];
-            let bound = if t < 5 { allowed.early_weights } else { allowed.weights };
-            let error = check_relative(&at(&p.path), &weights, want, bound)?;
-            let worst = if t < 5 { &mut seen.early_weights } else { &mut seen.weights };
+            let [last, want] = [t, t + 1].map(|row| &all[weights.len() * row..weights.len() * (row + 1)]);
+            *path += norm(want.iter().zip(last).map(|(new, old)| new - old));
+            let size = Some(norm(want.iter().copied())).filter(|&norm| norm > 0.0).unwrap_or(1.0);
+            let relative = if t < 5 { allowed.early_weights } else { allowed.weights };
+            let error =
+                check_relative(&at(&p.path), &weights, want, relative + allowed.updates * *path / size)?;
+            let worst = if t < 5 { &mut errors.early_weights } else { &mut errors.weights };
             *worst = worst.max(error);
+            if *path > 0.0 {
+                errors.updates = errors.updates.max(error * size / *path);
+            }
         }
-        for (which, norms) in norms.iter().enumerate().skip(usize::from(!dense_gradients)) {
-            let norm = squares[which].sqrt();
-            seen.loss =
-                seen.loss.max(check_relative(&at("gradient norm"), &[norm], &norms[t..=t], allowed.loss)?);
+        for (squares, norms) in squares.iter().zip(&norms) {
+            let (what, norm) = (at("gradient norm"), squares.sqrt());
+            errors.loss = errors.loss.max(check_relative(&what, &[norm], &norms[t..=t], allowed.loss)?);
         }
     }
-    final_state(case, &net, &masks, executor, allowed, &mut seen)?;
-    Ok(seen)
+    final_state(case, &net, &masks, executor, allowed, &mut errors)?;
+    Ok(errors)
 }
 
+fn norm(elements: impl Iterator<Item = f64>) -> f64 {
+    elements.map(|x| x * x).sum::<f64>().sqrt()
+}
+
+/// Compares the optimizer state after the last step, and updates `errors`.
+///
+/// # Errors
+/// The first slot that differs; an element whose golden state is 0 and whose own is not.
 fn final_state(
     case: &Case,
     net: &Net,
     masks: &[Mask],
     executor: &mut dyn Executor,
     allowed: &Errors,
-    seen: &mut Errors,
+    errors: &mut Errors,
 ) -> Result<(), String> {
     let slots = case.params["slots"].as_array().expect("slots");
     let changed = case.params["mask_changes"].as_array().expect("mask_changes").len() > 1;
     for (slot, name) in slots.iter().enumerate() {
         let name = name.as_str().expect("a slot's name");
         for (p, mask) in net.parameters.iter().zip(masks) {
-            // After mask changes the state of elements frozen at the end is not in the golden data.
-            let known = |data: Vec<f64>| -> Vec<f64> {
+            // After mask changes the golden state of elements that are frozen at the end is not meaningful.
+            let comparable = |data: Vec<f64>| -> Vec<f64> {
                 let keep = |&(index, _): &(usize, f64)| !changed || !mask.is_frozen(index);
                 data.into_iter().enumerate().filter(keep).map(|(_, x)| x).collect()
             };
             let what = format!("{} {name} of {}", case.name, p.path);
-            let got = known(executor.state(p.id, slot));
-            let want = known(case.f64(&format!("state.{name}.{}_f64", p.path)));
+            let got = comparable(executor.state(p.id, slot));
+            let want = comparable(case.f64(&format!("state.{name}.{}_f64", p.path)));
             let (bound, worst) = if ["exp_avg_sq", "square_avg", "sum"].contains(&name) {
-                (allowed.second_moment, &mut seen.second_moment)
+                (allowed.second_moment, &mut errors.second_moment)
             } else {
-                (allowed.state, &mut seen.state)
+                (allowed.state, &mut errors.state)
             };
             *worst = worst.max(check_relative(&what, &got, &want, bound)?);
-            let untouched = |&(g, w): &(f64, f64)| w == 0.0 && g != 0.0;
-            if !changed && got.iter().copied().zip(want.iter().copied()).any(|pair| untouched(&pair)) {
-                return Err(format!("{what}: the state of an element that never trained is not 0"));
+            if !changed && got.iter().zip(&want).any(|(&got, &want)| want == 0.0 && got != 0.0) {
+                return Err(format!("{what}: the state of an element that was never trainable is not 0"));
             }
         }
     }

@@ -1,0 +1,111 @@
+//! Scaling of gradients in the cooperative family, through a transposed convolution: `Op::Conv2dGradInput` in
+//! the forward pass, so that `Op::Conv2d` computes an input gradient in the backward pass.
+
+use crate::support::compare::{assert_relative, widen};
+use crate::support::device::gpu;
+use crate::support::random::stream;
+use crate::support::skip;
+use frazil::gpu::AdapterReport;
+use frazil::graph::{Conv2d, DType, Graph, Op, StepScalars, ValueId};
+use frazil::kernels::GemmFamily;
+use frazil::shape::{Padding, Shape, Window};
+use frazil::{Plan, PlanOptions};
+
+/// A transposed convolution 8x8 -> 16x16, a convolution, a mean squared error, and the gradients of all.
+struct Network {
+    graph: Graph,
+    /// The images, the target, and both kernels.
+    inputs: [ValueId; 4],
+    /// The gradients of the images and both kernels.
+    gradients: Vec<ValueId>,
+}
+
+fn network() -> Network {
+    let conv = |stride: usize| {
+        let window = Window { padding: Padding::Same, stride: [stride; 2], ..Window::new([3, 3]) };
+        Conv2d::new([16, 16, 32], 32, window, 1, "conv").unwrap()
+    };
+    let mut g = Graph::new(4).unwrap();
+    let x = g.batch_input("x", &[8, 8, 32], DType::F32).unwrap();
+    let target = g.batch_input("target", &[16, 16, 32], DType::F32).unwrap();
+    let kernel = |g: &mut Graph, name| g.input(name, Shape::new([3, 3, 32, 32]).unwrap(), DType::F32);
+    let (up, head) = (kernel(&mut g, "up kernel"), kernel(&mut g, "head kernel"));
+    let y = g.push_one(Op::Conv2dGradInput(conv(2)), &[x, up], "up").unwrap();
+    let y = g.push_one(Op::Conv2d(conv(1)), &[y, head], "head").unwrap();
+    let losses = g.push_one(Op::MeanSquaredError, &[y, target], "loss").unwrap();
+    // Gradients of about 1e-6: f16 has steps of 6e-8 there, and of 2^-11 of a number 1024 times as large.
+    let loss = g.push_one(Op::Scale(1.0 / 64.0), &[losses], "scaled loss").unwrap();
+    let gradients = g.backward(loss, &[x, up, head]).unwrap();
+    gradients.iter().for_each(|&gradient| g.mark_output(gradient).unwrap());
+    Network { graph: g, inputs: [x, target, up, head], gradients }
+}
+
+/// Every GEMM scales the operand that is a gradient of the loss, and no other one.
+#[test]
+fn planned_gemms_scale_gradients_and_nothing_else() {
+    let adapter = AdapterReport {
+        subgroup: Some([32, 32]),
+        cooperative_matrix: Some(16),
+        max_workgroup_memory: 16_384,
+        max_invocations: 256,
+        ..gpu().report().clone()
+    };
+    let family = GemmFamily::cooperative(&adapter).unwrap();
+    let options = PlanOptions::default().family(family);
+    let graph = network().graph;
+    let launches = Plan::launches(&graph, &adapter, &options).unwrap();
+    let dispatches = Plan::estimate(&graph, &adapter, &options).unwrap().dispatches;
+    assert_eq!(launches.len(), dispatches.len());
+    let mut scales = Vec::new();
+    for (launch, dispatch) in launches.iter().zip(&dispatches).filter(|(_, d)| d.kernel == "gemm_cooperative")
+    {
+        let scaled = |operand: &str| {
+            let of =
+                |scale: &str| launch.declarations.contains(&format!("const {operand}_SCALE: f32 = {scale};"));
+            assert!(of("1.0") != of("1024.0"), "{}: {:?}", dispatch.label, launch.declarations);
+            of("1024.0")
+        };
+        scales.push((dispatch.label.as_str(), [scaled("A"), scaled("B")]));
+    }
+    // The strided transposed convolution is several GEMMs, and so may be a split sum.
+    scales.dedup();
+    let expected = [
+        ("up", [false, false]),
+        ("head", [false, false]),
+        // x' dy.
+        ("head grad_kernel", [false, true]),
+        ("head grad_input", [true, false]),
+        // The transposed convolution's result has the role of the convolution's input, and its gradient too.
+        ("up grad_kernel", [true, false]),
+        ("up grad_input", [true, false]),
+    ];
+    assert_eq!(scales, expected);
+}
+
+#[test]
+fn small_gradients_survive_a_transposed_convolution() {
+    let Some(cooperative) = GemmFamily::cooperative(gpu().report()) else {
+        let why = format!("{} has no cooperative matrices", gpu().report().name);
+        return skip("cooperative_gradients: small_gradients_survive_a_transposed_convolution", &why);
+    };
+    let Network { graph, inputs, gradients } = network();
+    let run = |family: GemmFamily| {
+        let plan = Plan::compile(gpu(), &graph, &PlanOptions::default().family(family)).unwrap();
+        let mut draw = stream(5);
+        for id in inputs {
+            let elements = graph.value(id).unwrap().shape.elements();
+            // Kernels keep the variance of 9 * 32 terms.
+            let scale = if graph.value(id).unwrap().batched { 1.0 } else { 1.0 / 17.0 };
+            let data: Vec<f32> = (0..elements).map(|_| draw.normal() * scale).collect();
+            plan.write_f32(id, &data).unwrap();
+        }
+        plan.run(StepScalars::forward(4)).unwrap();
+        gradients.iter().map(|&id| widen(&plan.read_f32(id).unwrap())).collect::<Vec<_>>()
+    };
+    let (got, want) = (run(cooperative), run(GemmFamily::Register));
+    for (name, (got, want)) in ["x", "up", "head"].iter().zip(got.iter().zip(&want)) {
+        // Each GEMM rounds both operands to 11 bits: 4e-4 of the result. Without scaling it is 1.2e-2.
+        let error = assert_relative(&format!("gradient of {name}"), got, want, 2e-3);
+        println!("gradient of {name}: within {error:.1e}");
+    }
+}
