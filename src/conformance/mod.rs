@@ -11,9 +11,9 @@
 //!
 //! # Cases
 //! A [`Case`] is data: a few operations ([`Ops`]) with operands of given shapes, or one masked optimizer update ([`Update`]).
-//! [`cases`] returns the table. It has every operation, over shapes that are and are not multiples of the vector and tile
-//! sizes, chains that compile to fused kernels, and all algorithms of convolutions. A case's name seeds its random numbers, so
-//! its data are the same on every machine.
+//! [`cases`] returns the table. It has every operation except the update of running statistics, over shapes that are and are
+//! not multiples of the vector and tile sizes, chains that compile to fused kernels, and all algorithms of convolutions. A
+//! case's name seeds its random numbers, so its data are the same on every machine.
 //!
 //! Float operands are small integers or normal draws ([`DataKind`]). With integers every partial sum is exact in f32, so a
 //! result must equal the reference, whatever the order of summation; a wrong index or a missing element cannot hide in
