@@ -1,6 +1,7 @@
-//! What freezing saves in a small stack of convolutions: whole steps, over those with nothing frozen.
+//! Time of a training step of a small convolutional network with frozen kernels, relative to the same step
+//! with nothing frozen.
 //!
-//! `cargo bench --bench freezing`, or with `-- --light` one short round.
+//! Run with `cargo bench --bench freezing`; `-- --light` makes one short round.
 
 #![allow(clippy::expect_used)]
 
@@ -13,43 +14,44 @@ use frazil::{
 
 const FRACTIONS: [f64; 4] = [0.5, 0.9, 0.99, 1.0];
 
-/// Whole channels or rows, or elements drawn at random.
+/// Structures of the frozen elements: whole output channels, whole rows of the kernel matrix, or random
+/// elements.
 const STRUCTURES: [&str; 3] = ["filters", "rows", "scattered"];
 
 fn main() -> Result<()> {
     let light = timer::light();
-    let (rounds, batch) = if light { (1, 2) } else { (20, 32) };
+    let (rounds, rows) = if light { (1, 2) } else { (20, 32) };
     let gpu = Gpu::new(GpuOptions::default())?;
     println!("{}, {}, {}", gpu.report().name, gpu.report().backend, gpu.report().driver);
-    let data = frazil::data::synthetic("synthetic", [16, 16, 32], 10, batch, 1)?;
-    let batch = data.batches(batch, 1)?.next().expect("one batch");
-    let mut names = vec![("nothing".to_owned(), trainer(&gpu, &batch)?)];
+    let data = frazil::data::synthetic("synthetic", [16, 16, 32], 10, rows, 1)?;
+    let batch = data.batches(rows, 1)?.next().expect("at least one batch");
+    let mut runs = vec![("nothing".to_owned(), trainer(&gpu, &batch)?)];
     let mut control = trainer(&gpu, &batch)?;
     control.freeze("*", FreezeRule::none())?;
-    names.push(("control: an empty mask".to_owned(), control));
+    runs.push(("control: empty mask".to_owned(), control));
     for structure in STRUCTURES {
         for fraction in FRACTIONS {
             let mut trainer = trainer(&gpu, &batch)?;
             freeze(&mut trainer, structure, fraction)?;
-            names.push((format!("{structure}, {:.0} %", 100.0 * fraction), trainer));
+            runs.push((format!("{structure}, {:.0} %", 100.0 * fraction), trainer));
         }
     }
-    let times = timer::interleaved(&mut names, rounds, |(_, trainer)| {
-        trainer.step(&batch).and_then(|()| gpu.wait()).expect("a step");
+    let times = timer::interleaved(&mut runs, rounds, |(_, trainer)| {
+        trainer.step(&batch).and_then(|()| gpu.wait()).expect("training step failed");
     });
-    println!("{:<26} {:>10} {:>8} {:>18} {:>10}", "frozen", "median us", "ratio", "quartiles", "avoided");
-    for ((name, trainer), own) in names.iter().zip(&times) {
-        // Within a round, what disturbs the machine disturbs both.
-        let both = own.rounds.iter().zip(&times[0].rounds);
-        let ratios = timer::Times { rounds: both.map(|(own, plain)| own / plain).collect() };
+    println!("{:<26} {:>10} {:>8} {:>18} {:>11}", "frozen", "median us", "ratio", "quartiles", "flops saved");
+    for ((name, trainer), run) in runs.iter().zip(&times) {
+        // Ratios within a round: load from other processes affects both times.
+        let pairs = run.rounds.iter().zip(&times[0].rounds);
+        let ratios = timer::Times { rounds: pairs.map(|(time, baseline)| time / baseline).collect() };
         let report = trainer.report();
-        let avoided = report.flops_avoided() as f64 / (report.flops() + report.flops_avoided()) as f64;
+        let saved = report.flops_avoided() as f64 / (report.flops() + report.flops_avoided()) as f64;
         println!(
-            "{name:<26} {:>10.0} {:>8.2} {:>18} {:>9.1}%",
-            own.median(),
+            "{name:<26} {:>10.0} {:>8.2} {:>18} {:>10.1}%",
+            run.median(),
             ratios.median(),
             format!("[{:.2}, {:.2}]", ratios.quantile(0.25), ratios.quantile(0.75)),
-            100.0 * avoided
+            100.0 * saved
         );
     }
     Ok(())
@@ -71,15 +73,15 @@ fn trainer(gpu: &Gpu, batch: &Batch) -> Result<Trainer> {
     Trainer::new(gpu, model, Loss::SoftmaxCrossEntropy, Sgd::new(0.001).momentum(0.9), options)
 }
 
-/// Freezes this fraction of every convolution's kernel.
+/// Freezes a fraction of every convolution kernel.
 fn freeze(trainer: &mut Trainer, structure: &str, fraction: f64) -> Result<()> {
     for path in ["conv1.kernel", "conv2.kernel", "conv3.kernel"] {
         let depth = if path == "conv1.kernel" { 9 * 32 } else { 9 * 64 };
-        let part = |count: usize| (fraction * count as f64).round() as usize;
+        let share = |count: usize| (fraction * count as f64).round() as usize;
         let rule = match structure {
             "scattered" => FreezeRule::random(fraction),
-            "filters" => FreezeRule::mask(Mask::from_frozen((0..64 * depth).map(|i| i % 64 < part(64)))),
-            _ => FreezeRule::mask(Mask::from_frozen((0..64 * depth).map(|i| i / 64 < part(depth)))),
+            "filters" => FreezeRule::mask(Mask::from_frozen((0..64 * depth).map(|i| i % 64 < share(64)))),
+            _ => FreezeRule::mask(Mask::from_frozen((0..64 * depth).map(|i| i / 64 < share(depth)))),
         };
         trainer.freeze(path, rule)?;
     }

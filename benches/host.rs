@@ -1,6 +1,6 @@
-//! What a training step costs the host: steps on wgpu's own device that does nothing.
+//! Host time of a training step, measured on wgpu's no-op backend.
 //!
-//! `cargo bench --bench host`, or with `-- --light` one short round.
+//! Run with `cargo bench --bench host`; `-- --light` makes one short round.
 
 #![allow(clippy::expect_used)]
 
@@ -12,20 +12,20 @@ use frazil::{FreezeRule, Loss, Model, Sgd, Trainer, TrainerOptions};
 
 const MODELS: [&str; 4] = ["digits", "lenet28", "cifar", "resnet20"];
 
-/// Steps of one measurement: a single one is shorter than the clock is sharp.
+/// Steps per measurement: a single step is too short for the resolution of the clock.
 const STEPS: usize = 20;
 
 fn main() -> frazil::Result<()> {
     let rounds = if timer::light() { 1 } else { 50 };
-    let gpu = idle_gpu();
+    let gpu = noop_gpu();
     println!("host cost of Trainer::step, batches of 8, on {}", gpu.report().name);
     println!("{:<38} {:>10} {:>12} {:>14}", "model", "us/step", "dispatches", "us/dispatch");
     for name in MODELS {
         for frozen in [false, true] {
             let model = Model::named(name)?;
-            let shape = <[usize; 3]>::try_from(model.example_shape()).expect("models of images");
+            let shape = <[usize; 3]>::try_from(model.example_shape()).expect("models with image input");
             let data = frazil::data::synthetic("synthetic", shape, 10, 8, 1)?;
-            let batch = data.batches(8, 1)?.next().expect("eight examples");
+            let batch = data.batches(8, 1)?.next().expect("at least one batch");
             let options = TrainerOptions::batch(8).progress_every(0);
             let sgd = Sgd::new(0.01).momentum(0.9);
             let mut trainer = Trainer::new(&gpu, model, Loss::SoftmaxCrossEntropy, sgd, options)?;
@@ -36,7 +36,7 @@ fn main() -> frazil::Result<()> {
             let dispatches = trainer.report().dispatches.len();
             let times = timer::interleaved(&mut [trainer], rounds, |trainer| {
                 for _ in 0..STEPS {
-                    trainer.step(&batch).expect("a step");
+                    trainer.step(&batch).expect("training step failed");
                 }
             });
             let step = times[0].median() / STEPS as f64;
@@ -47,16 +47,16 @@ fn main() -> frazil::Result<()> {
     Ok(())
 }
 
-/// A device whose dispatches do nothing.
-fn idle_gpu() -> Gpu {
+/// Opens a device of wgpu's no-op backend.
+fn noop_gpu() -> Gpu {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::NOOP;
     descriptor.backend_options.noop.enable = true;
     let instance = wgpu::Instance::new(descriptor);
     let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()));
-    let adapter = adapter.expect("wgpu's own no-op adapter");
-    // Its limits have no bound, on which wgpu's own tables overflow.
-    let descriptor = wgpu::DeviceDescriptor { label: Some("idle"), ..Default::default() };
-    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).expect("a no-op device");
+    let adapter = adapter.expect("no-op adapter");
+    // Default limits instead of the adapter's: those are unbounded, and tables in wgpu overflow.
+    let descriptor = wgpu::DeviceDescriptor { label: Some("noop"), ..Default::default() };
+    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).expect("no-op device");
     Gpu::from_wgpu(&adapter, device, queue)
 }

@@ -1,6 +1,7 @@
-//! Kernels by family: products, convolutions and their gradients, pooling, the masked updates.
+//! Times of single kernels: GEMM and convolutions with their gradients by GEMM family, pooling, masked
+//! updates.
 //!
-//! `cargo bench --bench kernels`, or with `-- --light` one short round.
+//! Run with `cargo bench --bench kernels`; `-- --light` makes one short round.
 
 #![allow(clippy::expect_used)]
 
@@ -11,8 +12,8 @@ use frazil::kernels::GemmFamily;
 use frazil::shape::{Padding, Shape, Window};
 use frazil::{Adam, Gpu, GpuOptions, Optimizer, Plan, PlanOptions, Result, Sgd};
 
-/// Rows, inner extent, columns: square, of a dense layer, of a deep convolution.
-const PRODUCTS: [[usize; 3]; 4] = [[256, 256, 256], [512, 512, 512], [64, 1024, 256], [1024, 1152, 128]];
+/// GEMM shapes `[m, k, n]`: two square ones, one of a dense layer, one of a deep convolution.
+const GEMMS: [[usize; 3]; 4] = [[256, 256, 256], [512, 512, 512], [64, 1024, 256], [1024, 1152, 128]];
 
 fn main() -> Result<()> {
     let light = timer::light();
@@ -23,8 +24,8 @@ fn main() -> Result<()> {
     let head = ["kernel", "family", "median us", "min us", "GFLOP/s", "GB/s"];
     println!("{:<34} {:<10} {:>10} {:>10} {:>9} {:>7}", head[0], head[1], head[2], head[3], head[4], head[5]);
     for family in GemmFamily::supported(gpu.report()) {
-        for [m, k, n] in PRODUCTS {
-            measure(&gpu, &format!("product {m}x{k}x{n}"), &product(m, k, n)?, Some(family), rounds)?;
+        for [m, k, n] in GEMMS {
+            measure(&gpu, &format!("gemm {m}x{k}x{n}"), &gemm(m, k, n)?, Some(family), rounds)?;
         }
         for (side, c_in, c_out) in [(32, 16, 32), (16, 64, 64)] {
             let name = format!("{side}x{side}, {c_in} to {c_out}");
@@ -34,7 +35,7 @@ fn main() -> Result<()> {
             }
         }
     }
-    // No product in these, and so no family.
+    // No GEMM, so no family.
     for gradient in [false, true] {
         let name = format!("max_pool2d 32x32x32{}", if gradient { " grad_input" } else { "" });
         measure(&gpu, &name, &pooling(batch, gradient)?, None, rounds)?;
@@ -48,7 +49,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Times a graph by the host's clock, the wait for the device included.
+/// Measures a graph by the host clock, including the wait for the device.
 fn measure(gpu: &Gpu, name: &str, graph: &Graph, family: Option<GemmFamily>, rounds: usize) -> Result<()> {
     let mut options = PlanOptions::default();
     if let Some(family) = family {
@@ -58,7 +59,7 @@ fn measure(gpu: &Gpu, name: &str, graph: &Graph, family: Option<GemmFamily>, rou
     let scalars = StepScalars::forward(graph.batch());
     let flops = plan.report().flops();
     let times = timer::interleaved(&mut [plan], rounds, |plan| {
-        plan.run(scalars).and_then(|()| gpu.wait()).expect("a run");
+        plan.run(scalars).and_then(|()| gpu.wait()).expect("run failed");
     });
     let bytes: usize = graph.values().iter().map(|value| 4 * value.shape.elements()).sum();
     let median = times[0].median();
@@ -72,12 +73,12 @@ fn measure(gpu: &Gpu, name: &str, graph: &Graph, family: Option<GemmFamily>, rou
     Ok(())
 }
 
-fn product(m: usize, k: usize, n: usize) -> Result<Graph> {
+fn gemm(m: usize, k: usize, n: usize) -> Result<Graph> {
     let mut graph = Graph::new(1)?;
     let a = graph.input("a", Shape::new([m, k])?, DType::F32);
     let b = graph.input("b", Shape::new([k, n])?, DType::F32);
     let op = Op::MatMul { transpose_a: false, transpose_b: false };
-    let c = graph.push_one(op, &[a, b], "product")?;
+    let c = graph.push_one(op, &[a, b], "gemm")?;
     graph.mark_output(c)?;
     Ok(graph)
 }

@@ -80,6 +80,17 @@ pub use shape::Padding;
 pub use trainer::{ThawPolicy, Trainer, TrainerOptions};
 pub use wgpu;
 
+/// Types that applications share between threads.
+const _: () = {
+    const fn assert_send_sync<T: Send + Sync>() {}
+    assert_send_sync::<Gpu>();
+    assert_send_sync::<Mask>();
+    assert_send_sync::<FreezeRule>();
+    assert_send_sync::<Dataset>();
+    assert_send_sync::<Optimizer>();
+    assert_send_sync::<checkpoint::Checkpoint>();
+};
+
 /// The examples of the README and of `docs/` are compiled with the doctests.
 #[cfg(doctest)]
 mod documents {

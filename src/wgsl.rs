@@ -1,17 +1,17 @@
-//! Structs that Rust and WGSL share, declared once.
+//! Structs shared by Rust and WGSL, declared once in Rust.
 
-/// A member of a shared struct.
+/// Member of a shared struct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field {
-    /// Its name, in both languages.
+    /// Name in both languages.
     pub name: &'static str,
-    /// Its type in WGSL.
+    /// WGSL type.
     pub ty: &'static str,
-    /// Bytes from the beginning of the struct.
+    /// Offset in bytes from the beginning of the struct.
     pub offset: usize,
 }
 
-/// A type whose bytes are the same in WGSL's uniform and storage buffers.
+/// A type with the same bytes in Rust and in WGSL uniform and storage buffers.
 pub(crate) trait WgslType {
     const NAME: &'static str;
 }
@@ -28,13 +28,13 @@ impl WgslType for [u32; 2] {
     const NAME: &'static str = "vec2<u32>";
 }
 
-/// A struct that [`params!`] declares.
+/// A struct declared by [`params!`].
 pub(crate) trait WgslStruct: bytemuck::Pod {
-    /// Its members, in order.
+    /// Members in order.
     const FIELDS: &'static [Field];
 }
 
-/// Declares a struct of numbers with C's layout, and its members for [`declaration`].
+/// Declares a `#[repr(C)]` struct of numbers, and the list of its members for [`declaration`].
 macro_rules! params {
     (
         $(#[$attribute:meta])*
@@ -60,7 +60,7 @@ macro_rules! params {
 }
 pub(crate) use params;
 
-/// The struct in WGSL.
+/// WGSL declaration of a struct.
 pub(crate) fn declaration(name: &str, fields: &[Field]) -> String {
     let members: String = fields.iter().map(|f| format!("    {}: {},\n", f.name, f.ty)).collect();
     format!("struct {name} {{\n{members}}}\n")

@@ -1,4 +1,4 @@
-//! Files: written, read back, continued from, damaged.
+//! Checkpoints: writing, reading, resuming, damaged and incompatible files.
 
 use crate::support::training::*;
 use frazil::checkpoint::{Checkpoint, Tensor};
@@ -8,7 +8,7 @@ use frazil::{
 };
 use std::path::{Path, PathBuf};
 
-/// A folder of its own for one test, removed when it goes out of scope.
+/// Temporary folder of one test, removed on drop.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -29,66 +29,67 @@ impl Drop for Folder {
     }
 }
 
-/// Why a file was refused.
-fn why(result: frazil::Result<impl std::fmt::Debug>) -> String {
+/// Reason of the expected checkpoint error.
+fn checkpoint_error(result: frazil::Result<impl std::fmt::Debug>) -> String {
     match result {
         Err(Error::Checkpoint { why, .. }) => why,
         other => panic!("expected a checkpoint error, got {other:?}"),
     }
 }
 
-fn frozen_half(optimizer: Optimizer) -> Trainer {
+fn half_frozen_trainer(optimizer: Optimizer) -> Trainer {
     let mut t = trainer(optimizer, going_on());
     plant(&mut t, &ODD_FINITE_BITS);
     t
 }
 
-fn saved(folder: &Folder) -> (PathBuf, Trainer) {
-    let mut t = frozen_half(Adam::new(0.01).into());
+/// A half-frozen Adam trainer after 5 steps, and its checkpoint.
+fn saved_trainer(folder: &Folder) -> (PathBuf, Trainer) {
+    let mut t = half_frozen_trainer(Adam::new(0.01).into());
     train(&mut t, 5);
-    let file = folder.file("whole.safetensors");
+    let file = folder.file("saved.safetensors");
     t.save(&file).unwrap();
     (file, t)
 }
 
-/// F13: resume drops optimizer state, or is not bit-exact.
+/// F13: resuming drops optimizer state, or is not bit-exact.
 #[test]
-fn f13_a_resumed_run_is_the_uninterrupted_one() {
+fn f13_resumed_run_equals_the_uninterrupted_run() {
     let folder = Folder::new("f13");
     for (name, optimizer) in optimizers() {
         let all = batches(14);
-        let mut whole = frozen_half(optimizer.clone());
-        all[..7].iter().for_each(|batch| whole.step(batch).unwrap());
-        let (file, before) = (folder.file("half.safetensors"), snapshot(&whole));
-        whole.set_learning_rate(0.02).unwrap();
-        whole.save(&file).unwrap();
-        let half = whole.digest().unwrap();
-        all[7..].iter().for_each(|batch| whole.step(batch).unwrap());
+        let mut uninterrupted = half_frozen_trainer(optimizer.clone());
+        all[..7].iter().for_each(|batch| uninterrupted.step(batch).unwrap());
+        let (file, before) = (folder.file("middle.safetensors"), snapshot(&uninterrupted));
+        uninterrupted.set_learning_rate(0.02).unwrap();
+        uninterrupted.save(&file).unwrap();
+        let middle = uninterrupted.digest().unwrap();
+        all[7..].iter().for_each(|batch| uninterrupted.step(batch).unwrap());
 
-        // Other first weights, and no mask of its own.
-        let mut fresh = trainer(optimizer, TrainerOptions::batch(ROWS).seed(99));
-        fresh.load(&file).unwrap();
-        assert_eq!((fresh.digest().unwrap(), fresh.steps()), (half, 7), "{name}");
-        assert!(snapshot(&fresh) == before, "{name}");
-        let (old, new) = (whole.verify_frozen().unwrap(), fresh.verify_frozen().unwrap());
-        assert_eq!((old.digest, old.changed()), (new.digest, 0), "{name}");
-        all[7..].iter().for_each(|batch| fresh.step(batch).unwrap());
-        assert_eq!(fresh.digest().unwrap(), whole.digest().unwrap(), "{name}");
-        assert_ne!(fresh.digest().unwrap(), half, "{name}: it did train");
-        assert_frozen(name, &fresh, &before);
-        // And the files at the end are equal, too: the same bits, step, rate and seed.
+        // Other initial weights and no mask: everything must come from the file.
+        let mut resumed = trainer(optimizer, TrainerOptions::batch(ROWS).seed(99));
+        resumed.load(&file).unwrap();
+        assert_eq!((resumed.digest().unwrap(), resumed.steps()), (middle, 7), "{name}");
+        assert!(snapshot(&resumed) == before, "{name}");
+        let reports = (uninterrupted.verify_frozen().unwrap(), resumed.verify_frozen().unwrap());
+        assert_eq!((reports.0.digest, reports.0.changed()), (reports.1.digest, 0), "{name}");
+        all[7..].iter().for_each(|batch| resumed.step(batch).unwrap());
+        assert_eq!(resumed.digest().unwrap(), uninterrupted.digest().unwrap(), "{name}");
+        assert_ne!(resumed.digest().unwrap(), middle, "{name}: nothing was trained");
+        assert_frozen(name, &resumed, &before);
+        // Equal files mean equal bits, step, learning rate and seed.
         let files = [folder.file("a.safetensors"), folder.file("b.safetensors")];
-        whole.save(&files[0]).unwrap();
-        fresh.save(&files[1]).unwrap();
+        uninterrupted.save(&files[0]).unwrap();
+        resumed.save(&files[1]).unwrap();
         assert!(std::fs::read(&files[0]).unwrap() == std::fs::read(&files[1]).unwrap(), "{name}");
     }
 }
 
-/// F10: copying a model loses its mask, or shares it.
+/// F10: copying a model loses or shares its mask.
 #[test]
-fn f10_two_trainers_from_one_file_have_masks_of_their_own() {
+fn f10_two_trainers_from_one_file_have_separate_masks() {
     let folder = Folder::new("f10");
-    let (file, original) = saved(&folder);
+    let (file, original) = saved_trainer(&folder);
     let load = || {
         let mut t = trainer(Adam::new(0.01).into(), going_on());
         t.load(&file).unwrap();
@@ -99,7 +100,7 @@ fn f10_two_trainers_from_one_file_have_masks_of_their_own() {
     let before = snapshot(&second);
     first.thaw("*", FreezeRule::all(), ThawPolicy::ZeroState).unwrap();
     train(&mut first, 4);
-    assert!(snapshot(&second) == before, "training one does not touch the other");
+    assert!(snapshot(&second) == before, "training one trainer changed the other");
     train(&mut second, 4);
     assert_frozen("second", &second, &before);
     assert_eq!((first.frozen_count(), second.frozen_count()), (0, original.frozen_count()));
@@ -108,28 +109,28 @@ fn f10_two_trainers_from_one_file_have_masks_of_their_own() {
 
 /// F11: the mask is stored twice, or as floats.
 #[test]
-fn f11_a_mask_takes_a_bit_an_element() {
+fn f11_mask_is_stored_as_one_bit_per_element() {
     let folder = Folder::new("f11");
-    let size = |rule: FreezeRule, name: &str| {
+    let save = |rule: FreezeRule, name: &str| {
         let mut t = trainer(Sgd::new(0.05).momentum(0.9).into(), going_on());
         t.freeze("*", rule).unwrap();
         t.save(folder.file(name)).unwrap();
         Checkpoint::read(&folder.file(name)).unwrap()
     };
     let bytes = |file: &Checkpoint| file.tensors().iter().map(|(_, t)| 4 * t.bits().len()).sum::<usize>();
-    let (plain, half) = (size(FreezeRule::none(), "none"), size(FreezeRule::random(0.5), "half"));
-    // conv 90 + 5, fc 500 + 4: weights and one slot, then a word for 32 bits.
-    assert_eq!(bytes(&plain), 2 * 4 * 599);
-    assert_eq!(bytes(&half) - bytes(&plain), 4 * (3 + 1 + 16 + 1));
+    let (unfrozen, half) = (save(FreezeRule::none(), "none"), save(FreezeRule::random(0.5), "half"));
+    // 90 + 5 elements of conv and 500 + 4 of fc, in weights and one state slot; one mask word per 32 elements.
+    assert_eq!(bytes(&unfrozen), 2 * 4 * 599);
+    assert_eq!(bytes(&half) - bytes(&unfrozen), 4 * (3 + 1 + 16 + 1));
     let masks = |file: &Checkpoint| file.tensors().iter().filter(|(n, _)| n.starts_with("mask.")).count();
-    assert_eq!((masks(&plain), masks(&half)), (0, 4));
+    assert_eq!((masks(&unfrozen), masks(&half)), (0, 4));
 }
 
 /// F12: a mask is saved, but cannot be loaded for further training.
 #[test]
-fn f12_a_loaded_mask_can_be_trained_with_extended_and_thawed() {
+fn f12_loaded_mask_can_be_trained_extended_and_thawed() {
     let folder = Folder::new("f12");
-    let (file, original) = saved(&folder);
+    let (file, original) = saved_trainer(&folder);
     let mut t = trainer(Adam::new(0.01).into(), going_on());
     t.load(&file).unwrap();
     let before = snapshot(&t);
@@ -149,11 +150,10 @@ fn f12_a_loaded_mask_can_be_trained_with_extended_and_thawed() {
     assert_eq!(t.verify_frozen().unwrap().changed(), 0);
 }
 
-/// What the file's own digest of frozen elements says is what the device says.
 #[test]
-fn digests_of_the_file_are_those_of_the_device() {
+fn digests_of_a_file_equal_those_of_the_device() {
     let folder = Folder::new("digests");
-    let (file, t) = saved(&folder);
+    let (file, t) = saved_trainer(&folder);
     let read = Checkpoint::read(&file).unwrap();
     assert_eq!(read.parameters(), ["conv.kernel", "conv.bias", "fc.kernel", "fc.bias"]);
     assert_eq!(read.frozen_digest(), t.verify_frozen().unwrap().digest);
@@ -164,29 +164,29 @@ fn digests_of_the_file_are_those_of_the_device() {
     assert!(read.notes()["mask"].contains("1 = frozen") && read.notes()["version"] == "1");
 }
 
-/// A trainer that a file was refused by is as it was: every bit, the step, and what it does next.
-fn refuses(t: &mut Trainer, file: &Path, part: &str) {
+/// Asserts that loading fails with `part` in the reason, and changes neither weights, state, masks nor step.
+fn assert_load_fails(t: &mut Trainer, file: &Path, part: &str) {
     let (before, digest, frozen, steps) = (snapshot(t), t.digest().unwrap(), t.frozen_count(), t.steps());
-    let message = why(t.load(file));
+    let message = checkpoint_error(t.load(file));
     assert!(message.contains(part), "expected {part:?} in {message:?}");
     assert!(snapshot(t) == before && t.digest().unwrap() == digest);
     assert_eq!((t.frozen_count(), t.steps()), (frozen, steps));
 }
 
 #[test]
-fn another_model_or_optimizer_is_named_and_nothing_changes() {
+fn loading_for_another_model_or_optimizer_is_an_error() {
     let folder = Folder::new("other");
-    let (file, _) = saved(&folder);
-    let other = |optimizer: Optimizer, part: &str| {
+    let (file, _) = saved_trainer(&folder);
+    let check_optimizer = |optimizer: Optimizer, part: &str| {
         let mut t = trainer(optimizer, going_on());
         t.freeze("conv.kernel", FreezeRule::random(0.3)).unwrap();
         train(&mut t, 2);
-        refuses(&mut t, &file, part);
+        assert_load_fails(&mut t, &file, part);
     };
-    other(Sgd::new(0.01).into(), "expected \"sgd momentum=0 ");
-    other(AdamW::new(0.01).into(), "adamw");
-    other(Adam::new(0.01).betas(0.8, 0.999).into(), "beta1=0.8 beta2=0.999");
-    other(Adam::new(0.01).weight_decay(0.1).into(), "weight-decay=0.1");
+    check_optimizer(Sgd::new(0.01).into(), "expected \"sgd momentum=0 ");
+    check_optimizer(AdamW::new(0.01).into(), "adamw");
+    check_optimizer(Adam::new(0.01).betas(0.8, 0.999).into(), "beta1=0.8 beta2=0.999");
+    check_optimizer(Adam::new(0.01).weight_decay(0.1).into(), "weight-decay=0.1");
     let models = [
         (
             Model::input([5, 5, 2]).flatten().dense("fc", 4),
@@ -199,36 +199,36 @@ fn another_model_or_optimizer_is_named_and_nothing_changes() {
         let model = model.build().unwrap();
         let gpu = crate::support::device::gpu();
         let mut t = Trainer::new(gpu, model, Loss::SoftmaxCrossEntropy, Adam::new(0.01), options).unwrap();
-        refuses(&mut t, &file, part);
+        assert_load_fails(&mut t, &file, part);
     }
 }
 
-/// Files whose checksum is right, but whose content no trainer wrote.
+/// Files with a valid checksum whose content no trainer writes.
 #[test]
-fn wrong_content_is_named_by_tensor() {
+fn inconsistent_content_is_reported_by_tensor_or_note() {
     let folder = Folder::new("content");
-    let (file, _) = saved(&folder);
-    let whole = Checkpoint::read(&file).unwrap();
+    let (file, _) = saved_trainer(&folder);
+    let valid = Checkpoint::read(&file).unwrap();
     let rewritten = folder.file("rewritten.safetensors");
     let mut t = trainer(Adam::new(0.01).into(), going_on());
-    let mut case =
+    let mut check =
         |part: &str, change: &dyn Fn(&str, &Tensor) -> Option<Tensor>, note: Option<(&str, &str)>| {
             let mut copy = Checkpoint::default();
-            whole.notes().iter().for_each(|(name, value)| copy.note(name, value));
+            valid.notes().iter().for_each(|(name, value)| copy.note(name, value));
             if let Some((name, value)) = note {
                 copy.note(name, value);
             }
-            for (name, tensor) in whole.tensors() {
+            for (name, tensor) in valid.tensors() {
                 if let Some(tensor) = change(name, tensor) {
                     copy.push(name.clone(), tensor);
                 }
             }
             copy.write(&rewritten).unwrap();
-            refuses(&mut t, &rewritten, part);
+            assert_load_fails(&mut t, &rewritten, part);
         };
     let same = |_: &str, tensor: &Tensor| Some(tensor.clone());
-    case("\"fc.bias\": expected f32 [4], got no such", &|n, t| (n != "fc.bias").then(|| t.clone()), None);
-    case("state.v.fc.bias", &|n, t| (n != "state.v.fc.bias").then(|| t.clone()), None);
+    check("\"fc.bias\": expected f32 [4], got no such", &|n, t| (n != "fc.bias").then(|| t.clone()), None);
+    check("state.v.fc.bias", &|n, t| (n != "state.v.fc.bias").then(|| t.clone()), None);
     let short = |n: &str, t: &Tensor| {
         Some(if n == "state.m.conv.bias" {
             Tensor::f32_bits(vec![4], t.bits()[..4].to_vec())
@@ -236,145 +236,148 @@ fn wrong_content_is_named_by_tensor() {
             t.clone()
         })
     };
-    case("\"state.m.conv.bias\": expected f32 [5], got f32 [4]", &short, None);
+    check("\"state.m.conv.bias\": expected f32 [5], got f32 [4]", &short, None);
     let integers = |n: &str, t: &Tensor| {
         Some(if n == "fc.bias" { Tensor::u32(vec![4], t.bits().to_vec()) } else { t.clone() })
     };
-    case("\"fc.bias\": expected f32 [4], got u32 [4]", &integers, None);
+    check("\"fc.bias\": expected f32 [4], got u32 [4]", &integers, None);
     let words = |n: &str, t: &Tensor| {
         Some(if n == "mask.fc.kernel" { Tensor::u32(vec![15], t.bits()[..15].to_vec()) } else { t.clone() })
     };
-    case("\"mask.fc.kernel\": expected u32 [16], got u32 [15]", &words, None);
-    // One frozen weight, one frozen state element, one mask bit: the digest of frozen elements tells.
-    let frozen = whole.mask("fc.kernel").frozen_indices().next().unwrap();
+    check("\"mask.fc.kernel\": expected u32 [16], got u32 [15]", &words, None);
+    // The digest of frozen elements detects a changed frozen weight, frozen state element and mask bit.
+    let frozen = valid.mask("fc.kernel").frozen_indices().next().unwrap();
     for name in ["fc.kernel", "state.v.fc.kernel"] {
         let flip = |n: &str, t: &Tensor| {
             let mut bits = t.bits().to_vec();
             bits[frozen.min(t.bits().len() - 1)] ^= u32::from(n == name);
             Some(if t.dtype() == "f32" { Tensor::f32_bits(t.shape().to_vec(), bits) } else { t.clone() })
         };
-        case("frozen: expected", &flip, None);
+        check("frozen: expected", &flip, None);
     }
     let thawed = |n: &str, t: &Tensor| {
         let bits = t.bits().iter().map(|b| if n == "mask.fc.kernel" { b << 1 } else { *b }).collect();
         Some(if t.dtype() == "u32" { Tensor::u32(t.shape().to_vec(), bits) } else { t.clone() })
     };
-    case("frozen: expected", &thawed, None);
-    case("frozen: expected", &|n, t| (n != "mask.fc.kernel").then(|| t.clone()), None);
+    check("frozen: expected", &thawed, None);
+    check("frozen: expected", &|n, t| (n != "mask.fc.kernel").then(|| t.clone()), None);
     for note in ["step", "draws", "seed", "learning_rate"] {
-        case(&format!("{note}: expected a number, got \"many\""), &same, Some((note, "many")));
+        check(&format!("{note}: expected a number, got \"many\""), &same, Some((note, "many")));
     }
-    case("learning rate", &same, Some(("learning_rate", "-1")));
-    case("learning rate", &same, Some(("learning_rate", "NaN")));
-    case("parameters", &same, Some(("parameter.4", "more")));
+    check("learning rate", &same, Some(("learning_rate", "-1")));
+    check("learning rate", &same, Some(("learning_rate", "NaN")));
+    check("parameters", &same, Some(("parameter.4", "more")));
 
-    let mut copy = whole.clone();
+    let mut copy = valid.clone();
     copy.push("extra".into(), Tensor::u32(vec![1], vec![0]));
     copy.write(&rewritten).unwrap();
-    refuses(&mut t, &rewritten, "\"extra\": expected none");
-    // The good file is taken all the same, after all of that.
-    whole.write(&rewritten).unwrap();
+    assert_load_fails(&mut t, &rewritten, "\"extra\": expected none");
+    // The valid file still loads after all failures.
+    valid.write(&rewritten).unwrap();
     t.load(&rewritten).unwrap();
     assert_eq!(t.steps(), 5);
 }
 
-/// Every bit of the file is covered: no flip and no cut is taken.
+/// Truncation at any length and a flip of any bit are detected.
 #[test]
-fn damage_anywhere_is_refused() {
+fn damage_anywhere_is_an_error() {
     let folder = Folder::new("damage");
-    let (file, _) = saved(&folder);
+    let (file, _) = saved_trainer(&folder);
     let bytes = std::fs::read(&file).unwrap();
     let damaged = folder.file("damaged.safetensors");
     let mut t = trainer(Adam::new(0.01).into(), going_on());
-    let mut refused = |bytes: &[u8], what: String| {
+    let mut assert_fails = |bytes: &[u8], what: String| {
         std::fs::write(&damaged, bytes).unwrap();
         match t.load(&damaged) {
             Err(Error::Checkpoint { .. }) => {}
             other => panic!("{what}: {other:?}"),
         }
     };
-    // All lengths near the seams, and a sample of the rest.
+    // All lengths near the boundaries of the header and the data, and a sample of the others.
     let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    let near = |at: usize| at.saturating_sub(9)..at + 9;
+    let near = |boundary: usize| boundary.saturating_sub(9)..boundary + 9;
     let lengths = near(8).chain(near(header)).chain(near(bytes.len())).chain((0..bytes.len()).step_by(61));
     for length in lengths.filter(|&length| length < bytes.len()) {
-        refused(&bytes[..length], format!("cut to {length}"));
+        assert_fails(&bytes[..length], format!("cut to {length}"));
     }
-    refused(&[&bytes[..], &[0]].concat(), "longer".into());
-    // Each byte of the header, and a sample of the data; the bit goes round.
+    assert_fails(&[&bytes[..], &[0]].concat(), "longer".into());
+    // One bit of each byte of the header, and of a sample of the data.
     for at in (0..header).chain((header..bytes.len()).step_by(7)) {
         let mut copy = bytes.clone();
         copy[at] ^= 1 << (at % 8);
-        refused(&copy, format!("byte {at}, bit {}", at % 8));
+        assert_fails(&copy, format!("byte {at}, bit {}", at % 8));
     }
     for length in [u64::MAX, 1 << 62, 1 << 40, 100_000_001, 99_999_999] {
         let mut copy = bytes.clone();
         copy[..8].copy_from_slice(&length.to_le_bytes());
-        refused(&copy, format!("header of {length} bytes"));
+        assert_fails(&copy, format!("header of {length} bytes"));
     }
     assert_eq!(t.steps(), 0);
 }
 
-/// A kill in mid-write leaves a part of the new file beside the older one, which is whole.
+/// A process killed while writing leaves a partial temporary file and the intact old file.
 #[test]
-fn an_interrupted_write_leaves_the_older_file() {
+fn interrupted_or_failed_write_keeps_the_old_file() {
     let folder = Folder::new("partial");
-    let (file, mut t) = saved(&folder);
-    let older = std::fs::read(&file).unwrap();
-    let beside = folder.file("whole.safetensors.partial");
-    std::fs::write(&beside, &older[..older.len() / 2]).unwrap();
-    let mut fresh = trainer(Adam::new(0.01).into(), going_on());
-    fresh.load(&file).unwrap();
-    assert_eq!(fresh.digest().unwrap(), t.digest().unwrap());
-    // The next write goes over what is left.
+    let (file, mut t) = saved_trainer(&folder);
+    let old = std::fs::read(&file).unwrap();
+    let partial = folder.file("saved.safetensors.partial");
+    std::fs::write(&partial, &old[..old.len() / 2]).unwrap();
+    let mut resumed = trainer(Adam::new(0.01).into(), going_on());
+    resumed.load(&file).unwrap();
+    assert_eq!(resumed.digest().unwrap(), t.digest().unwrap());
+    // The next write replaces the partial file.
     train(&mut t, 1);
     t.save(&file).unwrap();
-    assert!(!beside.exists() && std::fs::read(&file).unwrap() != older);
-    fresh.load(&file).unwrap();
-    assert_eq!(fresh.digest().unwrap(), t.digest().unwrap());
-    // A write that fails leaves the older file, too: its place beside is taken by a folder.
-    let newer = std::fs::read(&file).unwrap();
-    std::fs::create_dir(&beside).unwrap();
+    assert!(!partial.exists() && std::fs::read(&file).unwrap() != old);
+    resumed.load(&file).unwrap();
+    assert_eq!(resumed.digest().unwrap(), t.digest().unwrap());
+    // A write that fails keeps the old file, too: here a folder has the name of the temporary file.
+    let new = std::fs::read(&file).unwrap();
+    std::fs::create_dir(&partial).unwrap();
     train(&mut t, 1);
     assert!(matches!(t.save(&file), Err(Error::Io { .. })));
-    assert!(std::fs::read(&file).unwrap() == newer);
+    assert!(std::fs::read(&file).unwrap() == new);
 }
 
 #[test]
-fn what_is_no_file_of_ours_is_refused() {
+fn files_of_other_programs_are_errors() {
     let folder = Folder::new("foreign");
     let mut t = trainer(Sgd::new(0.1).into(), going_on());
     assert!(matches!(t.load(folder.file("missing")), Err(Error::Io { .. })));
-    assert!(why(t.load(&folder.0)).contains("regular file"));
+    assert!(checkpoint_error(t.load(&folder.0)).contains("regular file"));
     let file = folder.file("foreign.safetensors");
     let view = |dtype, bytes| safetensors::tensor::TensorView::new(dtype, vec![4], bytes).unwrap();
     let floats =
         safetensors::serialize([("fc.bias", view(safetensors::Dtype::F32, &[0; 16]))], None).unwrap();
     std::fs::write(&file, floats).unwrap();
-    assert!(why(t.load(&file)).contains("load_weights"));
+    assert!(checkpoint_error(t.load(&file)).contains("load_weights"));
     let halves = safetensors::serialize([("fc.bias", view(safetensors::Dtype::F16, &[0; 8]))], None).unwrap();
     std::fs::write(&file, halves).unwrap();
-    assert!(why(t.load(&file)).contains("\"fc.bias\": expected F32 or U32, got F16"));
-    assert!(why(t.save_with_notes(&file, &[("a", "two\nlines".into())])).contains("one line"));
+    assert!(checkpoint_error(t.load(&file)).contains("\"fc.bias\": expected F32 or U32, got F16"));
+    assert!(checkpoint_error(t.save_with_notes(&file, &[("a", "two\nlines".into())])).contains("one line"));
 }
 
 #[test]
-fn weights_alone_are_loaded_by_path_around_frozen_ones() {
+fn load_weights_by_glob_keeps_frozen_elements_state_and_step() {
     let folder = Folder::new("weights");
-    let (file, source) = saved(&folder);
+    let (file, source) = saved_trainer(&folder);
     let mut t = trainer(Sgd::new(0.1).momentum(0.9).into(), TrainerOptions::batch(ROWS).seed(8));
     let mask = Mask::from_frozen((0..90).map(|i| i % 4 == 0));
     t.set_and_freeze("conv.kernel", &[f32::from_bits(0x8000_0000); 90], &mask).unwrap();
     train(&mut t, 2);
     let before = snapshot(&t);
     assert_eq!(t.load_weights(&file, "conv.*").unwrap(), 2);
-    let (after, given) = (snapshot(&t), snapshot(&source));
+    let (after, saved) = (snapshot(&t), snapshot(&source));
     for i in 0..90 {
-        let from = if mask.is_frozen(i) { &before } else { &given };
+        let from = if mask.is_frozen(i) { &before } else { &saved };
         assert_eq!(after.0[0][0][i], from.0[0][0][i], "element {i}");
     }
-    assert!(after.0[1][0] == given.0[1][0] && after.0[2] == before.0[2], "the glob alone decides");
-    assert!(after.0[0][1] == before.0[0][1] && t.steps() == 2, "state and step stay");
+    assert!(
+        after.0[1][0] == saved.0[1][0] && after.0[2] == before.0[2],
+        "only parameters that match the glob are loaded"
+    );
+    assert!(after.0[0][1] == before.0[0][1] && t.steps() == 2, "state and step are kept");
     assert_eq!(t.verify_frozen().unwrap().changed(), 0);
 
     assert!(matches!(t.load_weights(&file, "pool*"), Err(Error::UnknownParameter { .. })));
@@ -383,10 +386,11 @@ fn weights_alone_are_loaded_by_path_around_frozen_ones() {
     foreign.push("conv.bias".into(), Tensor::f32_bits(vec![5], vec![1; 5]));
     foreign.write(&file).unwrap();
     assert!(
-        why(t.load_weights(&file, "*")).contains("\"conv.kernel\": expected f32 [3, 3, 2, 5], got f32 [90]")
+        checkpoint_error(t.load_weights(&file, "*"))
+            .contains("\"conv.kernel\": expected f32 [3, 3, 2, 5], got f32 [90]")
     );
-    assert!(why(t.load_weights(&file, "*.bias")).contains("\"fc.bias\""));
-    assert!(snapshot(&t) == after, "nothing was set");
+    assert!(checkpoint_error(t.load_weights(&file, "*.bias")).contains("\"fc.bias\""));
+    assert!(snapshot(&t) == after, "a failed load changes nothing");
     assert_eq!(t.load_weights(&file, "conv.bias").unwrap(), 1);
     assert_eq!(t.store().read_weights(ParameterId::of(1)).unwrap(), [1; 5]);
 }

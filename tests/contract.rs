@@ -1,6 +1,7 @@
-//! Shaders and their Rust twins agree, and every backend's writer accepts them. Needs no GPU.
+//! Contract of every shader: its parameters and bindings match their Rust declarations, and naga writes it
+//! for every backend. Needs no GPU.
 
-use crate::support::portable::{defined_twice, faults};
+use crate::support::portable::{duplicate_definition, portability_violations};
 use frazil::conformance::shaders;
 use frazil::gpu::Access;
 use frazil::kernels::{FILES, Launch};
@@ -11,15 +12,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// Every shader, by its text.
+/// Every launch variant, by shader text.
 fn launches() -> &'static BTreeMap<String, Launch> {
     static ALL: OnceLock<BTreeMap<String, Launch>> = OnceLock::new();
     ALL.get_or_init(|| shaders().unwrap())
 }
 
-/// `beyond`: what is needed besides subgroups.
-fn parse(source: &str, beyond: Capabilities) -> Result<(Module, ModuleInfo), String> {
-    let capabilities = Capabilities::SUBGROUP | beyond;
+/// Parses and validates a shader with subgroups and `additional` capabilities.
+fn parse(source: &str, additional: Capabilities) -> Result<(Module, ModuleInfo), String> {
+    let capabilities = Capabilities::SUBGROUP | additional;
     let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
     let mut validator = Validator::new(ValidationFlags::all(), capabilities);
     validator.subgroup_stages(ShaderStages::COMPUTE).subgroup_operations(SubgroupOperationSet::all());
@@ -27,8 +28,8 @@ fn parse(source: &str, beyond: Capabilities) -> Result<(Module, ModuleInfo), Str
     Ok((module, info))
 }
 
-/// Matrix units are asked for by one kernel alone.
-fn beyond_subgroups(kernel: &str) -> Capabilities {
+/// Capabilities that a kernel needs in addition to subgroups; only one kernel uses cooperative matrices.
+fn additional_capabilities(kernel: &str) -> Capabilities {
     if kernel == "gemm_cooperative" {
         Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16
     } else {
@@ -36,10 +37,10 @@ fn beyond_subgroups(kernel: &str) -> Capabilities {
     }
 }
 
-/// Fields of a struct with their offsets, those of a struct in it as `outer.inner`.
+/// Fields of a struct with their offsets, and its size; fields of nested structs are named `outer.inner`.
 fn fields(module: &Module, ty: naga::Handle<naga::Type>) -> Result<(Vec<(String, usize)>, usize), String> {
     let TypeInner::Struct { members, span } = &module.types[ty].inner else {
-        return Err("a uniform that is no struct".into());
+        return Err(format!("expected a struct as uniform, got {:?}", module.types[ty].inner));
     };
     let mut all = Vec::new();
     for member in members {
@@ -52,13 +53,18 @@ fn fields(module: &Module, ty: naga::Handle<naga::Type>) -> Result<(Vec<(String,
     Ok((all, *span as usize))
 }
 
-/// Holds a text against its launch.
+/// Checks a shader against its launch: entry point, bindings, parameter layout, resource limits.
 fn check(launch: &Launch, source: &str) -> Result<(Module, ModuleInfo), String> {
     let kernel = launch.kernel;
-    let (module, info) = parse(source, beyond_subgroups(kernel.name))?;
-    let [entry] = module.entry_points.as_slice() else { return Err("one entry point".into()) };
+    let (module, info) = parse(source, additional_capabilities(kernel.name))?;
+    let [entry] = module.entry_points.as_slice() else {
+        return Err(format!("expected 1 entry point, got {}", module.entry_points.len()));
+    };
     if entry.name != "main" || entry.workgroup_size.iter().product::<u32>() > 256 {
-        return Err(format!("entry point {} of {:?}", entry.name, entry.workgroup_size));
+        return Err(format!(
+            "expected entry point main of at most 256 invocations, got {} of {:?}",
+            entry.name, entry.workgroup_size
+        ));
     }
     let mut bindings = BTreeMap::new();
     let mut workgroup_bytes = 0;
@@ -71,29 +77,33 @@ fn check(launch: &Launch, source: &str) -> Result<(Module, ModuleInfo), String> 
                 workgroup_bytes += module.types[global.ty].inner.size(module.to_ctx());
                 continue;
             }
-            // A copy of the parameters, in registers.
+            // Private copy of the parameters.
             AddressSpace::Private if global.name.as_deref() == Some("p") => continue,
-            other => return Err(format!("a global in {other:?}")),
+            other => return Err(format!("expected a buffer or workgroup memory, got a global in {other:?}")),
         };
-        let at = global.binding.ok_or("a global without a binding")?;
-        if at.group != 0 || bindings.insert(at.binding, access).is_some() {
-            return Err(format!("group {} binding {}", at.group, at.binding));
+        let binding = global.binding.ok_or("expected a binding, got a global without one")?;
+        if binding.group != 0 || bindings.insert(binding.binding, access).is_some() {
+            return Err(format!(
+                "expected unique bindings in group 0, got group {} binding {}",
+                binding.group, binding.binding
+            ));
         }
-        match at.binding {
+        match binding.binding {
             0 => {
                 let (got, span) = fields(&module, global.ty)?;
                 let want: Vec<_> = launch.fields.iter().map(|f| (f.name.to_owned(), f.offset)).collect();
                 if got != want || span != launch.params.len() {
                     let bytes = launch.params.len();
                     return Err(format!(
-                        "parameters: WGSL has {got:?}, {span} bytes; Rust has {want:?}, {bytes} bytes"
+                        "parameters: expected {want:?}, {bytes} bytes, got {got:?}, {span} bytes"
                     ));
                 }
             }
             1 => {
                 let (_, span) = fields(&module, global.ty)?;
-                if span != size_of::<frazil::graph::StepScalars>() {
-                    return Err(format!("scalars of {span} bytes"));
+                let want = size_of::<frazil::graph::StepScalars>();
+                if span != want {
+                    return Err(format!("scalars: expected {want} bytes, got {span}"));
                 }
             }
             _ => {}
@@ -101,23 +111,26 @@ fn check(launch: &Launch, source: &str) -> Result<(Module, ModuleInfo), String> 
     }
     let want: BTreeMap<u32, Access> = launch.shader().bindings.into_iter().collect();
     if bindings != want {
-        return Err(format!("bindings: WGSL has {bindings:?}, Rust has {want:?}"));
+        return Err(format!("bindings: expected {want:?}, got {bindings:?}"));
     }
     let storage = want.values().filter(|a| **a != Access::Uniform).count();
     if storage > 8 || workgroup_bytes > 16_384 {
-        return Err(format!("{storage} storage buffers, {workgroup_bytes} bytes of workgroup memory"));
+        return Err(format!(
+            "expected at most 8 storage buffers and 16384 bytes of workgroup memory, \
+             got {storage} and {workgroup_bytes}"
+        ));
     }
     Ok((module, info))
 }
 
-/// What a kernel needs that not every backend has.
+/// Feature of a kernel that not every backend supports.
 #[derive(Clone, Copy, PartialEq)]
-enum Needs {
-    Nothing,
-    /// Not in GLSL ES 3.1.
+enum Feature {
+    None,
+    /// Not supported by GLSL ES 3.1.
     Subgroups,
-    /// In SPIR-V and MSL alone.
-    MatrixUnits,
+    /// Supported by SPIR-V and MSL only.
+    CooperativeMatrix,
 }
 
 fn hlsl(module: &Module, info: &ModuleInfo, shader_model: ShaderModel) -> Result<String, String> {
@@ -133,29 +146,29 @@ fn hlsl(module: &Module, info: &ModuleInfo, shader_model: ShaderModel) -> Result
     Ok(text)
 }
 
-/// Writes a module for every backend that can have it.
-fn write(module: &Module, info: &ModuleInfo, needs: Needs) -> Result<(), String> {
+/// Writes a module for every backend that supports its feature.
+fn write(module: &Module, info: &ModuleInfo, feature: Feature) -> Result<(), String> {
     let spirv = naga::back::spv::Options { lang_version: (1, 3), ..Default::default() };
     naga::back::spv::write_vec(module, info, &spirv, None).map_err(|e| format!("SPIR-V: {e}"))?;
     let metal =
         naga::back::msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..Default::default() };
     naga::back::msl::write_string(module, info, &metal, &Default::default())
         .map_err(|e| format!("MSL: {e}"))?;
-    if needs == Needs::MatrixUnits {
+    if feature == Feature::CooperativeMatrix {
         return Ok(());
     }
-    // What FXC compiles and what DXC does. FXC's has no subgroups.
-    let models = match needs {
-        Needs::Nothing => &[ShaderModel::V5_1, ShaderModel::V6_0][..],
+    // Shader model 5.1 for FXC, which has no subgroup operations; 6.0 for DXC.
+    let models = match feature {
+        Feature::None => &[ShaderModel::V5_1, ShaderModel::V6_0][..],
         _ => &[ShaderModel::V6_0],
     };
     for &shader_model in models {
         let text = hlsl(module, info, shader_model)?;
-        if let Some(line) = defined_twice(&text) {
-            return Err(format!("HLSL: defined twice: {line}"));
+        if let Some(line) = duplicate_definition(&text) {
+            return Err(format!("HLSL: duplicate definition: {line}"));
         }
     }
-    if needs == Needs::Subgroups {
+    if feature == Feature::Subgroups {
         return Ok(());
     }
     let glsl = naga::back::glsl::Options::default();
@@ -172,39 +185,39 @@ fn write(module: &Module, info: &ModuleInfo, needs: Needs) -> Result<(), String>
 }
 
 #[test]
-fn every_shader_agrees_with_its_twin_and_is_written_for_every_backend() {
+fn every_shader_matches_its_declarations_and_compiles_for_every_backend() {
     let (mut texts, mut without_glsl, mut without_hlsl) = (0, 0, 0);
     let mut kernels = BTreeSet::new();
     for (source, launch) in launches() {
         let name = launch.kernel.name;
         let (module, info) = check(launch, source).unwrap_or_else(|message| panic!("{name}: {message}"));
-        let needs = match name {
-            "gemm_subgroup" => Needs::Subgroups,
-            "gemm_cooperative" => Needs::MatrixUnits,
-            _ => Needs::Nothing,
+        let feature = match name {
+            "gemm_subgroup" => Feature::Subgroups,
+            "gemm_cooperative" => Feature::CooperativeMatrix,
+            _ => Feature::None,
         };
-        write(&module, &info, needs).unwrap_or_else(|message| panic!("{name}: {message}"));
-        // Browsers and DX12 have no matrix units.
-        if needs != Needs::MatrixUnits {
-            let faults = faults(&module, &info);
-            assert!(faults.is_empty(), "{name}: {faults:#?}");
+        write(&module, &info, feature).unwrap_or_else(|message| panic!("{name}: {message}"));
+        // Browsers and DX12 have no cooperative matrices.
+        if feature != Feature::CooperativeMatrix {
+            let violations = portability_violations(&module, &info);
+            assert!(violations.is_empty(), "{name}: {violations:#?}");
         }
-        without_glsl += usize::from(needs != Needs::Nothing);
-        without_hlsl += usize::from(needs == Needs::MatrixUnits);
+        without_glsl += usize::from(feature != Feature::None);
+        without_hlsl += usize::from(feature == Feature::CooperativeMatrix);
         kernels.insert(name);
         texts += 1;
     }
     println!(
-        "{texts} shaders of {} kernels; {without_glsl} with subgroups are not written as GLSL, {without_hlsl} of them, with \
-         matrix units, not as HLSL",
+        "{texts} shaders of {} kernels; not written as GLSL: {without_glsl} with subgroups or cooperative \
+         matrices; not written as HLSL: {without_hlsl} with cooperative matrices",
         kernels.len()
     );
     let all: BTreeSet<_> = FILES.iter().filter(|f| f.is_kernel()).map(|f| f.name).collect();
-    assert_eq!(kernels, all, "every kernel has a shader that was checked");
+    assert_eq!(kernels, all, "every kernel must have a checked shader");
 }
 
 #[test]
-fn every_file_is_in_the_table_and_in_use() {
+fn every_wgsl_file_is_in_the_table_and_used() {
     let mut on_disk = BTreeSet::new();
     for folder in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders")).unwrap() {
         let folder = folder.unwrap();
@@ -221,16 +234,16 @@ fn every_file_is_in_the_table_and_in_use() {
 }
 
 #[test]
-fn loops_over_registers_are_written_out() {
+fn marked_loops_are_unrolled() {
     for (source, launch) in launches() {
-        assert!(!source.contains("// unroll"), "{}: a marked loop is left", launch.kernel.name);
+        assert!(!source.contains("// unroll"), "{}: a marked loop was not unrolled", launch.kernel.name);
     }
 }
 
-/// `&&` and `||` are branches, and one driver takes minutes and gigabytes to compile a few dozen in a row, as in a loop
-/// that is written out. Values are made with `&` and `|`.
+/// `&&` and `||` are branches, and one driver takes minutes and gigabytes to compile a few dozen of them in
+/// sequence, as in an unrolled loop. Values are therefore computed with `&` and `|`.
 #[test]
-fn values_are_made_without_branches() {
+fn values_use_no_short_circuit_operators() {
     let branch = |line: &&str| {
         let code = line.split("//").next().unwrap().trim();
         (code.contains("&&") || code.contains("||"))
@@ -246,28 +259,28 @@ fn values_are_made_without_branches() {
 }
 
 #[test]
-fn a_disagreement_is_caught() {
+fn contract_check_detects_mismatches() {
     let all = launches();
     let (source, launch) = all.iter().find(|(_, l)| l.kernel.name == "adam_update").unwrap();
     assert!(check(launch, source).is_ok());
-    let planted = [
-        ("    beta2: f32,", "    beta_two: f32,", "parameters: WGSL has"),
+    let mutations = [
+        ("    beta2: f32,", "    beta_two: f32,", "parameters: expected"),
         (
             "    beta1: f32,\n    one_minus_beta1: f32,",
             "    one_minus_beta1: f32,\n    beta1: f32,",
-            "parameters: WGSL has",
+            "parameters: expected",
         ),
         ("    decoupled: u32,\n}", "    decoupled: u32,\n    more: u32,\n}", "parameters"),
-        ("    last: u32,\n}", "    last: u32,\n    more: u32,\n}", "scalars of"),
-        ("var<storage, read> mask", "var<storage, read_write> mask", "bindings: WGSL has"),
-        ("@binding(11)", "@binding(12)", "bindings: WGSL has"),
+        ("    last: u32,\n}", "    last: u32,\n    more: u32,\n}", "scalars: expected"),
+        ("var<storage, read> mask", "var<storage, read_write> mask", "bindings: expected"),
+        ("@binding(11)", "@binding(12)", "bindings: expected"),
         ("@group(0) @binding(11)", "@group(1) @binding(11)", "group 1"),
         ("WORKGROUP: u32 = 256u", "WORKGROUP: u32 = 512u", "entry point"),
         ("let m = ", "let = ", "error"),
     ];
-    for (right, wrong, expected) in planted {
+    for (right, wrong, expected) in mutations {
         assert!(source.contains(right), "{right}");
-        // A renamed field is renamed where it is used, too, so that the text stays valid.
+        // Renames the uses of a renamed field too, so that the text stays valid.
         let mut text = source.replacen(right, wrong, 1);
         if wrong.contains("beta_two") {
             text = text.replace("p.beta2", "p.beta_two");
@@ -277,11 +290,11 @@ fn a_disagreement_is_caught() {
     }
 }
 
-/// The faults of a text that has `body` as its entry point, after `before`.
-fn faults_of(before: &str, body: &str) -> Vec<String> {
+/// Portability violations of a shader with `body` as its entry point and `before` in front of it.
+fn violations_of(before: &str, body: &str) -> Vec<String> {
     let text = format!(
         "struct Params {{ n: u32, lane: u32 }}
-        @group(0) @binding(0) var<uniform> given: Params;
+        @group(0) @binding(0) var<uniform> uniform_params: Params;
         @group(0) @binding(1) var<storage, read_write> y: array<vec4<f32>>;
         var<private> p: Params;
         var<workgroup> shared_sum: array<f32, 64>;
@@ -290,19 +303,23 @@ fn faults_of(before: &str, body: &str) -> Vec<String> {
         fn main(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) group: vec3<u32>) {{ {body} }}"
     );
     let (module, info) = parse(&text, Capabilities::empty()).unwrap();
-    faults(&module, &info)
+    portability_violations(&module, &info)
 }
 
 #[test]
-fn what_other_compilers_refuse_is_found() {
-    let varying = "control flow that is not uniform";
-    let planted = [
-        ("", "if (local < given.n) { workgroupBarrier(); }", varying),
-        ("", "if (local < given.n) { return; } workgroupBarrier();", varying),
-        ("", "p = given; for (var i = 0u; i < p.n; i++) { workgroupBarrier(); }", varying),
+fn portability_checks_detect_what_other_compilers_reject() {
+    let varying = "non-uniform control flow";
+    let shaders = [
+        ("", "if (local < uniform_params.n) { workgroupBarrier(); }", varying),
+        ("", "if (local < uniform_params.n) { return; } workgroupBarrier();", varying),
+        ("", "p = uniform_params; for (var i = 0u; i < p.n; i++) { workgroupBarrier(); }", varying),
         ("", "for (var i = 0u; i < u32(y[0].x); i++) { workgroupBarrier(); }", varying),
         ("", "loop { if (local == 3u) { break; } workgroupBarrier(); }", varying),
-        ("", "var n = given.n; if (local == 3u) { n = 1u; } if (n == 1u) { workgroupBarrier(); }", varying),
+        (
+            "",
+            "var n = uniform_params.n; if (local == 3u) { n = 1u; } if (n == 1u) { workgroupBarrier(); }",
+            varying,
+        ),
         (
             "fn bound(n: u32) -> u32 { return n + p.n; }",
             "if (bound(1u) > 2u) { workgroupBarrier(); }",
@@ -317,20 +334,28 @@ fn what_other_compilers_refuse_is_found() {
         ("", "if (local > 3u) { y[0] = vec4(subgroupAdd(1.0)); }", varying),
         (
             "fn bound(n: u32) -> u32 { if (n == 0u) { return 1u; } return n; }",
-            "for (var i = 0u; i < bound(given.n); i++) { workgroupBarrier(); }",
-            "returns early in a shader with barriers",
+            "for (var i = 0u; i < bound(uniform_params.n); i++) { workgroupBarrier(); }",
+            "early return in a shader with barriers",
         ),
-        ("", "var v = y[0]; for (var i = 0u; i < 3u; i++) { v[i] = 1.0; } y[1] = v;", "by a variable index"),
+        (
+            "",
+            "var v = y[0]; for (var i = 0u; i < 3u; i++) { v[i] = 1.0; } y[1] = v;",
+            "with a variable index",
+        ),
         ("", "y[1].x = y[0][local];", ""),
-        ("", "let v = y[0]; y[1].x = v[local & 3u];", "by a variable index"),
-        ("", "var m = mat4x4<f32>(); m[local & 3u] = y[0]; y[1] = m[0];", "by a variable index"),
-        ("", "y[0] = vec4(bitcast<f32>(0x7fc00000u));", "a constant expression that is NaN"),
-        ("const TOP = 0xff800000u;", "y[0] = vec4(bitcast<f32>(TOP));", "a constant expression that is -inf"),
-        ("", "y[0] = bitcast<vec4<f32>>(vec4(0x7f800000u));", "a constant expression that is inf"),
-        ("", "y[0] = quadBroadcast(y[1], 4u);", "quadBroadcast of lane"),
-        // What is right.
-        ("", "if (group.x < given.n) { return; } workgroupBarrier();", ""),
-        ("", "let n = given.n; for (var i = 0u; i < n; i++) { workgroupBarrier(); }", ""),
+        ("", "let v = y[0]; y[1].x = v[local & 3u];", "with a variable index"),
+        ("", "var m = mat4x4<f32>(); m[local & 3u] = y[0]; y[1] = m[0];", "with a variable index"),
+        ("", "y[0] = vec4(bitcast<f32>(0x7fc00000u));", "constant expression with value NaN"),
+        (
+            "const TOP = 0xff800000u;",
+            "y[0] = vec4(bitcast<f32>(TOP));",
+            "constant expression with value -inf",
+        ),
+        ("", "y[0] = bitcast<vec4<f32>>(vec4(0x7f800000u));", "constant expression with value inf"),
+        ("", "y[0] = quadBroadcast(y[1], 4u);", "quadBroadcast from lane"),
+        // Valid shaders.
+        ("", "if (group.x < uniform_params.n) { return; } workgroupBarrier();", ""),
+        ("", "let n = uniform_params.n; for (var i = 0u; i < n; i++) { workgroupBarrier(); }", ""),
         (
             "",
             "if (local < 3u) { shared_sum[local] = 1.0; } workgroupBarrier(); if (local > 3u) { return; }",
@@ -338,14 +363,14 @@ fn what_other_compilers_refuse_is_found() {
         ),
         (
             "fn bound(n: u32) -> u32 { return select(n, 1u, n == 0u); }",
-            "if (bound(given.n) > 2u) { workgroupBarrier(); }",
+            "if (bound(uniform_params.n) > 2u) { workgroupBarrier(); }",
             "",
         ),
         ("fn f(bits: u32) -> f32 { return bitcast<f32>(bits); }", "y[0] = vec4(f(0x7fc00000u));", ""),
         ("", "var v: array<vec4<f32>, 2>; v[local & 1u] = y[0]; y[1] = quadBroadcast(v[0], 3u);", ""),
     ];
-    for (before, body, expected) in planted {
-        let found = faults_of(before, body);
+    for (before, body, expected) in shaders {
+        let found = violations_of(before, body);
         match expected {
             "" => assert!(found.is_empty(), "{before} {body}: {found:?}"),
             _ => assert!(found.iter().any(|f| f.contains(expected)), "{before} {body}: {found:?}"),
@@ -353,9 +378,9 @@ fn what_other_compilers_refuse_is_found() {
     }
 }
 
-/// naga writes the constructor of an array twice if one of two spellings of its type is an alias.
+/// naga writes the constructor of an array type twice if the type is used both directly and through an alias.
 #[test]
-fn what_hlsl_defines_twice_is_found() {
+fn duplicate_hlsl_definitions_are_detected() {
     let text = "
         alias Pair = array<vec4<f32>, 2>;
         @group(0) @binding(0) var<storage, read_write> y: array<vec4<f32>, 4>;
@@ -367,10 +392,10 @@ fn what_hlsl_defines_twice_is_found() {
             b[i] = y[1];
             y[2] = a[0] + b[0];
         }";
-    let twice = |text: &str| {
+    let duplicate = |text: &str| {
         let (module, info) = parse(text, Capabilities::empty()).unwrap();
-        defined_twice(&hlsl(&module, &info, ShaderModel::V5_1).unwrap())
+        duplicate_definition(&hlsl(&module, &info, ShaderModel::V5_1).unwrap())
     };
-    assert!(twice(text).is_some());
-    assert_eq!(twice(&text.replace("Pair()", "array<vec4<f32>, 2>()")), None);
+    assert!(duplicate(text).is_some());
+    assert_eq!(duplicate(&text.replace("Pair()", "array<vec4<f32>, 2>()")), None);
 }

@@ -1,5 +1,5 @@
-//! Products on matrix units, where the adapter has them: the op table holds them against the reference on operands that f16
-//! holds; here are operands that are rounded, and whole training runs.
+//! GEMM with cooperative matrices, on adapters that support them. The op table compares it with the reference
+//! on operands that are exact in f16; these tests cover rounded operands and whole training runs.
 
 use crate::support::compare::assert_relative;
 use crate::support::device::gpu;
@@ -14,22 +14,25 @@ use frazil::{
 
 const PATHS: [&str; 4] = ["conv1.kernel", "conv2.kernel", "fc1.kernel", "fc2.kernel"];
 
-/// The family of matrix units; `None`, said aloud, where there are none.
+/// The cooperative-matrix family; `None`, with a printed message, if the adapter does not support it.
 fn family() -> Option<GemmFamily> {
     let family = GemmFamily::cooperative(gpu().report());
     if family.is_none() {
-        say(&format!("cooperative: SKIPPED, 1 test: {} has no matrix units", gpu().report().name));
+        say(&format!(
+            "cooperative: SKIPPED, 1 test: {} does not support cooperative matrices",
+            gpu().report().name
+        ));
     }
     family
 }
 
-/// `a * b` of `[m, k]` and `[k, n]`, in a family.
-fn product([m, n, k]: [usize; 3], a: &[f32], b: &[f32], family: GemmFamily) -> Vec<f32> {
+/// Computes `a * b` of `[m, k]` and `[k, n]` with a family.
+fn multiply([m, n, k]: [usize; 3], a: &[f32], b: &[f32], family: GemmFamily) -> Vec<f32> {
     let mut graph = Graph::new(m).unwrap();
     let left = graph.batch_input("a", &[k], DType::F32).unwrap();
     let right = graph.input("b", frazil::shape::Shape::new([k, n]).unwrap(), DType::F32);
     let op = Op::MatMul { transpose_a: false, transpose_b: false };
-    let result = graph.push(op, &[left, right], "product").unwrap()[0];
+    let result = graph.push(op, &[left, right], "gemm").unwrap()[0];
     graph.mark_output(result).unwrap();
     let plan = Plan::compile(gpu(), &graph, &PlanOptions::default().family(family)).unwrap();
     plan.write_f32(left, a).unwrap();
@@ -40,32 +43,33 @@ fn product([m, n, k]: [usize; 3], a: &[f32], b: &[f32], family: GemmFamily) -> V
 
 #[test]
 fn operands_are_rounded_to_f16_and_sums_are_f32() {
-    let Some(units) = family() else { return };
+    let Some(cooperative) = family() else { return };
     let sizes = [70, 36, 100];
     let [m, n, k] = sizes;
-    // All positive: a sum in f16 would be off by far more than its operands are.
+    // All positive, so that a sum in f16 would have a far larger error than rounded operands cause.
     let draw = |count: usize, seed: usize| -> Vec<f32> {
         (0..count).map(|i| ((i * 7919 + seed) % 10_007) as f32 / 10_007.0 + 0.1).collect()
     };
     let (a, b) = (draw(m * k, 1), draw(k * n, 2));
     let worst = |family: GemmFamily| {
-        let got = product(sizes, &a, &b, family);
-        let error = |at: usize| {
-            let (row, column) = (at / n, at % n);
+        let got = multiply(sizes, &a, &b, family);
+        let error = |index: usize| {
+            let (row, column) = (index / n, index % n);
             let want: f64 = (0..k).map(|i| f64::from(a[row * k + i]) * f64::from(b[i * n + column])).sum();
-            (f64::from(got[at]) - want).abs() / want
+            (f64::from(got[index]) - want).abs() / want
         };
         (0..m * n).map(error).fold(0.0, f64::max)
     };
-    let (rounded, exact) = (worst(units), worst(GemmFamily::Register));
-    println!("worst relative error: {units} {rounded:.1e}, register {exact:.1e}");
-    // Two roundings to 11 bits, of each product: their mean over a sum is smaller, but not as small as in f32.
+    let (rounded, exact) = (worst(cooperative), worst(GemmFamily::Register));
+    println!("worst relative error: {cooperative} {rounded:.1e}, register {exact:.1e}");
+    // Each term has two operands rounded to 11 bits. Over a sum the mean error is smaller, but well above
+    // that of f32.
     assert!(rounded < 2.0 / 2048.0 && rounded > 10.0 * exact && exact < 1e-6);
 }
 
 #[test]
-fn frozen_weights_stay_and_runs_agree_bit_for_bit() {
-    let Some(units) = family() else { return };
+fn frozen_weights_keep_their_bits_and_runs_are_reproducible() {
+    let Some(cooperative) = family() else { return };
     let (train, test) = (Digits::train().unwrap(), Digits::test().unwrap());
     let run = |options: TrainerOptions| {
         let (model, optimizer) = (Model::digits().unwrap(), Sgd::new(0.05).momentum(0.9));
@@ -80,19 +84,21 @@ fn frozen_weights_stay_and_runs_agree_bit_for_bit() {
             }
         }
         assert_frozen(&t.report().family, &t, &before);
-        let by_units = t.report().dispatches.iter().any(|d| d.kernel == "gemm_cooperative");
-        (t.digest().unwrap(), t.evaluate(&test).unwrap().loss, by_units, first)
+        let uses_cooperative = t.report().dispatches.iter().any(|d| d.kernel == "gemm_cooperative");
+        (t.digest().unwrap(), t.evaluate(&test).unwrap().loss, uses_cooperative, first)
     };
     let options = || TrainerOptions::batch(32).seed(5).keep_gradients(true);
-    let (once, again, in_f32) = (run(options().family(units)), run(options().family(units)), run(options()));
-    println!("loss after two epochs: {units} {:.3}, f32 {:.3}", once.1, in_f32.1);
+    let (once, again, in_f32) =
+        (run(options().family(cooperative)), run(options().family(cooperative)), run(options()));
+    println!("loss after two epochs: {cooperative} {:.3}, f32 {:.3}", once.1, in_f32.1);
     assert_eq!(once, again);
     assert!(once.2 && !in_f32.2 && once.0 != in_f32.0);
     assert!(once.1 < 1.0 && in_f32.1 < 1.0);
     for (path, (got, want)) in PATHS.iter().zip(once.3.iter().zip(&in_f32.3)) {
         let wide = |data: &[f32]| data.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
-        // The last kernel's is a few products of operands with 11 bits. Below, where rounding turns a ReLU's sign or makes
-        // another the largest of a window, whole elements go another way: 1 of 1000 of them, and sqrt(1/1000) of the norm.
+        // The gradient of the last kernel is one GEMM of operands with 11 bits. In earlier layers rounding
+        // changes the sign of a ReLU input or the maximum of a pooling window, which redirects whole
+        // elements: 1 in 1000, so sqrt(1/1000) of the norm.
         let allowed = if *path == "fc2.kernel" { 3e-3 } else { 5e-2 };
         let error = assert_relative(path, &wide(got), &wide(want), allowed);
         println!("{path}: first gradient within {error:.1e}");
@@ -100,23 +106,25 @@ fn frozen_weights_stay_and_runs_agree_bit_for_bit() {
 }
 
 #[test]
-fn a_device_opened_without_them_refuses() {
+fn cooperative_family_requires_a_device_opened_with_cooperative_matrices() {
     let plain = Gpu::new(GpuOptions::default().compile_ahead(false)).unwrap();
     assert_eq!(plain.report().cooperative_matrix, None);
     let options = TrainerOptions::batch(2).family(GemmFamily::Cooperative { side: 16, lanes: 32 });
     let model = Model::input([4]).dense("fc", 2).build().unwrap();
-    let refused = Trainer::new(&plain, model, Loss::SoftmaxCrossEntropy, Sgd::new(0.1), options);
-    let Err(Error::InvalidArgument { expected, .. }) = refused else { panic!("it was taken") };
+    let result_without = Trainer::new(&plain, model, Loss::SoftmaxCrossEntropy, Sgd::new(0.1), options);
+    let Err(Error::InvalidArgument { expected, .. }) = result_without else {
+        panic!("expected InvalidArgument, got a trainer")
+    };
     assert!(expected.contains("GpuOptions::cooperative_matrix"), "{expected}");
 }
 
-/// Gradients are scaled before they are rounded, so that f16's range ends at 63.97 for them: they are cut there. The loss is
-/// finite, so no policy would stop the update.
+/// Gradients are scaled before they are rounded to f16, so they are clamped at 63.97. The loss is finite, so
+/// the update is not skipped.
 #[test]
-fn a_finite_loss_leaves_finite_weights() {
-    let Some(units) = family() else { return };
+fn large_gradients_of_a_finite_loss_leave_finite_weights() {
+    let Some(cooperative) = family() else { return };
     let model = Model::input([32]).dense("fc1", 32).dense("fc2", 32).build().unwrap();
-    let options = TrainerOptions::batch(16).family(units);
+    let options = TrainerOptions::batch(16).family(cooperative);
     let mut trainer = Trainer::new(gpu(), model, Loss::MeanSquaredError, Sgd::new(1e-6), options).unwrap();
     let data = Dataset::regression("far", [32], vec![1.0; 16 * 32], [32], vec![40_000.0; 16 * 32]).unwrap();
     let before = snapshot(&trainer);
@@ -129,17 +137,17 @@ fn a_finite_loss_leaves_finite_weights() {
     assert!(before != after);
 }
 
-/// Only gradients of a loss are scaled: a transposed operand does not make one of the other.
+/// Only gradients of a loss are scaled; a transposed B does not mark A as a gradient.
 #[test]
-fn products_with_a_transposed_operand_have_the_whole_range() {
-    let Some(units) = family() else { return };
+fn gemm_with_a_transposed_operand_is_not_scaled() {
+    let Some(cooperative) = family() else { return };
     let mut graph = Graph::new(32).unwrap();
     let a = graph.batch_input("a", &[32], DType::F32).unwrap();
     let b = graph.input("b", frazil::shape::Shape::new([32, 32]).unwrap(), DType::F32);
     let op = Op::MatMul { transpose_a: false, transpose_b: true };
-    let result = graph.push_one(op, &[a, b], "product").unwrap();
+    let result = graph.push_one(op, &[a, b], "gemm").unwrap();
     graph.mark_output(result).unwrap();
-    let plan = Plan::compile(gpu(), &graph, &PlanOptions::default().family(units)).unwrap();
+    let plan = Plan::compile(gpu(), &graph, &PlanOptions::default().family(cooperative)).unwrap();
     plan.write_f32(a, &[100.0; 32 * 32]).unwrap();
     plan.write_f32(b, &[0.5; 32 * 32]).unwrap();
     plan.run(StepScalars::forward(32)).unwrap();

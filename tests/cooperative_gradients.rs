@@ -5,7 +5,6 @@ use crate::support::compare::{assert_relative, widen};
 use crate::support::device::gpu;
 use crate::support::random::stream;
 use crate::support::skip;
-use frazil::gpu::AdapterReport;
 use frazil::graph::{Conv2d, DType, Graph, Op, StepScalars, ValueId};
 use frazil::kernels::GemmFamily;
 use frazil::shape::{Padding, Shape, Window};
@@ -43,13 +42,11 @@ fn network() -> Network {
 /// Every GEMM scales the operand that is a gradient of the loss, and no other one.
 #[test]
 fn planned_gemms_scale_gradients_and_nothing_else() {
-    let adapter = AdapterReport {
-        subgroup: Some([32, 32]),
-        cooperative_matrix: Some(16),
-        max_workgroup_memory: 16_384,
-        max_invocations: 256,
-        ..gpu().report().clone()
-    };
+    let mut adapter = gpu().report().clone();
+    adapter.subgroup = Some([32, 32]);
+    adapter.cooperative_matrix = Some(16);
+    adapter.max_workgroup_memory = 16_384;
+    adapter.max_invocations = 256;
     let family = GemmFamily::cooperative(&adapter).unwrap();
     let options = PlanOptions::default().family(family);
     let graph = network().graph;

@@ -1,4 +1,4 @@
-//! Data sets in files that the tests write, whole and damaged.
+//! Readers of data set files, valid and damaged.
 
 use flate2::{Compression, write::GzEncoder};
 use frazil::Error;
@@ -6,7 +6,7 @@ use frazil::data::{cifar10, idx};
 use std::io::Write;
 use std::path::PathBuf;
 
-/// A folder of its own for one test, removed when it goes out of scope.
+/// Temporary folder of one test, removed on drop.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -31,9 +31,9 @@ impl Drop for Folder {
     }
 }
 
-/// File, place and reason of a data error.
+/// File name, position and reason of the expected data error.
 #[track_caller]
-fn refusal<T: std::fmt::Debug>(result: frazil::Result<T>) -> (String, String, String) {
+fn data_error<T: std::fmt::Debug>(result: frazil::Result<T>) -> (String, String, String) {
     match result {
         Err(Error::Data { path, place, why }) => {
             (path.file_name().unwrap().to_string_lossy().into_owned(), place, why)
@@ -43,9 +43,9 @@ fn refusal<T: std::fmt::Debug>(result: frazil::Result<T>) -> (String, String, St
 }
 
 fn gz(bytes: &[u8]) -> Vec<u8> {
-    let mut packer = GzEncoder::new(Vec::new(), Compression::default());
-    packer.write_all(bytes).unwrap();
-    packer.finish().unwrap()
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
 }
 
 fn idx_file(extents: &[u32], values: &[u8]) -> Vec<u8> {
@@ -55,13 +55,13 @@ fn idx_file(extents: &[u32], values: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Pixels 0, 1, 2 and so on, 3 x 2 to an image.
+/// IDX file of 3 x 2 images with pixels 0, 1, 2 and so on.
 fn images(count: u32) -> Vec<u8> {
     idx_file(&[count, 3, 2], &(0..count * 6).map(|i| i as u8).collect::<Vec<_>>())
 }
 
-/// Three images to train on, two to test with.
-fn mnist(folder: &Folder) {
+/// Writes a training set of three images and a test set of two.
+fn write_mnist(folder: &Folder) {
     folder.write("train-images-idx3-ubyte", &images(3));
     folder.write("train-labels-idx1-ubyte", &idx_file(&[3], &[9, 0, 4]));
     folder.write("t10k-images-idx3-ubyte", &images(2));
@@ -69,9 +69,9 @@ fn mnist(folder: &Folder) {
 }
 
 #[test]
-fn idx_reads_plain_and_packed_files_of_either_name() {
+fn idx_reads_plain_and_gzipped_files_with_hyphen_or_dot() {
     let folder = Folder::new("idx");
-    mnist(&folder);
+    write_mnist(&folder);
     let (train, test) = idx(&folder.0).unwrap();
     assert_eq!((train.len(), test.len(), train.classes()), (3, 2, 10));
     assert_eq!(train.example_shape(), [3, 2, 1]);
@@ -80,57 +80,57 @@ fn idx_reads_plain_and_packed_files_of_either_name() {
     assert_eq!(train.features(), scaled);
     for name in ["train-images", "train-labels", "t10k-images", "t10k-labels"] {
         let axes = if name.ends_with("images") { 3 } else { 1 };
-        let old = format!("{name}-idx{axes}-ubyte");
-        let bytes = std::fs::read(folder.0.join(&old)).unwrap();
-        folder.remove(&old);
-        // One file of each kind of name that has not come yet.
+        let plain = format!("{name}-idx{axes}-ubyte");
+        let bytes = std::fs::read(folder.0.join(&plain)).unwrap();
+        folder.remove(&plain);
+        // The other three forms of the name, the last one twice.
         match name {
             "train-images" => folder.write(&format!("{name}.idx{axes}-ubyte"), &bytes),
             "train-labels" => folder.write(&format!("{name}.idx{axes}-ubyte.gz"), &gz(&bytes)),
-            _ => folder.write(&format!("{old}.gz"), &gz(&bytes)),
+            _ => folder.write(&format!("{plain}.gz"), &gz(&bytes)),
         }
     }
     assert_eq!(idx(&folder.0).unwrap(), (train, test));
 }
 
 #[test]
-fn idx_names_what_is_wrong_plain_and_packed() {
+fn idx_errors_name_file_and_byte() {
     let (pixels, labels) = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte");
     let good = images(3);
-    let with = |at: usize, value: u8| {
+    let with_byte = |index: usize, value: u8| {
         let mut bytes = good.clone();
-        bytes[at] = value;
+        bytes[index] = value;
         bytes
     };
     let long = [&good[..], &[0]].concat();
-    // The file, its bytes, the place and a part of the reason.
+    // File, bytes, position, part of the reason.
     let cases: Vec<(&str, Vec<u8>, &str, &str)> = vec![
         (pixels, Vec::new(), "byte 0", "header of 16 bytes, got 0"),
         (pixels, good[..15].to_vec(), "byte 15", "header of 16 bytes, got 15"),
-        (pixels, with(0, 1), "byte 0", "[01, 00, 08, 03]"),
-        (pixels, with(2, 0x0d), "byte 0", "[00, 00, 0d, 03]"),
-        (pixels, with(3, 1), "byte 0", "[00, 00, 08, 01]"),
-        (pixels, with(7, 0), "byte 4", "got 0"),
-        (pixels, with(15, 0), "byte 12", "got 0"),
-        (pixels, with(4, 0xff), "byte 4", "at most"),
+        (pixels, with_byte(0, 1), "byte 0", "[01, 00, 08, 03]"),
+        (pixels, with_byte(2, 0x0d), "byte 0", "[00, 00, 0d, 03]"),
+        (pixels, with_byte(3, 1), "byte 0", "[00, 00, 08, 01]"),
+        (pixels, with_byte(7, 0), "byte 4", "got 0"),
+        (pixels, with_byte(15, 0), "byte 12", "got 0"),
+        (pixels, with_byte(4, 0xff), "byte 4", "at most"),
         (pixels, idx_file(&[u32::MAX; 3], &[0; 6]), "byte 4", "at most"),
-        (labels, idx_file(&[2], &[1, 2]), "byte 4", "expected 3 labels, for so many images, got 2"),
+        (labels, idx_file(&[2], &[1, 2]), "byte 4", "expected 3 labels, one for each image, got 2"),
         (labels, idx_file(&[3], &[1, 10, 2]), "byte 9", "below 10, got 10"),
         (labels, images(3), "byte 0", "1 axes"),
         (pixels, good[..good.len() - 1].to_vec(), "byte 33", "expected 34 bytes for [3, 3, 2], got 33"),
         (pixels, long, "byte 34", "expected 34 bytes for [3, 3, 2], got 35"),
-        // A count of 16 million more than there are: refused before anything is made for it.
-        (pixels, with(5, 1), "", "bytes for [65539, 3, 2], got"),
+        // A header with 65,536 images too many: an error before memory is allocated.
+        (pixels, with_byte(5, 1), "", "bytes for [65539, 3, 2], got"),
     ];
     for (name, bytes, place, part) in cases {
-        for packed in [false, true] {
+        for gzipped in [false, true] {
             let folder = Folder::new("idx-bad");
-            mnist(&folder);
+            write_mnist(&folder);
             folder.remove(name);
-            let file = if packed { format!("{name}.gz") } else { name.to_owned() };
-            folder.write(&file, &if packed { gz(&bytes) } else { bytes.clone() });
-            let (at, found, why) = refusal(idx(&folder.0));
-            assert_eq!(at, file, "{why}");
+            let file = if gzipped { format!("{name}.gz") } else { name.to_owned() };
+            folder.write(&file, &if gzipped { gz(&bytes) } else { bytes.clone() });
+            let (got, found, why) = data_error(idx(&folder.0));
+            assert_eq!(got, file, "{why}");
             assert!(place.is_empty() || found == place, "{file}: {found}, {why}");
             assert!(why.contains(part), "{file}: expected {part:?} in {why:?}");
         }
@@ -138,34 +138,37 @@ fn idx_names_what_is_wrong_plain_and_packed() {
 }
 
 #[test]
-fn idx_refuses_damaged_archives_and_missing_files() {
+fn idx_reports_damaged_gzip_streams_and_missing_files() {
     let folder = Folder::new("idx-gz");
-    mnist(&folder);
+    write_mnist(&folder);
     let name = "t10k-images-idx3-ubyte";
     folder.remove(name);
-    let (at, place, why) = refusal(idx(&folder.0));
-    assert!(at.starts_with("frazil-data") && place == "folder" && why.contains(name), "{at} {place} {why}");
-    let whole = gz(&images(2));
-    let mut flipped = whole.clone();
-    let check = flipped.len() - 6;
-    flipped[check] ^= 1; // in the checksum
-    for bad in [&whole[..whole.len() - 9], &whole[..5], &flipped, &images(2)] {
+    let (file, place, why) = data_error(idx(&folder.0));
+    assert!(
+        file.starts_with("frazil-data") && place == "folder" && why.contains(name),
+        "{file} {place} {why}"
+    );
+    let valid = gz(&images(2));
+    let mut flipped = valid.clone();
+    let checksum = flipped.len() - 6;
+    flipped[checksum] ^= 1;
+    for bad in [&valid[..valid.len() - 9], &valid[..5], &flipped, &images(2)] {
         folder.write(&format!("{name}.gz"), bad);
-        assert_eq!(refusal(idx(&folder.0)).1, "gzip stream", "{} bytes", bad.len());
+        assert_eq!(data_error(idx(&folder.0)).1, "gzip stream", "{} bytes", bad.len());
     }
-    folder.write(&format!("{name}.gz"), &whole);
+    folder.write(&format!("{name}.gz"), &valid);
     idx(&folder.0).unwrap();
     folder.write(&format!("{name}.gz"), &gz(&idx_file(&[2, 2, 3], &[0; 12])));
-    assert!(refusal(idx(&folder.0)).2.contains("expected images of [3, 2, 1], got [2, 3, 1]"));
+    assert!(data_error(idx(&folder.0)).2.contains("expected images of [3, 2, 1], got [2, 3, 1]"));
 }
 
-/// A record whose red, green and blue planes begin with these values; the rest counts up.
+/// CIFAR-10 record; pixel i of a plane is its first value plus i, modulo 256.
 fn record(label: u8, first: [u8; 3]) -> Vec<u8> {
     let plane = |first: u8| (0..1024u32).map(move |i| first.wrapping_add(i as u8));
     std::iter::once(label).chain(first.into_iter().flat_map(plane)).collect()
 }
 
-fn cifar(folder: &Folder) {
+fn write_cifar10(folder: &Folder) {
     for number in 1..=5u8 {
         let bytes = [record(number, [number, 100, 200]), record(0, [0, 0, 0])].concat();
         folder.write(&format!("data_batch_{number}.bin"), &bytes);
@@ -174,49 +177,49 @@ fn cifar(folder: &Folder) {
 }
 
 #[test]
-fn cifar10_turns_planes_into_channels() {
+fn cifar10_reads_planes_as_channels() {
     let folder = Folder::new("cifar");
-    cifar(&folder);
+    write_cifar10(&folder);
     let (train, test) = cifar10(&folder.0).unwrap();
     assert_eq!((train.len(), test.len(), train.classes()), (10, 1, 10));
     assert_eq!(train.example_shape(), [32, 32, 3]);
     assert_eq!(train.labels(), [1, 0, 2, 0, 3, 0, 4, 0, 5, 0]);
-    let expect = |bytes: [u8; 6]| bytes.map(|b| f32::from(b) / 255.0);
-    // The first two pixels of the third file's first image, and the last of the test image.
-    assert_eq!(train.features()[4 * 3072..][..6], expect([3, 100, 200, 4, 101, 201]));
-    assert_eq!(test.features()[3066..], expect([5, 6, 7, 6, 7, 8]));
-    // The archive's own folder inside.
+    let scaled = |bytes: [u8; 6]| bytes.map(|b| f32::from(b) / 255.0);
+    // The first two pixels of the third file's first image, and the last two of the test image.
+    assert_eq!(train.features()[4 * 3072..][..6], scaled([3, 100, 200, 4, 101, 201]));
+    assert_eq!(test.features()[3066..], scaled([5, 6, 7, 6, 7, 8]));
+    // The files in the archive's subfolder.
     let outer = Folder::new("cifar-outer");
     let inner = Folder(outer.0.join("cifar-10-batches-bin"));
     std::fs::create_dir_all(&inner.0).unwrap();
-    cifar(&inner);
+    write_cifar10(&inner);
     assert_eq!(cifar10(&outer.0).unwrap().0.features(), train.features());
 }
 
 #[test]
-fn cifar10_names_what_is_wrong() {
+fn cifar10_errors_name_file_and_byte() {
     let folder = Folder::new("cifar-bad");
-    cifar(&folder);
-    let whole = [record(1, [1, 1, 1]), record(2, [2, 2, 2])].concat();
+    write_cifar10(&folder);
+    let valid = [record(1, [1, 1, 1]), record(2, [2, 2, 2])].concat();
     let label = [record(1, [1, 1, 1]), record(10, [2, 2, 2])].concat();
-    let long = [&whole[..], &[0]].concat();
+    let long = [&valid[..], &[0]].concat();
     let cases = [
-        (&whole[..6145], "byte 6145", "records of 3073 bytes, got 6145"),
+        (&valid[..6145], "byte 6145", "records of 3073 bytes, got 6145"),
         (&long[..], "byte 6147", "got 6147"),
         (&[], "byte 0", "got 0"),
         (&label, "byte 3073", "below 10, got 10"),
     ];
     for (bytes, place, part) in cases {
         folder.write("data_batch_3.bin", bytes);
-        let (file, found, why) = refusal(cifar10(&folder.0));
+        let (file, found, why) = data_error(cifar10(&folder.0));
         assert!(file == "data_batch_3.bin" && found == place && why.contains(part), "{file} {found} {why}");
     }
-    folder.write("data_batch_3.bin", &whole);
+    folder.write("data_batch_3.bin", &valid);
     cifar10(&folder.0).unwrap();
     for name in ["data_batch_5.bin", "test_batch.bin"] {
-        cifar(&folder);
+        write_cifar10(&folder);
         folder.remove(name);
-        let (_, place, why) = refusal(cifar10(&folder.0));
+        let (_, place, why) = data_error(cifar10(&folder.0));
         assert!(place == "folder" && why.contains(name), "{place} {why}");
     }
 }

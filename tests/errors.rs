@@ -37,7 +37,7 @@ fn missing_adapters_and_unknown_backends_are_named() {
         let metal = Gpu::new(GpuOptions::default().backend(Backend::Metal));
         assert_error!(metal, Error::NoAdapter { .. }, "metal", "frazil devices");
     }
-    assert_error!(Backend::parse("glide"), Error::InvalidArgument { .. }, "glide", "vulkan");
+    assert_error!("glide".parse::<Backend>(), Error::InvalidArgument { .. }, "glide", "vulkan");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What freezing does to everything else: nothing, at no cost. Failures seen in other projects, each by its number.
+//! Freezing has no effect on trainable elements, and no cost per step: freezing failures F6, F8, F14 and F16.
 
 use crate::support::device::gpu;
 use crate::support::training::*;
@@ -9,11 +9,11 @@ use frazil::{
 
 const PATHS: [&str; 4] = ["conv.kernel", "conv.bias", "fc.kernel", "fc.bias"];
 
-/// F6: what is frozen has gradients as large as can be, and the norm does not see them: the rest is clipped as if they
-/// were 0, whether or not gradients are kept, and whether or not those of frozen elements are.
+/// F6: frozen elements with huge gradients count in the norm. Trainable ones must be clipped as if those gradients were 0,
+/// with and without kept gradients, masked and dense.
 #[test]
-fn f6_huge_gradients_of_frozen_elements_do_not_clip_the_rest() {
-    // Row 3 of the kernel is frozen at 0, so that its feature reaches its own gradient and nothing else.
+fn f6_huge_gradients_of_frozen_elements_do_not_clip_trainable_ones() {
+    // Row 3 of the kernel is frozen at 0: feature 3 has an effect on that row's gradient only.
     let model = || Model::input([6]).dense("fc", 4).build().unwrap();
     let row = Mask::from_frozen((0..24).map(|i| i / 4 == 3));
     let batch = |feature: f32| {
@@ -37,22 +37,22 @@ fn f6_huge_gradients_of_frozen_elements_do_not_clip_the_rest() {
             let masked = || TrainerOptions::batch(ROWS).seed(3);
             let kept = || masked().keep_gradients(true);
             let dense = || kept().gradient_policy(GradientPolicy::Dense);
-            let (quiet, norm) = run(0.0, masked());
+            let (expected, norm) = run(0.0, masked());
             assert!(norm > 0.05, "{name}: nothing is clipped");
             for options in [masked(), kept(), dense()] {
-                let (loud, louder) = run(1e15, options);
-                let same = loud == quiet && louder == norm;
-                // Where frozen elements are to count, this test does see them.
-                assert_eq!(same, !over_all, "{name}, over all: {over_all}: {louder} and {norm}");
+                let (got, got_norm) = run(1e15, options);
+                let same = got == expected && got_norm == norm;
+                // A norm over all elements differs, so the test detects frozen elements in the norm.
+                assert_eq!(same, !over_all, "{name}, over all: {over_all}: {got_norm} and {norm}");
             }
         }
     }
 }
 
-/// F8: "masked" means that these are transformed and the rest is passed through, so that raw gradients are added to frozen
-/// elements. Here they get nothing, and what trains gets its whole gradient.
+/// F8: raw gradients are added to the elements that a masked transformation leaves out. Here frozen elements get no update,
+/// and trainable ones their full gradient.
 #[test]
-fn f8_frozen_elements_get_no_raw_gradient_and_the_rest_gets_all_of_it() {
+fn f8_frozen_elements_get_no_raw_gradient_and_trainable_ones_the_full_gradient() {
     let options = going_on().keep_gradients(true).gradient_policy(GradientPolicy::Dense);
     let mut t = trainer(Sgd::new(1.0).into(), options);
     t.freeze("*", FreezeRule::random(0.5).seed(4)).unwrap();
@@ -64,32 +64,32 @@ fn f8_frozen_elements_get_no_raw_gradient_and_the_rest_gets_all_of_it() {
             let (mask, gradient) = (t.mask(path).unwrap(), t.gradient(path).unwrap());
             assert!(
                 mask.frozen_indices().any(|i| gradient[i] != 0.0),
-                "{path}: nothing could be passed through"
+                "{path}: all gradients of frozen elements are 0"
             );
             for (i, g) in gradient.into_iter().enumerate() {
                 let old = before.0[number][0][i];
-                // One rounding at a rate of 1, fused or not.
-                let want = if mask.is_frozen(i) { old } else { (f32::from_bits(old) - g).to_bits() };
-                assert_eq!(after.0[number][0][i], want, "{path} {i}");
+                // With a learning rate of 1 there is one rounding, with or without a fused multiply-add.
+                let expected = if mask.is_frozen(i) { old } else { (f32::from_bits(old) - g).to_bits() };
+                assert_eq!(after.0[number][0][i], expected, "{path} {i}");
             }
         }
         assert_frozen("F8", &t, &before);
     }
 }
 
-/// F8, for every rule: the first update of a trainable element is the one that it gets where nothing is frozen, bit for
-/// bit, in weight and state.
+/// F8, for every rule: the first update of a trainable element equals that without frozen elements to the bit, in weight and
+/// state.
 #[test]
-fn f8_what_is_frozen_does_not_change_the_update_of_the_rest() {
+fn f8_frozen_elements_do_not_change_the_update_of_trainable_ones() {
     for (name, optimizer) in optimizers() {
-        // A norm over what trains is another norm where less trains: F6.
-        if matches!(optimizer.clipped(), Some(Clip::Norm { over_all: false, .. })) {
+        // The norm over trainable elements depends on the mask (F6).
+        if matches!(optimizer.clip_setting(), Some(Clip::Norm { over_all: false, .. })) {
             continue;
         }
-        let mut free = trainer(optimizer.clone(), going_on());
-        let initial = snapshot(&free);
-        train(&mut free, 1);
-        let free = snapshot(&free);
+        let mut unfrozen = trainer(optimizer.clone(), going_on());
+        let initial = snapshot(&unfrozen);
+        train(&mut unfrozen, 1);
+        let unfrozen = snapshot(&unfrozen);
         for (glob, rule) in [
             ("*", FreezeRule::random(0.5).seed(1)),
             ("*", FreezeRule::random(0.1).seed(2)),
@@ -104,20 +104,21 @@ fn f8_what_is_frozen_does_not_change_the_update_of_the_rest() {
             let after = snapshot(&t);
             for (number, path) in PATHS.iter().enumerate() {
                 let mask = t.mask(path).unwrap();
-                for (column, (got, want)) in after.0[number].iter().zip(&free.0[number]).enumerate() {
-                    let wrong = (0..mask.len()).find(|&i| !mask.is_frozen(i) && got[i] != want[i]);
-                    assert_eq!(wrong, None, "{name}, {glob}: {path}, column {column}");
-                    // Of the larger tensors something frozen would have moved.
-                    let held = mask.frozen_indices().any(|i| want[i] != initial.0[number][column][i]);
-                    assert!(held || mask.frozen_count() < 5, "{name}, {glob}: {path}, column {column}");
+                for (column, (got, expected)) in after.0[number].iter().zip(&unfrozen.0[number]).enumerate() {
+                    let differing = (0..mask.len()).find(|&i| !mask.is_frozen(i) && got[i] != expected[i]);
+                    assert_eq!(differing, None, "{name}, {glob}: {path}, column {column}");
+                    // Without the mask some of the frozen elements would have changed.
+                    let effective =
+                        mask.frozen_indices().any(|i| expected[i] != initial.0[number][column][i]);
+                    assert!(effective || mask.frozen_count() < 5, "{name}, {glob}: {path}, column {column}");
                 }
             }
         }
     }
 }
 
-/// conv, batch norm, dense: everything that a mask may be forgotten on.
-fn normed() -> Model {
+/// A network with every kind of parameter: convolution, batch norm and dense.
+fn batch_norm_model() -> Model {
     Model::input([5, 5, 2])
         .conv2d("conv", 6, [3, 3], |c| c)
         .batch_norm("bn")
@@ -128,8 +129,8 @@ fn normed() -> Model {
         .unwrap()
 }
 
-fn normed_trainer(optimizer: Optimizer) -> Trainer {
-    Trainer::new(gpu(), normed(), Loss::SoftmaxCrossEntropy, optimizer, going_on()).unwrap()
+fn batch_norm_trainer(optimizer: Optimizer) -> Trainer {
+    Trainer::new(gpu(), batch_norm_model(), Loss::SoftmaxCrossEntropy, optimizer, going_on()).unwrap()
 }
 
 /// Bits of the running mean and variance.
@@ -138,12 +139,11 @@ fn statistics(t: &Trainer) -> Vec<Vec<u32>> {
     ["bn.running_mean", "bn.running_var"].map(read).to_vec()
 }
 
-/// F14: batch norm's scale and shift are forgotten, or biases are: each of their elements can be frozen by itself, with the
-/// others training.
+/// F14: batch norm's scale and shift, or biases, cannot be frozen. Here each of their elements can.
 #[test]
 fn f14_scale_shift_and_biases_are_frozen_by_element() {
     for (name, optimizer) in optimizers() {
-        let mut t = normed_trainer(optimizer);
+        let mut t = batch_norm_trainer(optimizer);
         train(&mut t, 2);
         for path in ["bn.scale", "bn.shift", "conv.bias", "fc.bias"] {
             let len = t.mask(path).unwrap().len();
@@ -164,82 +164,89 @@ fn f14_scale_shift_and_biases_are_frozen_by_element() {
     }
 }
 
-/// F14: batch norm's statistics move under frozen weights: they have a switch of their own, and with everything frozen and
-/// the switch thrown, evaluation gives the same bits for ever.
+/// F14: batch norm's running statistics change under frozen weights. They are frozen separately; with everything frozen,
+/// evaluation gives the same bits after any training.
 #[test]
-fn f14_statistics_move_by_their_own_switch_and_a_frozen_model_evaluates_alike() {
+fn f14_running_statistics_are_frozen_separately_and_a_frozen_model_evaluates_to_equal_bits() {
     for (name, optimizer) in optimizers() {
-        let mut t = normed_trainer(optimizer);
+        let mut t = batch_norm_trainer(optimizer);
         train(&mut t, 2);
         t.freeze("*", FreezeRule::all()).unwrap();
         let features = &batches(1)[0].features;
         let outputs = |t: &Trainer| -> Vec<u32> {
             t.predict(features).unwrap().into_iter().map(f32::to_bits).collect()
         };
-        let (before, moving, first) = (snapshot(&t), statistics(&t), outputs(&t));
+        let (before, initial_statistics, initial_outputs) = (snapshot(&t), statistics(&t), outputs(&t));
         train(&mut t, 2);
         assert_frozen(name, &t, &before);
-        // Weights alone do not hold them, and evaluation shows it.
-        for (old, new) in moving.iter().zip(statistics(&t)) {
-            assert!(old.iter().zip(new).all(|(&old, new)| old != new), "{name}: a statistic did not follow");
+        // Frozen weights do not freeze the statistics, so the outputs change.
+        for (old, new) in initial_statistics.iter().zip(statistics(&t)) {
+            assert!(
+                old.iter().zip(new).all(|(&old, new)| old != new),
+                "{name}: a running statistic was not updated"
+            );
         }
-        assert_ne!(outputs(&t), first, "{name}");
+        assert_ne!(outputs(&t), initial_outputs, "{name}");
 
-        // One by one: the mean is held and the variance is not.
+        // The mean alone is frozen.
         t.freeze_statistics("bn.running_mean").unwrap();
-        let half = statistics(&t);
+        let old = statistics(&t);
         train(&mut t, 2);
-        let now = statistics(&t);
-        assert!(now[0] == half[0] && now[1] != half[1], "{name}");
+        let new = statistics(&t);
+        assert!(new[0] == old[0] && new[1] != old[1], "{name}");
 
         t.freeze_statistics("bn.running_*").unwrap();
-        let (held, outputs_held, evaluation) = (snapshot(&t), outputs(&t), t.evaluate(&data()).unwrap());
+        let (frozen, frozen_outputs) = (snapshot(&t), outputs(&t));
+        let evaluation = t.evaluate(&data()).unwrap();
         train(&mut t, 6);
-        assert_frozen(name, &t, &held);
-        assert!(snapshot(&t) == held, "{name}: a bit of a wholly frozen model changed");
-        assert_eq!(outputs(&t), outputs_held, "{name}");
+        assert_frozen(name, &t, &frozen);
+        assert!(snapshot(&t) == frozen, "{name}: a bit of a fully frozen model changed");
+        assert_eq!(outputs(&t), frozen_outputs, "{name}");
         assert_eq!(t.evaluate(&data()).unwrap(), evaluation, "{name}");
 
         t.thaw_statistics("bn.running_*").unwrap();
         train(&mut t, 1);
-        assert_ne!(outputs(&t), outputs_held, "{name}");
+        assert_ne!(outputs(&t), frozen_outputs, "{name}");
     }
 }
 
-/// F16: a hook at every step makes every step slow. With a mask a step is one submission, as it is without, of no more
-/// dispatches; nothing is allocated and nothing is read back.
+/// F16: a hook at every step makes every step slow. Here a step with a mask is one submission, as without, with no more
+/// dispatches, no allocation and no read-back.
 #[test]
-fn f16_a_mask_costs_no_submission_dispatch_or_read() {
-    // A device of its own, for the counters are the device's.
+fn f16_mask_adds_no_submission_dispatch_allocation_or_read_back() {
+    // A separate device: the counters are per device.
     let gpu = Gpu::new(GpuOptions::default()).unwrap();
     let optimizer = || Optimizer::from(Sgd::new(0.01).momentum(0.9).weight_decay(0.1)).clip(Clip::norm(0.5));
     let options = || going_on().progress_every(0);
-    let make = |rule: FreezeRule| {
+    let frozen_trainer = |rule: FreezeRule| {
         let mut t = Trainer::new(&gpu, model(), Loss::SoftmaxCrossEntropy, optimizer(), options()).unwrap();
         t.freeze("*", rule).unwrap();
         t
     };
     let rules = [FreezeRule::none(), FreezeRule::random(0.5), FreezeRule::all()];
-    let mut trainers = rules.map(make);
+    let mut trainers = rules.map(frozen_trainer);
     let work = |t: &Trainer| (t.report().dispatches.len(), t.report().flops());
-    let free = work(&trainers[0]);
+    let unfrozen = work(&trainers[0]);
     for t in &mut trainers {
         gpu.wait().unwrap();
         let (submissions, buffers) = (gpu.submissions(), gpu.buffers_created());
         train(t, 20);
-        // A read is a submission, too: `verify_frozen` below is seen.
+        // Read-backs are submissions, too: `verify_frozen` below is counted.
         assert_eq!(gpu.submissions() - submissions, 20, "{} frozen", t.frozen_count());
         assert_eq!(gpu.buffers_created(), buffers);
         let masked = work(t);
-        assert!(masked.0 <= free.0 && masked.1 <= free.1, "{masked:?} against {free:?}");
+        assert!(
+            masked.0 <= unfrozen.0 && masked.1 <= unfrozen.1,
+            "expected at most {unfrozen:?}, got {masked:?}"
+        );
         t.verify_frozen().unwrap();
         assert!(gpu.submissions() - submissions > 20);
     }
 }
 
-/// Every failure of the list has its tests, found by their names.
+/// Each of the freezing failures F1 to F20 has a test whose name begins with its number.
 #[test]
-fn every_failure_has_a_test_by_its_number() {
+fn every_freezing_failure_has_a_test() {
     let mut sources = Vec::new();
     let mut folders = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")];
     folders.push(folders[0].parent().unwrap().join("src"));

@@ -1,5 +1,5 @@
-//! Every update rule, with everything that acts on an update, under masks that come, grow and go: a frozen element's weight
-//! and state keep their bits, and what is trainable moves.
+//! Every update rule with every modifier of the update, under masks that are set, extended and thawed during training:
+//! frozen weights and their state keep their bits, and trainable elements change.
 
 use crate::support::device::{families, gpu};
 use crate::support::training::*;
@@ -10,10 +10,10 @@ use frazil::{
     Trainer,
 };
 
-/// A rule that is still to be given its weight decay.
+/// Makes an optimizer with this weight decay.
 type Rule = fn(f64) -> Optimizer;
 
-/// Every rule, by the kernel and the branch of it that it takes.
+/// Every update rule: one for each kernel and branch.
 const RULES: [(&str, Rule); 12] = [
     ("sgd", |decay| Sgd::new(0.01).weight_decay(decay).into()),
     ("momentum", |decay| Sgd::new(0.01).momentum(0.9).weight_decay(decay).into()),
@@ -31,43 +31,43 @@ const RULES: [(&str, Rule); 12] = [
     ("adagrad", |decay| Adagrad::new(0.01).weight_decay(decay).into()),
 ];
 
-/// What acts on an update besides its rule.
-struct Addition {
+/// Modifiers of an update.
+struct Modifiers {
     name: &'static str,
     decay: f64,
     clip: Option<Clip>,
-    /// Batches of one update.
-    batches: usize,
+    /// Number of batches accumulated for one update.
+    accumulate: usize,
 }
 
-const ADDITIONS: [Addition; 6] = [
-    Addition { name: "plain", decay: 0.0, clip: None, batches: 1 },
-    Addition { name: "decay", decay: 0.1, clip: None, batches: 1 },
-    Addition { name: "clip by norm", decay: 0.0, clip: Some(NORM), batches: 1 },
-    Addition { name: "clip by value", decay: 0.0, clip: Some(Clip::Value { limit: 0.01 }), batches: 1 },
-    Addition { name: "accumulation", decay: 0.0, clip: None, batches: 2 },
-    Addition { name: "decay, clip, accumulation", decay: 0.1, clip: Some(NORM), batches: 2 },
+const MODIFIERS: [Modifiers; 6] = [
+    Modifiers { name: "plain", decay: 0.0, clip: None, accumulate: 1 },
+    Modifiers { name: "decay", decay: 0.1, clip: None, accumulate: 1 },
+    Modifiers { name: "clip by norm", decay: 0.0, clip: Some(NORM), accumulate: 1 },
+    Modifiers { name: "clip by value", decay: 0.0, clip: Some(Clip::Value { limit: 0.01 }), accumulate: 1 },
+    Modifiers { name: "accumulation", decay: 0.0, clip: None, accumulate: 2 },
+    Modifiers { name: "decay, clip, accumulation", decay: 0.1, clip: Some(NORM), accumulate: 2 },
 ];
 
 const NORM: Clip = Clip::Norm { max: 0.5, over_all: false };
 
-/// What happens to a trainer.
+/// One step of a scenario.
 enum Event {
-    /// Some steps, over which frozen bits are compared.
+    /// Trains some steps, and compares the frozen bits before and after.
     Train,
-    /// [`Part::Planted`] is frozen at given weights, with given state.
+    /// Freezes [`Part::Planted`] at given weights, with given state.
     Plant,
-    /// [`Part::Held`] is frozen as it is.
+    /// Freezes [`Part::Frozen`] at its present weights.
     Freeze,
-    /// [`Part::Held`] is thawed.
+    /// Thaws [`Part::Frozen`].
     Thaw(ThawPolicy),
-    /// One bit of a frozen element is turned behind the trainer's back: in the weights, or in a slot counted from 1.
+    /// Flips one bit of a frozen element in the parameter store: of the weights (0), or of slot n - 1 (n).
     Corrupt(usize),
 }
 
 use Event::{Corrupt, Freeze, Plant, Thaw, Train};
 
-const LIVES: [(&str, &[Event]); 5] = [
+const SCENARIOS: [(&str, &[Event]); 5] = [
     ("mask at step 0", &[Plant, Freeze, Train]),
     ("mask mid-run", &[Train, Plant, Freeze, Train]),
     ("mask grown mid-run", &[Plant, Train, Freeze, Train]),
@@ -75,28 +75,28 @@ const LIVES: [(&str, &[Event]); 5] = [
     ("thawed without its state", &[Plant, Freeze, Train, Thaw(ThawPolicy::ZeroState), Train]),
 ];
 
-/// Weights that float arithmetic does not keep, and that leave the loss finite: -0.0, the smallest and the largest
-/// subnormal, a last bit, and one so large that every softmax is saturated.
+/// Bits that float arithmetic may not preserve and that keep the loss finite: -0.0, the smallest and the largest subnormal,
+/// 1 + 1 ulp, and a weight so large that every softmax is saturated.
 const FINITE_BITS: [u32; 5] = [0x8000_0000, 0x0000_0001, 0x807f_ffff, 0x3f80_0001, 0x42c8_0001];
 
-/// What an element is for. All three are in every tensor, and side by side in the quads that kernels update.
+/// Role of an element. Every tensor has all three, next to each other in the vec4s that kernels update.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Part {
     Planted,
-    Held,
-    Free,
+    Frozen,
+    Trainable,
 }
 
 fn part(index: usize) -> Part {
-    use Part::{Free, Held, Planted};
-    [Planted, Held, Free, Planted, Free, Free, Held][index % 7]
+    use Part::{Frozen, Planted, Trainable};
+    [Planted, Frozen, Trainable, Planted, Trainable, Trainable, Frozen][index % 7]
 }
 
 fn mask_of(which: Part, len: usize) -> Mask {
     Mask::from_frozen((0..len).map(|index| part(index) == which))
 }
 
-/// No element of it has a gradient of 0: leaky, and with smoothed labels also where the softmax is saturated.
+/// A model without gradients of 0: leaky ReLU, and label smoothing for a saturated softmax.
 fn model() -> Model {
     Model::input([4, 4, 1])
         .conv2d("conv", 4, [3, 3], |c| c.padding(frazil::Padding::Same))
@@ -107,36 +107,42 @@ fn model() -> Model {
         .unwrap()
 }
 
-/// Batches of 4 rows, one of 3.
+/// Three batches of 4 rows and one of 3.
 fn batches() -> Vec<Batch> {
     let data = frazil::data::synthetic("synthetic", [4, 4, 1], 3, 15, 11).unwrap();
     data.batches(4, 5).unwrap().collect()
 }
 
-/// One run.
+/// A trainer in one cell of the matrix.
 struct Run {
     name: String,
     trainer: Trainer,
-    /// Bits of planted weights.
+    /// Bits of the planted weights.
     bits: &'static [u32],
-    /// Batches of one update.
-    together: usize,
+    /// Number of batches accumulated for one update.
+    accumulate: usize,
     batches: Vec<Batch>,
-    /// Everything after the last event that may change it.
+    /// Expected state before the next event.
     last: Snapshot,
 }
 
 impl Run {
-    fn new(name: String, rule: Rule, addition: &Addition, family: GemmFamily, bits: &'static [u32]) -> Self {
-        let mut optimizer = rule(addition.decay);
-        if let Some(clip) = addition.clip {
+    fn new(
+        name: String,
+        rule: Rule,
+        modifiers: &Modifiers,
+        family: GemmFamily,
+        bits: &'static [u32],
+    ) -> Self {
+        let mut optimizer = rule(modifiers.decay);
+        if let Some(clip) = modifiers.clip {
             optimizer = optimizer.clip(clip);
         }
-        let options = going_on_with(4).family(family).accumulate(addition.batches > 1);
+        let options = going_on_with(4).family(family).accumulate(modifiers.accumulate > 1);
         let loss = Loss::cross_entropy().label_smoothing(0.3);
         let trainer = Trainer::new(gpu(), model(), loss, optimizer, options).unwrap();
         let last = snapshot(&trainer);
-        Run { name, trainer, bits, together: addition.batches, batches: batches(), last }
+        Run { name, trainer, bits, accumulate: modifiers.accumulate, batches: batches(), last }
     }
 
     fn paths(&self) -> Vec<(String, usize)> {
@@ -144,9 +150,11 @@ impl Run {
         all.iter().map(|p| (p.path.clone(), p.shape.elements())).collect()
     }
 
+    /// Runs the events of a scenario.
+    ///
     /// # Errors
     /// The frozen element that changed.
-    fn live(&mut self, events: &[Event]) -> Result<(), String> {
+    fn run(&mut self, events: &[Event]) -> Result<(), String> {
         for event in events {
             match event {
                 Train => self.train()?,
@@ -161,51 +169,61 @@ impl Run {
 
     fn train(&mut self) -> Result<(), String> {
         for pair in self.batches.windows(2) {
-            self.trainer.step_over(&pair[..self.together]).unwrap();
+            self.trainer.step_over(&pair[..self.accumulate]).unwrap();
         }
         let now = snapshot(&self.trainer);
-        check_frozen(&self.trainer, &self.last, &now).map_err(|wrong| format!("{}: {wrong}", self.name))?;
-        let proof = self.trainer.verify_frozen().unwrap();
-        assert_eq!((proof.changed(), &proof.first_changed), (0, &None), "{}:\n{proof}", self.name);
-        assert_eq!(proof.frozen(), self.trainer.frozen_count(), "{}", self.name);
+        check_frozen(&self.trainer, &self.last, &now).map_err(|error| format!("{}: {error}", self.name))?;
+        let report = self.trainer.verify_frozen().unwrap();
+        assert_eq!((report.changed(), &report.first_changed), (0, &None), "{}:\n{report}", self.name);
+        assert_eq!(report.frozen(), self.trainer.frozen_count(), "{}", self.name);
         self.check_trainable(&now);
         self.last = now;
         Ok(())
     }
 
-    /// That all that trains is NaN if a NaN is planted; else that nearly all weights of each tensor have moved, and some
-    /// state in each slot.
+    /// Checks that all trainable elements are NaN if non-finite weights are planted; otherwise that at least 90 % of the
+    /// trainable weights of each tensor changed, and some state in each slot.
     fn check_trainable(&self, now: &Snapshot) {
-        let poisoned = self.trainer.frozen_count() > 0
+        let non_finite = self.trainer.frozen_count() > 0
             && self.bits.iter().any(|&bits| !f32::from_bits(bits).is_finite());
-        let mut state_moved = vec![0; self.trainer.state_slots().len()];
+        let mut state_changed = vec![0; self.trainer.state_slots().len()];
         for (number, (path, len)) in self.paths().iter().enumerate() {
             let mask = self.trainer.mask(path).unwrap();
-            let free = || (0..*len).filter(|&i| !mask.is_frozen(i));
+            let trainable = || (0..*len).filter(|&i| !mask.is_frozen(i));
             for (column, (old, new)) in self.last.0[number].iter().zip(&now.0[number]).enumerate() {
-                let at = format!("{}: {path}, column {column}", self.name);
+                let context = format!("{}: {path}, column {column}", self.name);
                 let value = |i: usize| f32::from_bits(new[i]);
-                if poisoned {
-                    assert!(free().all(|i| value(i).is_nan()), "{at}: the poison did not arrive");
+                if non_finite {
+                    assert!(
+                        trainable().all(|i| value(i).is_nan()),
+                        "{context}: a trainable element is not NaN"
+                    );
                     continue;
                 }
-                assert!(free().all(|i| value(i).is_finite()), "{at}: not finite");
-                let moved = free().filter(|&i| old[i] != new[i]).count();
+                assert!(trainable().all(|i| value(i).is_finite()), "{context}: not finite");
+                let changed = trainable().filter(|&i| old[i] != new[i]).count();
                 match column.checked_sub(1) {
-                    None => assert!(moved * 10 >= free().count() * 9 && moved > 0, "{at}: {moved} moved"),
-                    // One element's largest second moment may well stay.
-                    Some(slot) => state_moved[slot] += moved,
+                    None => assert!(
+                        changed * 10 >= trainable().count() * 9 && changed > 0,
+                        "{context}: {changed} changed"
+                    ),
+                    // The largest second moment (AMSGrad) of an element may stay the same.
+                    Some(slot) => state_changed[slot] += changed,
                 }
             }
         }
-        assert!(poisoned || state_moved.iter().all(|&moved| moved > 0), "{}: {state_moved:?}", self.name);
+        assert!(
+            non_finite || state_changed.iter().all(|&changed| changed > 0),
+            "{}: {state_changed:?}",
+            self.name
+        );
     }
 
     fn plant(&mut self) {
         for (number, (path, len)) in self.paths().into_iter().enumerate() {
             let mask = mask_of(Part::Planted, len);
             let values: Vec<f32> = (0..len).map(|i| f32::from_bits(self.bits[i % self.bits.len()])).collect();
-            // State that nobody may read: the oddest bits do no harm.
+            // No kernel may read the state of a frozen element, so NaN bits have no effect.
             plant_state(&self.trainer, number, &mask, &ODD_BITS);
             self.trainer.set_and_freeze(&path, &values, &mask).unwrap();
             let weights = self.trainer.store().read_weights(ParameterId::of(number)).unwrap();
@@ -217,17 +235,17 @@ impl Run {
 
     fn freeze(&mut self) {
         for (path, len) in self.paths() {
-            let mask = mask_of(Part::Held, len);
+            let mask = mask_of(Part::Frozen, len);
             let count = self.trainer.freeze(&path, FreezeRule::mask(mask.clone())).unwrap();
             assert_eq!(count, mask.frozen_count(), "{}: {path}", self.name);
         }
         assert!(snapshot(&self.trainer) == self.last, "{}: freezing changed a bit", self.name);
     }
 
-    /// Changes no bit but the state of what is thawed, and that only if told to.
+    /// Thaws, and checks that no bit changes except the state of thawed elements under [`ThawPolicy::ZeroState`].
     fn thaw(&mut self, policy: ThawPolicy) {
         for (number, (path, len)) in self.paths().into_iter().enumerate() {
-            let mask = mask_of(Part::Held, len);
+            let mask = mask_of(Part::Frozen, len);
             let count = self.trainer.thaw(&path, FreezeRule::mask(mask.clone()), policy).unwrap();
             assert_eq!(count, mask.frozen_count(), "{}: {path}", self.name);
             if policy == ThawPolicy::ZeroState {
@@ -256,16 +274,16 @@ impl Run {
     }
 }
 
-/// All rules, additions, lives and families, with these bits planted.
-fn matrix(bits: &'static [u32]) {
+/// Runs all rules, modifiers, scenarios and GEMM families, with these bits planted.
+fn run_matrix(bits: &'static [u32]) {
     let mut runs = 0;
     for (rule, make) in RULES {
-        for addition in &ADDITIONS {
-            for (life, events) in LIVES {
+        for modifiers in &MODIFIERS {
+            for (scenario, events) in SCENARIOS {
                 for family in families() {
-                    let name = format!("{rule}, {}, {life}, {family:?}", addition.name);
-                    let mut run = Run::new(name, make, addition, family, bits);
-                    run.live(events).unwrap_or_else(|wrong| panic!("{wrong}"));
+                    let name = format!("{rule}, {}, {scenario}, {family:?}", modifiers.name);
+                    let mut run = Run::new(name, make, modifiers, family, bits);
+                    run.run(events).unwrap_or_else(|error| panic!("{error}"));
                     runs += 1;
                 }
             }
@@ -275,26 +293,26 @@ fn matrix(bits: &'static [u32]) {
 }
 
 #[test]
-fn frozen_bits_stay_while_everything_else_becomes_nan() {
-    matrix(&ODD_BITS);
+fn frozen_bits_are_kept_while_trainable_elements_become_nan() {
+    run_matrix(&ODD_BITS);
 }
 
 #[test]
-fn frozen_bits_stay_while_everything_else_trains() {
-    matrix(&FINITE_BITS);
+fn frozen_bits_are_kept_while_trainable_elements_train() {
+    run_matrix(&FINITE_BITS);
 }
 
-/// The matrix can fail: a turned bit of any weight or state is found by the same comparison, and named.
+/// A flipped bit of a frozen weight or state element fails a scenario, and the error names it.
 #[test]
-fn the_matrix_sees_one_wrong_bit() {
+fn matrix_detects_one_changed_bit() {
     for (rule, make) in RULES {
         let run = |column| {
-            let mut run = Run::new(rule.into(), make, &ADDITIONS[0], families()[0], &FINITE_BITS);
+            let mut run = Run::new(rule.into(), make, &MODIFIERS[0], families()[0], &FINITE_BITS);
             let slots = run.trainer.state_slots().len();
-            (run.live(&[Plant, Freeze, Corrupt(column), Train]), slots)
+            (run.run(&[Plant, Freeze, Corrupt(column), Train]), slots)
         };
-        let (wrong, slots) = run(0);
-        let message = wrong.unwrap_err();
+        let (result, slots) = run(0);
+        let message = result.unwrap_err();
         assert!(message.contains("weight") && message.contains("of fc.kernel"), "{message}");
         for slot in 1..=slots {
             let message = run(slot).0.unwrap_err();

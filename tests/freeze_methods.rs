@@ -1,4 +1,4 @@
-//! Masks that come from values and change during training: failures seen in other projects, each a test by its number.
+//! Masks that are computed from values and change during training: freezing failures F4, F18, F19 and F20; rewinding.
 
 use crate::support::training::*;
 use frazil::mask::MaskSchedule;
@@ -11,9 +11,9 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| v.to_bits()).collect()
 }
 
-/// F4: a mask that is computed anew from values freezes all negatives, or weights that pass through 0.
+/// F4: a mask recomputed from values freezes all negative weights, or weights that pass through 0.
 #[test]
-fn f4_a_mask_from_values_is_by_magnitude_and_is_made_once() {
+fn f4_mask_from_values_is_by_magnitude_and_computed_once() {
     let mut t = trainer(Sgd::new(0.05).momentum(0.9).into(), going_on());
     let weights = t.parameter(KERNEL).unwrap();
     let pruned = t.prune(KERNEL, FreezeRule::smallest(0.3)).unwrap();
@@ -23,7 +23,7 @@ fn f4_a_mask_from_values_is_by_magnitude_and_is_made_once() {
     let kept: Vec<f32> = mask.complement().frozen_indices().map(|i| weights[i]).collect();
     assert!(kept.iter().all(|w| w.abs() >= largest) && kept.iter().any(|&w| w < 0.0));
 
-    // A trainable weight that is exactly 0 goes on: nothing looks at values again.
+    // A trainable weight that is exactly 0 stays trainable.
     let zero = mask.complement().frozen_indices().next().unwrap();
     let mut values = t.parameter(KERNEL).unwrap();
     values[zero] = 0.0;
@@ -36,9 +36,9 @@ fn f4_a_mask_from_values_is_by_magnitude_and_is_made_once() {
     assert!(mask.frozen_indices().all(|i| t.parameter(KERNEL).unwrap()[i].to_bits() == 0));
 }
 
-/// F18: the mask is changed before or after it is checked: it must hold for the very next step, and for no earlier one.
+/// F18: a mask is applied one step too early or too late. It must apply from the next step on.
 #[test]
-fn f18_a_mask_holds_from_the_next_step_on() {
+fn f18_mask_applies_from_the_next_step_on() {
     for (name, optimizer) in optimizers() {
         let mut t = trainer(optimizer, going_on());
         let schedule = MaskSchedule::polynomial(0.0, 0.6).begin(2).end(6).every(2);
@@ -53,31 +53,31 @@ fn f18_a_mask_holds_from_the_next_step_on() {
             counts.push(t.mask(KERNEL).unwrap().frozen_count());
             check_frozen(&t, &before, &snapshot(&t)).unwrap_or_else(|m| panic!("{name}: {m}"));
             let (moved, trainable) = moved(&t, &before);
-            assert!(moved * 10 > trainable * 8, "{name}: {moved} of {trainable} moved");
+            assert!(moved * 10 > trainable * 8, "{name}: {moved} of {trainable} changed");
         }
-        let at = |t: f64| ((0.6 - 0.6 * (1.0 - t).powi(3)) * len as f64).round() as usize;
-        let want = [0, 0, 0, 0, at(0.5), at(0.5), at(1.0), at(1.0), at(1.0)];
-        assert_eq!(counts, want, "{name}");
+        let expected_count = |t: f64| ((0.6 - 0.6 * (1.0 - t).powi(3)) * len as f64).round() as usize;
+        let (middle, last) = (expected_count(0.5), expected_count(1.0));
+        assert_eq!(counts, [0, 0, 0, 0, middle, middle, last, last, last], "{name}");
         assert_eq!(t.verify_frozen().unwrap().changed(), 0, "{name}");
     }
 }
 
-/// F19: regrowing returns fewer weights than asked (ties, already active), so that density decays.
+/// F19: regrowing returns fewer weights than requested (ties, already active ones), so that the density decays.
 #[test]
-fn f19_regrowing_returns_exactly_as_many_as_asked() {
+fn f19_regrowing_thaws_exactly_the_requested_count() {
     let options = going_on().keep_gradients(true).gradient_policy(GradientPolicy::Dense);
     let mut t = trainer(Sgd::new(0.05).momentum(0.9).into(), options);
     t.prune(KERNEL, FreezeRule::random(0.5)).unwrap();
     let frozen = t.mask(KERNEL).unwrap().frozen_count();
     let len = t.mask(KERNEL).unwrap().len();
-    for (round, tied) in [false, true, false, true].into_iter().enumerate() {
+    for (iteration, tied) in [false, true, false, true].into_iter().enumerate() {
         train(&mut t, 3);
-        // Where all scores are equal, every choice is a tie; the highest gradients may be of active weights.
+        // Equal scores tie everywhere; the largest gradients may belong to active weights.
         let scores = if tied { vec![0.0; len] } else { t.gradient(KERNEL).unwrap() };
         let candidates = t.mask(KERNEL).unwrap().clone();
         let before = t.parameter(KERNEL).unwrap();
         let dropped = t.prune(KERNEL, FreezeRule::smallest(0.0).count(17).among_trainable()).unwrap();
-        // Among those frozen before the drop: what was dropped just now does not come back at once.
+        // Candidates were frozen before the drop, so that dropped weights are not regrown at once.
         let grow = FreezeRule::largest(0.0).count(17).among_frozen().scores(scores.clone());
         let view = frazil::mask::TensorView { path: KERNEL, shape: &[len], bits: None, frozen: &candidates };
         let grown = grow.resolve_all(&[view]).unwrap().remove(0);
@@ -85,16 +85,20 @@ fn f19_regrowing_returns_exactly_as_many_as_asked() {
         assert_eq!(
             (dropped, thawed, t.mask(KERNEL).unwrap().frozen_count()),
             (17, 17, frozen),
-            "round {round}"
+            "iteration {iteration}"
         );
         let (weights, state) = (t.parameter(KERNEL).unwrap(), t.state(KERNEL, 0).unwrap());
         for i in grown.frozen_indices() {
             assert!(candidates.is_frozen(i) && before[i].to_bits() == 0);
-            assert_eq!((weights[i].to_bits(), state[i].to_bits()), (0, 0), "fresh");
+            assert_eq!(
+                (weights[i].to_bits(), state[i].to_bits()),
+                (0, 0),
+                "a regrown weight starts at 0 with zero state"
+            );
         }
         let least = grown.frozen_indices().map(|i| scores[i].abs()).fold(f32::INFINITY, f32::min);
         let rest = candidates.difference(&grown).unwrap();
-        assert!(rest.frozen_indices().all(|i| scores[i].abs() <= least), "round {round}");
+        assert!(rest.frozen_indices().all(|i| scores[i].abs() <= least), "iteration {iteration}");
     }
     let more = FreezeRule::smallest(0.0).count(len).among_frozen();
     assert!(matches!(t.thaw(KERNEL, more, ThawPolicy::KeepState), Err(Error::InvalidArgument { .. })));
@@ -133,7 +137,7 @@ fn masks(t: &frazil::Trainer) -> Vec<Mask> {
 }
 
 #[test]
-fn pruning_leaves_what_is_frozen_already() {
+fn pruning_keeps_elements_that_are_already_frozen() {
     let mut t = trainer(Sgd::new(0.05).into(), going_on());
     t.freeze("conv.kernel", FreezeRule::filters_at([1])).unwrap();
     let before = bits(&t.parameter("conv.kernel").unwrap());
@@ -146,29 +150,29 @@ fn pruning_leaves_what_is_frozen_already() {
 }
 
 #[test]
-fn global_pruning_counts_over_all_tensors_of_the_glob() {
+fn global_pruning_counts_over_all_matching_tensors() {
     let mut t = trainer(Sgd::new(0.05).into(), going_on());
     let kernels = ["conv.kernel", KERNEL];
     let total: usize = kernels.iter().map(|k| t.mask(k).unwrap().len()).sum();
     let pruned = t.prune("*.kernel", FreezeRule::smallest(0.5).global()).unwrap();
     assert_eq!(pruned, total / 2);
-    let shares = kernels.map(|k| t.mask(k).unwrap().frozen_count() * 2 == t.mask(k).unwrap().len());
-    assert_ne!(shares, [true, true], "a share of its own for each tensor");
+    let halves = kernels.map(|k| t.mask(k).unwrap().frozen_count() * 2 == t.mask(k).unwrap().len());
+    assert_ne!(halves, [true, true], "half of each tensor was pruned");
 }
 
-/// Two trainers, one of which took a way round, make the same steps to the bit after a rewind with state.
+/// After a rewind with state, training repeats to the bit; frozen elements are not rewound.
 #[test]
-fn rewinding_restores_trainable_elements_and_no_others() {
+fn rewind_restores_trainable_elements_only() {
     for (name, optimizer) in optimizers() {
         let mut t = trainer(optimizer, going_on());
         train(&mut t, 4);
         let start = t.snapshot().unwrap();
         train(&mut t, 6);
-        let straight = snapshot(&t);
+        let expected = snapshot(&t);
         t.rewind(&start, RewindState::Restore).unwrap();
         assert_eq!((t.snapshot().unwrap() == start, t.steps()), (true, 4), "{name}");
         train(&mut t, 6);
-        assert!(snapshot(&t) == straight, "{name}: other bits after the rewind");
+        assert!(snapshot(&t) == expected, "{name}: training after the rewind differs");
 
         t.prune("*.kernel", FreezeRule::smallest(0.5)).unwrap();
         let frozen = snapshot(&t);
@@ -179,7 +183,7 @@ fn rewinding_restores_trainable_elements_and_no_others() {
             let state = t.state(KERNEL, slot).unwrap();
             assert!(mask.complement().frozen_indices().all(|i| state[i].to_bits() == 0), "{name}");
         }
-        assert!(moved(&t, &straight).0 > 0 && t.steps() == 0, "{name}");
+        assert!(moved(&t, &expected).0 > 0 && t.steps() == 0, "{name}");
     }
     let adam = trainer(frazil::Adam::new(0.1).into(), going_on());
     let mut sgd = trainer(Sgd::new(0.1).into(), going_on());
@@ -188,7 +192,7 @@ fn rewinding_restores_trainable_elements_and_no_others() {
 }
 
 #[test]
-fn a_plateau_freezes_the_next_layer() {
+fn freeze_on_plateau_freezes_the_next_layer() {
     let mut t = trainer(Sgd::new(0.05).into(), going_on());
     let mut plateau = FreezeOnPlateau::new(&["conv.*", "fc.*"], 2, 0.1).unwrap();
     let losses = [2.0, 1.5, 1.45, 1.0, 0.95, f64::NAN, 0.94, 0.93, 0.9, 0.9];

@@ -1,4 +1,4 @@
-//! Steps that begin above the frozen layers: the same bits as whole steps, and features that no longer hold are refused.
+//! Training on cached features of the frozen prefix: equal bits to full steps; stale features are errors.
 
 use crate::support::device::{families, gpu};
 use crate::support::training::optimizers;
@@ -10,7 +10,7 @@ use frazil::{
 
 const ROWS: usize = 4;
 
-/// Convolution, pool and another convolution, then a head with dropout.
+/// Two convolutions with a pool between them, and a dense head with dropout.
 fn model() -> Model {
     Model::input([6, 4, 3])
         .conv2d("conv1", 4, [3, 3], |c| c.padding(Padding::Same))
@@ -27,7 +27,7 @@ fn model() -> Model {
         .unwrap()
 }
 
-/// A last batch of two rows.
+/// Examples whose last batch has two rows.
 fn data() -> Dataset {
     frazil::data::synthetic("prefix", [6, 4, 3], 3, 4 * ROWS + 2, 5).unwrap()
 }
@@ -40,19 +40,19 @@ fn options() -> TrainerOptions {
     TrainerOptions::batch(ROWS)
 }
 
-/// Two epochs, in updates of so many batches.
-fn train(t: &mut Trainer, data: &Dataset, above: bool, together: usize) -> Result<()> {
+/// Trains two epochs with `accumulate` batches per update, on examples or (`cached`) on features of the prefix.
+fn train(t: &mut Trainer, data: &Dataset, cached: bool, accumulate: usize) -> Result<()> {
     for epoch in 0..2 {
         let batches: Vec<Batch> = data.batches_for_epoch(ROWS, 9, epoch)?.collect();
-        for batches in batches.chunks(together) {
-            if above { t.step_above_over(batches)? } else { t.step_over(batches)? }
+        for batches in batches.chunks(accumulate) {
+            if cached { t.step_above_over(batches)? } else { t.step_over(batches)? }
         }
     }
     Ok(())
 }
 
 #[test]
-fn steps_above_frozen_layers_are_whole_steps_to_the_bit() {
+fn steps_on_cached_features_equal_full_steps_to_the_bit() {
     let mut cases: Vec<_> =
         optimizers().into_iter().map(|(name, o)| (name.to_owned(), o, options(), 1)).collect();
     for family in families() {
@@ -60,35 +60,35 @@ fn steps_above_frozen_layers_are_whole_steps_to_the_bit() {
         cases.push((name, Adam::new(0.01).into(), options().family(family), 1));
     }
     let clipped = Optimizer::from(Sgd::new(0.1).momentum(0.9)).clip(Clip::norm(0.5));
-    cases.push(("two batches an update".into(), clipped, options().accumulate(true), 2));
-    let mut same = 0;
-    for (name, optimizer, options, together) in cases {
-        let [mut whole, mut above] = [(); 2].map(|()| trainer(model(), optimizer.clone(), options.clone()));
-        for t in [&mut whole, &mut above] {
+    cases.push(("two batches per update".into(), clipped, options().accumulate(true), 2));
+    let mut compared = 0;
+    for (name, optimizer, options, accumulate) in cases {
+        let [mut full, mut cached] = [(); 2].map(|()| trainer(model(), optimizer.clone(), options.clone()));
+        for t in [&mut full, &mut cached] {
             t.freeze("conv*", FreezeRule::all()).unwrap();
             t.freeze("fc1.kernel", FreezeRule::random(0.5).seed(4)).unwrap();
         }
-        let features = match above.prefix_features(&data()) {
+        let features = match cached.prefix_features(&data()) {
             Ok(features) => features,
-            // A norm over all gradients needs those of frozen layers.
-            Err(Error::InvalidArgument { .. }) if above.frozen_prefix() == 0 => continue,
+            // A norm over all elements needs the gradients of frozen layers, so there is no prefix.
+            Err(Error::InvalidArgument { .. }) if cached.frozen_prefix() == 0 => continue,
             Err(error) => panic!("{name}: {error}"),
         };
         assert_eq!((features.example_shape(), features.labels()), (&[48][..], data().labels()));
-        train(&mut whole, &data(), false, together).unwrap();
-        train(&mut above, &features, true, together).unwrap();
-        let frozen = above.verify_frozen().unwrap();
+        train(&mut full, &data(), false, accumulate).unwrap();
+        train(&mut cached, &features, true, accumulate).unwrap();
+        let frozen = cached.verify_frozen().unwrap();
         assert!(frozen.changed() == 0 && frozen.frozen() > 0, "{name}");
-        assert_eq!(above.digest().unwrap(), whole.digest().unwrap(), "{name}");
-        assert_eq!(above.metrics().unwrap(), whole.metrics().unwrap(), "{name}");
-        assert_eq!(above.steps(), whole.steps());
-        same += 1;
+        assert_eq!(cached.digest().unwrap(), full.digest().unwrap(), "{name}");
+        assert_eq!(cached.metrics().unwrap(), full.metrics().unwrap(), "{name}");
+        assert_eq!(cached.steps(), full.steps());
+        compared += 1;
     }
-    assert!(same > 20, "{same}");
+    assert!(compared > 20, "{compared}");
 }
 
 #[test]
-fn the_prefix_ends_where_something_trains_or_is_not_fixed() {
+fn prefix_ends_below_the_first_trainable_or_random_layer() {
     let t = |model: Model, glob: &str| {
         let mut t = trainer(model, Sgd::new(0.1), options());
         t.freeze(glob, FreezeRule::all()).unwrap();
@@ -97,9 +97,9 @@ fn the_prefix_ends_where_something_trains_or_is_not_fixed() {
     assert_eq!(trainer(model(), Sgd::new(0.1), options()).frozen_prefix(), 0);
     assert_eq!(t(model(), "conv*").frozen_prefix(), 6);
     assert_eq!(t(model(), "conv1.*").frozen_prefix(), 3);
-    assert_eq!(t(model(), "conv2.*").frozen_prefix(), 0, "the lowest layer trains");
-    assert_eq!(t(model(), "conv1.kernel").frozen_prefix(), 0, "its bias trains");
-    assert_eq!(t(model(), "*").frozen_prefix(), 0, "nothing trains");
+    assert_eq!(t(model(), "conv2.*").frozen_prefix(), 0, "the lowest layer is trainable");
+    assert_eq!(t(model(), "conv1.kernel").frozen_prefix(), 0, "its bias is trainable");
+    assert_eq!(t(model(), "*").frozen_prefix(), 0, "nothing is trainable");
     let flat = Model::input([4, 4, 2]).flatten().dense("fc1", 4).relu().dense("fc2", 3).build().unwrap();
     assert_eq!(trainer(flat, Sgd::new(0.1), options()).frozen_prefix(), 0, "nothing is frozen");
     let begin = || Model::input([4, 4, 2]).conv2d("conv", 4, [3, 3], |c| c.padding(Padding::Same));
@@ -115,11 +115,11 @@ fn the_prefix_ends_where_something_trains_or_is_not_fixed() {
 
     let mut dense = trainer(model(), Sgd::new(0.1), options().gradient_policy(GradientPolicy::Dense));
     dense.freeze("conv*", FreezeRule::all()).unwrap();
-    assert_eq!(dense.frozen_prefix(), 0, "gradients of frozen elements are asked for");
+    assert_eq!(dense.frozen_prefix(), 0, "dense gradients need those of frozen elements");
 }
 
 #[test]
-fn graphs_begin_and_end_at_layers_that_there_are() {
+fn graph_bounds_outside_of_the_model_are_errors() {
     let rule = *Optimizer::from(Sgd::new(0.1)).rule();
     let model = model();
     let from = |first: usize| model.training_graph_from(first, ROWS, Loss::SoftmaxCrossEntropy, rule);
@@ -133,55 +133,55 @@ fn graphs_begin_and_end_at_layers_that_there_are() {
 }
 
 #[test]
-fn features_of_other_layers_are_refused_and_nothing_is_done() {
-    let made = || {
+fn stale_features_are_errors_and_change_nothing() {
+    let with_features = || {
         let mut t = trainer(model(), Sgd::new(0.1).momentum(0.9), options());
         t.freeze("conv*", FreezeRule::all()).unwrap();
         let features = t.prefix_features(&data()).unwrap();
         (t, features.batches(ROWS, 0).unwrap().next().unwrap())
     };
-    let refused = |t: &mut Trainer, batch: &Batch| {
+    let assert_stale = |t: &mut Trainer, batch: &Batch| {
         let before = t.digest().unwrap();
         let error = t.step_above(batch).unwrap_err();
         assert!(matches!(error, Error::InvalidArgument { .. }), "{error}");
         assert!(error.to_string().contains("prefix_features"), "{error}");
         assert_eq!((t.digest().unwrap(), t.steps()), (before, 0));
     };
-    let (mut thawed, batch) = made();
+    let (mut thawed, batch) = with_features();
     thawed.thaw("conv2.bias", FreezeRule::all(), ThawPolicy::KeepState).unwrap();
-    refused(&mut thawed, &batch);
-    let (mut set, batch) = made();
+    assert_stale(&mut thawed, &batch);
+    let (mut set, batch) = with_features();
     set.set_and_freeze("conv1.bias", &[0.5; 4], &Mask::all(4)).unwrap();
-    refused(&mut set, &batch);
+    assert_stale(&mut set, &batch);
     let mut never = trainer(model(), Sgd::new(0.1), options());
-    refused(&mut never, &batch);
+    assert_stale(&mut never, &batch);
 
-    let (mut loaded, batch) = made();
+    let (mut loaded, batch) = with_features();
     let file = std::env::temp_dir().join(format!("frazil-prefix-{}.safetensors", std::process::id()));
     loaded.save(&file).unwrap();
     loaded.load(&file).unwrap();
-    refused(&mut loaded, &batch);
+    assert_stale(&mut loaded, &batch);
 
-    // What cannot move a frozen weight leaves them as they are.
-    let (mut kept, batch) = made();
-    let snapshot = kept.snapshot().unwrap();
-    kept.rewind(&snapshot, RewindState::Restore).unwrap();
-    kept.load_weights(&file, "*").unwrap();
-    kept.prune("*.kernel", FreezeRule::smallest(0.3)).unwrap();
-    kept.step_above(&batch).unwrap();
-    assert_eq!(kept.verify_frozen().unwrap().changed(), 0);
+    // Features stay valid after operations that cannot change a frozen weight.
+    let (mut valid, batch) = with_features();
+    let snapshot = valid.snapshot().unwrap();
+    valid.rewind(&snapshot, RewindState::Restore).unwrap();
+    valid.load_weights(&file, "*").unwrap();
+    valid.prune("*.kernel", FreezeRule::smallest(0.3)).unwrap();
+    valid.step_above(&batch).unwrap();
+    assert_eq!(valid.verify_frozen().unwrap().changed(), 0);
     std::fs::remove_file(&file).unwrap();
 
-    // Masks of the layers above may change: they hold from the next step on.
-    let (mut t, batch) = made();
+    // The masks of the layers above may change, and apply from the next step on.
+    let (mut t, batch) = with_features();
     t.step_above(&batch).unwrap();
     t.freeze("fc2.*", FreezeRule::all()).unwrap();
     let before = t.parameter("fc2.kernel").unwrap();
     t.step_above(&batch).unwrap();
     assert_eq!(t.parameter("fc2.kernel").unwrap(), before);
     assert_eq!(t.verify_frozen().unwrap().changed(), 0);
-    // And examples are no features.
-    let whole = data().batches(ROWS, 0).unwrap().next().unwrap();
-    assert!(matches!(t.step_above(&whole), Err(Error::ShapeMismatch { .. })));
+    // Examples do not have the shape of features.
+    let examples = data().batches(ROWS, 0).unwrap().next().unwrap();
+    assert!(matches!(t.step_above(&examples), Err(Error::ShapeMismatch { .. })));
     assert!(matches!(t.step_above(&Batch::default()), Err(Error::EmptyBatch { .. })));
 }

@@ -29,6 +29,7 @@ mod op_table;
 mod optimizers;
 mod properties;
 mod reference_gradients;
+mod reliability;
 mod residual;
 mod saliency;
 mod savings;

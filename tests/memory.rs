@@ -1,29 +1,22 @@
-//! What a training step keeps in memory. Needs no GPU.
+//! Memory of training plans, and which kernels they use. Needs no GPU.
 
 use frazil::compiler::{BufferUse, Winograd};
-use frazil::gpu::{AdapterReport, Backend, DeviceKind, ShaderCompiler};
+use frazil::gpu::{AdapterReport, Backend, DeviceKind};
 use frazil::graph::{Graph, Op, Role};
 use frazil::kernels::GemmFamily;
 use frazil::{Error, Loss, Model, Plan, PlanOptions, Sgd};
 
-/// A software adapter as Mesa reports it.
+/// Report of a software adapter, with the features and limits of llvmpipe.
 fn adapter() -> AdapterReport {
-    AdapterReport {
-        name: "as llvmpipe".into(),
-        driver: String::new(),
-        backend: Backend::Vulkan,
-        shader_compiler: ShaderCompiler::SpirV,
-        kind: DeviceKind::Cpu,
-        software: true,
-        cooperative_matrix: None,
-        subgroup: Some([8, 8]),
-        timestamps: true,
-        max_buffer: (1 << 31) - 1,
-        max_binding: 128 << 20,
-        max_storage_buffers: 32,
-        max_workgroup_memory: 32_768,
-        max_invocations: 1024,
-    }
+    let mut report = AdapterReport::new("as llvmpipe", Backend::Vulkan, DeviceKind::Cpu);
+    report.subgroup = Some([8, 8]);
+    report.timestamps = true;
+    report.max_buffer = (1 << 31) - 1;
+    report.max_binding = 128 << 20;
+    report.max_storage_buffers = 32;
+    report.max_workgroup_memory = 32_768;
+    report.max_invocations = 1024;
+    report
 }
 
 fn cifar(batch: usize) -> Graph {
@@ -31,91 +24,95 @@ fn cifar(batch: usize) -> Graph {
     Model::cifar().unwrap().training_graph(batch, Loss::SoftmaxCrossEntropy, rule).unwrap().graph
 }
 
-/// Bytes of what the forward pass computes, or is given, and the backward pass reads.
-fn kept(graph: &Graph) -> u64 {
+/// Bytes of the inputs and activations that the backward pass reads.
+fn saved_activation_bytes(graph: &Graph) -> u64 {
     let loss = graph.nodes().iter().position(|node| node.op == Op::Metrics).unwrap();
     let (forward, backward) = graph.nodes().split_at(loss);
-    let of = |index: usize| 4 * graph.values()[index].shape.elements() as u64;
+    let bytes = |index: usize| 4 * graph.values()[index].shape.elements() as u64;
     (0..graph.values().len())
         .filter(|&index| {
-            let here =
+            let same =
                 |id: &frazil::graph::ValueId| std::ptr::eq(graph.value(*id).unwrap(), &graph.values()[index]);
-            let made = graph.values()[index].role == Role::Input
+            let produced = graph.values()[index].role == Role::Input
                 || forward
                     .iter()
-                    .any(|node| node.outputs.iter().any(here) && !matches!(node.op, Op::Reshape(_)));
-            made && backward.iter().any(|node| node.inputs.iter().any(here))
+                    .any(|node| node.outputs.iter().any(same) && !matches!(node.op, Op::Reshape(_)));
+            produced && backward.iter().any(|node| node.inputs.iter().any(same))
         })
-        .map(of)
+        .map(bytes)
         .sum()
 }
 
-/// Where pools follow convolutions that gather their patches, or go by transforms, no kernel pools.
+/// Implicit GEMM and Winograd convolutions pool in their epilogue; convolutions with explicit columns need a pool kernel.
 #[test]
-fn pools_ride_in_the_convolutions_before_them() {
+fn pool_fuses_into_convolution_epilogue() {
     let rule = *frazil::Optimizer::from(Sgd::new(0.01).momentum(0.9)).rule();
     for model in [Model::digits(), Model::lenet28(), Model::cifar()] {
         let graph = model.unwrap().training_graph(64, Loss::SoftmaxCrossEntropy, rule).unwrap().graph;
         let pools = graph.nodes().iter().filter(|node| matches!(node.op, Op::MaxPool2d(_))).count();
-        let kernels = |options: PlanOptions| {
+        let pool_kernels = |options: PlanOptions| {
             let report = Plan::estimate(&graph, &adapter(), &options).unwrap();
             report.dispatches.iter().filter(|d| d.kernel == "max_pool2d").count()
         };
         for family in GemmFamily::supported(&adapter()) {
             for winograd in [Winograd::Never, Winograd::Auto] {
-                assert_eq!(kernels(PlanOptions::default().family(family).winograd(winograd)), 0, "{family}");
+                assert_eq!(
+                    pool_kernels(PlanOptions::default().family(family).winograd(winograd)),
+                    0,
+                    "{family}"
+                );
             }
         }
-        assert_eq!(kernels(PlanOptions::default().explicit_columns(true)), pools);
+        assert_eq!(pool_kernels(PlanOptions::default().explicit_columns(true)), pools);
         assert!(pools > 0);
     }
 }
 
-/// Gradients go back through a stride inside products, as patches do: no columns in memory, in any family.
+/// The GEMMs of strided convolutions gather patches and scatter input gradients themselves, in every family.
 #[test]
-fn a_strided_layer_has_no_columns() {
+fn strided_convolutions_need_no_column_buffers() {
     let model = Model::named("resnet20").unwrap();
     let rule = *frazil::Optimizer::from(Sgd::new(0.01)).rule();
     let graph = model.training_graph(8, Loss::SoftmaxCrossEntropy, rule).unwrap().graph;
     for family in GemmFamily::supported(&adapter()) {
-        let columns = |options: PlanOptions| {
+        let column_kernels = |options: PlanOptions| {
             let report = Plan::estimate(&graph, &adapter(), &options.family(family)).unwrap();
             report.dispatches.iter().filter(|d| ["im2col", "col2im"].contains(&d.kernel)).count()
         };
-        assert_eq!(columns(PlanOptions::default()), 0, "{family}");
-        assert!(columns(PlanOptions::default().explicit_columns(true)) > 0, "{family}");
+        assert_eq!(column_kernels(PlanOptions::default()), 0, "{family}");
+        assert!(column_kernels(PlanOptions::default().explicit_columns(true)) > 0, "{family}");
     }
 }
 
 #[test]
-fn a_step_of_cifar_needs_little_beside_what_it_keeps() {
+fn cifar_step_needs_at_most_half_more_than_the_necessary_memory() {
     let graph = cifar(64);
     let report = Plan::estimate(&graph, &adapter(), &PlanOptions::default()).unwrap();
     let persistent = |name: &str| -> u64 {
         report.persistent.iter().filter(|b: &&BufferUse| b.name == name).map(|b| b.bytes).sum()
     };
-    let needed = kept(&graph) + persistent("weights") + persistent("momentum");
+    let needed = saved_activation_bytes(&graph) + persistent("weights") + persistent("momentum");
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     println!(
-        "{:.1} MiB, {:.2} of what has to be kept",
+        "{:.1} MiB, {:.2} times the necessary memory",
         mib(report.bytes()),
         report.bytes() as f64 / needed as f64
     );
     assert!(persistent("weights") > 0 && persistent("momentum") > 0);
     assert!(
         report.bytes() * 2 <= needed * 3,
-        "{:.1} MiB for {:.1}\n{report}",
+        "{:.1} MiB, of which {:.1} MiB are necessary\n{report}",
         mib(report.bytes()),
         mib(needed)
     );
 }
 
-/// Sixteen times the batch fits the same bindings: workspaces do not grow with it.
+/// A batch of 1024 fits the binding limit, since workspaces do not grow with the batch; one of 2048 does not fit.
 #[test]
-fn a_large_batch_fits_or_is_refused_by_name() {
+fn large_batch_fits_or_the_error_names_the_buffer() {
     let report = Plan::estimate(&cifar(1024), &adapter(), &PlanOptions::default()).unwrap();
     assert!(report.per_step.iter().all(|buffer| buffer.bytes <= adapter().max_binding));
-    // Twice of that: the first activations are 256 MiB, and named.
+    // The first activations of 2048 examples are 256 MiB.
     match Plan::estimate(&cifar(2048), &adapter(), &PlanOptions::default()) {
         Err(Error::LimitExceeded { what, needed, available }) => {
             assert!(what.contains("relu1"), "{what}");

@@ -359,7 +359,7 @@ fn runs_repeat_and_families_agree_bit_for_bit() {
 fn both_tile_sizes_run_with_every_loader() {
     let mut snippets: BTreeMap<u32, BTreeSet<&str>> = BTreeMap::new();
     for case in gemm_cases() {
-        let family = GemmFamily::parse("tiled-large").unwrap();
+        let family: GemmFamily = "tiled-large".parse().unwrap();
         let options = case.options(PlanOptions::default().family(family));
         for launch in Plan::launches(&case.graph().unwrap(), gpu().report(), &options).unwrap() {
             if let Some((_, side)) = launch.constants.iter().find(|(name, _)| *name == "SIDE") {

@@ -1,4 +1,4 @@
-//! Rules, clipping, factors and schedules, beyond what the golden trajectories hold.
+//! Update rules, clipping, factors per parameter and schedules, beyond the golden trajectories.
 
 use crate::support::compare::assert_relative;
 use crate::support::device::gpu;
@@ -21,8 +21,8 @@ fn widen(x: &[f32]) -> Vec<f64> {
     x.iter().copied().map(f64::from).collect()
 }
 
-/// One update of one tensor on the reference and on the device, which must agree; gives weights and state.
-fn both(
+/// Runs updates of one tensor on the reference and on the device, compares them, and returns weights and state slots.
+fn run_update(
     rule: UpdateRule,
     step: StepScalars,
     steps: usize,
@@ -60,23 +60,24 @@ fn both(
             bits.into_iter().map(f32::from_bits).collect()
         }
     };
-    for (index, want) in all.iter().enumerate() {
+    for (index, expected) in all.iter().enumerate() {
         let got = device(index);
-        for (got, want) in got.iter().zip(want) {
-            let near = (f64::from(*got) - want).abs() <= 1e-6 * (1.0 + want.abs());
-            assert!(near || (got.is_nan() && want.is_nan()), "tensor {index}: {got} is not {want}");
+        for (got, expected) in got.iter().zip(expected) {
+            let close = (f64::from(*got) - expected).abs() <= 1e-6 * (1.0 + expected.abs());
+            let both_nan = got.is_nan() && expected.is_nan();
+            assert!(close || both_nan, "tensor {index}: expected {expected}, got {got}");
         }
     }
     all
 }
 
-fn at_rate(learning_rate: f32) -> StepScalars {
+fn step_scalars(learning_rate: f32) -> StepScalars {
     StepScalars { learning_rate, ..StepScalars::forward(1) }
 }
 
 #[test]
-fn rules_by_hand() {
-    // Second moments: v = 0.5*8 + 0.5*4 = 6 here, and a largest one of 16 before; m = 0.5*2.
+fn update_rules_match_values_computed_by_hand() {
+    // v = 0.5*8 + 0.5*4 = 6, with earlier maxima 16 and 4; m = 0.5*2.
     let amsgrad = UpdateRule::Adam {
         beta1: 0.5,
         beta2: 0.5,
@@ -85,9 +86,10 @@ fn rules_by_hand() {
         decoupled: false,
         amsgrad: true,
     };
-    let step = StepScalars { correction1: 0.5, correction2: 0.25, ..at_rate(1.0) };
-    let all = both(amsgrad, step, 1, &[1.0; 2], &[2.0; 2], &[vec![0.0; 2], vec![8.0; 2], vec![16.0, 4.0]]);
-    // The root is of the corrected largest: sqrt(16 / 0.25) = 8, and sqrt(6 / 0.25).
+    let step = StepScalars { correction1: 0.5, correction2: 0.25, ..step_scalars(1.0) };
+    let all =
+        run_update(amsgrad, step, 1, &[1.0; 2], &[2.0; 2], &[vec![0.0; 2], vec![8.0; 2], vec![16.0, 4.0]]);
+    // The denominators are of the corrected maxima: sqrt(16 / 0.25) = 8 and sqrt(6 / 0.25).
     assert!((all[0][0] - (1.0 - 2.0 / 9.0)).abs() < 1e-15, "{all:?}");
     assert!((all[0][1] - (1.0 - 2.0 / (24f64.sqrt() + 1.0))).abs() < 1e-15, "{all:?}");
     assert_eq!(all[3], [16.0, 6.0]);
@@ -100,36 +102,40 @@ fn rules_by_hand() {
         weight_decay: 0.5,
     };
     // g = 3 + 0.5*2 = 4; v = 0.75*16 + 0.25*16 = 16; the step is 4 / 5.
-    let all = both(rmsprop(0.0, false), at_rate(0.5), 1, &[2.0], &[3.0], &[vec![16.0]]);
+    let all = run_update(rmsprop(0.0, false), step_scalars(0.5), 1, &[2.0], &[3.0], &[vec![16.0]]);
     assert_eq!(all, [vec![2.0 - 0.5 * 0.8], vec![16.0]]);
-    // And the buffer 0.5*2 + 0.8.
-    let all = both(rmsprop(0.5, false), at_rate(0.5), 1, &[2.0], &[3.0], &[vec![16.0], vec![2.0]]);
+    // The momentum buffer is 0.5*2 + 0.8.
+    let all = run_update(rmsprop(0.5, false), step_scalars(0.5), 1, &[2.0], &[3.0], &[vec![16.0], vec![2.0]]);
     assert_eq!(all, [vec![2.0 - 0.5 * 1.8], vec![16.0], vec![1.8]]);
-    // Mean gradient 0.75*(-4/3) + 0.25*4 = 0 leaves the root as it is; 0.75*(8/3) + 1 = 3 makes it sqrt(7).
-    let all = both(rmsprop(0.0, true), at_rate(0.5), 1, &[2.0], &[3.0], &[vec![16.0], vec![8.0 / 3.0]]);
+    // The mean gradient is 0.75*(8/3) + 0.25*4 = 3, so the centred variance is 16 - 9 = 7.
+    let all =
+        run_update(rmsprop(0.0, true), step_scalars(0.5), 1, &[2.0], &[3.0], &[vec![16.0], vec![8.0 / 3.0]]);
     assert!((all[0][0] - (2.0 - 2.0 / (7f64.sqrt() + 1.0))).abs() < 1e-7 && (all[2][0] - 3.0).abs() < 1e-7);
     let slots = [vec![16.0], vec![8.0 / 3.0], vec![2.0]];
-    let all = both(rmsprop(0.5, true), at_rate(0.5), 1, &[2.0], &[3.0], &slots);
+    let all = run_update(rmsprop(0.5, true), step_scalars(0.5), 1, &[2.0], &[3.0], &slots);
     assert!((all[3][0] - (1.0 + 4.0 / (7f64.sqrt() + 1.0))).abs() < 1e-7, "{all:?}");
 
-    // g = 3; sum = 7 + 9; the step is 3 / 5.
+    // g = 3; the sum of squares is 7 + 9 = 16; the step is 3 / 5.
     let adagrad = UpdateRule::Adagrad { epsilon: 1.0, weight_decay: 0.0 };
-    assert_eq!(both(adagrad, at_rate(0.5), 1, &[2.0], &[3.0], &[vec![7.0]]), [vec![1.7], vec![16.0]]);
+    assert_eq!(
+        run_update(adagrad, step_scalars(0.5), 1, &[2.0], &[3.0], &[vec![7.0]]),
+        [vec![1.7], vec![16.0]]
+    );
 }
 
-/// A mean gradient whose square exceeds the mean square leaves a root of 0, and no NaN; a NaN gradient stays one.
+/// A mean gradient whose square exceeds the mean square gives a variance of 0, not NaN; a NaN gradient gives NaN.
 #[test]
-fn a_centred_variance_below_zero_counts_as_zero() {
+fn rmsprop_clamps_a_negative_centred_variance_to_zero() {
     let rule =
         UpdateRule::RmsProp { alpha: 0.5, epsilon: 0.5, momentum: 0.0, centered: true, weight_decay: 0.0 };
     let state = [vec![0.0, 0.0, 0.0], vec![1.0, 3.0, 1.0]];
-    let all = both(rule, at_rate(1.0), 1, &[1.0; 3], &[0.0, 0.25, f32::NAN], &state);
+    let all = run_update(rule, step_scalars(1.0), 1, &[1.0; 3], &[0.0, 0.25, f32::NAN], &state);
     assert_eq!(all[0][..2], [1.0, 1.0 - 0.25 / 0.5]);
     assert!(all[0][2].is_nan());
 }
 
 #[test]
-fn a_nan_second_moment_stays_in_the_largest() {
+fn amsgrad_maximum_propagates_nan() {
     let rule = UpdateRule::Adam {
         beta1: 0.5,
         beta2: 0.5,
@@ -139,11 +145,11 @@ fn a_nan_second_moment_stays_in_the_largest() {
         amsgrad: true,
     };
     let state = [vec![0.0; 2], vec![0.0; 2], vec![5.0; 2]];
-    let all = both(rule, at_rate(1.0), 1, &[1.0; 2], &[f32::NAN, 1.0], &state);
+    let all = run_update(rule, step_scalars(1.0), 1, &[1.0; 2], &[f32::NAN, 1.0], &state);
     assert!(all[3][0].is_nan() && all[3][1] == 5.0, "{all:?}");
 }
 
-fn clipped(clip: Clip) -> Optimizer {
+fn clipped_sgd(clip: Clip) -> Optimizer {
     Optimizer::from(Sgd::new(0.25)).clip(clip)
 }
 
@@ -155,46 +161,45 @@ const PATHS: [&str; 4] = ["conv.kernel", "conv.bias", "fc.kernel", "fc.bias"];
 
 /// F6: the norm counts frozen elements, so that trainable ones are clipped too much.
 #[test]
-fn f6_the_norm_counts_trainable_elements_alone() {
+fn f6_norm_counts_trainable_elements_only_unless_over_all() {
     for over_all in [false, true] {
         let clip = if over_all { Clip::norm(0.1).over_all() } else { Clip::norm(0.1) };
         let dense = options().keep_gradients(true).gradient_policy(GradientPolicy::Dense);
-        let mut t = trainer(clipped(clip), dense);
+        let mut t = trainer(clipped_sgd(clip), dense);
         t.freeze("*", FreezeRule::random(0.5).seed(1)).unwrap();
         let before = snapshot(&t);
         train(&mut t, 1);
-        let (mut live, mut all) = (0.0, 0.0);
+        let (mut trainable, mut all) = (0.0, 0.0);
         for path in PATHS {
             for (i, g) in gradient(&t, path).into_iter().enumerate() {
                 let square = f64::from(g) * f64::from(g);
                 all += square;
-                live += if t.mask(path).unwrap().is_frozen(i) { 0.0 } else { square };
+                trainable += if t.mask(path).unwrap().is_frozen(i) { 0.0 } else { square };
             }
         }
-        assert!(all > 1.5 * live, "frozen elements would not be noticed");
-        let norm = if over_all { all.sqrt() } else { live.sqrt() };
+        assert!(all > 1.5 * trainable, "the frozen elements are too small to detect");
+        let norm = if over_all { all.sqrt() } else { trainable.sqrt() };
         assert_relative("norm", &[t.gradient_norm().unwrap().into()], &[norm], 1e-6);
         assert_frozen("clip", &t, &before);
-        // The weights moved by the clipped gradient; what is read is the one before clipping.
+        // The weights change by the clipped gradient; `Trainer::gradient` returns the gradient before clipping.
         let scale = 0.1 / (norm + 1e-6);
         assert!(scale < 0.9);
         for (index, path) in PATHS.iter().enumerate() {
             let (g, now) = (gradient(&t, path), t.parameter(path).unwrap());
             for i in (0..g.len()).filter(|&i| !t.mask(path).unwrap().is_frozen(i)) {
                 let old = f64::from(f32::from_bits(before.0[index][0][i]));
-                let want = old - 0.25 * scale * f64::from(g[i]);
-                assert!((f64::from(now[i]) - want).abs() < 1e-7, "{path} {i}");
+                let expected = old - 0.25 * scale * f64::from(g[i]);
+                assert!((f64::from(now[i]) - expected).abs() < 1e-7, "{path} {i}");
             }
         }
     }
-    let mut free = trainer(Sgd::new(0.1).into(), options());
-    train(&mut free, 1);
-    assert!(matches!(free.gradient_norm(), Err(Error::InvalidArgument { .. })));
+    let mut unclipped = trainer(Sgd::new(0.1).into(), options());
+    train(&mut unclipped, 1);
+    assert!(matches!(unclipped.gradient_norm(), Err(Error::InvalidArgument { .. })));
 }
 
-/// Poison in a frozen element's gradient does not reach the norm, whether it is in the whole batch or not.
 #[test]
-fn a_nan_at_a_frozen_place_is_not_in_the_norm() {
+fn norm_ignores_nan_and_infinity_in_gradients_of_frozen_elements() {
     let mut graph = Graph::new(1).unwrap();
     let shape = Shape::new([5]).unwrap();
     let w = graph.parameter("w", shape.clone()).unwrap();
@@ -208,15 +213,16 @@ fn a_nan_at_a_frozen_place_is_not_in_the_norm() {
     let run = |gradient: [f32; 5]| {
         plan.write_f32(w, &[1.0; 5]).unwrap();
         plan.write_f32(g, &gradient).unwrap();
-        plan.run(at_rate(1.0)).unwrap();
+        plan.run(step_scalars(1.0)).unwrap();
         (plan.sums().unwrap().gradient_norm, plan.read_f32(w).unwrap())
     };
     let (norm, weights) = run([f32::NAN, 3.0, 0.0, f32::INFINITY, 4.0]);
     assert_eq!(norm, 5.0);
-    for (got, want) in weights.iter().zip([1.0, 0.4, 1.0, 1.0, 0.2]) {
-        assert!((got - want).abs() < 1e-6, "{weights:?}");
+    for (got, expected) in weights.iter().zip([1.0, 0.4, 1.0, 1.0, 0.2]) {
+        assert!((got - expected).abs() < 1e-6, "{weights:?}");
     }
-    // Large ones are fine up to 1.8e19; a trainable NaN poisons what is trainable, and an infinite norm stops the rest.
+    // Squares overflow above 1.8e19. A trainable NaN makes all trainable weights NaN; an infinite norm scales the finite
+    // gradients to 0.
     assert!((run([0.0, 3e18, 0.0, 0.0, 4e18]).0 / 5e18 - 1.0).abs() < 1e-6);
     let (norm, weights) = run([0.0, f32::NAN, 1.0, 0.0, 1.0]);
     assert!(norm.is_nan() && weights[2].is_nan() && weights[0] == 1.0 && weights[3] == 1.0, "{weights:?}");
@@ -225,7 +231,7 @@ fn a_nan_at_a_frozen_place_is_not_in_the_norm() {
 }
 
 #[test]
-fn clipping_by_value_keeps_signs_and_nan() {
+fn clip_by_value_keeps_signs_and_nan() {
     let mut graph = Graph::new(1).unwrap();
     let values = [0.5, -0.5, 3.0, -3.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -0.0];
     let shape = Shape::new([8]).unwrap();
@@ -237,28 +243,28 @@ fn clipping_by_value_keeps_signs_and_nan() {
     graph.push(Op::Update(rule, vec![id.into()]), &[g], "update").unwrap();
     let plan = Plan::compile(gpu(), &graph, &PlanOptions::default()).unwrap();
     plan.write_f32(g, &values).unwrap();
-    plan.run(at_rate(1.0)).unwrap();
+    plan.run(step_scalars(1.0)).unwrap();
     let weights = plan.read_f32(w).unwrap();
     assert_eq!(weights[..6], [-0.5, 0.5, -2.0, 2.0, -2.0, 2.0]);
     assert!(weights[6].is_nan() && weights[7] == 0.0);
     let kept: Vec<_> = plan.read_f32(g).unwrap().iter().map(|x| x.to_bits()).collect();
-    assert_eq!(kept, values.map(f32::to_bits), "the gradient itself is not clipped");
+    assert_eq!(kept, values.map(f32::to_bits), "the stored gradient is not clipped");
 }
 
 #[test]
-fn a_clip_beyond_reach_changes_no_bit() {
+fn clip_above_the_norm_changes_no_bit() {
     for clip in [Clip::norm(1e9), Clip::value(1e9)] {
         let mut plain = trainer(Sgd::new(0.05).momentum(0.9).into(), options());
-        let mut loose = trainer(Optimizer::from(Sgd::new(0.05).momentum(0.9)).clip(clip), options());
-        for t in [&mut plain, &mut loose] {
+        let mut clipped = trainer(Optimizer::from(Sgd::new(0.05).momentum(0.9)).clip(clip), options());
+        for t in [&mut plain, &mut clipped] {
             train(t, 6);
         }
-        assert!(snapshot(&plain) == snapshot(&loose), "{clip:?}");
+        assert!(snapshot(&plain) == snapshot(&clipped), "{clip:?}");
     }
 }
 
 #[test]
-fn factors_of_parameters() {
+fn learning_rate_and_weight_decay_factors_per_parameter() {
     let adamw = || Optimizer::from(AdamW::new(0.01).weight_decay(0.1));
     let run = |optimizer: Optimizer| {
         let mut t = trainer(optimizer, options());
@@ -267,11 +273,20 @@ fn factors_of_parameters() {
         (before, snapshot(&t))
     };
     let (before, plain) = run(adamw());
-    assert!(plain == run(adamw().learning_rate_of("*", 1.0).weight_decay_of("*", 1.0)).1, "factors of 1");
-    // Later globs win.
-    let none = run(adamw().learning_rate_of("*", 3.0).learning_rate_of("conv.*", 0.0)).1;
-    assert!(none.0[..2].iter().zip(&before.0).all(|(now, old)| now[0] == old[0]), "factor 0 of the rate");
-    assert!(none.0[..2].iter().zip(&plain.0).all(|(now, want)| now[1..] == want[1..]), "its state goes on");
+    assert!(
+        plain == run(adamw().learning_rate_factor("*", 1.0).weight_decay_factor("*", 1.0)).1,
+        "factors of 1 changed the update"
+    );
+    // The last matching glob applies.
+    let none = run(adamw().learning_rate_factor("*", 3.0).learning_rate_factor("conv.*", 0.0)).1;
+    assert!(
+        none.0[..2].iter().zip(&before.0).all(|(now, old)| now[0] == old[0]),
+        "learning-rate factor 0 changed a weight"
+    );
+    assert!(
+        none.0[..2].iter().zip(&plain.0).all(|(now, expected)| now[1..] == expected[1..]),
+        "the factor changed the state"
+    );
     for parameter in 2..4 {
         let step = |after: &Snapshot, i: usize| {
             let (old, new) = (before.0[parameter][0][i], after.0[parameter][0][i]);
@@ -281,22 +296,28 @@ fn factors_of_parameters() {
             assert!((step(&none, i) - 3.0 * step(&plain, i)).abs() < 1e-6, "{parameter} {i}");
         }
     }
-    let kept = run(adamw().weight_decay_of("*.kernel", 0.0)).1;
-    let free = run(AdamW::new(0.01).weight_decay(0.0).into()).1;
-    assert!(kept.0[0] == free.0[0] && kept.0[2] == free.0[2], "no decay of kernels");
-    assert!(kept.0[1] == plain.0[1] && kept.0[3] == plain.0[3], "decay of biases");
-    assert!(plain.0[0] != free.0[0], "decay does something");
+    let no_kernel_decay = run(adamw().weight_decay_factor("*.kernel", 0.0)).1;
+    let no_decay = run(AdamW::new(0.01).weight_decay(0.0).into()).1;
+    assert!(
+        no_kernel_decay.0[0] == no_decay.0[0] && no_kernel_decay.0[2] == no_decay.0[2],
+        "decay factor 0 of kernels"
+    );
+    assert!(
+        no_kernel_decay.0[1] == plain.0[1] && no_kernel_decay.0[3] == plain.0[3],
+        "decay of biases is unchanged"
+    );
+    assert!(plain.0[0] != no_decay.0[0], "weight decay has no effect");
 
     let make =
         |optimizer| Trainer::new(gpu(), model(), frazil::Loss::SoftmaxCrossEntropy, optimizer, options());
-    let error = make(adamw().weight_decay_of("*.scale", 0.0)).unwrap_err();
+    let error = make(adamw().weight_decay_factor("*.scale", 0.0)).unwrap_err();
     assert!(matches!(&error, Error::UnknownParameter { path, .. } if path == "*.scale"), "{error}");
-    let error = make(adamw().learning_rate_of("*.bias", -1.0)).unwrap_err();
+    let error = make(adamw().learning_rate_factor("*.bias", -1.0)).unwrap_err();
     assert!(error.to_string().contains("*.bias"), "{error}");
 }
 
 #[test]
-fn a_schedule_sets_the_rate_of_each_step() {
+fn schedule_sets_the_learning_rate_of_each_step() {
     let schedule = LrSchedule::step(2, 0.5).warm_up(2);
     let mut scheduled = trainer(Optimizer::from(Sgd::new(0.1).momentum(0.9)).schedule(schedule), options());
     let mut by_hand = trainer(Sgd::new(0.1).momentum(0.9).into(), options());
@@ -306,13 +327,13 @@ fn a_schedule_sets_the_rate_of_each_step() {
         scheduled.step(batch).unwrap();
     }
     assert!(snapshot(&scheduled) == snapshot(&by_hand));
-    // The base rate is what is set; the schedule goes on.
+    // Setting the base rate keeps the schedule.
     scheduled.set_learning_rate(0.4).unwrap();
     assert_eq!(scheduled.optimizer().learning_rate_at(6), 0.4 * 0.25);
 }
 
 #[test]
-fn descriptions_differ_where_optimizers_do() {
+fn descriptions_differ_exactly_where_optimizers_do() {
     let sgd = || Optimizer::from(Sgd::new(0.1).momentum(0.9));
     let all = [
         sgd(),
@@ -321,8 +342,8 @@ fn descriptions_differ_where_optimizers_do() {
         sgd().clip(Clip::norm(1.0)),
         sgd().clip(Clip::norm(1.0).over_all()),
         sgd().clip(Clip::value(1.0)),
-        sgd().learning_rate_of("*", 2.0),
-        sgd().weight_decay_of("*", 2.0),
+        sgd().learning_rate_factor("*", 2.0),
+        sgd().weight_decay_factor("*", 2.0),
         sgd().schedule(LrSchedule::cosine(10)),
         Adam::new(0.1).into(),
         Adam::new(0.1).amsgrad(true).into(),
@@ -340,7 +361,7 @@ fn descriptions_differ_where_optimizers_do() {
         sgd()
             .clip(Clip::norm(0.5))
             .schedule(LrSchedule::cosine(9).floor(0.1))
-            .weight_decay_of("*.bias", 0.0)
+            .weight_decay_factor("*.bias", 0.0)
             .describe(),
         "sgd learning-rate=0.1 momentum=0.9 nesterov=false weight-decay=0 schedule=cosine:total=9,floor=0.1 \
          clip-norm=0.5 weight-decay-of=*.bias:0"
@@ -348,7 +369,7 @@ fn descriptions_differ_where_optimizers_do() {
 }
 
 #[test]
-fn graphs_that_clip_or_accumulate_what_they_do_not_update_are_refused() {
+fn clip_and_accumulation_without_a_matching_update_are_errors() {
     let shape = Shape::new([3]).unwrap();
     let rule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
     let id = ParameterId::of(0);
@@ -358,7 +379,7 @@ fn graphs_that_clip_or_accumulate_what_they_do_not_update_are_refused() {
         let g = graph.input("g", shape.clone(), DType::F32);
         (graph, g)
     };
-    let refused = |result: frazil::Result<Vec<frazil::graph::ValueId>>, part: &str| {
+    let assert_error = |result: frazil::Result<Vec<frazil::graph::ValueId>>, part: &str| {
         let error = result.unwrap_err();
         assert!(
             matches!(error, Error::InvalidArgument { .. }) && error.to_string().contains(part),
@@ -366,22 +387,22 @@ fn graphs_that_clip_or_accumulate_what_they_do_not_update_are_refused() {
         );
     };
     let (mut graph, g) = start();
-    refused(graph.push(Op::Clip(Clip::norm(0.0), vec![id]), &[g], "clip"), "limit above 0");
+    assert_error(graph.push(Op::Clip(Clip::norm(0.0), vec![id]), &[g], "clip"), "limit above 0");
     graph.push(Op::Accumulate(vec![id]), &[g], "sum").unwrap();
-    refused(graph.push(Op::Accumulate(vec![id]), &[g], "sum"), "one accumulation");
+    assert_error(graph.push(Op::Accumulate(vec![id]), &[g], "sum"), "one accumulation");
     graph.push(Op::Clip(Clip::norm(1.0), vec![id]), &[g], "clip").unwrap();
-    refused(graph.push(Op::Clip(Clip::value(1.0), vec![id]), &[g], "clip"), "one clip");
-    // Neither without an update, nor after it.
+    assert_error(graph.push(Op::Clip(Clip::value(1.0), vec![id]), &[g], "clip"), "one clip");
+    // Clip and accumulation require an update, and must precede it.
     let error = Plan::compile(gpu(), &graph, &PlanOptions::default()).unwrap_err();
     assert!(error.to_string().contains("gradients that an update reads"), "{error}");
     graph.push(Op::Update(rule, vec![id.into()]), &[g], "update").unwrap();
     Plan::compile(gpu(), &graph, &PlanOptions::default()).unwrap();
     let (mut graph, g) = start();
     let target = frazil::graph::Target { learning_rate: -1.0, ..id.into() };
-    refused(graph.push(Op::Update(rule, vec![target]), &[g], "update"), "factors");
+    assert_error(graph.push(Op::Update(rule, vec![target]), &[g], "update"), "factors");
     graph.push(Op::Update(rule, vec![id.into()]), &[g], "update").unwrap();
-    refused(graph.push(Op::Clip(Clip::norm(1.0), vec![id]), &[g], "clip"), "one update");
-    // A store without room for the sums.
+    assert_error(graph.push(Op::Clip(Clip::norm(1.0), vec![id]), &[g], "clip"), "one update");
+    // A store without memory for the accumulated sums.
     let (mut other, g) = start();
     other.push(Op::Accumulate(vec![id]), &[g], "sum").unwrap();
     other.push(Op::Update(rule, vec![id.into()]), &[g], "update").unwrap();

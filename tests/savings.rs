@@ -103,11 +103,11 @@ fn masks() -> Vec<(&'static str, Mask, Vec<&'static str>)> {
     let elements = 9 * 16 * 64;
     let of = |f: &dyn Fn(usize) -> bool| Mask::from_trainable((0..elements).map(f));
     let gemm = kernels(&trainer(Sgd::new(0.05), options()), "conv2 grad_kernel");
-    let parts = vec!["gather_patches", gemm[0], "scatter_sum"];
+    let parts = vec!["gather_patches", gemm[0], "scatter_splits"];
     vec![
         ("columns", of(&|i| i % 64 >= 60), parts.clone()),
         ("rows", of(&|i| i / 64 < 20), parts),
-        ("elements", of(&|i| i % 997 == 5), vec!["weight_dots", "scatter_sum"]),
+        ("elements", of(&|i| i % 997 == 5), vec!["kernel_grad_elements", "scatter_splits"]),
         ("scattered", of(&|i| (i as u32).wrapping_mul(2_654_435_761) >> 16 & 1 == 0), gemm),
     ]
 }

@@ -1,4 +1,4 @@
-//! Whole steps whose convolutions go by Winograd's transforms.
+//! Training steps with Winograd convolutions, compared with the reference.
 
 use crate::support::compare::assert_relative;
 use crate::support::device::gpu;
@@ -11,7 +11,8 @@ use frazil::{Loss, Mask, Model, Padding, Plan, PlanOptions, Sgd};
 
 const ROWS: usize = 16;
 
-/// 256 tiles and 32 channels: just large enough to go that way by itself on software adapters.
+/// A network with 256 tiles and 32 channels: just large enough that software adapters choose Winograd
+/// automatically.
 fn model(taps: usize) -> Model {
     Model::input([14, 15, 4])
         .conv2d("conv1", 32, [taps, taps], |c| c.padding(Padding::Same))
@@ -25,25 +26,25 @@ fn model(taps: usize) -> Model {
         .unwrap()
 }
 
-/// Forward, backward and update: the second layer's output gradients, kernels and inputs all pass through transforms, and
-/// what comes out is what the reference has. Frozen elements keep their bits.
+/// Forward, backward and update: the output gradients, kernels and inputs of the second layer all pass
+/// through transforms. The step matches the reference, and frozen elements keep their bits.
 #[test]
-fn a_step_through_transforms_is_the_references() {
+fn winograd_step_matches_the_reference() {
     for taps in [3, 5] {
-        step_is_the_references(taps);
+        check_step(taps);
     }
 }
 
-fn step_is_the_references(taps: usize) {
+fn check_step(taps: usize) {
     let rule = *frazil::Optimizer::from(Sgd::new(0.1).momentum(0.9)).rule();
-    let whole = model(taps).training_graph(ROWS, Loss::SoftmaxCrossEntropy, rule).unwrap();
-    let graph = &whole.graph;
+    let training = model(taps).training_graph(ROWS, Loss::SoftmaxCrossEntropy, rule).unwrap();
+    let graph = &training.graph;
     let mut rng = stream(21);
     let mut draw = |count: usize, scale: f32| (0..count).map(|_| rng.normal() * scale).collect::<Vec<f32>>();
     let input = draw(ROWS * 14 * 15 * 4, 1.0);
     let weights: Vec<Vec<f32>> = graph.parameters().iter().map(|p| draw(p.shape.elements(), 0.1)).collect();
     let labels: Vec<u32> = (0..ROWS as u32).map(|i| i % 5).collect();
-    // A scattered quarter of each tensor: no whole column or row.
+    // A scattered quarter of the elements of each tensor, without whole columns or rows.
     let masks: Vec<Mask> = weights
         .iter()
         .map(|w| {
@@ -54,9 +55,9 @@ fn step_is_the_references(taps: usize) {
     let wide = |data: &[f32]| data.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
 
     let mut reference = Reference::new(graph).unwrap();
-    reference.write(whole.input, &wide(&input)).unwrap();
-    reference.write(whole.labels, &labels.iter().map(|&l| f64::from(l)).collect::<Vec<_>>()).unwrap();
-    let value = |number: usize| graph.parameter_value(ParameterId::of(number)).unwrap();
+    reference.write(training.input, &wide(&input)).unwrap();
+    reference.write(training.labels, &labels.iter().map(|&l| f64::from(l)).collect::<Vec<_>>()).unwrap();
+    let value = |parameter: usize| graph.parameter_value(ParameterId::of(parameter)).unwrap();
     for (number, data) in weights.iter().enumerate() {
         reference.write(value(number), &wide(data)).unwrap();
         reference.set_mask(ParameterId::of(number), &masks[number]).unwrap();
@@ -65,11 +66,11 @@ fn step_is_the_references(taps: usize) {
 
     let families = GemmFamily::supported(gpu().report());
     for family in families {
-        let run = |when: Winograd| {
-            let options = PlanOptions::default().family(family).winograd(when).masks(&masks);
+        let run = |winograd: Winograd| {
+            let options = PlanOptions::default().family(family).winograd(winograd).masks(&masks);
             let plan = Plan::compile(gpu(), graph, &options).unwrap();
-            plan.write_f32(whole.input, &input).unwrap();
-            plan.write_u32(whole.labels, &labels).unwrap();
+            plan.write_f32(training.input, &input).unwrap();
+            plan.write_u32(training.labels, &labels).unwrap();
             for (number, data) in weights.iter().enumerate() {
                 let bits: Vec<u32> = data.iter().map(|x| x.to_bits()).collect();
                 plan.store().write_weights(ParameterId::of(number), &bits).unwrap();
@@ -83,9 +84,10 @@ fn step_is_the_references(taps: usize) {
             (transforms, after)
         };
         let (transforms, after) = run(Winograd::Always);
-        // Both convolutions by kernel, input, output; kernel gradients by two, one and one; one input gradient by three.
+        // Forward of two convolutions: kernel, input and output transform each. Two weight gradients: input,
+        // output-gradient and kernel-gradient transform each. One input gradient: three transforms.
         assert_eq!(transforms, 2 * 3 + 2 * 3 + 3);
-        assert!(run(Winograd::Always).1 == after, "{family}: two runs differ");
+        assert!(run(Winograd::Always).1 == after, "{family}: expected two runs with equal bits");
         assert_eq!(run(Winograd::Never).0, 0);
         let conv2 = if gpu().report().software { 3 + 3 + 3 } else { 0 };
         assert_eq!(run(Winograd::Auto).0, conv2, "{family}");
@@ -96,11 +98,11 @@ fn step_is_the_references(taps: usize) {
             }
             let got: Vec<f64> = after.iter().map(|&b| f64::from(f32::from_bits(b))).collect();
             let want = reference.read(value(number));
-            // What the step changed, and not the weights that it changed.
+            // Compares the changes of the weights, not the weights.
             let change =
                 |new: &[f64]| new.iter().zip(before).map(|(a, &b)| a - f64::from(b)).collect::<Vec<_>>();
-            let moved = change(want).iter().filter(|x| **x != 0.0).count();
-            assert!(moved > 0, "{path}");
+            let changed = change(want).iter().filter(|x| **x != 0.0).count();
+            assert!(changed > 0, "{path}: expected changed weights");
             let error = assert_relative(&format!("{family} {path}"), &change(&got), &change(want), 1e-5);
             println!("{taps}x{taps} {family} {path}: {error:.1e}");
         }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 #[derive(Args)]
 pub struct CheckArgs {
     /// Test only this GEMM family; may be repeated [default: all families that the adapter supports].
-    #[arg(long, value_parser = |text: &str| GemmFamily::parse(text).map_err(|e| e.to_string()))]
+    #[arg(long)]
     family: Vec<GemmFamily>,
     /// Print JSON lines: an object for each kernel, then the verdict.
     #[arg(long)]

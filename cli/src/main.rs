@@ -66,7 +66,7 @@ struct DeviceArgs {
     #[arg(long, value_name = "NAME|INDEX")]
     adapter: Option<String>,
     /// Graphics API: vulkan, metal, dx12 or gl.
-    #[arg(long, value_parser = |text: &str| Backend::parse(text).map_err(|e| e.to_string()))]
+    #[arg(long)]
     backend: Option<Backend>,
 }
 

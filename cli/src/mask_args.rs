@@ -55,7 +55,7 @@ impl MaskArgs {
                 expected: "GLOB=RULE, such as 'conv*.kernel=random:0.5'".to_owned(),
                 got: text.clone(),
             })?;
-            let rule = FreezeRule::parse(rule).map_err(|error| at_flag("--freeze", error))?;
+            let rule: FreezeRule = rule.parse().map_err(|error| at_flag("--freeze", error))?;
             Ok((glob.to_owned(), rule.seed(seed)))
         };
         self.freeze.iter().map(one).collect()
@@ -70,8 +70,8 @@ impl MaskArgs {
                     .to_owned(),
                 got: text.clone(),
             })?;
-            let schedule =
-                MaskSchedule::parse(schedule).map_err(|error| at_flag("--mask-schedule", error))?;
+            let schedule: MaskSchedule =
+                schedule.parse().map_err(|error| at_flag("--mask-schedule", error))?;
             Ok((glob.to_owned(), schedule))
         };
         Ok(MaskSchedules(self.mask_schedule.iter().map(one).collect::<Result<_>>()?))

@@ -26,8 +26,7 @@ pub struct OptimizerArgs {
     weight_decay: Option<f64>,
     /// Learning-rate schedule: constant, step:every=N,factor=F, cosine:total=N, one-cycle:total=N or
     /// polynomial:total=N,power=P; each takes warm-up=N and floor=F, as in cosine:total=2000,warm-up=100.
-    #[arg(long, value_name = "SCHEDULE", default_value = "constant",
-          value_parser = |text: &str| LrSchedule::parse(text).map_err(|e| e.to_string()))]
+    #[arg(long, value_name = "SCHEDULE", default_value = "constant")]
     schedule: LrSchedule,
     /// Clip gradients by their global L2 norm over all trainable elements.
     #[arg(long, value_name = "NORM", conflicts_with = "clip_value")]

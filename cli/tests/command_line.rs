@@ -417,6 +417,6 @@ fn cached_outputs_of_frozen_layers_give_identical_results() {
     let output =
         frazil(&["train", "--freeze", "conv2.*=all", "--cache-prefix", "--epochs", "1", "--out", out]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("lowest layers frozen"), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("fully frozen lowest layers"), "{output:?}");
     folders.iter().for_each(|f| std::fs::remove_dir_all(f).unwrap());
 }

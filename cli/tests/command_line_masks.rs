@@ -2,7 +2,7 @@
 
 use crate::program::*;
 use frazil::checkpoint::Checkpoint;
-use frazil::mask::{FORMS, FreezeRule, MaskSchedule, SCHEDULE_FORMS};
+use frazil::mask::{FreezeRule, MaskSchedule};
 use std::path::Path;
 use std::process::Command;
 
@@ -147,12 +147,12 @@ fn help_lists_all_rules_and_schedules_and_its_examples_parse() {
         list.lines().filter_map(|line| line.split_whitespace().next().map(str::to_owned)).collect()
     };
     for rule in examples(rules) {
-        FreezeRule::parse(&rule).unwrap_or_else(|e| panic!("{e}"));
+        rule.parse::<FreezeRule>().unwrap_or_else(|e| panic!("{e}"));
     }
     for schedule in examples(schedules) {
-        MaskSchedule::parse(&schedule).unwrap_or_else(|e| panic!("{e}"));
+        schedule.parse::<MaskSchedule>().unwrap_or_else(|e| panic!("{e}"));
     }
-    for (forms, list) in [(FORMS, rules), (SCHEDULE_FORMS, schedules)] {
+    for (forms, list) in [(FreezeRule::SYNTAX, rules), (MaskSchedule::SYNTAX, schedules)] {
         let names = forms.split_whitespace().filter_map(|word| word.split_once(':').map(|(name, _)| name));
         for name in names {
             assert!(list.contains(&format!("{name}:")), "{name}");

@@ -1,10 +1,11 @@
-//! Writes out every shader that Frazil makes: for WGSL and HLSL compilers to read, or to look at one.
+//! Prints or exports every assembled shader of Frazil, as WGSL or HLSL, for inspection or for other shader
+//! compilers.
 //!
 //! ```text
-//! cargo run --release --example shaders                          # a line for each
-//! cargo run --release --example shaders -- --kernel adam_update  # the text of those of one kernel
-//! cargo run --release --example shaders -- --json FILE           # all, as a JSON list
-//! cargo run --release --example shaders -- --hlsl DIR            # all that DX12 can have, as FILE.hlsl
+//! cargo run --release --example shaders                          # name and length of each
+//! cargo run --release --example shaders -- --kernel adam_update  # text of all variants of a kernel
+//! cargo run --release --example shaders -- --json FILE           # all shaders as a JSON list
+//! cargo run --release --example shaders -- --hlsl DIR            # all shaders for DX12, as DIR/*.hlsl
 //! ```
 
 use frazil::conformance::shaders;
@@ -17,7 +18,7 @@ use std::path::Path;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let all = shaders()?;
-    // Numbered within its kernel, in the order of the texts.
+    // Variants are numbered within their kernel, in the order of the texts.
     let mut named: Vec<(String, &str, &Launch)> = Vec::new();
     for (text, launch) in &all {
         let kernel = launch.kernel.name;
@@ -30,18 +31,23 @@ fn main() -> Result<(), Box<dyn Error>> {
         ["--kernel", kernel] => {
             let found: Vec<_> = named.iter().filter(|(_, _, l)| l.kernel.name == kernel).collect();
             if found.is_empty() {
-                return Err(format!("no kernel is called {kernel}; without arguments all are listed").into());
+                let hint = "run without arguments for a list";
+                return Err(format!("expected the name of a kernel, got {kernel}; {hint}").into());
             }
             found.iter().for_each(|(name, text, _)| println!("// {name}\n{text}"));
         }
         ["--json", file] => write_json(&named, Path::new(file))?,
         ["--hlsl", folder] => write_hlsl(&named, Path::new(folder))?,
-        _ => return Err("expected nothing, --kernel NAME, --json FILE or --hlsl DIR".into()),
+        ref other => {
+            let expected = "--kernel NAME, --json FILE, --hlsl DIR or no argument";
+            return Err(format!("expected {expected}, got {other:?}").into());
+        }
     }
     Ok(())
 }
 
-/// What a WebGPU program needs to make a pipeline of each. Cooperative matrices are no part of WebGPU.
+/// Writes what a WebGPU program needs to create a pipeline for each shader, except those with cooperative
+/// matrices, which WebGPU does not support.
 fn write_json(named: &[(String, &str, &Launch)], file: &Path) -> Result<(), Box<dyn Error>> {
     let object = |(name, text, launch): &(String, &str, &Launch)| {
         let bindings = launch.shader().bindings.into_iter().map(|(number, access)| {
@@ -67,7 +73,8 @@ fn write_json(named: &[(String, &str, &Launch)], file: &Path) -> Result<(), Box<
     Ok(())
 }
 
-/// As wgpu has naga write them: for shader model 5.1 (FXC), or 6.0 (DXC) where subgroups are used.
+/// Writes HLSL with the same naga options as wgpu: shader model 5.1 (FXC), or 6.0 (DXC) for shaders with
+/// subgroup operations.
 fn write_hlsl(named: &[(String, &str, &Launch)], folder: &Path) -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(folder)?;
     let mut written = 0;

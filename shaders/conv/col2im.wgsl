@@ -1,5 +1,7 @@
-// dx[n, h, w, g*C + c] = sum over the taps (kh, kw) that lie on (h, w) of columns[g][(n, oh, ow)][(kh, kw, c)]: the
-// adjoint of im2col as a gather, in ascending order of taps. One invocation an element, or four channels if VEC4.
+// Adjoint of im2col, as a gather: dx[n, h, w, g*C + c] = sum of columns[g][(n, oh, ow)][(kh, kw, c)] over the
+// kernel positions (kh, kw) that map an output pixel (oh, ow) to (h, w), in ascending order; C = channels /
+// groups. Covers images first_example .. first_example + images. One invocation per Element of dx (one
+// channel, or four).
 // uses: window, scalars, grid
 
 @group(0) @binding(2) var<storage, read> columns: array<Element>;
@@ -10,8 +12,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let channels = p.channels / WIDTH;
     let c_count = channels / p.groups;
     let pixels = p.height * p.width;
-    let index = invocation_number(group, local);
-    if (index >= live(p.images * pixels * channels, pixels * channels, p.first_row)) {
+    let index = invocation_index(group, local);
+    if (index >= valid_count(p.images * pixels * channels, pixels * channels, p.first_example)) {
         return;
     }
     let channel = index % channels;
@@ -21,7 +23,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let column = pixel % p.width;
     let taps = p.kernel_h * p.kernel_w;
     let outputs = p.out_height * p.out_width;
-    let split = channel / c_count * p.images * outputs + image * outputs;
+    let patch_row = channel / c_count * p.images * outputs + image * outputs;
     var sum: Element;
     for (var kh = 0u; kh < p.kernel_h; kh++) {
         let oh = output_row(row, kh);
@@ -32,9 +34,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let ow = output_column(column, kw);
             if (ow != NO_OUTPUT) {
                 let tap = kh * p.kernel_w + kw;
-                sum += columns[((split + oh * p.out_width + ow) * taps + tap) * c_count + channel % c_count];
+                sum += columns[((patch_row + oh * p.out_width + ow) * taps + tap) * c_count + channel % c_count];
             }
         }
     }
-    dx[p.first_row * pixels * channels + index] = sum;
+    dx[p.first_example * pixels * channels + index] = sum;
 }

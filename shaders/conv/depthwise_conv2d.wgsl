@@ -1,10 +1,11 @@
-// y = x convolved with a kernel of its own for each channel, [kernel_h, kernel_w, channels]; the taps in ascending order,
-// as in the product with gathered patches. One invocation RUN output pixels of a row, one channel or four.
+// Depthwise convolution, with an optional fused bias (BIAS) and ReLU (RELU). The kernel is [kernel_h,
+// kernel_w, channels]; kernel positions are summed in ascending order, as in the GEMM over gathered patches.
+// One invocation per RUN adjacent output pixels of a row and per Element (one channel, or four).
 // uses: window, scalars, grid
 
 @group(0) @binding(2) var<storage, read> x: array<Element>;
 @group(0) @binding(3) var<storage, read> kernel: array<Element>;
-// Anything, without BIAS.
+// Any buffer if BIAS is false.
 @group(0) @binding(4) var<storage, read> bias: array<Element>;
 @group(0) @binding(5) var<storage, read_write> y: array<Element>;
 
@@ -14,7 +15,7 @@ fn not_positive(x: Element) -> Flags {
     return (bits - Words(0x80000000u) <= Words(0x7f800000u)) | (bits == Words(0u));
 }
 
-fn ending(sum: Element, channel: u32) -> Element {
+fn epilogue(sum: Element, channel: u32) -> Element {
     var result = sum;
     if (BIAS) {
         result += bias[channel];
@@ -30,33 +31,33 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let channels = p.channels / WIDTH;
     let runs = (p.out_width + RUN - 1u) / RUN;
     let per_image = p.out_height * runs * channels;
-    let index = invocation_number(group, local);
-    if (index >= live(p.images * per_image, per_image, 0u)) {
+    let index = invocation_index(group, local);
+    if (index >= valid_count(p.images * per_image, per_image, 0u)) {
         return;
     }
     let channel = index % channels;
     let run = index / channels;
-    let line = run / runs;
-    let oh = line % p.out_height;
-    let image = line / p.out_height;
+    let output_row_index = run / runs;
+    let oh = output_row_index % p.out_height;
+    let image = output_row_index / p.out_height;
     let first = run % runs * RUN;
     var sums: array<Element, RUN>;
     for (var kh = 0u; kh < p.kernel_h; kh++) {
         let h = padded_row(oh, kh);
-        let above = (image * p.height + h - p.pad_top) * p.width;
+        let row_start = (image * p.height + h - p.pad_top) * p.width;
         for (var kw = 0u; kw < p.kernel_w; kw++) {
             let weight = kernel[(kh * p.kernel_w + kw) * channels + channel];
-            for (var step = 0u; step < RUN; step++) { // unroll
-                let w = padded_column(first + step, kw);
+            for (var i = 0u; i < RUN; i++) { // unroll
+                let w = padded_column(first + i, kw);
                 let inside = row_inside(h) & column_inside(w);
-                let value = x[select(0u, (above + w - p.pad_left) * channels + channel, inside)];
-                sums[step] = fma(select(Element(0.0), value, inside), weight, sums[step]);
+                let value = x[select(0u, (row_start + w - p.pad_left) * channels + channel, inside)];
+                sums[i] = fma(select(Element(0.0), value, inside), weight, sums[i]);
             }
         }
     }
-    for (var step = 0u; step < RUN; step++) { // unroll
-        if (first + step < p.out_width) {
-            y[(line * p.out_width + first + step) * channels + channel] = ending(sums[step], channel);
+    for (var i = 0u; i < RUN; i++) { // unroll
+        if (first + i < p.out_width) {
+            y[(output_row_index * p.out_width + first + i) * channels + channel] = epilogue(sums[i], channel);
         }
     }
 }

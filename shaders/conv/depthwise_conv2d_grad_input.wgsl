@@ -1,5 +1,6 @@
-// dx = what the output pixels give back, each channel through its own kernel, in ascending order of taps. One invocation RUN
-// input pixels of a row, one channel or four. The strides are constants, for division by a constant is cheap.
+// Input gradient (dX) of a depthwise convolution, as a gather in ascending order of kernel positions. One
+// invocation per RUN adjacent input pixels of a row and per Element (one channel, or four). The strides are
+// constants, because division by a constant is cheap.
 // uses: window, scalars, grid
 
 @group(0) @binding(2) var<storage, read> dy: array<Element>;
@@ -11,38 +12,38 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let channels = p.channels / WIDTH;
     let runs = (p.width + RUN - 1u) / RUN;
     let per_image = p.height * runs * channels;
-    let index = invocation_number(group, local);
-    if (index >= live(p.images * per_image, per_image, 0u)) {
+    let index = invocation_index(group, local);
+    if (index >= valid_count(p.images * per_image, per_image, 0u)) {
         return;
     }
     let channel = index % channels;
     let run = index / channels;
-    let line = run / runs;
-    let row = line % p.height;
-    let image = line / p.height;
+    let input_row_index = run / runs;
+    let row = input_row_index % p.height;
+    let image = input_row_index / p.height;
     let first = run % runs * RUN;
     var sums: array<Element, RUN>;
     for (var kh = 0u; kh < p.kernel_h; kh++) {
-        // Below 0 wraps to far beyond the last.
-        let down = row + p.pad_top - kh * p.dilation_h;
-        let above = (image * p.out_height + down / STRIDE_H) * p.out_width;
-        let begun = row + p.pad_top >= kh * p.dilation_h;
-        let in_line = begun & (down % STRIDE_H == 0u) & (down / STRIDE_H < p.out_height);
+        // Negative distances wrap to values far out of range.
+        let distance_h = row + p.pad_top - kh * p.dilation_h;
+        let row_start = (image * p.out_height + distance_h / STRIDE_H) * p.out_width;
+        let starts_before = row + p.pad_top >= kh * p.dilation_h;
+        let valid_h = starts_before & (distance_h % STRIDE_H == 0u) & (distance_h / STRIDE_H < p.out_height);
         for (var kw = 0u; kw < p.kernel_w; kw++) {
             let weight = kernel[(kh * p.kernel_w + kw) * channels + channel];
-            for (var step = 0u; step < RUN; step++) { // unroll
-                let column = first + step + p.pad_left;
-                let along = column - kw * p.dilation_w;
-                let inside = in_line & (along % STRIDE_W == 0u) & (along / STRIDE_W < p.out_width)
+            for (var i = 0u; i < RUN; i++) { // unroll
+                let column = first + i + p.pad_left;
+                let distance_w = column - kw * p.dilation_w;
+                let inside = valid_h & (distance_w % STRIDE_W == 0u) & (distance_w / STRIDE_W < p.out_width)
                     & (column >= kw * p.dilation_w);
-                let given = dy[select(0u, (above + along / STRIDE_W) * channels + channel, inside)];
-                sums[step] = select(sums[step], sums[step] + given * weight, inside);
+                let gradient = dy[select(0u, (row_start + distance_w / STRIDE_W) * channels + channel, inside)];
+                sums[i] = select(sums[i], sums[i] + gradient * weight, inside);
             }
         }
     }
-    for (var step = 0u; step < RUN; step++) { // unroll
-        if (first + step < p.width) {
-            dx[(line * p.width + first + step) * channels + channel] = sums[step];
+    for (var i = 0u; i < RUN; i++) { // unroll
+        if (first + i < p.width) {
+            dx[(input_row_index * p.width + first + i) * channels + channel] = sums[i];
         }
     }
 }

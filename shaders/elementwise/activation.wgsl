@@ -1,4 +1,4 @@
-// y = activate(x), element by element; which activation is a snippet. A NaN stays.
+// y = activate(x), element by element; the activation is a separate file. Propagates NaN.
 // uses: activation_math, elementwise, scalars, grid
 
 @group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
@@ -6,10 +6,10 @@
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let index = invocation_number(group, local);
-    let count = live(p.elements, p.per_row, 0u);
+    let index = invocation_index(group, local);
+    let count = valid_count(p.elements, p.per_example, 0u);
     if (index * 4u >= count) {
         return;
     }
-    store4(index, count, keep_nan(x[index], activate(x[index])));
+    store4(index, count, propagate_nan(x[index], activate(x[index])));
 }

@@ -1,9 +1,9 @@
-// x clamped to plus and minus the option. The derivative is 1 strictly between them, else 0.
+// x clamped to [-scalar, scalar]. The derivative is 1 strictly inside, else 0.
 fn activate(x: vec4<f32>) -> vec4<f32> {
-    let limit = vec4<f32>(bitcast<f32>(p.option));
+    let limit = vec4<f32>(bitcast<f32>(p.scalar_bits));
     return min(max(x, -limit), limit);
 }
 
-fn slope(x: vec4<f32>) -> vec4<f32> {
-    return select(vec4<f32>(0.0), vec4<f32>(1.0), abs(x) < vec4<f32>(bitcast<f32>(p.option)));
+fn derivative(x: vec4<f32>) -> vec4<f32> {
+    return select(vec4<f32>(0.0), vec4<f32>(1.0), abs(x) < vec4<f32>(bitcast<f32>(p.scalar_bits)));
 }

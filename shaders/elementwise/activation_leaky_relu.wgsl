@@ -1,8 +1,8 @@
-// x above 0, else option * x. The derivative at 0 is the option, too.
+// x where x > 0, else scalar * x. The derivative at 0 is the scalar.
 fn activate(x: vec4<f32>) -> vec4<f32> {
-    return select(bitcast<f32>(p.option) * x, x, x > vec4<f32>(0.0));
+    return select(bitcast<f32>(p.scalar_bits) * x, x, x > vec4<f32>(0.0));
 }
 
-fn slope(x: vec4<f32>) -> vec4<f32> {
-    return select(vec4<f32>(bitcast<f32>(p.option)), vec4<f32>(1.0), x > vec4<f32>(0.0));
+fn derivative(x: vec4<f32>) -> vec4<f32> {
+    return select(vec4<f32>(bitcast<f32>(p.scalar_bits)), vec4<f32>(1.0), x > vec4<f32>(0.0));
 }

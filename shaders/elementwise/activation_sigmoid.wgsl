@@ -1,8 +1,8 @@
-// 1 / (1 + exp(-x)), its small values without cancellation.
+// 1 / (1 + exp(-x)), without cancellation for small results.
 fn activate(x: vec4<f32>) -> vec4<f32> {
     return logistic(x);
 }
 
-fn slope(x: vec4<f32>) -> vec4<f32> {
+fn derivative(x: vec4<f32>) -> vec4<f32> {
     return logistic(x) * logistic(-x);
 }

@@ -1,8 +1,8 @@
-// tanh(x); its derivative 1 - tanh(x)^2 without cancellation.
+// tanh(x). The derivative 1 - tanh(x)^2 is written as a product that does not cancel.
 fn activate(x: vec4<f32>) -> vec4<f32> {
     return tanh_accurate(x);
 }
 
-fn slope(x: vec4<f32>) -> vec4<f32> {
+fn derivative(x: vec4<f32>) -> vec4<f32> {
     return 4.0 * logistic(2.0 * x) * logistic(-2.0 * x);
 }

@@ -1,4 +1,5 @@
-// y = x * scale where the element's random word is at least the threshold, else 0; so is dx from dy. Twin of graph::Dropout.
+// y = x * scale where the element's random word is at least the threshold, else 0; dx from dy likewise. Same
+// mask as graph::Dropout on the host.
 // uses: threefry, scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -7,15 +8,15 @@
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let index = invocation_number(group, local);
-    let count = live(p.elements, p.per_row, 0u);
+    let index = invocation_index(group, local);
+    let count = valid_count(p.elements, p.per_example, 0u);
     if (index * 4u >= count) {
         return;
     }
     let elements = vec4<u32>(index * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
     let key = scalars.seed;
     let words = threefry_first(key, elements, scalars.draw + p.offset);
-    // Chosen, not multiplied: a dropped NaN is 0.
+    // Selected, not multiplied: a dropped NaN becomes 0.
     let value = select(vec4<f32>(0.0), x[index] * p.scale, words >= vec4<u32>(p.threshold));
     if (index * 4u + 4u <= count) {
         y[index] = value;

@@ -1,4 +1,4 @@
-// What elementwise kernels are told, and the guarded store of four elements.
+// Parameters of the elementwise kernels, and the bounds-checked store of four elements.
 @group(0) @binding(0) var<uniform> p: Params;
 
 fn store4(index: u32, count: u32, value: vec4<f32>) {
@@ -6,8 +6,9 @@ fn store4(index: u32, count: u32, value: vec4<f32>) {
         y[index] = value;
         return;
     }
-    // The last few elements, one by one: what lies beyond is not ours. Written out, for FXC makes a sum of products of a vector's
-    // element with a variable index, in which a NaN next to it spreads.
+    // The last elements one by one: the ones beyond belong to another tensor. Unrolled, because FXC turns a
+    // vector component with a variable index into a dot product with a one-hot vector, through which a NaN of
+    // another component spreads.
     for (var i = 0u; i < 3u; i++) { // unroll
         if (index * 4u + i < count) {
             y[index][i] = value[i];

@@ -1,12 +1,12 @@
-// y = 1 / (elements in use), in each of them.
+// y = 1 / (number of valid elements), in each of them.
 // uses: elementwise, scalars, grid
 
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let index = invocation_number(group, local);
-    let count = live(p.elements, p.per_row, 0u);
+    let index = invocation_index(group, local);
+    let count = valid_count(p.elements, p.per_example, 0u);
     if (index * 4u >= count) {
         return;
     }

@@ -1,4 +1,4 @@
-// y = factor * x; the factor is the option.
+// y = scalar * x.
 // uses: elementwise, scalars, grid
 
 @group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
@@ -6,10 +6,10 @@
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let index = invocation_number(group, local);
-    let count = live(p.elements, p.per_row, 0u);
+    let index = invocation_index(group, local);
+    let count = valid_count(p.elements, p.per_example, 0u);
     if (index * 4u >= count) {
         return;
     }
-    store4(index, count, bitcast<f32>(p.option) * x[index]);
+    store4(index, count, bitcast<f32>(p.scalar_bits) * x[index]);
 }

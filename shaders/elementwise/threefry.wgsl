@@ -1,4 +1,5 @@
-// Threefry-2x32 with 20 rounds (Salmon et al. 2011), four counters at a time; twin of rng::threefry.
+// Threefry-2x32 with 20 rounds (Salmon et al. 2011), vectorized over four counters; same generator as
+// rng::threefry.
 struct ThreefryState {
     a: vec4<u32>,
     b: vec4<u32>,
@@ -22,7 +23,7 @@ fn threefry_inject(s: ThreefryState, a: u32, b: u32) -> ThreefryState {
     return ThreefryState(s.a + vec4<u32>(a), s.b + vec4<u32>(b));
 }
 
-// The first word of each result; `low` and `high` are the counter's words.
+// First word of each result; `low` and `high` are the words of the counter.
 fn threefry_first(key: vec2<u32>, low: vec4<u32>, high: u32) -> vec4<u32> {
     let parity = 0x1bd11bdau ^ key.x ^ key.y;
     var s = threefry_inject(ThreefryState(low, vec4<u32>(high)), key.x, key.y);

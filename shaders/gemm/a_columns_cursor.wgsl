@@ -1,4 +1,5 @@
-// Column k of A is the patch of images under output pixel k: a cursor is that pixel.
+// A is transposed and its column k is the image patch under output pixel k. A Cursor is the top-left corner
+// of that patch, before padding is subtracted.
 struct Cursor {
     image: u32,
     row: u32,
@@ -6,13 +7,13 @@ struct Cursor {
 }
 
 fn a_cursor(base: u32, k: u32) -> Cursor {
-    let pixel = p.k_first + k;
-    let line = pixel / p.out_width;
-    let image = line / p.out_height * p.height * p.width * p.a_stride;
-    return Cursor(base + image, line % p.out_height * p.stride_h, pixel % p.out_width * p.stride_w);
+    let pixel = p.k_begin + k;
+    let output_row = pixel / p.out_width;
+    let image = output_row / p.out_height * p.height * p.width * p.a_stride;
+    return Cursor(base + image, output_row % p.out_height * p.stride_h, pixel % p.out_width * p.stride_w);
 }
 
-// The cursor at k from the one at k - by. Divisions are slow: a wide map needs none.
+// Moves a cursor from k - by to k. Avoids the divisions of a_cursor where a row has at least `by` pixels.
 fn a_advance(cursor: Cursor, base: u32, k: u32, by: u32) -> Cursor {
     var next = cursor;
     if (p.out_width < by) {

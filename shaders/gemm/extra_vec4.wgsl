@@ -1,4 +1,4 @@
-// What the epilogue reads, four elements of a result row at once.
+// Epilogue operand as vec4, for rows of C that are a multiple of 4.
 @group(0) @binding(5) var<storage, read> extra: array<vec4<f32>>;
 
 fn extra4(index: u32) -> vec4<f32> {

@@ -1,4 +1,4 @@
-// Rows of any length.
+// Scalar loads of A, for rows of any length.
 @group(0) @binding(2) var<storage, read> a: array<f32>;
 
 fn fetch_a4(index: u32) -> vec4<f32> {

@@ -1,4 +1,4 @@
-// Four elements of a stored row at once: strides and offsets are multiples of 4.
+// vec4 loads of A: strides and offsets are multiples of 4.
 @group(0) @binding(2) var<storage, read> a: array<vec4<f32>>;
 
 fn fetch_a4(index: u32) -> vec4<f32> {

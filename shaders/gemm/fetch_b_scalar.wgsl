@@ -1,4 +1,4 @@
-// Rows of any length.
+// Scalar loads of B, for rows of any length.
 @group(0) @binding(3) var<storage, read> b: array<f32>;
 
 fn fetch_b4(index: u32) -> vec4<f32> {

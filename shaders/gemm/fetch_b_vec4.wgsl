@@ -1,4 +1,4 @@
-// Four elements of a stored row at once: strides and offsets are multiples of 4.
+// vec4 loads of B: strides and offsets are multiples of 4.
 @group(0) @binding(3) var<storage, read> b: array<vec4<f32>>;
 
 fn fetch_b4(index: u32) -> vec4<f32> {

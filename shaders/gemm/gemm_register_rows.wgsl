@@ -1,22 +1,22 @@
-// A by rows, never cut into splits: a vector along k for each row of the tile.
-fn multiply(sum: ptr<function, Tile>, at: Bases, m: u32, n: u32, rows: u32, first: u32, depth: u32) {
-    let whole = (depth + 3u) & ~3u;
-    var place: array<array<Place, INNER>, OUTER>;
+// A by rows: loads a vec4 along k for each row of the tile. Never split, so `first` is not used.
+fn multiply(sum: ptr<function, Tile>, base: Bases, m: u32, n: u32, rows: u32, first: u32, depth: u32) {
+    let padded_depth = (depth + 3u) & ~3u;
+    var origin: array<array<RowOrigin, INNER>, OUTER>;
     for (var o = 0u; o < OUTER; o++) { // unroll
         for (var i = 0u; i < INNER; i++) { // unroll
-            place[o][i] = a_place(at.a, min(m + o * INNER + i, rows - 1u));
+            origin[o][i] = a_row_origin(base.a, min(m + o * INNER + i, rows - 1u));
         }
     }
-    var b_base = at.b;
+    var b_base = base.b;
     for (var kernel_row = 0u; kernel_row < p.kernel_h; kernel_row++) {
         for (var kernel_column = 0u; kernel_column < p.kernel_w; kernel_column++) {
-            var start: array<array<Start, INNER>, OUTER>;
+            var start: array<array<SegmentStart, INNER>, OUTER>;
             for (var o = 0u; o < OUTER; o++) { // unroll
                 for (var i = 0u; i < INNER; i++) { // unroll
-                    start[o][i] = a_segment(place[o][i], kernel_row, kernel_column);
+                    start[o][i] = a_segment(origin[o][i], kernel_row, kernel_column);
                 }
             }
-            for (var k = 0u; k < whole; k += 4u) {
+            for (var k = 0u; k < padded_depth; k += 4u) {
                 var a_tile: ABlock;
                 for (var o = 0u; o < OUTER; o++) { // unroll
                     for (var i = 0u; i < INNER; i++) { // unroll
@@ -35,8 +35,8 @@ fn multiply(sum: ptr<function, Tile>, at: Bases, m: u32, n: u32, rows: u32, firs
                     }
                 }
             }
-            b_base += p.b_segment;
+            b_base += p.b_segment_stride;
         }
-        b_base += p.b_row;
+        b_base += p.b_kernel_row_stride;
     }
 }

@@ -1,6 +1,7 @@
-// C = op(A) * op(B): a workgroup shares OUTER*INNER rows of A; each lane keeps those x 4*COLUMNS4 results in registers,
-// loads its own part of A, and takes the rest from its neighbours. LANES lanes share, no more than the smallest subgroup
-// has. How they share depends on how A is stored: see shared/gemm_subgroup_rows.wgsl and .._columns.wgsl.
+// C = op(A) * op(B) with subgroup broadcasts: the lanes of a workgroup share OUTER*INNER rows of A, and each
+// lane computes those rows x 4*COLUMNS4 columns in registers. A lane loads its part of A and reads the rest
+// by broadcast from LANES lanes, no more than the smallest subgroup has. The layout of A decides how it is
+// shared: see gemm_subgroup_rows.wgsl and gemm_subgroup_columns.wgsl.
 // uses: gemm, scalars, grid, bits
 
 @compute @workgroup_size(WORKGROUP)
@@ -9,26 +10,27 @@ fn main(
     @builtin(local_invocation_index) local: u32,
     @builtin(subgroup_invocation_id) subgroup_lane: u32,
 ) {
-    p = given;
-    let rows = live(given.m, given.m_per_row, given.first_row);
-    let depth = live_depth();
-    // Narrow products: each quad of lanes has rows of its own.
-    let wide = select(WORKGROUP, 4u, QUADS);
-    let across = 4u * COLUMNS4 * wide;
-    let tiles_n = (given.n + across - 1u) / across;
-    let tile = group_number(group);
-    let first = tile / tiles_n * OUTER * INNER * (WORKGROUP / wide);
-    let m = first + local / wide * OUTER * INNER;
-    let n = tile % tiles_n * across + local % wide * 4u * COLUMNS4;
-    // The whole workgroup leaves together; lanes beyond the last row or column stay, for their neighbours need them.
+    p = uniform_params;
+    let rows = valid_count(uniform_params.m, uniform_params.m_per_example, uniform_params.first_example);
+    let depth = valid_depth();
+    // Narrow GEMMs: each quad of lanes computes its own rows.
+    let lanes_per_tile = select(WORKGROUP, 4u, QUAD_ROWS);
+    let tile_columns = 4u * COLUMNS4 * lanes_per_tile;
+    let tiles_n = (uniform_params.n + tile_columns - 1u) / tile_columns;
+    let tile = workgroup_index(group);
+    let first = tile / tiles_n * OUTER * INNER * (WORKGROUP / lanes_per_tile);
+    let m = first + local / lanes_per_tile * OUTER * INNER;
+    let n = tile % tiles_n * tile_columns + local % lanes_per_tile * 4u * COLUMNS4;
+    // The whole workgroup returns together. Lanes beyond the last row or column stay active, because other
+    // lanes read from them.
     if (first >= rows) {
         return;
     }
     let lane = subgroup_lane & (LANES - 1u);
-    let at = bases(group.z);
+    let base = group_bases(group.z);
     var sum: Tile;
-    var column_sum: Row;
-    multiply(&sum, &column_sum, at, m, n, rows, split_first(group.z), split_end(group.z, depth), lane);
-    store_tile(&sum, at.c, m, n, rows, group.z);
-    store_sums(&column_sum, m, n, group.z);
+    var bias_grad_sum: Row;
+    multiply(&sum, &bias_grad_sum, base, m, n, rows, split_begin(group.z), split_end(group.z, depth), lane);
+    store_tile(&sum, base.c, m, n, rows, group.z);
+    store_bias_grad(&bias_grad_sum, m, n, group.z);
 }

@@ -1,47 +1,49 @@
-// C = op(A) * op(B): a workgroup keeps a tile of SIDE x SIDE results, and a step of k of both operands in workgroup memory.
-// Each invocation has four rows and four columns of each quarter of the tile: what neighbours read lies side by side, and so
-// does what they store. While one step is multiplied, the next is on its way from the operands.
+// C = op(A) * op(B) in workgroup memory: a workgroup computes SIDE x SIDE results and keeps one step of k of
+// both operands in workgroup memory. Each invocation computes four rows and four columns in each quarter of
+// the tile, so that the loads and the stores of adjacent invocations are adjacent. The loads of the next step
+// are issued before the current step is multiplied.
 // uses: gemm, gemm_loader, scalars, grid, bits
 
-// Four rows of A (columns of B) a vector, step by step of k. See `spot`.
+// A vector is four rows of A (columns of B) at one k. Indexed by `tile_index`.
 var<workgroup> a_tile: array<vec4<f32>, SIDE_VECTORS * K_STEP>;
 var<workgroup> b_tile: array<vec4<f32>, SIDE_VECTORS * K_STEP>;
 
 const HALF = SIDE / 8u;
 
-// Where vector `number` of term k lies. Neighbours store the same vector of terms that are 4 apart: they would all meet in one
-// bank, were they not shifted.
-fn spot(k: u32, number: u32) -> u32 {
-    return k * SIDE_VECTORS + (number ^ (k / 4u * 2u));
+// Index of a vector at k. Adjacent invocations store the same vector at k that are 4 apart: the XOR spreads
+// these stores over the memory banks.
+fn tile_index(k: u32, vector: u32) -> u32 {
+    return k * SIDE_VECTORS + (vector ^ (k / 4u * 2u));
 }
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    p = given;
-    let rows = live(given.m, given.m_per_row, given.first_row);
-    let tiles_n = (given.n + SIDE - 1u) / SIDE;
-    let tile = group_number(group);
+    p = uniform_params;
+    let rows = valid_count(uniform_params.m, uniform_params.m_per_example, uniform_params.first_example);
+    let tiles_n = (uniform_params.n + SIDE - 1u) / SIDE;
+    let tile = workgroup_index(group);
     let m = tile / tiles_n * SIDE;
     let n = tile % tiles_n * SIDE;
-    // The whole workgroup leaves together: all must reach the barriers.
+    // The whole workgroup returns together: all invocations must reach the barriers.
     if (m >= rows) {
         return;
     }
-    let at = bases(group.z);
-    let first = split_first(group.z);
-    let end = split_end(group.z, all_terms());
-    // Where a step has fewer blocks than there are invocations, some load A and the others B.
+    let base = group_bases(group.z);
+    let first = split_begin(group.z);
+    let end = split_end(group.z, total_depth());
+    // If a step has fewer blocks than the workgroup has invocations, some invocations load A and the others
+    // B.
     let loads_a = local < BLOCKS;
     let loads_b = local >= WORKGROUP - BLOCKS;
-    var a_loader = a_loader_at(at.a, m, rows, first, local % BLOCKS);
+    var a_loader = a_loader_at(base.a, m, rows, first, local % BLOCKS);
     let b_loader = b_loader_at(n, local % BLOCKS);
     var a_next: mat4x4<f32>;
     var b_next: mat4x4<f32>;
     if (loads_a) {
-        a_next = load_a(&a_loader, at.a, first, end);
+        a_next = load_a(&a_loader, base.a, first, end);
     }
     if (loads_b) {
-        b_next = load_b(b_loader, at.b, first, end);
+        b_next = load_b(b_loader, base.b, first, end);
     }
     let row = local / HALF;
     let column = local % HALF;
@@ -49,27 +51,27 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var k = first; k < end; k += K_STEP) {
         if (loads_a) {
             for (var i = 0u; i < 4u; i++) { // unroll
-                a_tile[spot(a_loader.term + i, a_loader.number)] = a_next[i];
+                a_tile[tile_index(a_loader.k_offset + i, a_loader.vector)] = a_next[i];
             }
         }
         if (loads_b) {
             for (var i = 0u; i < 4u; i++) { // unroll
-                b_tile[spot(b_loader.term + i, b_loader.number)] = b_next[i];
+                b_tile[tile_index(b_loader.k_offset + i, b_loader.vector)] = b_next[i];
             }
         }
         workgroupBarrier();
         if (k + K_STEP < end) {
             if (loads_a) {
-                a_next = load_a(&a_loader, at.a, k + K_STEP, end);
+                a_next = load_a(&a_loader, base.a, k + K_STEP, end);
             }
             if (loads_b) {
-                b_next = load_b(b_loader, at.b, k + K_STEP, end);
+                b_next = load_b(b_loader, base.b, k + K_STEP, end);
             }
         }
-        for (var term = 0u; term < min(K_STEP, end - k); term += 4u) {
+        for (var k_local = 0u; k_local < min(K_STEP, end - k); k_local += 4u) {
             for (var kk = 0u; kk < 4u; kk++) { // unroll
-                let a_at = spot(term + kk, row);
-                let b_at = spot(term + kk, column);
+                let a_at = tile_index(k_local + kk, row);
+                let b_at = tile_index(k_local + kk, column);
                 var a_part: array<vec4<f32>, OUTER>;
                 var b_part: Row;
                 for (var o = 0u; o < OUTER; o++) { // unroll
@@ -90,5 +92,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         workgroupBarrier();
     }
-    store_tile(&sum, at.c, m + 4u * row, n + 4u * column, rows, group.z);
+    store_tile(&sum, base.c, m + 4u * row, n + 4u * column, rows, group.z);
 }

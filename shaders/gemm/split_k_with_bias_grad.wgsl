@@ -1,14 +1,15 @@
-// Fewer elements that are summed in the same dispatch, over the same number of splits.
-@group(0) @binding(4) var<storage, read> beside: array<f32>;
-@group(0) @binding(5) var<storage, read_write> results_beside: array<f32>;
+// Split-K reduction of the fused bias gradient, in the same dispatch: bias_count elements, over the same
+// number of splits.
+@group(0) @binding(4) var<storage, read> bias_partials: array<f32>;
+@group(0) @binding(5) var<storage, read_write> bias_grad: array<f32>;
 
-fn sum_beside(index: u32) {
-    if (index >= p.beside) {
+fn sum_bias_grad(index: u32) {
+    if (index >= p.bias_count) {
         return;
     }
-    var sum = beside[index];
+    var sum = bias_partials[index];
     for (var split = 1u; split < p.splits; split++) {
-        sum += beside[split * p.beside + index];
+        sum += bias_partials[split * p.bias_count + index];
     }
-    results_beside[index] = sum;
+    bias_grad[index] = sum;
 }

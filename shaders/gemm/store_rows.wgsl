@@ -1,29 +1,30 @@
-// Stores a tile, cut at the last row and the last column: STORE rows at a time, after which the others of INNER move up, and
-// then the other OUTER. A driver compiles a store slowly (on software Vulkan all of them written out were most of the time),
-// and an index that is no constant would put the tile into memory.
+// Stores a tile, clipped to the last row and column: STORE_ROWS rows at a time, after which the remaining
+// rows of INNER, and then of OUTER, are shifted down. Drivers compile stores slowly (fully unrolled they took
+// most of the compile time on software Vulkan), and a non-constant index would move the tile from registers
+// into memory.
 fn store_tile(sum: ptr<function, Tile>, base: u32, m: u32, n: u32, rows: u32, group: u32) {
-    var shift: Row;
+    var bias: Row;
     for (var j = 0u; j < COLUMNS4; j++) { // unroll
-        shift[j] = bias4(group * p.n + n + COLUMN_STEP * j);
+        bias[j] = bias4(group * p.n + n + COLUMN_STEP * j);
     }
     for (var first = m; first < min(m + OUTER * ROW_STEP, rows); first += ROW_STEP) {
-        for (var row = first; row < first + INNER; row += STORE) {
+        for (var row = first; row < first + INNER; row += STORE_ROWS) {
             for (var j = 0u; j < COLUMNS4; j++) { // unroll
                 let column = n + COLUMN_STEP * j;
                 if (column < p.n) {
-                    for (var i = 0u; i < STORE; i++) { // unroll
+                    for (var i = 0u; i < STORE_ROWS; i++) { // unroll
                         if (row + i < rows) {
-                            let at = base + c_row(row + i) + column;
-                            store_c4(at, p.n - column, shift[j], (*sum)[0][i][j]);
+                            let offset = base + c_row_offset(row + i) + column;
+                            store_c4(offset, p.n - column, bias[j], (*sum)[0][i][j]);
                         }
                     }
                 }
             }
-            for (var i = 0u; i < WAITING; i++) { // unroll
-                (*sum)[0][i] = (*sum)[0][i + STORE];
+            for (var i = 0u; i < INNER_SHIFTS; i++) { // unroll
+                (*sum)[0][i] = (*sum)[0][i + STORE_ROWS];
             }
         }
-        for (var o = 0u; o < MOVES; o++) { // unroll
+        for (var o = 0u; o < OUTER_SHIFTS; o++) { // unroll
             (*sum)[o] = (*sum)[o + 1u];
         }
     }

@@ -1,4 +1,4 @@
-// y[n, c] = exp(x[n, c]) / sum(exp(x[n])). One invocation a row.
+// y[n, c] = exp(x[n, c]) / sum(exp(x[n])). One invocation per row.
 // uses: softmax_row, bits, scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -7,14 +7,14 @@
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let row = invocation_number(group, local);
-    if (row >= live(p.rows, 1u, 0u)) {
+    let row = invocation_index(group, local);
+    if (row >= valid_count(p.rows, 1u, 0u)) {
         return;
     }
     let base = row * p.classes;
     let r = softmax_row(base);
     for (var c = 0u; c < p.classes; c++) {
-        let value = exp(logits[base + c] - r.top) / r.sum;
-        y[base + c] = select(value, float_of(0x7fc00000u), r.poisoned);
+        let value = exp(logits[base + c] - r.max_logit) / r.sum;
+        y[base + c] = select(value, float_of(0x7fc00000u), r.non_finite);
     }
 }

@@ -1,5 +1,6 @@
-// loss[n] = the sum over c of t[c]*(log(sum of exp(logits[n] - max)) + max - logits[n, c]), where the target t[c] is
-// weight[c]*pixel_set and at the label weight[label]*keep more. One invocation a row.
+// loss[n] = the sum over c of t[c]*(log(sum of exp(logits[n] - max)) + max - logits[n, c]). With label
+// smoothing the target t[c] is weight[c]*class_share, plus weight[label]*label_share at the label. One
+// invocation per row.
 // uses: softmax_row, scalars, grid, bits, math, class_weight
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -8,32 +9,33 @@
 @group(0) @binding(4) var<storage, read> class_weights: array<f32>;
 @group(0) @binding(5) var<storage, read_write> loss: array<f32>;
 
-const PART: u32 = 32u;
+const BLOCK: u32 = 32u;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let row = invocation_number(group, local);
-    if (row >= live(p.rows, 1u, 0u)) {
+    let row = invocation_index(group, local);
+    if (row >= valid_count(p.rows, 1u, 0u)) {
         return;
     }
     let base = row * p.classes;
     let r = softmax_row(base);
     let log_sum = log_accurate(r.sum);
     let label = labels[row];
-    var value = p.keep * class_weight(label) * (log_sum + (r.top - logits[base + label]));
-    // A class without any share, whose logit is minus infinity, costs nothing unless it has a part of the target.
-    if (p.pixel_set > 0.0) {
-        var others = 0.0;
-        // In parts, for a long sum of much the same numbers rounds to the same side again and again.
-        for (var first = 0u; first < p.classes; first += PART) {
-            var part = 0.0;
-            for (var c = first; c < min(first + PART, p.classes); c++) {
-                part += class_weight(c) * (log_sum + (r.top - logits[base + c]));
+    var value = p.label_share * class_weight(label) * (log_sum + (r.max_logit - logits[base + label]));
+    // Without smoothing, a class of probability 0 (a logit of minus infinity) adds nothing to the loss.
+    if (p.class_share > 0.0) {
+        var all_classes = 0.0;
+        // Summed in blocks: the rounding errors of a long sum of similar numbers have the same sign and
+        // accumulate.
+        for (var first = 0u; first < p.classes; first += BLOCK) {
+            var block = 0.0;
+            for (var c = first; c < min(first + BLOCK, p.classes); c++) {
+                block += class_weight(c) * (log_sum + (r.max_logit - logits[base + c]));
             }
-            others += part;
+            all_classes += block;
         }
-        // With nothing kept, an infinite loss at the label would be 0 times infinity.
-        value = select(0.0, value, p.keep > 0.0) + p.pixel_set * others;
+        // With a label share of 0, an infinite loss at the label would give 0 times infinity.
+        value = select(0.0, value, p.label_share > 0.0) + p.class_share * all_classes;
     }
-    loss[row] = select(value, float_of(0x7fc00000u), r.poisoned);
+    loss[row] = select(value, float_of(0x7fc00000u), r.non_finite);
 }

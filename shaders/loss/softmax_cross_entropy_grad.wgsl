@@ -1,5 +1,6 @@
-// dlogits[n, c] = ((sum of t)*softmax(logits[n])[c] - t[c]) / (the sum of the labels' weights), with the target t of
-// softmax_cross_entropy.wgsl: of the mean over the rows in use. One invocation a row.
+// dlogits[n, c] = ((sum of t)*softmax(logits[n])[c] - t[c]) / (the sum of the labels' weights), with the
+// target t of softmax_cross_entropy.wgsl: the gradient of the mean over the valid rows. One invocation per
+// row.
 // uses: softmax_row, scalars, grid, bits, class_weight
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -10,14 +11,14 @@
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let row = invocation_number(group, local);
-    let rows = live(p.rows, 1u, 0u);
+    let row = invocation_index(group, local);
+    let rows = valid_count(p.rows, 1u, 0u);
     if (row >= rows) {
         return;
     }
     var divisor = f32(rows);
     if (WEIGHTED) {
-        // Every row adds them up in the same order.
+        // Every row adds the weights in the same order.
         divisor = 0.0;
         for (var r = 0u; r < rows; r++) {
             divisor += class_weight(labels[r]);
@@ -25,18 +26,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let base = row * p.classes;
     let r = softmax_row(base);
-    let at_label = p.keep * class_weight(labels[row]);
-    var total = at_label;
-    if (p.pixel_set > 0.0) {
-        var weights = 0.0;
+    let label_target = p.label_share * class_weight(labels[row]);
+    var target_sum = label_target;
+    if (p.class_share > 0.0) {
+        var weight_sum = 0.0;
         for (var c = 0u; c < p.classes; c++) {
-            weights += class_weight(c);
+            weight_sum += class_weight(c);
         }
-        total += p.pixel_set * weights;
+        target_sum += p.class_share * weight_sum;
     }
     for (var c = 0u; c < p.classes; c++) {
-        let target_share = select(0.0, at_label, c == labels[row]) + p.pixel_set * class_weight(c);
-        let value = (total * (exp(logits[base + c] - r.top) / r.sum) - target_share) / divisor;
-        dlogits[base + c] = select(value, float_of(0x7fc00000u), r.poisoned);
+        let class_target = select(0.0, label_target, c == labels[row]) + p.class_share * class_weight(c);
+        let value = (target_sum * (exp(logits[base + c] - r.max_logit) / r.sum) - class_target) / divisor;
+        dlogits[base + c] = select(value, float_of(0x7fc00000u), r.non_finite);
     }
 }

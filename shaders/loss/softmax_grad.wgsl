@@ -1,4 +1,4 @@
-// dx[n, c] = y[n, c] * (dy[n, c] - sum(dy[n] * y[n])). One invocation a row.
+// dx[n, c] = y[n, c] * (dy[n, c] - sum(dy[n] * y[n])). One invocation per row.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -8,16 +8,16 @@
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let row = invocation_number(group, local);
-    if (row >= live(p.rows, 1u, 0u)) {
+    let row = invocation_index(group, local);
+    if (row >= valid_count(p.rows, 1u, 0u)) {
         return;
     }
     let base = row * p.classes;
-    var mean = 0.0;
+    var dot = 0.0;
     for (var c = 0u; c < p.classes; c++) {
-        mean += y[base + c] * dy[base + c];
+        dot += y[base + c] * dy[base + c];
     }
     for (var c = 0u; c < p.classes; c++) {
-        dx[base + c] = y[base + c] * (dy[base + c] - mean);
+        dx[base + c] = y[base + c] * (dy[base + c] - dot);
     }
 }

@@ -1,23 +1,23 @@
-// What the softmax kernels share: the largest logit of a row, the sum of exp(logit - largest), and whether the row holds
-// a NaN or an infinite maximum, which must reach the result whatever `max` and `exp` make of it on this driver. Minus
-// infinity is a class without any share.
+// Row statistics of the softmax kernels: the largest logit, the sum of exp(logit - largest), and whether the
+// row has a NaN or an infinite maximum. Those must reach the result, whatever `max` and `exp` return for them
+// on a driver. A logit of minus infinity is a class of probability 0.
 // uses: bits
 
-struct Row {
-    top: f32,
+struct RowStatistics {
+    max_logit: f32,
     sum: f32,
-    poisoned: bool,
+    non_finite: bool,
 }
 
-fn softmax_row(base: u32) -> Row {
-    var row = Row(logits[base], 0.0, false);
+fn softmax_row(base: u32) -> RowStatistics {
+    var row = RowStatistics(logits[base], 0.0, false);
     for (var c = 0u; c < p.classes; c++) {
-        row.top = max(row.top, logits[base + c]);
-        row.poisoned = row.poisoned | is_nan(logits[base + c]);
+        row.max_logit = max(row.max_logit, logits[base + c]);
+        row.non_finite = row.non_finite | is_nan(logits[base + c]);
     }
     for (var c = 0u; c < p.classes; c++) {
-        row.sum += exp(logits[base + c] - row.top);
+        row.sum += exp(logits[base + c] - row.max_logit);
     }
-    row.poisoned = row.poisoned | !is_finite(row.top);
+    row.non_finite = row.non_finite | !is_finite(row.max_logit);
     return row;
 }

@@ -1,5 +1,5 @@
-// moments[s] = the mean of each channel over the rows of split s, and the sum of squares around it. Taken relative to the
-// split's first row, so that a mean far from 0 costs no bits.
+// moments[s] = the mean of each channel over the rows of split s, and the sum of squared deviations from it.
+// Computed relative to the first row of the split, so that a mean far from 0 costs no precision.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -8,17 +8,17 @@
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let index = invocation_number(group, local);
+    let index = invocation_index(group, local);
     let channels = p.channels / WIDTH;
     if (index >= p.splits * channels) {
         return;
     }
     let channel = index % channels;
     let split = index / channels;
-    // Splits are cut by the full batch, so that a row's split does not depend on how many are in use.
-    let length = (p.rows + p.splits - 1u) / p.splits;
-    let begin = split * length;
-    let end = min(begin + length, live(p.rows, p.rows_per_row, 0u));
+    // Splits divide the full batch, so that the split of a row does not depend on how many rows are valid.
+    let rows_per_split = (p.rows + p.splits - 1u) / p.splits;
+    let begin = split * rows_per_split;
+    let end = min(begin + rows_per_split, valid_count(p.rows, p.rows_per_example, 0u));
     var mean = Element(0.0);
     var squares = Element(0.0);
     if (begin < end) {
@@ -29,8 +29,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         mean = origin + sum / f32(end - begin);
         for (var r = begin; r < end; r++) {
-            let off = x[r * channels + channel] - mean;
-            squares += off * off;
+            let deviation = x[r * channels + channel] - mean;
+            squares += deviation * deviation;
         }
     }
     moments[2u * split * channels + channel] = mean;

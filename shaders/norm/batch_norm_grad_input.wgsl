@@ -13,13 +13,13 @@
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let index = invocation_number(group, local);
-    let count = live(p.elements, p.per_row, 0u);
+    let index = invocation_index(group, local);
+    let count = valid_count(p.elements, p.per_example, 0u);
     if (index * WIDTH >= count) {
         return;
     }
     let c = index % (p.channels / WIDTH);
     let n = f32(count / p.channels);
-    let normal = (x[index] - mean[c]) * inv_std[c];
-    dx[index] = scale[c] * inv_std[c] * (dy[index] - dshift[c] / n - normal * (dscale[c] / n));
+    let normalized = (x[index] - mean[c]) * inv_std[c];
+    dx[index] = scale[c] * inv_std[c] * (dy[index] - dshift[c] / n - normalized * (dscale[c] / n));
 }

@@ -10,20 +10,20 @@
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let index = invocation_number(group, local);
+    let index = invocation_index(group, local);
     let channels = p.channels / WIDTH;
     if (index >= p.splits * channels) {
         return;
     }
     let channel = index % channels;
     let split = index / channels;
-    let rows = live(p.rows, p.rows_per_row, 0u);
-    // Splits are cut by the full batch, so that a row's split does not depend on how many are in use.
-    let length = (p.rows + p.splits - 1u) / p.splits;
-    let center = mean[channel];
+    let rows = valid_count(p.rows, p.rows_per_example, 0u);
+    // Splits divide the full batch, so that the split of a row does not depend on how many rows are valid.
+    let rows_per_split = (p.rows + p.splits - 1u) / p.splits;
+    let channel_mean = mean[channel];
     var sum = Element(0.0);
-    for (var r = split * length; r < min((split + 1u) * length, rows); r++) {
-        sum += dy[r * channels + channel] * (x[r * channels + channel] - center);
+    for (var r = split * rows_per_split; r < min((split + 1u) * rows_per_split, rows); r++) {
+        sum += dy[r * channels + channel] * (x[r * channels + channel] - channel_mean);
     }
     sums[index] = sum * inv_std[channel];
 }

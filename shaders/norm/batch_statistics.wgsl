@@ -1,4 +1,5 @@
-// Merges the splits' moments in order (Chan, Golub and LeVeque 1979): the mean, the biased variance, 1/sqrt(variance + epsilon).
+// Merges the moments of the splits in order (Chan, Golub and LeVeque 1979): mean, biased variance,
+// 1/sqrt(variance + epsilon).
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -9,30 +10,30 @@
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let index = invocation_number(group, local);
+    let index = invocation_index(group, local);
     if (index >= p.channels) {
         return;
     }
-    let rows = live(p.rows, p.rows_per_row, 0u);
-    let length = (p.rows + p.splits - 1u) / p.splits;
-    var merged = 0.0;
+    let rows = valid_count(p.rows, p.rows_per_example, 0u);
+    let rows_per_split = (p.rows + p.splits - 1u) / p.splits;
+    var merged_mean = 0.0;
     var squares = 0.0;
     for (var s = 0u; s < p.splits; s++) {
-        let begin = s * length;
+        let begin = s * rows_per_split;
         if (begin >= rows) {
             break;
         }
-        let end = min(begin + length, rows);
-        let part = moments[2u * s * p.channels + index];
-        let delta = part - merged;
-        let share = f32(end - begin) / f32(end);
-        // The first split is taken as it is: its distance from the 0 that the sum begins with means nothing.
-        merged = select(merged + delta * share, part, s == 0u);
-        let between = select(delta * delta * f32(begin) * share, 0.0, s == 0u);
+        let end = min(begin + rows_per_split, rows);
+        let split_mean = moments[2u * s * p.channels + index];
+        let delta = split_mean - merged_mean;
+        let fraction = f32(end - begin) / f32(end);
+        // The first split is taken as it is: its difference from the initial 0 has no meaning.
+        merged_mean = select(merged_mean + delta * fraction, split_mean, s == 0u);
+        let between = select(delta * delta * f32(begin) * fraction, 0.0, s == 0u);
         squares += moments[(2u * s + 1u) * p.channels + index] + between;
     }
-    let pixel_set = squares / f32(rows);
-    mean[index] = merged;
-    variance[index] = pixel_set;
-    inv_std[index] = 1.0 / sqrt(pixel_set + p.epsilon);
+    let biased_variance = squares / f32(rows);
+    mean[index] = merged_mean;
+    variance[index] = biased_variance;
+    inv_std[index] = 1.0 / sqrt(biased_variance + p.epsilon);
 }

@@ -1,4 +1,5 @@
-// running = (1 - momentum)*running + momentum*batch, where not frozen; the variance times n/(n-1) if it is to be unbiased.
+// running = (1 - momentum)*running + momentum*batch, where not frozen; a variance is multiplied by n/(n-1) if
+// unbiased.
 // uses: scalars, grid, Sums
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -9,19 +10,19 @@
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let index = invocation_number(group, local);
-    // A step whose loss, or an earlier one's, was not finite moves nothing.
+    let index = invocation_index(group, local);
+    // No update once the loss of this step or of an earlier one was not finite.
     if (index >= p.elements || (sums.non_finite != 0u && scalars.on_non_finite_continue == 0u)) {
         return;
     }
-    let at = p.first + index;
-    if (((mask[at >> 5u] >> (at & 31u)) & 1u) != 0u) {
+    let offset = p.first + index;
+    if (((mask[offset >> 5u] >> (offset & 31u)) & 1u) != 0u) {
         return;
     }
     let n = f32(scalars.rows * p.per_example);
-    var fresh = batch[index];
+    var batch_value = batch[index];
     if (p.unbiased != 0u && n > 1.0) {
-        fresh *= n / (n - 1.0);
+        batch_value *= n / (n - 1.0);
     }
-    weights[at] = bitcast<u32>((1.0 - p.momentum) * bitcast<f32>(weights[at]) + p.momentum * fresh);
+    weights[offset] = bitcast<u32>((1.0 - p.momentum) * bitcast<f32>(weights[offset]) + p.momentum * batch_value);
 }

@@ -1,11 +1,12 @@
-// Taps of one axis that lie on the image: those with pad <= begin + tap * dilation < pad + size, `begin` from the padding's edge.
+// Number of taps along one axis that lie on the image: those with pad <= begin + tap * dilation < pad + size,
+// where `begin` is counted from the edge of the padding.
 fn taps_inside(begin: u32, taps: u32, dilation: u32, pad: u32, size: u32) -> u32 {
-    let before = (max(pad, begin) - begin + dilation - 1u) / dilation;
-    let until = (max(pad + size, begin) - begin + dilation - 1u) / dilation;
-    return max(min(until, taps), before) - before;
+    let first = (max(pad, begin) - begin + dilation - 1u) / dilation;
+    let end = (max(pad + size, begin) - begin + dilation - 1u) / dilation;
+    return max(min(end, taps), first) - first;
 }
 
-// What an output pixel's sum is divided by; 1 for a window in the padding alone, whose sum is 0.
+// Divisor of an output pixel's sum; 1 for a window that lies entirely in the padding, whose sum is 0.
 fn divisor(oh: u32, ow: u32) -> f32 {
     let rows = taps_inside(oh * p.stride_h, p.kernel_h, p.dilation_h, p.pad_top, p.height);
     let columns = taps_inside(ow * p.stride_w, p.kernel_w, p.dilation_w, p.pad_left, p.width);

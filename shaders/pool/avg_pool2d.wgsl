@@ -1,5 +1,5 @@
-// y = the mean of the elements under the window that lie on the image, 0 where none does. Summed in ascending order of
-// taps. One invocation an output pixel's channel, or four channels.
+// y = the mean of the elements of the window that lie on the image, 0 where none does. Summed in ascending
+// order of kernel positions. One invocation per output pixel and Element (one channel, or four).
 // uses: average, window, scalars, grid
 
 @group(0) @binding(2) var<storage, read> x: array<Element>;
@@ -9,16 +9,16 @@
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let channels = p.channels / WIDTH;
     let per_image = p.out_height * p.out_width * channels;
-    let index = invocation_number(group, local);
-    if (index >= live(p.images * per_image, per_image, 0u)) {
+    let index = invocation_index(group, local);
+    if (index >= valid_count(p.images * per_image, per_image, 0u)) {
         return;
     }
     let channel = index % channels;
-    let place = index / channels;
-    let ow = place % p.out_width;
-    let line = place / p.out_width;
-    let oh = line % p.out_height;
-    let image = line / p.out_height;
+    let output_pixel = index / channels;
+    let ow = output_pixel % p.out_width;
+    let output_row_index = output_pixel / p.out_width;
+    let oh = output_row_index % p.out_height;
+    let image = output_row_index / p.out_height;
     var sum = Element(0.0);
     for (var kh = 0u; kh < p.kernel_h; kh++) {
         let h = padded_row(oh, kh);
@@ -28,8 +28,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var kw = 0u; kw < p.kernel_w; kw++) {
             let w = padded_column(ow, kw);
             if (column_inside(w)) {
-                let pixel = (image * p.height + h - p.pad_top) * p.width + w - p.pad_left;
-                sum += x[pixel * channels + channel];
+                let input_pixel = (image * p.height + h - p.pad_top) * p.width + w - p.pad_left;
+                sum += x[input_pixel * channels + channel];
             }
         }
     }

@@ -1,5 +1,5 @@
-// dx = the sum of dy / (elements averaged) over the windows that cover the pixel, in ascending order of taps. One invocation
-// an input pixel's channel, or four channels.
+// dx = the sum of dy / (elements averaged) over the windows that cover the pixel, in ascending order of
+// kernel positions. One invocation per input pixel and Element (one channel, or four).
 // uses: average, window, scalars, grid
 
 @group(0) @binding(2) var<storage, read> dy: array<Element>;
@@ -9,16 +9,16 @@
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let channels = p.channels / WIDTH;
     let per_image = p.height * p.width * channels;
-    let index = invocation_number(group, local);
-    if (index >= live(p.images * per_image, per_image, 0u)) {
+    let index = invocation_index(group, local);
+    if (index >= valid_count(p.images * per_image, per_image, 0u)) {
         return;
     }
     let channel = index % channels;
     let pixel = index / channels;
     let column = pixel % p.width;
-    let line = pixel / p.width;
-    let row = line % p.height;
-    let image = line / p.height;
+    let input_row_index = pixel / p.width;
+    let row = input_row_index % p.height;
+    let image = input_row_index / p.height;
     var sum = Element(0.0);
     for (var kh = 0u; kh < p.kernel_h; kh++) {
         let oh = output_row(row, kh);
@@ -28,8 +28,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var kw = 0u; kw < p.kernel_w; kw++) {
             let ow = output_column(column, kw);
             if (ow != NO_OUTPUT) {
-                let at = ((image * p.out_height + oh) * p.out_width + ow) * channels + channel;
-                sum += dy[at] / divisor(oh, ow);
+                let offset = ((image * p.out_height + oh) * p.out_width + ow) * channels + channel;
+                sum += dy[offset] / divisor(oh, ow);
             }
         }
     }

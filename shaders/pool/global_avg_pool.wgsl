@@ -1,4 +1,5 @@
-// y[n, c] = the sum of x[n, pixel, c] over the pixels, ascending, times 1/pixels. One invocation an element of y.
+// y[n, c] = the sum of x[n, pixel, c] over the pixels, ascending, times 1/pixels. One invocation per element
+// of y.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -7,8 +8,8 @@
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let index = invocation_number(group, local);
-    if (index >= live(p.images * p.channels, p.channels, 0u)) {
+    let index = invocation_index(group, local);
+    if (index >= valid_count(p.images * p.channels, p.channels, 0u)) {
         return;
     }
     let first = index / p.channels * p.pixels * p.channels + index % p.channels;

@@ -1,14 +1,15 @@
-// A float by its bits. WGSL refuses a constant expression that is NaN or infinite; a parameter makes none.
+// A float from its bits. WGSL rejects a constant expression that is NaN or infinite; a parameter is not a
+// constant expression.
 fn float_of(bits: u32) -> f32 {
     return bitcast<f32>(bits);
 }
 
-// On bits, since `x != x` is false for NaN on some drivers.
+// Compares bits, because `x != x` is false for NaN on some drivers.
 fn is_nan(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
 }
 
-fn nan4(value: vec4<f32>) -> vec4<bool> {
+fn is_nan4(value: vec4<f32>) -> vec4<bool> {
     return (bitcast<vec4<u32>>(value) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
 }
 
@@ -16,7 +17,7 @@ fn is_finite(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u;
 }
 
-// x <= 0, and false for NaN on every driver: -0.0 to minus infinity, or +0.0.
+// x <= 0, and false for NaN on every driver: true for the bits of -0.0 to minus infinity, and of +0.0.
 fn at_most_zero(x: vec4<f32>) -> vec4<bool> {
     let bits = bitcast<vec4<u32>>(x);
     return (bits - vec4<u32>(0x80000000u) <= vec4<u32>(0x7f800000u)) | (bits == vec4<u32>(0u));

@@ -1,8 +1,9 @@
-// A grid too long for x (65,535 workgroups at most) is folded into y; GRID_X is generated.
-fn group_number(group: vec3<u32>) -> u32 {
+// Linear indices in a grid that is folded into y, because x holds at most 65,535 workgroups; GRID_X is a
+// generated constant.
+fn workgroup_index(group: vec3<u32>) -> u32 {
     return group.y * GRID_X + group.x;
 }
 
-fn invocation_number(group: vec3<u32>, local: u32) -> u32 {
-    return group_number(group) * WORKGROUP + local;
+fn invocation_index(group: vec3<u32>, local: u32) -> u32 {
+    return workgroup_index(group) * WORKGROUP + local;
 }

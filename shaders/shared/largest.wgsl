@@ -1,5 +1,5 @@
-// The largest of a window of 2 x 2, by channel, and its number in the window: the first of equals, and NaN counts as the largest,
-// as in max_pool2d.wgsl.
+// The largest of a 2 x 2 window, channel by channel, and its position in the window: the first of equals, and
+// NaN counts as the largest, as in max_pool2d.wgsl.
 // uses: bits
 
 struct Largest {
@@ -11,7 +11,7 @@ fn largest_of(window: array<vec4<f32>, 4>) -> Largest {
     var best = Largest(window[0], vec4<u32>(0u));
     for (var i = 0u; i < 3u; i++) { // unroll
         let value = window[i + 1u];
-        let better = (value > best.value) | (nan4(value) & !nan4(best.value));
+        let better = (value > best.value) | (is_nan4(value) & !is_nan4(best.value));
         best.value = select(best.value, value, better);
         best.tap = select(best.tap, vec4<u32>(i + 1u), better);
     }

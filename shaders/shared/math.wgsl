@@ -1,5 +1,6 @@
-// Natural logarithm of a positive, normal x to about 1e-7 relative; the built-in errs by 1e-5 on some drivers.
-// x = 2^e * m with m in [sqrt(1/2), sqrt(2)), and log(m) = 2 atanh(s), s = (m - 1) / (m + 1), as a series in s.
+// Natural logarithm of a positive, normal x to about 1e-7 relative; the built-in errs by 1e-5 on some
+// drivers. x = 2^e * m with m in [sqrt(1/2), sqrt(2)), and log(m) = 2 atanh(s), s = (m - 1) / (m + 1), as a
+// series in s.
 fn log_accurate(x: f32) -> f32 {
     let bits = bitcast<u32>(x);
     // 0x3f3504f3 is sqrt(1/2): the exponent is counted from there.

@@ -1,9 +1,9 @@
-// The geometry of a sliding window over images of p.height x p.width; twin of shape::WindowGeometry.
+// Geometry of a sliding window over images of p.height x p.width, as shape::WindowGeometry. `tap` is the
+// coordinate of a tap along one axis of the kernel: kh or kw.
 @group(0) @binding(0) var<uniform> p: Params;
 
-
-// The input row under tap `tap` of output row `output`, counted from the padding's edge: subtract p.pad_top after the
-// test that it is not in the padding.
+// Input row under tap `tap` of output row `output`, counted from the edge of the padding: check row_inside,
+// then subtract p.pad_top.
 fn padded_row(output: u32, tap: u32) -> u32 {
     return output * p.stride_h + tap * p.dilation_h;
 }
@@ -12,7 +12,7 @@ fn padded_column(output: u32, tap: u32) -> u32 {
     return output * p.stride_w + tap * p.dilation_w;
 }
 
-// Below 0 wraps to far beyond the last.
+// Negative positions wrap to values far out of range.
 fn row_inside(padded: u32) -> bool {
     return padded - p.pad_top < p.height;
 }
@@ -21,21 +21,21 @@ fn column_inside(padded: u32) -> bool {
     return padded - p.pad_left < p.width;
 }
 
-// The output whose tap `tap` lies on input row `row`, or NO_OUTPUT.
 const NO_OUTPUT = 0xffffffffu;
 
+// Output row whose tap `tap` lies on input row `row`, or NO_OUTPUT.
 fn output_row(row: u32, tap: u32) -> u32 {
-    let reach = tap * p.dilation_h;
-    let distance = row + p.pad_top - reach;
+    let tap_offset = tap * p.dilation_h;
+    let distance = row + p.pad_top - tap_offset;
     let output = distance / p.stride_h;
-    let fits = (row + p.pad_top >= reach) & (distance % p.stride_h == 0u) & (output < p.out_height);
-    return select(NO_OUTPUT, output, fits);
+    let valid = (row + p.pad_top >= tap_offset) & (distance % p.stride_h == 0u) & (output < p.out_height);
+    return select(NO_OUTPUT, output, valid);
 }
 
 fn output_column(column: u32, tap: u32) -> u32 {
-    let reach = tap * p.dilation_w;
-    let distance = column + p.pad_left - reach;
+    let tap_offset = tap * p.dilation_w;
+    let distance = column + p.pad_left - tap_offset;
     let output = distance / p.stride_w;
-    let fits = (column + p.pad_left >= reach) & (distance % p.stride_w == 0u) & (output < p.out_width);
-    return select(NO_OUTPUT, output, fits);
+    let valid = (column + p.pad_left >= tap_offset) & (distance % p.stride_w == 0u) & (output < p.out_width);
+    return select(NO_OUTPUT, output, valid);
 }

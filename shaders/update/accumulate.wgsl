@@ -1,4 +1,5 @@
-// sum = share*g for the first batch of an update, sum + share*g for the others; and g = sum. Of one tensor.
+// Gradient accumulation for one tensor: sum = share*g for the first batch of an update, sum + share*g for
+// later ones; then g = sum.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -7,11 +8,11 @@
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let number = invocation_number(group, local);
-    if (number >= p.elements) {
+    let invocation = invocation_index(group, local);
+    if (invocation >= p.elements) {
         return;
     }
-    let index = p.first + number;
+    let index = p.first + invocation;
     var total = scalars.share * gradients[index];
     if (scalars.first == 0u) {
         total += sum[index];

@@ -1,17 +1,17 @@
-// m = beta1*m + (1-beta1)*g; v = beta2*v + (1-beta2)*g*g; w -= learning_rate * (m/correction1) /
-// (sqrt(most/correction2) + epsilon), where not frozen; most is the largest v so far. Decay is coupled
-// (g += weight_decay*w), or decoupled (w -= learning_rate*weight_decay*w first).
+// m = beta1*m + (1-beta1)*g; v = beta2*v + (1-beta2)*g*g; max_v = max(max_v, v); w -= learning_rate *
+// (m/correction1) / (sqrt(max_v/correction2) + epsilon), where not frozen. Weight decay is coupled (g +=
+// weight_decay*w), or decoupled (w -= learning_rate*weight_decay*w first).
 // uses: update, scalars, grid
 
-@group(0) @binding(10) var<storage, read_write> first: array<vec4<u32>>;
-@group(0) @binding(11) var<storage, read_write> second: array<vec4<u32>>;
-@group(0) @binding(12) var<storage, read_write> largest: array<vec4<u32>>;
+@group(0) @binding(10) var<storage, read_write> first_moment: array<vec4<u32>>;
+@group(0) @binding(11) var<storage, read_write> second_moment: array<vec4<u32>>;
+@group(0) @binding(12) var<storage, read_write> max_second_moment: array<vec4<u32>>;
 
 fn update(index: u32, frozen: u32, gradient: vec4<f32>) {
     let old = weights[index];
-    let old_first = first[index];
-    let old_second = second[index];
-    let old_largest = largest[index];
+    let old_first = first_moment[index];
+    let old_second = second_moment[index];
+    let old_max = max_second_moment[index];
     var w = bitcast<vec4<f32>>(old);
     var g = gradient;
     if (p.weight_decay != 0.0) {
@@ -23,12 +23,12 @@ fn update(index: u32, frozen: u32, gradient: vec4<f32>) {
     }
     let m = p.beta1 * bitcast<vec4<f32>>(old_first) + p.one_minus_beta1 * g;
     let v = p.beta2 * bitcast<vec4<f32>>(old_second) + p.one_minus_beta2 * g * g;
-    // Neither is below 0, so their bits are in order, and a NaN is the largest of all.
-    let size = vec4<u32>(0x7fffffffu);
-    let most = bitcast<vec4<f32>>(max(old_largest & size, bitcast<vec4<u32>>(v) & size));
-    let root = sqrt(most / scalars.correction2) + p.epsilon;
-    first[index] = keep_frozen(frozen, old_first, m);
-    second[index] = keep_frozen(frozen, old_second, v);
-    largest[index] = keep_frozen(frozen, old_largest, most);
+    // Both are non-negative, so the order of their bits is the order of the values, and NaN is the largest.
+    let magnitude_bits = vec4<u32>(0x7fffffffu);
+    let max_v = bitcast<vec4<f32>>(max(old_max & magnitude_bits, bitcast<vec4<u32>>(v) & magnitude_bits));
+    let root = sqrt(max_v / scalars.correction2) + p.epsilon;
+    first_moment[index] = keep_frozen(frozen, old_first, m);
+    second_moment[index] = keep_frozen(frozen, old_second, v);
+    max_second_moment[index] = keep_frozen(frozen, old_max, max_v);
     weights[index] = keep_frozen(frozen, old, w - learning_rate() * (m / scalars.correction1) / root);
 }

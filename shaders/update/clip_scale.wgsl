@@ -1,5 +1,5 @@
-// norm = the root of the sum of all parts; clip_scale = min(1, most / (norm + 1e-6)), NaN if the norm is. One workgroup;
-// the order of the sum is fixed.
+// norm = the square root of the sum of all partial sums; clip_scale = min(1, max_norm / (norm + 1e-6)), NaN
+// if the norm is. One workgroup; the order of the sum is fixed.
 // uses: scalars, bits, Sums
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -31,6 +31,6 @@ fn main(@builtin(local_invocation_index) local: u32) {
     sums.norm = norm;
     sums.clip_scale = 0.0;
     if (is_finite(norm)) {
-        sums.clip_scale = min(1.0, p.most / (norm + 1e-6));
+        sums.clip_scale = min(1.0, p.max_norm / (norm + 1e-6));
     }
 }

@@ -1,6 +1,6 @@
-// Two 32-bit sums for each segment of a tensor, over mix(index, bits) of its elements: of the frozen ones, or of all if
-// p.all says so. mix is one-to-one in the bits, so a change of one element always changes both sums; integer sums do
-// not depend on order. Twin of plan::Digest::of on the host. One workgroup a segment.
+// Two 32-bit sums for each segment of a tensor, over mix(index, bits) of its frozen elements, or of all if
+// p.all is set. mix is one-to-one in the bits, so a change of one element always changes both sums; integer
+// sums do not depend on order. Same function as plan::Digest::of on the host. One workgroup per segment.
 // uses: scalars, grid, Segment, Digest
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -9,8 +9,8 @@
 @group(0) @binding(4) var<storage, read> elements: array<u32>;
 @group(0) @binding(5) var<storage, read_write> digests: array<Digest>;
 
-var<workgroup> low_part: array<u32, WORKGROUP>;
-var<workgroup> high_part: array<u32, WORKGROUP>;
+var<workgroup> low_partial: array<u32, WORKGROUP>;
+var<workgroup> high_partial: array<u32, WORKGROUP>;
 
 fn mix(index: u32, bits: u32, salt: u32) -> u32 {
     var x = bits ^ (index * 0x9e3779b9u + salt);
@@ -21,27 +21,27 @@ fn mix(index: u32, bits: u32, salt: u32) -> u32 {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let number = group_number(group);
-    let in_use = number < p.segments;
-    let segment = segments[min(number, p.segments - 1u)];
+    let segment_index = workgroup_index(group);
+    let valid = segment_index < p.segments;
+    let segment = segments[min(segment_index, p.segments - 1u)];
     var low = 0u;
     var high = 0u;
-    for (var i = local; in_use && i < segment.count; i += WORKGROUP) {
-        let at = segment.first + i;
-        if (p.all != 0u || ((mask[at >> 5u] >> (at & 31u)) & 1u) == 1u) {
-            low += mix(segment.index + i, elements[at], 0x68bc21ebu);
-            high += mix(segment.index + i, elements[at], 0x02e5be93u);
+    for (var i = local; valid && i < segment.count; i += WORKGROUP) {
+        let offset = segment.first + i;
+        if (p.all != 0u || ((mask[offset >> 5u] >> (offset & 31u)) & 1u) == 1u) {
+            low += mix(segment.index + i, elements[offset], 0x68bc21ebu);
+            high += mix(segment.index + i, elements[offset], 0x02e5be93u);
         }
     }
-    low_part[local] = low;
-    high_part[local] = high;
+    low_partial[local] = low;
+    high_partial[local] = high;
     workgroupBarrier();
-    if (local != 0u || !in_use) {
+    if (local != 0u || !valid) {
         return;
     }
     for (var i = 1u; i < WORKGROUP; i++) {
-        low += low_part[i];
-        high += high_part[i];
+        low += low_partial[i];
+        high += high_partial[i];
     }
-    digests[number] = Digest(low, high);
+    digests[segment_index] = Digest(low, high);
 }

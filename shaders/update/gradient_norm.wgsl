@@ -1,6 +1,6 @@
-// parts[p.part + group] = the sum of squares of a part of a range of gradients: of the elements that are not frozen, or
-// of all if p.over_all says so. Frozen ones are left out by an integer select, so that a NaN there is not seen. The order
-// of the sum is fixed.
+// parts[p.first_part + i] = the i-th partial sum of squares over a range of gradients: of the elements that
+// are not frozen, or of all if p.over_all is set. Frozen elements are replaced by 0 with an integer select,
+// so that a NaN there has no effect. The order of the sum is fixed.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -12,23 +12,23 @@ var<workgroup> partial: array<f32, WORKGROUP>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let number = group_number(group);
+    let part_index = workgroup_index(group);
     var total = 0.0;
-    if (number < p.groups && scalars.last != 0u) {
-        for (var i = number * WORKGROUP + local; i < p.elements; i += p.groups * WORKGROUP) {
-            let at = p.first + i;
-            let frozen = (((mask[at >> 5u] >> (at & 31u)) & 1u) == 1u) & (p.over_all == 0u);
-            let g = bitcast<f32>(select(gradients[at], 0u, frozen));
+    if (part_index < p.groups && scalars.last != 0u) {
+        for (var i = part_index * WORKGROUP + local; i < p.elements; i += p.groups * WORKGROUP) {
+            let offset = p.first + i;
+            let frozen = (((mask[offset >> 5u] >> (offset & 31u)) & 1u) == 1u) & (p.over_all == 0u);
+            let g = bitcast<f32>(select(gradients[offset], 0u, frozen));
             total += g * g;
         }
     }
     partial[local] = total;
     workgroupBarrier();
-    if (local != 0u || number >= p.groups) {
+    if (local != 0u || part_index >= p.groups) {
         return;
     }
     for (var i = 1u; i < WORKGROUP; i++) {
         total += partial[i];
     }
-    parts[p.part + number] = total;
+    parts[p.first_part + part_index] = total;
 }

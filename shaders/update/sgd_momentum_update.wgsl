@@ -1,5 +1,5 @@
-// g += weight_decay*w; buf = momentum*buf + g; step = buf, or g + momentum*buf for Nesterov; w -= learning_rate*step,
-// where not frozen.
+// g += weight_decay*w; buf = momentum*buf + g; step = buf, or g + momentum*buf for Nesterov; w -=
+// learning_rate*step, where not frozen.
 // uses: update, scalars, grid
 
 @group(0) @binding(10) var<storage, read_write> buffers: array<vec4<u32>>;

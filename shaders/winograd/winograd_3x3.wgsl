@@ -1,7 +1,7 @@
-// The one-dimensional transforms of F(4x4, 3x3), at the points 0, 1, -1, 2, -2 and infinity (Lavin and Gray 2016).
+// One-dimensional transforms of F(4, 3), at the points 0, 1, -1, 2, -2 and infinity (Lavin and Gray 2016).
 // uses: winograd_points
 
-fn input_points(d: Points) -> Points {
+fn input_transform(d: Points) -> Points {
     let a = fma(vec4<f32>(-4.0), d[2], d[4]);
     let b = fma(vec4<f32>(-4.0), d[1], d[3]);
     let c = d[4] - d[2];
@@ -16,7 +16,7 @@ fn input_points(d: Points) -> Points {
     );
 }
 
-fn kernel_points(g: Taps) -> Points {
+fn kernel_transform(g: Taps) -> Points {
     let a = (g[0] + g[2]) * (-1.0 / 6.0);
     let b = g[1] * (1.0 / 6.0);
     let c = fma(g[2], vec4<f32>(1.0 / 6.0), g[0] * (1.0 / 24.0));
@@ -24,8 +24,8 @@ fn kernel_points(g: Taps) -> Points {
     return Points(0.25 * g[0], a - b, a + b, c + d, c - d, g[2]);
 }
 
-// The adjoint of kernel_points.
-fn kernel_grad(m: Points) -> Taps {
+// Adjoint of kernel_transform.
+fn kernel_grad_transform(m: Points) -> Taps {
     let a = (m[1] + m[2]) * (-1.0 / 6.0);
     let b = m[3] + m[4];
     return Taps(
@@ -35,12 +35,12 @@ fn kernel_grad(m: Points) -> Taps {
     );
 }
 
-fn output_of(m: Points) -> Four {
+fn output_transform(m: Points) -> Outputs {
     let a = m[1] + m[2];
     let b = m[1] - m[2];
     let c = m[3] + m[4];
     let d = m[3] - m[4];
-    return Four(
+    return Outputs(
         m[0] + a + c,
         fma(vec4<f32>(2.0), d, b),
         fma(vec4<f32>(4.0), c, a),
@@ -48,8 +48,8 @@ fn output_of(m: Points) -> Four {
     );
 }
 
-// The adjoint of output_of.
-fn output_grad(d: Four) -> Points {
+// Adjoint of output_transform.
+fn output_grad_transform(d: Outputs) -> Points {
     let a = d[0] + d[2];
     let b = d[1] + d[3];
     let c = fma(vec4<f32>(4.0), d[2], d[0]);

@@ -1,7 +1,7 @@
-// The one-dimensional transforms of F(4x4, 5x5), at the points 0, 1, -1, 2, -2, 1/2, -1/2 and infinity.
+// One-dimensional transforms of F(4, 5), at the points 0, 1, -1, 2, -2, 1/2, -1/2 and infinity.
 // uses: winograd_points
 
-fn input_points(d: Points) -> Points {
+fn input_transform(d: Points) -> Points {
     let a = fma(vec4<f32>(-4.25), d[4], d[2] + d[6]);
     let b = fma(vec4<f32>(-4.25), d[3], d[1] + d[5]);
     let c = fma(vec4<f32>(0.25), d[2], fma(vec4<f32>(-1.25), d[4], d[6]));
@@ -20,7 +20,7 @@ fn input_points(d: Points) -> Points {
     );
 }
 
-fn kernel_points(g: Taps) -> Points {
+fn kernel_transform(g: Taps) -> Points {
     let a = (g[0] + g[2] + g[4]) * (-2.0 / 9.0);
     let b = (g[1] + g[3]) * (-2.0 / 9.0);
     let c = fma(vec4<f32>(16.0), g[4], fma(vec4<f32>(4.0), g[2], g[0])) * (1.0 / 90.0);
@@ -30,8 +30,8 @@ fn kernel_points(g: Taps) -> Points {
     return Points(g[0], a + b, a - b, c + d, c - d, e + f, e - f, g[4]);
 }
 
-// The adjoint of kernel_points.
-fn kernel_grad(m: Points) -> Taps {
+// Adjoint of kernel_transform.
+fn kernel_grad_transform(m: Points) -> Taps {
     let a = (m[1] + m[2]) * (-2.0 / 9.0);
     let b = (m[1] - m[2]) * (-2.0 / 9.0);
     let c = (m[3] + m[4]) * (1.0 / 90.0);
@@ -47,14 +47,14 @@ fn kernel_grad(m: Points) -> Taps {
     );
 }
 
-fn output_of(m: Points) -> Four {
+fn output_transform(m: Points) -> Outputs {
     let a = m[1] + m[2];
     let b = m[1] - m[2];
     let c = m[3] + m[4];
     let d = m[3] - m[4];
     let e = m[5] + m[6];
     let f = m[5] - m[6];
-    return Four(
+    return Outputs(
         m[0] + a + c + e,
         fma(vec4<f32>(0.5), f, fma(vec4<f32>(2.0), d, b)),
         fma(vec4<f32>(0.25), e, fma(vec4<f32>(4.0), c, a)),
@@ -62,8 +62,8 @@ fn output_of(m: Points) -> Four {
     );
 }
 
-// The adjoint of output_of.
-fn output_grad(d: Four) -> Points {
+// Adjoint of output_transform.
+fn output_grad_transform(d: Outputs) -> Points {
     let a = d[0] + d[2];
     let b = d[1] + d[3];
     let c = fma(vec4<f32>(4.0), d[2], d[0]);

@@ -1,46 +1,47 @@
-// v[xi][tile][c] = (Bt d B)[xi] of the POINTS x POINTS inputs under a tile of 4x4 results, 0 in the padding. One invocation four
-// channels of a tile.
+// Input transform: v[xi][tile][c] = (Bt d B)[xi] of the POINTS x POINTS inputs under a tile of 4x4 outputs, 0
+// in the padding. One invocation per tile and four channels.
 // uses: winograd_params, scalars, grid
 
 @group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> v: array<vec4<f32>>;
 
 fn fetch(tile: Tile, row: u32, column: u32) -> vec4<f32> {
-    // Above and left of the image these wrap to far beyond the last.
+    // Above and left of the image these wrap to values far out of range.
     let h = tile.row + row - p.pad_top;
     let w = tile.column + column - p.pad_left;
     let inside = (h < p.height) & (w < p.width);
-    let at = (((tile.image * p.height + h) * p.width + w) * p.channels + tile.channel) / 4u;
-    return select(vec4<f32>(0.0), x[select(0u, at, inside)], inside);
+    let offset = (((tile.image * p.height + h) * p.width + w) * p.channels + tile.channel) / 4u;
+    return select(vec4<f32>(0.0), x[select(0u, offset, inside)], inside);
 }
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    p = given;
-    let tile = tile_of(invocation_number(group, local));
-    if (!tile.used) {
+    p = uniform_params;
+    let tile = tile_of(invocation_index(group, local));
+    if (!tile.valid) {
         return;
     }
     var rows: array<Points, POINTS>;
-    // Rows and then columns move through the first place: loops that are written out compile slowly.
+    // Rows and then columns are shifted through the first element: indexed by a constant they stay in
+    // registers, and a fully unrolled loop compiles slowly.
     for (var i = 0u; i < POINTS; i++) {
-        var line: Points;
+        var values: Points;
         for (var j = 0u; j < POINTS; j++) { // unroll
-            line[j] = fetch(tile, i, j);
+            values[j] = fetch(tile, i, j);
         }
         for (var r = 0u; r < LAST; r++) { // unroll
             rows[r] = rows[r + 1u];
         }
-        rows[LAST] = input_points(line);
+        rows[LAST] = input_transform(values);
     }
     for (var j = 0u; j < POINTS; j++) {
-        var line: Points;
+        var values: Points;
         for (var r = 0u; r < POINTS; r++) { // unroll
-            line[r] = rows[r][0];
+            values[r] = rows[r][0];
         }
-        let column = input_points(line);
+        let column = input_transform(values);
         for (var i = 0u; i < POINTS; i++) { // unroll
-            v[component(POINTS * i + j, tile)] = column[i];
+            v[component_offset(POINTS * i + j, tile)] = column[i];
         }
         for (var r = 0u; r < POINTS; r++) { // unroll
             for (var k = 0u; k < LAST; k++) { // unroll

@@ -1,5 +1,5 @@
-// u[xi][c_in][c_out] = (G g Gt)[xi] of each TAPS x TAPS kernel g, turned by 180 degrees if flipped (for the gradient of the
-// input). One invocation four output channels of an input channel.
+// Kernel transform: u[xi][c_in][c_out] = (G g Gt)[xi] of each TAPS x TAPS kernel g, rotated by 180 degrees if
+// flipped (for the input gradient). One invocation per input channel and four output channels.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -8,30 +8,31 @@
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let index = invocation_number(group, local);
+    let index = invocation_index(group, local);
     let count = p.c_in * p.c_out / 4u;
     if (index >= count) {
         return;
     }
     var rows: array<Points, TAPS>;
-    // Rows and then columns move through the first place: loops that are written out compile slowly.
+    // Rows and then columns are shifted through the first element: indexed by a constant they stay in
+    // registers, and a fully unrolled loop compiles slowly.
     for (var i = 0u; i < TAPS; i++) {
-        var line: Taps;
+        var values: Taps;
         for (var j = 0u; j < TAPS; j++) { // unroll
             let tap = TAPS * i + j;
-            line[j] = kernel[select(tap, TAPS * TAPS - 1u - tap, p.flipped != 0u) * count + index];
+            values[j] = kernel[select(tap, TAPS * TAPS - 1u - tap, p.flipped != 0u) * count + index];
         }
         for (var r = 0u; r < LAST_TAP; r++) { // unroll
             rows[r] = rows[r + 1u];
         }
-        rows[LAST_TAP] = kernel_points(line);
+        rows[LAST_TAP] = kernel_transform(values);
     }
     for (var j = 0u; j < POINTS; j++) {
-        var line: Taps;
+        var values: Taps;
         for (var r = 0u; r < TAPS; r++) { // unroll
-            line[r] = rows[r][0];
+            values[r] = rows[r][0];
         }
-        let column = kernel_points(line);
+        let column = kernel_transform(values);
         for (var i = 0u; i < POINTS; i++) { // unroll
             u[(POINTS * i + j) * count + index] = column[i];
         }

@@ -1,5 +1,5 @@
-// dw = Gt m G of each POINTS x POINTS sums over all tiles: the adjoint of winograd_kernel. One invocation four output
-// channels of an input channel.
+// Adjoint of winograd_kernel: dw = Gt m G of the POINTS x POINTS components, summed over all tiles. One
+// invocation per input channel and four output channels.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -8,29 +8,30 @@
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let index = invocation_number(group, local);
+    let index = invocation_index(group, local);
     let count = p.c_in * p.c_out / 4u;
     if (index >= count) {
         return;
     }
     var rows: array<Taps, POINTS>;
-    // Rows and then columns move through the first place: loops that are written out compile slowly.
+    // Rows and then columns are shifted through the first element: indexed by a constant they stay in
+    // registers, and a fully unrolled loop compiles slowly.
     for (var i = 0u; i < POINTS; i++) {
-        var line: Points;
+        var values: Points;
         for (var j = 0u; j < POINTS; j++) { // unroll
-            line[j] = m[(POINTS * i + j) * count + index];
+            values[j] = m[(POINTS * i + j) * count + index];
         }
         for (var r = 0u; r < LAST; r++) { // unroll
             rows[r] = rows[r + 1u];
         }
-        rows[LAST] = kernel_grad(line);
+        rows[LAST] = kernel_grad_transform(values);
     }
     for (var j = 0u; j < TAPS; j++) {
-        var line: Points;
+        var values: Points;
         for (var r = 0u; r < POINTS; r++) { // unroll
-            line[r] = rows[r][0];
+            values[r] = rows[r][0];
         }
-        let column = kernel_grad(line);
+        let column = kernel_grad_transform(values);
         for (var i = 0u; i < TAPS; i++) { // unroll
             dw[(TAPS * i + j) * count + index] = column[i];
         }

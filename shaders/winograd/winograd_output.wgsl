@@ -1,67 +1,68 @@
-// y = At m A of each tile's POINTS x POINTS sums: 4x4 results, cut at the image's edge, with what is done to each before it
-// is stored. One invocation four channels of a tile.
+// Output transform: y = At m A of the POINTS x POINTS components of each tile, 4x4 outputs, clipped at the
+// image's edge, with the epilogue. One invocation per tile and four channels.
 // uses: winograd_params, scalars, grid, bits
 
 @group(0) @binding(2) var<storage, read> m: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> extra: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
 
-// What is done to each result: nothing (0), a bias (1), then ReLU (2), or what a ReLU with the results `extra` passes back (3).
-// Where nothing is read, anything may be bound in its place.
-const RELU_BACK = 3u;
+// Epilogues, by p.epilogue: 0 none, 1 bias, 2 bias and ReLU, 3 gradient of a ReLU with the output `extra`.
+// Where the epilogue reads nothing, any buffer may be bound as `extra`.
+const RELU_GRAD = 3u;
 
-// The bias, where there is one.
-fn bias_of(channel: u32) -> vec4<f32> {
-    if (p.epilogue % RELU_BACK == 0u) {
+// Bias of four channels; 0 if the epilogue has none.
+fn load_bias(channel: u32) -> vec4<f32> {
+    if (p.epilogue % RELU_GRAD == 0u) {
         return vec4<f32>(0.0);
     }
     return extra[channel / 4u];
 }
 
 fn biased(sum: vec4<f32>, bias: vec4<f32>) -> vec4<f32> {
-    // Not sum + 0: -0.0 would become 0.
-    let shifted = select(sum + bias, sum, p.epilogue % RELU_BACK == 0u);
+    // A select, not sum + 0, which would turn -0.0 into 0.
+    let shifted = select(sum + bias, sum, p.epilogue % RELU_GRAD == 0u);
     return select(shifted, vec4<f32>(0.0), vec4<bool>(p.epilogue == 2u) & at_most_zero(shifted));
 }
 
-fn finish(sum: vec4<f32>, bias: vec4<f32>, at: u32) -> vec4<f32> {
+fn apply_epilogue(sum: vec4<f32>, bias: vec4<f32>, offset: u32) -> vec4<f32> {
     var result = biased(sum, bias);
-    // A loop that runs once or never: software drivers execute both sides of an `if`.
-    for (var once = 0u; once < p.epilogue / RELU_BACK; once++) {
-        result = select(vec4<f32>(0.0), result, extra[at] > vec4<f32>(0.0));
+    // A loop of 0 or 1 iterations instead of an `if`: software drivers execute both sides of an `if`.
+    for (var once = 0u; once < p.epilogue / RELU_GRAD; once++) {
+        result = select(vec4<f32>(0.0), result, extra[offset] > vec4<f32>(0.0));
     }
     return result;
 }
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    p = given;
-    let tile = tile_of(invocation_number(group, local));
-    if (!tile.used) {
+    p = uniform_params;
+    let tile = tile_of(invocation_index(group, local));
+    if (!tile.valid) {
         return;
     }
-    var rows: array<Four, POINTS>;
-    // Rows and then columns move through the first place: loops that are written out compile slowly.
+    var rows: array<Outputs, POINTS>;
+    // Rows and then columns are shifted through the first element: indexed by a constant they stay in
+    // registers, and a fully unrolled loop compiles slowly.
     for (var i = 0u; i < POINTS; i++) {
-        var line: Points;
+        var values: Points;
         for (var j = 0u; j < POINTS; j++) { // unroll
-            line[j] = m[component(POINTS * i + j, tile)];
+            values[j] = m[component_offset(POINTS * i + j, tile)];
         }
         for (var r = 0u; r < LAST; r++) { // unroll
             rows[r] = rows[r + 1u];
         }
-        rows[LAST] = output_of(line);
+        rows[LAST] = output_transform(values);
     }
-    let bias = bias_of(tile.channel);
-    var before: Four;
+    let bias = load_bias(tile.channel);
+    var previous: Outputs;
     for (var j = 0u; j < 4u; j++) {
-        var line: Points;
+        var values: Points;
         for (var r = 0u; r < POINTS; r++) { // unroll
-            line[r] = rows[r][0];
+            values[r] = rows[r][0];
         }
-        let column = output_of(line);
-        store_column(tile, j, before, column, bias);
-        before = column;
+        let column = output_transform(values);
+        store_column(tile, j, previous, column, bias);
+        previous = column;
         for (var r = 0u; r < POINTS; r++) { // unroll
             for (var k = 0u; k < 3u; k++) { // unroll
                 rows[r][k] = rows[r][k + 1u];

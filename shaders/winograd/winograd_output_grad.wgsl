@@ -1,5 +1,5 @@
-// w[xi][tile][c] = (A dy At)[xi] of each tile's 4x4 gradients of results, 0 beyond the image's edge: the adjoint of
-// winograd_output. One invocation four channels of a tile.
+// Adjoint of winograd_output: w[xi][tile][c] = (A dy At)[xi] of the 4x4 output gradients of each tile, 0
+// beyond the image's edge. One invocation per tile and four channels.
 // uses: winograd_params, scalars, grid
 
 @group(0) @binding(2) var<storage, read> dy: array<vec4<f32>>;
@@ -9,37 +9,38 @@ fn fetch(tile: Tile, row: u32, column: u32) -> vec4<f32> {
     let h = tile.row + row;
     let w = tile.column + column;
     let inside = (h < p.out_height) & (w < p.out_width);
-    let at = (((tile.image * p.out_height + h) * p.out_width + w) * p.channels + tile.channel) / 4u;
-    return select(vec4<f32>(0.0), dy[select(0u, at, inside)], inside);
+    let offset = (((tile.image * p.out_height + h) * p.out_width + w) * p.channels + tile.channel) / 4u;
+    return select(vec4<f32>(0.0), dy[select(0u, offset, inside)], inside);
 }
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    p = given;
-    let tile = tile_of(invocation_number(group, local));
-    if (!tile.used) {
+    p = uniform_params;
+    let tile = tile_of(invocation_index(group, local));
+    if (!tile.valid) {
         return;
     }
     var rows: array<Points, 4u>;
-    // Rows and then columns move through the first place: loops that are written out compile slowly.
+    // Rows and then columns are shifted through the first element: indexed by a constant they stay in
+    // registers, and a fully unrolled loop compiles slowly.
     for (var i = 0u; i < 4u; i++) {
-        var line: Four;
+        var values: Outputs;
         for (var j = 0u; j < 4u; j++) { // unroll
-            line[j] = fetch(tile, i, j);
+            values[j] = fetch(tile, i, j);
         }
         for (var r = 0u; r < 3u; r++) { // unroll
             rows[r] = rows[r + 1u];
         }
-        rows[3u] = output_grad(line);
+        rows[3u] = output_grad_transform(values);
     }
     for (var j = 0u; j < POINTS; j++) {
-        var line: Four;
+        var values: Outputs;
         for (var r = 0u; r < 4u; r++) { // unroll
-            line[r] = rows[r][0];
+            values[r] = rows[r][0];
         }
-        let column = output_grad(line);
+        let column = output_grad_transform(values);
         for (var i = 0u; i < POINTS; i++) { // unroll
-            w[component(POINTS * i + j, tile)] = column[i];
+            w[component_offset(POINTS * i + j, tile)] = column[i];
         }
         for (var r = 0u; r < 4u; r++) { // unroll
             for (var k = 0u; k < LAST; k++) { // unroll

@@ -1,9 +1,9 @@
-// What the transforms of Winograd's F(4x4, 3x3) and F(4x4, 5x5) are told: tiles of 4x4 results, images first_row ..
-// first_row + images. Twin of kernels::WinogradParams.
+// Parameters and tile indexing of Winograd's F(4x4, 3x3) and F(4x4, 5x5): tiles of 4x4 outputs, images
+// first_example .. first_example + images. Declared in kernels::WinogradParams.
 // uses: scalars
 
-@group(0) @binding(0) var<uniform> given: Params;
-// A copy that `main` makes: software drivers read a uniform lane by lane inside loops.
+@group(0) @binding(0) var<uniform> uniform_params: Params;
+// A private copy, assigned in `main`: software drivers load uniforms lane by lane inside loops.
 var<private> p: Params;
 
 // Four channels of one tile.
@@ -12,24 +12,31 @@ struct Tile {
     row: u32,
     column: u32,
     channel: u32,
-    // The tile's number, and whether it is of an image in use.
-    number: u32,
-    used: bool,
+    // Index of the tile, and whether its image is valid.
+    tile_index: u32,
+    valid: bool,
 }
 
 fn tile_of(index: u32) -> Tile {
-    let fours = p.channels / 4u;
-    let number = index / fours;
-    let of_image = p.tiles_h * p.tiles_w;
-    let image = number / of_image;
-    let place = number % of_image;
-    let used = image < live(p.images, 1u, p.first_row);
-    let channel = index % fours * 4u;
-    return Tile(p.first_row + image, place / p.tiles_w * 4u, place % p.tiles_w * 4u, channel, number, used);
+    let channel_vectors = p.channels / 4u;
+    let tile_index = index / channel_vectors;
+    let tiles_per_image = p.tiles_h * p.tiles_w;
+    let image = tile_index / tiles_per_image;
+    let tile_in_image = tile_index % tiles_per_image;
+    let valid = image < valid_count(p.images, 1u, p.first_example);
+    let channel = index % channel_vectors * 4u;
+    return Tile(
+        p.first_example + image,
+        tile_in_image / p.tiles_w * 4u,
+        tile_in_image % p.tiles_w * 4u,
+        channel,
+        tile_index,
+        valid,
+    );
 }
 
-// Where component xi of a tile's transform lies, in fours of channels.
-fn component(xi: u32, tile: Tile) -> u32 {
+// Offset of component xi of a tile's transform, in vec4.
+fn component_offset(xi: u32, tile: Tile) -> u32 {
     let tiles = p.images * p.tiles_h * p.tiles_w;
-    return ((xi * tiles + tile.number) * p.channels + tile.channel) / 4u;
+    return ((xi * tiles + tile.tile_index) * p.channels + tile.channel) / 4u;
 }

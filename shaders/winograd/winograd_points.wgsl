@@ -1,4 +1,5 @@
-// Transforms in one dimension, of four channels: results by fours, taps of a kernel, and their values at POINTS points.
-alias Four = array<vec4<f32>, 4>;
+// Operands of the one-dimensional transforms, four channels each: four outputs, the taps of a kernel row, and
+// the values at POINTS interpolation points.
+alias Outputs = array<vec4<f32>, 4>;
 alias Taps = array<vec4<f32>, TAPS>;
 alias Points = array<vec4<f32>, POINTS>;

@@ -1,11 +1,12 @@
-// Stores the largest of each window of 2 x 2 results and its number in the window, of every second column and the one before it.
-// Results move through the first two places: see winograd_output.wgsl.
+// Fused 2x2 max pooling: for every odd column j, stores the largest of each 2 x 2 window of columns j-1 and
+// j, and its position in the window. The outputs are shifted through the first two elements: see
+// winograd_output.wgsl.
 // uses: largest
 
 @group(0) @binding(5) var<storage, read_write> position: array<vec4<u32>>;
 
-fn store_column(tile: Tile, j: u32, before: Four, column: Four, bias: vec4<f32>) {
-    var left = before;
+fn store_column(tile: Tile, j: u32, previous: Outputs, column: Outputs, bias: vec4<f32>) {
+    var left = previous;
     var right = column;
     for (var row = tile.row; row < tile.row + 4u; row += 2u) {
         if ((j % 2u == 1u) & (row < p.out_height) & (tile.column + j < p.out_width)) {
@@ -14,13 +15,13 @@ fn store_column(tile: Tile, j: u32, before: Four, column: Four, bias: vec4<f32>)
                 window[i] = biased(window[i], bias);
             }
             let largest = largest_of(window);
-            let line = (tile.image * p.out_height + row) / 2u;
-            let pixel = line * (p.out_width / 2u) + (tile.column + j) / 2u;
-            let at = (pixel * p.channels + tile.channel) / 4u;
-            y[at] = largest.value;
-            position[at] = largest.tap;
+            let pooled_row = (tile.image * p.out_height + row) / 2u;
+            let pixel = pooled_row * (p.out_width / 2u) + (tile.column + j) / 2u;
+            let offset = (pixel * p.channels + tile.channel) / 4u;
+            y[offset] = largest.value;
+            position[offset] = largest.tap;
         }
-        left = Four(left[2], left[3], left[2], left[3]);
-        right = Four(right[2], right[3], right[2], right[3]);
+        left = Outputs(left[2], left[3], left[2], left[3]);
+        right = Outputs(right[2], right[3], right[2], right[3]);
     }
 }

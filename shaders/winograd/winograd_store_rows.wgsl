@@ -1,12 +1,13 @@
-// Stores column j of a tile's results, cut at the image's edge. Results move through the first place: see winograd_output.wgsl.
-fn store_column(tile: Tile, j: u32, before: Four, column: Four, bias: vec4<f32>) {
-    var rest = column;
+// Stores column j of a tile's outputs, clipped at the image's edge. The outputs are shifted through the first
+// element: see winograd_output.wgsl.
+fn store_column(tile: Tile, j: u32, previous: Outputs, column: Outputs, bias: vec4<f32>) {
+    var remaining = column;
     for (var i = 0u; i < 4u; i++) {
         if ((tile.row + i < p.out_height) & (tile.column + j < p.out_width)) {
             let pixel = (tile.image * p.out_height + tile.row + i) * p.out_width + tile.column + j;
-            let at = (pixel * p.channels + tile.channel) / 4u;
-            y[at] = finish(rest[0], bias, at);
+            let offset = (pixel * p.channels + tile.channel) / 4u;
+            y[offset] = apply_epilogue(remaining[0], bias, offset);
         }
-        rest = Four(rest[1], rest[2], rest[3], rest[3]);
+        remaining = Outputs(remaining[1], remaining[2], remaining[3], remaining[3]);
     }
 }

@@ -22,8 +22,8 @@ pub use memory::{ArenaRange, Layout};
 pub use options::{GradientStrategy, PlanOptions, Winograd};
 use passes::FrozenWork;
 pub(crate) use program::{
-    ArenaId, Binding, BufferId, Location, Program, READ_BYTES, READ_SLOTS, UNIFORM_STRIDE, accumulates,
-    state_slots,
+    ArenaId, Binding, BufferId, Dispatch, Location, Program, READ_BYTES, READ_SLOTS, UNIFORM_STRIDE,
+    accumulates, state_slots,
 };
 pub use report::{Avoided, BufferUse, DispatchUse, PlanReport};
 
@@ -34,7 +34,6 @@ use conv::{Pass, choose};
 use ir::{Operation, operations};
 use lower::{Builder, Lowered, lower};
 use options::Settings;
-use program::Dispatch;
 
 /// Compiles a graph for an adapter.
 ///

@@ -39,7 +39,7 @@ pub fn shaders() -> Result<BTreeMap<String, Launch>> {
     let mut add = |launches: Vec<Launch>| all.extend(launches.into_iter().map(|l| (l.variant(), l)));
     let mut families = Vec::new();
     for name in FAMILIES {
-        let family = GemmFamily::parse(name)?;
+        let family: GemmFamily = name.parse()?;
         families.push((family, adapter(family, DeviceKind::Discrete)));
     }
     for case in cases()? {

@@ -1,18 +1,18 @@
-//! Batches: copies of some rows of a data set.
+//! Batches of a data set, copied out in order or shuffled.
 
 use super::Dataset;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use std::iter::FusedIterator;
 
-/// Some examples, ready to be written to a device.
+/// Examples with their labels or targets, as [`Trainer::step`](crate::Trainer::step) takes them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
-    /// `[rows, ..example_shape]`, row-major, in the data set's units.
+    /// Features `[rows, ..example_shape]`, row-major, in the data set's units.
     pub features: Vec<f32>,
-    /// The classes: `[rows]`; zeros where there are targets instead.
+    /// Class labels `[rows]`; zeros for regression.
     pub labels: Vec<u32>,
-    /// What outputs are to be, `[rows, ..target_shape]`, row-major; empty where there are classes.
+    /// Regression targets `[rows, ..target_shape]`, row-major; empty for classification.
     pub targets: Vec<f32>,
 }
 
@@ -23,15 +23,16 @@ impl Batch {
     }
 }
 
-/// The batches of one pass over a [`Dataset`], each example once. All have the size asked for, but the last may
-/// have fewer rows; none is empty.
+/// Iterator over the batches of one epoch of a [`Dataset`], each example once.
+///
+/// The last batch may have fewer rows than the others; none is empty.
 #[derive(Clone, Debug)]
 pub struct Batches<'a> {
     data: &'a Dataset,
-    /// The order of rows; `None` for that of the data set.
+    /// Row indices in their order; `None` for the order of the data set.
     order: Option<Vec<usize>>,
     batch: usize,
-    done: usize,
+    next_row: usize,
 }
 
 impl<'a> Batches<'a> {
@@ -39,7 +40,7 @@ impl<'a> Batches<'a> {
         if batch == 0 {
             return Err(Error::EmptyBatch { at: format!("batches of {}", data.name()) });
         }
-        Ok(Batches { data, order, batch, done: 0 })
+        Ok(Batches { data, order, batch, next_row: 0 })
     }
 }
 
@@ -47,32 +48,32 @@ impl Iterator for Batches<'_> {
     type Item = Batch;
 
     fn next(&mut self) -> Option<Batch> {
-        // Saturating, for a batch of usize::MAX is a way to say "all of it".
-        let rows = self.done..self.done.saturating_add(self.batch).min(self.data.len());
+        // Saturates: a batch of usize::MAX rows means the whole data set.
+        let rows = self.next_row..self.next_row.saturating_add(self.batch).min(self.data.len());
         if rows.is_empty() {
             return None;
         }
-        self.done = rows.end;
-        let size = self.data.example.elements();
-        let wide = self.data.target.as_ref().map_or(0, Shape::elements);
+        self.next_row = rows.end;
+        let feature_len = self.data.example.elements();
+        let target_len = self.data.target.as_ref().map_or(0, Shape::elements);
         let (features, labels) = (&self.data.features, &self.data.labels);
         let Some(order) = &self.order else {
-            let values = features[rows.start * size..rows.end * size].to_vec();
-            let targets = self.data.targets[rows.start * wide..rows.end * wide].to_vec();
-            return Some(Batch { features: values, labels: labels[rows].to_vec(), targets });
+            let features = features[rows.start * feature_len..rows.end * feature_len].to_vec();
+            let targets = self.data.targets[rows.start * target_len..rows.end * target_len].to_vec();
+            return Some(Batch { features, labels: labels[rows].to_vec(), targets });
         };
-        let mut targets = Vec::with_capacity(rows.len() * wide);
-        let mut values = Vec::with_capacity(rows.len() * size);
+        let mut targets = Vec::with_capacity(rows.len() * target_len);
+        let mut values = Vec::with_capacity(rows.len() * feature_len);
         for &row in &order[rows.clone()] {
-            values.extend_from_slice(&features[row * size..][..size]);
-            targets.extend_from_slice(&self.data.targets[row * wide..][..wide]);
+            values.extend_from_slice(&features[row * feature_len..][..feature_len]);
+            targets.extend_from_slice(&self.data.targets[row * target_len..][..target_len]);
         }
         let labels = order[rows].iter().map(|&row| labels[row]).collect();
         Some(Batch { features: values, labels, targets })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = (self.data.len() - self.done).div_ceil(self.batch);
+        let left = (self.data.len() - self.next_row).div_ceil(self.batch);
         (left, Some(left))
     }
 }
@@ -84,7 +85,7 @@ impl FusedIterator for Batches<'_> {}
 mod tests {
     use super::*;
 
-    /// `rows` examples of two features that both name their row, as the label does.
+    /// `rows` examples whose two features are the row number and the row number + 0.5, and whose label is the row number.
     fn numbered(rows: usize) -> Dataset {
         let features = (0..rows).flat_map(|row| [row as f32, row as f32 + 0.5]).collect();
         Dataset::new("numbered", [2], features, (0..rows as u32).collect(), rows).unwrap()
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn in_order_keeps_the_order_and_ends_short() {
+    fn in_order_keeps_the_order_and_shortens_the_last_batch() {
         let data = numbered(10);
         let batches: Vec<_> = data.in_order(4).unwrap().collect();
         assert_eq!(batches.iter().map(Batch::rows).collect::<Vec<_>>(), [4, 4, 2]);
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn shuffled_gives_every_example_once_with_its_label() {
+    fn shuffled_batches_hold_every_example_once_with_its_label() {
         let data = numbered(101);
         for batch in data.batches(8, 3).unwrap() {
             assert_eq!(batch.features.len(), batch.rows() * 2);
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn order_depends_on_seed_and_epoch_alone() {
+    fn order_depends_on_seed_and_epoch_only() {
         let data = numbered(50);
         let order = |batch, seed, epoch| labels(data.batches_for_epoch(batch, seed, epoch).unwrap());
         assert_eq!(labels(data.batches(7, 5).unwrap()), order(50, 5, 0));
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn size_is_exact_at_every_point() {
+    fn size_hint_is_exact_at_every_step() {
         let data = numbered(9);
         for (batch, count) in [(1, 9), (3, 3), (4, 3), (9, 1), (10, 1), (usize::MAX, 1)] {
             let mut batches = data.batches(batch, 0).unwrap();
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_of_nothing_is_refused() {
+    fn batch_size_zero_is_an_error() {
         let data = numbered(2);
         assert!(matches!(data.batches(0, 1), Err(Error::EmptyBatch { .. })));
         assert!(matches!(data.batches_for_epoch(0, 1, 1), Err(Error::EmptyBatch { .. })));

@@ -1,4 +1,4 @@
-//! CIFAR-10 (A. Krizhevsky, 2009) in its binary version.
+//! Reader of CIFAR-10 (A. Krizhevsky, 2009) in its binary version.
 
 use super::Dataset;
 use crate::error::{Error, Result};
@@ -7,28 +7,30 @@ use std::path::Path;
 const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
 const CHANNELS: usize = 3;
-/// A label, then the red, the green and the blue plane.
+/// Bytes of a record: a label, then the red, the green and the blue plane.
 const RECORD: usize = 1 + CHANNELS * PLANE;
 const CLASSES: usize = 10;
-/// The name of the folder in the archive.
-const INNER: &str = "cifar-10-batches-bin";
+/// Name of the folder in the archive.
+const ARCHIVE_FOLDER: &str = "cifar-10-batches-bin";
 
-/// The data sets to train on and to test with in a folder (or in its folder `cifar-10-batches-bin`):
-/// `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`, each of any number of records. Examples have the shape
-/// `[32, 32, 3]`: the planes of the file become channels. A value is from 0 to 1 in steps of 1/255; no mean is taken off.
+/// Reads the training set and the test set of CIFAR-10 from a folder, or from its subfolder `cifar-10-batches-bin`.
+///
+/// Files: `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`, each of any number of records. Examples have the
+/// shape `[32, 32, 3]`: the file's planes become channels. Values are from 0 to 1 in steps of 1/255, without subtraction
+/// of a mean.
 ///
 /// # Errors
-/// [`Error::Data`] if a file is missing, is empty or does not end with a record, or holds a label of 10 or more;
-/// [`Error::Io`].
+/// - [`Error::Data`] if a file is missing, is empty, does not end at the end of a record, or has a label of 10 or more;
+/// - [`Error::Io`] if a file cannot be read.
 pub fn cifar10(folder: &Path) -> Result<(Dataset, Dataset)> {
-    let inner = folder.join(INNER);
-    let place = if inner.is_dir() { &inner } else { folder };
+    let subfolder = folder.join(ARCHIVE_FOLDER);
+    let folder = if subfolder.is_dir() { &subfolder } else { folder };
     let batches: Vec<_> = (1..=5).map(|number| format!("data_batch_{number}.bin")).collect();
     let batches: Vec<_> = batches.iter().map(String::as_str).collect();
-    Ok((part(place, "train", &batches)?, part(place, "test", &["test_batch.bin"])?))
+    Ok((read(folder, "train", &batches)?, read(folder, "test", &["test_batch.bin"])?))
 }
 
-fn part(folder: &Path, what: &str, files: &[&str]) -> Result<Dataset> {
+fn read(folder: &Path, split: &str, files: &[&str]) -> Result<Dataset> {
     let (mut features, mut labels) = (Vec::new(), Vec::new());
     for name in files {
         let path = folder.join(name);
@@ -57,6 +59,6 @@ fn part(folder: &Path, what: &str, files: &[&str]) -> Result<Dataset> {
             }
         }
     }
-    let name = format!("{} ({what})", folder.display());
+    let name = format!("{} ({split})", folder.display());
     Dataset::new(name, [SIDE, SIDE, CHANNELS], features, labels, CLASSES)
 }

@@ -1,4 +1,4 @@
-//! The handwritten digits inside the crate; `README.md` beside this file names authors and licence.
+//! The embedded data set of handwritten digits; `README.md` in this folder names its authors and licence.
 
 use super::Dataset;
 use crate::error::{Error, Result};
@@ -9,19 +9,19 @@ const NAME: &str = "digits.csv.gz";
 const ROWS: usize = 1_797;
 const TRAIN_ROWS: usize = 1_437;
 const PIXELS: usize = 64;
-const INK: u32 = 16;
+const MAX_PIXEL: u32 = 16;
 const CLASSES: usize = 10;
 
 /// Handwritten digits, 8 x 8 pixels, in ten classes: *Optical Recognition of Handwritten Digits*, E. Alpaydin and
-/// C. Kaynak, 1998, under CC BY 4.0.
+/// C. Kaynak, 1998, under CC BY 4.0. Embedded in the crate.
 ///
-/// Examples have the shape `[8, 8, 1]`; a pixel is from 0 (paper) to 1 (ink) in steps of 1/16. The two parts share
-/// no row.
+/// Examples have the shape `[8, 8, 1]`; a pixel is from 0 (paper) to 1 (ink) in steps of 1/16. The training set and the
+/// test set share no row.
 #[derive(Clone, Copy, Debug)]
 pub struct Digits;
 
 impl Digits {
-    /// The 1,437 examples to train on.
+    /// Loads the training set: 1,437 examples.
     ///
     /// # Errors
     /// [`Error::Data`] if the embedded file is damaged.
@@ -32,7 +32,7 @@ impl Digits {
         Dataset::new("digits (train)", [8, 8, 1], features, labels, CLASSES)
     }
 
-    /// The 360 examples to test with, mostly by other writers than the ones to train on.
+    /// Loads the test set: 360 examples, mostly by other writers than those of the training set.
     ///
     /// # Errors
     /// [`Error::Data`] if the embedded file is damaged.
@@ -45,7 +45,7 @@ impl Digits {
 }
 
 fn load() -> Result<(Vec<f32>, Vec<u32>)> {
-    let (features, labels) = parse(&unpack(FILE)?)?;
+    let (features, labels) = parse(&decompress(FILE)?)?;
     if labels.len() != ROWS {
         return Err(error("end of file", format!("expected {ROWS} lines, got {}", labels.len())));
     }
@@ -56,34 +56,34 @@ fn error(place: impl Into<String>, why: impl Into<String>) -> Error {
     Error::Data { path: NAME.into(), place: place.into(), why: why.into() }
 }
 
-fn unpack(packed: &[u8]) -> Result<String> {
+fn decompress(compressed: &[u8]) -> Result<String> {
     let mut text = String::new();
-    match flate2::read::GzDecoder::new(packed).read_to_string(&mut text) {
+    match flate2::read::GzDecoder::new(compressed).read_to_string(&mut text) {
         Ok(_) => Ok(text),
         Err(why) => Err(error("gzip stream", why.to_string())),
     }
 }
 
-/// Reads lines of 64 pixels and a class into features (pixel / 16) and labels.
+/// Parses lines of 64 pixels and a class into features (pixel / 16) and labels.
 fn parse(text: &str) -> Result<(Vec<f32>, Vec<u32>)> {
     let (mut features, mut labels) = (Vec::new(), Vec::new());
     for (index, line) in text.lines().enumerate() {
-        let at = |why: String| error(format!("line {}", index + 1), why);
+        let line_error = |why: String| error(format!("line {}", index + 1), why);
         let columns = line.split(',').count();
         if columns != PIXELS + 1 {
-            return Err(at(format!("expected {} columns, got {columns}", PIXELS + 1)));
+            return Err(line_error(format!("expected {} columns, got {columns}", PIXELS + 1)));
         }
         for (column, field) in line.split(',').enumerate() {
-            let most = if column < PIXELS { INK } else { CLASSES as u32 - 1 };
+            let max = if column < PIXELS { MAX_PIXEL } else { CLASSES as u32 - 1 };
             let value = match field.trim().parse::<u32>() {
-                Ok(value) if value <= most => value,
+                Ok(value) if value <= max => value,
                 _ => {
                     let column = column + 1;
-                    return Err(at(format!("column {column}: expected 0 to {most}, got {field:?}")));
+                    return Err(line_error(format!("column {column}: expected 0 to {max}, got {field:?}")));
                 }
             };
             if column < PIXELS {
-                features.push(value as f32 / INK as f32);
+                features.push(value as f32 / MAX_PIXEL as f32);
             } else {
                 labels.push(value);
             }
@@ -101,8 +101,8 @@ mod tests {
         format!("{}{label}", format!("{pixel},").repeat(PIXELS))
     }
 
-    /// Place and reason of the error that `parse` must give.
-    fn refusal(text: &str) -> (String, String) {
+    /// Position and reason of the error that `parse` must return.
+    fn parse_error(text: &str) -> (String, String) {
         match parse(text) {
             Err(Error::Data { place, why, .. }) => (place, why),
             other => panic!("expected a data error, got {other:?}"),
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn both_parts_have_their_shape() {
+    fn train_and_test_sets_have_documented_sizes_and_ranges() {
         let (train, test) = (Digits::train().unwrap(), Digits::test().unwrap());
         assert_eq!((train.len(), test.len()), (1_437, 360));
         for data in [&train, &test] {
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_those_of_the_file() {
+    fn train_and_test_sets_are_the_rows_of_the_file_in_order() {
         let train = Digits::train().unwrap();
         assert_eq!(train.features()[..8], [0.0, 0.0, 0.3125, 0.8125, 0.5625, 0.0625, 0.0, 0.0]);
         assert_eq!(train.labels()[..10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
@@ -132,38 +132,38 @@ mod tests {
     }
 
     #[test]
-    fn parses_good_lines_with_either_line_end() {
+    fn parse_accepts_lf_and_crlf() {
         let (features, labels) = parse(&format!("{}\r\n{}\n", line("16", "9"), line(" 4", "0"))).unwrap();
         assert_eq!(features, [[1.0; 64], [0.25; 64]].concat());
         assert_eq!(labels, [9, 0]);
     }
 
     #[test]
-    fn wrong_column_counts_are_named() {
+    fn wrong_column_count_is_reported_with_its_line() {
         let good = line("1", "2");
-        let (place, why) = refusal(&format!("{good}\n{good}\n{}", &good[2..]));
+        let (place, why) = parse_error(&format!("{good}\n{good}\n{}", &good[2..]));
         assert_eq!((place.as_str(), why.as_str()), ("line 3", "expected 65 columns, got 64"));
-        assert_eq!(refusal(&format!("{good},5")).1, "expected 65 columns, got 66");
-        assert_eq!(refusal(&format!("{good}\n\n{good}")).0, "line 2");
+        assert_eq!(parse_error(&format!("{good},5")).1, "expected 65 columns, got 66");
+        assert_eq!(parse_error(&format!("{good}\n\n{good}")).0, "line 2");
     }
 
     #[test]
-    fn bad_values_are_named() {
+    fn invalid_value_is_reported_with_line_and_column() {
         for bad in ["17", "x", "-1", "", "1.5", "99999999999999999999"] {
-            let (place, why) = refusal(&format!("{}\n{}", line("0", "0"), line(bad, "0")));
+            let (place, why) = parse_error(&format!("{}\n{}", line("0", "0"), line(bad, "0")));
             assert_eq!(place, "line 2");
             assert_eq!(why, format!("column 1: expected 0 to 16, got {bad:?}"));
         }
-        assert_eq!(refusal(&line("16", "10")).1, "column 65: expected 0 to 9, got \"10\"");
+        assert_eq!(parse_error(&line("16", "10")).1, "column 65: expected 0 to 9, got \"10\"");
     }
 
     #[test]
-    fn damaged_archives_are_refused() {
-        assert_eq!(unpack(FILE).unwrap().lines().count(), ROWS);
+    fn damaged_gzip_stream_is_an_error() {
+        assert_eq!(decompress(FILE).unwrap().lines().count(), ROWS);
         let mut flipped = FILE.to_vec();
         flipped[FILE.len() / 2] ^= 0x55;
         for bad in [&FILE[..FILE.len() / 2], &FILE[..FILE.len() - 1], &flipped, &FILE[1..], &[]] {
-            let result = unpack(bad);
+            let result = decompress(bad);
             assert!(matches!(result, Err(Error::Data { .. })), "{} bytes", bad.len());
         }
     }

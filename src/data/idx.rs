@@ -1,4 +1,4 @@
-//! Images and labels in the IDX format: MNIST, Fashion-MNIST and their relatives, plain or gzipped.
+//! Reader of the IDX format of MNIST, Fashion-MNIST and similar data sets, plain or gzipped.
 //!
 //! The format (Y. LeCun, C. Cortes and C. Burges, the MNIST database): two zero bytes, a type (8 = unsigned byte), the
 //! number of axes, each extent as a big-endian u32, then the elements, row-major.
@@ -10,21 +10,24 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Classes of the MNIST family.
+/// Number of classes of MNIST and its variants.
 const CLASSES: usize = 10;
 
-/// Bytes that one byte of a gzip file can stand for at most (DEFLATE's longest match in its shortest code).
+/// Largest compression ratio of DEFLATE: its longest match in its shortest code.
 const DEFLATE_RATIO: u64 = 1032;
 
-/// The data sets to train on and to test with in a folder: `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`,
-/// `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`, each as such or with a dot before `idx`, each plain or with
-/// `.gz` after it. Examples have the shape `[rows, columns, 1]`; a pixel is from 0 to 1 in steps of 1/255.
+/// Reads the training set and the test set of an MNIST-like data set from a folder.
+///
+/// Files: `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`; a
+/// dot may stand before `idx` instead of the hyphen, and `.gz` at the end. Examples have the shape `[rows, columns, 1]`; a
+/// pixel is from 0 to 1 in steps of 1/255.
 ///
 /// # Errors
-/// [`Error::Data`] if a file is missing, is no IDX file of bytes, has another length than its header says, or holds a
-/// label of 10 or more; if images and labels, or the two sets, do not fit each other. [`Error::Io`].
+/// - [`Error::Data`] if a file is missing, is no IDX file of bytes, has another length than its header says, or has a label
+///   of 10 or more; if the numbers of images and labels differ, or the image shapes of the two sets do;
+/// - [`Error::Io`] if a file cannot be read.
 pub fn idx(folder: &Path) -> Result<(Dataset, Dataset)> {
-    let (train, test) = (part(folder, "train")?, part(folder, "t10k")?);
+    let (train, test) = (read_set(folder, "train")?, read_set(folder, "t10k")?);
     if train.example_shape() != test.example_shape() {
         let why = format!("expected images of {:?}, got {:?}", train.example_shape(), test.example_shape());
         return Err(error(&folder.join("t10k-images-idx3-ubyte"), "byte 8", why));
@@ -32,12 +35,12 @@ pub fn idx(folder: &Path) -> Result<(Dataset, Dataset)> {
     Ok((train, test))
 }
 
-fn part(folder: &Path, name: &str) -> Result<Dataset> {
+fn read_set(folder: &Path, name: &str) -> Result<Dataset> {
     let (images, labels) = (find(folder, name, "images", 3)?, find(folder, name, "labels", 1)?);
     let (extents, pixels) = read(&images, 3)?;
     let (counts, classes) = read(&labels, 1)?;
     if counts[0] != extents[0] {
-        let why = format!("expected {} labels, for so many images, got {}", extents[0], counts[0]);
+        let why = format!("expected {} labels, one for each image, got {}", extents[0], counts[0]);
         return Err(error(&labels, "byte 4", why));
     }
     if let Some(row) = classes.iter().position(|&class| usize::from(class) >= CLASSES) {
@@ -50,11 +53,11 @@ fn part(folder: &Path, name: &str) -> Result<Dataset> {
     Dataset::new(what, [extents[1], extents[2], 1], features, classes, CLASSES)
 }
 
-/// The file that there is of all the names that it may have.
+/// Path of the first existing file among the accepted names.
 fn find(folder: &Path, part: &str, what: &str, axes: usize) -> Result<PathBuf> {
-    for dot in ["-", "."] {
-        for end in ["", ".gz"] {
-            let path = folder.join(format!("{part}-{what}{dot}idx{axes}-ubyte{end}"));
+    for separator in ["-", "."] {
+        for suffix in ["", ".gz"] {
+            let path = folder.join(format!("{part}-{what}{separator}idx{axes}-ubyte{suffix}"));
             if path.is_file() {
                 return Ok(path);
             }
@@ -64,19 +67,19 @@ fn find(folder: &Path, part: &str, what: &str, axes: usize) -> Result<PathBuf> {
     Err(error(folder, "folder", why))
 }
 
-/// Extents and elements of a file with so many axes.
+/// Reads the extents and elements of a file with `axes` axes.
 fn read(path: &Path, axes: usize) -> Result<(Vec<usize>, Vec<u8>)> {
     let io = |source| Error::Io { path: path.to_owned(), source };
     let file = File::open(path).map_err(io)?;
     let size = file.metadata().map_err(io)?.len();
-    let packed = path.extension().is_some_and(|end| end == "gz");
+    let gzipped = path.extension().is_some_and(|extension| extension == "gz");
     let mut bytes: Box<dyn Read> =
-        if packed { Box::new(flate2::read::GzDecoder::new(file)) } else { Box::new(file) };
-    // What a decoder says of its input is no fault of the system's.
-    let stream = |why: std::io::Error| if packed { error(path, "gzip stream", why) } else { io(why) };
+        if gzipped { Box::new(flate2::read::GzDecoder::new(file)) } else { Box::new(file) };
+    // An error of the decoder concerns the file's content, not the system.
+    let read_error = |why: std::io::Error| if gzipped { error(path, "gzip stream", why) } else { io(why) };
 
     let mut header = vec![0; 4 + 4 * axes];
-    let got = fill(&mut bytes, &mut header).map_err(stream)?;
+    let got = fill(&mut bytes, &mut header).map_err(read_error)?;
     if got < header.len() {
         let why = format!("expected a header of {} bytes, got {got}", header.len());
         return Err(error(path, format!("byte {got}"), why));
@@ -96,17 +99,17 @@ fn read(path: &Path, axes: usize) -> Result<(Vec<usize>, Vec<u8>)> {
         error(path, "byte 4", format!("expected at most {MAX_ELEMENTS} elements, got {extents:?}"))
     })?;
 
-    // Held against the file before anything is made for it.
+    // Compared with the size of the file before memory is allocated for the elements.
     let needed = (header.len() + elements) as u64;
-    let possible = if packed { size.saturating_mul(DEFLATE_RATIO) } else { size };
-    if possible < needed || (!packed && size > needed) {
-        let most = if packed { "at most " } else { "" };
-        let why = format!("expected {needed} bytes for {extents:?}, got {most}{possible}");
+    let possible = if gzipped { size.saturating_mul(DEFLATE_RATIO) } else { size };
+    if possible < needed || (!gzipped && size > needed) {
+        let at_most = if gzipped { "at most " } else { "" };
+        let why = format!("expected {needed} bytes for {extents:?}, got {at_most}{possible}");
         return Err(error(path, format!("byte {}", possible.min(needed)), why));
     }
     let mut values = Vec::new();
-    // One more than needed, so that bytes beyond the end are seen.
-    bytes.take(elements as u64 + 1).read_to_end(&mut values).map_err(stream)?;
+    // One byte more than expected, to detect trailing bytes.
+    bytes.take(elements as u64 + 1).read_to_end(&mut values).map_err(read_error)?;
     if values.len() != elements {
         let got = header.len() + values.len();
         let more = if values.len() > elements { " or more" } else { "" };
@@ -116,7 +119,7 @@ fn read(path: &Path, axes: usize) -> Result<(Vec<usize>, Vec<u8>)> {
     Ok((extents, values))
 }
 
-/// Reads until the buffer is full or the stream ends; gives the bytes read.
+/// Reads until the buffer is full or the stream ends; returns the number of bytes read.
 fn fill(stream: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
     let mut got = 0;
     while got < buffer.len() {

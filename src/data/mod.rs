@@ -1,7 +1,8 @@
-//! Data sets in host memory, and the batches cut from them.
+//! Data sets in host memory, readers of common file formats, and batches.
 //!
-//! A [`Dataset`] holds all its examples as `f32` features, row-major, and one class label each. [`Digits`] is a
-//! small real one inside the crate; [`idx()`] and [`cifar10()`] read files; [`synthetic`] makes one of any size.
+//! A [`Dataset`] holds all its examples as `f32` features, row-major, with a class label or a regression target each.
+//! [`Digits`] is a small real one, embedded in the crate; [`idx()`] and [`cifar10()`] read files; [`synthetic`] generates
+//! random ones of any size.
 
 mod batch;
 mod cifar10;
@@ -20,7 +21,7 @@ use crate::rng::{Purpose, Stream};
 use crate::shape::Shape;
 use std::fmt;
 
-/// Examples in host memory with a label or a target each. It is never empty, and every label is below
+/// Examples in host memory, with a label or a target each. Never empty; every label is below
 /// [`classes`](Self::classes).
 #[derive(Clone, PartialEq)]
 pub struct Dataset {
@@ -34,16 +35,15 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// A data set of `labels.len()` examples.
+    /// Creates a classification data set of `labels.len()` examples.
     ///
-    /// `example_shape` is the shape of one example (`[h, w, c]` for images), `features` holds the examples one
-    /// after another, each row-major, and `labels` their classes, counted from 0. Feature values are taken as they
-    /// are, in any unit, NaN too.
+    /// `example_shape` is the shape of one example (`[h, w, c]` for images); `features` is `[len, ..example_shape]`,
+    /// row-major; `labels` are class numbers from 0. Features are stored unchanged, in any unit, NaN included.
     ///
     /// # Errors
     /// - [`Error::InvalidArgument`] if `example_shape` has an extent of 0 or is too large, or `classes` is 0;
     /// - [`Error::Data`] if there are no examples;
-    /// - [`Error::ShapeMismatch`] if `features` has not one example's elements for each label;
+    /// - [`Error::ShapeMismatch`] unless `features` has one example's elements for each label;
     /// - [`Error::LabelOutOfRange`] for the first label that is not below `classes`.
     pub fn new(
         name: impl Into<String>,
@@ -66,20 +66,21 @@ impl Dataset {
             let expected = format!("{rows} examples of {example} ({} features each)", example.elements());
             return Err(Error::shape(name, expected, format!("{} features", features.len())));
         }
-        let beyond = labels.iter().position(|&label| label as usize >= classes);
-        if let Some(row) = beyond {
+        let out_of_range = labels.iter().position(|&label| label as usize >= classes);
+        if let Some(row) = out_of_range {
             return Err(Error::LabelOutOfRange { row, label: labels[row], classes });
         }
         Ok(Dataset { name, example, features, labels, classes, targets: Vec::new(), target: None })
     }
 
-    /// A data set whose examples have targets of `target_shape`, for [`crate::Loss::MeanSquaredError`], and no classes: all
-    /// labels are 0. `targets` holds them one after another, each row-major.
+    /// Creates a regression data set, for [`crate::Loss::MeanSquaredError`]: one target per example, and no classes (all
+    /// labels are 0). `targets` is `[len, ..target_shape]`, row-major.
     ///
     /// # Errors
     /// - [`Error::InvalidArgument`] if a shape has an extent of 0 or is too large;
     /// - [`Error::Data`] if there are no examples;
-    /// - [`Error::ShapeMismatch`] if `targets` is not whole targets, or `features` has not one example for each.
+    /// - [`Error::ShapeMismatch`] unless `targets` is a multiple of the target's elements, and `features` has one
+    ///   example's elements for each target.
     pub fn regression(
         name: impl Into<String>,
         example_shape: impl Into<Vec<usize>>,
@@ -98,10 +99,11 @@ impl Dataset {
         Ok(Dataset { classes: 0, targets, target: Some(target), ..data })
     }
 
-    /// The same labels or targets with other features: `[len, ..example_shape]`, row-major.
+    /// Returns a data set with the same labels or targets and other features: `[len, ..example_shape]`, row-major.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`], [`Error::ShapeMismatch`], as [`Dataset::new`].
+    /// - [`Error::InvalidArgument`] if `example_shape` has an extent of 0 or is too large;
+    /// - [`Error::ShapeMismatch`] unless `features` has one example's elements for each label.
     pub fn with_features(&self, example_shape: impl Into<Vec<usize>>, features: Vec<f32>) -> Result<Self> {
         let labels = self.labels.clone();
         let data = Dataset::new(self.name.clone(), example_shape, features, labels, self.classes.max(1))?;
@@ -118,48 +120,49 @@ impl Dataset {
         self.labels.len()
     }
 
-    /// Always false: a data set without examples cannot be made.
+    /// Always false: a data set has at least one example.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 
-    /// The name, for reports and errors.
+    /// Name in reports and error messages.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The shape of one example, without the batch axis: `[8, 8, 1]` for the digits.
+    /// Shape of one example, without the batch axis: `[8, 8, 1]` for the digits.
     pub fn example_shape(&self) -> &[usize] {
         self.example.extents()
     }
 
-    /// Number of classes; labels are below it. 0 where there are targets instead.
+    /// Number of classes; 0 for regression.
     pub fn classes(&self) -> usize {
         self.classes
     }
 
-    /// All features: `[len, ..example_shape]`, row-major.
+    /// All features `[len, ..example_shape]`, row-major.
     pub fn features(&self) -> &[f32] {
         &self.features
     }
 
-    /// The shape of one target, without the batch axis; `None` where there are classes.
+    /// Shape of one target, without the batch axis; `None` for classification.
     pub fn target_shape(&self) -> Option<&[usize]> {
         self.target.as_ref().map(Shape::extents)
     }
 
-    /// All targets: `[len, ..target_shape]`, row-major; empty where there are classes.
+    /// All targets `[len, ..target_shape]`, row-major; empty for classification.
     pub fn targets(&self) -> &[f32] {
         &self.targets
     }
 
-    /// All labels: `[len]`.
+    /// All labels `[len]`; zeros for regression.
     pub fn labels(&self) -> &[u32] {
         &self.labels
     }
 
-    /// All examples once, in batches of `batch`, shuffled by `seed`; the last batch may be short. The same as
-    /// [`batches_for_epoch`](Self::batches_for_epoch) for epoch 0: every call with one seed gives one order.
+    /// Iterates over all examples once, in batches of `batch` rows, shuffled by `seed`; the last batch may be short.
+    ///
+    /// Equal to [`batches_for_epoch`](Self::batches_for_epoch) of epoch 0: one seed always gives one order.
     ///
     /// # Errors
     /// [`Error::EmptyBatch`] if `batch` is 0.
@@ -167,8 +170,10 @@ impl Dataset {
         self.batches_for_epoch(batch, seed, 0)
     }
 
-    /// All examples once, in batches of `batch`, shuffled by `seed` in an order of `epoch`'s own; the last batch
-    /// may be short. Epochs count from 0 and must stay below 2^56, where the orders begin to repeat.
+    /// Iterates over all examples once, in batches of `batch` rows, shuffled by `seed` and `epoch`; the last batch may be
+    /// short.
+    ///
+    /// `epoch` counts from 0 and must be below 2^56, where the orders begin to repeat.
     ///
     /// # Errors
     /// [`Error::EmptyBatch`] if `batch` is 0.
@@ -178,8 +183,8 @@ impl Dataset {
         Batches::new(self, batch, Some(order))
     }
 
-    /// All examples once, in batches of `batch`, in the order in which they are stored, for evaluation; the last
-    /// batch may be short.
+    /// Iterates over all examples once, in batches of `batch` rows, in the order of the data set; the last batch may be
+    /// short. For evaluation.
     ///
     /// # Errors
     /// [`Error::EmptyBatch`] if `batch` is 0.
@@ -189,7 +194,7 @@ impl Dataset {
 }
 
 impl fmt::Debug for Dataset {
-    // By hand, for a derived one would print every feature.
+    // Not derived, which would print every feature.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dataset")
             .field("name", &self.name)
@@ -209,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_what_it_was_given() {
+    fn accessors_return_the_constructor_arguments() {
         let data = Dataset::new("t", [2, 1], vec![1.0, 2.0, 3.0, 4.0], vec![1, 0], 2).unwrap();
         assert_eq!((data.name(), data.len(), data.is_empty(), data.classes()), ("t", 2, false, 2));
         assert_eq!(data.example_shape(), [2, 1]);
@@ -218,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_does_not_fit() {
+    fn sizes_that_do_not_match_are_errors() {
         assert!(matches!(build(&[2, 0], 0, &[0], 1), Err(Error::InvalidArgument { .. })));
         assert!(matches!(build(&[usize::MAX, 2], 0, &[0], 1), Err(Error::InvalidArgument { .. })));
         assert!(matches!(build(&[2], 2, &[0], 0), Err(Error::InvalidArgument { .. })));
@@ -228,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn names_the_first_label_out_of_range() {
+    fn first_label_out_of_range_is_reported() {
         let wrong = build(&[1], 4, &[0, 2, 3, 9], 3);
         assert!(matches!(wrong, Err(Error::LabelOutOfRange { row: 2, label: 3, classes: 3 })), "{wrong:?}");
     }

@@ -1,18 +1,18 @@
-//! Random data of any size, for benchmarks and tests.
+//! Random data sets of any size, for benchmarks and tests.
 
 use super::Dataset;
 use crate::error::Result;
 use crate::rng::{Purpose, Stream};
 use crate::shape::Shape;
 
-/// `rows` random examples that only `seed` and the sizes decide: features normal with mean 0 and variance 1,
-/// labels uniform in `0..classes` and independent of the features, so that there is nothing to learn but by heart.
+/// Generates `rows` random examples, a function of `seed` and the sizes.
 ///
-/// `example_shape` is the shape of one example, `[h, w, c]` for images.
+/// Features are normal with mean 0 and variance 1. Labels are uniform in `0..classes` and independent of the features, so
+/// that a network can only memorize them. `example_shape` is the shape of one example, `[h, w, c]` for images.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`](crate::error::Error::InvalidArgument) if `rows`, `classes` or an extent is 0, or all
-/// features together pass [`MAX_ELEMENTS`](crate::shape::MAX_ELEMENTS).
+/// [`Error::InvalidArgument`](crate::error::Error::InvalidArgument) if `rows`, `classes` or an extent is 0, or if all
+/// features together exceed [`MAX_ELEMENTS`](crate::shape::MAX_ELEMENTS).
 pub fn synthetic(
     name: impl Into<String>,
     example_shape: impl Into<Vec<usize>>,
@@ -21,7 +21,7 @@ pub fn synthetic(
     seed: u64,
 ) -> Result<Dataset> {
     let example_shape = example_shape.into();
-    // Checked as one shape first, so that a slip in a size cannot ask for more memory than there is.
+    // Checked before allocation: a wrong size must not exhaust memory.
     let all = Shape::new([&[rows], example_shape.as_slice()].concat())?;
     let mut draw = Stream::new(seed, Purpose::Data, 0);
     let features = (0..all.elements()).map(|_| draw.normal()).collect();
@@ -37,7 +37,7 @@ mod tests {
     use crate::error::Error;
 
     #[test]
-    fn repeats_by_seed() {
+    fn equal_seeds_generate_equal_data() {
         let make = |seed| synthetic("noise", [4, 4, 3], 5, 20, seed).unwrap();
         assert_eq!(make(1), make(1));
         assert_ne!(make(1).features(), make(2).features());
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn every_class_comes_and_features_are_normal() {
+    fn labels_are_uniform_and_features_have_mean_zero() {
         let data = synthetic("noise", [16], 10, 1_000, 7).unwrap();
         let mut counts = [0; 10];
         data.labels().iter().for_each(|&label| counts[label as usize] += 1);
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_checked() {
+    fn invalid_sizes_are_errors() {
         let make = |shape: &[usize], classes, rows| synthetic("noise", shape, classes, rows, 0);
         assert!(matches!(make(&[2], 2, 0), Err(Error::InvalidArgument { .. })));
         assert!(matches!(make(&[2], 0, 2), Err(Error::InvalidArgument { .. })));

@@ -6,7 +6,7 @@
 
 use super::encode::{Command, bind_group, encode};
 use crate::compiler::{Program, UNIFORM_STRIDE};
-use crate::gpu::{Gpu, Job, Shader, make_pipeline};
+use crate::gpu::{Gpu, Job, Shader, create_pipeline};
 use crate::graph::StepScalars;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ fn dispatch_nothing(
 ) -> bool {
     let begun = Instant::now();
     let errors = device.push_error_scope(wgpu::ErrorFilter::Validation);
-    let pipeline = Arc::new(make_pipeline(device, label, shader));
+    let pipeline = Arc::new(create_pipeline(device, label, shader));
     let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
     let size = UNIFORM_STRIDE;
     let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };

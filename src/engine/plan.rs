@@ -28,8 +28,8 @@ use super::encode::{Command, bind_group, encode, range};
 use super::running_sums::RunningSums;
 use super::store::{GUARD_WORD, Store};
 use crate::compiler::{
-    self, Algorithm, ArenaId, Binding, BufferId, Location, PlanOptions, PlanReport, Program, READ_BYTES,
-    READ_SLOTS, UNIFORM_STRIDE, accumulates, state_slots,
+    self, Algorithm, ArenaId, Binding, BufferId, Dispatch, Location, PlanOptions, PlanReport, Program,
+    READ_BYTES, READ_SLOTS, UNIFORM_STRIDE, accumulates, state_slots,
 };
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterReport, Gpu, GpuBuffer, ReadRing, Shader};
@@ -48,6 +48,8 @@ pub struct Plan {
     program: Program,
     buffers: Buffers,
     commands: Vec<Command>,
+    /// Held while scalars are written and the dispatches that read them are submitted.
+    running: Mutex<()>,
     ring: Mutex<ReadRing>,
 }
 
@@ -160,8 +162,8 @@ impl Plan {
         let shaders = shaders(&program);
         ahead::compile(gpu, &program, &shaders, StepScalars::forward(graph.batch()));
         let mut commands = Vec::new();
-        for index in 0..program.dispatches.len() {
-            commands.push(command(gpu, store, &buffers, &program, index, &shaders[index])?);
+        for (index, (dispatch, shader)) in program.dispatches.iter().zip(&shaders).enumerate() {
+            commands.push(command(gpu, store, &buffers, index, dispatch, shader)?);
         }
         let ring = Mutex::new(ReadRing::new(gpu, "read back", READ_SLOTS, READ_BYTES)?);
         Ok(Plan {
@@ -172,6 +174,7 @@ impl Plan {
             program,
             buffers,
             commands,
+            running: Mutex::new(()),
             ring,
         })
     }
@@ -197,6 +200,7 @@ impl Plan {
     /// [`Error::EmptyBatch`]; [`Error::ShapeMismatch`] for more rows than the graph's batch; [`Error::DeviceLost`],
     /// [`Error::Timeout`].
     pub fn run(&self, scalars: StepScalars) -> Result<()> {
+        let _running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         self.write_scalars(scalars)?;
         let mut first = 0;
         for &end in &self.program.submission_ends {
@@ -215,6 +219,7 @@ impl Plan {
             let got = format!("{}, which has none", self.gpu.report().name);
             return Err(Error::argument("Plan::profile", "an adapter with timestamp queries", got));
         }
+        let _running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         self.write_scalars(scalars)?;
         let mut ticks = Vec::new();
         for commands in self.commands.chunks(TIMED_AT_ONCE) {
@@ -238,7 +243,7 @@ impl Plan {
     fn time(&self, commands: &[Command]) -> Result<Vec<[u64; 2]>> {
         let count = 2 * commands.len() as u32;
         let bytes = 8 * u64::from(count);
-        let queries = self.gpu.scope("timestamps", bytes, || {
+        let queries = self.gpu.error_scope("timestamps", bytes, || {
             self.gpu.device().create_query_set(&wgpu::QuerySetDescriptor {
                 label: Some("timestamps"),
                 ty: wgpu::QueryType::Timestamp,
@@ -457,11 +462,10 @@ fn command(
     gpu: &Gpu,
     store: &Store,
     buffers: &Buffers,
-    program: &Program,
     index: usize,
+    dispatch: &Dispatch,
     shader: &Shader,
 ) -> Result<Command> {
-    let dispatch = &program.dispatches[index];
     let name = dispatch.launch.kernel.name;
     let label = format!("{} ({name})", dispatch.label);
     let pipeline = gpu.pipeline(name, shader)?;
@@ -479,7 +483,7 @@ fn command(
         range(buffer, offset, bytes)
     }));
     let bind_group =
-        gpu.scope(&label, 0, || bind_group(gpu.device(), &label, &pipeline, shader, resources))?;
+        gpu.error_scope(&label, 0, || bind_group(gpu.device(), &label, &pipeline, shader, resources))?;
     Ok(Command { label, pipeline, bind_group, groups: dispatch.launch.groups })
 }
 

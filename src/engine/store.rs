@@ -311,12 +311,14 @@ impl Store {
             Arena::State(slot) => self.state(slot)?,
         };
         let mut digests = vec![Digest::default(); inner.parameters.len()];
+        // Held until the results are read: every call writes them to the same buffers.
+        let mut ring = self.ring();
         for (number, (chunk, buffer)) in inner.digester.chunks.iter().zip(buffers).enumerate() {
             let params = &chunk.params[usize::from(elements == Elements::All)];
             let command = self.digest_command(number, chunk, params, buffer, elements)?;
             inner.gpu.submit("digest", |encoder| encode(encoder, &[command], None))?;
             let mut words: Vec<u32> = Vec::new();
-            self.ring().read_all(&inner.gpu, &chunk.results, 0, chunk.results.bytes(), |piece| {
+            ring.read_all(&inner.gpu, &chunk.results, 0, chunk.results.bytes(), |piece| {
                 words.extend(piece.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])));
             })?;
             for (pair, &owner) in words.chunks_exact(2).zip(&chunk.owners) {
@@ -343,7 +345,7 @@ impl Store {
         let resources = buffers.map(|buffer| range(buffer, 0, buffer.bytes())).to_vec();
         let device = inner.gpu.device();
         let bind_group =
-            inner.gpu.scope(name, 0, || bind_group(device, name, &pipeline, &shader, resources))?;
+            inner.gpu.error_scope(name, 0, || bind_group(device, name, &pipeline, &shader, resources))?;
         Ok(Command { label: name.to_owned(), pipeline, bind_group, groups: launch.groups })
     }
 

@@ -1,10 +1,12 @@
-//! Which adapters there are, which one to take, and what it allows.
+//! Adapter enumeration and selection, and the report of an adapter's features and limits.
 
 use crate::error::{Error, Result};
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
-/// The driver interface of an adapter.
+/// Graphics API of an adapter. Parsed from `vulkan`, `metal`, `dx12` or `gl`, in any case.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Backend {
     /// Vulkan.
@@ -15,32 +17,32 @@ pub enum Backend {
     Dx12,
     /// OpenGL or OpenGL ES.
     Gl,
-    /// Any other (wgpu's own no-op backend, for measuring host cost).
+    /// Any other API, such as wgpu's no-op backend, which measures host cost.
     Other,
 }
 
 impl Backend {
-    /// Reads `vulkan`, `metal`, `dx12` or `gl`.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`] for anything else.
-    pub fn parse(text: &str) -> Result<Self> {
-        match text.to_ascii_lowercase().as_str() {
-            "vulkan" | "vk" => Ok(Backend::Vulkan),
-            "metal" | "mtl" => Ok(Backend::Metal),
-            "dx12" | "d3d12" => Ok(Backend::Dx12),
-            "gl" | "gles" | "opengl" => Ok(Backend::Gl),
-            _ => Err(Error::argument("backend", "vulkan, metal, dx12 or gl", text)),
-        }
-    }
-
-    fn of(backend: wgpu::Backend) -> Self {
+    fn from_wgpu(backend: wgpu::Backend) -> Self {
         match backend {
             wgpu::Backend::Vulkan => Backend::Vulkan,
             wgpu::Backend::Metal => Backend::Metal,
             wgpu::Backend::Dx12 => Backend::Dx12,
             wgpu::Backend::Gl => Backend::Gl,
             _ => Backend::Other,
+        }
+    }
+}
+
+impl FromStr for Backend {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "vulkan" | "vk" => Ok(Backend::Vulkan),
+            "metal" | "mtl" => Ok(Backend::Metal),
+            "dx12" | "d3d12" => Ok(Backend::Dx12),
+            "gl" | "gles" | "opengl" => Ok(Backend::Gl),
+            _ => Err(Error::argument("backend", "vulkan, metal, dx12 or gl", text)),
         }
     }
 }
@@ -57,26 +59,27 @@ impl fmt::Display for Backend {
     }
 }
 
-/// What turns a shader into what the device runs, after naga has translated it from WGSL.
+/// Compiler that turns naga's translation of a WGSL shader into device code.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ShaderCompiler {
-    /// The driver's own, from SPIR-V (Vulkan).
+    /// The driver's compiler, from SPIR-V (Vulkan).
     SpirV,
-    /// Apple's, from the Metal Shading Language.
+    /// Apple's compiler, from the Metal Shading Language.
     Metal,
     /// Microsoft's FXC, from HLSL: shader model 5.1, without subgroups.
     Fxc,
     /// Microsoft's DXC, from HLSL: shader model 6.
     Dxc,
-    /// The driver's own, from GLSL.
+    /// The driver's compiler, from GLSL.
     Glsl,
-    /// None, or not known.
+    /// No compiler, or an unknown one.
     Other,
 }
 
 impl ShaderCompiler {
-    /// wgpu does not name DX12's compiler, but only what DXC compiles can use these features.
-    fn of(backend: wgpu::Backend, features: wgpu::Features) -> Self {
+    /// wgpu does not report DX12's compiler: it is DXC if a feature of shader model 6 is available, which FXC lacks.
+    fn from_features(backend: wgpu::Backend, features: wgpu::Features) -> Self {
         let shader_model_6 =
             wgpu::Features::SUBGROUP | wgpu::Features::SHADER_INT64 | wgpu::Features::SHADER_F16;
         match backend {
@@ -103,18 +106,19 @@ impl fmt::Display for ShaderCompiler {
     }
 }
 
-/// What kind of processor an adapter is.
+/// Hardware class of an adapter, in ascending order of preference.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DeviceKind {
-    /// A processor that emulates a GPU.
+    /// Software adapter on the CPU, such as llvmpipe or SwiftShader.
     Cpu,
-    /// Not known.
+    /// Unknown.
     Other,
-    /// A share of a GPU in a virtual machine.
+    /// Virtual GPU of a virtual machine.
     Virtual,
-    /// A GPU that shares the processor's memory.
+    /// GPU that shares the system's memory.
     Integrated,
-    /// A GPU with memory of its own.
+    /// GPU with dedicated memory.
     Discrete,
 }
 
@@ -130,49 +134,82 @@ impl fmt::Display for DeviceKind {
     }
 }
 
-/// What an adapter is and what its device allows. Kernels are chosen from this alone.
+/// Identity, features and limits of an adapter and its device. Kernels are selected from this report alone.
+///
+/// Outside of this crate a report is made by [`AdapterReport::new`], [`devices`] or [`Gpu::report`](crate::Gpu::report);
+/// fields may be set afterwards.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdapterReport {
-    /// The adapter's name.
+    /// Name of the adapter.
     pub name: String,
-    /// The driver's name and version.
+    /// Name and version of the driver.
     pub driver: String,
-    /// The interface.
+    /// Graphics API.
     pub backend: Backend,
-    /// What compiles shaders.
+    /// Compiler of the shaders.
     pub shader_compiler: ShaderCompiler,
-    /// The kind of processor.
+    /// Hardware class.
     pub kind: DeviceKind,
-    /// Whether it is emulated by the processor.
+    /// Whether the adapter is a software adapter: [`DeviceKind::Cpu`].
     pub software: bool,
-    /// Smallest and largest subgroup, where shaders may use subgroup operations.
+    /// Smallest and largest subgroup size; `None` without subgroup operations in shaders.
     pub subgroup: Option<[u32; 2]>,
-    /// Rows and columns of the matrices that matrix units multiply, of f16 and with sums in f32, where the device was opened
-    /// with them ([`GpuOptions::cooperative_matrix`]); of [`devices`], where it could be.
+    /// Rows and columns of the largest square cooperative matrices with f16 operands and f32 accumulators; `None` unless
+    /// the device was opened with [`GpuOptions::cooperative_matrix`]. In the reports of [`devices`]: what it could be
+    /// opened with.
     pub cooperative_matrix: Option<u32>,
-    /// Whether passes can be timed on the device.
+    /// Whether compute passes can write timestamps.
     pub timestamps: bool,
-    /// Bytes of the largest buffer.
+    /// Largest buffer, in bytes.
     pub max_buffer: u64,
-    /// Bytes of the largest part of a buffer that a kernel may see.
+    /// Largest storage buffer binding, in bytes.
     pub max_binding: u64,
-    /// Storage buffers in one kernel.
+    /// Most storage buffers in one kernel.
     pub max_storage_buffers: u32,
-    /// Bytes of workgroup memory.
+    /// Most workgroup memory, in bytes.
     pub max_workgroup_memory: u32,
-    /// Invocations in one workgroup.
+    /// Most invocations in one workgroup.
     pub max_invocations: u32,
 }
 
 impl AdapterReport {
-    pub(super) fn new(adapter: &wgpu::Adapter, device: &wgpu::Device) -> Self {
+    /// Report with WebGPU's default limits and no optional features, to estimate a plan without a device
+    /// ([`Plan::estimate`](crate::Plan::estimate)).
+    pub fn new(name: impl Into<String>, backend: Backend, kind: DeviceKind) -> Self {
+        let limits = wgpu::Limits::default();
+        AdapterReport {
+            name: name.into(),
+            driver: String::new(),
+            backend,
+            shader_compiler: match backend {
+                Backend::Vulkan => ShaderCompiler::SpirV,
+                Backend::Metal => ShaderCompiler::Metal,
+                Backend::Dx12 => ShaderCompiler::Fxc,
+                Backend::Gl => ShaderCompiler::Glsl,
+                Backend::Other => ShaderCompiler::Other,
+            },
+            kind,
+            software: kind == DeviceKind::Cpu,
+            subgroup: None,
+            cooperative_matrix: None,
+            timestamps: false,
+            max_buffer: limits.max_buffer_size,
+            max_binding: limits.max_storage_buffer_binding_size,
+            max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
+            max_workgroup_memory: limits.max_compute_workgroup_storage_size,
+            max_invocations: limits.max_compute_invocations_per_workgroup,
+        }
+    }
+
+    pub(super) fn of_device(adapter: &wgpu::Adapter, device: &wgpu::Device) -> Self {
         let report =
-            Self::from_parts(&adapter.get_info(), adapter.features(), device.features(), &device.limits());
+            Self::from_wgpu(&adapter.get_info(), adapter.features(), device.features(), &device.limits());
         AdapterReport { cooperative_matrix: cooperative_matrix(adapter, device.features()), ..report }
     }
 
-    /// `features` and `limits`: what the device was opened with, or what the adapter offers.
-    fn from_parts(
+    /// `features` and `limits` are those that the device was opened with, or those that the adapter offers.
+    fn from_wgpu(
         info: &wgpu::AdapterInfo,
         adapter_features: wgpu::Features,
         features: wgpu::Features,
@@ -191,8 +228,8 @@ impl AdapterReport {
         AdapterReport {
             name: info.name.clone(),
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
-            backend: Backend::of(info.backend),
-            shader_compiler: ShaderCompiler::of(info.backend, adapter_features),
+            backend: Backend::from_wgpu(info.backend),
+            shader_compiler: ShaderCompiler::from_features(info.backend, adapter_features),
             kind,
             software: kind == DeviceKind::Cpu,
             subgroup,
@@ -207,7 +244,7 @@ impl AdapterReport {
     }
 }
 
-/// Which adapter to open, and how.
+/// Selection of an adapter, and the settings of its device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GpuOptions {
     pub(super) adapter: Option<String>,
@@ -219,7 +256,7 @@ pub struct GpuOptions {
 }
 
 impl Default for GpuOptions {
-    /// The best adapter there is; waits of up to 120 s.
+    /// The best adapter, a timeout of 120 s, background compilation on, cooperative matrices off.
     fn default() -> Self {
         GpuOptions {
             adapter: None,
@@ -233,42 +270,44 @@ impl Default for GpuOptions {
 }
 
 impl GpuOptions {
-    /// An adapter by its index in [`devices`], or by a part of its name in any case.
+    /// Selects an adapter by its index in [`devices`], or by a part of its name in any case.
     pub fn adapter(mut self, name_or_index: impl Into<String>) -> Self {
         self.adapter = Some(name_or_index.into());
         self
     }
 
-    /// Adapters of one interface alone.
+    /// Restricts the selection to adapters of one graphics API.
     pub fn backend(mut self, backend: Backend) -> Self {
         self.backend = Some(backend);
         self
     }
 
-    /// How long to wait for the device before [`Error::Timeout`].
+    /// Sets how long to wait for the device before [`Error::Timeout`].
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Whether a second core compiles shaders while the first ones run, on Mesa's software Vulkan, where a large network's
-    /// first step takes seconds: on unless set. A thread does it on a device of its own; results are the same. What it does
-    /// is found in the driver's cache on disk: without one it is in vain. The last clone of a [`crate::Gpu`] waits for it
-    /// when it is dropped, so switch it off for one in a `static`, which is not.
+    /// Whether to compile shaders in the background, on a second thread and device; on unless set.
+    ///
+    /// Has an effect on Mesa's software Vulkan (llvmpipe) only, where the first step of a large network takes seconds.
+    /// Results do not change. The compiled shaders pass through the driver's cache on disk: without that cache nothing
+    /// is gained. Dropping the last clone of a [`crate::Gpu`] joins the thread, so turn it off for a `Gpu` in a
+    /// `static`, which is never dropped.
     pub fn compile_ahead(mut self, on: bool) -> Self {
         self.compile_ahead = on;
         self
     }
 
-    /// Whether to open the device with its matrix units, if it has any, for [`crate::kernels::GemmFamily::Cooperative`]; off
-    /// unless set, for wgpu calls their use experimental.
+    /// Whether to enable cooperative matrices (tensor cores) for [`crate::kernels::GemmFamily::Cooperative`], if the adapter
+    /// has them; off unless set, because wgpu marks the feature as experimental.
     pub fn cooperative_matrix(mut self, on: bool) -> Self {
         self.cooperative_matrix = on;
         self
     }
 
-    /// Bytes that all buffers together may take. Unset: 4 GiB on a software adapter (whose driver never says that
-    /// memory is out), no limit of our own on others.
+    /// Limits the bytes of all buffers together. Unless set: 4 GiB on a software adapter, whose driver never reports that
+    /// memory is exhausted; unlimited on others.
     pub fn memory_budget(mut self, bytes: u64) -> Self {
         self.memory_budget = Some(bytes);
         self
@@ -279,53 +318,59 @@ impl GpuOptions {
     }
 }
 
-/// All adapters of this machine, in the order of their indices.
+/// Lists all adapters of this machine, in the order of their indices.
 pub fn devices() -> Vec<AdapterReport> {
-    let adapters = pollster::block_on(adapters());
+    let adapters = pollster::block_on(enumerate_adapters());
     let report = |a: &wgpu::Adapter| AdapterReport {
         cooperative_matrix: cooperative_matrix(a, a.features()),
-        ..AdapterReport::from_parts(&a.get_info(), a.features(), a.features(), &a.limits())
+        ..AdapterReport::from_wgpu(&a.get_info(), a.features(), a.features(), &a.limits())
     };
     adapters.iter().map(report).collect()
 }
 
-const MATRIX_UNITS: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+const COOPERATIVE_MATRIX: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
     .union(wgpu::Features::SHADER_F16)
     .union(wgpu::Features::SUBGROUP);
 
-/// The largest square matrices of f16, with sums in f32, if all features that they need are among these.
+/// Side of the largest square cooperative matrix with f16 operands and f32 accumulators; `None` unless `features` has
+/// all that it needs.
 fn cooperative_matrix(adapter: &wgpu::Adapter, features: wgpu::Features) -> Option<u32> {
     use wgpu::CooperativeScalarType::{F16, F32};
     let properties = adapter.cooperative_matrix_properties();
-    let fit = properties
+    let square = properties
         .iter()
         .filter(|p| p.m_size == p.n_size && p.n_size == p.k_size && (p.ab_type, p.cr_type) == (F16, F32));
-    fit.map(|p| p.m_size).max().filter(|_| features.contains(MATRIX_UNITS))
+    square.map(|p| p.m_size).max().filter(|_| features.contains(COOPERATIVE_MATRIX))
 }
 
-async fn adapters() -> Vec<wgpu::Adapter> {
+async fn enumerate_adapters() -> Vec<wgpu::Adapter> {
     let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12 | wgpu::Backends::GL;
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = backends;
     descriptor.flags = wgpu::InstanceFlags::empty();
-    // WGPU_DX12_COMPILER, and what else wgpu reads.
+    // Reads WGPU_DX12_COMPILER and wgpu's other environment variables.
     descriptor.backend_options = wgpu::BackendOptions::from_env_or_default();
-    let mut all = wgpu::Instance::new(descriptor).enumerate_adapters(backends).await;
-    // Without compute shaders an adapter is of no use here.
-    all.retain(|a| a.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS));
-    all
+    let mut adapters = wgpu::Instance::new(descriptor).enumerate_adapters(backends).await;
+    let compute = wgpu::DownlevelFlags::COMPUTE_SHADERS;
+    adapters.retain(|a| a.get_downlevel_capabilities().flags.contains(compute));
+    adapters
 }
 
+/// Preference among adapters: the hardware class, then any API over OpenGL.
 fn rank(info: &wgpu::AdapterInfo) -> (DeviceKind, bool) {
     let none = wgpu::Features::empty();
-    let report = AdapterReport::from_parts(info, none, none, &wgpu::Limits::default());
+    let report = AdapterReport::from_wgpu(info, none, none, &wgpu::Limits::default());
     (report.kind, report.backend != Backend::Gl)
 }
 
-pub(super) async fn choose(options: &GpuOptions) -> Result<wgpu::Adapter> {
-    let all = adapters().await;
-    let infos: Vec<_> = all.iter().map(wgpu::Adapter::get_info).collect();
-    let Some(index) = pick(&infos, options.adapter.as_deref(), options.backend) else {
+/// Selects the adapter that `options` describe.
+///
+/// # Errors
+/// [`Error::NoAdapter`].
+pub(super) async fn request_adapter(options: &GpuOptions) -> Result<wgpu::Adapter> {
+    let adapters = enumerate_adapters().await;
+    let infos: Vec<_> = adapters.iter().map(wgpu::Adapter::get_info).collect();
+    let Some(index) = select_adapter(&infos, options.adapter.as_deref(), options.backend) else {
         let mut wanted = options.adapter.as_ref().map_or("any name".to_owned(), |a| format!("{a:?}"));
         if let Some(backend) = options.backend {
             wanted += &format!(" on {backend}");
@@ -333,31 +378,34 @@ pub(super) async fn choose(options: &GpuOptions) -> Result<wgpu::Adapter> {
         let found = infos
             .iter()
             .enumerate()
-            .map(|(i, info)| format!("{i}: {} ({})", info.name, Backend::of(info.backend)))
+            .map(|(i, info)| format!("{i}: {} ({})", info.name, Backend::from_wgpu(info.backend)))
             .collect::<Vec<_>>();
-        let hint = if found.is_empty() { driver_hint() } else { "`frazil devices` lists what there is" };
+        let hint = if found.is_empty() { driver_hint() } else { "`frazil devices` lists all adapters" };
         return Err(Error::NoAdapter { wanted, found, hint: hint.to_owned() });
     };
-    // `pick` returns an index into `infos`, which has the length of `all`.
-    Ok(all[index].clone())
+    Ok(adapters[index].clone())
 }
 
-/// The adapter asked for; among several, the highest rank, and then the first.
-fn pick(infos: &[wgpu::AdapterInfo], name_or_index: Option<&str>, backend: Option<Backend>) -> Option<usize> {
-    // A number out of range may still be a part of a name.
+/// Index of the matching adapter of highest rank; the first one among equals.
+fn select_adapter(
+    infos: &[wgpu::AdapterInfo],
+    name_or_index: Option<&str>,
+    backend: Option<Backend>,
+) -> Option<usize> {
+    // A number beyond the last index may still be a part of a name.
     let index = name_or_index.and_then(|n| n.parse::<usize>().ok()).filter(|&i| i < infos.len());
     let name = name_or_index.map(str::to_lowercase);
     infos
         .iter()
         .enumerate()
         .filter(|(i, info)| {
-            let on_backend = backend.is_none_or(|b| b == Backend::of(info.backend));
-            let named = match (index, &name) {
+            let backend_matches = backend.is_none_or(|b| b == Backend::from_wgpu(info.backend));
+            let name_matches = match (index, &name) {
                 (Some(index), _) => *i == index,
                 (None, Some(name)) => info.name.to_lowercase().contains(name),
                 (None, None) => true,
             };
-            on_backend && named
+            backend_matches && name_matches
         })
         .max_by(|(i, a), (j, b)| rank(a).cmp(&rank(b)).then(j.cmp(i)))
         .map(|(i, _)| i)
@@ -365,47 +413,53 @@ fn pick(infos: &[wgpu::AdapterInfo], name_or_index: Option<&str>, backend: Optio
 
 fn driver_hint() -> &'static str {
     if cfg!(target_os = "linux") {
-        "Install a Vulkan driver; without a GPU, Mesa's software one does: apt-get install libvulkan1 mesa-vulkan-drivers"
+        "Install a Vulkan driver; without a GPU, install Mesa's software driver: apt-get install libvulkan1 mesa-vulkan-drivers"
     } else if cfg!(target_os = "macos") {
-        "Metal should always be there; is this a virtual machine without a GPU?"
+        "Metal is available on every Mac except virtual machines without a GPU"
     } else {
         "Update the graphics driver"
     }
 }
 
-pub(super) async fn open(
+/// Opens a device with the adapter's limits and those optional features that kernels or profiling use.
+///
+/// # Errors
+/// [`Error::AdapterRejected`].
+pub(super) async fn request_device(
     adapter: &wgpu::Adapter,
     options: &GpuOptions,
 ) -> Result<(wgpu::Device, wgpu::Queue)> {
-    let useful = wgpu::Features::SUBGROUP
+    let optional = wgpu::Features::SUBGROUP
         | wgpu::Features::TIMESTAMP_QUERY
         | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES;
     let mut limits = adapter.limits();
-    // An adapter without real limits (the no-op backend) offers 2^31, on which wgpu's own tables overflow.
+    // The no-op backend reports 2^31 bind groups, which overflows wgpu's own tables.
     limits.max_bind_groups = limits.max_bind_groups.min(8);
-    let plain = wgpu::DeviceDescriptor {
+    let descriptor = wgpu::DeviceDescriptor {
         label: Some("frazil"),
-        required_features: adapter.features() & useful,
+        required_features: adapter.features() & optional,
         required_limits: limits,
         experimental_features: wgpu::ExperimentalFeatures::disabled(),
         memory_hints: wgpu::MemoryHints::Performance,
         trace: wgpu::Trace::Off,
     };
     if options.cooperative_matrix && cooperative_matrix(adapter, adapter.features()).is_some() {
-        let with_units = wgpu::DeviceDescriptor {
-            required_features: plain.required_features | MATRIX_UNITS,
-            // SAFETY: wgpu asks whoever enables them to accept that experimental features may have bugs. The caller did, by
-            // `GpuOptions::cooperative_matrix`; shaders are checked like all others.
+        let cooperative = wgpu::DeviceDescriptor {
+            required_features: descriptor.required_features | COOPERATIVE_MATRIX,
+            // SAFETY: enabling experimental features requires the caller to accept that they may have bugs, which
+            // `GpuOptions::cooperative_matrix` does; shaders are validated like all others.
             experimental_features: unsafe { wgpu::ExperimentalFeatures::enabled() },
-            ..plain.clone()
+            ..descriptor.clone()
         };
-        match adapter.request_device(&with_units).await {
+        match adapter.request_device(&cooperative).await {
             Ok(opened) => return Ok(opened),
-            // A driver may offer what it then refuses.
-            Err(error) => log::warn!("{} is opened without matrix units: {error}", adapter.get_info().name),
+            // A driver may refuse features that it advertises.
+            Err(error) => {
+                log::warn!("{} is opened without cooperative matrices: {error}", adapter.get_info().name);
+            }
         }
     }
-    adapter.request_device(&plain).await.map_err(|error| Error::AdapterRejected {
+    adapter.request_device(&descriptor).await.map_err(|error| Error::AdapterRejected {
         adapter: adapter.get_info().name,
         reason: error.to_string(),
     })
@@ -422,16 +476,16 @@ mod tests {
     }
 
     #[test]
-    fn dx12_has_shader_model_6_from_dxc_alone() {
-        let of = |features| ShaderCompiler::of(wgpu::Backend::Dx12, features);
-        assert_eq!(of(wgpu::Features::TIMESTAMP_QUERY), ShaderCompiler::Fxc);
-        assert_eq!(of(wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SUBGROUP), ShaderCompiler::Dxc);
-        let vulkan = ShaderCompiler::of(wgpu::Backend::Vulkan, wgpu::Features::SUBGROUP);
+    fn dx12_shader_compiler_is_dxc_if_shader_model_6_features_are_available() {
+        let dx12 = |features| ShaderCompiler::from_features(wgpu::Backend::Dx12, features);
+        assert_eq!(dx12(wgpu::Features::TIMESTAMP_QUERY), ShaderCompiler::Fxc);
+        assert_eq!(dx12(wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SUBGROUP), ShaderCompiler::Dxc);
+        let vulkan = ShaderCompiler::from_features(wgpu::Backend::Vulkan, wgpu::Features::SUBGROUP);
         assert_eq!(vulkan, ShaderCompiler::SpirV);
     }
 
     #[test]
-    fn the_best_adapter_is_taken_unless_one_is_named() {
+    fn select_adapter_honours_name_index_and_backend_then_prefers_the_highest_rank() {
         let all = [
             info("llvmpipe", wgpu::DeviceType::Cpu, wgpu::Backend::Gl),
             info("llvmpipe", wgpu::DeviceType::Cpu, wgpu::Backend::Vulkan),
@@ -439,13 +493,13 @@ mod tests {
             info("GeForce A", wgpu::DeviceType::DiscreteGpu, wgpu::Backend::Vulkan),
             info("GeForce B", wgpu::DeviceType::DiscreteGpu, wgpu::Backend::Vulkan),
         ];
-        assert_eq!(pick(&all, None, None), Some(3));
-        assert_eq!(pick(&all[..2], None, None), Some(1));
-        assert_eq!(pick(&all, Some("radeon"), None), Some(2));
-        assert_eq!(pick(&all, Some("0"), None), Some(0));
-        assert_eq!(pick(&all, None, Some(Backend::Gl)), Some(0));
-        assert_eq!(pick(&all, Some("9"), None), None);
-        assert_eq!(pick(&all, Some("780"), None), Some(2));
-        assert_eq!(pick(&all, Some("llvmpipe"), Some(Backend::Metal)), None);
+        assert_eq!(select_adapter(&all, None, None), Some(3));
+        assert_eq!(select_adapter(&all[..2], None, None), Some(1));
+        assert_eq!(select_adapter(&all, Some("radeon"), None), Some(2));
+        assert_eq!(select_adapter(&all, Some("0"), None), Some(0));
+        assert_eq!(select_adapter(&all, None, Some(Backend::Gl)), Some(0));
+        assert_eq!(select_adapter(&all, Some("9"), None), None);
+        assert_eq!(select_adapter(&all, Some("780"), None), Some(2));
+        assert_eq!(select_adapter(&all, Some("llvmpipe"), Some(Backend::Metal)), None);
     }
 }

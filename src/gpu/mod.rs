@@ -1,4 +1,4 @@
-//! The device: adapter, limits, buffers, pipelines, submission and read-back.
+//! The wgpu device: adapters, limits, buffers, pipelines, submission and read-back.
 
 mod adapter;
 mod buffer;
@@ -9,7 +9,7 @@ mod second_device;
 pub use adapter::{AdapterReport, Backend, DeviceKind, GpuOptions, ShaderCompiler, devices};
 pub use buffer::GpuBuffer;
 pub use pipeline::{Access, Shader};
-pub(crate) use pipeline::{Pipeline, make_pipeline};
+pub(crate) use pipeline::{Pipeline, create_pipeline};
 pub(crate) use read_ring::ReadRing;
 pub(crate) use second_device::Job;
 
@@ -21,10 +21,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Submissions under way at most; the next one waits for the oldest.
-const IN_FLIGHT: usize = 3;
+/// Most submissions in flight; the next one waits for the oldest.
+const MAX_IN_FLIGHT: usize = 3;
 
-/// A device and its queue. Cheap to clone; all clones are the same device. May be used from several threads.
+/// A wgpu device and its queue. Clones are cheap and share the device; it can be used from several threads.
 #[derive(Clone)]
 pub struct Gpu {
     inner: Arc<Inner>,
@@ -35,78 +35,80 @@ struct Inner {
     queue: wgpu::Queue,
     report: AdapterReport,
     timeout: Duration,
-    budget: Arc<buffer::Budget>,
-    fault: Arc<Mutex<Fault>>,
+    budget: Arc<buffer::MemoryBudget>,
+    errors: Arc<Mutex<DeviceErrors>>,
     in_flight: Mutex<VecDeque<wgpu::SubmissionIndex>>,
     pipelines: PipelineCache,
     second_device: Option<SecondDevice>,
     submissions: AtomicU64,
 }
 
-/// What the device's callbacks have reported.
+/// Errors that the device's callbacks have reported.
 #[derive(Default)]
-struct Fault {
+struct DeviceErrors {
     lost: Option<String>,
     uncaptured: Option<wgpu::Error>,
 }
 
-/// A panic elsewhere leaves our plain data usable.
+/// Locks a mutex, poisoned or not: all data behind these mutexes stays valid after a panic.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Gpu {
-    /// Opens a device as `options` say; blocks.
+    /// Opens a device. Blocks until it is open.
     ///
     /// # Errors
-    /// [`Error::NoAdapter`], [`Error::AdapterRejected`].
+    /// - [`Error::NoAdapter`] if no adapter matches `options`;
+    /// - [`Error::AdapterRejected`] if the adapter gives no device.
     pub fn new(options: GpuOptions) -> Result<Self> {
         pollster::block_on(Self::request(options))
     }
 
-    /// [`Gpu::new`] without blocking.
+    /// Opens a device without blocking; otherwise as [`Gpu::new`].
     ///
     /// # Errors
     /// As [`Gpu::new`].
     pub async fn request(options: GpuOptions) -> Result<Self> {
-        let adapter = adapter::choose(&options).await?;
-        let (device, queue) = adapter::open(&adapter, &options).await?;
-        let fault = Arc::new(Mutex::new(Fault::default()));
-        let on_lost = Arc::clone(&fault);
+        let adapter = adapter::request_adapter(&options).await?;
+        let (device, queue) = adapter::request_device(&adapter, &options).await?;
+        let errors = Arc::new(Mutex::new(DeviceErrors::default()));
+        let on_lost = Arc::clone(&errors);
         device.set_device_lost_callback(move |reason, message| {
             lock(&on_lost).lost = Some(format!("{reason:?}: {message}"));
         });
-        let on_error = Arc::clone(&fault);
-        // wgpu's own handler ends the process.
+        let on_error = Arc::clone(&errors);
+        // wgpu's default handler panics.
         device.on_uncaptured_error(Arc::new(move |error| {
             log::error!("uncaptured device error: {error}");
             lock(&on_error).uncaptured.get_or_insert(error);
         }));
-        let report = AdapterReport::new(&adapter, &device);
+        let report = AdapterReport::of_device(&adapter, &device);
         if report.software {
-            log::warn!("{} is a software adapter: right, but slow", report.name);
+            log::warn!("{} is a software adapter: correct, but slow", report.name);
         }
         let second_device = SecondDevice::new(&adapter, &report, &options);
-        Ok(Self::assemble(device, queue, report, fault, &options, second_device))
+        Ok(Self::from_parts(device, queue, report, errors, &options, second_device))
     }
 
-    /// Uses a device that the application already owns. Its error handlers are left alone; work shares its queue.
-    /// Features (subgroups, timestamps) and limits are those with which the device was made.
+    /// Wraps a device that the application owns. Its error handlers are not replaced, and work is submitted to `queue`.
+    ///
+    /// Features (subgroups, timestamps) and limits are those with which the device was opened.
     pub fn from_wgpu(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Self {
-        let report = AdapterReport::new(adapter, &device);
-        let fault = Arc::new(Mutex::new(Fault::default()));
-        Self::assemble(device, queue, report, fault, &GpuOptions::default(), None)
+        let report = AdapterReport::of_device(adapter, &device);
+        let errors = Arc::new(Mutex::new(DeviceErrors::default()));
+        Self::from_parts(device, queue, report, errors, &GpuOptions::default(), None)
     }
 
-    fn assemble(
+    fn from_parts(
         device: wgpu::Device,
         queue: wgpu::Queue,
         report: AdapterReport,
-        fault: Arc<Mutex<Fault>>,
+        errors: Arc<Mutex<DeviceErrors>>,
         options: &GpuOptions,
         second_device: Option<SecondDevice>,
     ) -> Self {
-        let budget = Arc::new(buffer::Budget::new(options.memory_budget_for(&report)));
+        let budget = Arc::new(buffer::MemoryBudget::new(options.memory_budget_for(&report)));
         Gpu {
             inner: Arc::new(Inner {
                 device,
@@ -114,7 +116,7 @@ impl Gpu {
                 report,
                 timeout: options.timeout,
                 budget,
-                fault,
+                errors,
                 in_flight: Mutex::new(VecDeque::new()),
                 pipelines: PipelineCache::default(),
                 second_device,
@@ -145,22 +147,30 @@ impl Gpu {
         }
     }
 
-    /// What the adapter is and allows.
+    /// Identity, features and limits of the adapter.
     pub fn report(&self) -> &AdapterReport {
         &self.inner.report
     }
 
-    /// Bytes in buffers that live now.
+    /// Bytes of all buffers that exist now.
     pub fn allocated_bytes(&self) -> u64 {
         self.inner.budget.used()
     }
 
-    /// Buffers made since the device was opened, dropped ones included.
+    /// Checks that so many more bytes fit the memory budget.
+    ///
+    /// # Errors
+    /// [`Error::LimitExceeded`].
+    pub(crate) fn check_budget(&self, what: &str, bytes: u64) -> Result<()> {
+        self.inner.budget.check(what, bytes)
+    }
+
+    /// Number of buffers created since the device was opened, including dropped ones.
     pub fn buffers_created(&self) -> u64 {
         self.inner.budget.created()
     }
 
-    /// Command buffers submitted since the device was opened.
+    /// Number of command buffers submitted since the device was opened.
     pub fn submissions(&self) -> u64 {
         self.inner.submissions.load(Ordering::Relaxed)
     }
@@ -168,14 +178,16 @@ impl Gpu {
     /// Waits until all submitted work is done.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`], [`Error::Timeout`].
+    /// - [`Error::DeviceLost`];
+    /// - [`Error::Timeout`] after [`GpuOptions::timeout`];
+    /// - [`Error::OutOfMemory`] or [`Error::Validation`] if the device reported such an error outside of a scope.
     pub fn wait(&self) -> Result<()> {
-        self.poll(None, "all submitted work")?;
+        self.wait_for(None, "all submitted work")?;
         lock(&self.inner.in_flight).clear();
         Ok(())
     }
 
-    /// Nanoseconds of one tick of the device's clock.
+    /// Nanoseconds per timestamp tick.
     pub(crate) fn timestamp_period(&self) -> f32 {
         self.inner.queue.get_timestamp_period()
     }
@@ -184,21 +196,23 @@ impl Gpu {
         &self.inner.device
     }
 
-    /// Fails if the device is gone or has reported an error outside of any scope.
-    pub(crate) fn check(&self) -> Result<()> {
-        let mut fault = lock(&self.inner.fault);
-        if let Some(reason) = &fault.lost {
+    /// Fails if the device is lost or has reported an error outside of a scope.
+    pub(crate) fn check_errors(&self) -> Result<()> {
+        let mut errors = lock(&self.inner.errors);
+        if let Some(reason) = &errors.lost {
             return Err(Error::DeviceLost { reason: reason.clone() });
         }
-        match fault.uncaptured.take() {
-            Some(error) => Err(named(error, "device", 0)),
+        match errors.uncaptured.take() {
+            Some(error) => Err(convert_error(error, "device", 0)),
             None => Ok(()),
         }
     }
 
-    /// Runs `work` and turns what wgpu reports meanwhile into an error that names `label`.
-    pub(crate) fn scope<T>(&self, label: &str, bytes: u64, work: impl FnOnce() -> T) -> Result<T> {
-        self.check()?;
+    /// Calls `work` inside error scopes of every filter, and converts the error that they capture.
+    ///
+    /// `label` and `bytes` go into the error: the resource, and its size where memory is allocated.
+    pub(crate) fn error_scope<T>(&self, label: &str, bytes: u64, work: impl FnOnce() -> T) -> Result<T> {
+        self.check_errors()?;
         let device = &self.inner.device;
         let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
@@ -210,24 +224,25 @@ impl Gpu {
             pollster::block_on(memory.pop()),
         ];
         match errors.into_iter().flatten().next() {
-            Some(error) => Err(named(error, label, bytes)),
+            Some(error) => Err(convert_error(error, label, bytes)),
             None => Ok(result),
         }
     }
 
-    /// Waits until fewer than [`IN_FLIGHT`] submissions are under way, then records commands with `record` and submits them.
-    /// An error means that nothing was submitted.
+    /// Records commands with `record` and submits them, once fewer than [`MAX_IN_FLIGHT`] submissions are in flight.
+    ///
+    /// If it fails, nothing was submitted.
     pub(crate) fn submit(
         &self,
         label: &str,
         record: impl FnOnce(&mut wgpu::CommandEncoder),
     ) -> Result<wgpu::SubmissionIndex> {
         let mut in_flight = lock(&self.inner.in_flight);
-        while in_flight.len() >= IN_FLIGHT {
-            self.poll(in_flight.front().cloned(), label)?;
+        while in_flight.len() >= MAX_IN_FLIGHT {
+            self.wait_for(in_flight.front().cloned(), label)?;
             in_flight.pop_front();
         }
-        let index = self.scope(label, 0, || {
+        let index = self.error_scope(label, 0, || {
             let descriptor = wgpu::CommandEncoderDescriptor { label: Some(label) };
             let mut encoder = self.inner.device.create_command_encoder(&descriptor);
             record(&mut encoder);
@@ -238,35 +253,37 @@ impl Gpu {
         Ok(index)
     }
 
-    /// Writes into a buffer before the next submission.
+    /// Writes `bytes` at a byte offset of a buffer, before the next submission (`Queue::write_buffer`).
     pub(crate) fn write(&self, buffer: &GpuBuffer, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.scope(buffer.label(), 0, || self.inner.queue.write_buffer(buffer.raw(), offset, bytes))
+        self.error_scope(buffer.label(), 0, || {
+            self.inner.queue.write_buffer(buffer.raw(), offset, bytes);
+        })
     }
 
-    /// Waits for one submission, or for all.
-    pub(crate) fn poll(&self, submission: Option<wgpu::SubmissionIndex>, what: &str) -> Result<()> {
+    /// Waits for one submission, or for all; `what` names it in [`Error::Timeout`].
+    pub(crate) fn wait_for(&self, submission: Option<wgpu::SubmissionIndex>, what: &str) -> Result<()> {
         let wait = wgpu::PollType::Wait { submission_index: submission, timeout: Some(self.inner.timeout) };
         match self.inner.device.poll(wait) {
-            Ok(_) => self.check(),
+            Ok(_) => self.check_errors(),
             Err(wgpu::PollError::Timeout) => {
                 Err(Error::Timeout { what: what.to_owned(), limit: self.inner.timeout })
             }
-            Err(error) => Err(self.lost(&error)),
+            Err(error) => Err(self.mark_lost(&error)),
         }
     }
 
-    /// Lets finished work report, without waiting.
-    pub(crate) fn look(&self) -> Result<()> {
+    /// Runs the callbacks of finished work without waiting (`PollType::Poll`).
+    pub(crate) fn poll(&self) -> Result<()> {
         match self.inner.device.poll(wgpu::PollType::Poll) {
-            Ok(_) => self.check(),
-            Err(error) => Err(self.lost(&error)),
+            Ok(_) => self.check_errors(),
+            Err(error) => Err(self.mark_lost(&error)),
         }
     }
 
-    /// A device that forgot a submission is gone, whether or not a callback said so.
-    fn lost(&self, error: &wgpu::PollError) -> Error {
-        let mut fault = lock(&self.inner.fault);
-        let reason = fault.lost.get_or_insert_with(|| error.to_string()).clone();
+    /// Records a failed poll as device loss: wgpu may not call the device-lost callback.
+    fn mark_lost(&self, error: &wgpu::PollError) -> Error {
+        let mut errors = lock(&self.inner.errors);
+        let reason = errors.lost.get_or_insert_with(|| error.to_string()).clone();
         Error::DeviceLost { reason }
     }
 }
@@ -277,7 +294,8 @@ impl std::fmt::Debug for Gpu {
     }
 }
 
-fn named(error: wgpu::Error, label: &str, bytes: u64) -> Error {
+/// Converts wgpu's error into this crate's, with the label of the resource and the bytes that were requested.
+fn convert_error(error: wgpu::Error, label: &str, bytes: u64) -> Error {
     match error {
         wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { label: label.to_owned(), bytes },
         wgpu::Error::Validation { description, .. } | wgpu::Error::Internal { description, .. } => {

@@ -1,11 +1,11 @@
-//! Compute pipelines, built once for each text and kept.
+//! Compute pipelines, cached by their WGSL source.
 
 use super::{Gpu, lock};
 use crate::error::Result;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-/// How a kernel uses a binding.
+/// Access of a kernel to a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
     /// `var<uniform>`
@@ -16,16 +16,16 @@ pub enum Access {
     ReadWrite,
 }
 
-/// What a pipeline is made from.
+/// WGSL source and bindings of a compute pipeline.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Shader {
-    /// The whole text, entry point `main`.
+    /// Complete WGSL source; the entry point is `main`.
     pub wgsl: String,
-    /// Each binding of group 0, in order of the numbers: number and use.
+    /// Binding number and access of each binding of group 0, in ascending order.
     pub bindings: Vec<(u32, Access)>,
 }
 
-/// A compiled kernel.
+/// A compute pipeline with its bind group layout.
 pub struct Pipeline {
     pub(crate) raw: wgpu::ComputePipeline,
     pub(crate) layout: wgpu::BindGroupLayout,
@@ -35,19 +35,19 @@ pub struct Pipeline {
 pub(super) struct PipelineCache(Mutex<HashMap<String, Arc<Pipeline>>>);
 
 impl Gpu {
-    /// The pipeline of this text; made at the first call, the same one after.
+    /// Returns the pipeline of a shader, created at the first call.
     pub(crate) fn pipeline(&self, label: &str, shader: &Shader) -> Result<Arc<Pipeline>> {
-        // The text holds every generated constant, so it is the whole key.
+        // The source contains every generated constant, so it identifies the pipeline.
         if let Some(found) = lock(&self.inner.pipelines.0).get(&shader.wgsl) {
             return Ok(Arc::clone(found));
         }
-        let made = Arc::new(self.scope(label, 0, || make_pipeline(self.device(), label, shader))?);
-        lock(&self.inner.pipelines.0).insert(shader.wgsl.clone(), Arc::clone(&made));
-        Ok(made)
+        let created = Arc::new(self.error_scope(label, 0, || create_pipeline(self.device(), label, shader))?);
+        lock(&self.inner.pipelines.0).insert(shader.wgsl.clone(), Arc::clone(&created));
+        Ok(created)
     }
 }
 
-pub(crate) fn make_pipeline(device: &wgpu::Device, label: &str, shader: &Shader) -> Pipeline {
+pub(crate) fn create_pipeline(device: &wgpu::Device, label: &str, shader: &Shader) -> Pipeline {
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
         label: Some(label),
         source: wgpu::ShaderSource::Wgsl(shader.wgsl.as_str().into()),
@@ -80,7 +80,7 @@ pub(crate) fn make_pipeline(device: &wgpu::Device, label: &str, shader: &Shader)
         module: &module,
         entry_point: Some("main"),
         cache: None,
-        // Every kernel writes its workgroup memory before it reads it.
+        // Every kernel writes workgroup memory before reading it.
         compilation_options: wgpu::PipelineCompilationOptions {
             constants: &[],
             zero_initialize_workgroup_memory: false,

@@ -6,11 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Work for the second device. `run` returns whether it succeeded.
+/// What a job does with the second device and a time limit; returns whether it succeeded.
+pub(crate) type Work = Box<dyn FnOnce(&wgpu::Device, &wgpu::Queue, Duration) -> bool + Send>;
+
+/// Work for the second device.
 pub(crate) struct Job {
     /// Jobs with a shader that was queued before are dropped.
     pub key: Arc<Shader>,
-    pub run: Box<dyn FnOnce(&wgpu::Device, &wgpu::Queue, Duration) -> bool + Send>,
+    pub run: Work,
 }
 
 /// The second device. Dropping it waits for the current job.
@@ -97,7 +100,7 @@ impl Drop for SecondDevice {
 }
 
 fn work(adapter: &wgpu::Adapter, jobs: &Mutex<Jobs>, options: &GpuOptions) {
-    let opened = pollster::block_on(adapter::open(adapter, options));
+    let opened = pollster::block_on(adapter::request_device(adapter, options));
     if let Ok((device, _)) = &opened {
         device.on_uncaptured_error(Arc::new(|error| log::debug!("second device: {error}")));
     }

@@ -116,6 +116,7 @@ impl From<ParameterId> for Target {
 }
 
 /// How gradients are cut down before decay and update. The gradients themselves stay as they are.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Clip {
     /// `g *= min(1, max / (norm + 1e-6))`, where `norm` is the Euclidean norm over the trainable elements of all

@@ -1,4 +1,4 @@
-//! The files of WGSL, and what they say of themselves.
+//! Table of the WGSL files, and the declarations in them: dependencies, bindings, entry points.
 
 use super::loss::metrics::Sums;
 use super::update::digest::{Digest, Segment};
@@ -6,14 +6,14 @@ use crate::gpu::Access;
 use crate::graph::StepScalars;
 use crate::wgsl::{Field, WgslStruct};
 
-/// A file below `shaders/`: a kernel, or text that kernels share.
+/// A WGSL file below `shaders/`: a kernel, or text that kernels share.
 #[derive(Debug)]
 pub struct WgslFile {
-    /// The file's name without the ending; of a kernel, also the name in reports and the debug label.
+    /// File name without extension; for a kernel, also its name in reports and its debug label.
     pub name: &'static str,
-    /// The folder below `shaders/`.
+    /// Folder below `shaders/`.
     pub folder: &'static str,
-    /// The whole text.
+    /// Contents of the file.
     pub text: &'static str,
 }
 
@@ -25,7 +25,7 @@ macro_rules! files {
             text: include_str!(concat!("../../shaders/", $folder, "/", $name, ".wgsl")),
         };)*
 
-        /// Every file.
+        /// All WGSL files.
         pub static FILES: &[&WgslFile] = &[$(&$constant),*];
     };
 }
@@ -39,11 +39,11 @@ files! {
     WINDOW: "shared" / "window",
     A_COLUMNS_CURSOR: "gemm" / "a_columns_cursor",
     A_COLUMNS_MATRIX: "gemm" / "a_columns_matrix",
-    A_COLUMNS_PATCHES: "gemm" / "a_columns_patches",
-    A_COLUMNS_TAPS: "gemm" / "a_columns_taps",
+    A_COLUMNS_PATCHES_SCALAR: "gemm" / "a_columns_patches_scalar",
+    A_COLUMNS_PATCHES_VEC4: "gemm" / "a_columns_patches_vec4",
     A_ROWS_MATRIX: "gemm" / "a_rows_matrix",
-    A_ROWS_PATCHES: "gemm" / "a_rows_patches",
-    A_ROWS_TAPS: "gemm" / "a_rows_taps",
+    A_ROWS_PATCHES_SCALAR: "gemm" / "a_rows_patches_scalar",
+    A_ROWS_PATCHES_VEC4: "gemm" / "a_rows_patches_vec4",
     EPILOGUE: "gemm" / "epilogue",
     EXTRA_SCALAR: "gemm" / "extra_scalar",
     EXTRA_VEC4: "gemm" / "extra_vec4",
@@ -76,11 +76,11 @@ files! {
     DEPTHWISE_CONV2D: "conv" / "depthwise_conv2d",
     DEPTHWISE_CONV2D_GRAD_INPUT: "conv" / "depthwise_conv2d_grad_input",
     DEPTHWISE_CONV2D_GRAD_KERNEL: "conv" / "depthwise_conv2d_grad_kernel",
+    GATHER: "conv" / "gather",
     GATHER_PATCHES: "conv" / "gather_patches",
     IM2COL: "conv" / "im2col",
-    PICK: "conv" / "pick",
-    SCATTER_SUM: "conv" / "scatter_sum",
-    WEIGHT_DOTS: "conv" / "weight_dots",
+    KERNEL_GRAD_ELEMENTS: "conv" / "kernel_grad_elements",
+    SCATTER_SPLITS: "conv" / "scatter_splits",
     WINOGRAD_3X3: "winograd" / "winograd_3x3",
     WINOGRAD_5X5: "winograd" / "winograd_5x5",
     WINOGRAD_INPUT: "winograd" / "winograd_input",
@@ -151,7 +151,7 @@ files! {
     UPDATE: "update" / "update",
 }
 
-/// Structs that files use by name and Rust declares.
+/// Structs that are declared in Rust and used by name in WGSL files.
 static STRUCTS: &[(&str, &[Field])] = &[
     ("Digest", Digest::FIELDS),
     ("Segment", Segment::FIELDS),
@@ -160,19 +160,20 @@ static STRUCTS: &[(&str, &[Field])] = &[
 ];
 
 impl WgslFile {
-    /// The names after `// uses:`: other files, by name, and structs that Rust declares.
+    /// Names listed after `// uses:`: other files, and structs declared in Rust.
     pub fn uses(&self) -> impl Iterator<Item = &'static str> {
         let lines = self.text.lines().filter_map(|line| line.strip_prefix("// uses: "));
         lines.flat_map(|names| names.split(", "))
     }
 
-    /// Whether it is a kernel, which has its entry point or, as the rules of updates, uses the one of `update`.
+    /// Whether the file is a kernel: it has an entry point or, as the optimizer updates, uses that of
+    /// `update`.
     pub fn is_kernel(&self) -> bool {
         self.uses().any(|name| name == "update")
             || (self.text.contains("\nfn main(") && self.name != "update")
     }
 
-    /// Bindings declared in this file: number and use.
+    /// Bindings declared in this file: number and access.
     pub fn bindings(&self) -> impl Iterator<Item = (u32, Access)> {
         self.text.lines().filter_map(|line| {
             let (number, rest) = line.strip_prefix("@group(0) @binding(")?.split_once(") var<")?;
@@ -187,24 +188,25 @@ impl WgslFile {
     }
 }
 
-/// Files and structs in use.
+/// Files and structs that a launch depends on.
 #[derive(Default)]
-pub(super) struct Used {
+pub(super) struct Dependencies {
     pub files: Vec<&'static WgslFile>,
     pub structs: Vec<(&'static str, &'static [Field])>,
 }
 
-impl Used {
-    /// Adds a file and what it uses, each once. A name that nothing has is left out: the compiler then misses what it declares.
+impl Dependencies {
+    /// Adds a file and its dependencies, each once. An unknown name is skipped; the shader then fails to
+    /// compile. A test checks that every name exists.
     pub fn add(&mut self, file: &'static WgslFile) {
-        if self.files.iter().any(|known| known.name == file.name) {
+        if self.files.iter().any(|other| other.name == file.name) {
             return;
         }
         self.files.push(file);
         for name in file.uses() {
             if let Some(other) = FILES.iter().find(|other| other.name == name) {
                 self.add(other);
-            } else if let Some(found) = STRUCTS.iter().find(|(known, _)| *known == name)
+            } else if let Some(found) = STRUCTS.iter().find(|(other, _)| *other == name)
                 && !self.structs.contains(found)
             {
                 self.structs.push(*found);
@@ -218,14 +220,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_in_use_is_known() {
+    fn every_dependency_exists_and_names_are_unique() {
         for file in FILES {
             for name in file.uses() {
-                let known = FILES.iter().any(|f| f.name == name) || STRUCTS.iter().any(|(n, _)| *n == name);
-                assert!(known, "{} uses {name}", file.name);
+                let exists = FILES.iter().any(|f| f.name == name) || STRUCTS.iter().any(|(n, _)| *n == name);
+                assert!(exists, "{} uses {name}, which does not exist", file.name);
             }
         }
         let names: std::collections::BTreeSet<_> = FILES.iter().map(|file| file.name).collect();
-        assert_eq!(names.len(), FILES.len(), "names are unique");
+        assert_eq!(names.len(), FILES.len(), "file names must be unique");
     }
 }

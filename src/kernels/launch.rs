@@ -1,48 +1,49 @@
-//! What runs a kernel: its whole text, its parameters and its grid, as data.
+//! Description of one kernel launch as data: shader text, parameters, grid.
 
 use super::GRID_X;
-use super::alias::expand_aliases;
-use super::files::{Used, WgslFile};
-use super::unroll::unroll;
+use super::files::{Dependencies, WgslFile};
+use super::preprocess::{expand_aliases, unroll};
 use crate::gpu::Shader;
 use crate::wgsl::{Field, WgslStruct, declaration};
 
-/// One run of a kernel, without its buffers.
+/// One launch of a kernel, without its buffers.
 #[derive(Clone, Debug)]
 pub struct Launch {
     /// The kernel.
     pub kernel: &'static WgslFile,
-    /// Files of this variant, besides those that the kernel uses.
+    /// Files of this variant, in addition to those that the kernel uses.
     pub snippets: Vec<&'static WgslFile>,
-    /// Generated numbers of this variant; loops over them can be unrolled.
+    /// Generated integer constants of this variant; loops up to them can be unrolled.
     pub constants: Vec<(&'static str, u32)>,
-    /// Elements that it goes over of arenas, which are bound whole; none if it goes over no arena, or all of it.
+    /// Elements of the arenas that the kernel processes (arenas are bound as a whole); `None` if it uses no
+    /// arena, or all of it.
     pub arena_elements: Option<usize>,
     /// Other generated declarations of this variant.
     pub declarations: Vec<String>,
-    /// The members of the struct `Params`.
+    /// Members of the struct `Params`.
     pub fields: Vec<Field>,
-    /// The parameters' bytes.
+    /// Bytes of the parameters.
     pub params: Vec<u8>,
-    /// Workgroups.
+    /// Number of workgroups in x, y, z.
     pub groups: [u32; 3],
-    /// Multiplications and additions, for a full batch.
+    /// Multiplications and additions of a full batch.
     pub flops: u64,
-    /// Rounds of loops in one invocation; see [`super::MAX_ITERATIONS`].
+    /// Loop iterations of one invocation; see [`super::MAX_ITERATIONS`].
     pub iterations: usize,
 }
 
-/// What decides a launch's text: launches with equal variants have equal texts. Cheaper to make and to compare than a text.
+/// Key of a launch's shader text: equal variants have equal texts. Cheaper to build and compare than the
+/// text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Variant {
-    /// The kernel's name, and those of its snippets.
+    /// Names of the kernel and its snippets.
     files: Vec<&'static str>,
     constants: Vec<(&'static str, u32)>,
     declarations: Vec<String>,
 }
 
 impl Launch {
-    /// What decides [`Launch::shader`].
+    /// Key of [`Launch::shader`].
     pub fn variant(&self) -> Variant {
         let snippets = self.snippets.iter().map(|snippet| snippet.name);
         Variant {
@@ -72,7 +73,7 @@ impl Launch {
         }
     }
 
-    /// Adds members to the parameters, behind those that are there.
+    /// Appends members to the parameters.
     pub(super) fn more_params<P: WgslStruct>(mut self, params: &P) -> Self {
         let before = self.params.len();
         self.fields.extend(P::FIELDS.iter().map(|f| Field { offset: before + f.offset, ..*f }));
@@ -95,30 +96,45 @@ impl Launch {
         self
     }
 
-    fn used(&self) -> Used {
-        let mut used = Used::default();
-        used.add(self.kernel);
-        self.snippets.iter().for_each(|snippet| used.add(snippet));
-        used
+    /// Declares the element type of a kernel that processes four channels at a time, or one: `Element`
+    /// (`vec4<f32>` or `f32`), `Words` (the same of `u32`), `Flags` (of `bool`), and the number of channels,
+    /// `WIDTH`.
+    pub(super) fn channel_vectors(mut self, vec4: bool) -> Self {
+        let vector = |scalar: &str| if vec4 { format!("vec4<{scalar}>") } else { scalar.to_owned() };
+        self.declarations.extend([
+            format!("alias Element = {};", vector("f32")),
+            format!("alias Words = {};", vector("u32")),
+            format!("alias Flags = {};", vector("bool")),
+            format!("const WIDTH: u32 = {}u;", if vec4 { 4 } else { 1 }),
+        ]);
+        self
     }
 
-    /// The files that make up the text, each once.
+    fn dependencies(&self) -> Dependencies {
+        let mut dependencies = Dependencies::default();
+        dependencies.add(self.kernel);
+        self.snippets.iter().for_each(|snippet| dependencies.add(snippet));
+        dependencies
+    }
+
+    /// Files that make up the text, each once.
     pub fn files(&self) -> Vec<&'static WgslFile> {
-        self.used().files
+        self.dependencies().files
     }
 
-    /// The shader: the kernel first, then what it uses, then what is generated; order is free in WGSL.
+    /// Assembles the shader: the kernel, the files that it uses, then the generated declarations. The order
+    /// of declarations has no meaning in WGSL.
     pub fn shader(&self) -> Shader {
-        let used = self.used();
+        let dependencies = self.dependencies();
         let mut text = String::new();
         let mut bindings = Vec::new();
-        for file in &used.files {
+        for file in &dependencies.files {
             text.push_str(&format!("// ---- {}/{}.wgsl\n{}\n", file.folder, file.name, file.text));
             bindings.extend(file.bindings());
         }
         text.push_str("// ---- generated\n");
         text.push_str(&declaration("Params", &self.fields));
-        for (name, fields) in &used.structs {
+        for (name, fields) in &dependencies.structs {
             text.push_str(&declaration(name, fields));
         }
         for (name, value) in &self.constants {
@@ -132,7 +148,8 @@ impl Launch {
         Shader { wgsl: unroll(&expand_aliases(&text), &self.constants), bindings }
     }
 
-    /// Whether the shader has subgroup operations: WebGPU wants `enable subgroups;` in front of it, which naga refuses.
+    /// Whether the shader has subgroup operations. WebGPU then requires the directive `enable subgroups;`,
+    /// which naga rejects.
     pub fn uses_subgroups(&self) -> bool {
         self.kernel.name == "gemm_subgroup"
     }

@@ -1,11 +1,10 @@
-//! The kernels: a folder for each kind of operation, beside the folder of the same name in `shaders/`. A kernel is one file of WGSL
-//! and one of Rust, which declares its parameters and says how it is launched.
+//! GPU kernels: one folder per operation family, with the WGSL in the folder of the same name in `shaders/`.
+//! A kernel is one WGSL file and one Rust function, which declares its parameters and describes its launch.
 //!
-//! Nothing here touches the device. A [`Launch`] is data: which text, which parameters, how many workgroups.
+//! Nothing in this module calls the device. A [`Launch`] is data: shader text, parameters, number of
+//! workgroups.
 
-mod alias;
 mod conv;
-mod element;
 mod elementwise;
 mod files;
 mod gemm;
@@ -13,7 +12,7 @@ mod launch;
 mod loss;
 mod norm;
 mod pool;
-mod unroll;
+mod preprocess;
 mod update;
 mod window;
 mod winograd;
@@ -25,7 +24,7 @@ pub(crate) use elementwise::{
 };
 pub use files::{FILES, WgslFile};
 pub(crate) use gemm::{
-    Epilogue, Gemm, MAX_TERMS, Matrix, Operand, PixelSet, Source, gemm, split_k_sum, splits,
+    Epilogue, Gemm, MAX_TERMS, Matrix, Operand, PixelSet, Source, gemm_launch, split_k_sum, splits,
 };
 pub use gemm::{GemmFamily, TileSize};
 pub use launch::{Launch, Variant};
@@ -37,14 +36,17 @@ pub use update::{Digest, digest};
 pub(crate) use window::Images;
 pub(crate) use winograd::*;
 
-use element::width;
-
-/// Workgroups in x before a grid is folded into y.
+/// Maximum number of workgroups in x; a longer grid is folded into y.
 pub const GRID_X: u32 = 32_768;
 
-/// Rounds of all loops together that one invocation may make: Mesa's software drivers leave every loop after 65,535,
-/// without a word.
+/// Maximum number of loop iterations of one invocation, over all its loops: Mesa's software drivers leave
+/// every loop after 65,535 iterations without an error.
 pub const MAX_ITERATIONS: usize = 65_000;
+
+/// Widest vector of channels that divides `channels`: 4 or 1.
+fn vector_width(channels: usize) -> usize {
+    if channels.is_multiple_of(4) { 4 } else { 1 }
+}
 
 fn constant_bool(name: &str, value: bool) -> String {
     format!("const {name}: bool = {value};")
@@ -52,25 +54,26 @@ fn constant_bool(name: &str, value: bool) -> String {
 
 /// A grid of `count` workgroups, folded into y beyond [`GRID_X`].
 fn grid(count: usize, z: usize) -> [u32; 3] {
-    let count = index(count).max(1);
-    [count.min(GRID_X), count.div_ceil(GRID_X), index(z)]
+    let count = to_u32(count).max(1);
+    [count.min(GRID_X), count.div_ceil(GRID_X), to_u32(z)]
 }
 
-/// Workgroups for `count` invocations.
+/// A grid of workgroups of `workgroup` invocations, for `count` invocations in total.
 fn grid_of(count: usize, workgroup: u32) -> [u32; 3] {
     grid(count.div_ceil(workgroup as usize), 1)
 }
 
-/// Sizes in shaders are `u32`; shapes are checked to stay below 2^31 (`shape::MAX_ELEMENTS`), so nothing is cut here.
-fn index(size: usize) -> u32 {
+/// Converts a size to the `u32` of shaders. Shapes are validated to stay below 2^31 (`shape::MAX_ELEMENTS`),
+/// so the value is never truncated.
+fn to_u32(size: usize) -> u32 {
     u32::try_from(size).unwrap_or(u32::MAX)
 }
 
-/// How many elements a tensor has, and how many belong to one example (0 if it has no batch axis).
+/// Number of elements of a tensor, in total and per example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extent {
     /// Elements of a full batch.
     pub elements: usize,
-    /// Elements of one example, or 0.
+    /// Elements of one example; 0 if the tensor has no batch axis.
     pub per_row: usize,
 }

@@ -1,21 +1,24 @@
-//! What the kernels with a sliding window share.
+//! Parameters of the kernels with a sliding window.
+//!
+//! A *tap* is one spatial position `(kh, kw)` of the window, numbered row by row: `tap = kh * kernel_w + kw`.
+//! A convolution kernel has one weight per tap, input channel and output channel.
 
-use crate::kernels::index;
+use crate::kernels::to_u32;
 use crate::shape::WindowGeometry;
 use crate::wgsl::params;
 
-/// The images that a kernel works on.
+/// Input images of a windowed operation: geometry, channels, and a range of the batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Images {
-    /// Geometry.
+    /// Geometry of the window.
     pub window: WindowGeometry,
     /// Channels of the input.
     pub channels: usize,
     /// Groups of channels.
     pub groups: usize,
-    /// The first image of the batch.
+    /// First image, as an index into the batch.
     pub first: usize,
-    /// Images from there on.
+    /// Number of images.
     pub count: usize,
 }
 
@@ -35,7 +38,7 @@ params! {
         pad_left: u32,
         channels: u32,
         groups: u32,
-        first_row: u32,
+        first_example: u32,
         images: u32,
     }
 }
@@ -44,22 +47,22 @@ impl WindowParams {
     pub(super) fn new(images: &Images) -> Self {
         let w = &images.window;
         WindowParams {
-            height: index(w.input[0]),
-            width: index(w.input[1]),
-            out_height: index(w.output[0]),
-            out_width: index(w.output[1]),
-            kernel_h: index(w.kernel[0]),
-            kernel_w: index(w.kernel[1]),
-            stride_h: index(w.stride[0]),
-            stride_w: index(w.stride[1]),
-            dilation_h: index(w.dilation[0]),
-            dilation_w: index(w.dilation[1]),
-            pad_top: index(w.pad_begin[0]),
-            pad_left: index(w.pad_begin[1]),
-            channels: index(images.channels),
-            groups: index(images.groups),
-            first_row: index(images.first),
-            images: index(images.count),
+            height: to_u32(w.input[0]),
+            width: to_u32(w.input[1]),
+            out_height: to_u32(w.output[0]),
+            out_width: to_u32(w.output[1]),
+            kernel_h: to_u32(w.kernel[0]),
+            kernel_w: to_u32(w.kernel[1]),
+            stride_h: to_u32(w.stride[0]),
+            stride_w: to_u32(w.stride[1]),
+            dilation_h: to_u32(w.dilation[0]),
+            dilation_w: to_u32(w.dilation[1]),
+            pad_top: to_u32(w.pad_begin[0]),
+            pad_left: to_u32(w.pad_begin[1]),
+            channels: to_u32(images.channels),
+            groups: to_u32(images.groups),
+            first_example: to_u32(images.first),
+            images: to_u32(images.count),
         }
     }
 }

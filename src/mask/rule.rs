@@ -1,134 +1,168 @@
-//! Rules that say which elements to freeze.
+//! Rules that select elements of a tensor, and their text form.
 
-use super::choose::{self, Among, Amount};
-use super::slices::{self, Axis, Norm, Which};
-use super::{Mask, TensorView, file};
+use super::Mask;
+use super::select::{self, Amount, Candidates, ChannelAxis, Channels, Norm};
 use crate::error::{Error, Result};
+use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::str::FromStr;
 
-/// Which elements of a tensor to select: to freeze, to prune or to thaw. A rule becomes a [`Mask`] for each parameter
-/// that a path names.
+/// One tensor, as input of [`FreezeRule::resolve_all`].
+#[derive(Clone, Copy, Debug)]
+pub struct TensorView<'a> {
+    /// Path of the parameter.
+    pub path: &'a str,
+    /// Extents, row-major: HWIO for a convolution kernel, `[in, out]` for a dense one.
+    pub shape: &'a [usize],
+    /// Bits of the f32 elements; may be `None` unless [`FreezeRule::needs_weights`].
+    pub bits: Option<&'a [u32]>,
+    /// Elements that are frozen already.
+    pub frozen: &'a Mask,
+}
+
+impl TensorView<'_> {
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// Selects elements of a tensor: to freeze, to prune or to thaw. Resolves to one [`Mask`] per parameter.
 ///
-/// Rules that look at weights select on the host: the weights of the tensors in question are read back once. Magnitudes
+/// Rules that depend on weights run on the host: the weights of the tensors in question are read back once. Magnitudes
 /// are ordered as `f32::total_cmp` orders absolute values, so that a NaN is larger than infinity; ties go to the lower
 /// index, and with [`FreezeRule::global`] to the earlier tensor. Counts are therefore exact.
 ///
 /// Measured: freezing the smaller half of 1,000,000 weights by magnitude takes 28 ms on two cores with software Vulkan: 1
-/// to read them back, 10 to choose, the rest to keep the frozen bits for the proof and to write the mask.
+/// to read them back, 10 to select, the rest to keep the frozen bits for [`Trainer::verify_frozen`] and to write the mask.
+///
+/// A rule is parsed from text ([`FreezeRule::SYNTAX`]), and displayed in the same form. The text has no seed. A mask, an
+/// exact count, scores and [`FreezeRule::among_frozen`] have no text form: their text cannot be parsed.
+///
+/// [`Trainer::verify_frozen`]: crate::Trainer::verify_frozen
 #[derive(Clone, Debug, PartialEq)]
 pub struct FreezeRule {
-    pub(super) kind: Kind,
-    pub(super) seed: u64,
-    pub(super) among: Among,
-    pub(super) global: bool,
-    pub(super) scores: Option<Vec<f32>>,
+    kind: Kind,
+    seed: u64,
+    candidates: Candidates,
+    global: bool,
+    scores: Option<Vec<f32>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Kind {
+enum Kind {
     All,
     None,
     Random(Amount),
     Smallest(Amount),
     Largest(Amount),
     NOfM(usize, usize),
-    Slices(Axis, Which),
+    Channels(ChannelAxis, Channels),
     Position(usize, usize),
     Block(Vec<Range<usize>>),
     Equal(f32),
     File(PathBuf, String),
-    Exactly(Mask),
+    Mask(Mask),
 }
 
 impl FreezeRule {
-    fn of(kind: Kind) -> Self {
-        FreezeRule { kind, seed: 0, among: Among::Every, global: false, scores: None }
+    /// The forms that [`FromStr`] parses.
+    pub const SYNTAX: &str = "all, none, random:FRACTION, smallest:FRACTION, largest:FRACTION, \
+        smallest-global:FRACTION, largest-global:FRACTION (append :trainable to select among trainable elements only), \
+        n-of-m:N:M, filters:FRACTION or filters:FRACTION:l1|l2|random or filters:at:I,J, input-channels: likewise, \
+        position:Y,X, block:A..B,A..B (one range for each axis), equal:VALUE or file:PATH:TENSOR; \
+        a FRACTION is from 0 to 1";
+
+    fn new(kind: Kind) -> Self {
+        FreezeRule { kind, seed: 0, candidates: Candidates::All, global: false, scores: None }
     }
 
-    /// Every element.
+    /// Selects every element.
     pub fn all() -> Self {
-        Self::of(Kind::All)
+        Self::new(Kind::All)
     }
 
-    /// No element.
+    /// Selects no element.
     pub fn none() -> Self {
-        Self::of(Kind::None)
+        Self::new(Kind::None)
     }
 
-    /// This fraction of the elements, exactly (rounded to the nearest count), drawn without replacement.
+    /// Selects this fraction of the elements (rounded to the nearest count) at random, without replacement.
     pub fn random(fraction: f64) -> Self {
-        Self::of(Kind::Random(Amount::Fraction(fraction)))
+        Self::new(Kind::Random(Amount::Fraction(fraction)))
     }
 
-    /// This fraction of the elements (rounded to the nearest count): those of smallest magnitude.
+    /// Selects this fraction of the elements (rounded to the nearest count): those of smallest magnitude.
     pub fn smallest(fraction: f64) -> Self {
-        Self::of(Kind::Smallest(Amount::Fraction(fraction)))
+        Self::new(Kind::Smallest(Amount::Fraction(fraction)))
     }
 
-    /// This fraction of the elements (rounded to the nearest count): those of largest magnitude.
+    /// Selects this fraction of the elements (rounded to the nearest count): those of largest magnitude.
     pub fn largest(fraction: f64) -> Self {
-        Self::of(Kind::Largest(Amount::Fraction(fraction)))
+        Self::new(Kind::Largest(Amount::Fraction(fraction)))
     }
 
-    /// Of every `m` consecutive input channels (the last axis but one) at the same place of all other axes, all but the
-    /// `n` weights of largest magnitude. A shorter last group keeps `n`, too.
+    /// Selects, of every `m` consecutive input channels (the second-to-last axis) at one position of all other axes, all but
+    /// the `n` weights of largest magnitude (N:M sparsity). A shorter last group keeps `n`, too.
     pub fn n_of_m(n: usize, m: usize) -> Self {
-        Self::of(Kind::NOfM(n, m))
+        Self::new(Kind::NOfM(n, m))
     }
 
-    /// This fraction of the filters (whole slices of the last axis): those of smallest L2 norm, unless
-    /// [`FreezeRule::norm`] says otherwise.
+    /// Selects this fraction of the filters (slices along the last axis): those of smallest L2 norm, unless
+    /// [`FreezeRule::norm`] sets another criterion.
     pub fn filters(fraction: f64) -> Self {
-        Self::of(Kind::Slices(Axis::Output, Which::Fraction(fraction, Norm::L2)))
+        Self::new(Kind::Channels(ChannelAxis::Output, Channels::Fraction(fraction, Norm::L2)))
     }
 
-    /// The filters (whole slices of the last axis) with these numbers.
+    /// Selects the filters (slices along the last axis) with these indices.
     pub fn filters_at(indices: impl Into<Vec<usize>>) -> Self {
-        Self::of(Kind::Slices(Axis::Output, Which::At(indices.into())))
+        Self::new(Kind::Channels(ChannelAxis::Output, Channels::Indices(indices.into())))
     }
 
-    /// This fraction of the input channels (whole slices of the last axis but one): those of smallest L2 norm, unless
-    /// [`FreezeRule::norm`] says otherwise.
+    /// Selects this fraction of the input channels (slices along the second-to-last axis): those of smallest L2 norm,
+    /// unless [`FreezeRule::norm`] sets another criterion.
     pub fn input_channels(fraction: f64) -> Self {
-        Self::of(Kind::Slices(Axis::Input, Which::Fraction(fraction, Norm::L2)))
+        Self::new(Kind::Channels(ChannelAxis::Input, Channels::Fraction(fraction, Norm::L2)))
     }
 
-    /// The input channels (whole slices of the last axis but one) with these numbers.
+    /// Selects the input channels (slices along the second-to-last axis) with these indices.
     pub fn input_channels_at(indices: impl Into<Vec<usize>>) -> Self {
-        Self::of(Kind::Slices(Axis::Input, Which::At(indices.into())))
+        Self::new(Kind::Channels(ChannelAxis::Input, Channels::Indices(indices.into())))
     }
 
-    /// One place of a convolution's window, for all channels.
+    /// Selects one position (row, column) of a convolution kernel, in all channels.
     pub fn kernel_position(ky: usize, kx: usize) -> Self {
-        Self::of(Kind::Position(ky, kx))
+        Self::new(Kind::Position(ky, kx))
     }
 
-    /// A block: one range for each axis.
+    /// Selects a block: one index range for each axis.
     pub fn block(ranges: impl Into<Vec<Range<usize>>>) -> Self {
-        Self::of(Kind::Block(ranges.into()))
+        Self::new(Kind::Block(ranges.into()))
     }
 
-    /// The elements that have exactly this value, by their bits, but that 0.0 and -0.0 are one value. A NaN equals NaNs
-    /// of its own bits only.
+    /// Selects the elements that equal this value, compared by bits, except that 0.0 equals -0.0. A NaN equals NaNs with
+    /// the same bits only.
     pub fn where_equal(value: f32) -> Self {
-        Self::of(Kind::Equal(value))
+        Self::new(Kind::Equal(value))
     }
 
-    /// A mask in a safetensors file: u8 or bool of an entry an element, other than 0 = frozen, or packed u32 words as
-    /// checkpoints hold them (element i in bit i % 32 of word i / 32, 1 = frozen). A `*` in the tensor's name stands for
-    /// the parameter's path, as in `mask.*`.
+    /// Selects the elements that a mask in a safetensors file marks.
+    ///
+    /// The mask is either u8 or bool, one entry per element, non-zero = frozen, or packed u32 words as in checkpoints
+    /// (element i in bit i % 32 of word i / 32, 1 = frozen). A `*` in the tensor's name stands for the parameter's path, as in
+    /// `mask.*`.
     pub fn from_file(path: impl Into<PathBuf>, tensor: impl Into<String>) -> Self {
-        Self::of(Kind::File(path.into(), tensor.into()))
+        Self::new(Kind::File(path.into(), tensor.into()))
     }
 
-    /// The elements of this mask.
+    /// Selects the frozen elements of this mask.
     pub fn mask(mask: Mask) -> Self {
-        Self::of(Kind::Exactly(mask))
+        Self::new(Kind::Mask(mask))
     }
 
-    /// Exactly so many elements in place of a fraction, for random, smallest and largest; it is an error to ask for
-    /// more than there are.
+    /// Selects exactly `count` elements instead of a fraction; for random, smallest and largest. Resolving fails if there are
+    /// fewer candidates.
     pub fn count(mut self, count: usize) -> Self {
         if let Kind::Random(amount) | Kind::Smallest(amount) | Kind::Largest(amount) = &mut self.kind {
             *amount = Amount::Count(count);
@@ -136,35 +170,35 @@ impl FreezeRule {
         self
     }
 
-    /// For smallest and largest: counts and chooses over all tensors that a glob matches together.
+    /// Ranks the elements of all tensors together instead of each tensor by itself; for smallest and largest.
     pub fn global(mut self) -> Self {
         self.global = true;
         self
     }
 
-    /// For random, smallest and largest: only elements not yet frozen count and are chosen.
+    /// Counts and selects trainable elements only; for random, smallest and largest.
     pub fn among_trainable(mut self) -> Self {
-        self.among = Among::Trainable;
+        self.candidates = Candidates::Trainable;
         self
     }
 
-    /// For random, smallest and largest: only frozen elements count and are chosen, as for growing weights again.
+    /// Counts and selects frozen elements only, as for regrowing weights; for random, smallest and largest.
     pub fn among_frozen(mut self) -> Self {
-        self.among = Among::Frozen;
+        self.candidates = Candidates::Frozen;
         self
     }
 
-    /// For smallest and largest: these magnitudes, one for each element of the one tensor that is named, in place of
-    /// the weights: gradients, say.
+    /// Ranks by these values' magnitudes instead of the weights', such as gradients; for smallest and largest of a single
+    /// tensor, one score per element.
     pub fn scores(mut self, scores: impl Into<Vec<f32>>) -> Self {
         self.scores = Some(scores.into());
         self
     }
 
-    /// How a fraction of filters or input channels is chosen.
+    /// Sets the criterion by which a fraction of filters or input channels is selected ([`Norm::L2`] unless set).
     pub fn norm(mut self, norm: Norm) -> Self {
-        if let Kind::Slices(_, Which::Fraction(_, old)) = &mut self.kind {
-            *old = norm;
+        if let Kind::Channels(_, Channels::Fraction(_, current)) = &mut self.kind {
+            *current = norm;
         }
         self
     }
@@ -179,47 +213,45 @@ impl FreezeRule {
     pub fn needs_weights(&self) -> bool {
         match &self.kind {
             Kind::Smallest(_) | Kind::Largest(_) => self.scores.is_none(),
-            Kind::Slices(_, Which::Fraction(_, norm)) => *norm != Norm::Random,
+            Kind::Channels(_, Channels::Fraction(_, norm)) => *norm != Norm::Random,
             Kind::NOfM(..) | Kind::Equal(_) => true,
             _ => false,
         }
     }
 
-    pub(super) fn check(&self) -> Result<()> {
-        let refuse =
-            |expected: &str, got: String| Err(Error::argument("FreezeRule", expected.to_owned(), got));
+    fn validate(&self) -> Result<()> {
+        let invalid = |expected: &str, got: String| Err(Error::argument("FreezeRule", expected, got));
         match &self.kind {
             Kind::Random(Amount::Fraction(f))
             | Kind::Smallest(Amount::Fraction(f))
             | Kind::Largest(Amount::Fraction(f))
-            | Kind::Slices(_, Which::Fraction(f, _))
+            | Kind::Channels(_, Channels::Fraction(f, _))
                 if !(0.0..=1.0).contains(f) =>
             {
-                return refuse("a fraction from 0 to 1", f.to_string());
+                return invalid("a fraction from 0 to 1", f.to_string());
             }
             Kind::NOfM(n, m) if *m == 0 || n > m => {
-                return refuse("n of m with n at most m and m above 0", format!("{n} of {m}"));
+                return invalid("n of m with n at most m and m above 0", format!("{n} of {m}"));
             }
             _ => {}
         }
         let magnitude = matches!(self.kind, Kind::Smallest(_) | Kind::Largest(_));
         if self.global && !magnitude {
-            return refuse("global with smallest or largest only", format!("{:?}", self.kind));
+            return invalid("global with smallest or largest only", self.to_string());
         }
         if self.scores.is_some() && (!magnitude || self.global) {
-            return refuse("scores with smallest or largest of one tensor only", format!("{:?}", self.kind));
+            return invalid("scores with smallest or largest of one tensor only", self.to_string());
         }
-        if self.among != Among::Every && !magnitude && !matches!(self.kind, Kind::Random(_)) {
-            return refuse(
-                "a choice among trainable or frozen elements with random, smallest or largest only",
-                format!("{:?}", self.kind),
-            );
+        if self.candidates != Candidates::All && !magnitude && !matches!(self.kind, Kind::Random(_)) {
+            let expected = "among_trainable or among_frozen with random, smallest or largest only";
+            return invalid(expected, self.to_string());
         }
         Ok(())
     }
 
-    /// The mask for one tensor of `len` elements with nothing frozen: for rules that look at no weights. The path takes
-    /// part in the seed, so that two tensors of one size get different masks.
+    /// Resolves the rule for one tensor of `len` elements with nothing frozen; for rules that do not depend on weights.
+    ///
+    /// The path is a part of the seed, so that two tensors of one size get different random masks.
     ///
     /// # Errors
     /// As [`FreezeRule::resolve_all`].
@@ -229,14 +261,16 @@ impl FreezeRule {
         Ok(self.resolve_all(&[view])?.pop().unwrap_or_else(|| Mask::none(len)))
     }
 
-    /// The mask for each of these tensors, in their order.
+    /// Resolves the rule to one mask for each tensor, in their order.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for numbers out of range, for more elements than there are, and for weights that are
-    /// needed and not there; [`Error::ShapeMismatch`] for a tensor without the axes that the rule names;
-    /// [`Error::MaskMismatch`] for a mask of another length; [`Error::Io`] and [`Error::Checkpoint`] for a file.
+    /// - [`Error::InvalidArgument`] if a number is out of range, there are fewer candidates than the count, or the rule needs
+    ///   weights and a view has none;
+    /// - [`Error::ShapeMismatch`] if a tensor lacks the axes that the rule names;
+    /// - [`Error::MaskMismatch`] if a mask has another length than its tensor;
+    /// - [`Error::Io`] and [`Error::Checkpoint`] if a file cannot be read, or has no such mask.
     pub fn resolve_all(&self, views: &[TensorView]) -> Result<Vec<Mask>> {
-        self.check()?;
+        self.validate()?;
         for view in views {
             let len = view.elements();
             if view.frozen.len() != len {
@@ -257,39 +291,161 @@ impl FreezeRule {
                 }
                 let scores = self.scores.as_deref();
                 if self.global {
-                    return choose::by_magnitude(views, *amount, largest, self.among, None);
+                    return select::by_magnitude(views, *amount, largest, self.candidates, None);
                 }
                 let each = views
                     .iter()
-                    .map(|view| choose::by_magnitude(&[*view], *amount, largest, self.among, scores));
+                    .map(|view| select::by_magnitude(&[*view], *amount, largest, self.candidates, scores));
                 Ok(each.collect::<Result<Vec<_>>>()?.concat())
             }
-            _ => views.iter().map(|view| self.one(view)).collect(),
+            _ => views.iter().map(|view| self.resolve_one(view)).collect(),
         }
     }
 
-    fn one(&self, view: &TensorView) -> Result<Mask> {
+    fn resolve_one(&self, view: &TensorView) -> Result<Mask> {
         let len = view.elements();
         match &self.kind {
             Kind::All => Ok(Mask::all(len)),
-            Kind::Random(amount) => choose::random(view, *amount, self.among, self.seed),
-            Kind::NOfM(n, m) => slices::n_of_m(view, *n, *m),
-            Kind::Slices(axis, which) => slices::slices(view, *axis, which, self.seed),
-            Kind::Position(ky, kx) => slices::position(view, *ky, *kx),
-            Kind::Block(ranges) => slices::block(view, ranges),
-            Kind::Equal(value) => {
-                let (want, zero) = (value.to_bits(), *value == 0.0);
-                Ok(Mask::from_frozen(
-                    choose::weights(view)?.iter().map(|&b| b == want || (zero && b << 1 == 0)),
-                ))
-            }
-            Kind::File(path, tensor) => file::read(path, &tensor.replace('*', view.path), view),
-            Kind::Exactly(mask) if mask.len() == len => Ok(mask.clone()),
-            Kind::Exactly(mask) => {
+            Kind::Random(amount) => select::random(view, *amount, self.candidates, self.seed),
+            Kind::NOfM(n, m) => select::n_of_m(view, *n, *m),
+            Kind::Channels(axis, channels) => select::channels(view, *axis, channels, self.seed),
+            Kind::Position(ky, kx) => select::kernel_position(view, *ky, *kx),
+            Kind::Block(ranges) => select::block(view, ranges),
+            Kind::Equal(value) => select::equal(view, *value),
+            Kind::File(path, tensor) => select::from_file(view, path, &tensor.replace('*', view.path)),
+            Kind::Mask(mask) if mask.len() == len => Ok(mask.clone()),
+            Kind::Mask(mask) => {
                 Err(Error::MaskMismatch { path: view.path.to_owned(), expected: len, got: mask.len() })
             }
-            // Magnitudes are chosen over several tensors, above.
+            // Smallest and largest are resolved over all tensors, by `resolve_all`.
             Kind::None | Kind::Smallest(_) | Kind::Largest(_) => Ok(Mask::none(len)),
         }
     }
+}
+
+impl FromStr for FreezeRule {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let rule = parse(text).filter(|rule| rule.validate().is_ok());
+        rule.ok_or_else(|| Error::argument("freeze rule", Self::SYNTAX, text))
+    }
+}
+
+fn parse(text: &str) -> Option<FreezeRule> {
+    let Some((name, rest)) = text.split_once(':') else {
+        return match text {
+            "all" => Some(FreezeRule::all()),
+            "none" => Some(FreezeRule::none()),
+            _ => None,
+        };
+    };
+    match name {
+        "n-of-m" => {
+            let (n, m) = rest.split_once(':')?;
+            Some(FreezeRule::n_of_m(n.parse().ok()?, m.parse().ok()?))
+        }
+        "filters" => parse_channels(rest, FreezeRule::filters, FreezeRule::filters_at),
+        "input-channels" => parse_channels(rest, FreezeRule::input_channels, FreezeRule::input_channels_at),
+        "position" => {
+            let (y, x) = rest.split_once(',')?;
+            Some(FreezeRule::kernel_position(y.parse().ok()?, x.parse().ok()?))
+        }
+        "block" => {
+            let ranges: Option<Vec<Range<usize>>> = rest.split(',').map(parse_range).collect();
+            Some(FreezeRule::block(ranges?))
+        }
+        "equal" => Some(FreezeRule::where_equal(rest.parse().ok()?)),
+        // Split at the last colon: a Windows path has one, too.
+        "file" => {
+            let (path, tensor) = rest.rsplit_once(':')?;
+            Some(FreezeRule::from_file(path, tensor)).filter(|_| !path.is_empty() && !tensor.is_empty())
+        }
+        _ => parse_fraction(name, rest),
+    }
+}
+
+fn parse_fraction(name: &str, rest: &str) -> Option<FreezeRule> {
+    let (number, trainable) = match rest.strip_suffix(":trainable") {
+        Some(number) => (number, true),
+        None => (rest, false),
+    };
+    let fraction = number.parse().ok()?;
+    let rule = match name {
+        "random" => FreezeRule::random(fraction),
+        "smallest" => FreezeRule::smallest(fraction),
+        "largest" => FreezeRule::largest(fraction),
+        "smallest-global" => FreezeRule::smallest(fraction).global(),
+        "largest-global" => FreezeRule::largest(fraction).global(),
+        _ => return None,
+    };
+    Some(if trainable { rule.among_trainable() } else { rule })
+}
+
+fn parse_channels(
+    rest: &str,
+    by_fraction: impl Fn(f64) -> FreezeRule,
+    at: impl Fn(Vec<usize>) -> FreezeRule,
+) -> Option<FreezeRule> {
+    if let Some(list) = rest.strip_prefix("at:") {
+        let indices: Option<Vec<usize>> = list.split(',').map(|i| i.parse().ok()).collect();
+        return Some(at(indices?));
+    }
+    let (number, norm) = match rest.split_once(':') {
+        None => (rest, Norm::L2),
+        Some((number, "l1")) => (number, Norm::L1),
+        Some((number, "l2")) => (number, Norm::L2),
+        Some((number, "random")) => (number, Norm::Random),
+        Some(_) => return None,
+    };
+    Some(by_fraction(number.parse().ok()?).norm(norm))
+}
+
+fn parse_range(text: &str) -> Option<Range<usize>> {
+    let (start, end) = text.split_once("..")?;
+    Some(start.parse().ok()?..end.parse().ok()?)
+}
+
+impl fmt::Display for FreezeRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let global = if self.global { "-global" } else { "" };
+        match &self.kind {
+            Kind::All => write!(f, "all")?,
+            Kind::None => write!(f, "none")?,
+            Kind::Random(amount) => write!(f, "random{global}:{amount}")?,
+            Kind::Smallest(amount) => write!(f, "smallest{global}:{amount}")?,
+            Kind::Largest(amount) => write!(f, "largest{global}:{amount}")?,
+            Kind::NOfM(n, m) => write!(f, "n-of-m:{n}:{m}")?,
+            Kind::Channels(axis, channels) => {
+                f.write_str(match axis {
+                    ChannelAxis::Output => "filters",
+                    ChannelAxis::Input => "input-channels",
+                })?;
+                match channels {
+                    Channels::Fraction(fraction, Norm::L2) => write!(f, ":{fraction}")?,
+                    Channels::Fraction(fraction, Norm::L1) => write!(f, ":{fraction}:l1")?,
+                    Channels::Fraction(fraction, Norm::Random) => write!(f, ":{fraction}:random")?,
+                    Channels::Indices(indices) => write!(f, ":at:{}", comma_separated(indices))?,
+                }
+            }
+            Kind::Position(ky, kx) => write!(f, "position:{ky},{kx}")?,
+            Kind::Block(ranges) => {
+                let ranges: Vec<_> = ranges.iter().map(|r| format!("{}..{}", r.start, r.end)).collect();
+                write!(f, "block:{}", ranges.join(","))?;
+            }
+            Kind::Equal(value) => write!(f, "equal:{value}")?,
+            Kind::File(path, tensor) => write!(f, "file:{}:{tensor}", path.display())?,
+            Kind::Mask(mask) => write!(f, "mask:{} of {}", mask.frozen_count(), mask.len())?,
+        }
+        match self.candidates {
+            Candidates::All => {}
+            Candidates::Trainable => write!(f, ":trainable")?,
+            Candidates::Frozen => write!(f, ":frozen")?,
+        }
+        if self.scores.is_some() { write!(f, ":scores") } else { Ok(()) }
+    }
+}
+
+fn comma_separated(indices: &[usize]) -> String {
+    indices.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
 }

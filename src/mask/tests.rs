@@ -1,7 +1,6 @@
-//! Every rule: exact counts, ties, short sizes, refusals. Schedules and owners.
+//! Masks and every rule: exact counts, ties, short tensors, errors; text forms; schedules and owners.
 
 use super::*;
-use crate::error::Error;
 
 fn resolve(
     rule: &FreezeRule,
@@ -19,7 +18,31 @@ fn pick(rule: FreezeRule, shape: &[usize], weights: &[f32]) -> Vec<usize> {
 }
 
 #[test]
-fn random_freezes_the_exact_count_and_follows_seed_and_path() {
+fn mask_polarity_and_tail_bits() {
+    let m = Mask::from_frozen((0..37).map(|i| i % 3 == 0));
+    assert_eq!((m.len(), m.frozen_count(), m.words().len()), (37, 13, 2));
+    assert!(m.is_frozen(36) && !m.is_frozen(35) && !m.is_frozen(37));
+    assert_eq!(m.words()[1] >> 5, u32::MAX >> 5);
+    assert_eq!(Mask::from_trainable((0..37).map(|i| i % 3 != 0)), m);
+    assert_eq!(m.complement().frozen_count(), 24);
+    assert_eq!(m.complement().complement(), m);
+    assert_eq!(m.frozen_indices().count(), 13);
+}
+
+#[test]
+fn mask_set_operations() {
+    let a = Mask::from_frozen([true, true, false, false]);
+    let b = Mask::from_frozen([true, false, true, false]);
+    assert_eq!(a.union(&b).unwrap(), Mask::from_frozen([true, true, true, false]));
+    assert_eq!(a.intersection(&b).unwrap(), Mask::from_frozen([true, false, false, false]));
+    assert_eq!(a.difference(&b).unwrap(), Mask::from_frozen([false, true, false, false]));
+    assert!(matches!(a.union(&Mask::none(5)), Err(Error::MaskMismatch { expected: 4, got: 5, .. })));
+    assert_eq!(Mask::all(70).frozen_count(), 70);
+    assert_eq!(Mask::none(64).frozen_count(), 0);
+}
+
+#[test]
+fn random_selects_the_exact_count_and_depends_on_seed_and_path() {
     let rule = FreezeRule::random(0.5).seed(42);
     let mask = rule.resolve("conv1.kernel", 144).unwrap();
     assert_eq!(mask.frozen_count(), 72);
@@ -29,7 +52,7 @@ fn random_freezes_the_exact_count_and_follows_seed_and_path() {
 }
 
 #[test]
-fn magnitudes_count_exactly_under_ties_and_order_nan_last() {
+fn magnitude_counts_are_exact_under_ties_and_nan_is_largest() {
     let w = [0.5, -0.0, 3.0, -0.5, 0.0, f32::NAN, f32::NEG_INFINITY, 0.5];
     assert_eq!(pick(FreezeRule::smallest(0.25), &[8], &w), [1, 4]);
     assert_eq!(pick(FreezeRule::smallest(0.5), &[8], &w), [0, 1, 3, 4]);
@@ -49,18 +72,18 @@ fn magnitudes_count_exactly_under_ties_and_order_nan_last() {
     assert!(matches!(resolve(&nine, &[8], &w, &Mask::none(8)), Err(Error::InvalidArgument { .. })));
     assert_eq!(pick(FreezeRule::smallest(1.0), &[0], &[]), [0; 0]);
     assert_eq!(pick(FreezeRule::smallest(0.5), &[1], &[2.0]), [0]);
-    assert!(FreezeRule::smallest(0.5).resolve("t", 4).is_err(), "no weights were given");
+    assert!(FreezeRule::smallest(0.5).resolve("t", 4).is_err(), "without weights");
 }
 
 #[test]
-fn choices_among_trainable_and_frozen_elements() {
+fn selection_among_trainable_and_frozen_elements() {
     let frozen = Mask::from_frozen((0..8).map(|i| i < 4));
     let w = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0];
-    let chosen = |rule: FreezeRule| resolve(&rule, &[8], &w, &frozen).unwrap();
-    assert_eq!(chosen(FreezeRule::smallest(0.5).among_trainable()), [4, 5]);
-    assert_eq!(chosen(FreezeRule::largest(0.5).among_frozen()), [2, 3]);
-    assert_eq!(chosen(FreezeRule::largest(0.25).among_frozen().scores([9.0; 8])), [0]);
-    let random = chosen(FreezeRule::random(0.75).among_trainable());
+    let selected = |rule: FreezeRule| resolve(&rule, &[8], &w, &frozen).unwrap();
+    assert_eq!(selected(FreezeRule::smallest(0.5).among_trainable()), [4, 5]);
+    assert_eq!(selected(FreezeRule::largest(0.5).among_frozen()), [2, 3]);
+    assert_eq!(selected(FreezeRule::largest(0.25).among_frozen().scores([9.0; 8])), [0]);
+    let random = selected(FreezeRule::random(0.75).among_trainable());
     assert!(random.len() == 3 && random.iter().all(|&i| i >= 4), "{random:?}");
     assert!(resolve(&FreezeRule::all().among_frozen(), &[8], &w, &frozen).is_err());
     assert!(resolve(&FreezeRule::random(0.5).global(), &[8], &w, &frozen).is_err());
@@ -87,7 +110,7 @@ fn n_of_m_keeps_n_along_the_input_channels() {
     // [1, 1, 5, 2]: input channels 0..4 and the short group of channel 4.
     let w = [4.0, 1.0, -3.0, 1.0, 2.0, 1.0, 1.0, 1.0, 0.1, 9.0];
     let got = pick(FreezeRule::n_of_m(2, 4), &[1, 1, 5, 2], &w);
-    // Output 0 loses channels 2 and 3; output 1 ties, and loses the first two; channel 4 stays.
+    // Output 0: channels 2 and 3 are the smallest. Output 1 has ties: channels 0 and 1. The short group keeps channel 4.
     assert_eq!(got, [1, 3, 4, 6]);
     let all = pick(FreezeRule::n_of_m(0, 4), &[1, 1, 5, 2], &w);
     assert_eq!(all.len(), 10);
@@ -98,7 +121,7 @@ fn n_of_m_keeps_n_along_the_input_channels() {
 }
 
 #[test]
-fn filters_channels_places_and_blocks() {
+fn filters_input_channels_kernel_positions_and_blocks() {
     let w: Vec<f32> = (0..24).map(|i| if i % 3 == 1 { 0.1 } else { 1.0 }).collect();
     let shape = [2, 2, 2, 3];
     let filter = pick(FreezeRule::filters(0.34), &shape, &w);
@@ -126,7 +149,7 @@ fn filters_channels_places_and_blocks() {
 }
 
 #[test]
-fn equality_is_of_bits_and_of_zeros() {
+fn where_equal_compares_bits_and_treats_both_zeros_as_equal() {
     let nan = f32::from_bits(0x7fc0_1234);
     let w = [0.0, -0.0, 1.0, nan, f32::from_bits(0x7fc0_0001), f32::from_bits(1), 1.0];
     assert_eq!(pick(FreezeRule::where_equal(-0.0), &[7], &w), [0, 1]);
@@ -135,7 +158,7 @@ fn equality_is_of_bits_and_of_zeros() {
 }
 
 #[test]
-fn masks_from_files() {
+fn from_file_reads_u8_bool_and_packed_masks() {
     use safetensors::tensor::{Dtype, TensorView as File};
     let path = std::env::temp_dir().join(format!("frazil-mask-{}.safetensors", std::process::id()));
     let mask = Mask::from_frozen((0..37).map(|i| i % 3 == 0));
@@ -148,9 +171,9 @@ fn masks_from_files() {
         ("i8", File::new(Dtype::I8, vec![37], &bytes).unwrap()),
     ];
     std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
-    let want: Vec<usize> = mask.frozen_indices().collect();
+    let expected: Vec<usize> = mask.frozen_indices().collect();
     for name in ["u8", "bool", "mask.*"] {
-        assert_eq!(pick(FreezeRule::from_file(&path, name), &[37], &[0.0; 37]), want, "{name}");
+        assert_eq!(pick(FreezeRule::from_file(&path, name), &[37], &[0.0; 37]), expected, "{name}");
     }
     let read = |name: &str, len: usize| {
         resolve(&FreezeRule::from_file(&path, name), &[len], &vec![0.0; len], &Mask::none(len))
@@ -164,14 +187,17 @@ fn masks_from_files() {
 }
 
 #[test]
-fn parses_or_says_why_not() {
+fn rules_round_trip_through_text_and_invalid_text_is_an_error() {
     for (text, rule) in [
+        ("all", FreezeRule::all()),
+        ("none", FreezeRule::none()),
         ("random:0.5", FreezeRule::random(0.5)),
         ("smallest:0.8:trainable", FreezeRule::smallest(0.8).among_trainable()),
         ("largest:0.1", FreezeRule::largest(0.1)),
         ("smallest-global:0.8", FreezeRule::smallest(0.8).global()),
         ("n-of-m:2:4", FreezeRule::n_of_m(2, 4)),
         ("filters:0.5", FreezeRule::filters(0.5)),
+        ("filters:0.5:l1", FreezeRule::filters(0.5).norm(Norm::L1)),
         ("filters:at:0,2", FreezeRule::filters_at([0, 2])),
         ("input-channels:0.25:random", FreezeRule::input_channels(0.25).norm(Norm::Random)),
         ("position:1,1", FreezeRule::kernel_position(1, 1)),
@@ -179,7 +205,16 @@ fn parses_or_says_why_not() {
         ("equal:0", FreezeRule::where_equal(0.0)),
         ("file:C:\\m.safetensors:mask.*", FreezeRule::from_file("C:\\m.safetensors", "mask.*")),
     ] {
-        assert_eq!(FreezeRule::parse(text).unwrap(), rule, "{text}");
+        assert_eq!(text.parse::<FreezeRule>().unwrap(), rule, "{text}");
+        assert_eq!(rule.to_string(), text);
+    }
+    for unparsable in [
+        FreezeRule::mask(Mask::all(3)),
+        FreezeRule::random(0.5).count(2),
+        FreezeRule::smallest(0.5).among_frozen(),
+        FreezeRule::largest(0.5).scores([1.0]),
+    ] {
+        assert!(unparsable.to_string().parse::<FreezeRule>().is_err(), "{unparsable}");
     }
     for bad in [
         "",
@@ -198,7 +233,7 @@ fn parses_or_says_why_not() {
         "equal:x",
         "filters:at:",
     ] {
-        let error = FreezeRule::parse(bad).unwrap_err();
+        let error = bad.parse::<FreezeRule>().unwrap_err();
         assert!(
             matches!(error, Error::InvalidArgument { .. }) && error.to_string().contains("n-of-m:N:M"),
             "{bad}"
@@ -207,8 +242,8 @@ fn parses_or_says_why_not() {
 }
 
 #[test]
-fn schedules_are_due_at_their_steps() {
-    let s = MaskSchedule::parse("polynomial:final=0.9,begin=10,end=35,every=10").unwrap();
+fn mask_schedules_return_fractions_at_their_steps() {
+    let s = "polynomial:final=0.9,begin=10,end=35,every=10".parse::<MaskSchedule>().unwrap();
     let due: Vec<u64> = (0..60).filter(|&step| s.at(step).is_some()).collect();
     assert_eq!(due, [10, 20, 30, 35]);
     assert_eq!((s.at(10), s.at(35)), (Some(0.0), Some(0.9)));
@@ -220,7 +255,8 @@ fn schedules_are_due_at_their_steps() {
     assert_eq!(MaskSchedule::custom(|step| step as f64).at(4), Some(4.0));
     assert_eq!(MaskSchedule::polynomial(0.1, 0.5).begin(5).end(5).at(5), Some(0.5));
     for schedule in [s, c, MaskSchedule::constant(0.5).begin(3)] {
-        assert_eq!(MaskSchedule::parse(&schedule.to_string()).unwrap().to_string(), schedule.to_string());
+        let text = schedule.to_string();
+        assert_eq!(text.parse::<MaskSchedule>().unwrap().to_string(), text);
     }
     for bad in [
         "",
@@ -232,12 +268,12 @@ fn schedules_are_due_at_their_steps() {
         "constant:fraction=0.1,fraction=0.2",
         "constant:final=0.1",
     ] {
-        assert!(MaskSchedule::parse(bad).is_err(), "{bad}");
+        assert!(bad.parse::<MaskSchedule>().is_err(), "{bad}");
     }
 }
 
 #[test]
-fn owners_keep_tasks_apart() {
+fn owners_separate_tasks() {
     let mut owners = Owners::new(6);
     let first = Mask::from_frozen([true, true, false, false, false, false]);
     let second = Mask::from_frozen([false, false, true, false, false, false]);

@@ -28,7 +28,7 @@ impl Updates {
     pub fn new(model: &Model, optimizer: &Optimizer, accumulate: bool) -> Result<Self> {
         let paths: Vec<_> = model.parameters().iter().map(|p| p.path.as_str()).collect();
         let factors = optimizer.factors(&paths)?;
-        Ok(Updates { rule: *optimizer.rule(), clip: optimizer.clipped(), accumulate, factors })
+        Ok(Updates { rule: *optimizer.rule(), clip: optimizer.clip_setting(), accumulate, factors })
     }
 
     pub(super) fn push(

@@ -1,24 +1,21 @@
-//! Optimizers: hyper-parameters, and the numbers of each step. The rules themselves are [`UpdateRule`]s.
+//! Optimizers: update rules with their hyper-parameters, learning-rate schedules, clipping and factors per parameter.
+//!
+//! The arithmetic of the rules is defined by [`UpdateRule`].
 
-mod adagrad;
-mod adam;
-mod rmsprop;
+mod rules;
 mod schedule;
-mod sgd;
 
 pub use crate::graph::Clip;
-pub use adagrad::Adagrad;
-pub use adam::{Adam, AdamW};
-pub use rmsprop::RmsProp;
+pub use rules::{Adagrad, Adam, AdamW, RmsProp, Sgd};
 pub use schedule::LrSchedule;
-pub use sgd::Sgd;
 
 use crate::error::{Error, Result};
 use crate::graph::{StepScalars, UpdateRule};
 use wildmatch::WildMatch;
 
-/// A rule with its learning rate, and all that acts on rate and gradients. Made from [`Sgd`], [`Adam`], [`AdamW`],
-/// [`RmsProp`] or [`Adagrad`].
+/// An update rule with its learning rate and schedule, gradient clipping, and factors per parameter.
+///
+/// Converted from [`Sgd`], [`Adam`], [`AdamW`], [`RmsProp`] or [`Adagrad`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Optimizer {
     name: &'static str,
@@ -29,7 +26,7 @@ pub struct Optimizer {
     factors: Vec<Factor>,
 }
 
-/// A factor of some parameters.
+/// Factor of the learning rate or of the weight decay, for the parameters that a glob matches.
 #[derive(Clone, Debug, PartialEq)]
 struct Factor {
     glob: String,
@@ -43,22 +40,22 @@ impl Optimizer {
         Optimizer { name, rule, learning_rate, schedule, clip: None, factors: Vec::new() }
     }
 
-    /// `sgd`, `adam`, `amsgrad`, `adamw`, `rmsprop` or `adagrad`.
+    /// Name: `sgd`, `adam`, `amsgrad`, `adamw`, `rmsprop` or `adagrad`.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The rule.
+    /// Update rule.
     pub fn rule(&self) -> &UpdateRule {
         &self.rule
     }
 
-    /// The base learning rate, which the schedule and parameters' own factors multiply.
+    /// Base learning rate, before the schedule and the factors per parameter.
     pub fn learning_rate(&self) -> f64 {
         self.learning_rate
     }
 
-    /// The learning rate of step `step`, from 0: the base times the schedule's factor.
+    /// Learning rate at step `step`, counted from 0: the base rate times the schedule's factor.
     pub fn learning_rate_at(&self, step: u64) -> f64 {
         self.learning_rate * self.schedule.factor(step)
     }
@@ -66,52 +63,52 @@ impl Optimizer {
     /// Sets the base learning rate from the next step on.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] unless it is finite and 0 or more.
+    /// [`Error::InvalidArgument`] unless it is finite and at least 0.
     pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
         at_least_zero("learning rate", learning_rate)?;
         self.learning_rate = learning_rate;
         Ok(())
     }
 
-    /// Changes the learning rate from step to step.
+    /// Sets the learning-rate schedule (constant unless set).
     pub fn schedule(mut self, schedule: LrSchedule) -> Self {
         self.schedule = schedule;
         self
     }
 
-    /// The schedule.
-    pub fn scheduled(&self) -> &LrSchedule {
+    /// Learning-rate schedule.
+    pub fn schedule_setting(&self) -> &LrSchedule {
         &self.schedule
     }
 
-    /// Clips gradients before decay and update.
+    /// Clips gradients, before weight decay and update.
     pub fn clip(mut self, clip: Clip) -> Self {
         self.clip = Some(clip);
         self
     }
 
-    /// How gradients are clipped, if they are.
-    pub fn clipped(&self) -> Option<Clip> {
+    /// Gradient clipping; `None` without clipping.
+    pub fn clip_setting(&self) -> Option<Clip> {
         self.clip
     }
 
-    /// Multiplies the learning rate of the parameters that a glob matches. Where several globs match, the last one counts.
-    pub fn learning_rate_of(self, glob: &str, factor: f64) -> Self {
-        self.factor(glob, false, factor)
+    /// Multiplies the learning rate of the parameters that a glob matches. Where several globs match, the last one applies.
+    pub fn learning_rate_factor(self, glob: &str, factor: f64) -> Self {
+        self.add_factor(glob, false, factor)
     }
 
-    /// Multiplies the weight decay of the parameters that a glob matches: 0 for none. Where several globs match, the last
-    /// one counts.
-    pub fn weight_decay_of(self, glob: &str, factor: f64) -> Self {
-        self.factor(glob, true, factor)
+    /// Multiplies the weight decay of the parameters that a glob matches; 0 disables it. Where several globs match, the last
+    /// one applies.
+    pub fn weight_decay_factor(self, glob: &str, factor: f64) -> Self {
+        self.add_factor(glob, true, factor)
     }
 
-    fn factor(mut self, glob: &str, of_decay: bool, factor: f64) -> Self {
+    fn add_factor(mut self, glob: &str, of_decay: bool, factor: f64) -> Self {
         self.factors.push(Factor { glob: glob.to_owned(), of_decay, factor });
         self
     }
 
-    /// The factors of the learning rate and of the weight decay, for each of these parameters.
+    /// Factors `[learning rate, weight decay]` of each of these parameters.
     ///
     /// # Errors
     /// [`Error::UnknownParameter`] for a glob that matches none of them.
@@ -134,8 +131,10 @@ impl Optimizer {
         Ok(all)
     }
 
-    /// Rule, hyper-parameters, schedule, clip and factors as text: equal texts for equal optimizers, and the same one in
-    /// every version that has the same rules. The base learning rate is in it.
+    /// Text of the rule, all hyper-parameters including the base learning rate, schedule, clipping and factors.
+    ///
+    /// Equal optimizers have equal texts, different ones different texts. Checkpoints store it, so it does not change between
+    /// versions that have the same rules.
     pub fn describe(&self) -> String {
         let mut text = format!("{} learning-rate={}", self.name, self.learning_rate);
         let mut add = |what: &str, value: &dyn std::fmt::Display| text.push_str(&format!(" {what}={value}"));
@@ -174,10 +173,10 @@ impl Optimizer {
         text
     }
 
-    /// Checks all hyper-parameters.
+    /// Validates all hyper-parameters.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`], naming the first that is out of its range.
+    /// [`Error::InvalidArgument`] with the name of the first one that is out of range.
     pub fn check(&self) -> Result<()> {
         at_least_zero("learning rate", self.learning_rate)?;
         at_least_zero("weight decay", self.rule.weight_decay())?;
@@ -191,20 +190,20 @@ impl Optimizer {
             UpdateRule::Adam { beta1, beta2, epsilon, .. } => {
                 below_one("beta1", beta1)?;
                 below_one("beta2", beta2)?;
-                no_division_by_zero(epsilon)?;
+                valid_epsilon(epsilon)?;
             }
             UpdateRule::RmsProp { alpha, epsilon, momentum, .. } => {
                 below_one("alpha", alpha)?;
                 below_one("momentum", momentum)?;
-                no_division_by_zero(epsilon)?;
+                valid_epsilon(epsilon)?;
             }
-            UpdateRule::Adagrad { epsilon, .. } => no_division_by_zero(epsilon)?,
+            UpdateRule::Adagrad { epsilon, .. } => valid_epsilon(epsilon)?,
         }
         self.schedule.check()?;
-        if let Some(Clip::Norm { max: most, .. } | Clip::Value { limit: most }) = self.clip
-            && !(most >= f64::from(f32::MIN_POSITIVE) && most <= f64::from(f32::MAX))
+        if let Some(Clip::Norm { max: limit, .. } | Clip::Value { limit }) = self.clip
+            && !(limit >= f64::from(f32::MIN_POSITIVE) && limit <= f64::from(f32::MAX))
         {
-            return Err(Error::argument("clip", "a finite number above 1.2e-38", most));
+            return Err(Error::argument("clip", "a finite number of at least 1.2e-38", limit));
         }
         self.factors.iter().try_for_each(|f| {
             let what = if f.of_decay { "weight decay" } else { "learning rate" };
@@ -212,25 +211,27 @@ impl Optimizer {
         })
     }
 
-    /// The numbers of step `step` (from 0) on `rows` examples.
+    /// Scalars of step `step`, counted from 0, with `rows` examples.
     pub fn scalars(&self, step: u64, rows: usize) -> StepScalars {
         let (correction1, correction2) = match self.rule {
-            UpdateRule::Adam { beta1, beta2, .. } => (correction(beta1, step), correction(beta2, step)),
+            UpdateRule::Adam { beta1, beta2, .. } => {
+                (bias_correction(beta1, step), bias_correction(beta2, step))
+            }
             _ => (1.0, 1.0),
         };
         StepScalars {
             learning_rate: self.learning_rate_at(step) as f32,
             correction1,
             correction2,
-            // The low half counts on the device; nothing but a message reads it.
+            // The device counts the low 32 bits, which only the message of a non-finite loss uses.
             step: step as u32,
             ..StepScalars::forward(rows)
         }
     }
 }
 
-/// `1 - beta^t` with t = 1 at step 0.
-fn correction(beta: f64, step: u64) -> f32 {
+/// Bias correction `1 - beta^t`, with t = 1 at step 0.
+fn bias_correction(beta: f64, step: u64) -> f32 {
     let t = i32::try_from(step.saturating_add(1)).unwrap_or(i32::MAX);
     (1.0 - beta.powi(t)) as f32
 }
@@ -242,8 +243,8 @@ fn at_least_zero(what: &str, value: f64) -> Result<()> {
     Err(Error::argument(what, "a finite number, 0 or more", value))
 }
 
-/// Below the smallest normal f32 a flushing device would divide by 0.
-fn no_division_by_zero(epsilon: f64) -> Result<()> {
+/// Requires a normal f32: a device that flushes subnormals would divide by 0.
+fn valid_epsilon(epsilon: f64) -> Result<()> {
     if epsilon >= f64::from(f32::MIN_POSITIVE) && epsilon <= f64::from(f32::MAX) {
         return Ok(());
     }
@@ -262,9 +263,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hyper_parameters_out_of_range_are_named() {
+    fn hyper_parameters_out_of_range_are_reported_by_name() {
         let sgd = || Optimizer::from(Sgd::new(0.1));
-        let wrong: [(Optimizer, &str); 19] = [
+        let invalid: [(Optimizer, &str); 19] = [
             (Sgd::new(f64::NAN).into(), "learning rate"),
             (Sgd::new(-0.1).into(), "learning rate"),
             (Sgd::new(0.1).momentum(1.0).into(), "momentum"),
@@ -281,21 +282,21 @@ mod tests {
             (sgd().clip(Clip::norm(0.0)), "clip"),
             (sgd().clip(Clip::value(f64::NAN)), "clip"),
             (sgd().clip(Clip::value(f64::INFINITY)), "clip"),
-            (sgd().learning_rate_of("*", -1.0), "learning rate of *"),
-            (sgd().weight_decay_of("a", f64::INFINITY), "weight decay of a"),
+            (sgd().learning_rate_factor("*", -1.0), "learning rate of *"),
+            (sgd().weight_decay_factor("a", f64::INFINITY), "weight decay of a"),
             (sgd().schedule(LrSchedule::cosine(0)), "schedule: total"),
         ];
-        for (optimizer, what) in wrong {
+        for (optimizer, what) in invalid {
             let error = optimizer.check().unwrap_err();
             assert!(matches!(&error, Error::InvalidArgument { at, .. } if at == what), "{error}");
         }
-        for right in [Sgd::new(0.0).into(), Optimizer::from(AdamW::new(1e-3))] {
-            right.check().unwrap();
+        for valid in [Sgd::new(0.0).into(), Optimizer::from(AdamW::new(1e-3))] {
+            valid.check().unwrap();
         }
     }
 
     #[test]
-    fn corrections_count_from_one() {
+    fn bias_correction_counts_steps_from_one() {
         let scalars = Optimizer::from(Adam::new(0.01)).scalars(0, 5);
         assert_eq!((scalars.correction1, scalars.correction2, scalars.rows), (0.1, 0.001, 5));
         assert_eq!(Optimizer::from(Adam::new(0.01)).scalars(u64::MAX, 1).correction2, 1.0);

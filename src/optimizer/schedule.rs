@@ -1,24 +1,29 @@
-//! Learning rates that change from step to step.
+//! Learning-rate schedules.
 
 use super::at_least_zero;
 use crate::error::{Error, Result};
 use std::f64::consts::PI;
+use std::fmt;
+use std::str::FromStr;
 
-/// What the base learning rate is multiplied by in step `t`, counted from 0: a pure function of `t`.
+/// Factor of the base learning rate as a pure function of the step, counted from 0.
 ///
-/// With [`LrSchedule::warm_up`] of `w` steps the factor is `(t + 1) / w` times the shape's first one before step `w`, and
-/// the shape begins at step `w`. Below, `t` counts from there, and `n` is the shape's own length: `total - w`. With
-/// [`LrSchedule::floor`] `f` a factor `x` of a shape becomes `f + (1 - f) * x`. Its text, such as
-/// `cosine:total=2000,warm-up=100,floor=0.01`, is parsed back to the same schedule.
+/// With a warm-up of `w` steps ([`LrSchedule::warm_up`]) the factor of step `s < w` is `(s + 1) / w` times the curve's first
+/// value, and the curve starts at step `w`. In the formulas below, `t = s - w`, and `n = total - w` is the length of the
+/// curve. With a floor `f` ([`LrSchedule::floor`]) a value `x` of the curve becomes `f + (1 - f) * x`.
+///
+/// Parsed from text and displayed in the same form, such as `cosine:total=2000,warm-up=100,floor=0.01`. The forms are
+/// `constant`, `step:every=N,factor=F`, `cosine:total=N`, `one-cycle:total=N` and `polynomial:total=N,power=P`, each with
+/// optional `warm-up=N` and `floor=F`. A custom schedule cannot be parsed.
 #[derive(Clone, Copy, Debug)]
 pub struct LrSchedule {
-    shape: Form,
+    curve: Curve,
     warm_up: u64,
     floor: f64,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Form {
+enum Curve {
     Constant,
     Step { every: u64, factor: f64 },
     Cosine { total: u64 },
@@ -28,115 +33,116 @@ enum Form {
 }
 
 impl LrSchedule {
-    fn of(shape: Form) -> Self {
-        LrSchedule { shape, warm_up: 0, floor: 0.0 }
+    fn new(curve: Curve) -> Self {
+        LrSchedule { curve, warm_up: 0, floor: 0.0 }
     }
 
-    /// 1.
+    /// Constant: 1.
     pub fn constant() -> Self {
-        Self::of(Form::Constant)
+        Self::new(Curve::Constant)
     }
 
-    /// `factor ^ floor(t / every)`.
+    /// Step decay: `factor ^ floor(t / every)`.
     pub fn step(every: u64, factor: f64) -> Self {
-        Self::of(Form::Step { every, factor })
+        Self::new(Curve::Step { every, factor })
     }
 
-    /// `(1 + cos(pi * t / n)) / 2`, and 0 from `t = n` on (Loshchilov and Hutter 2017, without restarts). `total` counts
-    /// the warm-up, too.
+    /// Cosine annealing: `(1 + cos(pi * t / n)) / 2`, and 0 from `t = n` on (Loshchilov and Hutter 2017, without restarts).
+    /// `total` includes the warm-up.
     pub fn cosine(total: u64) -> Self {
-        Self::of(Form::Cosine { total })
+        Self::new(Curve::Cosine { total })
     }
 
-    /// Up by a cosine from 1/25 to 1 over the first 0.3 of `n - 1` steps, and down by a cosine to 1/250,000 (Smith and
-    /// Topin 2018; the shares are PyTorch's).
+    /// One cycle: from 1/25 to 1 along a cosine over the first 0.3 of `n - 1` steps, then down to 1/250,000 along a cosine
+    /// (Smith and Topin 2018, with PyTorch's fractions). `total` includes the warm-up.
     pub fn one_cycle(total: u64) -> Self {
-        Self::of(Form::OneCycle { total, rise: 0.3, start: 0.04, end: 4e-6 })
+        Self::new(Curve::OneCycle { total, rise: 0.3, start: 0.04, end: 4e-6 })
     }
 
-    /// `(1 - t / n) ^ power`, and 0 from `t = n` on. `total` counts the warm-up, too.
+    /// Polynomial decay: `(1 - t / n) ^ power`, and 0 from `t = n` on. `total` includes the warm-up.
     pub fn polynomial(total: u64, power: f64) -> Self {
-        Self::of(Form::Polynomial { total, power })
+        Self::new(Curve::Polynomial { total, power })
     }
 
-    /// A function of the step. It has no text that could be parsed.
+    /// The factor that a function returns for `t`.
     pub fn custom(factor: fn(u64) -> f64) -> Self {
-        Self::of(Form::Custom(factor))
+        Self::new(Curve::Custom(factor))
     }
 
-    /// Rises linearly over so many steps first.
+    /// Prepends a linear warm-up of this many steps.
     pub fn warm_up(mut self, steps: u64) -> Self {
         self.warm_up = steps;
         self
     }
 
-    /// Squeezes the shape between this factor, from 0 to 1, and 1.
+    /// Sets the smallest factor, from 0 to 1: the curve is rescaled to between `floor` and 1.
     pub fn floor(mut self, floor: f64) -> Self {
         self.floor = floor;
         self
     }
 
-    /// The factor in step `step`.
+    /// Factor of the base learning rate at step `step`.
     pub fn factor(&self, step: u64) -> f64 {
         if step < self.warm_up {
-            // The first factor is 1 but for shapes that rise by themselves.
-            return self.shaped(0) * ((step + 1) as f64 / self.warm_up as f64);
+            // The curve starts at 1, except for one-cycle and custom ones.
+            return self.with_floor(0) * ((step + 1) as f64 / self.warm_up as f64);
         }
-        self.shaped(step - self.warm_up)
+        self.with_floor(step - self.warm_up)
     }
 
-    fn shaped(&self, t: u64) -> f64 {
-        self.floor + (1.0 - self.floor) * self.form(t)
+    fn with_floor(&self, t: u64) -> f64 {
+        self.floor + (1.0 - self.floor) * self.curve_at(t)
     }
 
-    fn form(&self, t: u64) -> f64 {
-        let done = |total: u64| t as f64 / total.saturating_sub(self.warm_up).max(1) as f64;
-        match self.shape {
-            Form::Constant => 1.0,
-            Form::Step { every, factor } => factor.powf((t / every.max(1)) as f64),
-            Form::Cosine { total } => (1.0 + (PI * done(total).min(1.0)).cos()) / 2.0,
-            Form::OneCycle { total, rise, start, end } => {
+    fn curve_at(&self, t: u64) -> f64 {
+        let progress = |total: u64| t as f64 / total.saturating_sub(self.warm_up).max(1) as f64;
+        match self.curve {
+            Curve::Constant => 1.0,
+            Curve::Step { every, factor } => factor.powf((t / every.max(1)) as f64),
+            Curve::Cosine { total } => (1.0 + (PI * progress(total).min(1.0)).cos()) / 2.0,
+            Curve::OneCycle { total, rise, start, end } => {
                 let last = total.saturating_sub(self.warm_up).saturating_sub(1).max(1) as f64;
-                let at = (t as f64 / last).min(1.0);
-                let between = |from: f64, to: f64, x: f64| to + (from - to) * (1.0 + (PI * x).cos()) / 2.0;
-                if at <= rise {
-                    between(start, 1.0, at / rise)
+                let x = (t as f64 / last).min(1.0);
+                let anneal = |from: f64, to: f64, x: f64| to + (from - to) * (1.0 + (PI * x).cos()) / 2.0;
+                if x <= rise {
+                    anneal(start, 1.0, x / rise)
                 } else {
-                    between(1.0, end, (at - rise) / (1.0 - rise))
+                    anneal(1.0, end, (x - rise) / (1.0 - rise))
                 }
             }
-            Form::Polynomial { total, power } => (1.0 - done(total).min(1.0)).powf(power),
-            Form::Custom(factor) => factor(t),
+            Curve::Polynomial { total, power } => (1.0 - progress(total).min(1.0)).powf(power),
+            Curve::Custom(factor) => factor(t),
         }
     }
 
-    /// Checks all numbers.
+    /// Validates all numbers.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`], naming the first that is out of its range.
+    /// [`Error::InvalidArgument`] with the name of the first one that is out of range.
     pub fn check(&self) -> Result<()> {
         if !(0.0..=1.0).contains(&self.floor) {
             return Err(Error::argument("schedule: floor", "from 0 to 1", self.floor));
         }
-        match self.shape {
-            Form::Step { every: 0, .. } => Err(Error::argument("schedule: every", "at least 1", 0)),
-            Form::Step { factor, .. } => at_least_zero("schedule: factor", factor),
-            Form::Cosine { total } | Form::OneCycle { total, .. } | Form::Polynomial { total, .. }
+        match self.curve {
+            Curve::Step { every: 0, .. } => Err(Error::argument("schedule: every", "at least 1", 0)),
+            Curve::Step { factor, .. } => at_least_zero("schedule: factor", factor),
+            Curve::Cosine { total } | Curve::OneCycle { total, .. } | Curve::Polynomial { total, .. }
                 if total <= self.warm_up =>
             {
                 Err(Error::argument("schedule: total", format!("more than {}", self.warm_up), total))
             }
-            Form::Polynomial { power, .. } => at_least_zero("schedule: power", power),
+            Curve::Polynomial { power, .. } => at_least_zero("schedule: power", power),
             _ => Ok(()),
         }
     }
+}
 
-    /// Reads a schedule's text: `constant`, `step:every=N,factor=F`, `cosine:total=N`, `one-cycle:total=N` or
-    /// `polynomial:total=N,power=P`; each with `warm-up=N` and `floor=F` if wanted.
-    ///
+impl FromStr for LrSchedule {
+    type Err = Error;
+
     /// # Errors
-    /// [`Error::InvalidArgument`], naming what is not understood, missing or out of range; `custom` among them.
-    pub fn parse(text: &str) -> Result<Self> {
+    /// [`Error::InvalidArgument`] with the part of the text that is unknown, missing or out of range; also for `custom`.
+    fn from_str(text: &str) -> Result<Self> {
         let (name, rest) = text.split_once(':').unwrap_or((text, ""));
         let mut fields = Vec::new();
         for field in rest.split(',').filter(|field| !field.is_empty()) {
@@ -164,45 +170,45 @@ impl LrSchedule {
             unused = false;
             count("total", total.clone())
         };
-        let shape = match name {
-            "constant" => Form::Constant,
-            "step" => Form::Step {
+        let curve = match name {
+            "constant" => Curve::Constant,
+            "step" => Curve::Step {
                 every: count("every", take("every"))?,
                 factor: number("factor", take("factor"))?,
             },
-            "cosine" => Form::Cosine { total: length()? },
-            "one-cycle" => LrSchedule::one_cycle(length()?).shape,
-            "polynomial" => Form::Polynomial { total: length()?, power: number("power", take("power"))? },
+            "cosine" => Curve::Cosine { total: length()? },
+            "one-cycle" => LrSchedule::one_cycle(length()?).curve,
+            "polynomial" => Curve::Polynomial { total: length()?, power: number("power", take("power"))? },
             _ => {
-                let known = "constant, step, cosine, one-cycle or polynomial";
-                return Err(Error::argument("schedule", known, name));
+                let expected = "constant, step, cosine, one-cycle or polynomial";
+                return Err(Error::argument("schedule", expected, name));
             }
         };
         let warm_up = take("warm-up").map_or(Ok(0), |value| count("warm-up", Some(value)))?;
         let floor = take("floor").map_or(Ok(0.0), |value| number("floor", Some(value)))?;
         if let Some(key) = fields.first().map(|(key, _)| *key).or(unused.then_some("total")) {
-            let own = match shape {
-                Form::Constant | Form::Custom(_) => "",
-                Form::Step { .. } => "every, factor, ",
-                Form::Cosine { .. } | Form::OneCycle { .. } => "total, ",
-                Form::Polynomial { .. } => "total, power, ",
+            let keys = match curve {
+                Curve::Constant | Curve::Custom(_) => "",
+                Curve::Step { .. } => "every, factor, ",
+                Curve::Cosine { .. } | Curve::OneCycle { .. } => "total, ",
+                Curve::Polynomial { .. } => "total, power, ",
             };
-            let known = format!("keys of {name}, each once: {own}warm-up or floor");
-            return Err(Error::argument("schedule", known, key));
+            let expected = format!("keys of {name}, each once: {keys}warm-up or floor");
+            return Err(Error::argument("schedule", expected, key));
         }
-        let schedule = LrSchedule { shape, warm_up, floor };
+        let schedule = LrSchedule { curve, warm_up, floor };
         schedule.check()?;
         Ok(schedule)
     }
 }
 
-impl std::fmt::Display for LrSchedule {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut fields = match self.shape {
-            Form::Step { every, factor } => vec![format!("every={every}"), format!("factor={factor}")],
-            Form::Cosine { total } | Form::OneCycle { total, .. } => vec![format!("total={total}")],
-            Form::Polynomial { total, power } => vec![format!("total={total}"), format!("power={power}")],
-            Form::Constant | Form::Custom(_) => Vec::new(),
+impl fmt::Display for LrSchedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = match self.curve {
+            Curve::Step { every, factor } => vec![format!("every={every}"), format!("factor={factor}")],
+            Curve::Cosine { total } | Curve::OneCycle { total, .. } => vec![format!("total={total}")],
+            Curve::Polynomial { total, power } => vec![format!("total={total}"), format!("power={power}")],
+            Curve::Constant | Curve::Custom(_) => Vec::new(),
         };
         if self.warm_up > 0 {
             fields.push(format!("warm-up={}", self.warm_up));
@@ -210,26 +216,26 @@ impl std::fmt::Display for LrSchedule {
         if self.floor != 0.0 {
             fields.push(format!("floor={}", self.floor));
         }
-        f.write_str(match self.shape {
-            Form::Constant => "constant",
-            Form::Step { .. } => "step",
-            Form::Cosine { .. } => "cosine",
-            Form::OneCycle { .. } => "one-cycle",
-            Form::Polynomial { .. } => "polynomial",
-            Form::Custom(_) => "custom",
+        f.write_str(match self.curve {
+            Curve::Constant => "constant",
+            Curve::Step { .. } => "step",
+            Curve::Cosine { .. } => "cosine",
+            Curve::OneCycle { .. } => "one-cycle",
+            Curve::Polynomial { .. } => "polynomial",
+            Curve::Custom(_) => "custom",
         })?;
         if fields.is_empty() { Ok(()) } else { write!(f, ":{}", fields.join(",")) }
     }
 }
 
 impl PartialEq for LrSchedule {
-    /// Equal numbers; custom functions if they are the same one.
+    /// Compares all numbers; custom functions by their addresses.
     fn eq(&self, other: &Self) -> bool {
-        let same = match (self.shape, other.shape) {
-            (Form::Custom(one), Form::Custom(two)) => std::ptr::fn_addr_eq(one, two),
+        let same_function = match (self.curve, other.curve) {
+            (Curve::Custom(one), Curve::Custom(two)) => std::ptr::fn_addr_eq(one, two),
             _ => true,
         };
-        same && self.to_string() == other.to_string()
+        same_function && self.to_string() == other.to_string()
     }
 }
 
@@ -242,24 +248,24 @@ mod tests {
     }
 
     #[test]
-    fn shapes_at_steps_worked_out_by_hand() {
-        let near = |schedule, steps: &[u64], want: &[f64]| {
-            for (got, want) in factors(schedule, steps).into_iter().zip(want) {
-                assert!((got - want).abs() < 1e-15, "{schedule}: {got} is not {want}");
+    fn factors_equal_values_computed_by_hand() {
+        let check = |schedule, steps: &[u64], expected: &[f64]| {
+            for (got, expected) in factors(schedule, steps).into_iter().zip(expected) {
+                assert!((got - expected).abs() < 1e-15, "{schedule}: expected {expected}, got {got}");
             }
         };
-        near(LrSchedule::constant(), &[0, 9], &[1.0, 1.0]);
-        near(LrSchedule::constant().warm_up(4), &[0, 1, 3, 4], &[0.25, 0.5, 1.0, 1.0]);
-        near(LrSchedule::step(10, 0.5), &[0, 9, 10, 29, 30], &[1.0, 1.0, 0.5, 0.25, 0.125]);
-        near(LrSchedule::cosine(8), &[0, 4, 8, 99], &[1.0, 0.5, 0.0, 0.0]);
-        near(LrSchedule::cosine(10).warm_up(2).floor(0.1), &[0, 1, 2, 6, 10], &[0.5, 1.0, 1.0, 0.55, 0.1]);
-        near(LrSchedule::polynomial(4, 2.0), &[0, 1, 2, 4, 5], &[1.0, 0.5625, 0.25, 0.0, 0.0]);
-        near(LrSchedule::one_cycle(11), &[0, 3, 10, 50], &[0.04, 1.0, 4e-6, 4e-6]);
-        near(LrSchedule::custom(|t| t as f64).warm_up(2), &[0, 1, 2, 5], &[0.0, 0.0, 0.0, 3.0]);
+        check(LrSchedule::constant(), &[0, 9], &[1.0, 1.0]);
+        check(LrSchedule::constant().warm_up(4), &[0, 1, 3, 4], &[0.25, 0.5, 1.0, 1.0]);
+        check(LrSchedule::step(10, 0.5), &[0, 9, 10, 29, 30], &[1.0, 1.0, 0.5, 0.25, 0.125]);
+        check(LrSchedule::cosine(8), &[0, 4, 8, 99], &[1.0, 0.5, 0.0, 0.0]);
+        check(LrSchedule::cosine(10).warm_up(2).floor(0.1), &[0, 1, 2, 6, 10], &[0.5, 1.0, 1.0, 0.55, 0.1]);
+        check(LrSchedule::polynomial(4, 2.0), &[0, 1, 2, 4, 5], &[1.0, 0.5625, 0.25, 0.0, 0.0]);
+        check(LrSchedule::one_cycle(11), &[0, 3, 10, 50], &[0.04, 1.0, 4e-6, 4e-6]);
+        check(LrSchedule::custom(|t| t as f64).warm_up(2), &[0, 1, 2, 5], &[0.0, 0.0, 0.0, 3.0]);
     }
 
     #[test]
-    fn text_is_parsed_back() {
+    fn schedules_round_trip_through_text() {
         let all = [
             LrSchedule::constant(),
             LrSchedule::constant().warm_up(7),
@@ -269,13 +275,13 @@ mod tests {
             LrSchedule::polynomial(100, 0.9).floor(1e-3),
         ];
         for schedule in all {
-            let back = LrSchedule::parse(&schedule.to_string()).unwrap();
-            assert_eq!(back, schedule);
+            let parsed: LrSchedule = schedule.to_string().parse().unwrap();
+            assert_eq!(parsed, schedule);
             let steps = [0, 1, 50, 101, 3000];
-            assert_eq!(factors(back, &steps), factors(schedule, &steps), "{schedule}");
+            assert_eq!(factors(parsed, &steps), factors(schedule, &steps), "{schedule}");
         }
         assert_eq!(
-            LrSchedule::parse("cosine:total=2000,warm-up=100,floor=0.01").unwrap().to_string(),
+            "cosine:total=2000,warm-up=100,floor=0.01".parse::<LrSchedule>().unwrap().to_string(),
             "cosine:total=2000,warm-up=100,floor=0.01"
         );
         assert_ne!(LrSchedule::cosine(3), LrSchedule::cosine(4));
@@ -283,8 +289,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_schedule_is_refused() {
-        let wrong = [
+    fn invalid_text_is_an_error() {
+        let invalid = [
             ("custom", "custom"),
             ("linear:total=3", "linear"),
             ("cosine", "total"),
@@ -300,8 +306,8 @@ mod tests {
             ("polynomial:total=5,power=inf", "power"),
             ("cosine:5", "KEY=VALUE"),
         ];
-        for (text, part) in wrong {
-            let error = LrSchedule::parse(text).expect_err(text);
+        for (text, part) in invalid {
+            let error = text.parse::<LrSchedule>().expect_err(text);
             assert!(matches!(error, Error::InvalidArgument { .. }), "{error:?}");
             assert!(error.to_string().contains(part), "{text}: {error}");
         }

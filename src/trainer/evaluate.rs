@@ -50,14 +50,15 @@ impl Trainer {
         if data.classes() > classes {
             return Err(Error::shape(data.name(), format!("at most {classes} classes"), data.classes()));
         }
-        let plan = &self.evaluation.plan;
+        let evaluation = self.evaluation();
+        let plan = &evaluation.plan;
         plan.clear_sums()?;
         plan.clear_non_finite()?;
         let mut confusion = self.loss.has_labels().then(|| Confusion::new(classes));
         for batch in data.in_order(self.options.batch)? {
-            self.evaluation.run(&batch, StepScalars::forward(batch.rows()))?;
+            evaluation.run(&batch, StepScalars::forward(batch.rows()))?;
             if let Some(confusion) = &mut confusion {
-                confusion.add(&plan.read_f32(self.evaluation.values.logits)?, &batch.labels);
+                confusion.add(&plan.read_f32(evaluation.values.logits)?, &batch.labels);
             }
         }
         let sums = plan.sums()?;
@@ -78,14 +79,15 @@ impl Trainer {
             let expected = format!("rows of {row} features, {:?}", self.model.example_shape());
             return Err(Error::shape("predict", expected, format!("{} features", features.len())));
         }
+        let evaluation = self.evaluation();
         let mut outputs = Vec::with_capacity(features.len() / row * output);
         for part in features.chunks(self.options.batch * row) {
             let rows = part.len() / row;
             // The evaluation graph also computes the loss, so it needs labels or targets of some value.
             let targets = if self.loss.has_labels() { Vec::new() } else { vec![0.0; rows * output] };
             let batch = Batch { features: part.to_vec(), labels: vec![0; rows], targets };
-            self.evaluation.run(&batch, StepScalars::forward(rows))?;
-            let all = self.evaluation.plan.read_f32(self.evaluation.values.logits)?;
+            evaluation.run(&batch, StepScalars::forward(rows))?;
+            let all = evaluation.plan.read_f32(evaluation.values.logits)?;
             outputs.extend_from_slice(&all[..rows * output]);
         }
         Ok(outputs)

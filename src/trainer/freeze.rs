@@ -1,7 +1,7 @@
 //! Freezing, thawing and pruning.
 
 use super::proof::Baseline;
-use super::{GradientPolicy, ThawPolicy, Trainer};
+use super::{GradientPolicy, ThawPolicy, Trainer, report};
 use crate::error::{Error, Result};
 use crate::graph::{ParameterId, ParameterKind};
 use crate::mask::{FreezeRule, Mask, TensorView};
@@ -143,10 +143,17 @@ impl Trainer {
         (0..self.store.slots().len()).map(|slot| self.store.read_state(slot, id)).collect()
     }
 
-    /// Applies new masks. A write fails only if the device is lost; a plan that cannot be compiled is compiled again by the
-    /// next step.
+    /// Applies new masks. The plan for them is compiled first, so that an error leaves everything as it is: the writes that
+    /// follow fail only if the device is lost.
     pub(super) fn apply(&mut self, changes: Vec<MaskChange>) -> Result<()> {
-        self.outdated = true;
+        let mut masks = self.masks.clone();
+        for change in &changes {
+            masks[change.id.index()] = change.mask.clone();
+        }
+        let training = match self.options.gradient_policy {
+            GradientPolicy::Masked => self.training.recompile(&masks)?,
+            GradientPolicy::Dense => None,
+        };
         for MaskChange { id, mask, baseline, weights, state } in changes {
             if weights.is_some() || mask.frozen_count() < mask.len() {
                 self.invalidate_prefix_of(id);
@@ -161,16 +168,12 @@ impl Trainer {
             self.baselines[id.index()] = baseline;
             self.masks[id.index()] = mask;
         }
-        self.recompile_if_outdated()
-    }
-
-    /// Compiles the step again if new masks change what has to be computed.
-    pub(super) fn recompile_if_outdated(&mut self) -> Result<()> {
-        if self.outdated && self.options.gradient_policy == GradientPolicy::Masked {
-            self.training.recompile(&self.masks)?;
-            self.recompile_prefix();
+        if let Some(training) = training {
+            let report = report(training.plan.report(), self.evaluation().plan.report());
+            self.report = report;
+            self.training = training;
         }
-        self.outdated = false;
+        self.recompile_prefix();
         Ok(())
     }
 

@@ -25,7 +25,7 @@ impl Trainer {
     /// them is random (dropout) or depends on the batch (batch norm, in training), and none of their gradients is needed. 0 if
     /// everything is frozen.
     pub fn frozen_prefix(&self) -> usize {
-        let over_all = matches!(self.optimizer.clipped(), Some(Clip::Norm { over_all: true, .. }));
+        let over_all = matches!(self.optimizer.clip_setting(), Some(Clip::Norm { over_all: true, .. }));
         if over_all || self.options.gradient_policy == GradientPolicy::Dense {
             return 0;
         }
@@ -134,25 +134,26 @@ impl Trainer {
         self.frozen_prefix.as_ref().map(|prefix| prefix.training.plan.report())
     }
 
-    fn validate_above(&mut self, batches: &[Batch]) -> Result<()> {
+    fn validate_above(&self, batches: &[Batch]) -> Result<()> {
         let at = "Trainer::step_above";
-        self.recompile_if_outdated()?;
         let Some(prefix) = &self.frozen_prefix else {
             let expected =
                 "valid features: call Trainer::prefix_features after the last change of frozen layers";
             return Err(Error::argument(at, expected, "none"));
         };
+        self.check_finite()?;
         self.validate_batches(at, batches, &prefix.example)
     }
 
     /// Compiles the step on cached features again for changed masks, or discards it if the features are no longer valid.
     pub(super) fn recompile_prefix(&mut self) {
         let layers = self.frozen_prefix();
-        let Some(mut prefix) = self.frozen_prefix.take().filter(|prefix| prefix.layers <= layers) else {
+        let Some(prefix) = self.frozen_prefix.take().filter(|prefix| prefix.layers <= layers) else {
             return;
         };
         match prefix.training.recompile(&self.masks) {
-            Ok(()) => self.frozen_prefix = Some(prefix),
+            Ok(None) => self.frozen_prefix = Some(prefix),
+            Ok(Some(training)) => self.frozen_prefix = Some(FrozenPrefix { training, ..prefix }),
             Err(error) => log::warn!("cached features are discarded: {error}"),
         }
     }

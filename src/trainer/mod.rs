@@ -14,11 +14,11 @@ pub use plateau::FreezeOnPlateau;
 pub use proof::{Changed, FreezeReport, TensorProof};
 pub use state::{RewindState, Snapshot};
 
-use crate::compiler::{PlanOptions, PlanReport};
+use crate::compiler::{BufferUse, PlanOptions, PlanReport, READ_SLOTS};
 use crate::data::Batch;
 use crate::engine::{Plan, RunningSums, Store, TimedDispatch};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, ReadRing};
+use crate::gpu::{AdapterReport, Gpu, ReadRing};
 use crate::graph::{Clip, ParameterId, StepScalars};
 use crate::kernels::SUMS_BYTES;
 use crate::loss::Loss;
@@ -28,6 +28,7 @@ use crate::optimizer::Optimizer;
 use crate::rng::{Purpose, Stream};
 use frozen_prefix::FrozenPrefix;
 use proof::Baseline;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Trains a [`Model`] with single elements of its parameters frozen. The crate's documentation has an example.
 pub struct Trainer {
@@ -38,18 +39,20 @@ pub struct Trainer {
     options: TrainerOptions,
     store: Store,
     training: ModelPlan,
-    evaluation: ModelPlan,
+    /// Locked for a whole evaluation, whose batches share the plan's inputs and sums.
+    evaluation: Mutex<ModelPlan>,
+    report: PlanReport,
     /// The step on cached features of the frozen layers, while such features are valid.
     frozen_prefix: Option<FrozenPrefix>,
     masks: Vec<Mask>,
     baselines: Vec<Baseline>,
-    /// Whether the training plan may have been compiled for other masks.
-    outdated: bool,
     step: u64,
     /// Runs that drew random numbers so far.
     draws: u64,
     ring: ReadRing,
     progress: Option<Metrics>,
+    /// The first step whose loss was not finite, once that is known.
+    non_finite: Option<u64>,
 }
 
 /// A plan, and the ids of its inputs and outputs.
@@ -94,12 +97,10 @@ impl ModelPlan {
         Ok(ModelPlan { plan, values })
     }
 
-    /// Replaces the plan if these masks change what has to be computed. On an error the old plan stays in place.
-    fn recompile(&mut self, masks: &[Mask]) -> Result<()> {
-        if let Some(plan) = self.plan.recompile(masks)? {
-            *self = Self::with_constants(plan, self.values.clone())?;
-        }
-        Ok(())
+    /// The plan for other masks, if they change what has to be computed.
+    fn recompile(&self, masks: &[Mask]) -> Result<Option<Self>> {
+        let plan = self.plan.recompile(masks)?;
+        plan.map(|plan| Self::with_constants(plan, self.values.clone())).transpose()
     }
 
     fn write(&self, batch: &Batch) -> Result<()> {
@@ -136,7 +137,11 @@ impl Trainer {
         let updates = Updates::new(&model, &optimizer, options.accumulate)?;
         let training = model.training_graph(options.batch, loss.clone(), updates)?;
         let evaluation = model.evaluation_graph(options.batch, loss.clone())?;
-        Plan::estimate(&training.graph, gpu.report(), &plan_options)?;
+        let report = report(
+            &Plan::estimate(&training.graph, gpu.report(), &plan_options)?,
+            &Plan::estimate(&evaluation.graph, gpu.report(), &plan_options)?,
+        );
+        gpu.check_budget("the trainer", report.bytes())?;
         let store = Store::new(gpu, &training.graph)?;
         for (index, parameter) in model.parameters().iter().enumerate() {
             let mut stream = Stream::new(options.seed, Purpose::Weights, index as u64);
@@ -148,19 +153,20 @@ impl Trainer {
             masks: model.parameters().iter().map(|p| Mask::none(p.shape.elements())).collect(),
             baselines: vec![Baseline::default(); model.parameters().len()],
             training: ModelPlan::new(gpu, training, &store, &plan_options)?,
-            evaluation: ModelPlan::new(gpu, evaluation, &store, &plan_options)?,
+            evaluation: Mutex::new(ModelPlan::new(gpu, evaluation, &store, &plan_options)?),
+            report,
             frozen_prefix: None,
-            ring: ReadRing::new(gpu, "progress", 3, SUMS_BYTES)?,
+            ring: ReadRing::new(gpu, "progress", READ_SLOTS, SUMS_BYTES)?,
             gpu: gpu.clone(),
             model,
             loss,
             optimizer,
             options,
             store,
-            outdated: false,
             step: 0,
             draws: 0,
             progress: None,
+            non_finite: None,
         })
     }
 
@@ -190,12 +196,35 @@ impl Trainer {
         &self.store
     }
 
-    /// Buffers, bytes and dispatches of a training step.
+    /// Buffers, bytes and dispatches of a training step. The bytes are those of the whole trainer: evaluation and read-back
+    /// are included.
     pub fn report(&self) -> &PlanReport {
-        self.training.plan.report()
+        &self.report
     }
 
-    /// The number of steps made so far.
+    /// The memory of a trainer on this adapter, without creating anything.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`].
+    pub fn estimate(
+        adapter: &AdapterReport,
+        model: &Model,
+        loss: impl Into<Loss>,
+        optimizer: impl Into<Optimizer>,
+        options: &TrainerOptions,
+    ) -> Result<PlanReport> {
+        let (loss, optimizer) = (loss.into(), optimizer.into());
+        optimizer.check()?;
+        let updates = Updates::new(model, &optimizer, options.accumulate)?;
+        let training = model.training_graph(options.batch, loss.clone(), updates)?;
+        let evaluation = model.evaluation_graph(options.batch, loss)?;
+        Ok(report(
+            &Plan::estimate(&training.graph, adapter, &options.plan())?,
+            &Plan::estimate(&evaluation.graph, adapter, &options.plan())?,
+        ))
+    }
+
+    /// The number of steps made so far. Steps from a non-finite loss on are subtracted as soon as that is reported.
     pub fn steps(&self) -> u64 {
         self.step
     }
@@ -213,7 +242,8 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::EmptyBatch`], [`Error::ShapeMismatch`], [`Error::LabelOutOfRange`]: nothing was done.
-    /// [`Error::NonFiniteLoss`] if the metrics read so far report one; [`Error::DeviceLost`], [`Error::Timeout`].
+    /// [`Error::NonFiniteLoss`] once the metrics read so far report one, until [`Trainer::forget_non_finite`];
+    /// [`Error::DeviceLost`], [`Error::Timeout`].
     pub fn step(&mut self, batch: &Batch) -> Result<()> {
         self.step_over(std::slice::from_ref(batch))
     }
@@ -226,8 +256,8 @@ impl Trainer {
     /// As [`Trainer::step`], for every batch before anything is done; [`Error::EmptyBatch`] for none;
     /// [`Error::InvalidArgument`] for more than one without [`TrainerOptions::accumulate`].
     pub fn step_over(&mut self, batches: &[Batch]) -> Result<()> {
+        self.check_finite()?;
         self.validate_batches("Trainer::step_over", batches, self.model.example_shape())?;
-        self.recompile_if_outdated()?;
         self.update_over(batches, false)
     }
 
@@ -238,11 +268,10 @@ impl Trainer {
     pub fn step_loss(&mut self, batch: &Batch) -> Result<f32> {
         self.step(batch)?;
         let loss = self.training.plan.read_f32(self.training.values.mean_loss)?;
-        let loss = loss.first().copied().unwrap_or(f32::NAN);
-        if !loss.is_finite() && self.options.on_non_finite == OnNonFinite::Stop {
-            self.metrics()?;
-        }
-        Ok(loss)
+        // The loss is finite again after an earlier one that was not, whose report is in the sums.
+        let sums = self.training.plan.sums()?;
+        self.metrics_of(&sums)?;
+        Ok(loss.first().copied().unwrap_or(f32::NAN))
     }
 
     /// One step, each dispatch timed by the device's clock. Waits for the device.
@@ -250,9 +279,9 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::step`] and [`Plan::profile`].
     pub fn profile_step(&mut self, batch: &Batch) -> Result<Vec<TimedDispatch>> {
+        self.check_finite()?;
         let example = self.model.example_shape();
         self.validate_batches("Trainer::profile_step", std::slice::from_ref(batch), example)?;
-        self.recompile_if_outdated()?;
         self.profile(batch, false)
     }
 
@@ -262,7 +291,8 @@ impl Trainer {
     /// [`Error::NonFiniteLoss`] unless [`OnNonFinite::Continue`] is set; [`Error::DeviceLost`], [`Error::Timeout`].
     pub fn metrics(&mut self) -> Result<Metrics> {
         self.discard_pending_reads()?;
-        let metrics = self.metrics_of(&self.training.plan.sums()?)?;
+        let sums = self.training.plan.sums()?;
+        let metrics = self.metrics_of(&sums)?;
         self.training.plan.clear_sums()?;
         self.progress = None;
         Ok(metrics)
@@ -280,7 +310,10 @@ impl Trainer {
     /// [`Error::DeviceLost`], [`Error::Timeout`].
     pub fn forget_non_finite(&mut self) -> Result<()> {
         self.discard_pending_reads()?;
-        self.training.plan.clear_non_finite()
+        self.step = self.updated_steps()?;
+        self.training.plan.clear_non_finite()?;
+        self.non_finite = None;
+        Ok(())
     }
 
     /// The norm of the last step's gradient before clipping, over the elements of [`Clip::norm`]. Waits for the device.
@@ -288,7 +321,7 @@ impl Trainer {
     /// # Errors
     /// [`Error::InvalidArgument`] unless the optimizer clips by norm; [`Error::DeviceLost`], [`Error::Timeout`].
     pub fn gradient_norm(&self) -> Result<f32> {
-        match self.optimizer.clipped() {
+        match self.optimizer.clip_setting() {
             Some(Clip::Norm { .. }) => Ok(self.training.plan.sums()?.gradient_norm),
             other => {
                 let got = format!("{other:?}");
@@ -355,14 +388,39 @@ impl Trainer {
         Ok(())
     }
 
-    fn metrics_of(&self, sums: &RunningSums) -> Result<Metrics> {
-        match sums.non_finite_step {
-            Some(low) if self.options.on_non_finite == OnNonFinite::Stop => {
-                // The device counts modulo 2^32; the step is one of the latest.
-                let back = (self.step as u32).wrapping_sub(low);
-                Err(Error::NonFiniteLoss { step: self.step.saturating_sub(back.into()) })
-            }
-            _ => Ok(Metrics::new(sums, &self.loss)),
+    /// The metrics, or the error for a loss that was not finite: the steps from that one on did not update anything, and are
+    /// not counted.
+    fn metrics_of(&mut self, sums: &RunningSums) -> Result<Metrics> {
+        if let Some(step) = self.non_finite_step(sums) {
+            self.non_finite = Some(step);
+            self.step = step;
+        }
+        self.check_finite()?;
+        Ok(Metrics::new(sums, &self.loss))
+    }
+
+    /// The number of steps that made an update. Waits for the device.
+    fn updated_steps(&self) -> Result<u64> {
+        Ok(self.non_finite_step(&self.training.plan.sums()?).unwrap_or(self.step))
+    }
+
+    /// The evaluation plan, for one call at a time.
+    fn evaluation(&self) -> MutexGuard<'_, ModelPlan> {
+        self.evaluation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first step without an update because its loss was not finite.
+    fn non_finite_step(&self, sums: &RunningSums) -> Option<u64> {
+        let low = sums.non_finite_step.filter(|_| self.options.on_non_finite == OnNonFinite::Stop)?;
+        // The device counts modulo 2^32; the step is one of the latest.
+        let back = (self.step as u32).wrapping_sub(low);
+        Some(self.step.saturating_sub(back.into()))
+    }
+
+    fn check_finite(&self) -> Result<()> {
+        match self.non_finite {
+            Some(step) => Err(Error::NonFiniteLoss { step }),
+            None => Ok(()),
         }
     }
 
@@ -407,6 +465,16 @@ impl Trainer {
             None => Ok(()),
         }
     }
+}
+
+/// The report of the training plan, with the memory of the evaluation plan and of the trainer's own read-back.
+fn report(training: &PlanReport, evaluation: &PlanReport) -> PlanReport {
+    let mut report = training.clone();
+    for BufferUse { name, bytes } in &evaluation.per_step {
+        report.per_step.push(BufferUse { name: format!("evaluation {name}"), bytes: *bytes });
+    }
+    report.persistent.push(BufferUse { name: "progress".into(), bytes: READ_SLOTS as u64 * SUMS_BYTES });
+    report
 }
 
 impl std::fmt::Debug for Trainer {

@@ -172,7 +172,7 @@ impl Trainer {
                 all.digest(&self.model.parameters()[parameter].path, what, digest);
             }
         }
-        all.bytes(&self.step.to_le_bytes());
+        all.bytes(&self.updated_steps()?.to_le_bytes());
         Ok(all.value())
     }
 

@@ -252,7 +252,7 @@ impl Trainer {
                 checkpoint.push(name, Tensor::f32_bits(shape.clone(), state));
             }
         }
-        checkpoint.note("step", self.step);
+        checkpoint.note("step", self.updated_steps()?);
         checkpoint.note("optimizer", describe(&self.optimizer));
         checkpoint.note("learning_rate", self.optimizer.learning_rate());
         checkpoint.note("seed", self.options.seed);
@@ -274,12 +274,13 @@ impl Trainer {
         let checkpoint = Checkpoint::read(path)?;
         let refused = |why| Error::Checkpoint { path: path.to_owned(), why };
         let loaded = self.validate_checkpoint(&checkpoint).map_err(refused)?;
+        self.apply(loaded.changes)?;
         self.reset_metrics()?;
         self.optimizer.set_learning_rate(loaded.learning_rate)?;
         self.options.seed = loaded.seed;
         self.step = loaded.step;
         self.draws = loaded.draws;
-        self.apply(loaded.changes)
+        Ok(())
     }
 
     /// Loads the weights of the parameters that `glob` matches from a safetensors file of any program, by path and in this

@@ -1,5 +1,5 @@
-//! What naga accepts and other compilers do not, or take to mean something else: found in its modules and in the HLSL that it
-//! writes.
+//! Checks for shaders that naga accepts but other compilers reject or compile to something else, on naga's
+//! modules and on the HLSL that it writes.
 
 use super::uniformity;
 use naga::valid::{FunctionInfo, ModuleInfo};
@@ -8,8 +8,8 @@ use naga::{
 };
 use std::collections::BTreeSet;
 
-/// One line for each fault of a shader.
-pub fn faults(module: &Module, info: &ModuleInfo) -> Vec<String> {
+/// Portability violations of a shader, one line each.
+pub fn portability_violations(module: &Module, info: &ModuleInfo) -> Vec<String> {
     let mut found = uniformity::violations(module);
     let synchronizes = functions(module).any(|(_, f)| has_barrier(&f.body));
     for (handle, function) in functions(module) {
@@ -18,19 +18,19 @@ pub fn faults(module: &Module, info: &ModuleInfo) -> Vec<String> {
             Some(handle) => (&info[handle], false),
             None => (info.get_entry_point(0), true),
         };
-        let mut say = |what: String| found.push(format!("{name}: {what}"));
-        variable_components(module, function, function_info).into_iter().for_each(&mut say);
-        non_finite_constants(module, function).into_iter().for_each(&mut say);
-        quad_lanes(function, &function.body).into_iter().for_each(&mut say);
+        let mut report = |violation: String| found.push(format!("{name}: {violation}"));
+        variable_components(module, function, function_info).into_iter().for_each(&mut report);
+        non_finite_constants(module, function).into_iter().for_each(&mut report);
+        quad_lanes(function, &function.body).into_iter().for_each(&mut report);
         if synchronizes && !is_entry && !returns_once(function) {
-            say("returns early in a shader with barriers: FXC takes what it gives as varying".into());
+            report("early return in a shader with barriers: FXC treats the result as varying".into());
         }
     }
     found
 }
 
-/// Functions and types that a text defines twice; `None` if it has none.
-pub fn defined_twice(hlsl: &str) -> Option<String> {
+/// First function or type that an HLSL text defines twice; `None` if there is none.
+pub fn duplicate_definition(hlsl: &str) -> Option<String> {
     let mut seen = BTreeSet::new();
     let is_definition = |line: &&str| {
         !line.starts_with([' ', '\t', '}', '{', '[', '#', '/']) && !line.ends_with(';') && line.contains('(')
@@ -45,7 +45,7 @@ fn functions(module: &Module) -> impl Iterator<Item = (Option<Handle<Function>>,
     module.functions.iter().map(|(handle, function)| (Some(handle), function)).chain(entries)
 }
 
-/// The blocks inside of a statement.
+/// Blocks nested in a statement.
 fn blocks(statement: &Statement) -> Vec<&naga::Block> {
     match statement {
         Statement::Block(block) => vec![block],
@@ -62,22 +62,23 @@ fn has_barrier(block: &naga::Block) -> bool {
     })
 }
 
-/// Whether nothing follows any return. naga itself ends the branches of a last `if` with returns.
+/// Whether every return is the last statement. naga itself ends the branches of a last `if` with returns.
 fn returns_once(function: &Function) -> bool {
-    fn holds(block: &naga::Block, is_last: bool) -> bool {
+    fn check(block: &naga::Block, is_last: bool) -> bool {
         let count = block.len();
         block.iter().enumerate().all(|(number, statement)| {
             let is_last = is_last && number + 1 == count;
-            let ends = !matches!(statement, Statement::Return { .. }) || is_last;
+            let valid = !matches!(statement, Statement::Return { .. }) || is_last;
             let inside = is_last && !matches!(statement, Statement::Loop { .. });
-            ends && blocks(statement).into_iter().all(|block| holds(block, inside))
+            valid && blocks(statement).into_iter().all(|block| check(block, inside))
         })
     }
-    holds(&function.body, true)
+    check(&function.body, true)
 }
 
-/// A component of a float vector by a variable index: FXC makes a sum of products with 0 and 1 of it, in which NaN and
-/// infinity of other components spread and -0.0 is lost. In buffers it is an address.
+/// Accesses to a component of a float vector with a variable index. FXC compiles them to a dot product with a
+/// one-hot vector, in which NaN and infinity of other components spread and -0.0 is lost. In buffers the
+/// index is an address, which is safe.
 fn variable_components(module: &Module, function: &Function, info: &FunctionInfo) -> Vec<String> {
     let is_float_vector = |inner: &TypeInner| match *inner {
         TypeInner::Vector { scalar, .. } | TypeInner::Matrix { scalar, .. } => {
@@ -99,14 +100,15 @@ fn variable_components(module: &Module, function: &Function, info: &FunctionInfo
         _ => None,
     });
     let wrong = accesses.filter(|&base| is_float_vector(info[base].ty.inner_with(&module.types)));
-    wrong.map(|_| "a component of a float vector by a variable index".to_owned()).collect()
+    wrong.map(|_| "component of a float vector with a variable index".to_owned()).collect()
 }
 
 fn in_buffer(space: AddressSpace) -> bool {
     matches!(space, AddressSpace::Storage { .. } | AddressSpace::Uniform)
 }
 
-/// Constant expressions that are NaN or infinite. naga evaluates all but a change of type by bits.
+/// Constant expressions that are NaN or infinite, which WGSL forbids. naga evaluates all constant expressions
+/// except bitcasts.
 fn non_finite_constants(module: &Module, function: &Function) -> Vec<String> {
     let mut found = Vec::new();
     for arena in [&function.expressions, &module.global_expressions] {
@@ -115,7 +117,7 @@ fn non_finite_constants(module: &Module, function: &Function) -> Vec<String> {
                 for bits in constant_bits(module, arena, expr) {
                     let value = f32::from_bits(bits);
                     if !value.is_finite() {
-                        found.push(format!("a constant expression that is {value}"));
+                        found.push(format!("constant expression with value {value}"));
                     }
                 }
             }
@@ -124,7 +126,7 @@ fn non_finite_constants(module: &Module, function: &Function) -> Vec<String> {
     found
 }
 
-/// The components of a constant expression of integers; none for all else.
+/// Components of a constant integer expression; empty for any other expression.
 fn constant_bits(module: &Module, arena: &naga::Arena<Expression>, handle: Handle<Expression>) -> Vec<u32> {
     match arena[handle] {
         Expression::Literal(Literal::U32(bits)) => vec![bits],
@@ -141,20 +143,20 @@ fn constant_bits(module: &Module, arena: &naga::Arena<Expression>, handle: Handl
     }
 }
 
-/// Lanes of a quad that are no constants below 4.
+/// Broadcasts from a lane that is not constant, or for quads not below 4.
 fn quad_lanes(function: &Function, block: &naga::Block) -> Vec<String> {
     let mut found = Vec::new();
     for statement in block.iter() {
         if let Statement::SubgroupGather { mode: GatherMode::QuadBroadcast(lane), .. } = *statement {
             let lane = &function.expressions[lane];
             if !matches!(lane, Expression::Literal(Literal::U32(0..4) | Literal::I32(0..4))) {
-                found.push(format!("quadBroadcast of lane {lane:?}"));
+                found.push(format!("quadBroadcast from lane {lane:?}, expected a constant below 4"));
             }
         }
         if let Statement::SubgroupGather { mode: GatherMode::Broadcast(lane), .. } = *statement {
             let lane = &function.expressions[lane];
             if !matches!(lane, Expression::Literal(_)) {
-                found.push(format!("subgroupBroadcast of lane {lane:?}"));
+                found.push(format!("subgroupBroadcast from lane {lane:?}, expected a constant"));
             }
         }
         found.extend(blocks(statement).into_iter().flat_map(|block| quad_lanes(function, block)));

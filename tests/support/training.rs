@@ -45,8 +45,8 @@ pub fn optimizers() -> Vec<(&'static str, Optimizer)> {
         (
             "adamw factors",
             Optimizer::from(AdamW::new(0.01).weight_decay(0.1))
-                .learning_rate_of("*.bias", 2.0)
-                .weight_decay_of("*.bias", 0.0),
+                .learning_rate_factor("*.bias", 2.0)
+                .weight_decay_factor("*.bias", 0.0),
         ),
     ]
 }

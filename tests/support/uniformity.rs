@@ -1,8 +1,9 @@
-//! WGSL's uniformity analysis, for barriers and subgroup operations: browsers refuse a shader in which they are not provably
-//! reached by the whole workgroup together, and naga does not look.
+//! WGSL's uniformity analysis for barriers and subgroup operations. Browsers reject a shader in which these
+//! are not provably reached by the whole workgroup together; naga does not check it.
 //!
-//! As in the specification (section 15.2), but without regard to order: a variable is uniform only if everything that is ever
-//! stored in it is. So this refuses more than a browser does, and never less.
+//! Follows the specification (section 15.2), but is insensitive to the order of statements: a variable is
+//! uniform only if every value ever stored in it is. It therefore rejects every shader that a browser
+//! rejects, and some more.
 
 use naga::{
     AddressSpace, Arena, Block, BuiltIn, Expression, Function, Handle, LocalVariable, Module, Statement,
@@ -10,29 +11,30 @@ use naga::{
 };
 use std::collections::HashMap;
 
-/// What a value depends on: [`VARYING`], and bit i for argument i of the function.
+/// Dependencies of a value: [`VARYING`], and bit i for argument i of the function.
 type Taint = u32;
 
-/// Differs between the invocations of a workgroup.
+/// The value differs between the invocations of a workgroup.
 const VARYING: Taint = 1 << 31;
 
-/// What a call does.
+/// Effects of a call.
 #[derive(Clone, Default)]
 struct Summary {
     result: Taint,
-    /// What is stored behind each argument that is a pointer.
-    behind: Vec<Taint>,
-    /// Arguments that decide whether a barrier or a subgroup operation is reached.
+    /// Dependencies of the values stored through each pointer argument.
+    stored: Vec<Taint>,
+    /// Arguments that must be uniform, because they decide whether a barrier or a subgroup operation is
+    /// reached.
     required: Taint,
-    /// Whether it has any.
+    /// Whether the function has barriers or subgroup operations.
     synchronizes: bool,
 }
 
-/// Barriers and subgroup operations that are not in uniform control flow, one line each.
+/// Barriers and subgroup operations in non-uniform control flow, one line each.
 pub fn violations(module: &Module) -> Vec<String> {
     let mut summaries: HashMap<Handle<Function>, Summary> = HashMap::new();
     let mut found = Vec::new();
-    // Callees come before callers.
+    // naga orders callees before callers.
     for (handle, function) in module.functions.iter() {
         let mut analysis = Analysis::new(module, function, &summaries);
         let summary = analysis.run();
@@ -61,13 +63,14 @@ struct Analysis<'a> {
     summaries: &'a HashMap<Handle<Function>, Summary>,
     arguments: Vec<Taint>,
     locals: HashMap<Handle<LocalVariable>, Taint>,
-    /// Of calls and of operations whose results are statements.
+    /// Dependencies of the results of calls.
     results: HashMap<Handle<Expression>, Taint>,
-    /// By which some invocations may have left each loop or switch, by the address of its first block.
-    left: HashMap<*const Block, Taint>,
-    /// Loops and switches around the present statement.
-    around: Vec<*const Block>,
-    /// By which some invocations may have returned, so far in this pass.
+    /// Dependencies of the conditions under which some invocations have left a loop or switch, by the address
+    /// of its first block.
+    exited: HashMap<*const Block, Taint>,
+    /// Loops and switches around the current statement, innermost last.
+    scopes: Vec<*const Block>,
+    /// Dependencies of the conditions under which some invocations have returned, so far in this pass.
     returned: Taint,
     summary: Summary,
     changed: bool,
@@ -82,7 +85,7 @@ impl<'a> Analysis<'a> {
         summaries: &'a HashMap<Handle<Function>, Summary>,
     ) -> Self {
         let count = function.arguments.len();
-        assert!(count < 31, "arguments have a bit each");
+        assert!(count < 31, "expected fewer than 31 arguments, one bit each");
         Analysis {
             module,
             function,
@@ -91,17 +94,17 @@ impl<'a> Analysis<'a> {
             arguments: (0..count).map(|number| 1 << number).collect(),
             locals: HashMap::new(),
             results: HashMap::new(),
-            left: HashMap::new(),
-            around: Vec::new(),
+            exited: HashMap::new(),
+            scopes: Vec::new(),
             returned: 0,
-            summary: Summary { behind: vec![0; count], ..Summary::default() },
+            summary: Summary { stored: vec![0; count], ..Summary::default() },
             changed: true,
             reporting: false,
             violations: Vec::new(),
         }
     }
 
-    /// To the least fixed point, then once more to report.
+    /// Iterates to the least fixed point, then makes one more pass that reports violations.
     fn run(&mut self) -> Summary {
         while std::mem::take(&mut self.changed) {
             self.pass();
@@ -127,7 +130,7 @@ impl<'a> Analysis<'a> {
             Expression::Splat { value, .. } => self.taint(value),
             Expression::Swizzle { vector, .. } => self.taint(vector),
             Expression::FunctionArgument(number) => {
-                self.arguments[number as usize] | self.summary.behind[number as usize]
+                self.arguments[number as usize] | self.summary.stored[number as usize]
             }
             Expression::GlobalVariable(global) => match self.module.global_variables[global].space {
                 AddressSpace::Uniform => 0,
@@ -146,19 +149,19 @@ impl<'a> Analysis<'a> {
             }
             Expression::ArrayLength(_) => 0,
             Expression::CallResult(_) => self.results.get(&handle).copied().unwrap_or(0),
-            // What else there is differs, as far as this is concerned.
+            // Conservative: every other expression is varying.
             _ => VARYING,
         }
     }
 
-    /// Adds to what is stored behind a pointer.
+    /// Adds dependencies to the values stored through a pointer.
     fn store(&mut self, pointer: Handle<Expression>, taint: Taint) {
         let old = match self.expressions[pointer] {
             Expression::Access { base, index } => return self.store(base, taint | self.taint(index)),
             Expression::AccessIndex { base, .. } => return self.store(base, taint),
             Expression::LocalVariable(local) => self.locals.entry(local).or_default(),
-            Expression::FunctionArgument(number) => &mut self.summary.behind[number as usize],
-            // Globals that can be written always differ.
+            Expression::FunctionArgument(number) => &mut self.summary.stored[number as usize],
+            // Writable globals are always varying.
             _ => return,
         };
         self.changed |= *old | taint != *old;
@@ -170,28 +173,28 @@ impl<'a> Analysis<'a> {
         self.summary.required |= control & !VARYING;
         if self.reporting && control & VARYING != 0 {
             let name = self.function.name.as_deref().unwrap_or("main");
-            self.violations.push(format!("{name}: {what} in control flow that is not uniform"));
+            self.violations.push(format!("{name}: {what} in non-uniform control flow"));
         }
     }
 
-    /// Some invocations leave the `count` innermost loops and switches.
-    fn leave(&mut self, control: Taint, count: usize) {
-        for scope in self.around.iter().rev().take(count) {
-            let old = self.left.entry(*scope).or_default();
+    /// Records that some invocations leave the `count` innermost loops and switches.
+    fn exit(&mut self, control: Taint, count: usize) {
+        for scope in self.scopes.iter().rev().take(count) {
+            let old = self.exited.entry(*scope).or_default();
             self.changed |= *old | control != *old;
             *old |= control;
         }
     }
 
-    /// Control flow as it is, with those who have left.
-    fn here(&self, control: Taint) -> Taint {
-        let left = self.around.iter().filter_map(|scope| self.left.get(scope));
-        left.fold(control | self.returned, |sum, left| sum | left)
+    /// Dependencies of the control flow at the current statement, including earlier exits and returns.
+    fn current_control(&self, control: Taint) -> Taint {
+        let exited = self.scopes.iter().filter_map(|scope| self.exited.get(scope));
+        exited.fold(control | self.returned, |sum, exited| sum | exited)
     }
 
     fn block(&mut self, block: &Block, control: Taint) {
         for statement in block.iter() {
-            let now = self.here(control);
+            let now = self.current_control(control);
             match *statement {
                 Statement::Block(ref inner) => self.block(inner, control),
                 Statement::If { condition, ref accept, ref reject } => {
@@ -202,24 +205,24 @@ impl<'a> Analysis<'a> {
                 Statement::Switch { selector, ref cases } => {
                     let inside = control | self.taint(selector);
                     if let Some(first) = cases.first() {
-                        self.around.push(&raw const first.body);
+                        self.scopes.push(&raw const first.body);
                         cases.iter().for_each(|case| self.block(&case.body, inside));
-                        self.around.pop();
+                        self.scopes.pop();
                     }
                 }
                 Statement::Loop { ref body, ref continuing, break_if } => {
-                    self.around.push(&raw const *body);
+                    self.scopes.push(&raw const *body);
                     self.block(body, control);
                     self.block(continuing, control);
                     if let Some(condition) = break_if {
                         let condition = self.taint(condition);
-                        self.leave(self.here(control) | condition, 1);
+                        self.exit(self.current_control(control) | condition, 1);
                     }
-                    self.around.pop();
+                    self.scopes.pop();
                 }
-                Statement::Break | Statement::Continue => self.leave(now, 1),
+                Statement::Break | Statement::Continue => self.exit(now, 1),
                 Statement::Return { value } => {
-                    self.leave(now, self.around.len());
+                    self.exit(now, self.scopes.len());
                     self.returned |= now;
                     if let Some(value) = value {
                         let result = self.summary.result | now | self.taint(value);
@@ -241,7 +244,7 @@ impl<'a> Analysis<'a> {
                     self.call(function, arguments, result, now);
                 }
                 Statement::Emit(_) | Statement::CooperativeStore { .. } => {}
-                ref other => panic!("no kernel has {other:?}"),
+                ref other => panic!("expected only statements that the kernels use, got {other:?}"),
             }
         }
     }
@@ -254,15 +257,15 @@ impl<'a> Analysis<'a> {
         control: Taint,
     ) {
         let summary = self.summaries[&function].clone();
-        let given: Vec<Taint> = arguments.iter().map(|&a| self.taint(a)).collect();
-        // What the callee says of its arguments, said of these.
+        let argument_taints: Vec<Taint> = arguments.iter().map(|&a| self.taint(a)).collect();
+        // Replaces the callee's argument bits by the dependencies of the actual arguments.
         let translate = |taint: Taint| {
-            let of = |number: usize| if taint & (1 << number) != 0 { given[number] } else { 0 };
-            (0..given.len()).fold(taint & VARYING, |sum, number| sum | of(number))
+            let of = |number: usize| if taint & (1 << number) != 0 { argument_taints[number] } else { 0 };
+            (0..argument_taints.len()).fold(taint & VARYING, |sum, number| sum | of(number))
         };
-        for (&argument, &behind) in arguments.iter().zip(&summary.behind) {
-            if behind != 0 {
-                self.store(argument, control | translate(behind));
+        for (&argument, &stored) in arguments.iter().zip(&summary.stored) {
+            if stored != 0 {
+                self.store(argument, control | translate(stored));
             }
         }
         if let Some(result) = result {

@@ -47,7 +47,7 @@ pub struct BenchArgs {
     optimizer: Rule,
     /// GEMM family: register, subgroup4, subgroup8, tiled-small, tiled-large, or for cooperative matrices cooperative8x8,
     /// cooperative16x32 and so on [default: by adapter].
-    #[arg(long, value_parser = |text: &str| GemmFamily::parse(text).map_err(|e| e.to_string()))]
+    #[arg(long)]
     family: Option<GemmFamily>,
     /// Print the time of each dispatch, from timestamp queries.
     #[arg(long)]

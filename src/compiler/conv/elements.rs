@@ -5,7 +5,7 @@ use super::operands;
 use crate::compiler::ir::Operation;
 use crate::compiler::lower::Builder;
 use crate::graph::Conv2d;
-use crate::kernels::{WeightDots, weight_dots};
+use crate::kernels::{KernelGradElements, kernel_grad_elements};
 
 /// Terms of one invocation's sum, about.
 const TERMS: usize = 1024;
@@ -22,7 +22,8 @@ pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d, live: 
     };
     let elements = b.list(live.iter().flat_map(element).collect());
     let sums = b.workspace(splits * live.len());
-    let dots = WeightDots { window: conv.window, c_in: conv.c_in, c_out: conv.c_out, images: batch, splits };
-    b.push(op, weight_dots(&dots, live.len()), vec![elements, x, dy, sums]);
+    let kernel =
+        KernelGradElements { window: conv.window, c_in: conv.c_in, c_out: conv.c_out, images: batch, splits };
+    b.push(op, kernel_grad_elements(&kernel, live.len()), vec![elements, x, dy, sums]);
     scatter(b, op, live.iter().map(|&index| index as u32).collect(), splits, sums);
 }

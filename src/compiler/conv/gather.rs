@@ -3,7 +3,7 @@
 use crate::compiler::ir::Operation;
 use crate::compiler::lower::{Builder, Resource};
 use crate::graph::Conv2d;
-use crate::kernels::{Images, gather_patches, scatter_sum};
+use crate::kernels::{Images, gather_patches, scatter_splits};
 use crate::shape::WindowGeometry;
 use std::ops::Range;
 
@@ -44,7 +44,7 @@ pub(super) fn gather_channels(
 pub(super) fn scatter(b: &mut Builder, op: &Operation, indices: Vec<u32>, splits: usize, from: Resource) {
     let count = indices.len();
     let list = b.list(indices);
-    b.push(op, scatter_sum(count, splits), vec![list, from, Resource::Value(op.node.outputs[0])]);
+    b.push(op, scatter_splits(count, splits), vec![list, from, Resource::Value(op.node.outputs[0])]);
 }
 
 /// The patch element that a row of the kernel matrix multiplies, its channel within the group.

@@ -6,7 +6,7 @@ use super::{operands, result};
 use crate::compiler::ir::Operation;
 use crate::compiler::lower::{Builder, GemmBuffers, Resource};
 use crate::graph::Conv2d;
-use crate::kernels::{Gemm, Matrix, NO_INDEX, Source, pick};
+use crate::kernels::{Gemm, Matrix, NO_INDEX, Source, gather};
 
 pub(super) fn forward(b: &mut Builder, op: &Operation, conv: &Conv2d) {
     let [_, kernel] = operands(op);
@@ -23,7 +23,7 @@ pub(super) fn forward(b: &mut Builder, op: &Operation, conv: &Conv2d) {
     let count = rows * conv.c_out;
     let padded = b.workspace(count);
     let indices = b.list((0..count).map(stored).collect());
-    b.push(op, pick(count), vec![indices, kernel, padded]);
+    b.push(op, gather(count), vec![indices, kernel, padded]);
     let gemm = Gemm {
         a: Matrix::rows(width),
         source: Source::Patches(conv.window),
@@ -54,7 +54,7 @@ pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d) {
     };
     let count = conv.depth() * conv.c_out;
     let indices = b.list((0..count).map(padded).collect());
-    b.push(op, pick(count), vec![indices, sums, result(op)]);
+    b.push(op, gather(count), vec![indices, sums, result(op)]);
 }
 
 /// The images with one more channel.

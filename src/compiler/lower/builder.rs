@@ -5,7 +5,7 @@ use crate::compiler::ir::Operation;
 use crate::compiler::memory::Layout;
 use crate::compiler::options::Settings;
 use crate::graph::{Graph, Node, ValueId};
-use crate::kernels::{Epilogue, Gemm, Images, Launch, MAX_TERMS, Operand, gemm, split_k_sum, splits};
+use crate::kernels::{Epilogue, Gemm, Images, Launch, MAX_TERMS, Operand, gemm_launch, split_k_sum, splits};
 use crate::shape::WindowGeometry;
 use std::ops::Range;
 
@@ -153,7 +153,7 @@ impl<'a> Builder<'a> {
                 partial.push(column_sums);
                 reduced.extend([column_sums, bias_grad]);
             }
-            self.push(op, gemm(&split, family), partial);
+            self.push(op, gemm_launch(&split, family), partial);
             self.push(op, split_k_sum(&split), reduced);
             return;
         }
@@ -163,7 +163,7 @@ impl<'a> Builder<'a> {
             let mut resources = vec![a, b, c, operand];
             resources.extend(positions);
             resources.extend(bias_grad);
-            self.push(op, gemm(&part, family), resources);
+            self.push(op, gemm_launch(&part, family), resources);
         }
     }
 

@@ -3,7 +3,8 @@ use crate::kernels::{Launch, files, grid_of};
 
 const WORKGROUP: u32 = 64;
 
-/// The adjoint of [`super::im2col()`]: each pixel gathers from the patches that it was part of. Buffers: columns, dx.
+/// Adjoint of [`super::im2col()`]: each pixel sums its elements in all patches that contain it, as a gather.
+/// Buffers: columns, dx.
 pub fn col2im(images: &Images) -> Launch {
     let pixels = images.window.input[0] * images.window.input[1];
     let elements = images.count * pixels * images.channels;
@@ -13,5 +14,5 @@ pub fn col2im(images: &Images) -> Launch {
     Launch::new(&files::COL2IM, &WindowParams::new(images), WORKGROUP, groups)
         .flops((elements * images.window.taps()) as u64)
         .iterations(images.window.taps() + images.window.kernel[0])
-        .element(vec4)
+        .channel_vectors(vec4)
 }

@@ -1,25 +1,26 @@
 use crate::kernels::window::{Images, WindowParams};
-use crate::kernels::{Launch, files, grid_of, index, width};
+use crate::kernels::{Launch, files, grid_of, to_u32, vector_width};
 
 const WORKGROUP: u32 = 64;
 
-/// Kernel rows up to this length are one invocation's, which then reads each dy once for all their taps.
+/// Maximum length of a kernel row that one invocation computes, loading each dy once for all taps of the row.
 const MAX_TAPS: usize = 8;
 
-/// The gradient of [`super::depthwise_conv2d()`] in its kernel, over the output rows of the batch in `images.groups` splits:
-/// `[splits, kernel_h, kernel_w, channels]`; `bias_grad` adds them. Buffers: x, dy, sums.
+/// Weight gradient (dW) of [`super::depthwise_conv2d()`], in partial sums over `images.groups` splits of the
+/// batch's output rows: `[splits, kernel_h, kernel_w, channels]`; `bias_grad` adds them. Buffers: x, dy,
+/// partial sums.
 pub fn depthwise_conv2d_grad_kernel(images: &Images) -> Launch {
     let w = &images.window;
-    let width = width(images.channels);
+    let width = vector_width(images.channels);
     let taps = if w.kernel[1] <= MAX_TAPS { w.kernel[1] } else { 1 };
     let sums = images.groups * w.taps() * images.channels;
-    let lines = (images.count * w.output[0]).div_ceil(images.groups);
+    let rows_per_split = (images.count * w.output[0]).div_ceil(images.groups);
     let groups = grid_of(sums / taps / width, WORKGROUP);
     let mut launch =
         Launch::new(&files::DEPTHWISE_CONV2D_GRAD_KERNEL, &WindowParams::new(images), WORKGROUP, groups)
             .flops((2 * images.count * w.outputs() * images.channels * w.taps()) as u64)
-            .iterations(lines * (1 + w.output[1]))
-            .element(width == 4);
-    launch.constants.push(("TAPS", index(taps)));
+            .iterations(rows_per_split * (1 + w.output[1]))
+            .channel_vectors(width == 4);
+    launch.constants.push(("TAPS", to_u32(taps)));
     launch
 }

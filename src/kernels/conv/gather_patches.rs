@@ -3,10 +3,10 @@ use crate::kernels::{Launch, files, grid_of};
 
 const WORKGROUP: u32 = 64;
 
-/// Some terms of every patch as the rows of a matrix `[images*oh*ow, terms]`; their number is a multiple of 4.
-/// Buffers: terms (four words each), x, matrix.
-pub fn gather_patches(images: &Images, terms: usize) -> Launch {
-    let invocations = images.count * images.window.outputs() * terms / 4;
+/// Gathers selected elements of every patch into the rows of a matrix `[images*oh*ow, elements]`; `elements`
+/// is a multiple of 4. Buffers: elements (row, column, channel, 1; or zeros as padding), x, matrix.
+pub fn gather_patches(images: &Images, elements: usize) -> Launch {
+    let invocations = images.count * images.window.outputs() * elements / 4;
     Launch::new(
         &files::GATHER_PATCHES,
         &WindowParams::new(images),

@@ -1,26 +1,26 @@
 use crate::kernels::WgslFile;
-use crate::kernels::elementwise::elementwise_with;
+use crate::kernels::elementwise::elementwise_with_scalar;
 use crate::kernels::{Extent, Launch, files};
 
-/// An activation's curve.
+/// An activation function other than ReLU.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Curve {
-    /// x above 0, else this times x.
+    /// x where x > 0, else this slope times x.
     LeakyRelu(f64),
-    /// x between minus and plus this, and the nearer of them beyond.
+    /// x clamped to plus and minus this limit.
     Clamp(f64),
     /// 1 / (1 + exp(-x)).
     Sigmoid,
-    /// The hyperbolic tangent.
+    /// Hyperbolic tangent.
     Tanh,
     /// x times the normal distribution function.
     Gelu,
-    /// Its approximation by tanh.
+    /// Approximation of GELU by tanh.
     GeluTanh,
 }
 
 impl Curve {
-    pub(super) fn snippet(self) -> &'static WgslFile {
+    fn file(self) -> &'static WgslFile {
         match self {
             Curve::LeakyRelu(_) => &files::ACTIVATION_LEAKY_RELU,
             Curve::Clamp(_) => &files::ACTIVATION_CLAMP,
@@ -31,17 +31,24 @@ impl Curve {
         }
     }
 
-    pub(super) fn option(self) -> f32 {
+    fn scalar(self) -> f32 {
         match self {
-            Curve::LeakyRelu(option) | Curve::Clamp(option) => option as f32,
+            Curve::LeakyRelu(scalar) | Curve::Clamp(scalar) => scalar as f32,
             Curve::Sigmoid | Curve::Tanh | Curve::Gelu | Curve::GeluTanh => 0.0,
         }
     }
 }
 
-/// y = the curve at x. Buffers: x, y.
+/// y = f(x) for an activation f. Buffers: x, y.
 pub fn activation(extent: Extent, curve: Curve) -> Launch {
-    let mut launch = elementwise_with(&files::ACTIVATION, extent, 1, curve.option());
-    launch.snippets.push(curve.snippet());
+    let mut launch = elementwise_with_scalar(&files::ACTIVATION, extent, curve.scalar());
+    launch.snippets.push(curve.file());
+    launch
+}
+
+/// dx = dy * f'(x) for an activation f. Buffers: x, dy, dx.
+pub fn activation_grad(extent: Extent, curve: Curve) -> Launch {
+    let mut launch = elementwise_with_scalar(&files::ACTIVATION_GRAD, extent, curve.scalar());
+    launch.snippets.push(curve.file());
     launch
 }

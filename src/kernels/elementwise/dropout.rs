@@ -1,23 +1,23 @@
 use crate::graph::Dropout;
 use crate::kernels::elementwise::ELEMENTWISE_WORKGROUP;
-use crate::kernels::{Extent, Launch, files, grid_of, index};
+use crate::kernels::{Extent, Launch, files, grid_of, to_u32};
 use crate::wgsl::params;
 
 params! {
     struct Params {
         elements: u32,
-        per_row: u32,
+        per_example: u32,
         threshold: u32,
         offset: u32,
         scale: f32,
     }
 }
 
-/// y = x scaled where it is kept, else 0. Buffers: x, y.
+/// y = scale * x where the element is kept, else 0. Buffers: x, y.
 pub fn dropout(extent: Extent, dropout: Dropout) -> Launch {
     let params = Params {
-        elements: index(extent.elements),
-        per_row: index(extent.per_row),
+        elements: to_u32(extent.elements),
+        per_example: to_u32(extent.per_row),
         threshold: dropout.threshold(),
         offset: dropout.offset(),
         scale: dropout.scale() as f32,

@@ -1,55 +1,78 @@
-//! Kernels that work element by element, and sums over rows.
+//! Elementwise kernels, and sums over rows.
 
 pub(super) mod activation;
-mod activation_grad;
-mod add;
-mod bias_add;
 mod bias_grad;
 mod dropout;
-mod mean_grad;
-mod mul;
-mod relu;
-mod relu_grad;
-mod scale;
 
-pub(crate) use activation::{Curve, activation};
-pub(crate) use activation_grad::activation_grad;
-pub(crate) use add::add;
-pub(crate) use bias_add::bias_add;
+pub(crate) use activation::{Curve, activation, activation_grad};
 pub(crate) use bias_grad::bias_grad;
 pub(crate) use dropout::dropout;
-pub(crate) use mean_grad::mean_grad;
-pub(crate) use mul::mul;
-pub(crate) use relu::relu;
-pub(crate) use relu_grad::relu_grad;
-pub(crate) use scale::scale;
 
-use super::{Extent, Launch, WgslFile, grid_of, index};
+use super::{Extent, Launch, WgslFile, files, grid_of, to_u32};
 use crate::wgsl::params;
 
-/// Invocations in the workgroup of elementwise kernels.
+/// Invocations per workgroup of elementwise kernels.
 pub(super) const ELEMENTWISE_WORKGROUP: u32 = 256;
 
 params! {
     pub(super) struct ElementwiseParams {
         elements: u32,
-        per_row: u32,
+        per_example: u32,
         channels: u32,
-        /// The bits of a float, for kernels with one.
-        option: u32,
+        /// Bits of the scalar operand, for kernels with one.
+        scalar_bits: u32,
     }
 }
 
-fn elementwise(kernel: &'static WgslFile, extent: Extent, channels: usize) -> Launch {
-    elementwise_with(kernel, extent, channels, 0.0)
+/// y = a + b. Buffers: a, b, y.
+pub fn add(extent: Extent) -> Launch {
+    elementwise(&files::ADD, extent, 1)
 }
 
-fn elementwise_with(kernel: &'static WgslFile, extent: Extent, channels: usize, option: f32) -> Launch {
+/// y = a * b, element by element. Buffers: a, b, y.
+pub fn mul(extent: Extent) -> Launch {
+    elementwise(&files::MUL, extent, 1)
+}
+
+/// y = factor * x. Buffers: x, y.
+pub fn scale(extent: Extent, factor: f64) -> Launch {
+    elementwise_with_scalar(&files::SCALE, extent, factor as f32)
+}
+
+/// y = x + bias along the last axis. Buffers: x, bias, y.
+pub fn bias_add(extent: Extent, channels: usize) -> Launch {
+    elementwise(&files::BIAS_ADD, extent, channels)
+}
+
+/// y = x where x > 0, else 0. Buffers: x, y.
+pub fn relu(extent: Extent) -> Launch {
+    elementwise(&files::RELU, extent, 1)
+}
+
+/// dx = dy where the activation is above 0, else 0. Buffers: activation, dy, dx.
+pub fn relu_grad(extent: Extent) -> Launch {
+    elementwise(&files::RELU_GRAD, extent, 1)
+}
+
+/// Gradient of the mean over all valid elements: 1 / (their number), in each. Buffers: result.
+pub fn mean_grad(extent: Extent) -> Launch {
+    elementwise(&files::MEAN_GRAD, extent, 1)
+}
+
+fn elementwise(kernel: &'static WgslFile, extent: Extent, channels: usize) -> Launch {
+    launch(kernel, extent, channels, 0.0)
+}
+
+fn elementwise_with_scalar(kernel: &'static WgslFile, extent: Extent, scalar: f32) -> Launch {
+    launch(kernel, extent, 1, scalar)
+}
+
+fn launch(kernel: &'static WgslFile, extent: Extent, channels: usize, scalar: f32) -> Launch {
     let params = ElementwiseParams {
-        elements: index(extent.elements),
-        per_row: index(extent.per_row),
-        channels: index(channels),
-        option: option.to_bits(),
+        elements: to_u32(extent.elements),
+        per_example: to_u32(extent.per_row),
+        channels: to_u32(channels),
+        scalar_bits: scalar.to_bits(),
     };
     let groups = grid_of(extent.elements.div_ceil(4), ELEMENTWISE_WORKGROUP);
     Launch::new(kernel, &params, ELEMENTWISE_WORKGROUP, groups).flops(extent.elements as u64)

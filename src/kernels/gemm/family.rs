@@ -1,37 +1,41 @@
-//! Which way of multiplying matrices suits an adapter: a pure function of its report.
+//! GEMM families, and the choice of one for an adapter: a pure function of its report.
 
 use super::gemm_cooperative;
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterReport, DeviceKind};
+use std::str::FromStr;
 
-/// A way of multiplying matrices.
+/// A GEMM implementation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GemmFamily {
-    /// Tiles in registers, nothing shared: right on every adapter.
+    /// Tiles in registers, no sharing between invocations. Works on every adapter.
     Register,
-    /// Lanes of a subgroup share what they load.
+    /// Lanes of a subgroup share their loads by broadcast.
     Subgroup {
-        /// Lanes that share: 4 or 8, no more than the smallest subgroup.
+        /// Number of lanes that share: 4 or 8, at most the size of the smallest subgroup.
         lanes: u32,
     },
-    /// A workgroup shares tiles in workgroup memory. Products that are too narrow for tiles go by registers.
+    /// A workgroup shares tiles in workgroup memory. GEMMs that are too narrow for tiles use
+    /// [`GemmFamily::Register`].
     Tiled {
-        /// The largest tiles; small products have small ones.
+        /// Largest tile; small GEMMs use small tiles.
         largest: TileSize,
     },
-    /// Matrix units multiply operands rounded to f16 (11 bits) and sum in f32: on request alone, where the device was opened
-    /// with them ([`crate::GpuOptions::cooperative_matrix`]). Operands beyond 65,504 become that. Gradients of a loss
-    /// are multiplied by 1024 before they are rounded, and their products divided by it: elements beyond 63.97 become that.
-    /// Products that are too narrow for tiles go by registers, in f32.
+    /// Cooperative matrices (tensor cores, WMMA): operands rounded to f16 (11 bits of precision), sums in
+    /// f32. Never chosen by default; requires a device opened with [`crate::GpuOptions::cooperative_matrix`].
+    ///
+    /// Finite operands beyond 65,504 are clamped. Gradients of a loss are multiplied by 1024 before they are
+    /// rounded and the results divided by it, so gradients are clamped at 63.97. GEMMs that are too narrow
+    /// for tiles use [`GemmFamily::Register`], in f32.
     Cooperative {
-        /// Rows and columns of the units' matrices: 8 or 16.
+        /// Rows and columns of a cooperative matrix: 8 or 16.
         side: u32,
-        /// Lanes of the largest subgroup.
+        /// Size of the largest subgroup.
         lanes: u32,
     },
 }
 
-/// The tile of results of one workgroup of the tiled family, 8 x 8 an invocation.
+/// Results of one workgroup of the tiled family, 8 x 8 per invocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TileSize {
     /// 64 x 64 results, 64 invocations, 8 KiB of workgroup memory.
@@ -41,7 +45,7 @@ pub enum TileSize {
 }
 
 impl TileSize {
-    /// Terms of the sum in workgroup memory at a time.
+    /// Length of k in workgroup memory at a time.
     pub(super) const K_STEP: usize = 16;
 
     /// Rows and columns.
@@ -59,7 +63,7 @@ impl TileSize {
         }
     }
 
-    /// Bytes: both operands.
+    /// Bytes of workgroup memory: one step of both operands.
     fn workgroup_memory(self) -> u32 {
         (2 * 4 * Self::K_STEP * self.side()) as u32
     }
@@ -70,10 +74,11 @@ impl TileSize {
 }
 
 impl GemmFamily {
-    /// The family for an adapter.
+    /// Chooses the family for an adapter.
     pub fn choose(report: &AdapterReport) -> Self {
         if report.software {
-            // On processors the vector unit is the subgroup, and sharing saves its scalar loads; barriers are slow.
+            // On a software adapter a subgroup is a SIMD vector: broadcasts replace scalar loads, and
+            // barriers are slow.
             return Self::subgroup(report).unwrap_or(GemmFamily::Register);
         }
         let largest = match report.kind {
@@ -84,39 +89,14 @@ impl GemmFamily {
         GemmFamily::Tiled { largest }
     }
 
-    /// Reads `register`, `subgroup4`, `subgroup8`, `tiled-small`, `tiled-large`, or `cooperative16x32`: the side of the
-    /// matrices and the lanes of the largest subgroup.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`] for anything else.
-    pub fn parse(text: &str) -> Result<Self> {
-        match text {
-            "register" => Ok(GemmFamily::Register),
-            "subgroup4" => Ok(GemmFamily::Subgroup { lanes: 4 }),
-            "subgroup8" => Ok(GemmFamily::Subgroup { lanes: 8 }),
-            "tiled-small" => Ok(GemmFamily::Tiled { largest: TileSize::Small }),
-            "tiled-large" => Ok(GemmFamily::Tiled { largest: TileSize::Large }),
-            _ => text.strip_prefix("cooperative").and_then(Self::parse_units).ok_or_else(|| {
-                let expected =
-                    "register, subgroup4, subgroup8, tiled-small, tiled-large or, as `frazil devices` names it, cooperative16x32";
-                Error::argument("gemm family", expected, text)
-            }),
-        }
-    }
-
-    fn parse_units(text: &str) -> Option<Self> {
-        let (side, lanes) = text.split_once('x')?;
-        let [side, lanes] = [side.parse().ok()?, lanes.parse().ok()?];
-        Some(GemmFamily::Cooperative { side, lanes })
-    }
-
-    /// The subgroup family, where the adapter has subgroups of at least four lanes.
+    /// The subgroup family; `None` if the adapter has no subgroups of at least four lanes.
     pub fn subgroup(report: &AdapterReport) -> Option<Self> {
         let [smallest, _] = report.subgroup?;
         (smallest >= 4).then_some(GemmFamily::Subgroup { lanes: if smallest >= 8 { 8 } else { 4 } })
     }
 
-    /// The family of matrix units, where the device was opened with them.
+    /// The cooperative-matrix family; `None` if the device was opened without cooperative matrices, or its
+    /// limits are too low.
     pub fn cooperative(report: &AdapterReport) -> Option<Self> {
         let (side, [smallest, lanes]) = (report.cooperative_matrix?, report.subgroup?);
         let usable = matches!(side, 8 | 16) && (4..=lanes).contains(&smallest) && lanes <= 64;
@@ -125,7 +105,7 @@ impl GemmFamily {
         (usable && fits).then_some(GemmFamily::Cooperative { side, lanes })
     }
 
-    /// Whether the family is right on this adapter.
+    /// Whether the family works on this adapter.
     pub fn is_supported(self, report: &AdapterReport) -> bool {
         match self {
             GemmFamily::Register => true,
@@ -137,12 +117,39 @@ impl GemmFamily {
         }
     }
 
-    /// Every family that is right on this adapter and multiplies in f32: all but [`GemmFamily::Cooperative`].
+    /// Every family that works on this adapter and multiplies in f32: all but [`GemmFamily::Cooperative`].
     pub fn supported(report: &AdapterReport) -> Vec<Self> {
         let tiled = [TileSize::Small, TileSize::Large].map(|largest| GemmFamily::Tiled { largest });
         let all = std::iter::once(GemmFamily::Register).chain(Self::subgroup(report)).chain(tiled);
         all.filter(|family| family.is_supported(report)).collect()
     }
+}
+
+/// Parses `register`, `subgroup4`, `subgroup8`, `tiled-small`, `tiled-large`, or `cooperativeSxL` with the side S of the
+/// cooperative matrices and the L lanes of the largest subgroup, such as `cooperative16x32`.
+impl FromStr for GemmFamily {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "register" => Ok(GemmFamily::Register),
+            "subgroup4" => Ok(GemmFamily::Subgroup { lanes: 4 }),
+            "subgroup8" => Ok(GemmFamily::Subgroup { lanes: 8 }),
+            "tiled-small" => Ok(GemmFamily::Tiled { largest: TileSize::Small }),
+            "tiled-large" => Ok(GemmFamily::Tiled { largest: TileSize::Large }),
+            _ => text.strip_prefix("cooperative").and_then(parse_cooperative).ok_or_else(|| {
+                let expected =
+                    "register, subgroup4, subgroup8, tiled-small, tiled-large or, as `frazil devices` names it, cooperative16x32";
+                Error::argument("gemm family", expected, text)
+            }),
+        }
+    }
+}
+
+fn parse_cooperative(text: &str) -> Option<GemmFamily> {
+    let (side, lanes) = text.split_once('x')?;
+    let [side, lanes] = [side.parse().ok()?, lanes.parse().ok()?];
+    Some(GemmFamily::Cooperative { side, lanes })
 }
 
 impl std::fmt::Display for GemmFamily {
@@ -185,19 +192,19 @@ mod tests {
     const LARGE: GemmFamily = GemmFamily::Tiled { largest: TileSize::Large };
 
     #[test]
-    fn a_family_is_read_as_it_is_written() {
+    fn parse_inverts_display() {
         let [four, eight] = [4, 8].map(|lanes| GemmFamily::Subgroup { lanes });
-        let units = GemmFamily::Cooperative { side: 16, lanes: 32 };
-        for family in [GemmFamily::Register, four, eight, SMALL, LARGE, units] {
-            assert_eq!(GemmFamily::parse(&family.to_string()).unwrap(), family);
+        let cooperative = GemmFamily::Cooperative { side: 16, lanes: 32 };
+        for family in [GemmFamily::Register, four, eight, SMALL, LARGE, cooperative] {
+            assert_eq!(family.to_string().parse::<GemmFamily>().unwrap(), family);
         }
         for wrong in ["subgroup16", "tiled", "tiled-huge", "cooperative", "cooperative16", "cooperative16x"] {
-            assert!(matches!(GemmFamily::parse(wrong), Err(Error::InvalidArgument { .. })));
+            assert!(matches!(wrong.parse::<GemmFamily>(), Err(Error::InvalidArgument { .. })));
         }
     }
 
     #[test]
-    fn families_follow_the_report() {
+    fn software_adapters_use_subgroups_if_they_have_four_lanes() {
         assert_eq!(GemmFamily::choose(&report(true, Some([8, 8]))), GemmFamily::Subgroup { lanes: 8 });
         assert_eq!(GemmFamily::choose(&report(true, Some([4, 4]))), GemmFamily::Subgroup { lanes: 4 });
         assert_eq!(GemmFamily::choose(&report(true, None)), GemmFamily::Register);
@@ -207,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn matrix_units_are_used_on_request_alone_and_where_they_fit() {
+    fn cooperative_family_is_never_the_default_and_respects_limits() {
         let with =
             |cooperative_matrix, subgroup| AdapterReport { cooperative_matrix, ..report(false, subgroup) };
         let of = |cooperative_matrix, subgroup| GemmFamily::cooperative(&with(cooperative_matrix, subgroup));
@@ -227,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn hardware_gets_tiles_within_its_limits() {
+    fn hardware_uses_the_largest_tile_within_its_limits() {
         let of = |kind: DeviceKind, max_workgroup_memory: u32, max_invocations: u32| {
             let base = report(false, Some([32, 32]));
             let report = AdapterReport { kind, max_workgroup_memory, max_invocations, ..base };

@@ -1,11 +1,11 @@
-use crate::kernels::gemm::launch::{Tile, launch_gemm};
+use crate::kernels::gemm::launch::{Tile, launch_tiles};
 use crate::kernels::gemm::problem::{Gemm, Operand};
-use crate::kernels::{Launch, files, grid, index};
+use crate::kernels::{Launch, files, grid, to_u32};
 
 /// Rows and columns of a workgroup's tile.
 const SIDE: usize = 64;
 
-/// Invocations of a workgroup: four subgroups, and enough to load a step of 16 terms.
+/// Invocations per workgroup: four subgroups, and enough to load a step of 16 k.
 pub(super) fn workgroup(lanes: usize) -> usize {
     (4 * lanes).max(64)
 }
@@ -14,17 +14,18 @@ fn k_step(lanes: usize) -> usize {
     (workgroup(lanes) / 4).min(32)
 }
 
-/// Bytes of workgroup memory: a step of both operands, whose terms lie 8 elements further apart than needed,
-/// and a quarter of the results.
+/// Bytes of workgroup memory: one step of both operands in f16, with 8 elements of padding per k against bank
+/// conflicts, and a quarter of the results in f32.
 pub(super) fn workgroup_memory(lanes: usize) -> u32 {
-    index(2 * 2 * (SIDE + 8) * k_step(lanes) + SIDE * SIDE)
+    to_u32(2 * 2 * (SIDE + 8) * k_step(lanes) + SIDE * SIDE)
 }
 
-/// What gradients are multiplied by before they become f16 (and the results divided by): f16 has no numbers below 6e-8, and
-/// few below 6e-5. What is then beyond 65,504 becomes that, so gradients are cut at 63.97.
+/// Factor on gradients before they are rounded to f16; the results are divided by it. The smallest f16 above
+/// 0 is 6e-8, and below 6e-5 precision decreases. Scaled values beyond 65,504 are clamped, so gradients are
+/// clamped at 63.97.
 const GRADIENT_SCALE: u32 = 1024;
 
-/// The product with matrices of `side` x `side` and subgroups of up to `lanes`.
+/// Launches a GEMM with cooperative matrices of `side` x `side` and subgroups of up to `lanes`.
 pub(super) fn launch(gemm: &Gemm, side: usize, lanes: usize) -> Launch {
     let tile = Tile::dense(1, 4, 1);
     let tiles = gemm.m.div_ceil(SIDE) * gemm.n.div_ceil(SIDE);
@@ -33,15 +34,15 @@ pub(super) fn launch(gemm: &Gemm, side: usize, lanes: usize) -> Launch {
     let grid = grid(tiles, gemm.groups * gemm.splits);
     let scale = |operand| if gemm.gradient == Some(operand) { GRADIENT_SCALE } else { 1 };
     let mut launch =
-        launch_gemm(&files::GEMM_COOPERATIVE, gemm, tile, workgroup, grid).iterations(iterations);
-    // Each subgroup has squares of 2 x 2 matrices.
-    let squares = (SIDE / (2 * side)).pow(2);
+        launch_tiles(&files::GEMM_COOPERATIVE, gemm, tile, workgroup, grid).iterations(iterations);
+    // A subgroup computes subtiles of 2 x 2 matrices.
+    let subtiles = (SIDE / (2 * side)).pow(2);
     launch.constants.extend([
-        ("SIDE", index(SIDE)),
-        ("K_STEP", index(step)),
-        ("MATRIX", index(side)),
-        ("SQUARES", index(squares)),
-        ("SQUARES_EACH", index(squares.div_ceil(workgroup / lanes))),
+        ("SIDE", to_u32(SIDE)),
+        ("K_STEP", to_u32(step)),
+        ("MATRIX_SIDE", to_u32(side)),
+        ("SUBTILES", to_u32(subtiles)),
+        ("SUBTILES_PER_SUBGROUP", to_u32(subtiles.div_ceil(workgroup / lanes))),
     ]);
     launch.declarations.extend([
         format!("alias MatrixA = coop_mat{side}x{side}<f16, A>;"),

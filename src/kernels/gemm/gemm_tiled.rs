@@ -1,44 +1,46 @@
 use crate::kernels::gemm::family::TileSize;
-use crate::kernels::gemm::launch::{Tile, launch_gemm};
-use crate::kernels::gemm::problem::{Gemm, SPLIT_TERMS};
-use crate::kernels::{Launch, files, grid, index};
+use crate::kernels::gemm::launch::{Tile, launch_tiles};
+use crate::kernels::gemm::problem::{Gemm, MIN_K_PER_SPLIT};
+use crate::kernels::{Launch, files, grid, to_u32};
 
-/// Rows or columns that a tile would mostly be empty with: such products go by registers alone.
+/// Up to this many rows or columns most of a tile would be empty; the register family computes such GEMMs.
 const NARROW: usize = 8;
 
-/// Large tiles that are worth it: with fewer, a product has more workgroups if they are small.
-const ENOUGH: usize = 32;
+/// Minimum number of large tiles; with fewer, small tiles occupy more workgroups.
+const MIN_LARGE_TILES: usize = 32;
 
-/// Whether tiles would mostly be empty.
+/// Whether most of a tile would be empty.
 pub(super) fn is_narrow(gemm: &Gemm) -> bool {
     gemm.m <= NARROW || gemm.n <= NARROW
 }
 
-/// The tiles of a product: none where registers alone do better, and no larger than `largest`. Not measured on hardware yet.
+/// Chooses the tile size of a GEMM, at most `largest`; `None` if the register family is the better choice.
+/// Not yet measured on hardware.
 pub(super) fn size(gemm: &Gemm, largest: TileSize) -> Option<TileSize> {
     if is_narrow(gemm) {
         return None;
     }
     let (small, large) = (TileSize::Small.side(), TileSize::Large.side());
-    // Of a gradient's sum, splits are computed side by side as well.
-    let splits = if gemm.transpose_a { (gemm.k / SPLIT_TERMS).max(1) } else { 1 };
+    // Weight gradients are computed in splits of k, which run in parallel as well.
+    let splits = if gemm.transpose_a { (gemm.k / MIN_K_PER_SPLIT).max(1) } else { 1 };
     let tiles = gemm.m.div_ceil(large) * gemm.n.div_ceil(large) * gemm.groups;
-    let wide = gemm.m > small && gemm.n > small;
-    Some(if wide && tiles * splits >= ENOUGH { largest } else { TileSize::Small })
+    let fills_large = gemm.m > small && gemm.n > small;
+    Some(if fills_large && tiles * splits >= MIN_LARGE_TILES { largest } else { TileSize::Small })
 }
 
+/// Launches a GEMM with tiles in workgroup memory.
 pub(super) fn launch(gemm: &Gemm, size: TileSize) -> Launch {
     let side = size.side();
     let tile = Tile { row_step: side / 2, column_step: side / 2, ..Tile::dense(2, 4, 2) };
     let tiles = gemm.m.div_ceil(side) * gemm.n.div_ceil(side);
     let workgroup = size.invocations() as usize;
     let step = TileSize::K_STEP;
-    // A round for each step, and one for each four terms of it.
+    // One iteration for each step of k, and one for each four k in it.
     let iterations = gemm.k.div_ceil(step) * (1 + step / 4) + 8;
     let mut launch =
-        launch_gemm(&files::GEMM_TILED, gemm, tile, workgroup, grid(tiles, gemm.groups * gemm.splits))
+        launch_tiles(&files::GEMM_TILED, gemm, tile, workgroup, grid(tiles, gemm.groups * gemm.splits))
             .iterations(iterations);
-    launch.constants.extend([("SIDE", index(side)), ("K_STEP", index(step))]);
+    launch.constants.extend([("SIDE", to_u32(side)), ("K_STEP", to_u32(step))]);
     launch.snippets.push(if gemm.transpose_a {
         &files::GEMM_LOADER_COLUMNS
     } else {

@@ -1,35 +1,80 @@
-//! What the families of matrix products share in running one.
+//! Shared part of launching a GEMM: parameters, tile of an invocation, choice of the WGSL files.
 
-use super::params::Params;
 use crate::kernels::WgslFile;
 use crate::kernels::gemm::problem::{Epilogue, Gemm, Matrix, ONE, PixelSet, Source};
-use crate::kernels::{Launch, constant_bool, files, index};
+use crate::kernels::{Launch, constant_bool, files, to_u32};
+use crate::wgsl::params;
 
-/// Rows of C that become one if [`Gemm::pooled`].
-const WINDOW_ROWS: usize = 4;
+params! {
+    struct Params {
+        m: u32,
+        n: u32,
+        k: u32,
+        a_stride: u32,
+        b_stride: u32,
+        c_stride: u32,
+        a_group_stride: u32,
+        b_group_stride: u32,
+        c_group_stride: u32,
+        a_offset: u32,
+        b_offset: u32,
+        c_offset: u32,
+        m_per_example: u32,
+        k_per_example: u32,
+        first_example: u32,
+        accumulate: u32,
+        k_begin: u32,
+        segment_length: u32,
+        b_segment_stride: u32,
+        epilogue: u32,
+        b_transposed: u32,
+        height: u32,
+        width: u32,
+        out_height: u32,
+        out_width: u32,
+        kernel_h: u32,
+        kernel_w: u32,
+        stride_h: u32,
+        stride_w: u32,
+        dilation_h: u32,
+        dilation_w: u32,
+        pad_top: u32,
+        pad_left: u32,
+        splits: u32,
+        k_per_split: u32,
+        c_split_stride: u32,
+        b_kernel_row_stride: u32,
+        c_line_stride: u32,
+        c_image_stride: u32,
+    }
+}
 
-/// Results that one invocation keeps: `outer * inner` rows of `4 * columns4`.
+/// Pixels of a window of [`Gemm::pooled`]: that many rows of C become one.
+const POOL_PIXELS: usize = 4;
+
+/// Results of one invocation: `outer * inner` rows of `4 * columns4` columns.
 #[derive(Clone, Copy)]
 pub(super) struct Tile {
     pub outer: usize,
     pub inner: usize,
     pub columns4: usize,
-    /// From `inner` rows to the next.
+    /// Distance from one group of `inner` rows to the next.
     pub row_step: usize,
-    /// From four columns to the next.
+    /// Distance from one group of four columns to the next.
     pub column_step: usize,
-    /// Rows that are stored at a time, of `inner`.
-    pub store: usize,
+    /// Rows of a group that are stored at a time.
+    pub store_rows: usize,
 }
 
 impl Tile {
-    /// Rows and columns that follow one another.
+    /// Contiguous rows and columns, stored `inner` rows at a time.
     pub fn dense(outer: usize, inner: usize, columns4: usize) -> Self {
-        Tile { outer, inner, columns4, row_step: inner, column_step: 4, store: inner }
+        Tile { outer, inner, columns4, row_step: inner, column_step: 4, store_rows: inner }
     }
 }
 
-pub(super) fn launch_gemm(
+/// Builds the launch of a family's kernel with the given tile, workgroup size and grid.
+pub(super) fn launch_tiles(
     kernel: &'static WgslFile,
     gemm: &Gemm,
     tile: Tile,
@@ -40,18 +85,18 @@ pub(super) fn launch_gemm(
         Source::Matrix => &ONE,
         Source::Patches(ref window) | Source::Gradients(ref window) => window,
     };
-    let (channels, by_taps) = (gemm.channels(), gemm.by_taps());
-    // By rows, patches are summed tap by tap where a tap has four channels or more at a time.
+    let (channels, scalar_patches) = (gemm.channels(), gemm.gathers_scalars());
+    // Segments of k: with A by rows, patches that are loaded as vec4 are summed tap by tap.
     let (segment, depth, segments) = match gemm.source {
         Source::Matrix => (gemm.k, gemm.k, [1, 1]),
         _ if gemm.transpose_a => (channels, gemm.k, w.kernel),
-        _ if by_taps => (gemm.k, gemm.k, [1, 1]),
+        _ if scalar_patches => (gemm.k, gemm.k, [1, 1]),
         _ => (channels, channels, w.kernel),
     };
-    // Gradients go the other way through the window.
-    let back = matches!(gemm.source, Source::Gradients(_));
-    let (from, to) = if back { (w.output, w.input) } else { (w.input, w.output) };
-    let signed = |size: usize| if back { index(size).wrapping_neg() } else { index(size) };
+    // An input gradient exchanges the roles of input and output, and negates dilation and padding.
+    let input_grad = matches!(gemm.source, Source::Gradients(_));
+    let (from, to) = if input_grad { (w.output, w.input) } else { (w.input, w.output) };
+    let signed = |size: usize| if input_grad { to_u32(size).wrapping_neg() } else { to_u32(size) };
     let b_segment = if gemm.transpose_b { gemm.n } else { segment } * gemm.b.stride;
     let pixel_set = gemm.pixel_set.unwrap_or(PixelSet {
         first: w.pad_begin.map(|pad| pad as i32),
@@ -60,64 +105,67 @@ pub(super) fn launch_gemm(
         c_image: 0,
         reached: true,
     });
-    let pad = [0, 1]
-        .map(|axis| if back { pixel_set.first[axis].wrapping_neg() } else { pixel_set.first[axis] } as u32);
+    let pad = [0, 1].map(|axis| {
+        let first = pixel_set.first[axis];
+        (if input_grad { first.wrapping_neg() } else { first }) as u32
+    });
     let params = Params {
-        m: index(gemm.m),
-        n: index(gemm.n),
-        k: index(depth),
-        a_stride: index(gemm.a.stride),
-        b_stride: index(gemm.b.stride),
-        c_stride: index(gemm.c.stride),
-        a_group: index(gemm.a.group),
-        b_group: index(gemm.b.group),
-        c_group: index(gemm.c.group),
-        a_offset: index(gemm.a.offset),
-        b_offset: index(gemm.b.offset),
-        c_offset: index(gemm.c.offset),
-        m_per_row: index(gemm.m_per_row),
-        k_per_row: index(gemm.k_per_row),
-        first_row: index(gemm.first_row),
+        m: to_u32(gemm.m),
+        n: to_u32(gemm.n),
+        k: to_u32(depth),
+        a_stride: to_u32(gemm.a.stride),
+        b_stride: to_u32(gemm.b.stride),
+        c_stride: to_u32(gemm.c.stride),
+        a_group_stride: to_u32(gemm.a.group),
+        b_group_stride: to_u32(gemm.b.group),
+        c_group_stride: to_u32(gemm.c.group),
+        a_offset: to_u32(gemm.a.offset),
+        b_offset: to_u32(gemm.b.offset),
+        c_offset: to_u32(gemm.c.offset),
+        m_per_example: to_u32(gemm.m_per_row),
+        k_per_example: to_u32(gemm.k_per_row),
+        first_example: to_u32(gemm.first_row),
         accumulate: gemm.accumulate.into(),
-        k_first: index(gemm.k_first),
-        segment: index(segment),
-        b_segment: index(pixel_set.b_tap[1]),
+        k_begin: to_u32(gemm.k_first),
+        segment_length: to_u32(segment),
+        b_segment_stride: to_u32(pixel_set.b_tap[1]),
         epilogue: gemm.epilogue.number(),
         b_transposed: gemm.transpose_b.into(),
-        height: index(from[0]),
-        width: index(from[1]),
-        out_height: index(to[0]),
-        out_width: index(to[1]),
-        kernel_h: if pixel_set.reached { index(segments[0]) } else { 0 },
-        kernel_w: index(segments[1]),
-        stride_h: index(w.stride[0]),
-        stride_w: index(w.stride[1]),
+        height: to_u32(from[0]),
+        width: to_u32(from[1]),
+        out_height: to_u32(to[0]),
+        out_width: to_u32(to[1]),
+        kernel_h: if pixel_set.reached { to_u32(segments[0]) } else { 0 },
+        kernel_w: to_u32(segments[1]),
+        stride_h: to_u32(w.stride[0]),
+        stride_w: to_u32(w.stride[1]),
         dilation_h: signed(w.dilation[0]),
         dilation_w: signed(w.dilation[1]),
         pad_top: pad[0],
         pad_left: pad[1],
-        splits: index(gemm.splits),
-        split_terms: index(gemm.split_terms()),
-        c_split: index(gemm.m * gemm.c.stride),
-        b_row: index(pixel_set.b_tap[0]).wrapping_sub(index(segments[1] * pixel_set.b_tap[1])),
-        c_line: index(pixel_set.c_line),
-        c_image: index(pixel_set.c_image),
+        splits: to_u32(gemm.splits),
+        k_per_split: to_u32(gemm.k_per_split()),
+        c_split_stride: to_u32(gemm.m * gemm.c.stride),
+        b_kernel_row_stride: to_u32(pixel_set.b_tap[0])
+            .wrapping_sub(to_u32(segments[1] * pixel_set.b_tap[1])),
+        c_line_stride: to_u32(pixel_set.c_line),
+        c_image_stride: to_u32(pixel_set.c_image),
     };
-    let mut launch = Launch::new(kernel, &params, index(workgroup), grid)
+    let mut launch = Launch::new(kernel, &params, to_u32(workgroup), grid)
         .flops(u64::from(pixel_set.reached) * (2 * gemm.groups * gemm.m * gemm.n) as u64 * gemm.k as u64)
         .iterations(gemm.k / 4 + w.taps() + w.kernel[0] + 8);
-    // A window at a time.
-    let tile = Tile { store: if gemm.pooled { WINDOW_ROWS } else { tile.store }, ..tile };
-    // Odd matrices are small: element by element, one shader does for all of them.
-    let fours = |matrix: &Matrix| gemm.source != Source::Matrix && matrix.is_vec4();
-    let (store, extra) = if fours(&gemm.c) && gemm.n.is_multiple_of(4) {
+    // Pooling stores one window at a time.
+    let tile = Tile { store_rows: if gemm.pooled { POOL_PIXELS } else { tile.store_rows }, ..tile };
+    // Matrices that are not vectorized are small: one scalar shader serves all of them.
+    let is_vec4 = |matrix: &Matrix| gemm.source != Source::Matrix && matrix.is_vec4();
+    let (store, extra) = if is_vec4(&gemm.c) && gemm.n.is_multiple_of(4) {
         (&files::STORE_C_VEC4, &files::EXTRA_VEC4)
     } else {
         (&files::STORE_C_SCALAR, &files::EXTRA_SCALAR)
     };
     launch.snippets = vec![
-        if fours(&gemm.a) { &files::FETCH_A_VEC4 } else { &files::FETCH_A_SCALAR },
-        if fours(&gemm.b) { &files::FETCH_B_VEC4 } else { &files::FETCH_B_SCALAR },
+        if is_vec4(&gemm.a) { &files::FETCH_A_VEC4 } else { &files::FETCH_A_SCALAR },
+        if is_vec4(&gemm.b) { &files::FETCH_B_VEC4 } else { &files::FETCH_B_SCALAR },
         store,
         extra,
         &files::EPILOGUE,
@@ -130,33 +178,37 @@ pub(super) fn launch_gemm(
     launch.snippets.extend(match (gemm.source, gemm.transpose_a) {
         (Source::Matrix, true) => vec![&files::A_COLUMNS_MATRIX],
         (Source::Matrix, false) => vec![&files::A_ROWS_MATRIX],
-        (_, true) if by_taps => vec![&files::A_COLUMNS_CURSOR, &files::A_COLUMNS_TAPS],
-        (_, true) => vec![&files::A_COLUMNS_CURSOR, &files::A_COLUMNS_PATCHES],
-        (_, false) if by_taps => vec![&files::A_ROWS_TAPS],
-        (_, false) => vec![&files::A_ROWS_PATCHES],
+        (_, true) if scalar_patches => vec![&files::A_COLUMNS_CURSOR, &files::A_COLUMNS_PATCHES_SCALAR],
+        (_, true) => vec![&files::A_COLUMNS_CURSOR, &files::A_COLUMNS_PATCHES_VEC4],
+        (_, false) if scalar_patches => vec![&files::A_ROWS_PATCHES_SCALAR],
+        (_, false) => vec![&files::A_ROWS_PATCHES_VEC4],
     });
-    if by_taps && !gemm.transpose_a {
-        launch.constants.extend([("KERNEL_W", index(w.kernel[1])), ("CHANNELS", index(gemm.k / w.taps()))]);
+    if scalar_patches && !gemm.transpose_a {
+        let channels = gemm.k / w.taps();
+        launch.constants.extend([("KERNEL_W", to_u32(w.kernel[1])), ("CHANNELS", to_u32(channels))]);
     }
     launch.constants.extend([
-        ("OUTER", index(tile.outer)),
-        ("INNER", index(tile.inner)),
-        ("MOVES", index(tile.outer - 1)),
-        ("COLUMNS4", index(tile.columns4)),
-        ("ROW_STEP", index(tile.row_step)),
-        ("COLUMN_STEP", index(tile.column_step)),
-        ("STORE", index(tile.store)),
-        ("WAITING", index(tile.inner - tile.store)),
+        ("OUTER", to_u32(tile.outer)),
+        ("INNER", to_u32(tile.inner)),
+        ("OUTER_SHIFTS", to_u32(tile.outer - 1)),
+        ("COLUMNS4", to_u32(tile.columns4)),
+        ("ROW_STEP", to_u32(tile.row_step)),
+        ("COLUMN_STEP", to_u32(tile.column_step)),
+        ("STORE_ROWS", to_u32(tile.store_rows)),
+        ("INNER_SHIFTS", to_u32(tile.inner - tile.store_rows)),
     ]);
+    // k needs no mask where a segment is a multiple of 4. Transposed, its length depends on the batch.
+    let masked = gemm.transpose_a || scalar_patches || gemm.source == Source::Matrix;
+    // For the subgroup family with A transposed, the number of splits is a run-time parameter: it costs
+    // nothing, and saves a shader.
+    let split = gemm.splits > 1 || (gemm.transpose_a && kernel.name == "gemm_subgroup");
     launch.declarations.extend([
         constant_bool("B_TRANSPOSED", gemm.transpose_a && gemm.transpose_b),
-        // Terms come in fours, but for patches by fours of channels; by columns their number depends on the batch.
-        constant_bool("MASKED", gemm.transpose_a || by_taps || gemm.source == Source::Matrix),
+        constant_bool("MASKED", masked),
         constant_bool("POOLED", gemm.pooled),
         constant_bool("PIXEL_SET", gemm.pixel_set.is_some()),
         constant_bool("RELU_GRAD", gemm.epilogue == Epilogue::ReluGrad),
-        // Told at run time by columns in a subgroup: it costs nothing, and saves a shader.
-        constant_bool("SPLIT", gemm.splits > 1 || (gemm.transpose_a && kernel.name == "gemm_subgroup")),
+        constant_bool("SPLIT", split),
     ]);
     launch
 }

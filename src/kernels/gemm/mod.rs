@@ -1,4 +1,4 @@
-//! Matrix products: the families, and the way that each product goes in them.
+//! Matrix multiplication (GEMM), with implicit GEMM for convolutions: problem description, families, split-K.
 
 mod family;
 mod gemm_cooperative;
@@ -6,22 +6,19 @@ mod gemm_register;
 mod gemm_subgroup;
 mod gemm_tiled;
 mod launch;
-mod params;
 mod problem;
 mod split_k;
-mod split_k_sum;
 
 pub use family::{GemmFamily, TileSize};
 pub(crate) use problem::{Epilogue, Gemm, MAX_TERMS, Matrix, Operand, PixelSet, Source};
-pub(crate) use split_k::splits;
-pub(crate) use split_k_sum::split_k_sum;
+pub(crate) use split_k::{split_k_sum, splits};
 
 use super::Launch;
 
-/// The product in a family. Buffers: a, b, c, what the epilogue reads (anything, if nothing), the sums of columns or the
-/// windows' positions if asked for.
-pub fn gemm(gemm: &Gemm, family: GemmFamily) -> Launch {
-    let gemm = &gemm.as_patches();
+/// Launches a GEMM with a family. Buffers: A, B, C, the operand of the epilogue (any buffer if it has none),
+/// then the bias gradient if [`Gemm::bias_grad`], or the positions of the maxima if [`Gemm::pooled`].
+pub fn gemm_launch(gemm: &Gemm, family: GemmFamily) -> Launch {
+    let gemm = &gemm.as_pointwise_convolution();
     match family {
         GemmFamily::Register => gemm_register::launch(gemm),
         GemmFamily::Subgroup { lanes } => gemm_subgroup::launch(gemm, lanes as usize),

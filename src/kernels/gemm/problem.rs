@@ -1,60 +1,65 @@
-//! What a product of matrices is: where they lie, what their rows are, and how it ends.
+//! Description of a GEMM: operands and their layout, implicit-GEMM source, epilogue, and division along k.
 
 use crate::shape::WindowGeometry;
 
-/// Terms in one loop over k, four at a time: a multiple of 8 with which it stays well below [`super::MAX_ITERATIONS`].
+/// Maximum k of one loop, which advances by 4: a multiple of 8 that keeps the loop well below
+/// [`super::MAX_ITERATIONS`].
 pub const MAX_TERMS: usize = 131_072;
 
-/// Where a matrix lies in its buffer, in elements.
+/// Layout of a matrix in its buffer, in elements.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Matrix {
-    /// From one stored row to the next.
+    /// Distance from one stored row to the next.
     pub stride: usize,
-    /// From one group's matrix to the next.
+    /// Distance from one group's matrix to the next.
     pub group: usize,
-    /// Where the first group's begins.
+    /// Offset of the first group's matrix.
     pub offset: usize,
 }
 
 impl Matrix {
-    /// Rows of `stride` elements, one group, from the buffer's beginning.
+    /// Rows of `stride` elements, one group, at offset 0.
     pub fn rows(stride: usize) -> Self {
         Matrix { stride, group: 0, offset: 0 }
     }
 
+    /// Whether every row begins at a multiple of 4 elements, so that it can be loaded as vec4.
     pub(super) fn is_vec4(&self) -> bool {
         [self.stride, self.group, self.offset].iter().all(|x| x.is_multiple_of(4))
     }
 }
 
-/// What the rows of A are.
+/// Source of the rows of A.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Rows of a matrix.
+    /// A matrix in memory.
     Matrix,
-    /// Patches of images, gathered where they are used: row r under output pixel r, k over taps and then channels.
-    /// The stride of A is from pixel to pixel.
+    /// Image patches, gathered during the multiplication (implicit GEMM): row r is the patch under output
+    /// pixel r, and k runs over taps and then channels. The stride of A is the distance from one pixel to the
+    /// next.
     Patches(WindowGeometry),
-    /// What output pixels give back to input pixel r at stride 1, k over taps and then output channels (a multiple of 4).
+    /// Output gradients, gathered for an input gradient at stride 1: row r holds the output pixels that input
+    /// pixel r contributes to, and k runs over taps and then output channels (a multiple of 4).
     Gradients(WindowGeometry),
 }
 
-/// What is done to each result before it is stored.
+/// Operation on each result before it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Epilogue {
-    /// Nothing.
+    /// None.
     None,
-    /// Adds the bias of its column (the groups' columns one after the other), then ReLU if asked for.
+    /// Adds the bias of the column (the columns of all groups one after the other), then optionally applies
+    /// ReLU.
     Bias {
-        /// Whether ReLU follows.
+        /// Whether to apply ReLU.
         relu: bool,
     },
-    /// Zero where the result of a ReLU, at the same place, is not above 0: its gradient.
+    /// Gradient of a ReLU: 0 where its output at the same index is not above 0.
     ReluGrad,
 }
 
 impl Epilogue {
-    /// Its number in shaders.
+    /// Value of `epilogue` in shaders.
     pub(in crate::kernels) fn number(self) -> u32 {
         match self {
             Epilogue::None => 0,
@@ -64,28 +69,29 @@ impl Epilogue {
     }
 }
 
-/// Of a gradient that goes back through a stride: the pixels that the same taps reach are rows of one product. They lie apart
-/// in C, and their taps in B.
+/// A subset of the input pixels of a strided convolution's input gradient: those that the same taps
+/// contribute to. Its pixels are the rows of one GEMM; they are strided in C, and their taps are strided in
+/// B.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PixelSet {
-    /// The row and the column of A's images under the first pixel's first tap.
+    /// Row and column in A's images of the first tap of the first pixel.
     pub first: [i32; 2],
-    /// From a tap's part of B to the one below and to the one beside it.
+    /// Distance in B from one tap to the next, along the kernel's rows and columns.
     pub b_tap: [usize; 2],
-    /// From a line of pixels in C to the next.
+    /// Distance in C from one row of pixels to the next.
     pub c_line: usize,
-    /// From an image in C to the next.
+    /// Distance in C from one image to the next.
     pub c_image: usize,
-    /// Whether any tap reaches the pixels; if not, results are 0.
+    /// Whether any tap contributes to these pixels; if not, their gradients are 0.
     pub reached: bool,
 }
 
-/// One of a product's two.
+/// Operand of a GEMM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operand {
-    /// The left one.
+    /// The left operand.
     A,
-    /// The right one.
+    /// The right operand.
     B,
 }
 
@@ -96,53 +102,56 @@ pub struct Gemm {
     pub m: usize,
     /// Columns of C.
     pub n: usize,
-    /// The summed axis.
+    /// Length of the summed axis.
     pub k: usize,
-    /// A, stored `[m, k]`, or `[k, m]` if transposed.
+    /// A, stored as `[m, k]`, or `[k, m]` if transposed.
     pub a: Matrix,
-    /// B, stored `[k, n]`, or `[n, k]` if transposed.
+    /// B, stored as `[k, n]`, or `[n, k]` if transposed.
     pub b: Matrix,
-    /// C, stored `[m, n]`.
+    /// C, stored as `[m, n]`.
     pub c: Matrix,
-    /// What the rows of A are.
+    /// Source of the rows of A.
     pub source: Source,
-    /// A is stored transposed; of patches: the product is with the transposed patches.
+    /// Whether A is stored transposed; for patches, whether op(A) is the transposed patch matrix.
     pub transpose_a: bool,
-    /// B is stored transposed.
+    /// Whether B is stored transposed.
     pub transpose_b: bool,
-    /// How many products.
+    /// Number of groups.
     pub groups: usize,
-    /// Rows of C that belong to one example; 0 if they do not depend on the batch.
+    /// Rows of C per example; 0 if m does not depend on the batch.
     pub m_per_row: usize,
-    /// Terms of the sum that belong to one example; 0 if they do not depend on the batch.
+    /// Length of k per example; 0 if k does not depend on the batch.
     pub k_per_row: usize,
-    /// The example with which `m` or `k` begins.
+    /// Example with which m or k begins.
     pub first_row: usize,
-    /// The term with which this part of the sum begins; `a` and `b` begin there.
+    /// First k of this part of the sum. The offset of `b` includes it, and that of `a` if it is a matrix.
     pub k_first: usize,
-    /// Adds to C what is there.
+    /// Adds to the values in C instead of overwriting them.
     pub accumulate: bool,
-    /// What is done to each result.
+    /// Operation on each result before it is stored.
     pub epilogue: Epilogue,
-    /// Worth a shader of its own: it is compiled later than before the first step.
+    /// Whether to prefer a shader for exactly this shape over a shared one. Set where the shader is compiled
+    /// after a change of a mask, so that it does not delay the first step.
     pub specialized: bool,
-    /// Also stores the sums of B's columns, `[splits, groups * n]`: a bias's gradient beside its kernel's. B is not cut, A is
-    /// transposed, and the family is [`GemmFamily::Subgroup`]; in others it is ignored.
+    /// Also stores the column sums of B, `[splits, groups * n]`: the bias gradient, fused into the weight
+    /// gradient. Requires a transposed A, a k that is not divided into [`Gemm::parts`], and
+    /// [`GemmFamily::Subgroup`](super::GemmFamily::Subgroup); other families ignore it.
     pub bias_grad: bool,
-    /// Stores, of each 2x2 window of results, the largest, and to another buffer its number in the window: C and that have a row
-    /// for each. Of patches by rows, where `n` and the rows of C come in fours and `output` is even; not in splits.
+    /// Fuses a 2x2 max pooling: C holds the largest result of each window, and another buffer its position in
+    /// the window, one row per window. Requires patches that are not transposed, `n` and the rows of C that
+    /// are multiples of 4, an even `output`, and a single split.
     pub pooled: bool,
-    /// Where rows of C and taps of B lie, if not one after the other; of [`Source::Gradients`].
+    /// Strided rows of C and taps of B, if any; requires [`Source::Gradients`].
     pub pixel_set: Option<PixelSet>,
-    /// The operand that holds gradients, which are small: f16 would lose them unless they are scaled.
+    /// Operand that holds gradients: they are small, so a multiplication in f16 has to scale them.
     pub gradient: Option<Operand>,
-    /// How many parts of the sum are computed side by side, each into a C of its own behind the one before; with more than
-    /// one, nothing is added to C, and there is no epilogue. See [`super::splits`].
+    /// Number of splits of k (split-K): partial sums computed in parallel, each in its own C, one after the
+    /// other in memory. More than 1 excludes `accumulate` and an epilogue. See [`super::splits`].
     pub splits: usize,
 }
 
 impl Gemm {
-    /// `C [m, n] = A [m, k] * B [k, n]`, all stored plainly.
+    /// `C [m, n] = A [m, k] * B [k, n]`, all contiguous.
     pub fn plain(m: usize, n: usize, k: usize) -> Self {
         Gemm {
             m,
@@ -170,47 +179,49 @@ impl Gemm {
         }
     }
 
-    /// Channels of a patch's tap; all terms of a matrix.
+    /// Channels per tap of a patch; for a matrix, the length of a row.
     pub(super) fn channels(&self) -> usize {
-        let terms = if self.transpose_a { self.m } else { self.k };
+        let row = if self.transpose_a { self.m } else { self.k };
         match self.source {
-            Source::Matrix => terms,
-            Source::Patches(window) | Source::Gradients(window) => terms / window.taps(),
+            Source::Matrix => row,
+            Source::Patches(window) | Source::Gradients(window) => row / window.taps(),
         }
     }
 
-    /// Whether patches are gathered element by element.
-    pub(super) fn by_taps(&self) -> bool {
+    /// Whether patches are gathered by scalar loads, because their channels are not a multiple of 4.
+    pub(super) fn gathers_scalars(&self) -> bool {
         self.source != Source::Matrix && !self.channels().is_multiple_of(4)
     }
 
-    /// A product of matrices whose rows come in fours is one with patches of one pixel: so they share a pipeline.
-    pub(super) fn as_patches(&self) -> Gemm {
-        let whole = self.k_first == 0
+    /// Rewrites a GEMM of matrices whose rows are multiples of 4 as a convolution with a 1x1 kernel, so that
+    /// both use the same pipeline. Returns any other GEMM unchanged.
+    pub(super) fn as_pointwise_convolution(&self) -> Gemm {
+        let whole_rows = self.k_first == 0
             && [self.n, if self.transpose_a { self.m } else { self.k }].iter().all(|x| x.is_multiple_of(4));
-        let fours = self.a.is_vec4() && self.b.is_vec4() && self.c.is_vec4();
+        let vec4 = whole_rows && self.a.is_vec4() && self.b.is_vec4() && self.c.is_vec4();
         let source = match (self.source, self.transpose_a, self.transpose_b) {
-            (Source::Matrix, _, false) if whole && fours => Source::Patches(ONE),
-            (Source::Matrix, false, true) if whole && fours => Source::Gradients(ONE),
+            (Source::Matrix, _, false) if vec4 => Source::Patches(ONE),
+            (Source::Matrix, false, true) if vec4 => Source::Gradients(ONE),
             (source, ..) => source,
         };
         Gemm { source, ..*self }
     }
 
-    /// The product as parts that are to run one after the other, each with a sum short enough for one loop.
+    /// Divides the GEMM along k into parts that are short enough for one loop. They run one after the other,
+    /// each adding to C.
     pub fn parts(&self) -> Vec<Gemm> {
         let part = |first: usize| {
             let length = MAX_TERMS.min(self.k - first);
-            let along = |matrix: Matrix, by_columns: bool| Matrix {
-                offset: matrix.offset + first * if by_columns { 1 } else { matrix.stride },
+            let from = |matrix: Matrix, k_is_contiguous: bool| Matrix {
+                offset: matrix.offset + first * if k_is_contiguous { 1 } else { matrix.stride },
                 ..matrix
             };
             Gemm {
                 k: length,
                 k_first: first,
-                // Patches are found by k_first.
-                a: if self.source == Source::Matrix { along(self.a, !self.transpose_a) } else { self.a },
-                b: along(self.b, self.transpose_b),
+                // Patches are located from k_first.
+                a: if self.source == Source::Matrix { from(self.a, !self.transpose_a) } else { self.a },
+                b: from(self.b, self.transpose_b),
                 accumulate: self.accumulate || first > 0,
                 epilogue: if first + length == self.k { self.epilogue } else { Epilogue::None },
                 ..*self
@@ -219,24 +230,24 @@ impl Gemm {
         (0..self.k).step_by(MAX_TERMS).map(part).collect()
     }
 
-    /// Terms of each split but the last.
-    pub(super) fn split_terms(&self) -> usize {
-        self.terms_of(self.splits)
+    /// Length of k of each split but the last.
+    pub(super) fn k_per_split(&self) -> usize {
+        self.k_divided_by(self.splits)
     }
 
-    /// Terms of each split if the sum were cut into so many.
-    pub(super) fn terms_of(&self, splits: usize) -> usize {
-        self.k.div_ceil(splits).next_multiple_of(STEP).max(STEP)
+    /// Length of k of each split but the last, for a given number of splits: a multiple of [`SPLIT_STEP`].
+    pub(super) fn k_divided_by(&self, splits: usize) -> usize {
+        self.k.div_ceil(splits).next_multiple_of(SPLIT_STEP).max(SPLIT_STEP)
     }
 }
 
-/// Terms of a split that are worth a result of its own.
-pub(super) const SPLIT_TERMS: usize = 128;
+/// Minimum length of k of a split: below it the reduction costs more than the parallelism gains.
+pub(super) const MIN_K_PER_SPLIT: usize = 128;
 
-/// Splits begin at multiples of this: a step of every family.
-pub(super) const STEP: usize = 16;
+/// Splits begin at multiples of this, which is a multiple of the k step of every family.
+pub(super) const SPLIT_STEP: usize = 16;
 
-/// The window of a plain matrix.
+/// Window of a matrix: one pixel.
 pub(super) const ONE: WindowGeometry = WindowGeometry {
     kernel: [1, 1],
     stride: [1, 1],

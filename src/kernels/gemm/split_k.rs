@@ -1,90 +1,134 @@
-//! Products with few workgroups and long sums: the sum is cut into splits that are computed side by side and added up after.
+//! Split-K: a GEMM with few workgroups and a large k computes partial sums over splits of k in parallel, and
+//! then adds them.
 
-use super::{gemm, gemm_tiled};
+use super::{gemm_launch, gemm_tiled};
 use crate::kernels::gemm::family::GemmFamily;
-use crate::kernels::gemm::problem::{Epilogue, Gemm, MAX_TERMS, SPLIT_TERMS};
+use crate::kernels::gemm::problem::{Epilogue, Gemm, MAX_TERMS, MIN_K_PER_SPLIT};
+use crate::kernels::{Launch, files, grid_of, to_u32};
+use crate::wgsl::params;
 
-/// Workgroups that keep a large GPU busy.
-const WORKGROUPS: usize = 256;
+/// Workgroups that occupy a large GPU.
+const GPU_WORKGROUPS: usize = 256;
 
-/// Workgroups that keep the cores of a processor equally busy: five for two cores would leave one idle for a third of the time.
-const ON_CORES: usize = 8;
+/// Workgroups that load the cores of a software adapter evenly: with five on two cores, one core would idle
+/// for a third of the time.
+const SOFTWARE_WORKGROUPS: usize = 8;
 
-/// Into how many splits the sum of a product is cut: a pure function of its shape and the family. The full batch is cut, so
-/// that the order of a sum does not depend on the rows in use.
-pub fn splits(product: &Gemm, family: GemmFamily) -> usize {
-    let able = match family {
-        GemmFamily::Subgroup { .. } | GemmFamily::Register => product.transpose_a,
-        GemmFamily::Tiled { largest } => product.transpose_a || gemm_tiled::size(product, largest).is_some(),
-        GemmFamily::Cooperative { .. } => product.transpose_a || !gemm_tiled::is_narrow(product),
+/// Chooses the number of splits of k: a pure function of the shape of the full batch and the family, so that
+/// the order of the sum does not depend on the number of valid rows.
+pub fn splits(gemm: &Gemm, family: GemmFamily) -> usize {
+    let supported = match family {
+        GemmFamily::Subgroup { .. } | GemmFamily::Register => gemm.transpose_a,
+        GemmFamily::Tiled { largest } => gemm.transpose_a || gemm_tiled::size(gemm, largest).is_some(),
+        GemmFamily::Cooperative { .. } => gemm.transpose_a || !gemm_tiled::is_narrow(gemm),
     };
-    // C must be one piece, and nothing else may be done to it.
-    let dense = product.c.offset == 0
-        && product.c.stride == product.n * product.groups
-        && (product.groups == 1 || product.c.group == product.n);
-    let plain = !product.pooled
-        && product.pixel_set.is_none()
-        && product.epilogue == Epilogue::None
-        && !product.accumulate
-        && product.k <= MAX_TERMS;
-    if !able || !dense || !plain {
+    // The reduction writes C as one contiguous array, without an epilogue.
+    let contiguous = gemm.c.offset == 0
+        && gemm.c.stride == gemm.n * gemm.groups
+        && (gemm.groups == 1 || gemm.c.group == gemm.n);
+    let plain = !gemm.pooled
+        && gemm.pixel_set.is_none()
+        && gemm.epilogue == Epilogue::None
+        && !gemm.accumulate
+        && gemm.k <= MAX_TERMS;
+    if !supported || !contiguous || !plain {
         return 1;
     }
-    let workgroups: usize = gemm(product, family).groups.iter().map(|&count| count as usize).product();
-    let busy = if matches!(family, GemmFamily::Subgroup { .. }) { ON_CORES } else { WORKGROUPS };
-    let wanted = busy.div_ceil(workgroups.max(1)).min(product.k / SPLIT_TERMS).max(1);
-    // Splits are whole steps: as many as have terms.
-    product.k.div_ceil(product.terms_of(wanted))
+    let workgroups: usize = gemm_launch(gemm, family).groups.iter().map(|&count| count as usize).product();
+    let target =
+        if matches!(family, GemmFamily::Subgroup { .. }) { SOFTWARE_WORKGROUPS } else { GPU_WORKGROUPS };
+    let wanted = target.div_ceil(workgroups.max(1)).min(gemm.k / MIN_K_PER_SPLIT).max(1);
+    // Rounding splits up to whole steps may leave fewer of them.
+    gemm.k.div_ceil(gemm.k_divided_by(wanted))
+}
+
+const WORKGROUP: u32 = 64;
+
+params! {
+    struct Params {
+        count: u32,
+        per_example: u32,
+        first_example: u32,
+        splits: u32,
+        bias_count: u32,
+    }
+}
+
+/// Adds the partial sums of a split-K GEMM, `[splits, m, groups * n]`, and those of its fused bias gradient
+/// if it has one, `[splits, groups * n]`. Buffers: partial sums, C; then partial sums of the bias gradient,
+/// bias gradient.
+pub fn split_k_sum(gemm: &Gemm) -> Launch {
+    let row = gemm.n * gemm.groups;
+    let count = gemm.m * row;
+    let bias_count = if gemm.bias_grad { row } else { 0 };
+    let params = Params {
+        count: to_u32(count),
+        per_example: to_u32(gemm.m_per_row * row),
+        first_example: to_u32(gemm.first_row),
+        splits: to_u32(gemm.splits),
+        bias_count: to_u32(bias_count),
+    };
+    let elements = count + bias_count;
+    let mut launch = Launch::new(&files::SPLIT_K_SUM, &params, WORKGROUP, grid_of(elements, WORKGROUP))
+        .flops((elements * (gemm.splits - 1)) as u64)
+        .iterations(gemm.splits);
+    launch.snippets.push(if gemm.bias_grad {
+        &files::SPLIT_K_WITH_BIAS_GRAD
+    } else {
+        &files::SPLIT_K_GEMM_ONLY
+    });
+    launch
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::gemm::problem::STEP;
+    use crate::kernels::gemm::problem::SPLIT_STEP;
     use crate::kernels::{Matrix, TileSize};
 
     const LARGE: GemmFamily = GemmFamily::Tiled { largest: TileSize::Large };
 
-    fn gradient(m: usize, n: usize, k: usize) -> Gemm {
+    fn weight_gradient(m: usize, n: usize, k: usize) -> Gemm {
         Gemm { transpose_a: true, a: Matrix::rows(m), k_per_row: 1, ..Gemm::plain(m, n, k) }
     }
 
     #[test]
-    fn long_sums_of_few_tiles_are_cut_and_cover_all_terms() {
+    fn splits_cover_k_and_are_used_only_for_few_tiles() {
         for family in [GemmFamily::Register, LARGE] {
             for k in [1, 127, 128, 255, 256, 1_100, 4_096, 65_537, MAX_TERMS] {
-                let product = gradient(24, 20, k);
-                let splits = splits(&product, family);
-                let terms = Gemm { splits, ..product }.split_terms();
-                assert_eq!(splits > 1, k >= 2 * SPLIT_TERMS, "{k} terms");
-                assert!(terms.is_multiple_of(STEP) && splits * terms >= k && (splits - 1) * terms < k);
-                assert!(splits <= WORKGROUPS, "{splits}");
+                let gemm = weight_gradient(24, 20, k);
+                let splits = splits(&gemm, family);
+                let per_split = Gemm { splits, ..gemm }.k_per_split();
+                assert_eq!(splits > 1, k >= 2 * MIN_K_PER_SPLIT, "k = {k}");
+                assert!(per_split.is_multiple_of(SPLIT_STEP));
+                assert!(splits * per_split >= k && (splits - 1) * per_split < k);
+                assert!(splits <= GPU_WORKGROUPS, "{splits}");
             }
-            let many = gradient(4_096, 4_096, 4_096);
-            assert_eq!(splits(&many, family), 1, "{family}: the tiles are enough");
+            let many = weight_gradient(4_096, 4_096, 4_096);
+            assert_eq!(splits(&many, family), 1, "{family}: the tiles occupy the GPU");
         }
-        let cores = GemmFamily::Subgroup { lanes: 8 };
-        assert_eq!(splits(&gradient(24, 20, 4_096), cores), ON_CORES, "one tile");
-        assert_eq!(splits(&gradient(512, 64, 4_096), cores), 1);
+        let software = GemmFamily::Subgroup { lanes: 8 };
+        assert_eq!(splits(&weight_gradient(24, 20, 4_096), software), SOFTWARE_WORKGROUPS, "one tile");
+        assert_eq!(splits(&weight_gradient(512, 64, 4_096), software), 1);
     }
 
     #[test]
-    fn only_a_plain_sum_into_a_dense_result_is_cut() {
-        let whole = gradient(24, 20, 4_096);
-        assert!(splits(&whole, LARGE) > 1);
+    fn split_k_requires_a_contiguous_result_without_epilogue() {
+        let base = weight_gradient(24, 20, 4_096);
+        assert!(splits(&base, LARGE) > 1);
         for other in [
-            Gemm { accumulate: true, ..whole },
-            Gemm { epilogue: Epilogue::Bias { relu: false }, ..whole },
-            Gemm { c: Matrix::rows(24), ..whole },
-            Gemm { c: Matrix { offset: 4, ..whole.c }, ..whole },
-            Gemm { groups: 2, ..whole },
-            Gemm { k: MAX_TERMS + 1, ..whole },
+            Gemm { accumulate: true, ..base },
+            Gemm { epilogue: Epilogue::Bias { relu: false }, ..base },
+            Gemm { c: Matrix::rows(24), ..base },
+            Gemm { c: Matrix { offset: 4, ..base.c }, ..base },
+            Gemm { groups: 2, ..base },
+            Gemm { k: MAX_TERMS + 1, ..base },
         ] {
             assert_eq!(splits(&other, LARGE), 1, "{other:?}");
         }
-        let grouped = Gemm { groups: 2, c: Matrix { stride: 40, group: 20, offset: 0 }, ..whole };
+        let grouped = Gemm { groups: 2, c: Matrix { stride: 40, group: 20, offset: 0 }, ..base };
         assert!(splits(&grouped, LARGE) > 1);
-        // By rows, registers go through a sum segment by segment.
+        // With A by rows, only the tiled family splits k.
         let rows = Gemm::plain(24, 20, 4_096);
         assert_eq!((splits(&rows, GemmFamily::Register), splits(&rows, LARGE) > 1), (1, true));
     }

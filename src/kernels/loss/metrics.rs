@@ -1,23 +1,23 @@
-use crate::kernels::{Launch, constant_bool, files, index};
+use crate::kernels::{Launch, constant_bool, files, to_u32};
 use crate::wgsl::params;
 
 const WORKGROUP: u32 = 64;
 
-/// Bytes of the running sums.
+/// Size of the running sums in bytes.
 pub const SUMS_BYTES: u64 = size_of::<Sums>() as u64;
 
 params! {
-    /// The running sums.
+    /// Running sums of the training metrics.
     pub(in crate::kernels) struct Sums {
         loss: f32,
         correct: u32,
         examples: u32,
-        /// 1 after a loss that was not finite.
+        /// 1 after a step whose loss was not finite.
         non_finite: u32,
-        /// The step with that loss.
+        /// First step whose loss was not finite.
         non_finite_step: u32,
         weight: f32,
-        /// The gradients' norm, and what clips them.
+        /// Norm of the gradients of the last update, and the factor that clips them.
         norm: f32,
         clip_scale: f32,
     }
@@ -30,10 +30,11 @@ params! {
     }
 }
 
-/// The mean loss, and the running sums; `classes` is 0 where there are no labels. Buffers: loss, logits, labels, class
-/// weights, mean, sums; any buffer to read stands for what there is not.
+/// Computes the mean loss and updates the running sums; `classes` is 0 if there are no labels. Buffers: loss,
+/// logits, labels, class weights, mean, sums. Any readable buffer may be bound in place of absent logits,
+/// labels or class weights.
 pub fn metrics(rows: usize, classes: usize, weighted: bool) -> Launch {
-    let params = Params { rows: index(rows), classes: index(classes) };
+    let params = Params { rows: to_u32(rows), classes: to_u32(classes) };
     let mut launch = Launch::new(&files::METRICS, &params, WORKGROUP, [1, 1, 1])
         .flops((rows * classes) as u64)
         .iterations(rows.div_ceil(WORKGROUP as usize) * (1 + classes) + WORKGROUP as usize);

@@ -1,4 +1,4 @@
-//! Losses, softmax, and the running sums of a training run.
+//! Losses, softmax, and the running sums of training metrics.
 
 mod mean_squared_error;
 mod mean_squared_error_grad;

@@ -1,23 +1,23 @@
-use crate::kernels::{Launch, constant_bool, files, grid_of, index};
+use crate::kernels::{Launch, constant_bool, files, grid_of, to_u32};
 use crate::wgsl::params;
 
 const WORKGROUP: u32 = 64;
 
-/// Rows and classes, and what a row's target is.
+/// Shape of the logits, and definition of the target distribution.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// Rows of the batch.
+    /// Number of rows (examples).
     pub rows: usize,
-    /// Classes.
+    /// Number of classes.
     pub classes: usize,
-    /// The share of the target that all classes have together.
+    /// Label smoothing: the share of the target that is distributed over all classes.
     pub smoothing: f64,
-    /// Whether classes have weights.
+    /// Whether class weights are bound.
     pub weighted: bool,
 }
 
 impl Target {
-    /// Loops over the classes, at most: one more where all of them have a part of the target.
+    /// Maximum number of loops over the classes; label smoothing adds one.
     pub(super) fn passes(&self) -> usize {
         if self.smoothing > 0.0 { 4 } else { 3 }
     }
@@ -27,24 +27,24 @@ params! {
     pub(super) struct Params {
         rows: u32,
         classes: u32,
-        keep: f32,
-        pixel_set: f32,
+        label_share: f32,
+        class_share: f32,
     }
 }
 
 impl Params {
     pub(super) fn new(target: Target) -> Self {
         Params {
-            rows: index(target.rows),
-            classes: index(target.classes),
-            keep: (1.0 - target.smoothing) as f32,
-            pixel_set: (target.smoothing / target.classes as f64) as f32,
+            rows: to_u32(target.rows),
+            classes: to_u32(target.classes),
+            label_share: (1.0 - target.smoothing) as f32,
+            class_share: (target.smoothing / target.classes as f64) as f32,
         }
     }
 }
 
-/// The loss of each row. Buffers: logits, labels, class weights (any
-/// buffer to read, if there are none), loss.
+/// Softmax cross-entropy of each row. Buffers: logits, labels, class weights (any readable buffer if there
+/// are none), loss.
 pub fn softmax_cross_entropy(target: Target) -> Launch {
     let mut launch = Launch::new(
         &files::SOFTMAX_CROSS_ENTROPY,

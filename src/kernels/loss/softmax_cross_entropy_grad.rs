@@ -4,8 +4,8 @@ use crate::kernels::{Launch, constant_bool, files, grid_of};
 
 const WORKGROUP: u32 = 64;
 
-/// The gradient of the mean loss. Buffers: logits, labels, class weights
-/// (any buffer to read, if there are none), dlogits.
+/// Gradient of the mean softmax cross-entropy. Buffers: logits, labels, class weights (any readable buffer if
+/// there are none), dlogits.
 pub fn softmax_cross_entropy_grad(target: Target) -> Launch {
     let mut launch = Launch::new(
         &files::SOFTMAX_CROSS_ENTROPY_GRAD,

@@ -1,4 +1,4 @@
-use crate::kernels::{Launch, files, grid_of, index};
+use crate::kernels::{Launch, files, grid_of, to_u32};
 use crate::wgsl::params;
 
 const WORKGROUP: u32 = 64;
@@ -10,9 +10,9 @@ params! {
     }
 }
 
-/// y * (dy - sum(dy * y)) of each row. Buffers: y, dy, dx.
+/// dx = y * (dy - sum(dy * y)) of each row. Buffers: y, dy, dx.
 pub fn softmax_grad(rows: usize, classes: usize) -> Launch {
-    let params = Params { rows: index(rows), classes: index(classes) };
+    let params = Params { rows: to_u32(rows), classes: to_u32(classes) };
     Launch::new(&files::SOFTMAX_GRAD, &params, WORKGROUP, grid_of(rows, WORKGROUP))
         .flops(4 * (rows * classes) as u64)
         .iterations(3 * classes)

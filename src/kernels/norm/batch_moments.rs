@@ -1,4 +1,4 @@
-use crate::kernels::{Launch, files, grid_of, index, width};
+use crate::kernels::{Launch, files, grid_of, to_u32, vector_width};
 use crate::wgsl::params;
 
 const WORKGROUP: u32 = 64;
@@ -6,24 +6,25 @@ const WORKGROUP: u32 = 64;
 params! {
     struct Params {
         rows: u32,
-        rows_per_row: u32,
+        rows_per_example: u32,
         channels: u32,
         splits: u32,
     }
 }
 
-/// The mean of each channel of `[rows, channels]` and the sum of squares around it, in `splits` parts:
-/// `[splits, 2, channels]`. `rows_per_row` rows belong to one example. Buffers: x, moments.
-pub fn batch_moments(rows: usize, rows_per_row: usize, channels: usize, splits: usize) -> Launch {
+/// Mean of each channel of `[rows, channels]` and sum of squared deviations from it, for each of `splits`
+/// splits of the rows: `[splits, 2, channels]`. `rows_per_example` rows belong to one example. Buffers: x,
+/// moments.
+pub fn batch_moments(rows: usize, rows_per_example: usize, channels: usize, splits: usize) -> Launch {
     let params = Params {
-        rows: index(rows),
-        rows_per_row: index(rows_per_row),
-        channels: index(channels),
-        splits: index(splits),
+        rows: to_u32(rows),
+        rows_per_example: to_u32(rows_per_example),
+        channels: to_u32(channels),
+        splits: to_u32(splits),
     };
-    let width = width(channels);
+    let width = vector_width(channels);
     Launch::new(&files::BATCH_MOMENTS, &params, WORKGROUP, grid_of(splits * channels / width, WORKGROUP))
-        .element(width == 4)
+        .channel_vectors(width == 4)
         .flops((5 * rows * channels) as u64)
         .iterations(2 * rows.div_ceil(splits))
 }

@@ -1,4 +1,4 @@
-use crate::kernels::{Launch, files, grid_of, index};
+use crate::kernels::{Launch, files, grid_of, to_u32};
 use crate::wgsl::params;
 
 const WORKGROUP: u32 = 64;
@@ -6,26 +6,26 @@ const WORKGROUP: u32 = 64;
 params! {
     struct Params {
         rows: u32,
-        rows_per_row: u32,
+        rows_per_example: u32,
         channels: u32,
         splits: u32,
         epsilon: f32,
     }
 }
 
-/// Merges the `splits` parts of `batch_moments`. Buffers: moments, mean, inv_std, variance.
+/// Merges the splits of `batch_moments` into batch statistics. Buffers: moments, mean, inv_std, variance.
 pub fn batch_statistics(
     rows: usize,
-    rows_per_row: usize,
+    rows_per_example: usize,
     channels: usize,
     splits: usize,
     epsilon: f64,
 ) -> Launch {
     let params = Params {
-        rows: index(rows),
-        rows_per_row: index(rows_per_row),
-        channels: index(channels),
-        splits: index(splits),
+        rows: to_u32(rows),
+        rows_per_example: to_u32(rows_per_example),
+        channels: to_u32(channels),
+        splits: to_u32(splits),
         epsilon: epsilon as f32,
     };
     Launch::new(&files::BATCH_STATISTICS, &params, WORKGROUP, grid_of(channels, WORKGROUP))

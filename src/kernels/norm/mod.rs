@@ -1,4 +1,4 @@
-//! Batch normalisation.
+//! Batch normalization.
 
 mod batch_moments;
 mod batch_norm;

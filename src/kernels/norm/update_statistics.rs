@@ -1,4 +1,4 @@
-use crate::kernels::{Launch, files, grid_of, index};
+use crate::kernels::{Launch, files, grid_of, to_u32};
 use crate::wgsl::params;
 
 const WORKGROUP: u32 = 64;
@@ -13,26 +13,26 @@ params! {
     }
 }
 
-/// One running statistic: where it lies in its arena, and how it follows.
+/// One running statistic: its range in the arena, and its update rule.
 pub(crate) struct RunningStatistic {
-    /// Its first element in the arena.
+    /// First element in the arena.
     pub first: usize,
-    /// Its elements.
+    /// Number of elements.
     pub elements: usize,
-    /// Values of a channel in one example.
+    /// Values of a channel per example.
     pub per_example: usize,
-    /// Whether it is multiplied by `n/(n-1)`.
+    /// Whether the batch value is multiplied by n/(n-1).
     pub unbiased: bool,
-    /// The batch's share.
+    /// Weight of the batch value.
     pub momentum: f64,
 }
 
-/// Moves a running statistic where it is not frozen. Buffers: mask, batch, sums, weights.
+/// Updates a running statistic where it is not frozen. Buffers: mask, batch value, sums, weights.
 pub fn update_statistics(statistic: &RunningStatistic) -> Launch {
     let params = Params {
-        first: index(statistic.first),
-        elements: index(statistic.elements),
-        per_example: index(statistic.per_example),
+        first: to_u32(statistic.first),
+        elements: to_u32(statistic.elements),
+        per_example: to_u32(statistic.per_example),
         unbiased: u32::from(statistic.unbiased),
         momentum: statistic.momentum as f32,
     };

@@ -3,7 +3,7 @@ use crate::kernels::{Launch, files, grid_of};
 
 const WORKGROUP: u32 = 64;
 
-/// Means over the image's part of each window. Buffers: x, y.
+/// Average pooling over the elements of each window that lie on the image. Buffers: x, y.
 pub fn avg_pool2d(images: &Images) -> Launch {
     let elements = images.count * images.window.outputs() * images.channels;
     let vec4 = images.channels.is_multiple_of(4);
@@ -11,5 +11,5 @@ pub fn avg_pool2d(images: &Images) -> Launch {
     Launch::new(&files::AVG_POOL2D, &WindowParams::new(images), WORKGROUP, groups)
         .flops((elements * images.window.taps()) as u64)
         .iterations(images.window.taps() + images.window.kernel[0])
-        .element(vec4)
+        .channel_vectors(vec4)
 }

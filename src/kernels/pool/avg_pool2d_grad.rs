@@ -3,7 +3,7 @@ use crate::kernels::{Launch, files, grid_of};
 
 const WORKGROUP: u32 = 64;
 
-/// Each dy in equal shares to the elements that it averaged, as a gather. Buffers: dy, dx.
+/// Gradient of average pooling: dy in equal shares to the averaged elements, as a gather. Buffers: dy, dx.
 pub fn avg_pool2d_grad(images: &Images) -> Launch {
     let w = &images.window;
     let elements = images.count * w.input[0] * w.input[1] * images.channels;
@@ -12,5 +12,5 @@ pub fn avg_pool2d_grad(images: &Images) -> Launch {
     Launch::new(&files::AVG_POOL2D_GRAD, &WindowParams::new(images), WORKGROUP, groups)
         .flops((elements * w.taps()) as u64)
         .iterations(w.taps() + w.kernel[0])
-        .element(vec4)
+        .channel_vectors(vec4)
 }

@@ -1,4 +1,4 @@
-use crate::kernels::{Launch, files, grid_of, index};
+use crate::kernels::{Launch, files, grid_of, to_u32};
 use crate::wgsl::params;
 
 const WORKGROUP: u32 = 64;
@@ -12,12 +12,12 @@ params! {
     }
 }
 
-/// The mean over the pixels of each channel of each image. Buffers: x, y.
+/// Global average pooling: mean over the pixels of each channel of each image. Buffers: x, y.
 pub fn global_avg_pool(images: usize, pixels: usize, channels: usize) -> Launch {
     let params = Params {
-        images: index(images),
-        pixels: index(pixels),
-        channels: index(channels),
+        images: to_u32(images),
+        pixels: to_u32(pixels),
+        channels: to_u32(channels),
         inverse: (1.0 / pixels as f64) as f32,
     };
     Launch::new(&files::GLOBAL_AVG_POOL, &params, WORKGROUP, grid_of(images * channels, WORKGROUP))

@@ -1,4 +1,4 @@
-use crate::kernels::{Launch, files, grid_of, index};
+use crate::kernels::{Launch, files, grid_of, to_u32};
 use crate::wgsl::params;
 
 const WORKGROUP: u32 = 64;
@@ -12,12 +12,12 @@ params! {
     }
 }
 
-/// Each pixel's share of its channel's gradient. Buffers: dy, dx.
+/// Gradient of global average pooling: dy / pixels for each pixel. Buffers: dy, dx.
 pub fn global_avg_pool_grad(images: usize, pixels: usize, channels: usize) -> Launch {
     let params = Params {
-        images: index(images),
-        pixels: index(pixels),
-        channels: index(channels),
+        images: to_u32(images),
+        pixels: to_u32(pixels),
+        channels: to_u32(channels),
         inverse: (1.0 / pixels as f64) as f32,
     };
     let elements = images * pixels * channels;

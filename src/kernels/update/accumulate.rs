@@ -1,5 +1,5 @@
 use crate::kernels::elementwise::ELEMENTWISE_WORKGROUP;
-use crate::kernels::{Launch, files, grid_of, index};
+use crate::kernels::{Launch, files, grid_of, to_u32};
 use crate::wgsl::params;
 use std::ops::Range;
 
@@ -10,9 +10,10 @@ params! {
     }
 }
 
-/// Adds one tensor's gradient to the sum of its update's batches, and puts the sum in its place. Buffers: gradients, sums.
+/// Adds one tensor's gradient to the sum over the batches of its update, and replaces the gradient by the
+/// sum. Buffers: gradients, sums.
 pub fn accumulate(tensor: Range<usize>) -> Launch {
-    let params = Params { first: index(tensor.start), elements: index(tensor.len()) };
+    let params = Params { first: to_u32(tensor.start), elements: to_u32(tensor.len()) };
     let groups = grid_of(tensor.len(), ELEMENTWISE_WORKGROUP);
     Launch::new(&files::ACCUMULATE, &params, ELEMENTWISE_WORKGROUP, groups)
         .arena_elements(tensor.len())

@@ -10,7 +10,7 @@ params! {
     }
 }
 
-/// Adagrad over a range of an arena's elements. Buffers: gradients, mask, sums, weights, sum of squares.
+/// Adagrad over a range of an arena. Buffers: gradients, mask, sums, weights, sum of squares.
 pub fn adagrad_update(range: &UpdateRange, epsilon: f64, weight_decay: f64) -> Launch {
     let rule = Rule {
         rate_scale: range.rate_scale as f32,

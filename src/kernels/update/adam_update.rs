@@ -1,9 +1,11 @@
+//! Adam, AdamW and AMSGrad. They share their parameters.
+
 use crate::kernels::update::range::UpdateRange;
 use crate::kernels::{Launch, files};
 use crate::wgsl::params;
 
 params! {
-    pub(super) struct Rule {
+    struct Rule {
         rate_scale: f32,
         weight_decay: f32,
         beta1: f32,
@@ -15,27 +17,32 @@ params! {
     }
 }
 
-/// Constants of Adam and AdamW.
+/// Hyperparameters of Adam and AdamW.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamUpdate {
     /// Decay of the first moment.
     pub beta1: f64,
     /// Decay of the second moment.
     pub beta2: f64,
-    /// Added to the corrected root.
+    /// Term added to the square root of the corrected second moment.
     pub epsilon: f64,
-    /// Decay of the weights.
+    /// Weight decay.
     pub weight_decay: f64,
-    /// Whether it acts on the weight itself (AdamW).
+    /// Whether weight decay is decoupled from the gradient (AdamW).
     pub decoupled: bool,
 }
 
-/// Adam over a range of an arena's elements. Buffers: gradients, mask, sums, weights, m, v.
+/// Adam over a range of an arena. Buffers: gradients, mask, sums, weights, m, v.
 pub fn adam_update(range: &UpdateRange, rule: &AdamUpdate) -> Launch {
-    range.launch(&files::ADAM_UPDATE, &numbers(range, rule), 14)
+    range.launch(&files::ADAM_UPDATE, &rule_params(range, rule), 14)
 }
 
-pub(super) fn numbers(range: &UpdateRange, rule: &AdamUpdate) -> Rule {
+/// AMSGrad over a range of an arena. Buffers: gradients, mask, sums, weights, m, v, maximum of v.
+pub fn amsgrad_update(range: &UpdateRange, rule: &AdamUpdate) -> Launch {
+    range.launch(&files::AMSGRAD_UPDATE, &rule_params(range, rule), 15)
+}
+
+fn rule_params(range: &UpdateRange, rule: &AdamUpdate) -> Rule {
     Rule {
         rate_scale: range.rate_scale as f32,
         weight_decay: rule.weight_decay as f32,

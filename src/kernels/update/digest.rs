@@ -1,9 +1,9 @@
-use crate::kernels::{Launch, files, grid, index};
+use crate::kernels::{Launch, files, grid, to_u32};
 use crate::wgsl::params;
 
 const WORKGROUP: u32 = 64;
 
-/// Elements of a segment at most.
+/// Maximum number of elements of a segment.
 pub const SEGMENT_ELEMENTS: usize = 16_384;
 
 params! {
@@ -14,13 +14,13 @@ params! {
 }
 
 params! {
-    /// A run of one tensor's elements in an arena.
+    /// A contiguous part of a tensor in an arena.
     pub struct Segment {
-        /// Where it begins in the arena, in elements.
+        /// First element in the arena.
         pub first: u32,
-        /// Where it begins in its tensor.
+        /// Index of that element in the tensor.
         pub index: u32,
-        /// Its length.
+        /// Number of elements.
         pub count: u32,
     }
 }
@@ -36,9 +36,10 @@ params! {
     }
 }
 
-/// Digests of all segments: of frozen elements, or of all. Buffers: segments, mask, elements, digests.
+/// Computes the digest of every segment: over its frozen elements, or over all elements if `all`. Buffers:
+/// segments, mask, elements, digests.
 pub fn digest(segments: usize, all: bool) -> Launch {
-    let params = Params { segments: index(segments), all: all.into() };
+    let params = Params { segments: to_u32(segments), all: all.into() };
     Launch::new(&files::DIGEST, &params, WORKGROUP, grid(segments, 1))
 }
 

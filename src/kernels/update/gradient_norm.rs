@@ -1,10 +1,10 @@
-use crate::kernels::{Launch, files, grid, index};
+use crate::kernels::{Launch, files, grid, to_u32};
 use crate::wgsl::params;
 use std::ops::Range;
 
 const WORKGROUP: u32 = 256;
 
-/// Enough workgroups to fill a GPU; more would only be more parts to add up.
+/// Maximum number of workgroups: enough to occupy a GPU; more would only add partial sums.
 const MAX_GROUPS: usize = 256;
 
 params! {
@@ -12,24 +12,25 @@ params! {
         first: u32,
         elements: u32,
         groups: u32,
-        part: u32,
+        first_part: u32,
         over_all: u32,
     }
 }
 
-/// How many parts the sum over so many elements is made in.
+/// Number of partial sums over `elements` elements.
 pub fn norm_parts(elements: usize) -> usize {
     elements.div_ceil(4 * WORKGROUP as usize).clamp(1, MAX_GROUPS)
 }
 
-/// Sums of squares of a range of gradients, in [`norm_parts`] parts from number `part` on. Buffers: mask, gradients, parts.
-pub fn gradient_norm(range: &Range<usize>, part: usize, over_all: bool) -> Launch {
+/// Sums the squares of a range of gradients in [`norm_parts`] partial sums, stored from index `first_part`
+/// on: of the elements that are not frozen, or of all if `over_all`. Buffers: mask, gradients, partial sums.
+pub fn gradient_norm(range: &Range<usize>, first_part: usize, over_all: bool) -> Launch {
     let groups = norm_parts(range.len());
     let params = Params {
-        first: index(range.start),
-        elements: index(range.len()),
-        groups: index(groups),
-        part: index(part),
+        first: to_u32(range.start),
+        elements: to_u32(range.len()),
+        groups: to_u32(groups),
+        first_part: to_u32(first_part),
         over_all: over_all.into(),
     };
     Launch::new(&files::GRADIENT_NORM, &params, WORKGROUP, grid(groups, 1))

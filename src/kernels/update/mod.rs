@@ -1,32 +1,27 @@
-//! Masked updates, what is done to gradients before them, and the digests of frozen elements.
+//! Masked optimizer updates, gradient accumulation and clipping, and the digests of frozen elements.
 
 mod accumulate;
 mod adagrad_update;
 mod adam_update;
-mod amsgrad_update;
 mod clip_scale;
 pub(super) mod digest;
 mod gradient_norm;
 mod range;
-mod rmsprop_centered_momentum_update;
-mod rmsprop_centered_update;
-mod rmsprop_momentum_update;
 mod rmsprop_update;
 mod sgd_momentum_update;
 mod sgd_update;
 
 pub(crate) use accumulate::accumulate;
 pub(crate) use adagrad_update::adagrad_update;
-pub(crate) use adam_update::{AdamUpdate, adam_update};
-pub(crate) use amsgrad_update::amsgrad_update;
+pub(crate) use adam_update::{AdamUpdate, adam_update, amsgrad_update};
 pub(crate) use clip_scale::clip_scale;
 pub use digest::{Digest, digest};
 pub(crate) use digest::{SEGMENT_ELEMENTS, Segment};
 pub(crate) use gradient_norm::{gradient_norm, norm_parts};
 pub(crate) use range::UpdateRange;
-pub(crate) use rmsprop_centered_momentum_update::rmsprop_centered_momentum_update;
-pub(crate) use rmsprop_centered_update::rmsprop_centered_update;
-pub(crate) use rmsprop_momentum_update::rmsprop_momentum_update;
-pub(crate) use rmsprop_update::{RmsPropUpdate, rmsprop_update};
+pub(crate) use rmsprop_update::{
+    RmsPropUpdate, rmsprop_centered_momentum_update, rmsprop_centered_update, rmsprop_momentum_update,
+    rmsprop_update,
+};
 pub(crate) use sgd_momentum_update::{SgdMomentumUpdate, sgd_momentum_update};
 pub(crate) use sgd_update::sgd_update;

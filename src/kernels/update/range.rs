@@ -1,41 +1,42 @@
-//! What masked updates share: the range of an arena that one covers, before the numbers of its rule.
+//! Shared part of the masked updates: the range of an arena, and the parameters in front of those of the
+//! rule.
 
 use crate::graph::Clip;
 use crate::kernels::WgslFile;
 use crate::kernels::elementwise::ELEMENTWISE_WORKGROUP;
-use crate::kernels::{Launch, grid_of, index};
+use crate::kernels::{Launch, grid_of, to_u32};
 use crate::wgsl::WgslStruct;
 use crate::wgsl::params;
 
-/// A range of an arena that one update covers, and how it is scaled and clipped there.
+/// Range of an arena that one update covers, with its learning-rate factor and gradient clipping.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct UpdateRange {
-    /// The first element, a multiple of 4.
+    /// First element; a multiple of 4.
     pub first: usize,
-    /// Elements, a multiple of 4.
+    /// Number of elements; a multiple of 4.
     pub elements: usize,
-    /// Multiplies the learning rate.
+    /// Factor on the learning rate.
     pub rate_scale: f64,
-    /// How the gradient is clipped where it is read.
+    /// Clipping of the gradients, applied when they are loaded.
     pub clip: Option<Clip>,
 }
 
 params! {
-    /// Parameters before the rule's, in every update.
+    /// Parameters of every update, in front of those of the rule.
     pub(super) struct Range {
-        pub first: u32,
-        pub quads: u32,
+        pub first_vector: u32,
+        pub vectors: u32,
         pub clip_value: f32,
         pub clip_by_norm: u32,
     }
 }
 
 impl UpdateRange {
-    /// A rule over the range; `flops` an element.
+    /// Launches an update rule over the range, with `flops` per element.
     pub(super) fn launch(&self, kernel: &'static WgslFile, rule: &impl WgslStruct, flops: u64) -> Launch {
         let range = Range {
-            first: index(self.first / 4),
-            quads: index(self.elements / 4),
+            first_vector: to_u32(self.first / 4),
+            vectors: to_u32(self.elements / 4),
             clip_value: self.clip_value(),
             clip_by_norm: matches!(self.clip, Some(Clip::Norm { .. })).into(),
         };
@@ -46,10 +47,10 @@ impl UpdateRange {
             .flops(flops * self.elements as u64)
     }
 
-    /// The largest size of a gradient's element, or 0 where elements are not clipped.
+    /// Maximum magnitude of a gradient element; 0 if elements are not clipped.
     fn clip_value(&self) -> f32 {
         match self.clip {
-            // A limit too small for an f32 is its least one, for 0 is none.
+            // A limit that underflows becomes the smallest normal f32, because 0 means no limit.
             Some(Clip::Value { limit }) => (limit as f32).max(f32::MIN_POSITIVE),
             _ => 0.0,
         }

@@ -1,3 +1,5 @@
+//! The variants of RMSprop: plain, centered, with momentum, and both. They share their parameters.
+
 use crate::kernels::WgslFile;
 use crate::kernels::update::range::UpdateRange;
 use crate::kernels::{Launch, files};
@@ -14,25 +16,43 @@ params! {
     }
 }
 
-/// Constants of RMSprop.
+/// Hyperparameters of RMSprop.
 #[derive(Clone, Copy, Debug)]
 pub struct RmsPropUpdate {
-    /// Decay of the averages.
+    /// Decay of the running averages.
     pub alpha: f64,
-    /// Added to the root.
+    /// Term added to the square root.
     pub epsilon: f64,
-    /// Share of the last step kept.
+    /// Momentum factor.
     pub momentum: f64,
-    /// Coupled decay.
+    /// Coupled weight decay.
     pub weight_decay: f64,
 }
 
-/// RMSprop over a range of an arena's elements. Buffers: gradients, mask, sums, weights, mean square.
+/// RMSprop over a range of an arena. Buffers: gradients, mask, sums, weights, mean square.
 pub fn rmsprop_update(range: &UpdateRange, rule: &RmsPropUpdate) -> Launch {
     launch(&files::RMSPROP_UPDATE, range, rule)
 }
 
-pub(super) fn launch(kernel: &'static WgslFile, range: &UpdateRange, rule: &RmsPropUpdate) -> Launch {
+/// RMSprop with momentum over a range of an arena. Buffers: gradients, mask, sums, weights, mean square,
+/// momentum.
+pub fn rmsprop_momentum_update(range: &UpdateRange, rule: &RmsPropUpdate) -> Launch {
+    launch(&files::RMSPROP_MOMENTUM_UPDATE, range, rule)
+}
+
+/// Centered RMSprop over a range of an arena. Buffers: gradients, mask, sums, weights, mean square, mean
+/// gradient.
+pub fn rmsprop_centered_update(range: &UpdateRange, rule: &RmsPropUpdate) -> Launch {
+    launch(&files::RMSPROP_CENTERED_UPDATE, range, rule)
+}
+
+/// Centered RMSprop with momentum over a range of an arena. Buffers: gradients, mask, sums, weights, mean
+/// square, mean gradient, momentum.
+pub fn rmsprop_centered_momentum_update(range: &UpdateRange, rule: &RmsPropUpdate) -> Launch {
+    launch(&files::RMSPROP_CENTERED_MOMENTUM_UPDATE, range, rule)
+}
+
+fn launch(kernel: &'static WgslFile, range: &UpdateRange, rule: &RmsPropUpdate) -> Launch {
     let rule = Rule {
         rate_scale: range.rate_scale as f32,
         weight_decay: rule.weight_decay as f32,

@@ -11,18 +11,18 @@ params! {
     }
 }
 
-/// Constants of SGD with momentum.
+/// Hyperparameters of SGD with momentum.
 #[derive(Clone, Copy, Debug)]
 pub struct SgdMomentumUpdate {
-    /// Share of the last step kept.
+    /// Momentum factor.
     pub momentum: f64,
-    /// Nesterov's look-ahead.
+    /// Whether to use Nesterov momentum.
     pub nesterov: bool,
-    /// Coupled decay.
+    /// Coupled weight decay.
     pub weight_decay: f64,
 }
 
-/// SGD with momentum over a range of an arena's elements. Buffers: gradients, mask, sums, weights, momentum.
+/// SGD with momentum over a range of an arena. Buffers: gradients, mask, sums, weights, momentum.
 pub fn sgd_momentum_update(range: &UpdateRange, rule: &SgdMomentumUpdate) -> Launch {
     let rule = Rule {
         rate_scale: range.rate_scale as f32,

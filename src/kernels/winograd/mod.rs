@@ -1,5 +1,6 @@
-//! What the transforms of Winograd's F(4x4, 3x3) and F(4x4, 5x5) share (Lavin and Gray, "Fast Algorithms for Convolutional Neural
-//! Networks", 2016): 36 products of channels for 16 results and 9 taps, a quarter of the multiplications; 64 for 25 taps, 4/25.
+//! Transforms of the Winograd convolutions F(4x4, 3x3) and F(4x4, 5x5) (Lavin and Gray, "Fast Algorithms for
+//! Convolutional Neural Networks", 2016). A tile of 4x4 outputs takes 36 multiplications per pair of channels
+//! for a 3x3 kernel, a quarter of the direct convolution's 144; and 64 for a 5x5 kernel, 4/25 of its 400.
 
 mod winograd_input;
 mod winograd_kernel;
@@ -14,50 +15,49 @@ pub(crate) use winograd_output::winograd_output;
 pub(crate) use winograd_output_grad::winograd_output_grad;
 
 use crate::kernels::Epilogue;
-use crate::kernels::{Launch, files, index};
+use crate::kernels::{Launch, files, to_u32};
 use crate::shape::WindowGeometry;
 use crate::wgsl::params;
 
-/// Results of a tile along each axis.
+/// Outputs of a tile along each axis.
 pub const TILE: usize = 4;
 
-/// Components of the transform of a tile under square kernels of so many taps a side: 3 or 5.
+/// Number of components of a transformed tile, for `taps` x `taps` kernels; `taps` is 3 or 5.
 pub fn components(taps: usize) -> usize {
     points(taps) * points(taps)
 }
 
+/// Interpolation points of the one-dimensional transform.
 fn points(taps: usize) -> usize {
     TILE + taps - 1
 }
 
-impl Launch {
-    /// The transforms for square kernels of so many taps a side.
-    pub(super) fn winograd(mut self, taps: usize) -> Self {
-        self.snippets.extend([
-            &files::WINOGRAD_POINTS,
-            if taps == 5 { &files::WINOGRAD_5X5 } else { &files::WINOGRAD_3X3 },
-        ]);
-        let (points, taps) = (index(points(taps)), index(taps));
-        self.constants.extend([
-            ("POINTS", points),
-            ("LAST", points - 1),
-            ("TAPS", taps),
-            ("LAST_TAP", taps - 1),
-        ]);
-        self
-    }
+/// Adds the one-dimensional transforms for `taps` x `taps` kernels to a launch.
+fn with_transforms(mut launch: Launch, taps: usize) -> Launch {
+    launch.snippets.extend([
+        &files::WINOGRAD_POINTS,
+        if taps == 5 { &files::WINOGRAD_5X5 } else { &files::WINOGRAD_3X3 },
+    ]);
+    let (points, taps) = (to_u32(points(taps)), to_u32(taps));
+    launch.constants.extend([
+        ("POINTS", points),
+        ("LAST", points - 1),
+        ("TAPS", taps),
+        ("LAST_TAP", taps - 1),
+    ]);
+    launch
 }
 
 pub(super) const WORKGROUP: u32 = 64;
 
-/// Tiles of some images of the batch.
+/// Tiles of a range of images of the batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Tiles {
-    /// A 3x3 or 5x5 window at stride 1, not dilated.
+    /// A 3x3 or 5x5 window with stride 1 and dilation 1.
     pub window: WindowGeometry,
-    /// The first image.
+    /// First image.
     pub first: usize,
-    /// Images from there on.
+    /// Number of images.
     pub images: usize,
 }
 
@@ -90,7 +90,7 @@ params! {
         tiles_h: u32,
         tiles_w: u32,
         images: u32,
-        first_row: u32,
+        first_example: u32,
         epilogue: u32,
     }
 }
@@ -99,17 +99,17 @@ impl WinogradParams {
     pub(super) fn new(tiles: &Tiles, channels: usize, epilogue: Epilogue) -> Self {
         let w = &tiles.window;
         WinogradParams {
-            height: index(w.input[0]),
-            width: index(w.input[1]),
-            out_height: index(w.output[0]),
-            out_width: index(w.output[1]),
-            pad_top: index(w.pad_begin[0]),
-            pad_left: index(w.pad_begin[1]),
-            channels: index(channels),
-            tiles_h: index(w.output[0].div_ceil(TILE)),
-            tiles_w: index(w.output[1].div_ceil(TILE)),
-            images: index(tiles.images),
-            first_row: index(tiles.first),
+            height: to_u32(w.input[0]),
+            width: to_u32(w.input[1]),
+            out_height: to_u32(w.output[0]),
+            out_width: to_u32(w.output[1]),
+            pad_top: to_u32(w.pad_begin[0]),
+            pad_left: to_u32(w.pad_begin[1]),
+            channels: to_u32(channels),
+            tiles_h: to_u32(w.output[0].div_ceil(TILE)),
+            tiles_w: to_u32(w.output[1].div_ceil(TILE)),
+            images: to_u32(tiles.images),
+            first_example: to_u32(tiles.first),
             epilogue: epilogue.number(),
         }
     }
@@ -125,6 +125,6 @@ params! {
 
 impl KernelParams {
     pub(super) fn new(c_in: usize, c_out: usize, flipped: bool) -> Self {
-        KernelParams { c_in: index(c_in), c_out: index(c_out), flipped: flipped.into() }
+        KernelParams { c_in: to_u32(c_in), c_out: to_u32(c_out), flipped: flipped.into() }
     }
 }

@@ -1,14 +1,15 @@
-use super::WORKGROUP;
+use super::{WORKGROUP, with_transforms};
 use crate::kernels::Epilogue;
 use crate::kernels::winograd::{Tiles, WinogradParams};
 use crate::kernels::{Launch, files, grid_of};
 
-/// Components of the inputs under each tile, `[components, tiles, channels]`; channels are a multiple of 4. Buffers: x, components.
+/// Input transform: components of the inputs under each tile, `[components, tiles, channels]`; channels are a
+/// multiple of 4. Buffers: x, components.
 pub fn winograd_input(tiles: &Tiles, channels: usize) -> Launch {
     let params = WinogradParams::new(tiles, channels, Epilogue::None);
     let flops = if tiles.taps() == 5 { 640 } else { 144 };
     let invocations = tiles.count() * channels / 4;
-    Launch::new(&files::WINOGRAD_INPUT, &params, WORKGROUP, grid_of(invocations, WORKGROUP))
-        .flops(flops * (tiles.count() * channels) as u64)
-        .winograd(tiles.taps())
+    let launch = Launch::new(&files::WINOGRAD_INPUT, &params, WORKGROUP, grid_of(invocations, WORKGROUP))
+        .flops(flops * (tiles.count() * channels) as u64);
+    with_transforms(launch, tiles.taps())
 }

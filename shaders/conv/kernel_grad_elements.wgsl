@@ -1,0 +1,45 @@
+// Partial weight gradients (dW) of single kernel elements: partials[s][i] is the sum of x * dy over the
+// output pixels of the images of split s, ascending, for elements[i]. The GEMM computes the same sum for all
+// elements. One invocation per element and split.
+// uses: scalars, grid
+
+@group(0) @binding(0) var<uniform> p: Params;
+// Row and column relative to the corner of the patch, input channel, output channel.
+@group(0) @binding(2) var<storage, read> elements: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read> x: array<f32>;
+@group(0) @binding(4) var<storage, read> dy: array<f32>;
+@group(0) @binding(5) var<storage, read_write> partials: array<f32>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let count = arrayLength(&elements);
+    let index = invocation_index(group, local);
+    if (index >= p.splits * count) {
+        return;
+    }
+    let element = elements[index % count];
+    // Splits divide the full batch, so that the split of an image does not depend on how many images are
+    // valid.
+    let images_per_split = (p.images + p.splits - 1u) / p.splits;
+    let first = index / count * images_per_split;
+    let last = min(first + images_per_split, valid_count(p.images, 1u, 0u));
+    var sum = 0.0;
+    for (var image = first; image < last; image++) {
+        for (var row = 0u; row < p.out_height; row++) {
+            let h = row * p.stride_h + element.x - p.pad_top;
+            // Above the image h wraps to a value far out of range.
+            if (h < p.height) {
+                var dy_offset = (image * p.out_height + row) * p.out_width * p.c_out + element.w;
+                let row_start = (image * p.height + h) * p.width;
+                for (var column = 0u; column < p.out_width; column++) {
+                    let w = column * p.stride_w + element.y - p.pad_left;
+                    let inside = w < p.width;
+                    let offset = select(0u, (row_start + w) * p.c_in + element.z, inside);
+                    sum = fma(select(0.0, x[offset], inside), dy[dy_offset], sum);
+                    dy_offset += p.c_out;
+                }
+            }
+        }
+    }
+    partials[index] = sum;
+}

@@ -1,0 +1,34 @@
+// Row r of A is the image patch under output pixel r; a segment of k is one kernel position with all its
+// channels, a multiple of 4. For an input gradient (Source::Gradients) the images are dy, r is an input
+// pixel, and dilation and padding are negated. Image offset and top-left corner of a patch, before padding is
+// subtracted.
+struct RowOrigin {
+    image: u32,
+    row: u32,
+    column: u32,
+}
+
+// Start of a segment that lies in the padding.
+const PADDING = 0xffffffffu;
+
+fn a_row_origin(base: u32, row: u32) -> RowOrigin {
+    let pixel = pixel_of(row);
+    let output_row = pixel / p.out_width;
+    let image = output_row / p.out_height * p.height * p.width * p.a_stride;
+    return RowOrigin(base + image, output_row % p.out_height * p.stride_h, pixel % p.out_width * p.stride_w);
+}
+
+// Offset at which a segment begins.
+alias SegmentStart = u32;
+
+fn a_segment(origin: RowOrigin, kernel_row: u32, kernel_column: u32) -> SegmentStart {
+    // Negative positions wrap to values far out of range.
+    let h = origin.row + kernel_row * p.dilation_h - p.pad_top;
+    let w = origin.column + kernel_column * p.dilation_w - p.pad_left;
+    return select(PADDING, origin.image + (h * p.width + w) * p.a_stride, (h < p.height) & (w < p.width));
+}
+
+fn fetch_row4(start: SegmentStart, k: u32) -> vec4<f32> {
+    let inside = start != PADDING;
+    return select(vec4<f32>(0.0), fetch_a4(select(0u, start + k, inside)), inside);
+}

@@ -1,0 +1,284 @@
+//! Selection of elements: random, by magnitude, by structure, by value and from a file.
+
+use super::{Mask, TensorView};
+use crate::error::{Error, Result};
+use crate::rng::{Purpose, Stream};
+use safetensors::{Dtype, SafeTensors};
+use std::fmt;
+use std::ops::Range;
+use std::path::Path;
+
+/// How many candidates to select.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Amount {
+    Fraction(f64),
+    Count(usize),
+}
+
+impl Amount {
+    /// Number of elements to select from `candidates`; a fraction is rounded to the nearest count.
+    fn resolve(self, candidates: usize, path: &str) -> Result<usize> {
+        match self {
+            Amount::Fraction(fraction) => Ok((fraction * candidates as f64).round() as usize),
+            Amount::Count(count) if count <= candidates => Ok(count),
+            Amount::Count(count) => {
+                Err(Error::argument(path, format!("a count of at most {candidates} candidates"), count))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Amount::Fraction(fraction) => write!(f, "{fraction}"),
+            Amount::Count(count) => write!(f, "count={count}"),
+        }
+    }
+}
+
+/// Which elements are counted and may be selected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Candidates {
+    All,
+    Trainable,
+    Frozen,
+}
+
+impl Candidates {
+    fn includes(self, view: &TensorView, index: usize) -> bool {
+        match self {
+            Candidates::All => true,
+            Candidates::Trainable => !view.frozen.is_frozen(index),
+            Candidates::Frozen => view.frozen.is_frozen(index),
+        }
+    }
+}
+
+/// Criterion by which a fraction of filters or input channels is selected.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Norm {
+    /// Smallest sum of magnitudes.
+    L1,
+    /// Smallest sum of squares.
+    L2,
+    /// Random.
+    Random,
+}
+
+/// Channel axis of a kernel: the last one, or the second-to-last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ChannelAxis {
+    Input,
+    Output,
+}
+
+/// Which channels of an axis to select.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Channels {
+    Fraction(f64, Norm),
+    Indices(Vec<usize>),
+}
+
+/// Bits of the view's weights, which the rule needs.
+fn weights<'a>(view: &TensorView<'a>) -> Result<&'a [u32]> {
+    view.bits.ok_or_else(|| Error::argument(view.path, "weights, on which the rule depends", "none"))
+}
+
+/// Selects candidates without replacement. The path is a part of the seed.
+pub(super) fn random(view: &TensorView, amount: Amount, candidates: Candidates, seed: u64) -> Result<Mask> {
+    let len = view.elements();
+    let mut order: Vec<usize> = (0..len).filter(|&i| candidates.includes(view, i)).collect();
+    let count = amount.resolve(order.len(), view.path)?;
+    shuffle(&mut order, seed, view.path);
+    let mut frozen = vec![false; len];
+    order.iter().take(count).for_each(|&i| frozen[i] = true);
+    Ok(Mask::from_frozen(frozen))
+}
+
+fn shuffle(order: &mut [usize], seed: u64, path: &str) {
+    Stream::new(seed, Purpose::Mask, path_hash(path)).shuffle(order);
+}
+
+/// FNV-1a hash of a path, as the stream number of its random draws.
+fn path_hash(path: &str) -> u64 {
+    path.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
+}
+
+/// Selects the smallest or largest magnitudes over all views together; ties go to the earlier tensor and the lower index.
+///
+/// `scores` replace the weights of a single view.
+pub(super) fn by_magnitude(
+    views: &[TensorView],
+    amount: Amount,
+    largest: bool,
+    candidates: Candidates,
+    scores: Option<&[f32]>,
+) -> Result<Vec<Mask>> {
+    let mut ranked: Vec<(u32, usize, usize)> = Vec::new();
+    for (tensor, view) in views.iter().enumerate() {
+        let len = view.elements();
+        let score_bits: Vec<u32>;
+        let bits = match scores {
+            Some(scores) if scores.len() != len => {
+                return Err(Error::shape(view.path, format!("{len} scores"), scores.len()));
+            }
+            Some(scores) => {
+                score_bits = scores.iter().map(|s| s.to_bits()).collect();
+                &score_bits
+            }
+            None => weights(view)?,
+        };
+        let included = bits.iter().enumerate().filter(|(i, _)| candidates.includes(view, *i));
+        ranked.extend(included.map(|(i, &b)| (sort_key(b, largest), tensor, i)));
+    }
+    let path = views.first().map_or("", |view| view.path);
+    let count = amount.resolve(ranked.len(), path)?;
+    if 0 < count && count < ranked.len() {
+        ranked.select_nth_unstable(count - 1);
+    }
+    let mut frozen: Vec<_> = views.iter().map(|view| vec![false; view.elements()]).collect();
+    ranked[..count].iter().for_each(|&(_, tensor, index)| frozen[tensor][index] = true);
+    Ok(frozen.into_iter().map(Mask::from_frozen).collect())
+}
+
+/// Key by which elements are selected in ascending order. Without the sign bit, the bits of an f32 order by magnitude.
+fn sort_key(bits: u32, largest: bool) -> u32 {
+    let magnitude = bits & 0x7fff_ffff;
+    if largest { !magnitude } else { magnitude }
+}
+
+/// Extents of a kernel: positions of the window, input channels and output channels.
+fn kernel_extents(view: &TensorView) -> Result<[usize; 3]> {
+    match view.shape {
+        [window @ .., inputs, outputs] => Ok([window.iter().product(), *inputs, *outputs]),
+        _ => Err(Error::shape(
+            view.path,
+            "a kernel with input and output channels",
+            format!("{:?}", view.shape),
+        )),
+    }
+}
+
+/// Selects all but the `n` largest magnitudes of every `m` consecutive input channels.
+pub(super) fn n_of_m(view: &TensorView, n: usize, m: usize) -> Result<Mask> {
+    let [positions, inputs, outputs] = kernel_extents(view)?;
+    let bits = weights(view)?;
+    let mut frozen = vec![false; view.elements()];
+    for position in 0..positions {
+        for output in 0..outputs {
+            for first in (0..inputs).step_by(m) {
+                let index = |channel: usize| (position * inputs + channel) * outputs + output;
+                let mut group: Vec<usize> = (first..inputs.min(first + m)).map(index).collect();
+                group.sort_by_key(|&i| sort_key(bits[i], false));
+                let selected = group.len().saturating_sub(n);
+                group[..selected].iter().for_each(|&i| frozen[i] = true);
+            }
+        }
+    }
+    Ok(Mask::from_frozen(frozen))
+}
+
+/// Selects all elements of some input or output channels.
+pub(super) fn channels(view: &TensorView, axis: ChannelAxis, which: &Channels, seed: u64) -> Result<Mask> {
+    let [_, inputs, outputs] = match (axis, view.shape) {
+        // A vector, such as a bias, has one element per output channel.
+        (ChannelAxis::Output, [outputs]) => [1, 1, *outputs],
+        _ => kernel_extents(view)?,
+    };
+    let (extent, channel): (_, &dyn Fn(usize) -> usize) = match axis {
+        ChannelAxis::Input => (inputs, &|index| index / outputs % inputs),
+        ChannelAxis::Output => (outputs, &|index| index % outputs),
+    };
+    let indices = match which {
+        Channels::Indices(indices) => {
+            if let Some(out_of_range) = indices.iter().find(|&&i| i >= extent) {
+                return Err(Error::argument(
+                    view.path,
+                    format!("channel indices below {extent}"),
+                    out_of_range,
+                ));
+            }
+            indices.clone()
+        }
+        Channels::Fraction(fraction, norm) => {
+            let mut order: Vec<usize> = (0..extent).collect();
+            if *norm == Norm::Random {
+                shuffle(&mut order, seed, view.path);
+            } else {
+                let mut norms = vec![0.0_f64; extent];
+                for (index, &bits) in weights(view)?.iter().enumerate() {
+                    let w = f64::from(f32::from_bits(bits)).abs();
+                    norms[channel(index)] += if *norm == Norm::L1 { w } else { w * w };
+                }
+                order.sort_by(|&a, &b| norms[a].abs().total_cmp(&norms[b].abs()));
+            }
+            order.truncate((fraction * extent as f64).round() as usize);
+            order
+        }
+    };
+    let mut selected = vec![false; extent];
+    indices.iter().for_each(|&i| selected[i] = true);
+    Ok(Mask::from_frozen((0..view.elements()).map(|i| selected[channel(i)])))
+}
+
+/// Selects one position of a convolution kernel, in all channels.
+pub(super) fn kernel_position(view: &TensorView, ky: usize, kx: usize) -> Result<Mask> {
+    let [height, width, inputs, outputs] = *view.shape else {
+        return Err(Error::shape(view.path, "a kernel of 4 axes, HWIO", format!("{:?}", view.shape)));
+    };
+    if ky >= height || kx >= width {
+        let expected = format!("a kernel position within {height} x {width}");
+        return Err(Error::argument(view.path, expected, format!("{ky}, {kx}")));
+    }
+    let position = ky * width + kx;
+    Ok(Mask::from_frozen((0..view.elements()).map(|i| i / (inputs * outputs) == position)))
+}
+
+/// Selects the elements whose index lies in the range of each axis.
+pub(super) fn block(view: &TensorView, ranges: &[Range<usize>]) -> Result<Mask> {
+    let valid = ranges.iter().zip(view.shape).all(|(r, &extent)| r.start <= r.end && r.end <= extent);
+    if ranges.len() != view.shape.len() || !valid {
+        let expected = format!("one range within each axis of {:?}", view.shape);
+        return Err(Error::argument(view.path, expected, format!("{ranges:?}")));
+    }
+    Ok(Mask::from_frozen((0..view.elements()).map(|index| {
+        let mut rest = index;
+        view.shape.iter().zip(ranges).rev().all(|(&extent, range)| {
+            let coordinate = rest % extent;
+            rest /= extent;
+            range.contains(&coordinate)
+        })
+    })))
+}
+
+/// Selects the elements with the bits of `value`; 0.0 equals -0.0.
+pub(super) fn equal(view: &TensorView, value: f32) -> Result<Mask> {
+    let (bits, zero) = (value.to_bits(), value == 0.0);
+    // Shifting the sign bit out makes both zeros 0.
+    Ok(Mask::from_frozen(weights(view)?.iter().map(|&b| b == bits || (zero && b << 1 == 0))))
+}
+
+/// Reads the mask `tensor` of a safetensors file: one u8 or bool per element, or packed u32 words; 1 = frozen.
+pub(super) fn from_file(view: &TensorView, path: &Path, tensor: &str) -> Result<Mask> {
+    let invalid = |why: String| Error::Checkpoint { path: path.to_owned(), why };
+    let bytes = std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| invalid(error.to_string()))?;
+    let stored = file.tensor(tensor).map_err(|error| invalid(format!("{tensor}: {error}")))?;
+    let (len, data) = (view.elements(), stored.data());
+    let mismatch = |expected, got| Error::MaskMismatch { path: view.path.to_owned(), expected, got };
+    match stored.dtype() {
+        Dtype::U8 | Dtype::BOOL if data.len() == len => Ok(Mask::from_frozen(data.iter().map(|&b| b != 0))),
+        Dtype::U8 | Dtype::BOOL => Err(mismatch(len, data.len())),
+        Dtype::U32 => {
+            let word = |b: &[u8]| b.iter().rev().fold(0, |word, &byte| word << 8 | u32::from(byte));
+            let words: Vec<u32> = data.chunks(4).map(word).collect();
+            if words.len() != len.div_ceil(32) {
+                return Err(mismatch(len.div_ceil(32), words.len()));
+            }
+            Mask::from_words(words, len)
+        }
+        other => Err(invalid(format!("{tensor}: expected a mask of U8, BOOL or packed U32, got {other:?}"))),
+    }
+}
