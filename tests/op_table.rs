@@ -4,7 +4,7 @@
 use crate::support::device::gpu;
 use crate::support::skip;
 use frazil::conformance::{
-    Case, DataKind, Ops, Verdict, Work, bounds, cases, compare, families, outputs, reference_outputs, run_all,
+    self, Case, DataKind, Ops, Work, bounds, cases, compare, families, outputs, reference_outputs,
 };
 use frazil::graph::Op;
 use frazil::kernels::GemmFamily;
@@ -14,25 +14,27 @@ use std::collections::{BTreeMap, BTreeSet};
 #[test]
 fn every_case_passes_in_every_supported_family() {
     let mut worst: BTreeMap<String, (usize, f64, String)> = BTreeMap::new();
+    let mut kernels = BTreeSet::new();
     let mut failed = Vec::new();
-    let outcomes = run_all(gpu(), &[], &mut |outcome| {
-        let entry = worst.entry(outcome.op.clone()).or_default();
-        entry.0 += 1;
-        if outcome.worst_error > entry.1 {
-            entry.1 = outcome.worst_error;
-            entry.2 = outcome.name.clone();
-        }
+    let runs = conformance::run(gpu(), &[]).unwrap();
+    println!("{} runs of {} cases:", runs.len(), cases().unwrap().len());
+    for outcome in runs {
+        let outcome = outcome.unwrap();
+        assert!(!outcome.op.is_empty(), "{}", outcome.name);
+        kernels.extend(outcome.kernels.iter().copied());
         if !outcome.passed() {
             failed.push(outcome.to_string());
         }
-    })
-    .unwrap();
-    println!("{} runs of {} cases:", outcomes.len(), cases().unwrap().len());
+        let entry = worst.entry(outcome.op).or_default();
+        entry.0 += 1;
+        if outcome.worst_error > entry.1 {
+            (entry.1, entry.2) = (outcome.worst_error, outcome.name);
+        }
+    }
     for (op, (count, fraction, name)) in &worst {
         println!("  {op:<34} {count:>4} runs, largest error {fraction:.3} of the bound ({name})");
     }
     assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
-    let kernels: BTreeSet<_> = outcomes.iter().flat_map(|o| o.kernels.iter().copied()).collect();
     let all = frazil::kernels::FILES.iter().filter(|file| file.is_kernel()).map(|file| file.name);
     let mut unused: Vec<_> = all.filter(|name| !kernels.contains(name)).collect();
     unused.sort_unstable();
@@ -52,7 +54,15 @@ fn every_case_passes_in_every_supported_family() {
         expected.retain(|&name| name != "gemm_tiled");
     }
     assert_eq!(unused, expected);
-    assert!(outcomes.iter().all(|o| o.verdict == Verdict::Pass && !o.op.is_empty()));
+}
+
+#[test]
+fn runs_are_restricted_to_the_given_families() {
+    let register = conformance::run(gpu(), &[GemmFamily::Register]).unwrap();
+    assert_eq!(register.len(), cases().unwrap().len());
+    let unsupported = GemmFamily::Subgroup { lanes: 3 };
+    let error = conformance::run(gpu(), &[unsupported]).unwrap_err().to_string();
+    assert!(error.contains(&gpu().report().name) && error.contains(&unsupported.to_string()), "{error}");
 }
 
 /// The names of all operations, read from the source of `Op::name`, whose `match` lists every variant.
@@ -82,7 +92,7 @@ fn the_table_covers_every_operation_and_repeats_no_name() {
 fn ops(case: &Case) -> Option<&Ops> {
     match &case.work {
         Work::Ops(ops) => Some(ops),
-        Work::Update(_) => None,
+        _ => None,
     }
 }
 
@@ -188,15 +198,15 @@ fn maxima_of_pooled_sums_are_distinct_beyond_rounding() {
     for case in cases().unwrap() {
         let Some(o) = ops(&case).filter(|o| o.nodes.len() > 1 && o.data == DataKind::Reals) else { continue };
         let Op::MaxPool2d(pool) = o.nodes[o.nodes.len() - 1].0 else { continue };
-        let kept = Case { name: case.name.clone(), work: Work::Ops(Ops { keep_all: true, ..o.clone() }) };
-        let data = kept.data();
+        let unfused = case.clone().with_ops(|ops| ops.keep_all = true);
+        let data = unfused.data();
         let operand = o.nodes.len() - 2;
-        let values = reference_outputs(&kept, &data, o.batch).unwrap().swap_remove(operand);
-        let bound = bounds(&kept, &data, o.batch).unwrap().swap_remove(operand);
+        let values = reference_outputs(&unfused, &data, o.batch).unwrap().swap_remove(operand);
+        let bound = bounds(&unfused, &data, o.batch).unwrap().swap_remove(operand);
         // Zeros that are exact on every device: results of a ReLU's gradient, or of a ReLU of a sum well
         // below 0.
         let before = matches!(o.nodes[operand].0, Op::Relu)
-            .then(|| reference_outputs(&kept, &data, o.batch).unwrap().swap_remove(operand - 1));
+            .then(|| reference_outputs(&unfused, &data, o.batch).unwrap().swap_remove(operand - 1));
         let zero = |i: usize| match (&o.nodes[operand].0, &before) {
             (Op::ReluGrad, _) => values[i] == 0.0,
             (_, Some(before)) => before[i] < -2.0 * bound[i],
@@ -236,7 +246,7 @@ fn fused_and_unfused_chains_agree_bit_for_bit() {
         let Some(o) = ops(&case).filter(|o| case.has_gemm() && o.nodes.len() > 1 && !o.keep_all) else {
             continue;
         };
-        let unfused = Case { name: case.name.clone(), work: Work::Ops(Ops { keep_all: true, ..o.clone() }) };
+        let unfused = case.clone().with_ops(|ops| ops.keep_all = true);
         for family in families(&case, gpu().report()) {
             // The fused chain returns the last operation's results alone; a pool's are the maxima and their
             // positions.
@@ -262,9 +272,7 @@ fn convolutions_in_parts_of_the_batch_agree_bit_for_bit() {
             continue;
         }
         // The column matrix of the full batch at once.
-        let workspace_bytes = Some(u64::MAX);
-        let undivided =
-            Case { name: case.name.clone(), work: Work::Ops(Ops { workspace_bytes, ..o.clone() }) };
+        let undivided = case.clone().with_ops(|ops| ops.workspace_bytes = Some(u64::MAX));
         for family in families(&case, gpu().report()) {
             assert!(bits(&case, family) == bits(&undivided, family), "{} ({family})", case.name);
             pairs += 1;

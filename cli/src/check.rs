@@ -3,7 +3,7 @@
 use super::output::Output;
 use super::{DeviceArgs, Failure};
 use clap::Args;
-use frazil::conformance::{Outcome, Verdict, run_all};
+use frazil::conformance::{self, Outcome};
 use frazil::kernels::GemmFamily;
 use frazil::{Error, Gpu, Result};
 use indicatif::ProgressBar;
@@ -73,13 +73,13 @@ pub fn run(args: &CheckArgs) -> std::result::Result<(), Failure> {
 
 /// Runs the conformance suite in the families of `only`, or in all that the adapter supports.
 fn run_suite(gpu: &Gpu, only: &[GemmFamily]) -> Result<BTreeMap<String, Tally>> {
-    let bar = ProgressBar::new_spinner();
+    let runs = conformance::run(gpu, only)?;
+    let bar = ProgressBar::new(runs.len() as u64);
     let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
-    run_all(gpu, only, &mut |outcome| {
-        count(&mut tallies, outcome);
-        bar.set_message(format!("{} runs; {}", bar.position(), outcome.name));
+    for outcome in runs {
+        count(&mut tallies, &outcome?);
         bar.inc(1);
-    })?;
+    }
     bar.finish_and_clear();
     Ok(tallies)
 }
@@ -89,7 +89,7 @@ fn count(tallies: &mut BTreeMap<String, Tally>, outcome: &Outcome) {
         let tally = tallies.entry(kernel.to_string()).or_default();
         tally.runs += 1;
         tally.worst = tally.worst.max(outcome.worst_error);
-        if outcome.verdict != Verdict::Pass {
+        if !outcome.passed() {
             tally.failed.push(outcome.to_string());
         }
     }

@@ -1,164 +1,211 @@
-//! A case: operations with their operands, and the data that they get.
+//! Cases of the op table: operations with operands, or a masked update, and their data.
 
-use super::update::Update;
 use crate::compiler::{GradientStrategy, PlanOptions, Winograd};
 use crate::error::Result;
-use crate::graph::{DType, Graph, Op, ParameterId, UpdateRule, ValueId};
+use crate::graph::{Clip, DType, Graph, Op, ParameterId, StepScalars, Target, UpdateRule, ValueId};
 use crate::mask::Mask;
+use crate::reference::Reference;
 use crate::rng::{Purpose, Stream};
 use crate::shape::Shape;
+use std::fmt;
 
-/// What floats are made of.
+/// The kind of numbers in float operands, which decides how results are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DataKind {
-    /// Small integers: every product and every sum is exact in f32, so results must be equal.
+    /// Integers from -4 to 4: every partial sum is exact in f32, so results must equal the reference.
     Integers,
-    /// Normal draws: results must be within the bound of each element.
+    /// Normal draws: every result must be within its own error bound.
     Reals,
 }
 
-/// What one operand holds.
+impl fmt::Display for DataKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DataKind::Integers => "integers",
+            DataKind::Reals => "reals",
+        })
+    }
+}
+
+/// How the elements of an operand are drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Fill {
     /// Floats of the case's [`DataKind`].
     Data,
-    /// Normal draws times this.
+    /// Normal draws times this factor.
     Scaled(f32),
-    /// Sizes of normal draws, and a half: scales and variances.
+    /// Absolute values of normal draws, plus 0.5: for scales and variances.
     Positive,
-    /// A hundred and a normal draw.
-    Far,
-    /// -1, 0 and 1, so that equals are common.
+    /// Normal draws with mean 100.
+    Shifted,
+    /// -1, 0 or 1, so that equal elements are common.
     Ties,
-    /// Integers, with NaN and infinities among them.
+    /// Integers from -6 to 6; one element in 16 each is NaN, infinity and -infinity.
     Specials,
-    /// Unsigned integers below this (classes, taps).
+    /// Unsigned integers below this bound: class labels, or positions in a pooling window.
     Below(usize),
-    /// Integers above 0, and this value in one place. Where -0.0 is wanted, +0.0 is wrong.
+    /// Integers from 1 to 9, except for one element. If the reference has -0.0 in a result, +0.0 is an error.
     Planted {
-        /// Where.
-        at: usize,
-        /// NaN, an infinity or -0.0.
+        /// The index of that element.
+        index: usize,
+        /// Its value: NaN, an infinity or -0.0.
         value: f32,
     },
 }
 
 /// One operand of a case.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Operand {
-    /// Its extents, for a batched one without the batch.
+    /// The extents, without the batch axis.
     pub extents: Vec<usize>,
-    /// Whether the batch is its first axis.
+    /// Whether a batch axis precedes the extents.
     pub batched: bool,
-    /// Its data.
+    /// How its elements are drawn.
     pub fill: Fill,
 }
 
 impl Operand {
-    /// Has the batch before these extents.
+    /// An operand of shape `[batch, extents...]`.
     pub fn batched(extents: &[usize], fill: Fill) -> Self {
         Operand { extents: extents.to_vec(), batched: true, fill }
     }
 
-    /// Has these extents alone.
+    /// An operand of shape `extents`, without a batch axis.
     pub fn fixed(extents: &[usize], fill: Fill) -> Self {
         Operand { extents: extents.to_vec(), batched: false, fill }
     }
 
-    /// Its element type.
+    /// The element type.
     pub fn dtype(&self) -> DType {
         if matches!(self.fill, Fill::Below(_)) { DType::U32 } else { DType::F32 }
     }
 
-    /// Elements of one example, or of all where it has no batch.
-    pub fn per_row(&self) -> usize {
+    /// The number of elements of one example, or of the whole operand if it has no batch axis.
+    pub fn elements_per_row(&self) -> usize {
         self.extents.iter().product()
     }
 }
 
-/// Where an operation's input comes from.
+/// The source of an operation's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wire {
-    /// An operand, by number.
+    /// The operand with this index.
     Operand(usize),
-    /// A result of an earlier operation: its number, and which result.
+    /// A result of an earlier operation: the index of the operation, and of the result.
     Result(usize, usize),
 }
 
-/// Operations on operands.
+/// A chain of operations on operands.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Ops {
     /// Rows of a full batch.
     pub batch: usize,
-    /// Fewer rows with which it runs, too.
-    pub short: Vec<usize>,
-    /// Operands.
+    /// Smaller numbers of rows with which the same plan runs too.
+    pub short_batches: Vec<usize>,
+    /// The operands.
     pub operands: Vec<Operand>,
-    /// Operations in order with their inputs.
+    /// The operations in order, each with its inputs.
     pub nodes: Vec<(Op, Vec<Wire>)>,
-    /// What floats are made of.
+    /// The kind of numbers in float operands.
     pub data: DataKind,
-    /// Whether results in between can be read as well; that forbids fusing them.
+    /// Whether intermediate results are outputs too, which prevents fusion; otherwise only the last results are.
     pub keep_all: bool,
-    /// Bytes of a part's columns, where a convolution is to be cut.
+    /// The limit of a workspace in bytes ([`PlanOptions::workspace_bytes`]), to split a convolution's batch.
     pub workspace_bytes: Option<u64>,
-    /// The last result is a weight gradient of which only a part is wanted.
+    /// If set, the last result is the weight gradient of a partly frozen kernel.
     pub partial: Option<Partial>,
-    /// Whether convolutions go by Winograd's transforms, whose bound is wider.
+    /// Whether convolutions must use Winograd's transforms ([`Winograd::Always`]), whose error bound is larger.
     pub winograd: bool,
 }
 
-/// A partly frozen kernel: its gradient must be right where it trains, and must not be written elsewhere.
+/// A partly frozen kernel: its gradient must be right where elements are trainable, and not be written elsewhere.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Partial {
-    /// What is frozen.
+    /// The frozen elements.
     pub mask: Mask,
-    /// How the rest is computed.
-    pub how: GradientStrategy,
+    /// How the gradient of the trainable elements is computed.
+    pub strategy: GradientStrategy,
 }
 
-/// What a case does.
+/// One masked update of several parameters. The masks of consecutive parameters are: random, none frozen, all frozen, every
+/// third element frozen; then from the start.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Update {
+    /// The update rule.
+    pub rule: UpdateRule,
+    /// The number of elements of each parameter.
+    pub sizes: Vec<usize>,
+    /// The indices of parameters that the update does not list.
+    pub excluded: Vec<usize>,
+    /// How gradients are clipped.
+    pub clip: Option<Clip>,
+    /// Whether the gradient is accumulated over two batches, with shares of a quarter and three quarters.
+    pub accumulate: bool,
+    /// Whether parameters have their own factors of learning rate and weight decay.
+    pub per_tensor_factors: bool,
+    /// Plants a value in one trainable element of each parameter, which must not spread to any other element. Frozen
+    /// elements then have ordinary values instead of special bits.
+    pub planted: Option<Planted>,
+}
+
+/// A special value in one element of each parameter of an [`Update`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Planted {
+    /// The index of the element.
+    pub index: usize,
+    /// Its value: NaN, an infinity or -0.0.
+    pub value: f32,
+}
+
+/// What a case computes.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Work {
     /// Operations whose results are compared.
     Ops(Ops),
-    /// A masked update whose weights and state are compared.
+    /// A masked update whose weights and optimizer state are compared.
     Update(Update),
 }
 
 /// One row of the op table.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Case {
-    /// Names it: the operation, the geometry, the data. No two cases have the same.
+    /// A unique name: operation, geometry and data. It seeds the case's random numbers.
     pub name: String,
-    /// What it does.
+    /// What it computes.
     pub work: Work,
 }
 
-/// The graph of a case, with the ids of what it reads and of all that it compares.
-pub(super) struct Built {
-    pub graph: Graph,
-    pub inputs: Vec<ValueId>,
-    /// Results of each operation.
-    pub results: Vec<Vec<ValueId>>,
-    partial: bool,
-}
-
-const SGD: UpdateRule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
-
 impl Case {
-    /// Whether it multiplies matrices, so that the family matters.
+    /// Returns the case with its [`Ops`] modified by `change`; an update is unchanged. The data stay the same.
+    #[must_use]
+    pub fn with_ops(mut self, change: impl FnOnce(&mut Ops)) -> Self {
+        if let Work::Ops(ops) = &mut self.work {
+            change(ops);
+        }
+        self
+    }
+
+    /// Whether the case has a GEMM or a convolution, so that the GEMM family matters.
     pub fn has_gemm(&self) -> bool {
-        let product = |(op, _): &(Op, Vec<Wire>)| {
+        let is_gemm = |(op, _): &(Op, Vec<Wire>)| {
             matches!(op, Op::Conv2d(_) | Op::Conv2dGradInput(_) | Op::Conv2dGradKernel(_) | Op::MatMul { .. })
         };
         match &self.work {
-            Work::Ops(ops) => ops.nodes.iter().any(product),
+            Work::Ops(ops) => ops.nodes.iter().any(is_gemm),
             Work::Update(_) => false,
         }
     }
 
-    /// These options, with what the case asks for besides.
+    /// `options` with the case's own workspace, masks, gradient strategy and Winograd setting.
     pub fn options(&self, options: PlanOptions) -> PlanOptions {
         let ops = match &self.work {
             Work::Ops(ops) => ops,
@@ -173,16 +220,16 @@ impl Case {
         let options = if ops.winograd { options.winograd(Winograd::Always) } else { options };
         match &ops.partial {
             Some(partial) => {
-                options.masks(std::slice::from_ref(&partial.mask)).gradient_strategy(partial.how)
+                options.masks(std::slice::from_ref(&partial.mask)).gradient_strategy(partial.strategy)
             }
             None => options,
         }
     }
 
-    /// Its graph.
+    /// Builds the graph of the case.
     ///
     /// # Errors
-    /// Those of [`Graph::push`]; the table's own cases have none.
+    /// Those of [`Graph::push`]; none for a case of [`cases`](super::cases).
     pub fn graph(&self) -> Result<Graph> {
         match &self.work {
             Work::Ops(ops) => Ok(ops.build()?.graph),
@@ -190,7 +237,7 @@ impl Case {
         }
     }
 
-    /// Its operations, `+` between them.
+    /// The names of the operations, joined by `+`.
     pub fn op(&self) -> String {
         match &self.work {
             Work::Ops(ops) => ops.nodes.iter().map(|(op, _)| op.name()).collect::<Vec<_>>().join("+"),
@@ -198,7 +245,19 @@ impl Case {
         }
     }
 
-    /// Its random numbers: the same on every machine, and other ones for every case.
+    /// The operands' elements for a full batch, the same on every machine; empty for an update.
+    pub fn data(&self) -> Vec<Vec<f64>> {
+        let Work::Ops(ops) = &self.work else { return Vec::new() };
+        let fill = |(number, operand): (usize, &Operand)| {
+            let rows = if operand.batched { ops.batch } else { 1 };
+            let mut stream = self.stream(number);
+            let elements = 0..rows * operand.elements_per_row();
+            elements.map(|index| draw(operand.fill, ops.data, index, &mut stream)).collect()
+        };
+        ops.operands.iter().enumerate().map(fill).collect()
+    }
+
+    /// Random stream number `part` of the case, seeded with the FNV-1a hash of its name.
     pub(super) fn stream(&self, part: usize) -> Stream {
         let seed = self
             .name
@@ -206,27 +265,16 @@ impl Case {
             .fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
         Stream::new(seed, Purpose::Data, part as u64)
     }
-
-    /// The operands' data for a full batch; nothing for an update.
-    pub fn data(&self) -> Vec<Vec<f64>> {
-        let Work::Ops(ops) = &self.work else { return Vec::new() };
-        let fill = |(number, operand): (usize, &Operand)| {
-            let rows = if operand.batched { ops.batch } else { 1 };
-            let mut stream = self.stream(number);
-            (0..rows * operand.per_row()).map(|at| draw(operand.fill, ops.data, at, &mut stream)).collect()
-        };
-        ops.operands.iter().enumerate().map(fill).collect()
-    }
 }
 
-/// Element `index` of an operand.
+/// Draws element `index` of an operand.
 fn draw(fill: Fill, kind: DataKind, index: usize, stream: &mut Stream) -> f64 {
     match (fill, kind) {
         (Fill::Data, DataKind::Integers) => stream.below(9) as f64 - 4.0,
         (Fill::Data, DataKind::Reals) => f64::from(stream.normal()),
         (Fill::Scaled(by), _) => f64::from(stream.normal() * by),
         (Fill::Positive, _) => f64::from(stream.normal().abs() + 0.5),
-        (Fill::Far, _) => f64::from(stream.normal() + 100.0),
+        (Fill::Shifted, _) => f64::from(stream.normal() + 100.0),
         (Fill::Ties, _) => stream.below(3) as f64 - 1.0,
         (Fill::Specials, _) => match stream.below(16) {
             0 => f64::NAN,
@@ -235,13 +283,33 @@ fn draw(fill: Fill, kind: DataKind, index: usize, stream: &mut Stream) -> f64 {
             other => other as f64 - 9.0,
         },
         (Fill::Below(bound), _) => stream.below(bound) as f64,
-        (Fill::Planted { at, value }, _) if index == at => value.into(),
+        (Fill::Planted { index: planted, value }, _) if index == planted => value.into(),
         (Fill::Planted { .. }, _) => stream.below(9) as f64 + 1.0,
     }
 }
 
+const SGD: UpdateRule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
+
+/// The graph of an [`Ops`] case, with the ids of its inputs and results.
+pub(super) struct OpsGraph {
+    pub graph: Graph,
+    pub inputs: Vec<ValueId>,
+    /// The results of each operation.
+    pub results: Vec<Vec<ValueId>>,
+    partial: bool,
+}
+
+/// A result that is compared with the reference.
+pub(super) struct Output {
+    /// The index of its operation.
+    pub node: usize,
+    /// Its index among the operation's results.
+    pub index: usize,
+    pub id: ValueId,
+}
+
 impl Ops {
-    pub(super) fn build(&self) -> Result<Built> {
+    pub(super) fn build(&self) -> Result<OpsGraph> {
         let mut graph = Graph::new(self.batch)?;
         let mut inputs = Vec::new();
         for (number, operand) in self.operands.iter().enumerate() {
@@ -261,35 +329,187 @@ impl Ops {
                     Wire::Result(node, result) => results[node][result],
                 })
                 .collect();
-            let made = graph.push(op.clone(), &ids, op.name())?;
+            let outputs = graph.push(op.clone(), &ids, op.name())?;
             let last = number + 1 == self.nodes.len();
             if last && self.partial.is_some() {
-                // What the caller reads would be computed as a whole.
-                let shape = graph.at(made[0]).shape.clone();
+                // Not marked as an output, because a gradient that the caller may read is always dense.
+                let shape = graph.at(outputs[0]).shape.clone();
                 graph.parameter("partly frozen", shape)?;
-                graph.push(Op::Update(SGD, vec![ParameterId::of(0).into()]), &made, "update")?;
+                graph.push(Op::Update(SGD, vec![ParameterId::of(0).into()]), &outputs, "update")?;
             } else if self.keep_all || last {
-                for &value in &made {
+                for &value in &outputs {
                     graph.mark_output(value)?;
                 }
             }
-            results.push(made);
+            results.push(outputs);
         }
-        Ok(Built { graph, inputs, results, partial: self.partial.is_some() })
+        Ok(OpsGraph { graph, inputs, results, partial: self.partial.is_some() })
     }
 }
 
-impl Built {
-    /// What is compared: the number of its operation, which result, and its id.
-    pub fn outputs(&self) -> Vec<(usize, usize, ValueId)> {
+impl OpsGraph {
+    /// The results that are compared, in the order of the operations.
+    pub fn outputs(&self) -> Vec<Output> {
         let mut all = Vec::new();
         for (node, results) in self.results.iter().enumerate() {
             for (index, &id) in results.iter().enumerate() {
                 if self.graph.at(id).output || (self.partial && node + 1 == self.results.len()) {
-                    all.push((node, index, id));
+                    all.push(Output { node, index, id });
                 }
             }
         }
         all
+    }
+
+    /// The reference after a run on the first `rows` rows of `data`.
+    pub fn evaluate(&self, data: &[Vec<f64>], rows: usize) -> Result<Reference> {
+        let mut reference = Reference::new(&self.graph)?;
+        for (&input, data) in self.inputs.iter().zip(data) {
+            reference.write(input, data)?;
+        }
+        reference.run(StepScalars::forward(rows))?;
+        Ok(reference)
+    }
+}
+
+/// The graph of an [`Update`] case.
+pub(super) struct UpdateGraph {
+    pub graph: Graph,
+    pub parameters: Vec<ParameterId>,
+    /// The parameters that are updated.
+    pub targets: Vec<ParameterId>,
+    /// The gradient of each target.
+    pub gradients: Vec<ValueId>,
+}
+
+impl Update {
+    pub(super) fn build(&self) -> Result<UpdateGraph> {
+        let mut graph = Graph::new(1)?;
+        let (mut parameters, mut targets) = (Vec::new(), Vec::new());
+        let mut gradients = Vec::new();
+        for (number, &size) in self.sizes.iter().enumerate() {
+            let shape = Shape::new([size])?;
+            graph.parameter(&format!("tensor {number}"), shape.clone())?;
+            let id = ParameterId(number);
+            parameters.push(id);
+            if self.is_excluded(id) {
+                continue;
+            }
+            targets.push(id);
+            gradients.push(graph.input(&format!("gradient {number}"), shape, DType::F32));
+        }
+        if self.accumulate {
+            graph.push(Op::Accumulate(targets.clone()), &gradients, "accumulate")?;
+        }
+        if let Some(clip) = self.clip {
+            graph.push(Op::Clip(clip, targets.clone()), &gradients, "clip")?;
+        }
+        let target = |&parameter: &ParameterId| {
+            let [learning_rate, weight_decay] = self.factors(parameter.0);
+            Target { parameter, learning_rate, weight_decay }
+        };
+        let with_factors = targets.iter().map(target).collect();
+        graph.push(Op::Update(self.rule, with_factors), &gradients, "update")?;
+        Ok(UpdateGraph { graph, parameters, targets, gradients })
+    }
+
+    /// The factors of a parameter's learning rate and weight decay: 0 or powers of 2, which add no rounding error.
+    pub(super) fn factors(&self, number: usize) -> [f64; 2] {
+        let all = [[2.0, 1.0], [0.5, 0.0], [0.5, 0.0], [1.0, 2.0]];
+        if self.per_tensor_factors { all[number % 4] } else { [1.0; 2] }
+    }
+
+    /// Whether the clipped norm includes the gradients of frozen elements.
+    pub(super) fn clips_over_all(&self) -> bool {
+        matches!(self.clip, Some(Clip::Norm { over_all: true, .. }))
+    }
+
+    /// Whether the update does not list this parameter.
+    pub(super) fn is_excluded(&self, id: ParameterId) -> bool {
+        self.excluded.contains(&id.0)
+    }
+
+    fn op(&self) -> String {
+        let parts = [(self.accumulate, "accumulate"), (self.clip.is_some(), "clip"), (true, "update")];
+        parts.iter().filter(|(used, _)| *used).map(|(_, name)| *name).collect::<Vec<_>>().join("+")
+    }
+}
+
+/// Quiet and signalling NaN with payloads, infinities, -0.0 and subnormals: bits that arithmetic would change.
+const SPECIAL_BITS: [u32; 9] = [
+    0x7fc1_2345,
+    0x7f81_2345,
+    0xffa5_5a5a,
+    0xffff_ffff,
+    0x7f80_0000,
+    0xff80_0000,
+    0x8000_0000,
+    0x0000_0001,
+    0x807f_ffff,
+];
+
+/// The mask and the bits of one parameter before an update.
+pub(super) struct InitialTensors {
+    pub mask: Mask,
+    pub weights: Vec<u32>,
+    /// One tensor per state slot of the rule.
+    pub state: Vec<Vec<u32>>,
+    pub gradient: Vec<u32>,
+}
+
+impl InitialTensors {
+    /// Draws the tensors of parameter `id` of an update case.
+    pub fn new(case: &Case, update: &Update, id: ParameterId) -> Self {
+        let (len, mask) = (update.sizes[id.0], mask(case, update, id.0));
+        let unchanged = |i: usize| mask.is_frozen(i) || update.is_excluded(id);
+        let slots = update.rule.slots();
+        // Tensor 0 is the weights, 1 the gradient, 2 and later the state.
+        let tensor = |part: usize, shape: fn(f32) -> f32| -> Vec<u32> {
+            let mut stream = case.stream(10 * id.0 + part);
+            // A norm over all elements includes frozen gradients, so they stay ordinary numbers.
+            let special = |i: usize| unchanged(i) && !(part == 1 && update.clips_over_all());
+            let draw = |i: usize| {
+                let x = stream.normal();
+                if let Some(planted) = update.planted {
+                    // Consecutive parameters have the value in weights, gradient and each state tensor in turn.
+                    let here = i == planted.index && id.0 % (2 + slots.len()) == part;
+                    return if here { planted.value.to_bits() } else { shape(x).to_bits() };
+                }
+                // Half of the elements that must not change are ordinary numbers.
+                if special(i) && i.is_multiple_of(2) {
+                    SPECIAL_BITS[(i / 2 + part) % SPECIAL_BITS.len()]
+                } else {
+                    shape(x).to_bits()
+                }
+            };
+            (0..len).map(draw).collect()
+        };
+        let shape = |slot: usize| -> fn(f32) -> f32 {
+            match slots[slot] {
+                "v" | "v_max" | "sum" => f32::abs,
+                // Above the square of any mean gradient, so that their difference does not cancel.
+                "square_avg" => |x| 1.0 + x.abs(),
+                "grad_avg" => |x| 0.1 * x,
+                _ => |x| x,
+            }
+        };
+        let state = (0..slots.len()).map(|slot| tensor(2 + slot, shape(slot))).collect();
+        InitialTensors { weights: tensor(0, |x| x), gradient: tensor(1, |x| x), state, mask }
+    }
+}
+
+/// The mask of parameter `number` of an update case.
+fn mask(case: &Case, update: &Update, number: usize) -> Mask {
+    let mut stream = case.stream(1000 + number);
+    let len = update.sizes[number];
+    if let Some(planted) = update.planted {
+        // Other elements are frozen in turn, and the opposite ones in the next parameter.
+        return Mask::from_frozen((0..len).map(|i| i != planted.index && (i + number).is_multiple_of(2)));
+    }
+    match number % 4 {
+        0 => Mask::from_frozen((0..len).map(|_| stream.below(2) == 0)),
+        1 => Mask::none(len),
+        2 => Mask::all(len),
+        _ => Mask::from_frozen((0..len).map(|i| i % 3 == 0)),
     }
 }

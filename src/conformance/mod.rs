@@ -1,122 +1,61 @@
-//! The op table: every operation over many geometries, as data, and what it takes to hold a device against the reference.
+//! The conformance suite: compares every operation on an adapter with the f64 reference, over a table of cases.
+//!
+//! [`run()`] runs all cases and yields an [`Outcome`] for each; `frazil check` prints them by kernel. A failing case on a driver
+//! that passes elsewhere is a defect of the driver or its shader compiler: [`Outcome::kernels`] names the shaders to look
+//! at, and [`run_case`] repeats a single case.
 //!
 //! ```text
-//! Case --data--> operands --reference (f64)--> wanted, bound of each element
-//!                         --Plan (one family)-> got          --compare--> Outcome
+//! Case ── data ──> operands ──┬── reference (f64) ──> expected results, a bound for each element ──┐
+//!                             └── Plan (one GEMM family) ──> results on the device ────────────────┴── compare ──> Outcome
 //! ```
+//!
+//! # Cases
+//! A [`Case`] is data: a few operations ([`Ops`]) with operands of given shapes, or one masked optimizer update ([`Update`]).
+//! [`cases`] returns the table. It has every operation except the update of running statistics, over shapes that are and are
+//! not multiples of the vector and tile sizes, chains that compile to fused kernels, and all algorithms of convolutions. A
+//! case's name seeds its random numbers, so its data are the same on every machine.
+//!
+//! Float operands are small integers or normal draws ([`DataKind`]). With integers every partial sum is exact in f32, so a
+//! result must equal the reference, whatever the order of summation; a wrong index or a missing element cannot hide in
+//! rounding. Reals test the rounding.
+//!
+//! # Bounds
+//! Each element of each result has its own bound, computed in f64 from the operands ([`bounds()`]). A sum of K products may
+//! differ by (4 + sqrt(K)) * 2^-24 times the sum of the products' magnitudes, in any order and with or without fused
+//! multiply-add. Division (2.5 ulps), `exp` (3 + 2|x| ulps) and flushed subnormal numbers count as the Vulkan specification
+//! allows them, square roots as divisions. Winograd's transforms are bounded by the transforms of the magnitudes. Chains
+//! propagate the bounds of earlier results. [`Outcome::worst_error`] is the largest error as a fraction of its bound.
+//!
+//! # What is compared
+//! - **Full batch**: every element of every output.
+//! - **Short batches**: the same plan with fewer rows, after a run in which all unused rows of the operands were NaN (so that
+//!   workspaces have NaN there too). Used rows must be right, and unused rows of outputs must not be written.
+//! - **Guard bands**: a pattern behind every tensor must be unchanged after all runs
+//!   ([`PlanOptions::guard_bands`](crate::PlanOptions::guard_bands)).
+//! - **Special values**: cases with NaN, an infinity or -0.0 in a single element of an incomplete vec4 check that it does not
+//!   spread to other components and that the sign of zero is kept.
+//! - **Running sums** of metrics, and the norm of clipped gradients.
+//! - **Updates**: trainable elements of weights and optimizer state within bounds. Frozen elements, many of them NaN with
+//!   payloads, infinities and subnormal numbers, keep their bits, as do all elements of parameters that the update does not
+//!   list. The padding between tensors in the arenas of weights, gradients and state keeps its pattern.
+//!
+//! With cooperative matrices, operands are rounded to f16 before they are written, so the same bounds apply.
 
-mod bound;
-mod bound_activation;
-mod bound_loss;
-mod bound_norm;
-mod bound_winograd;
+mod bounds;
 mod case;
+mod compare;
+mod ops;
+mod outcome;
 mod run;
 mod shaders;
 mod table;
 mod update;
-mod update_bound;
 
-pub use bound::{bounds, compare};
-pub use case::{Case, DataKind, Fill, Operand, Ops, Partial, Wire, Work};
-pub use run::{outputs, reference_outputs, run_case};
+pub use bounds::bounds;
+pub use case::{Case, DataKind, Fill, Operand, Ops, Partial, Planted, Update, Wire, Work};
+pub use compare::compare;
+pub use ops::{outputs, reference_outputs};
+pub use outcome::{Outcome, Verdict};
+pub use run::{Runs, families, run, run_case};
 pub use shaders::shaders;
 pub use table::cases;
-pub use update::Update;
-
-use crate::compiler::PlanOptions;
-use crate::engine::Plan;
-use crate::error::Result;
-use crate::gpu::{AdapterReport, Gpu};
-use crate::kernels::GemmFamily;
-use std::fmt;
-
-/// Whether a case holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Every element is within its bound, and nothing else was written.
-    Pass,
-    /// What is wrong, and where.
-    Fail(String),
-}
-
-/// What came of one case in one family.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Outcome {
-    /// The case.
-    pub name: String,
-    /// Its operations, `+` between them.
-    pub op: String,
-    /// The family in which matrices were multiplied.
-    pub family: GemmFamily,
-    /// The kernels that ran, each once, in order.
-    pub kernels: Vec<&'static str>,
-    /// The largest error as a fraction of what is allowed; 0 where all elements are equal.
-    pub worst_error: f64,
-    /// Whether it holds.
-    pub verdict: Verdict,
-}
-
-impl Outcome {
-    /// Whether the case holds.
-    pub fn passed(&self) -> bool {
-        self.verdict == Verdict::Pass
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kernels = self.kernels.join(", ");
-        match &self.verdict {
-            Verdict::Pass => {
-                write!(
-                    f,
-                    "ok    {} ({}; {kernels}): {:.3} of the bound",
-                    self.name, self.family, self.worst_error
-                )
-            }
-            Verdict::Fail(why) => write!(f, "FAIL  {} ({}; {kernels}): {why}", self.name, self.family),
-        }
-    }
-}
-
-/// The families in which a case is worth running: each that is right on the adapter, but for those that would launch the very
-/// same kernels as one before. So a case without a matrix product has one.
-pub fn families(case: &Case, report: &AdapterReport) -> Vec<GemmFamily> {
-    let launches = |family: GemmFamily| {
-        let options = case.options(PlanOptions::default().family(family));
-        let launches = Plan::launches(&case.graph().ok()?, report, &options).ok()?;
-        Some(launches.iter().map(|l| (l.variant(), l.params.clone(), l.groups)).collect::<Vec<_>>())
-    };
-    let (mut found, mut seen) = (Vec::new(), Vec::new());
-    for family in GemmFamily::supported(report).into_iter().chain(GemmFamily::cooperative(report)) {
-        // What cannot be planned runs as well: its verdict says why.
-        let launches = launches(family);
-        if launches.is_none() || !seen.contains(&launches) {
-            found.push(family);
-            seen.push(launches);
-        }
-        if !case.has_gemm() {
-            break;
-        }
-    }
-    found
-}
-
-/// Runs every case in every family that it is worth running in, see [`families`], and tells `progress` of each. `only`: in
-/// these families alone, unless it is empty.
-///
-/// # Errors
-/// [`crate::Error::DeviceLost`], [`crate::Error::Timeout`]: what ends the whole run. All else is a verdict.
-pub fn run_all(gpu: &Gpu, only: &[GemmFamily], progress: &mut dyn FnMut(&Outcome)) -> Result<Vec<Outcome>> {
-    let mut outcomes = Vec::new();
-    for case in cases()? {
-        let chosen = |family: &GemmFamily| only.is_empty() || !case.has_gemm() || only.contains(family);
-        for family in families(&case, gpu.report()).into_iter().filter(chosen) {
-            let outcome = run_case(gpu, &case, family)?;
-            progress(&outcome);
-            outcomes.push(outcome);
-        }
-    }
-    Ok(outcomes)
-}

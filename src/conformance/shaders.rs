@@ -1,6 +1,6 @@
-//! Every shader that this crate makes, for compilers to read.
+//! Every shader of the crate, as input of shader compilers.
 
-use super::cases;
+use super::table::cases;
 use crate::compiler::PlanOptions;
 use crate::engine::Plan;
 use crate::error::Result;
@@ -10,9 +10,10 @@ use crate::kernels::{GemmFamily, Launch, digest};
 use crate::loss::Loss;
 use crate::mask::Mask;
 use crate::model::Model;
+use crate::shape::Shape;
 use std::collections::{BTreeMap, HashMap};
 
-/// The families of [`shaders`].
+/// The GEMM families of [`shaders`].
 const FAMILIES: [&str; 9] = [
     "register",
     "subgroup4",
@@ -27,11 +28,12 @@ const FAMILIES: [&str; 9] = [
 
 const SGD: UpdateRule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
 
-/// Every distinct shader and a launch of it, by its WGSL text: of the op table's cases, of training and evaluating the models that have a name,
-/// and of the digests that prove frozen elements; in every family, on hardware and on software adapters. Needs no device.
+/// Every distinct shader with one of its launches, by WGSL text: the shaders of the op table's cases, of training and
+/// evaluation of all named models, and of the digests of frozen elements; in every GEMM family, for hardware and software
+/// adapters. Needs no device.
 ///
 /// # Errors
-/// None is to be expected: cases and models are fixed.
+/// Those of [`Plan::launches`]; none occurs, because cases and models are fixed.
 pub fn shaders() -> Result<BTreeMap<String, Launch>> {
     let mut all = HashMap::new();
     let mut add = |launches: Vec<Launch>| all.extend(launches.into_iter().map(|l| (l.variant(), l)));
@@ -50,13 +52,13 @@ pub fn shaders() -> Result<BTreeMap<String, Launch>> {
         }
     }
     let named = Model::NAMES.map(Model::named);
-    // Running statistics without a convolution.
+    // Batch norm without a convolution before it.
     let dense = Model::input([3]).batch_norm("bn").dense("fc", 2).build();
     for model in named.into_iter().chain([dense]) {
         let model = model?;
         let training = model.training_graph(16, Loss::SoftmaxCrossEntropy, SGD)?.graph;
         let evaluation = model.evaluation_graph(16, Loss::SoftmaxCrossEntropy)?.graph;
-        // Whole filters frozen, and nine of ten elements: gradients of parts, and of single elements.
+        // Every second filter, 9 of 10 and 999 of 1000 elements frozen: weight gradients of columns and of single elements.
         let filters = masks(&model, |index, outputs| index % outputs % 2 == 0);
         let elements = masks(&model, |index, _| index % 10 != 0);
         let nearly_all = masks(&model, |index, _| index % 1000 != 0);
@@ -76,16 +78,16 @@ pub fn shaders() -> Result<BTreeMap<String, Launch>> {
     Ok(all.into_values().map(|launch| (launch.shader().wgsl, launch)).collect())
 }
 
-/// A mask for each parameter: `frozen` of an element's index and the parameter's last extent.
+/// A mask for each parameter. `frozen` gets an element's index and the parameter's last extent.
 fn masks(model: &Model, frozen: impl Fn(usize, usize) -> bool) -> Vec<Mask> {
-    let mask = |shape: &crate::shape::Shape| {
+    let mask = |shape: &Shape| {
         let outputs = shape.extents().last().copied().unwrap_or(1);
         Mask::from_frozen((0..shape.elements()).map(|index| frozen(index, outputs)))
     };
     model.parameters().iter().map(|parameter| mask(&parameter.shape)).collect()
 }
 
-/// An adapter that can run the family, and has nothing else beyond WebGPU's default limits.
+/// The report of an adapter that can run the family and otherwise has WebGPU's default limits.
 fn adapter(family: GemmFamily, kind: DeviceKind) -> AdapterReport {
     let (cooperative_matrix, subgroup) = match family {
         GemmFamily::Cooperative { side, lanes } => (Some(side), [8, lanes]),

@@ -1,22 +1,27 @@
-//! Convolutions, and chains that begin with one.
+//! Convolutions: all three passes over many geometries, fused chains, split batches, Winograd's transforms, and weight
+//! gradients of partly frozen kernels.
 
-use super::{KINDS, chain, single, with};
-use crate::conformance::case::{Case, DataKind, Fill, Operand, Wire};
+use super::build::{KINDS, chain, single, with};
+use crate::compiler::GradientStrategy;
+use crate::conformance::case::{Case, DataKind, Fill, Operand, Partial, Wire};
 use crate::error::Result;
 use crate::graph::{Conv2d, Op, Pool2d};
+use crate::mask::Mask;
 use crate::shape::{Padding, Window};
 
-/// A geometry: images `[h, w, c]`, output channels, window, groups, batch.
-pub(super) struct Geometry {
-    pub name: &'static str,
+/// The geometry of a convolution and the batch of its case.
+struct Geometry {
+    name: &'static str,
+    /// `[height, width, channels]`.
     input: [usize; 3],
     c_out: usize,
     window: Window,
     groups: usize,
-    pub batch: usize,
+    batch: usize,
 }
 
-pub(super) fn geometry(
+/// A geometry with one group and a batch of 2.
+fn geometry(
     name: &'static str,
     input: [usize; 3],
     c_out: usize,
@@ -43,22 +48,60 @@ impl Geometry {
         self
     }
 
-    pub fn batch(mut self, batch: usize) -> Self {
+    fn batch(mut self, batch: usize) -> Self {
         self.batch = batch;
         self
     }
 
-    pub fn conv(&self) -> Result<Conv2d> {
+    fn conv(&self) -> Result<Conv2d> {
         Conv2d::new(self.input, self.c_out, self.window, self.groups, self.name)
     }
 }
 
-pub(super) fn explicit(top: usize, bottom: usize, left: usize, right: usize) -> Padding {
+fn explicit(top: usize, bottom: usize, left: usize, right: usize) -> Padding {
     Padding::Explicit { top, bottom, left, right }
 }
 
-/// Channels come in fours and not, kernels are larger and smaller than their input, strides and dilations differ by axis.
-pub(super) fn geometries() -> Vec<Geometry> {
+pub(super) fn cases() -> Result<Vec<Case>> {
+    let mut all = Vec::new();
+    for g in &geometries() {
+        for kind in KINDS {
+            all.extend(passes(g, kind)?);
+        }
+    }
+    // More workgroups than fit one axis of the dispatch grid.
+    let large = geometry("folded grid", [486, 486, 1], 1, [3, 3], Padding::Same).batch(1);
+    all.extend(passes(&large, DataKind::Integers)?);
+    for g in geometries().iter().filter(|g| CHAINED.contains(&g.name)) {
+        for kind in KINDS {
+            all.extend(chains(g, kind)?);
+        }
+    }
+    for g in geometries().iter().filter(|g| TRANSPOSED.contains(&g.name)) {
+        for kind in KINDS {
+            all.extend(transposed(g, kind)?);
+        }
+    }
+    for g in geometries().iter().filter(|g| CHAINED.contains(&g.name) || BIAS_SUMS.contains(&g.name)) {
+        for kind in KINDS {
+            all.push(bias_and_kernel_grad(g, kind)?);
+        }
+    }
+    for g in &pooled_geometries() {
+        for kind in KINDS {
+            all.extend(pooled(g, kind)?);
+        }
+    }
+    all.extend(split_batches()?);
+    all.extend(large_tiles(DataKind::Reals)?);
+    all.extend(winograd()?);
+    all.extend(partial_gradients()?);
+    Ok(all)
+}
+
+/// Channels that are a multiple of 4 and not, kernels that are larger and smaller than the input, and strides and dilations
+/// that differ by axis.
+fn geometries() -> Vec<Geometry> {
     use Padding::{Same, Valid};
     vec![
         geometry("3x3", [7, 9, 3], 4, [3, 3], Same),
@@ -71,7 +114,7 @@ pub(super) fn geometries() -> Vec<Geometry> {
         geometry("2x3, stride 1x3, dilation 2x1", [9, 10, 4], 4, [2, 3], Same).stride(1, 3).dilation(2, 1),
         geometry("dilation 3", [9, 11, 3], 5, [3, 3], Same).dilation(3, 3),
         geometry("dilation 1x2, stride 2x1", [8, 9, 5], 4, [3, 3], Valid).stride(2, 1).dilation(1, 2),
-        // Gradients that go back through a stride, set of pixels by set.
+        // Input gradients through a stride, by sets of pixels that the same kernel elements reach.
         geometry("3x3 by fours, stride 2", [9, 8, 4], 8, [3, 3], Same).stride(2, 2).batch(3),
         geometry("3x3 by fours, stride 2, dilation 3", [11, 12, 4], 4, [3, 3], Valid)
             .stride(2, 2)
@@ -108,55 +151,13 @@ pub(super) fn geometries() -> Vec<Geometry> {
         geometry("33 channels", [5, 6, 5], 33, [3, 3], Same),
         geometry("36 channels by fours", [5, 6, 16], 36, [3, 3], Same),
         geometry("many rows", [13, 11, 3], 5, [3, 3], Same).batch(5),
-        // Sums that some families cut into slices.
+        // Sums that some families compute as split-K.
         geometry("many rows by fours", [16, 15, 4], 12, [3, 3], Same).batch(3),
         geometry("many rows in 2 groups", [12, 13, 18], 24, [3, 2], Same).groups(2).batch(4),
         geometry("deep", [6, 5, 63], 12, [3, 3], Same).batch(3),
         geometry("deep by fours", [6, 5, 64], 12, [3, 3], Same).stride(1, 2),
         geometry("deep gradients", [5, 4, 12], 64, [3, 3], Same),
     ]
-}
-
-/// Forward and both gradients with as many results, or terms, as the largest tiles take.
-fn large_tiles(kind: DataKind) -> Result<Vec<Case>> {
-    let forward = geometry("large tiles", [38, 36, 3], 67, [3, 3], Padding::Same).batch(3);
-    let is_vec4 = geometry("large tiles by fours", [38, 36, 4], 68, [3, 3], Padding::Same).batch(3);
-    let back = geometry("large tiles", [38, 36, 68], 4, [3, 3], Padding::Same).batch(3);
-    let kernel = geometry("large tiles", [46, 45, 9], 66, [3, 3], Padding::Same);
-    let kernel_by_fours = geometry("large tiles by fours", [46, 45, 8], 68, [3, 3], Padding::Same);
-    // Of each: which one of forward, the input's gradient, the kernel's gradient.
-    let chosen = [(forward, 0), (is_vec4, 0), (back, 1), (kernel, 2), (kernel_by_fours, 2)];
-    chosen.iter().map(|(g, which)| Ok(adjoints(g, kind)?.swap_remove(*which))).collect()
-}
-
-pub(super) fn cases() -> Result<Vec<Case>> {
-    let mut all = Vec::new();
-    for g in &geometries() {
-        for kind in KINDS {
-            all.extend(adjoints(g, kind)?);
-        }
-    }
-    // More workgroups than fit one axis of the grid.
-    let large = geometry("folded grid", [486, 486, 1], 1, [3, 3], Padding::Same).batch(1);
-    all.extend(adjoints(&large, DataKind::Integers)?);
-    for g in geometries().iter().filter(|g| CHAINED.contains(&g.name)) {
-        for kind in KINDS {
-            all.extend(chains(g, kind)?);
-        }
-    }
-    for g in geometries().iter().filter(|g| CHAINED.contains(&g.name) || SUMMED.contains(&g.name)) {
-        for kind in KINDS {
-            all.push(bias_beside(g, kind)?);
-        }
-    }
-    for g in &pooled_geometries() {
-        for kind in KINDS {
-            all.extend(pooled(g, kind)?);
-        }
-    }
-    all.extend(chunked()?);
-    all.extend(large_tiles(DataKind::Reals)?);
-    Ok(all)
 }
 
 struct Operands {
@@ -176,8 +177,8 @@ fn operands(c: &Conv2d) -> Operands {
     }
 }
 
-/// Forward and both gradients.
-pub(super) fn adjoints(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
+/// Forward, input gradient and weight gradient.
+fn passes(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
     let c = g.conv()?;
     let Operands { x, kernel, dy, .. } = operands(&c);
     let case = |op: Op, operands: Vec<Operand>| {
@@ -190,7 +191,19 @@ pub(super) fn adjoints(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
     ])
 }
 
-/// Geometries that are followed by a bias and ReLU as well.
+/// Passes with as many results or terms as the largest tiles need.
+fn large_tiles(kind: DataKind) -> Result<Vec<Case>> {
+    let forward = geometry("large tiles", [38, 36, 3], 67, [3, 3], Padding::Same).batch(3);
+    let forward_vec4 = geometry("large tiles by fours", [38, 36, 4], 68, [3, 3], Padding::Same).batch(3);
+    let grad_input = geometry("large tiles", [38, 36, 68], 4, [3, 3], Padding::Same).batch(3);
+    let grad_kernel = geometry("large tiles", [46, 45, 9], 66, [3, 3], Padding::Same);
+    let grad_kernel_vec4 = geometry("large tiles by fours", [46, 45, 8], 68, [3, 3], Padding::Same);
+    // With the index in `passes`.
+    let chosen = [(forward, 0), (forward_vec4, 0), (grad_input, 1), (grad_kernel, 2), (grad_kernel_vec4, 2)];
+    chosen.iter().map(|(g, pass)| Ok(passes(g, kind)?.swap_remove(*pass))).collect()
+}
+
+/// The geometries of [`chains`].
 const CHAINED: [&str; 10] = [
     "3x3",
     "3x3 by fours",
@@ -204,34 +217,18 @@ const CHAINED: [&str; 10] = [
     "depthwise by fours",
 ];
 
-/// Geometries whose bias's gradient is summed beside the kernel's as well: whole, in slices, and in groups.
-const SUMMED: [&str; 5] =
-    ["1x1 map", "36 channels by fours", "many rows", "many rows by fours", "many rows in 2 groups"];
-
-/// The gradients of a bias and of its kernel, which some families compute together.
-fn bias_beside(g: &Geometry, kind: DataKind) -> Result<Case> {
-    let c = g.conv()?;
-    let Operands { x, dy, .. } = operands(&c);
-    let nodes = vec![
-        (Op::BiasGrad, vec![Wire::Operand(1)]),
-        (Op::Conv2dGradKernel(c), vec![Wire::Operand(0), Wire::Operand(1)]),
-    ];
-    let case = chain(format!("bias_grad, conv2d_grad_kernel {}", g.name), g.batch, vec![x, dy], nodes, kind);
-    Ok(with(&case, "both kept", |ops| ops.keep_all = true))
-}
-
-/// Convolution, bias, and ReLU or not: as one kernel, and with all results kept as several.
-pub(super) fn chains(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
+/// An input gradient and the gradient of the ReLU before it; a convolution, bias and ReLU, with and without the ReLU: once
+/// fused, and once with all results as outputs.
+fn chains(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
     let c = g.conv()?;
     let Operands { x, kernel, dy, bias } = operands(&c);
     let mut all = Vec::new();
-    // Back through the ReLU before it.
-    let back = vec![
+    let backward = vec![
         (Op::Conv2dGradInput(c), vec![Wire::Operand(0), Wire::Operand(1)]),
         (Op::ReluGrad, vec![Wire::Operand(2), Wire::Result(0, 0)]),
     ];
     let name = format!("conv2d_grad_input, relu_grad {}", g.name);
-    let case = chain(name, g.batch, vec![dy, kernel.clone(), x.clone()], back, kind);
+    let case = chain(name, g.batch, vec![dy, kernel.clone(), x.clone()], backward, kind);
     all.push(with(&case, "all kept", |ops| ops.keep_all = true));
     all.push(case);
     let operands = vec![x, kernel, bias];
@@ -248,7 +245,57 @@ pub(super) fn chains(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
     Ok(all)
 }
 
-/// Images that windows of 2x2 tile: elements one by one and by fours, few columns and many, groups, more rows than a tile has.
+/// The geometries of [`transposed`]. Algorithms with an epilogue: implicit GEMM, sets of pixels (stride 2), pointwise.
+/// Without: im2col (output channels of a group that are no multiple of 4, or too many sets of pixels), depthwise.
+const TRANSPOSED: [&str; 9] = [
+    "3x3 by fours",
+    "3x3 by fours, stride 2",
+    "pointwise by fours",
+    "33 channels",
+    "2 groups",
+    "stride larger than the kernel",
+    "depthwise",
+    "depthwise by fours",
+    "depthwise by fours, stride 2x3",
+];
+
+/// A transposed convolution (an input gradient as a forward operation), bias and ReLU, with and without the ReLU: once fused
+/// if the algorithm has an epilogue, and once with all results as outputs.
+fn transposed(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
+    let c = g.conv()?;
+    let Operands { kernel, dy, .. } = operands(&c);
+    let operands = vec![dy, kernel, Operand::fixed(&[c.c_in], Fill::Data)];
+    let mut nodes = vec![
+        (Op::Conv2dGradInput(c), vec![Wire::Operand(0), Wire::Operand(1)]),
+        (Op::BiasAdd, vec![Wire::Result(0, 0), Wire::Operand(2)]),
+    ];
+    let mut all = Vec::new();
+    for name in ["conv2d_grad_input, bias", "conv2d_grad_input, bias, relu"] {
+        let case = chain(format!("{name} {}", g.name), g.batch, operands.clone(), nodes.clone(), kind);
+        all.push(with(&case, "all kept", |ops| ops.keep_all = true));
+        all.push(case);
+        nodes.push((Op::Relu, vec![Wire::Result(1, 0)]));
+    }
+    Ok(all)
+}
+
+/// Geometries of [`bias_and_kernel_grad`] in addition to [`CHAINED`]: sums that are whole, split-K, and in groups.
+const BIAS_SUMS: [&str; 5] =
+    ["1x1 map", "36 channels by fours", "many rows", "many rows by fours", "many rows in 2 groups"];
+
+/// The gradients of a bias and of its kernel, which some families compute in one kernel.
+fn bias_and_kernel_grad(g: &Geometry, kind: DataKind) -> Result<Case> {
+    let c = g.conv()?;
+    let Operands { x, dy, .. } = operands(&c);
+    let nodes = vec![
+        (Op::BiasGrad, vec![Wire::Operand(1)]),
+        (Op::Conv2dGradKernel(c), vec![Wire::Operand(0), Wire::Operand(1)]),
+    ];
+    let case = chain(format!("bias_grad, conv2d_grad_kernel {}", g.name), g.batch, vec![x, dy], nodes, kind);
+    Ok(with(&case, "both kept", |ops| ops.keep_all = true))
+}
+
+/// Images that 2x2 windows tile: scalar and vec4 elements, few and many output channels, groups, more rows than a tile has.
 fn pooled_geometries() -> Vec<Geometry> {
     use Padding::{Same, Valid};
     vec![
@@ -262,8 +309,9 @@ fn pooled_geometries() -> Vec<Geometry> {
     ]
 }
 
-/// Convolution, bias and ReLU or not, and a pool of 2x2: as one kernel, and with all results kept as several.
-pub(super) fn pooled(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
+/// A convolution and a 2x2 max-pool, with and without bias and ReLU between them: once fused, and once with all results as
+/// outputs.
+fn pooled(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
     let c = g.conv()?;
     let window = Window { stride: [2, 2], ..Window::new([2, 2]) }.on(c.window.output, g.name)?;
     let pool = Op::MaxPool2d(Pool2d { window, channels: c.c_out });
@@ -284,20 +332,20 @@ pub(super) fn pooled(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
         all.push(with(&case, "all kept", |ops| ops.keep_all = true));
         all.push(case);
     }
-    // Whatever stands between the two is not forgotten.
-    let masked = vec![
+    // An operation between them that no epilogue has.
+    let relu_grad = vec![
         (Op::Conv2d(c), vec![Wire::Operand(0), Wire::Operand(1)]),
         (Op::ReluGrad, vec![Wire::Operand(2), Wire::Result(0, 0)]),
         (pool, vec![Wire::Result(1, 0)]),
     ];
     let operands = vec![x, kernel, dy];
-    all.push(chain(format!("conv2d, relu_grad, max_pool2d {}", g.name), g.batch, operands, masked, kind));
+    all.push(chain(format!("conv2d, relu_grad, max_pool2d {}", g.name), g.batch, operands, relu_grad, kind));
     Ok(all)
 }
 
-/// Batches cut into parts: of one image, and of several with a smaller last one. Short batches end in the first part, at
-/// the end of a part, and inside the last.
-fn chunked() -> Result<Vec<Case>> {
+/// Batches that a small workspace splits into parts of one image, and of several images with a smaller last part. Short
+/// batches end in the first part, at the end of a part, and inside the last.
+fn split_batches() -> Result<Vec<Case>> {
     let mut all = Vec::new();
     let geometries = [
         geometry("3x3", [6, 5, 3], 4, [3, 3], Padding::Same).batch(7),
@@ -305,19 +353,142 @@ fn chunked() -> Result<Vec<Case>> {
     ];
     for g in &geometries {
         let c = g.conv()?;
-        let image = 4 * (c.groups * c.window.outputs() * c.depth()) as u64;
+        let image_bytes = 4 * (c.groups * c.window.outputs() * c.depth()) as u64;
         for kind in KINDS {
-            let mut whole = adjoints(g, kind)?;
-            whole.extend(chains(g, kind)?.into_iter().skip(5));
-            for case in whole {
+            let mut unsplit = passes(g, kind)?;
+            // The fused convolution, bias and ReLU.
+            unsplit.extend(chains(g, kind)?.pop());
+            for case in unsplit {
                 for images in [1, 3] {
                     all.push(with(&case, &format!("{images} images at a time"), |ops| {
-                        ops.workspace_bytes = Some(images * image);
-                        ops.short = vec![1, 3, 6];
+                        ops.workspace_bytes = Some(images * image_bytes);
+                        ops.short_batches = vec![1, 3, 6];
                     }));
                 }
             }
         }
     }
     Ok(all)
+}
+
+/// Geometries for Winograd's transforms: images that are and are not multiples of a tile, and smaller than one; padding on one
+/// side; more channels than a GEMM tile has.
+fn winograd_geometries() -> Vec<Geometry> {
+    use Padding::{Same, Valid};
+    vec![
+        geometry("8x8", [8, 8, 4], 8, [3, 3], Same).batch(3),
+        geometry("7x9", [7, 9, 8], 4, [3, 3], Same).batch(3),
+        geometry("6x11 valid", [6, 11, 4], 4, [3, 3], Valid),
+        geometry("2x3", [2, 3, 4], 4, [3, 3], Same).batch(5),
+        geometry("asymmetric padding", [5, 6, 4], 4, [3, 3], explicit(2, 0, 0, 3)).batch(4),
+        geometry("12x4, 36 channels", [12, 4, 16], 36, [3, 3], Same),
+        geometry("5x5, 40 to 16 channels", [5, 5, 40], 16, [3, 3], Same),
+        geometry("8x8 by 5x5", [8, 8, 4], 8, [5, 5], Same).batch(3),
+        geometry("9x11 by 5x5, valid", [9, 11, 8], 4, [5, 5], Valid),
+        geometry("2x3 by 5x5", [2, 3, 4], 4, [5, 5], Same).batch(5),
+        geometry("5x5, asymmetric padding", [5, 6, 4], 4, [5, 5], explicit(4, 0, 1, 3)).batch(4),
+        geometry("5x4 by 5x5, 40 to 36 channels", [5, 4, 40], 36, [5, 5], Same),
+    ]
+}
+
+/// Geometries with few results, so that no two results in a pooling window are closer than their bounds.
+fn pooled_winograd_geometries() -> Vec<Geometry> {
+    use Padding::Same;
+    vec![
+        geometry("4x6 to 4", [4, 6, 4], 4, [3, 3], Same).batch(3),
+        geometry("8x8", [8, 8, 4], 4, [3, 3], Same),
+        geometry("4x4, 5x5 kernel", [4, 4, 4], 4, [5, 5], Same),
+    ]
+}
+
+/// Convolutions by Winograd's transforms, and batches of more than 2 images split into single images as well.
+fn winograd() -> Result<Vec<Case>> {
+    let mut direct = Vec::new();
+    for g in &winograd_geometries() {
+        let mut cases = passes(g, DataKind::Reals)?;
+        cases.extend(chains(g, DataKind::Reals)?);
+        if TRANSPOSED_WINOGRAD.contains(&g.name) {
+            cases.extend(transposed(g, DataKind::Reals)?);
+        }
+        direct.push((g.batch, cases));
+    }
+    for g in &pooled_winograd_geometries() {
+        direct.push((g.batch, pooled(g, DataKind::Reals)?));
+    }
+    let mut all = Vec::new();
+    for (batch, cases) in direct {
+        for case in cases {
+            let case = with(&case, "winograd", |ops| ops.winograd = true);
+            if batch > 2 {
+                all.push(with(&case, "in parts", |ops| ops.workspace_bytes = Some(4)));
+            }
+            all.push(case);
+        }
+    }
+    Ok(all)
+}
+
+/// The geometries of [`winograd`] with [`transposed`] chains.
+const TRANSPOSED_WINOGRAD: [&str; 2] = ["7x9", "2x3 by 5x5"];
+
+/// Weight gradients of partly frozen kernels by every partial algorithm: each geometry that has the algorithm on integers, and
+/// those of [`PARTIAL_ON_REALS`] on reals as well.
+fn partial_gradients() -> Result<Vec<Case>> {
+    let mut all = Vec::new();
+    for g in geometries() {
+        let conv = g.conv()?;
+        let w = &conv.window;
+        let operands = [
+            Operand::batched(&[w.input[0], w.input[1], conv.c_in], Fill::Data),
+            Operand::batched(&[w.output[0], w.output[1], conv.c_out], Fill::Data),
+        ];
+        for kind in KINDS {
+            if kind == DataKind::Integers || PARTIAL_ON_REALS.contains(&g.name) {
+                let name = format!("conv2d_grad_kernel {}", g.name);
+                let dense = single(name, Op::Conv2dGradKernel(conv), g.batch, operands.to_vec(), kind);
+                all.extend(partial_strategies(&dense, &conv));
+            }
+        }
+    }
+    // Dense layers, as 1x1 convolutions of one pixel.
+    for (inputs, outputs) in [(7, 5), (16, 12), (40, 36)] {
+        let conv = Conv2d::new([1, 1, inputs], outputs, Window::new([1, 1]), 1, "dense")?;
+        let operands = [Operand::batched(&[inputs], Fill::Data), Operand::batched(&[outputs], Fill::Data)];
+        let op = Op::MatMul { transpose_a: true, transpose_b: false };
+        for kind in KINDS {
+            let name = format!("matmul gradient {inputs} to {outputs}");
+            all.extend(partial_strategies(&single(name, op.clone(), 6, operands.to_vec(), kind), &conv));
+        }
+    }
+    Ok(all)
+}
+
+const PARTIAL_ON_REALS: [&str; 3] =
+    ["3x3 by fours", "asymmetric padding, stride 2x3", "36 channels by fours"];
+
+/// The dense case with each strategy and a mask that suits it; geometries of [`PARTIAL_ON_REALS`] also with the batch split
+/// into single images.
+fn partial_strategies(dense: &Case, conv: &Conv2d) -> Vec<Case> {
+    let elements = conv.depth() * conv.c_out;
+    let mut all = Vec::new();
+    let mut add = |name: &str, strategy: GradientStrategy, trainable: &dyn Fn(usize) -> bool| {
+        let mask = Mask::from_trainable((0..elements).map(trainable));
+        let case = with(dense, name, |ops| ops.partial = Some(Partial { mask, strategy }));
+        let split = with(&case, "in parts", |ops| ops.workspace_bytes = Some(4));
+        all.push(case);
+        if PARTIAL_ON_REALS.iter().any(|name| dense.name.contains(name))
+            && strategy != GradientStrategy::Elements
+        {
+            all.push(split);
+        }
+    };
+    let (columns, last_row) = (conv.c_out, conv.depth() - 1);
+    if conv.groups == 1 {
+        let in_columns = |i: usize| i % columns % 3 == 1 || i % columns == columns - 1;
+        add("some columns", GradientStrategy::Columns, &in_columns);
+        let in_rows = |i: usize| i / columns % 4 == 1 || i / columns == last_row;
+        add("some rows", GradientStrategy::Rows, &in_rows);
+    }
+    add("some elements", GradientStrategy::Elements, &|i| i % 5 == 2 || i == elements - 1);
+    all
 }

@@ -1,11 +1,12 @@
-//! Matrix products, and chains that begin with one.
+//! Matrix multiplications, alone and in fused chains.
 
-use super::{KINDS, chain, single, with};
+use super::build::{KINDS, chain, single, with};
 use crate::conformance::case::{Case, DataKind, Fill, Operand, Wire};
 use crate::graph::Op;
 use crate::kernels::MAX_TERMS;
 
-/// `[m, k, n]`: single rows and columns, sizes around the tiles, sums that end off the step, and several workgroups along n.
+/// `[m, k, n]`: single rows and columns, sizes around the tile sizes, sums that are no multiple of the unrolled step, and
+/// several workgroups along n.
 const SIZES: [[usize; 3]; 12] = [
     [1, 1, 1],
     [3, 4, 7],
@@ -21,19 +22,19 @@ const SIZES: [[usize; 3]; 12] = [
     [2, 8, 1100],
 ];
 
-/// Sizes for all ways of reading both operands; each way more is a kernel more to compile.
+/// The number of [`SIZES`] that are used with all combinations of transposed operands: each combination is another kernel to
+/// compile.
 const TRANSPOSED: usize = 9;
 
 pub(super) fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     for kind in KINDS {
         for (number, &size) in SIZES.iter().enumerate() {
-            let wide = number >= TRANSPOSED;
             all.push(rows(size, false, kind));
             all.push(rows(size, true, kind));
-            if !wide {
+            if number < TRANSPOSED {
                 all.push(sums(size, kind));
-                all.push(sums_beside(size, kind));
+                all.push(sums_and_bias_grad(size, kind));
                 all.push(fixed(size, true, true, kind));
             }
             if size[0] % 4 == 0 {
@@ -45,27 +46,31 @@ pub(super) fn cases() -> Vec<Case> {
             all.extend(chains(size, kind));
         }
     }
-    // Sums too long for one run: short batches end in the first, and chains have their ending in the last.
+    // Sums longer than one dispatch computes: short batches end in the first part, and epilogues apply to the last.
     let kind = DataKind::Integers;
     let long = [5, 2 * MAX_TERMS + 4_471, 6];
     all.extend([rows(long, false, kind), fixed(long, true, true, kind)]);
-    all.push(with(&sums(long, kind), "many rows", |ops| ops.short = vec![7, MAX_TERMS + 8, 2 * MAX_TERMS]));
-    all.push(sums_beside(long, kind));
+    all.push(with(&sums(long, kind), "many rows", |ops| {
+        ops.short_batches = vec![7, MAX_TERMS + 8, 2 * MAX_TERMS]
+    }));
+    all.push(sums_and_bias_grad(long, kind));
     all.extend(chains([3, MAX_TERMS + 1, 4], kind));
-    all.extend(split(KINDS));
+    all.extend(split_k());
     all.extend(large_tiles(DataKind::Reals));
-    // More workgroups than fit one axis of the grid.
+    // More workgroups than fit one axis of the dispatch grid.
     all.push(fixed([1_048_640, 1, 1], false, false, DataKind::Integers));
     all
 }
 
-/// Sums that some families cut into slices: short batches leave slices empty, or end inside one.
-fn split(kinds: [DataKind; 2]) -> Vec<Case> {
+/// Sums that some families compute as split-K: short batches leave splits empty, or end inside one.
+fn split_k() -> Vec<Case> {
     let mut all = Vec::new();
-    for kind in kinds {
+    for kind in KINDS {
         for size in [[24, 1_100, 20], [13, 300, 11], [5, 515, 6]] {
-            all.push(with(&sums(size, kind), "many rows", |ops| ops.short = vec![1, 150, 257]));
-            all.push(with(&sums_beside(size, kind), "many rows", |ops| ops.short = vec![1, 150, 257]));
+            all.push(with(&sums(size, kind), "many rows", |ops| ops.short_batches = vec![1, 150, 257]));
+            all.push(with(&sums_and_bias_grad(size, kind), "many rows", |ops| {
+                ops.short_batches = vec![1, 150, 257]
+            }));
         }
         all.push(rows([33, 700, 20], false, kind));
         all.push(rows([33, 515, 19], true, kind));
@@ -74,11 +79,11 @@ fn split(kinds: [DataKind; 2]) -> Vec<Case> {
     all
 }
 
-/// As much as the largest tiles take.
+/// Enough results or terms for the largest tiles.
 fn large_tiles(kind: DataKind) -> Vec<Case> {
-    let (odd, fours, deep) = ([4_060, 9, 67], [4_060, 8, 68], [70, 4_100, 66]);
-    let mut all: Vec<_> = [odd, fours].map(|size| rows(size, true, kind)).into();
-    all.extend([odd, fours].map(|size| rows(size, false, kind)));
+    let (odd, vec4, deep) = ([4_060, 9, 67], [4_060, 8, 68], [70, 4_100, 66]);
+    let mut all: Vec<_> = [odd, vec4].map(|size| rows(size, true, kind)).into();
+    all.extend([odd, vec4].map(|size| rows(size, false, kind)));
     all.extend([sums(deep, kind), sums([72, 4_100, 68], kind), fixed(deep, true, true, kind)]);
     all
 }
@@ -92,12 +97,12 @@ fn name(what: &str, [m, k, n]: [usize; 3], transpose_a: bool, transpose_b: bool)
     format!("matmul {m}x{k}{} {k}x{n}{}, {what}", mark(transpose_a), mark(transpose_b))
 }
 
-/// `[rows, columns]` as stored.
+/// The stored extents of a `[rows, columns]` matrix.
 fn stored([rows, columns]: [usize; 2], transposed: bool) -> [usize; 2] {
     if transposed { [columns, rows] } else { [rows, columns] }
 }
 
-/// Neither operand has a batch.
+/// Neither operand has a batch axis.
 fn fixed(size: [usize; 3], transpose_a: bool, transpose_b: bool, kind: DataKind) -> Case {
     let [m, k, n] = size;
     let operands = vec![
@@ -107,7 +112,7 @@ fn fixed(size: [usize; 3], transpose_a: bool, transpose_b: bool, kind: DataKind)
     single(name("no batch", size, transpose_a, transpose_b), op(transpose_a, transpose_b), 1, operands, kind)
 }
 
-/// The batch is the rows of the result.
+/// The batch is the rows of the result, as in a dense layer and its input gradient.
 fn rows(size: [usize; 3], transpose_b: bool, kind: DataKind) -> Case {
     let [m, k, n] = size;
     let operands =
@@ -115,15 +120,15 @@ fn rows(size: [usize; 3], transpose_b: bool, kind: DataKind) -> Case {
     single(name("batched rows", size, false, transpose_b), op(false, transpose_b), m, operands, kind)
 }
 
-/// The batch is summed over.
+/// The sum is over the batch, as in the weight gradient of a dense layer.
 fn sums(size: [usize; 3], kind: DataKind) -> Case {
     let [m, k, n] = size;
     let operands = vec![Operand::batched(&[m], Fill::Data), Operand::batched(&[n], Fill::Data)];
     single(name("batched sums", size, true, false), op(true, false), k, operands, kind)
 }
 
-/// The batch is summed over, and a bias's gradient beside.
-fn sums_beside(size: [usize; 3], kind: DataKind) -> Case {
+/// The weight and bias gradients of a dense layer, which some families compute in one kernel.
+fn sums_and_bias_grad(size: [usize; 3], kind: DataKind) -> Case {
     let [m, k, n] = size;
     let operands = vec![Operand::batched(&[m], Fill::Data), Operand::batched(&[n], Fill::Data)];
     let nodes = vec![
@@ -134,7 +139,8 @@ fn sums_beside(size: [usize; 3], kind: DataKind) -> Case {
     with(&case, "both kept", |ops| ops.keep_all = true)
 }
 
-/// Product, bias, and ReLU or not: as one kernel, and with all results kept as several.
+/// A matrix multiplication and bias with and without ReLU, and one followed by the gradient of a ReLU: once fused, and once
+/// with all results as outputs.
 fn chains(size: [usize; 3], kind: DataKind) -> Vec<Case> {
     let [m, k, n] = size;
     let operands = vec![
@@ -153,8 +159,8 @@ fn chains(size: [usize; 3], kind: DataKind) -> Vec<Case> {
         all.push(case);
         nodes.push((Op::Relu, vec![Wire::Result(1, 0)]));
     }
-    // Back through the ReLU before it.
-    let back = vec![
+    // The input gradient of a dense layer, and of the ReLU before it.
+    let backward = vec![
         (op(false, true), vec![Wire::Operand(0), Wire::Operand(1)]),
         (Op::ReluGrad, vec![Wire::Operand(2), Wire::Result(0, 0)]),
     ];
@@ -163,7 +169,7 @@ fn chains(size: [usize; 3], kind: DataKind) -> Vec<Case> {
         Operand::fixed(&[n, k], Fill::Data),
         Operand::batched(&[n], Fill::Data),
     ];
-    let case = chain(name("through relu", size, false, true), m, operands, back, kind);
+    let case = chain(name("through relu", size, false, true), m, operands, backward, kind);
     all.push(with(&case, "all kept", |ops| ops.keep_all = true));
     all.push(case);
     all

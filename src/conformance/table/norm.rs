@@ -1,11 +1,11 @@
-//! Batch norm.
+//! Batch normalization.
 
-use super::single;
+use super::build::single;
 use crate::conformance::case::{Case, DataKind, Fill, Operand};
 use crate::graph::Op;
 
 pub(super) fn cases() -> Vec<Case> {
-    // One slice of rows, two, some with a rest, and the most.
+    // Sums with one part, two parts, a remainder, and the largest number of parts.
     let shapes: [(usize, &[usize]); 9] = [
         (5, &[3]),
         (1, &[1]),
@@ -27,7 +27,9 @@ pub(super) fn cases() -> Vec<Case> {
             all.push(single(name, op, batch, operands, DataKind::Reals));
         };
         let statistics = Op::BatchStatistics { epsilon: 1e-5 };
-        for (data, fill) in [("", Fill::Data), (" far from 0", Fill::Far), (" times 0", Fill::Scaled(0.0))] {
+        for (data, fill) in
+            [("", Fill::Data), (" far from 0", Fill::Shifted), (" times 0", Fill::Scaled(0.0))]
+        {
             case(data, statistics.clone(), vec![like(fill)]);
         }
         let affine = || [vector(Fill::Data), vector(Fill::Data), vector(Fill::Data), vector(Fill::Positive)];

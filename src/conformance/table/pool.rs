@@ -1,11 +1,110 @@
-//! Pooling over whole images.
+//! Max-pooling, average pooling and global average pooling.
 
-use super::{KINDS, chain, single};
+use super::build::{KINDS, chain, single, with};
 use crate::conformance::case::{Case, DataKind, Fill, Operand, Wire};
-use crate::graph::Op;
+use crate::error::Result;
+use crate::graph::{Op, Pool2d};
+use crate::shape::{Padding, Window};
 
-pub(super) fn cases() -> Vec<Case> {
-    // Of integers the mean over 2^k pixels is exact; reals come in any number.
+pub(super) fn cases() -> Result<Vec<Case>> {
+    let mut all = Vec::new();
+    for kind in KINDS {
+        all.extend(max_pools(kind)?);
+        all.extend(global_pools(kind));
+    }
+    all.extend(average_pools()?);
+    let kind = DataKind::Integers;
+    let p = pool([9, 8, 3], [3, 2], [2, 2], [1, 1], Padding::Same)?;
+    let x = vec![Operand::batched(&[9, 8, 3], Fill::Specials)];
+    all.push(single("max_pool2d of NaN and infinities".into(), Op::MaxPool2d(p), 2, x, kind));
+    // More workgroups than fit one axis of the dispatch grid.
+    let large = pool([700_000, 1, 3], [1, 1], [1, 1], [1, 1], Padding::Valid)?;
+    let x = vec![Operand::batched(&[700_000, 1, 3], Fill::Data)];
+    all.push(single("max_pool2d folded grid".into(), Op::MaxPool2d(large), 1, x, kind));
+    Ok(all)
+}
+
+fn pool(
+    input: [usize; 3],
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    dilation: [usize; 2],
+    padding: Padding,
+) -> Result<Pool2d> {
+    let window = Window { kernel, stride, dilation, padding };
+    Ok(Pool2d { window: window.on([input[0], input[1]], "max_pool2d")?, channels: input[2] })
+}
+
+/// Name, batch and geometry.
+fn geometries() -> Result<Vec<(&'static str, usize, Pool2d)>> {
+    use Padding::{Same, Valid};
+    let beyond = Padding::Explicit { top: 3, bottom: 0, left: 2, right: 4 };
+    Ok(vec![
+        ("2x2", 2, pool([7, 9, 3], [2, 2], [2, 2], [1, 1], Valid)?),
+        ("2x2 by fours", 3, pool([8, 8, 4], [2, 2], [2, 2], [1, 1], Same)?),
+        ("overlapping", 2, pool([9, 7, 3], [3, 3], [2, 2], [1, 1], Same)?),
+        ("overlapping at stride 1", 3, pool([5, 6, 2], [3, 2], [1, 1], [1, 1], Same)?),
+        ("stride larger than the window", 2, pool([9, 9, 1], [2, 1], [3, 4], [1, 1], Valid)?),
+        ("dilation", 2, pool([9, 8, 5], [2, 3], [2, 1], [3, 2], Valid)?),
+        ("windows in the padding alone", 2, pool([4, 3, 2], [2, 2], [1, 2], [1, 1], beyond)?),
+        ("window larger than the input", 4, pool([2, 3, 3], [5, 4], [1, 1], [1, 1], Same)?),
+        ("1x1 map", 3, pool([1, 1, 6], [2, 2], [2, 2], [1, 1], Same)?),
+    ])
+}
+
+fn input(p: &Pool2d) -> [usize; 3] {
+    [p.window.input[0], p.window.input[1], p.channels]
+}
+
+fn output(p: &Pool2d) -> [usize; 3] {
+    [p.window.output[0], p.window.output[1], p.channels]
+}
+
+/// Max-pools and their gradients, alone, together, and between a ReLU and its gradient.
+fn max_pools(kind: DataKind) -> Result<Vec<Case>> {
+    let mut all = Vec::new();
+    for (name, batch, p) in geometries()? {
+        for (data, fill) in [("", Fill::Data), (" with ties", Fill::Ties)] {
+            let x = vec![Operand::batched(&input(&p), fill)];
+            all.push(single(format!("max_pool2d {name}{data}"), Op::MaxPool2d(p), batch, x, kind));
+        }
+        let position = Operand::batched(&output(&p), Fill::Below(p.window.taps()));
+        let dy = Operand::batched(&output(&p), Fill::Data);
+        let operands = vec![position, dy.clone()];
+        all.push(single(format!("max_pool2d_grad {name}"), Op::MaxPool2dGrad(p), batch, operands, kind));
+        let nodes = vec![
+            (Op::MaxPool2d(p), vec![Wire::Operand(0)]),
+            (Op::MaxPool2dGrad(p), vec![Wire::Result(0, 1), Wire::Operand(1)]),
+        ];
+        let operands = vec![Operand::batched(&input(&p), Fill::Ties), dy];
+        let case = chain(format!("max_pool2d and its gradient {name}"), batch, operands, nodes, kind);
+        // The gradient of the ReLU is fused into that of the pool, unless all results are outputs.
+        let relu = with(&case, "of relu", |ops| {
+            ops.nodes.insert(0, (Op::Relu, vec![Wire::Operand(0)]));
+            ops.nodes[1].1 = vec![Wire::Result(0, 0)];
+            ops.nodes[2].1 = vec![Wire::Result(1, 1), Wire::Operand(1)];
+            ops.nodes.push((Op::ReluGrad, vec![Wire::Result(0, 0), Wire::Result(2, 0)]));
+        });
+        all.push(with(&relu, "all kept", |ops| ops.keep_all = true));
+        all.extend([case, relu]);
+    }
+    Ok(all)
+}
+
+/// Only on reals, because means of integers need not be exact.
+fn average_pools() -> Result<Vec<Case>> {
+    let mut all = Vec::new();
+    for (name, batch, p) in geometries()? {
+        let x = vec![Operand::batched(&input(&p), Fill::Data)];
+        let dy = vec![Operand::batched(&output(&p), Fill::Data)];
+        let kind = DataKind::Reals;
+        all.push(single(format!("avg_pool2d {name}"), Op::AvgPool2d(p), batch, x, kind));
+        all.push(single(format!("avg_pool2d_grad {name}"), Op::AvgPool2dGrad(p), batch, dy, kind));
+    }
+    Ok(all)
+}
+
+fn global_pools(kind: DataKind) -> Vec<Case> {
     let shapes: [(usize, [usize; 3]); 7] = [
         (1, [1, 1, 1]),
         (5, [1, 1, 17]),
@@ -16,22 +115,20 @@ pub(super) fn cases() -> Vec<Case> {
         (1, [50, 37, 2]),
     ];
     let mut all = Vec::new();
-    for kind in KINDS {
-        for (batch, extents) in shapes {
-            let [h, w, c] = extents;
-            if kind == DataKind::Integers && !(h * w).is_power_of_two() {
-                continue;
-            }
-            let (x, dy) = (Operand::batched(&extents, Fill::Data), Operand::batched(&[c], Fill::Data));
-            let name = |op: &str| format!("{op} {batch} of {extents:?}");
-            all.push(single(name("global_avg_pool"), Op::GlobalAvgPool, batch, vec![x.clone()], kind));
-            let grad = Op::GlobalAvgPoolGrad([h, w]);
-            all.push(single(name("global_avg_pool_grad"), grad.clone(), batch, vec![dy], kind));
-            if kind == DataKind::Integers {
-                let nodes =
-                    vec![(Op::GlobalAvgPool, vec![Wire::Operand(0)]), (grad, vec![Wire::Result(0, 0)])];
-                all.push(chain(name("global_avg_pool and its gradient"), batch, vec![x], nodes, kind));
-            }
+    for (batch, extents) in shapes {
+        let [h, w, c] = extents;
+        // The mean of integers is exact only over a power of 2 of pixels.
+        if kind == DataKind::Integers && !(h * w).is_power_of_two() {
+            continue;
+        }
+        let (x, dy) = (Operand::batched(&extents, Fill::Data), Operand::batched(&[c], Fill::Data));
+        let name = |op: &str| format!("{op} {batch} of {extents:?}");
+        all.push(single(name("global_avg_pool"), Op::GlobalAvgPool, batch, vec![x.clone()], kind));
+        let grad = Op::GlobalAvgPoolGrad([h, w]);
+        all.push(single(name("global_avg_pool_grad"), grad.clone(), batch, vec![dy], kind));
+        if kind == DataKind::Integers {
+            let nodes = vec![(Op::GlobalAvgPool, vec![Wire::Operand(0)]), (grad, vec![Wire::Result(0, 0)])];
+            all.push(chain(name("global_avg_pool and its gradient"), batch, vec![x], nodes, kind));
         }
     }
     all

@@ -1,11 +1,11 @@
-//! Masked updates.
+//! Masked optimizer updates.
 
-use super::tails::{LENGTHS, PLANTED};
-use crate::conformance::case::{Case, Work};
-use crate::conformance::update::{Planted, Update};
+use super::build::{INCOMPLETE_LENGTHS, SPECIAL_VALUES};
+use crate::conformance::case::{Case, Planted, Update, Work};
 use crate::graph::{Clip, UpdateRule};
 
-/// Every rule with and without its options, over tensors around the words of a mask and the gaps of an arena.
+/// Every rule with and without its options, for tensors with lengths around multiples of 32 (a mask word) and of the alignment
+/// of an arena.
 pub(super) fn cases() -> Vec<Case> {
     let sgd = |momentum, nesterov, weight_decay| UpdateRule::Sgd { momentum, nesterov, weight_decay };
     let adam = |weight_decay, decoupled| UpdateRule::Adam {
@@ -53,13 +53,13 @@ pub(super) fn cases() -> Vec<Case> {
         ("adagrad", adagrad(0.0)),
         ("adagrad with decay", adagrad(0.01)),
     ];
-    let plain = |rule, sizes: &[usize], left_out: &[usize]| Update {
+    let plain = |rule, sizes: &[usize], excluded: &[usize]| Update {
         rule,
         sizes: sizes.to_vec(),
-        left_out: left_out.to_vec(),
+        excluded: excluded.to_vec(),
         clip: None,
         accumulate: false,
-        scaled: false,
+        per_tensor_factors: false,
         planted: None,
     };
     let sizes = [130, 37, 70, 1, 64, 5, 1, 31, 4097];
@@ -69,21 +69,22 @@ pub(super) fn cases() -> Vec<Case> {
         case(format!("update {name}"), plain(rule, &sizes, &[]));
         case(format!("update {name}, some tensors left out"), plain(rule, &sizes, &[1, 4, 5]));
         case(format!("update {name}, one element"), plain(rule, &[1], &[]));
-        let scaled = Update { scaled: true, ..plain(rule, &sizes, &[4]) };
-        case(format!("update {name}, factors of tensors"), scaled);
+        let factors = Update { per_tensor_factors: true, ..plain(rule, &sizes, &[4]) };
+        case(format!("update {name}, factors of tensors"), factors);
         let accumulate = Update { accumulate: true, ..plain(rule, &sizes, &[1]) };
         case(format!("update {name}, two batches"), accumulate);
-        for length in LENGTHS {
-            for at in 4..length {
-                for (what, value) in PLANTED {
-                    // A tensor for each of weights, gradient and state, with either mask.
+        for length in INCOMPLETE_LENGTHS {
+            for index in 4..length {
+                for (what, value) in SPECIAL_VALUES {
+                    // A tensor for each of weights, gradient and state to have the value, with both masks.
                     let sizes = vec![length; 2 * (2 + rule.slots().len())];
-                    let planted = Update { planted: Some(Planted { at, value }), ..plain(rule, &sizes, &[]) };
-                    case(format!("update {name}, {what} at {at} of {length}"), planted);
+                    let planted =
+                        Update { planted: Some(Planted { index, value }), ..plain(rule, &sizes, &[]) };
+                    case(format!("update {name}, {what} at {index} of {length}"), planted);
                 }
             }
         }
-        // Some 4,000 normal draws have a norm of about 65.
+        // The norm of these gradients, about 4,000 normal draws, is about 65.
         let clips = [
             ("norm", Clip::norm(0.5)),
             ("norm below its limit", Clip::norm(500.0)),
@@ -95,8 +96,8 @@ pub(super) fn cases() -> Vec<Case> {
             case(format!("update {name}, clipped by {what}"), clipped);
         }
     }
-    // Parts of the norm's sum in many workgroups.
-    let many = Update { clip: Some(Clip::norm(1.0)), ..plain(sgd(0.0, false, 0.0), &[300_001, 3], &[]) };
-    case("update sgd, clipped by norm, a large tensor".into(), many);
+    // Many workgroups sum the squares of the norm.
+    let large = Update { clip: Some(Clip::norm(1.0)), ..plain(sgd(0.0, false, 0.0), &[300_001, 3], &[]) };
+    case("update sgd, clipped by norm, a large tensor".into(), large);
     all
 }

@@ -1,34 +1,35 @@
-//! How far batch norm may be from the reference.
+//! Bounds of batch normalization.
 
-use super::bound::HALF_ULP;
+use crate::conformance::compare::HALF_ULP;
 use crate::graph::Op;
 
-/// Half-ulps of a few roundings, a division and a root (2.5 ulps each on Vulkan).
+/// Half-ulps of a few roundings, a division and a square root (2.5 ulps each on Vulkan).
 const FEW: f64 = 16.0;
 
-/// The bounds of each result; `operands` are the rows in use alone.
-pub(super) fn of_node(op: &Op, operands: &[&[f64]], results: &[&[f64]]) -> Vec<Vec<f64>> {
+/// The bounds of each result of a batch-norm operation. `operands` have the rows in use only.
+pub(super) fn batch_norm(op: &Op, operands: &[&[f64]], results: &[&[f64]]) -> Vec<Vec<f64>> {
     match *op {
         Op::BatchStatistics { epsilon } => statistics(operands[0], results, epsilon),
-        Op::BatchNorm { epsilon } => vec![normalise(operands, epsilon)],
+        Op::BatchNorm { epsilon } => vec![normalize(operands, epsilon)],
         Op::BatchNormGradScale => vec![grad_scale(operands)],
         _ => vec![grad_input(operands)],
     }
 }
 
-/// The mean: a sum's bound over n. The variance: that of a sum of squares around a mean that is itself off by `center`,
-/// which counts against the deviation in first order and by itself in second.
+/// Mean, inverse standard deviation and variance. The mean has the bound of a sum, divided by n. The variance has that of a
+/// sum of squared deviations from a mean with error `center`, which adds a first-order term with the standard deviation and
+/// a second-order term.
 fn statistics(x: &[f64], results: &[&[f64]], epsilon: f64) -> Vec<Vec<f64>> {
     let channels = results[0].len();
     let n = (x.len() / channels) as f64;
     let mut bounds = vec![vec![0.0; channels]; 3];
     for c in 0..channels {
-        let of_channel = || x.iter().skip(c).step_by(channels);
+        let channel = || x.iter().skip(c).step_by(channels);
         let (variance, inv_std) = (results[2][c], results[1][c]);
-        let size = of_channel().map(|x| x.abs()).sum::<f64>() / n;
-        let largest = of_channel().fold(0.0, |m: f64, x| m.max(x.abs()));
+        let mean_magnitude = channel().map(|x| x.abs()).sum::<f64>() / n;
+        let largest = channel().fold(0.0, |m: f64, x| m.max(x.abs()));
         let center = FEW * HALF_ULP * largest;
-        bounds[0][c] = (FEW + n.sqrt()) * HALF_ULP * size;
+        bounds[0][c] = (FEW + n.sqrt()) * HALF_ULP * mean_magnitude;
         bounds[2][c] =
             (FEW + n.sqrt()) * HALF_ULP * variance + 2.0 * center * variance.sqrt() + center * center;
         bounds[1][c] = inv_std * (FEW * HALF_ULP + bounds[2][c] / (variance + epsilon));
@@ -36,16 +37,19 @@ fn statistics(x: &[f64], results: &[&[f64]], epsilon: f64) -> Vec<Vec<f64>> {
     bounds
 }
 
-fn normalise(operands: &[&[f64]], epsilon: Option<f64>) -> Vec<f64> {
+/// `(x - mean) * inv_std * scale + shift`. With an `epsilon`, the last operand is the variance, otherwise the inverse
+/// standard deviation.
+fn normalize(operands: &[&[f64]], epsilon: Option<f64>) -> Vec<f64> {
     let [x, scale, shift, mean, spread] = operands else { return Vec::new() };
-    let of = |(index, x): (usize, &f64)| {
+    let bound = |(index, x): (usize, &f64)| {
         let c = index % scale.len();
         let inv_std = epsilon.map_or(spread[c].abs(), |e| 1.0 / (spread[c] + e).sqrt());
         FEW * HALF_ULP * ((x.abs() + mean[c].abs()) * inv_std * scale[c].abs() + shift[c].abs())
     };
-    x.iter().enumerate().map(of).collect()
+    x.iter().enumerate().map(bound).collect()
 }
 
+/// The sum over n of `dy * (x - mean) * inv_std`.
 fn grad_scale(operands: &[&[f64]]) -> Vec<f64> {
     let [x, dy, mean, inv_std] = operands else { return Vec::new() };
     let channels = mean.len();
@@ -58,15 +62,16 @@ fn grad_scale(operands: &[&[f64]]) -> Vec<f64> {
     sums
 }
 
+/// `scale * inv_std * (dy - dshift / n - (x - mean) * inv_std * dscale / n)`.
 fn grad_input(operands: &[&[f64]]) -> Vec<f64> {
     let [x, dy, scale, mean, inv_std, dscale, dshift] = operands else { return Vec::new() };
     let channels = mean.len();
     let n = (x.len() / channels) as f64;
-    let of = |(index, (x, dy)): (usize, (&f64, &f64))| {
+    let bound = |(index, (x, dy)): (usize, (&f64, &f64))| {
         let c = index % channels;
-        let normal = (x.abs() + mean[c].abs()) * inv_std[c].abs();
-        let sum = dy.abs() + dshift[c].abs() / n + normal * dscale[c].abs() / n;
+        let normalized = (x.abs() + mean[c].abs()) * inv_std[c].abs();
+        let sum = dy.abs() + dshift[c].abs() / n + normalized * dscale[c].abs() / n;
         FEW * HALF_ULP * (scale[c] * inv_std[c]).abs() * sum
     };
-    x.iter().zip(*dy).enumerate().map(of).collect()
+    x.iter().zip(*dy).enumerate().map(bound).collect()
 }

@@ -1,19 +1,36 @@
-//! Losses and metrics.
+//! Softmax, losses and metrics.
 
-use super::single;
+use super::build::single;
 use crate::conformance::case::{Case, DataKind, Fill, Operand};
 use crate::graph::Op;
 
 const KIND: DataKind = DataKind::Reals;
 
 pub(super) fn cases() -> Vec<Case> {
+    [softmax(), cross_entropy(), squared_error()].concat()
+}
+
+fn softmax() -> Vec<Case> {
     let mut all = Vec::new();
-    cross_entropy(&mut all);
-    squared_error(&mut all);
+    for (rows, classes) in [(1, 1), (3, 2), (65, 10), (5, 1000)] {
+        for (data, fill) in [
+            ("", Fill::Data),
+            (" of equals", Fill::Ties),
+            (" times 30", Fill::Scaled(30.0)),
+            (" of NaN and infinities", Fill::Specials),
+        ] {
+            let x = Operand::batched(&[classes], fill);
+            all.push(single(format!("softmax {rows}x{classes}{data}"), Op::Softmax, rows, vec![x], KIND));
+        }
+        let pair = vec![Operand::batched(&[classes], Fill::Data), Operand::batched(&[classes], Fill::Data)];
+        all.push(single(format!("softmax_grad {rows}x{classes}"), Op::SoftmaxGrad, rows, pair, KIND));
+    }
     all
 }
 
-fn cross_entropy(all: &mut Vec<Case>) {
+/// Cross-entropy, its gradient, and metrics.
+fn cross_entropy() -> Vec<Case> {
+    let mut all = Vec::new();
     for (rows, classes) in [(1, 1), (3, 2), (65, 10), (5, 1000), (130, 3)] {
         let logits = |fill| Operand::batched(&[classes], fill);
         let labels = || Operand::batched(&[], Fill::Below(classes));
@@ -45,21 +62,18 @@ fn cross_entropy(all: &mut Vec<Case>) {
             let loss = Operand::batched(&[], *fill);
             let mut operands = vec![loss, logits(*fill), labels()];
             let name = format!("metrics {rows}x{classes}{data}");
-            all.push(single(
-                format!("{name} without labels"),
-                Op::Metrics,
-                rows,
-                operands[..1].to_vec(),
-                KIND,
-            ));
+            let loss_only = operands[..1].to_vec();
+            all.push(single(format!("{name} without labels"), Op::Metrics, rows, loss_only, KIND));
             all.push(single(name.clone(), Op::Metrics, rows, operands.clone(), KIND));
             operands.push(weights());
             all.push(single(format!("{name}, weighted"), Op::Metrics, rows, operands, KIND));
         }
     }
+    all
 }
 
-fn squared_error(all: &mut Vec<Case>) {
+fn squared_error() -> Vec<Case> {
+    let mut all = Vec::new();
     let shapes: [(usize, &[usize]); 6] =
         [(1, &[1]), (3, &[5]), (70, &[]), (4, &[7, 9, 3]), (2, &[63]), (5, &[10, 257])];
     for (batch, extents) in shapes {
@@ -73,4 +87,5 @@ fn squared_error(all: &mut Vec<Case>) {
             }
         }
     }
+    all
 }

@@ -1,0 +1,95 @@
+//! Bounds of activations and softmax, from the errors that Vulkan allows: 3 + 2|x| ulps for `exp(x)`, 2.5 ulps for a
+//! division.
+
+use crate::conformance::compare::{HALF_ULP, MIN_NORMAL};
+use crate::graph::Activation;
+
+/// The error at x in half-ulps of the magnitudes that [`magnitudes`] returns.
+fn half_ulps(activation: Activation, x: f64) -> f64 {
+    let size = x.abs();
+    match activation {
+        // The rounding of the limit, and of the product with a derivative.
+        Activation::Clamp { .. } => 2.0,
+        Activation::LeakyRelu { .. } => 3.0,
+        // exp(-|x|), a sum, a division; two of them in a derivative.
+        Activation::Sigmoid => 24.0 + 8.0 * size,
+        Activation::Tanh => 32.0 + 16.0 * size,
+        // 2 half-ulps of the polynomial fit, and two exponentials of up to x^2 / 2.
+        Activation::Gelu => 40.0 + 4.0 * x * x,
+        Activation::GeluTanh => 32.0 + 20.0 * (size + 0.05 * size * x * x),
+    }
+}
+
+/// The sums of the magnitudes of the terms of the value and of the derivative, so that cancellation is accounted for.
+fn magnitudes(activation: Activation, x: f64) -> [f64; 2] {
+    let logistic = |x: f64| 1.0 / (1.0 + (-x).exp());
+    match activation {
+        Activation::LeakyRelu { slope } => [x.abs() * slope.abs().max(1.0), slope.abs().max(1.0)],
+        Activation::Clamp { limit } => [x.abs().min(limit), 1.0],
+        Activation::Sigmoid => [logistic(x), logistic(x) * logistic(-x)],
+        Activation::Tanh => [x.tanh().abs(), 4.0 * logistic(2.0 * x) * logistic(-2.0 * x)],
+        // About the same for both forms: the value is x * cdf, the derivative cdf + x * density.
+        Activation::Gelu | Activation::GeluTanh => {
+            let twice_u = 1.6 * (x + 0.044715 * x * x * x);
+            let cdf = logistic(twice_u);
+            let density = cdf * logistic(-twice_u) * 1.6 * (1.0 + 0.14 * x * x);
+            // Beyond about 4, the tail of the normal distribution is the larger of the two.
+            let tail = (-0.5 * x * x).exp();
+            [x.abs() * (cdf + tail), cdf + tail + x.abs() * (density + tail)]
+        }
+    }
+}
+
+/// The error at x if a driver flushes subnormal numbers to 0: the result, and for GELU a cdf or density that is multiplied
+/// by x.
+fn flushed(activation: Activation, x: f64) -> f64 {
+    let factor = match activation {
+        Activation::Gelu | Activation::GeluTanh => 1.0 + x.abs(),
+        Activation::LeakyRelu { .. } | Activation::Clamp { .. } | Activation::Sigmoid | Activation::Tanh => {
+            1.0
+        }
+    };
+    factor * MIN_NORMAL
+}
+
+/// The bounds of an activation at `x`.
+pub(super) fn activation(activation: Activation, x: &[f64]) -> Vec<f64> {
+    x.iter()
+        .map(|&x| half_ulps(activation, x) * HALF_ULP * magnitudes(activation, x)[0] + flushed(activation, x))
+        .collect()
+}
+
+/// The bounds of the gradient of an activation at `x`.
+pub(super) fn activation_grad(activation: Activation, x: &[f64], dy: &[f64]) -> Vec<f64> {
+    let bound = |(&x, &dy): (&f64, &f64)| {
+        half_ulps(activation, x) * HALF_ULP * magnitudes(activation, x)[1] * dy.abs()
+            + flushed(activation, x) * dy.abs().max(1.0)
+    };
+    x.iter().zip(dy).map(bound).collect()
+}
+
+/// The bounds of softmax `y` of `x`, rows of `classes` elements.
+pub(super) fn softmax(classes: usize, x: &[f64], y: &[f64]) -> Vec<f64> {
+    let row = |(x, y): (&[f64], &[f64])| {
+        let top = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let exp_half_ulps = |x: f64| 8.0 + 5.0 * (top - x);
+        // Relative error of the sum: the errors of its terms, and K half-ulps of the additions.
+        let term = |(&x, &y): (&f64, &f64)| if y > 0.0 { y * exp_half_ulps(x) } else { 0.0 };
+        let sum_half_ulps: f64 = x.iter().zip(y).map(term).sum::<f64>() + classes as f64;
+        let bound = |(&x, &y): (&f64, &f64)| {
+            (if y > 0.0 { y * (exp_half_ulps(x) + sum_half_ulps + 6.0) } else { 0.0 }) * HALF_ULP + MIN_NORMAL
+        };
+        x.iter().zip(y).map(bound).collect::<Vec<_>>()
+    };
+    x.chunks(classes).zip(y.chunks(classes)).flat_map(row).collect()
+}
+
+/// The bounds of the gradient of softmax, `y * (dy - sum(y * dy))`.
+pub(super) fn softmax_grad(classes: usize, y: &[f64], dy: &[f64]) -> Vec<f64> {
+    let row = |(y, dy): (&[f64], &[f64])| {
+        let sum: f64 = y.iter().zip(dy).map(|(y, dy)| (y * dy).abs()).sum();
+        let factor = (6.0 + (classes as f64).sqrt()) * HALF_ULP;
+        y.iter().zip(dy).map(|(y, dy)| factor * y.abs() * (dy.abs() + sum)).collect::<Vec<_>>()
+    };
+    y.chunks(classes).zip(dy.chunks(classes)).flat_map(row).collect()
+}

@@ -1,0 +1,202 @@
+//! Elementwise operations, bias gradients, activations, dropout, and special values in incomplete vec4s.
+
+use super::build::{INCOMPLETE_LENGTHS, KINDS, SPECIAL_VALUES, chain, single, with};
+use crate::conformance::case::{Case, DataKind, Fill, Operand, Wire};
+use crate::graph::{Activation, Dropout, Op};
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut all = Vec::new();
+    for kind in KINDS {
+        all.extend(elementwise(kind));
+        all.extend(biases(kind));
+        all.extend(dropout(kind));
+    }
+    all.extend(special_values());
+    all.extend(activations());
+    all.extend(planted_values());
+    all
+}
+
+/// Batch and extents, with every number of elements in the last vec4.
+const SHAPES: [(usize, &[usize]); 8] =
+    [(1, &[1]), (3, &[1]), (5, &[1]), (4, &[4]), (3, &[5]), (7, &[3, 3, 3]), (2, &[2049]), (3, &[11, 5, 4])];
+
+fn elementwise(kind: DataKind) -> Vec<Case> {
+    let mut all = Vec::new();
+    for (batch, extents) in SHAPES {
+        let operand = || Operand::batched(extents, Fill::Data);
+        all.push(single(format!("relu {batch} of {extents:?}"), Op::Relu, batch, vec![operand()], kind));
+        let pair = vec![operand(), operand()];
+        all.push(single(format!("add {batch} of {extents:?}"), Op::Add, batch, pair.clone(), kind));
+        all.push(single(format!("mul {batch} of {extents:?}"), Op::Mul, batch, pair.clone(), kind));
+        all.push(single(format!("relu_grad {batch} of {extents:?}"), Op::ReluGrad, batch, pair, kind));
+        // Factors whose products with integers are exact in f32.
+        let factors = if kind == DataKind::Integers { [-0.5, 3.0] } else { [0.1, -1.7] };
+        for factor in factors {
+            let name = format!("scale by {factor} {batch} of {extents:?}");
+            all.push(single(name, Op::Scale(factor), batch, vec![operand()], kind));
+        }
+        let name = format!("mean_grad {batch} of {extents:?}");
+        all.push(single(name, Op::MeanGrad, batch, vec![operand()], kind));
+    }
+    let without_batch = || vec![Operand::fixed(&[3, 7], Fill::Data)];
+    all.push(single("relu without a batch".into(), Op::Relu, 1, without_batch(), kind));
+    all.push(single("mean_grad without a batch".into(), Op::MeanGrad, 1, without_batch(), kind));
+    // A reshape shares the memory of its operand: alone, and between operations.
+    let images = || vec![Operand::batched(&[2, 3, 5], Fill::Data)];
+    all.push(single("reshape".into(), Op::Reshape(vec![4, 30]), 4, images(), kind));
+    let nodes = vec![
+        (Op::Relu, vec![Wire::Operand(0)]),
+        (Op::Reshape(vec![4, 6, 5]), vec![Wire::Result(0, 0)]),
+        (Op::Relu, vec![Wire::Result(1, 0)]),
+    ];
+    let case = chain("relu, reshape, relu".into(), 4, images(), nodes, kind);
+    all.push(with(&case, "all kept", |ops| ops.keep_all = true));
+    all.push(case);
+    all
+}
+
+fn biases(kind: DataKind) -> Vec<Case> {
+    let mut all = Vec::new();
+    for (batch, extents) in SHAPES {
+        let channels = extents[extents.len() - 1];
+        let operands = vec![Operand::batched(extents, Fill::Data), Operand::fixed(&[channels], Fill::Data)];
+        all.push(single(format!("bias_add {batch} of {extents:?}"), Op::BiasAdd, batch, operands, kind));
+    }
+    // Sums with one part, two parts, a remainder, and the largest number of parts.
+    let sums: [(usize, &[usize]); 9] = [
+        (5, &[3]),
+        (1, &[1]),
+        (130, &[9]),
+        (7, &[10, 13, 5]),
+        (3, &[1, 1, 70]),
+        (9, &[50, 50, 2]),
+        (191, &[1]),
+        (3, &[4]),
+        (11, &[7, 5, 8]),
+    ];
+    for (batch, extents) in sums {
+        let dy = vec![Operand::batched(extents, Fill::Data)];
+        all.push(single(format!("bias_grad {batch} of {extents:?}"), Op::BiasGrad, batch, dy, kind));
+    }
+    let without_batch = vec![Operand::fixed(&[100, 2, 6], Fill::Data)];
+    all.push(single("bias_grad without a batch".into(), Op::BiasGrad, 1, without_batch, kind));
+    all
+}
+
+fn dropout(kind: DataKind) -> Vec<Case> {
+    let shapes: [(usize, &[usize]); 5] = [(1, &[1]), (3, &[5]), (4, &[4]), (7, &[3, 3, 3]), (2, &[2049])];
+    let mut all = Vec::new();
+    // With these rates the factor is a power of two, so that integers remain exact.
+    let rates: &[f64] = if kind == DataKind::Integers { &[0.5, 0.75] } else { &[0.1, 0.5, 0.9] };
+    for &rate in rates {
+        for (layer, (batch, extents)) in (0u32..).zip(shapes) {
+            let name = format!("dropout {rate} {batch} of {extents:?}");
+            let x = vec![Operand::batched(extents, Fill::Data)];
+            all.push(single(name, Op::Dropout(Dropout { rate, layer }), batch, x, kind));
+        }
+    }
+    if kind == DataKind::Integers {
+        let without_batch = vec![Operand::fixed(&[3, 7], Fill::Data)];
+        let op = Op::Dropout(Dropout { rate: 0.5, layer: 1 });
+        all.push(single("dropout without a batch".into(), op, 1, without_batch, kind));
+    }
+    all
+}
+
+/// NaN and infinities where the definition of the operation covers them.
+fn special_values() -> Vec<Case> {
+    let kind = DataKind::Integers;
+    let images = || Operand::batched(&[9, 8, 3], Fill::Specials);
+    let dropout = Op::Dropout(Dropout { rate: 0.5, layer: 1 });
+    let gradient = vec![Operand::batched(&[9, 8, 3], Fill::Ties), images()];
+    vec![
+        single("relu of NaN and infinities".into(), Op::Relu, 2, vec![images()], kind),
+        single("relu_grad of NaN and infinities".into(), Op::ReluGrad, 2, gradient, kind),
+        single(
+            "dropout of NaN and infinities".into(),
+            dropout,
+            3,
+            vec![Operand::batched(&[37], Fill::Specials)],
+            kind,
+        ),
+    ]
+}
+
+fn activations() -> Vec<Case> {
+    let kinds = [
+        ("leaky_relu 0.01", Activation::LeakyRelu { slope: 0.01 }),
+        ("leaky_relu -1.5", Activation::LeakyRelu { slope: -1.5 }),
+        ("clamp 0.5", Activation::Clamp { limit: 0.5 }),
+        ("clamp 1", Activation::Clamp { limit: 1.0 }),
+        ("sigmoid", Activation::Sigmoid),
+        ("tanh", Activation::Tanh),
+        ("gelu", Activation::Gelu),
+        ("gelu_tanh", Activation::GeluTanh),
+    ];
+    let fills = [
+        ("", Fill::Data),
+        (" times 4", Fill::Scaled(4.0)),
+        (" times 0.01", Fill::Scaled(0.01)),
+        (" of -1, 0, 1", Fill::Ties),
+    ];
+    let shapes: [(usize, &[usize]); 3] = [(1, &[1]), (3, &[5, 2]), (5, &[821])];
+    let mut all = Vec::new();
+    let kind = DataKind::Reals;
+    for (name, activation) in kinds {
+        for (batch, extents) in shapes {
+            for (data, fill) in fills {
+                let x = Operand::batched(extents, fill);
+                let dy = Operand::batched(extents, Fill::Data);
+                let name = format!("{name} {batch} of {extents:?}{data}");
+                let (op, gradient) = (Op::Activation(activation), Op::ActivationGrad(activation));
+                all.push(single(format!("activation {name}"), op, batch, vec![x.clone()], kind));
+                all.push(single(format!("activation_grad {name}"), gradient, batch, vec![x, dy], kind));
+            }
+        }
+    }
+    all
+}
+
+/// NaN, an infinity or -0.0 in each element of an incomplete last vec4, which must not spread to other elements: a compiler
+/// that selects a component of a vector by arithmetic spreads it.
+fn planted_values() -> Vec<Case> {
+    let operations = [
+        ("relu", Op::Relu, 1),
+        ("add", Op::Add, 2),
+        ("mul", Op::Mul, 2),
+        ("scale", Op::Scale(0.5), 1),
+        ("relu_grad", Op::ReluGrad, 2),
+        ("bias_add", Op::BiasAdd, 2),
+        ("dropout", Op::Dropout(Dropout { rate: 0.5, layer: 2 }), 1),
+        ("leaky_relu", Op::Activation(Activation::LeakyRelu { slope: 0.5 }), 1),
+        ("clamp", Op::Activation(Activation::Clamp { limit: 4.0 }), 1),
+        ("clamp_grad", Op::ActivationGrad(Activation::Clamp { limit: 4.0 }), 2),
+        ("leaky_relu_grad", Op::ActivationGrad(Activation::LeakyRelu { slope: 0.5 }), 2),
+    ];
+    let mut all = Vec::new();
+    for (name, op, operands) in operations {
+        for length in INCOMPLETE_LENGTHS {
+            for index in 4..length {
+                for (what, value) in SPECIAL_VALUES {
+                    // Beyond its limits the slope of clamp is 0, and 0 times infinity is NaN or 0: some drivers fold the
+                    // product to 0.
+                    if name == "clamp_grad" && value.is_infinite() {
+                        continue;
+                    }
+                    let planted = Fill::Planted { index, value };
+                    let mut fills = vec![Operand::batched(&[length], planted)];
+                    if operands == 2 {
+                        fills.push(match op {
+                            Op::BiasAdd => Operand::fixed(&[length], planted),
+                            _ => Operand::batched(&[length], planted),
+                        });
+                    }
+                    let name = format!("{name} of {length}, {what} at {index}");
+                    all.push(single(name, op.clone(), 1, fills, DataKind::Integers));
+                }
+            }
+        }
+    }
+    all
+}
