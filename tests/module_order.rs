@@ -20,18 +20,6 @@ const LEVELS: &[&[&str]] = &[
 /// The modules that may name wgpu: those that use the device, and the crate root, which re-exports the crate.
 const WGPU: &[&str] = &["gpu", "engine", "lib"];
 
-/// Imports that close a cycle of files within a module and are tolerated: the importing and the imported file.
-const KNOWN_CYCLES: &[(&str, &str)] = &[
-    // The choice of an algorithm needs the cost of one algorithm and the conditions of another.
-    ("src/compiler/conv/algorithm.rs", "src/compiler/conv/columns.rs"),
-    ("src/compiler/conv/algorithm.rs", "src/compiler/conv/winograd.rs"),
-    // The sweep and the adjoints of operations call each other.
-    ("src/graph/sweep.rs", "src/graph/backward.rs"),
-    // The list of WGSL files has the structs of two kernels.
-    ("src/kernels/files.rs", "src/kernels/loss/metrics.rs"),
-    ("src/kernels/files.rs", "src/kernels/update/digest.rs"),
-];
-
 #[test]
 fn modules_use_only_lower_levels() {
     let files = files(&["src"], &["rs"]);
@@ -42,7 +30,7 @@ fn modules_use_only_lower_levels() {
 
 #[test]
 fn files_of_a_module_do_not_import_each_other_in_a_cycle() {
-    let found = cycles(&files(&["src"], &["rs"]), KNOWN_CYCLES);
+    let found = cycles(&files(&["src"], &["rs"]));
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
@@ -387,24 +375,11 @@ fn chain<'a>(graph: &BTreeMap<&'a str, BTreeSet<&'a str>>, from: &'a str, to: &s
     None
 }
 
-/// The cycles of imports between files of a module, one line each, except for those that `known` imports close; and each known
-/// import that closes no cycle.
-fn cycles(files: &[(String, String)], known: &[(&str, &str)]) -> Vec<String> {
+/// The cycles of imports between files of a module, one line each.
+fn cycles(files: &[(String, String)]) -> Vec<String> {
     let modules = modules(files);
-    let mut graph = imports_within_modules(&modules);
+    let graph = imports_within_modules(&modules);
     let mut found = Vec::new();
-    for (from, to) in known {
-        let is_import = graph.get(from).is_some_and(|imported| imported.contains(to));
-        let file = modules.values().map(|module| module.file.as_str()).find(|file| file == to);
-        if !is_import || file.and_then(|file| chain(&graph, file, from)).is_none() {
-            found.push(format!("{from} -> {to}: closes no cycle, remove it from KNOWN_CYCLES"));
-        }
-    }
-    for (from, to) in known {
-        if let Some(imported) = graph.get_mut(from) {
-            imported.remove(to);
-        }
-    }
     let mut reported = BTreeSet::new();
     for &file in graph.keys() {
         if reported.contains(file) {
@@ -502,9 +477,9 @@ mod checker {
     }
 
     /// The cycles among these files.
-    fn cycles_of(files: &[(&str, &str)], known: &[(&str, &str)]) -> Vec<String> {
+    fn cycles_of(files: &[(&str, &str)]) -> Vec<String> {
         let files: Vec<_> = files.iter().map(|(path, text)| (path.to_string(), text.to_string())).collect();
-        cycles(&files, known)
+        cycles(&files)
     }
 
     #[test]
@@ -515,8 +490,7 @@ mod checker {
             ("src/mask/b.rs", "fn f(a: &crate::mask::A) {}"),
         ];
         let line = "cycle of imports: src/mask/a.rs -> src/mask/b.rs -> src/mask/a.rs";
-        assert_eq!(cycles_of(&two, &[]), [line]);
-        assert_eq!(cycles_of(&two, &[("src/mask/b.rs", "src/mask/a.rs")]), [""; 0]);
+        assert_eq!(cycles_of(&two), [line]);
         let three = [
             ("src/gpu/mod.rs", "pub use self::b::Y;"),
             ("src/gpu/a.rs", "use super::{Y, c};"),
@@ -525,17 +499,7 @@ mod checker {
             ("src/gpu/c/d.rs", "pub(in crate::gpu) fn f() { super::super::a::g() }"),
         ];
         let line = "cycle of imports: src/gpu/a.rs -> src/gpu/b.rs -> src/gpu/c/d.rs -> src/gpu/a.rs";
-        assert_eq!(cycles_of(&three, &[]), [line]);
-    }
-
-    #[test]
-    fn finds_known_cycles_that_no_longer_exist() {
-        let files =
-            [("src/mask/mod.rs", "mod a;"), ("src/mask/a.rs", ""), ("src/mask/b.rs", "use super::a::A;")];
-        for known in [("src/mask/b.rs", "src/mask/a.rs"), ("src/mask/a.rs", "src/mask/b.rs")] {
-            let found = cycles_of(&files, &[known]);
-            assert!(found.len() == 1 && found[0].contains("closes no cycle"), "{found:?}");
-        }
+        assert_eq!(cycles_of(&three), [line]);
     }
 
     #[test]
@@ -549,6 +513,6 @@ mod checker {
             ),
             ("src/mask/tests.rs", "use super::a::A;"),
         ];
-        assert_eq!(cycles_of(&files, &[]), [""; 0]);
+        assert_eq!(cycles_of(&files), [""; 0]);
     }
 }

@@ -70,6 +70,11 @@ impl CostModel {
         pads_channels: false,
     };
 
+    /// The number of results of an `[m, n]` GEMM with both sides rounded up to whole tiles.
+    pub(crate) fn tiled_results(&self, m: usize, n: usize) -> usize {
+        m.next_multiple_of(self.tile).saturating_mul(n.next_multiple_of(self.tile))
+    }
+
     /// That of an adapter's class. Unknown and virtual GPUs count as integrated.
     pub fn of(report: &AdapterReport) -> Self {
         match report.kind {

@@ -5,7 +5,6 @@
 
 mod backward;
 mod op;
-mod sweep;
 mod update;
 mod validate;
 

@@ -1,7 +1,6 @@
 //! Table of the WGSL files, and the declarations in them: dependencies, bindings, entry points.
 
-use super::loss::metrics::Sums;
-use super::update::digest::{Digest, Segment};
+use super::structs::{Digest, Segment, Sums};
 use crate::gpu::Access;
 use crate::graph::StepScalars;
 use crate::wgsl::{Field, WgslStruct};

@@ -8,9 +8,9 @@ mod select;
 mod tests;
 
 pub use owners::Owners;
-pub use rule::{FreezeRule, TensorView};
+pub use rule::FreezeRule;
 pub use schedule::MaskSchedule;
-pub use select::Norm;
+pub use select::{Norm, TensorView};
 
 use crate::error::{Error, Result};
 

@@ -1,32 +1,12 @@
 //! Rules that select elements of a tensor, and their text form.
 
 use super::Mask;
-use super::select::{self, Amount, Candidates, ChannelAxis, Channels, Norm};
+use super::select::{self, Amount, Candidates, ChannelAxis, Channels, Norm, TensorView};
 use crate::error::{Error, Result};
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::str::FromStr;
-
-/// One tensor, as input of [`FreezeRule::resolve_all`].
-#[derive(Clone, Copy, Debug)]
-pub struct TensorView<'a> {
-    /// Path of the parameter.
-    pub path: &'a str,
-    /// Extents, row-major: HWIO for a convolution kernel, `[in, out]` for a dense one.
-    pub shape: &'a [usize],
-    /// Bits of the f32 elements; may be `None` unless [`FreezeRule::needs_weights`].
-    pub bits: Option<&'a [u32]>,
-    /// Elements that are frozen already.
-    pub frozen: &'a Mask,
-}
-
-impl TensorView<'_> {
-    /// Number of elements.
-    pub fn elements(&self) -> usize {
-        self.shape.iter().product()
-    }
-}
 
 /// Selects elements of a tensor: to freeze, to prune or to thaw. Resolves to one [`Mask`] per parameter.
 ///

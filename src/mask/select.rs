@@ -1,12 +1,32 @@
 //! Selection of elements: random, by magnitude, by structure, by value and from a file.
 
-use super::{Mask, TensorView};
+use super::Mask;
 use crate::error::{Error, Result};
 use crate::rng::{Purpose, Stream};
 use safetensors::{Dtype, SafeTensors};
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
+
+/// One tensor, as input of [`FreezeRule::resolve_all`].
+#[derive(Clone, Copy, Debug)]
+pub struct TensorView<'a> {
+    /// Path of the parameter.
+    pub path: &'a str,
+    /// Extents, row-major: HWIO for a convolution kernel, `[in, out]` for a dense one.
+    pub shape: &'a [usize],
+    /// Bits of the f32 elements; may be `None` unless [`FreezeRule::needs_weights`].
+    pub bits: Option<&'a [u32]>,
+    /// Elements that are frozen already.
+    pub frozen: &'a Mask,
+}
+
+impl TensorView<'_> {
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
 
 /// How many candidates to select.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,9 +1,8 @@
 //! The weight gradient of the output channels that have trainable elements: their gradients are gathered and multiplied with
 //! the patches, and the results scattered into the kernel.
 
-use super::algorithm::tiles;
 use super::gather::{gather_channels, one_pixel, scatter};
-use super::operands;
+use super::operands::operands;
 use crate::compiler::ir::Operation;
 use crate::compiler::lower::{Builder, GemmBuffers};
 use crate::compiler::options::Settings;
@@ -19,12 +18,12 @@ pub(super) fn cost(conv: &Conv2d, live: usize, settings: &Settings) -> usize {
 
 /// Of patches times gradients, and of patches of the gradients times images.
 fn costs(conv: &Conv2d, live: usize, settings: &Settings) -> [usize; 2] {
-    let (tile, width) = (settings.cost.tile, live.next_multiple_of(4));
+    let (cost, width) = (&settings.cost, live.next_multiple_of(4));
     let outputs = settings.batch * conv.window.outputs();
     let inputs = settings.batch * conv.window.input[0] * conv.window.input[1];
     [
-        tiles(conv.depth(), width, tile).saturating_mul(outputs),
-        tiles(conv.window.taps() * width, conv.c_in, tile).saturating_mul(inputs),
+        cost.tiled_results(conv.depth(), width).saturating_mul(outputs),
+        cost.tiled_results(conv.window.taps() * width, conv.c_in).saturating_mul(inputs),
     ]
 }
 

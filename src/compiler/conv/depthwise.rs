@@ -1,6 +1,6 @@
 //! Convolutions with one filter per channel. A GEMM for each channel would have a single column and leave most lanes idle.
 
-use super::{operands, result};
+use super::operands::{operands, result};
 use crate::compiler::ir::Operation;
 use crate::compiler::lower::{Builder, Resource};
 use crate::graph::Conv2d;

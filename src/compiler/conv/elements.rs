@@ -1,7 +1,7 @@
 //! The weight gradient of single elements, each a dot product of its own, in splits of the batch.
 
 use super::gather::{patch_element, scatter};
-use super::operands;
+use super::operands::operands;
 use crate::compiler::ir::Operation;
 use crate::compiler::lower::Builder;
 use crate::graph::Conv2d;

@@ -1,6 +1,6 @@
 //! GEMMs of a column matrix in memory, in parts of the batch: the algorithm that every convolution has.
 
-use super::{kernel_matrix, operands, output_matrix, result};
+use super::operands::{kernel_matrix, operands, output_matrix, result};
 use crate::compiler::ir::Operation;
 use crate::compiler::lower::{Builder, GemmBuffers, Resource};
 use crate::error::{Error, Result};

@@ -1,6 +1,6 @@
 //! A GEMM that gathers patches where it loads them: no column matrix in memory.
 
-use super::{input_matrix, kernel_matrix, operands, output_matrix, result};
+use super::operands::{input_matrix, kernel_matrix, operands, output_matrix, result};
 use crate::compiler::ir::Operation;
 use crate::compiler::lower::{Builder, GemmBuffers};
 use crate::graph::Conv2d;

@@ -1,12 +1,14 @@
 //! Convolutions: one file for each algorithm, and the choice between them.
 
 mod algorithm;
+mod choose;
 mod columns;
 mod depthwise;
 mod elements;
 mod gather;
 mod im2col;
 mod implicit_gemm;
+mod operands;
 mod padded_channels;
 mod pointwise;
 mod rows;
@@ -14,14 +16,14 @@ mod strided_grad_input;
 mod winograd;
 
 pub use algorithm::Algorithm;
-pub(super) use algorithm::{Choice, Pass, choose, fuses_pool, grad_input_has_epilogue};
+pub(super) use algorithm::Choice;
+pub(super) use choose::{Pass, choose, fuses_pool, grad_input_has_epilogue};
 
 use super::ir::Operation;
-use super::lower::{Builder, Resource};
+use super::lower::Builder;
 use super::passes::weight_gradient;
 use crate::error::Result;
 use crate::graph::Conv2d;
-use crate::kernels::Matrix;
 
 /// Lowers a forward convolution.
 pub(super) fn forward(b: &mut Builder, op: &Operation, conv: &Conv2d) -> Result<()> {
@@ -80,31 +82,4 @@ fn algorithm_of(b: &Builder, op: &Operation, conv: &Conv2d, pass: Pass) -> Algor
         Some(choice) => choice.algorithm,
         None => choose(conv, pass, None, &b.settings).algorithm,
     }
-}
-
-/// The images from number `first` on, as a matrix of pixels and channels.
-fn input_matrix(conv: &Conv2d, first: usize) -> Matrix {
-    let pixels = conv.window.input[0] * conv.window.input[1];
-    Matrix { stride: conv.c_in, group: conv.c_in_per_group(), offset: first * pixels * conv.c_in }
-}
-
-/// The results of the images from number `first` on, as a matrix of pixels and channels.
-fn output_matrix(conv: &Conv2d, first: usize) -> Matrix {
-    let offset = first * conv.window.outputs() * conv.c_out;
-    Matrix { stride: conv.c_out, group: conv.c_out_per_group(), offset }
-}
-
-/// The kernel as a matrix of patch elements and output channels.
-fn kernel_matrix(conv: &Conv2d) -> Matrix {
-    Matrix { stride: conv.c_out, group: conv.c_out_per_group(), offset: 0 }
-}
-
-/// The operands of a node as GEMM operands.
-fn operands(op: &Operation) -> [Resource; 2] {
-    [0, 1].map(|i| Resource::Value(op.node.inputs[i]))
-}
-
-/// The node's result, for passes without an epilogue.
-fn result(op: &Operation) -> Resource {
-    Resource::Value(op.node.outputs[0])
 }

@@ -2,7 +2,7 @@
 //! and the shader is the one of all other convolutions.
 
 use super::gather::gather_channels;
-use super::{operands, result};
+use super::operands::{operands, result};
 use crate::compiler::ir::Operation;
 use crate::compiler::lower::{Builder, GemmBuffers, Resource};
 use crate::graph::Conv2d;

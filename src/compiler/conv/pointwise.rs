@@ -1,7 +1,7 @@
 //! 1x1 convolutions of stride 1 without groups: the images themselves are the column matrix.
 
 use super::implicit_gemm::grad_kernel_gemm;
-use super::{input_matrix, kernel_matrix, operands, output_matrix, result};
+use super::operands::{input_matrix, kernel_matrix, operands, output_matrix, result};
 use crate::compiler::ir::Operation;
 use crate::compiler::lower::{Builder, GemmBuffers};
 use crate::graph::Conv2d;

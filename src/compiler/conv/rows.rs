@@ -2,7 +2,7 @@
 //! with the gradients, and the results scattered into the kernel.
 
 use super::gather::{gather, patch_element, scatter};
-use super::operands;
+use super::operands::operands;
 use crate::compiler::ir::Operation;
 use crate::compiler::lower::{Builder, GemmBuffers};
 use crate::graph::Conv2d;

@@ -1,7 +1,7 @@
 //! The input gradient of a strided convolution without columns in memory: input pixels a stride apart are reached by the same
 //! kernel elements, so each such set of pixels is a convolution of stride 1 with a part of the kernel.
 
-use super::{operands, output_matrix};
+use super::operands::{operands, output_matrix};
 use crate::compiler::ir::Operation;
 use crate::compiler::lower::Builder;
 use crate::graph::Conv2d;

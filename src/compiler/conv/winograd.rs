@@ -1,7 +1,7 @@
 //! 3x3 and 5x5 convolutions of stride 1 by Winograd's F(4x4, 3x3) and F(4x4, 5x5): a quarter or a sixth of the multiplications,
 //! for the passes that transform (Lavin and Gray 2016: Fast Algorithms for Convolutional Neural Networks).
 
-use super::{operands, result};
+use super::operands::{operands, result};
 use crate::compiler::ir::{FusedEpilogue, Operation};
 use crate::compiler::lower::{Builder, GemmBuffers, Resource};
 use crate::graph::Conv2d;

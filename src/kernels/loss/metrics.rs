@@ -3,26 +3,6 @@ use crate::wgsl::params;
 
 const WORKGROUP: u32 = 64;
 
-/// Size of the running sums in bytes.
-pub const SUMS_BYTES: u64 = size_of::<Sums>() as u64;
-
-params! {
-    /// Running sums of the training metrics.
-    pub(in crate::kernels) struct Sums {
-        loss: f32,
-        correct: u32,
-        examples: u32,
-        /// 1 after a step whose loss was not finite.
-        non_finite: u32,
-        /// First step whose loss was not finite.
-        non_finite_step: u32,
-        weight: f32,
-        /// Norm of the gradients of the last update, and the factor that clips them.
-        norm: f32,
-        clip_scale: f32,
-    }
-}
-
 params! {
     struct Params {
         rows: u32,

@@ -10,7 +10,7 @@ mod softmax_grad;
 
 pub(crate) use mean_squared_error::mean_squared_error;
 pub(crate) use mean_squared_error_grad::mean_squared_error_grad;
-pub(crate) use metrics::{SUMS_BYTES, metrics};
+pub(crate) use metrics::metrics;
 pub(crate) use softmax::softmax;
 pub(crate) use softmax_cross_entropy::{Target, softmax_cross_entropy};
 pub(crate) use softmax_cross_entropy_grad::softmax_cross_entropy_grad;

@@ -1,3 +1,4 @@
+use crate::kernels::structs::Digest;
 use crate::kernels::{Launch, files, grid, to_u32};
 use crate::wgsl::params;
 
@@ -10,29 +11,6 @@ params! {
     struct Params {
         segments: u32,
         all: u32,
-    }
-}
-
-params! {
-    /// A contiguous part of a tensor in an arena.
-    pub struct Segment {
-        /// First element in the arena.
-        pub first: u32,
-        /// Index of that element in the tensor.
-        pub index: u32,
-        /// Number of elements.
-        pub count: u32,
-    }
-}
-
-params! {
-    /// Two sums over a hash of (index, bits) of a tensor's elements; see `shaders/update/digest.wgsl`.
-    #[derive(Default, Eq)]
-    pub struct Digest {
-        /// The first sum.
-        pub low: u32,
-        /// The second, with another salt.
-        pub high: u32,
     }
 }
 

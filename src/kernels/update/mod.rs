@@ -15,8 +15,8 @@ pub(crate) use accumulate::accumulate;
 pub(crate) use adagrad_update::adagrad_update;
 pub(crate) use adam_update::{AdamUpdate, adam_update, amsgrad_update};
 pub(crate) use clip_scale::clip_scale;
-pub use digest::{Digest, digest};
-pub(crate) use digest::{SEGMENT_ELEMENTS, Segment};
+pub(crate) use digest::SEGMENT_ELEMENTS;
+pub use digest::digest;
 pub(crate) use gradient_norm::{gradient_norm, norm_parts};
 pub(crate) use range::UpdateRange;
 pub(crate) use rmsprop_update::{

@@ -1,0 +1,259 @@
+//! Chooses the algorithm of a convolution and its gradients: one pure function of the geometry, the mask and the cost model.
+
+use super::algorithm::{Algorithm, Choice};
+use super::{columns, winograd};
+use crate::compiler::options::{GradientStrategy, Settings, Winograd};
+use crate::graph::Conv2d;
+use crate::kernels::{GemmFamily, MAX_TERMS, Tiles};
+use crate::mask::Mask;
+
+/// One of a convolution's three computations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pass {
+    Forward,
+    GradInput,
+    GradKernel,
+}
+
+/// The most sets of pixels that [`Algorithm::StridedGradInput`] pays for: with more, the GEMMs become small and many.
+const MAX_PIXEL_SETS: usize = 4;
+
+/// The cheapest algorithm of one pass under the cost model. `mask`: of the kernel, if only its live gradients are needed.
+pub(crate) fn choose(conv: &Conv2d, pass: Pass, mask: Option<&Mask>, settings: &Settings) -> Choice {
+    if let Some(mask) = mask.filter(|_| pass == Pass::GradKernel)
+        && let Some(choice) = partial(conv, mask, settings)
+    {
+        return choice;
+    }
+    let pointwise = is_pointwise(conv);
+    let depth = match pass {
+        Pass::GradInput => conv.window.taps() * conv.c_out_per_group(),
+        Pass::Forward | Pass::GradKernel => conv.depth(),
+    };
+    let implicit = !settings.explicit_columns && !pointwise && depth <= MAX_TERMS;
+    let [down, across] = conv.window.stride;
+    let algorithm = match pass {
+        _ if is_depthwise(conv) && !settings.explicit_columns => Algorithm::Depthwise,
+        _ if uses_winograd(conv, settings) => Algorithm::Winograd,
+        Pass::Forward | Pass::GradKernel if pads_channels(conv, settings) => Algorithm::PaddedChannels,
+        Pass::GradInput if implicit && conv.c_out_per_group().is_multiple_of(4) => match down * across {
+            1 => Algorithm::ImplicitGemm,
+            2..=MAX_PIXEL_SETS => Algorithm::StridedGradInput,
+            _ => Algorithm::Im2col,
+        },
+        Pass::Forward | Pass::GradKernel if implicit => Algorithm::ImplicitGemm,
+        _ if pointwise => Algorithm::Pointwise,
+        _ => Algorithm::Im2col,
+    };
+    Choice { algorithm, live: Vec::new() }
+}
+
+/// Whether the forward algorithm can pool in its epilogue.
+pub(crate) fn fuses_pool(conv: &Conv2d, settings: &Settings) -> bool {
+    let algorithm = choose(conv, Pass::Forward, None, settings).algorithm;
+    matches!(algorithm, Algorithm::Winograd | Algorithm::PaddedChannels | Algorithm::ImplicitGemm)
+}
+
+/// Whether the last kernel of an input gradient has an epilogue.
+pub(crate) fn grad_input_has_epilogue(conv: &Conv2d, settings: &Settings) -> bool {
+    let algorithm = choose(conv, Pass::GradInput, None, settings).algorithm;
+    !matches!(algorithm, Algorithm::Depthwise | Algorithm::Im2col)
+}
+
+/// The partial algorithm of a weight gradient, if it is asked for or cheaper than the dense gradient.
+fn partial(conv: &Conv2d, mask: &Mask, settings: &Settings) -> Option<Choice> {
+    let cost = &settings.cost;
+    let width = conv.c_out;
+    let mut live_rows = vec![false; conv.depth()];
+    let mut live_columns = vec![false; width];
+    let mut elements = Vec::new();
+    for index in (0..mask.len()).filter(|&i| !mask.is_frozen(i)) {
+        live_rows[index / width] = true;
+        live_columns[index % width] = true;
+        elements.push(index);
+    }
+    let set = |flags: &[bool]| (0..flags.len()).filter(|&i| flags[i]).collect::<Vec<_>>();
+    let (rows, columns) = (set(&live_rows), set(&live_columns));
+    let columns = || Choice { algorithm: Algorithm::Columns, live: columns.clone() };
+    let rows = || Choice { algorithm: Algorithm::Rows, live: rows.clone() };
+    let elements = || Choice { algorithm: Algorithm::Elements, live: elements.clone() };
+    // With groups, each row of the kernel matrix has columns of its own.
+    let one_group = conv.groups == 1;
+    match settings.gradient_strategy {
+        GradientStrategy::Dense => None,
+        GradientStrategy::Columns => one_group.then(columns),
+        GradientStrategy::Rows => one_group.then(rows),
+        GradientStrategy::Elements => Some(elements()),
+        GradientStrategy::Auto => {
+            let (columns, rows, elements) = (columns(), rows(), elements());
+            let pixels = settings.batch * conv.window.outputs();
+            let gathered = |n: usize| {
+                cost.gathered.saturating_mul(n.next_multiple_of(4)).saturating_mul(pixels) + cost.dispatches
+            };
+            let dense = dense_grad_kernel_cost(conv, settings);
+            let column_cost =
+                columns::cost(conv, columns.live.len(), settings) + gathered(columns.live.len());
+            let row_cost =
+                cost.tiled_results(rows.live.len().next_multiple_of(4), conv.c_out).saturating_mul(pixels)
+                    + gathered(rows.live.len());
+            let element_cost = cost.element_term.saturating_mul(elements.live.len()).saturating_mul(pixels)
+                + cost.dispatches;
+            // A tenth less, at least: the estimates are rough.
+            let mut best = (dense - dense / 10, None);
+            if one_group && column_cost < best.0 {
+                best = (column_cost, Some(columns));
+            }
+            if one_group && row_cost < best.0 {
+                best = (row_cost, Some(rows));
+            }
+            if element_cost < best.0 {
+                best = (element_cost, Some(elements));
+            }
+            best.1
+        }
+    }
+}
+
+/// The cost of a whole weight gradient, in multiply-adds of a GEMM.
+fn dense_grad_kernel_cost(conv: &Conv2d, settings: &Settings) -> usize {
+    let cost = &settings.cost;
+    let pixels = settings.batch * conv.window.outputs();
+    if is_depthwise(conv) {
+        let elements = conv.depth() * conv.c_out;
+        return cost.depthwise_term.saturating_mul(elements).saturating_mul(pixels);
+    }
+    let direct =
+        cost.tiled_results(conv.depth(), conv.c_out_per_group()).saturating_mul(conv.groups * pixels);
+    direct / cost.winograd.filter(|_| uses_winograd(conv, settings)).map_or(1, |winograd| winograd.gain)
+}
+
+/// Whether all three passes use Winograd's transforms.
+fn uses_winograd(conv: &Conv2d, settings: &Settings) -> bool {
+    let tiles = Tiles { window: conv.window, first: 0, images: settings.batch };
+    let pays = settings.cost.winograd.is_some_and(|cost| {
+        conv.c_in.min(conv.c_out) >= cost.channels
+            && tiles.count() >= cost.tiles
+            && !settings.explicit_columns
+    });
+    // The transforms add elements up: rounded to f16, the sums would lose more than the elements do.
+    let exact = !matches!(settings.family, GemmFamily::Cooperative { .. });
+    let wanted = match settings.winograd {
+        Winograd::Never => false,
+        Winograd::Auto => pays,
+        Winograd::Always => true,
+    };
+    wanted && exact && winograd::is_applicable(conv, settings.max_binding)
+}
+
+/// Whether images get one more channel, of zeros.
+fn pads_channels(conv: &Conv2d, settings: &Settings) -> bool {
+    settings.cost.pads_channels
+        && matches!(settings.family, GemmFamily::Subgroup { .. })
+        && !settings.explicit_columns
+        && conv.groups == 1
+        && conv.c_in % 4 == 3
+        && conv.c_out.is_multiple_of(4)
+        && conv.window.taps() > 1
+        && conv.window.taps() * (conv.c_in + 1) <= MAX_TERMS
+}
+
+/// Whether each channel has one filter of its own.
+fn is_depthwise(conv: &Conv2d) -> bool {
+    conv.groups > 1 && conv.groups == conv.c_in && conv.c_out == conv.c_in
+}
+
+/// Whether every patch is one pixel of the input, in order: the column matrix is the input itself.
+fn is_pointwise(conv: &Conv2d) -> bool {
+    let w = &conv.window;
+    conv.groups == 1 && w.taps() == 1 && w.stride == [1, 1] && w.pad_begin == [0, 0] && w.input == w.output
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compiler::cost::{CostModel, WinogradCost};
+    use crate::shape::{Padding, Window};
+
+    fn conv(c_in: usize, c_out: usize, kernel: usize, stride: usize, groups: usize) -> Conv2d {
+        let window = Window { padding: Padding::Same, stride: [stride; 2], ..Window::new([kernel; 2]) };
+        Conv2d::new([32, 32, c_in], c_out, window, groups, "conv").unwrap()
+    }
+
+    fn with_cost(cost: CostModel) -> Settings {
+        Settings { cost, ..Settings::SOFTWARE }
+    }
+
+    #[test]
+    fn each_algorithm_is_chosen_for_its_convolutions() {
+        use Algorithm::*;
+        let of = |conv: Conv2d| {
+            [Pass::Forward, Pass::GradInput, Pass::GradKernel]
+                .map(|pass| choose(&conv, pass, None, &Settings::SOFTWARE).algorithm)
+        };
+        assert_eq!(of(conv(64, 64, 3, 1, 1)), [Winograd; 3]);
+        assert_eq!(of(conv(3, 32, 3, 1, 1)), [PaddedChannels, ImplicitGemm, PaddedChannels]);
+        assert_eq!(of(conv(16, 32, 3, 1, 1)), [ImplicitGemm; 3]);
+        assert_eq!(of(conv(64, 64, 3, 2, 1)), [ImplicitGemm, StridedGradInput, ImplicitGemm]);
+        assert_eq!(of(conv(64, 64, 3, 3, 1)), [ImplicitGemm, Im2col, ImplicitGemm]);
+        assert_eq!(of(conv(64, 64, 1, 1, 1)), [Pointwise; 3]);
+        assert_eq!(of(conv(64, 64, 3, 1, 64)), [Depthwise; 3]);
+        assert_eq!(of(conv(16, 30, 3, 1, 1)), [ImplicitGemm, Im2col, ImplicitGemm]);
+        let explicit = Settings { explicit_columns: true, ..Settings::SOFTWARE };
+        assert_eq!(choose(&conv(64, 64, 3, 1, 1), Pass::Forward, None, &explicit).algorithm, Im2col);
+    }
+
+    #[test]
+    fn cost_model_changes_the_algorithm() {
+        let layer = conv(64, 64, 3, 1, 1);
+        let forward = |cost| choose(&layer, Pass::Forward, None, &with_cost(cost)).algorithm;
+        assert_eq!(forward(CostModel::SOFTWARE), Algorithm::Winograd);
+        assert_eq!(forward(CostModel::DISCRETE), Algorithm::ImplicitGemm);
+        let wide = WinogradCost { channels: 128, tiles: 1, gain: 2 };
+        assert_eq!(
+            forward(CostModel { winograd: Some(wide), ..CostModel::SOFTWARE }),
+            Algorithm::ImplicitGemm
+        );
+        let first = conv(3, 32, 3, 1, 1);
+        let padded = |cost| choose(&first, Pass::Forward, None, &with_cost(cost)).algorithm;
+        assert_eq!(padded(CostModel::SOFTWARE), Algorithm::PaddedChannels);
+        assert_eq!(padded(CostModel::INTEGRATED), Algorithm::ImplicitGemm);
+    }
+
+    fn grad_kernel(conv: &Conv2d, settings: &Settings, frozen: &dyn Fn(usize) -> bool) -> Choice {
+        let mask = Mask::from_frozen((0..conv.depth() * conv.c_out).map(frozen));
+        choose(conv, Pass::GradKernel, Some(&mask), settings)
+    }
+
+    #[test]
+    fn mask_shape_decides_how_a_weight_gradient_is_computed() {
+        let layer = conv(64, 64, 3, 1, 1);
+        let of = |frozen: &dyn Fn(usize) -> bool| grad_kernel(&layer, &Settings::SOFTWARE, frozen);
+        let scattered = of(&|i| (i as u32).wrapping_mul(2_654_435_761) >> 16 & 1 == 0);
+        assert_eq!(scattered.algorithm, Algorithm::Winograd, "the dense gradient");
+        assert_eq!(of(&|i| i % 64 >= 6), Choice { algorithm: Algorithm::Columns, live: (0..6).collect() });
+        assert_eq!(of(&|i| i / 64 >= 32), Choice { algorithm: Algorithm::Rows, live: (0..32).collect() });
+        let few = (0..9 * 64 * 64).step_by(1000).collect();
+        assert_eq!(of(&|i| i % 1000 != 0), Choice { algorithm: Algorithm::Elements, live: few });
+
+        let depthwise = conv(64, 64, 3, 1, 64);
+        let of = |frozen: &dyn Fn(usize) -> bool| grad_kernel(&depthwise, &Settings::SOFTWARE, frozen);
+        assert_eq!(of(&|i| i % 2 == 0).algorithm, Algorithm::Depthwise);
+        let live = (0..9 * 64).step_by(10).collect();
+        assert_eq!(of(&|i| i % 10 != 0), Choice { algorithm: Algorithm::Elements, live });
+
+        let window = Window { padding: Padding::Same, ..Window::new([3, 3]) };
+        let small = Conv2d::new([8, 8, 4], 4, window, 1, "conv").unwrap();
+        let few_examples = Settings { batch: 4, ..Settings::SOFTWARE };
+        let choice = grad_kernel(&small, &few_examples, &|i| i > 0);
+        assert!(!choice.algorithm.is_partial(), "the additional dispatches cost more than they save");
+    }
+
+    #[test]
+    fn cost_model_changes_how_a_weight_gradient_is_computed() {
+        let window = Window { padding: Padding::Same, ..Window::new([3, 3]) };
+        let conv = Conv2d::new([8, 8, 16], 16, window, 1, "conv").unwrap();
+        let of = |cost| grad_kernel(&conv, &with_cost(cost), &|i| i % 1000 != 0).algorithm;
+        assert_eq!(of(CostModel::SOFTWARE), Algorithm::Elements);
+        assert!(!of(CostModel::DISCRETE).is_partial(), "its dispatches take longer than the dense gradient");
+    }
+}
