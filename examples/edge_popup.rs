@@ -38,7 +38,7 @@ fn main() -> Outcome {
     }
     t.freeze("*", FreezeRule::all())?;
     let lr = 1.0;
-    let before = t.evaluate(&test)?.accuracy.unwrap_or(f64::NAN);
+    let before = t.evaluate(&test)?.accuracy();
     for epoch in 0..12 {
         for batch in data.batches_for_epoch(64, 7, epoch)? {
             for (k, path) in KERNELS.iter().enumerate() {
@@ -68,7 +68,7 @@ fn main() -> Outcome {
             off += usize::from(now.to_bits() == 0);
         }
     }
-    let accuracy = t.evaluate(&test)?.accuracy.unwrap_or(f64::NAN);
+    let accuracy = t.evaluate(&test)?.accuracy();
     println!(
         "accuracy {before:.4} with random weights, {accuracy:.4} with {off} of them at 0 and none trained"
     );

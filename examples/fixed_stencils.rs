@@ -26,7 +26,7 @@ fn main() -> Outcome {
     let changed = |from: usize, to: usize| {
         (0..72).filter(|i| (from..to).contains(&(i % 8)) && now[*i].to_bits() != kernel[*i].to_bits()).count()
     };
-    let accuracy = t.evaluate(&Digits::test()?)?.accuracy.unwrap_or(f64::NAN);
+    let accuracy = t.evaluate(&Digits::test()?)?.accuracy();
     println!(
         "{} of 27 stencil weights changed, {} of 45 others; accuracy {accuracy:.4}",
         changed(0, 3),

@@ -24,10 +24,7 @@ fn main() -> Outcome {
             t.step(&batch)?;
         }
     }
-    let (before, after) = (
-        dense.evaluate(&test)?.accuracy.unwrap_or(f64::NAN),
-        t.evaluate(&test)?.accuracy.unwrap_or(f64::NAN),
-    );
+    let (before, after) = (dense.evaluate(&test)?.accuracy(), t.evaluate(&test)?.accuracy());
     let (mut pruned, mut all) = (0, 0);
     for path in KERNELS {
         let (weights, mask) = (t.parameter(path)?, t.mask(path)?);

@@ -18,7 +18,7 @@ fn main() -> Outcome {
     let (data, test) = (Digits::train()?, Digits::test()?);
     let mut t = trainer(&gpu()?, 10, 1, Masked, Sgd::new(0.02).momentum(0.9))?;
     train(&mut t, &data, 12)?;
-    let float = t.evaluate(&test)?.accuracy.unwrap_or(f64::NAN);
+    let float = t.evaluate(&test)?.accuracy();
     println!("float weights: accuracy {float:.4}");
     let mut tops = Vec::new();
     for path in KERNELS {
@@ -38,11 +38,7 @@ fn main() -> Outcome {
         }
         train(&mut t, &data, 3)?;
         proved(&t)?;
-        println!(
-            "{:>5.1} % quantised: accuracy {:.4}",
-            100.0 * fraction,
-            t.evaluate(&test)?.accuracy.unwrap_or(f64::NAN)
-        );
+        println!("{:>5.1} % quantised: accuracy {:.4}", 100.0 * fraction, t.evaluate(&test)?.accuracy());
     }
     let mut all = 0;
     for path in KERNELS {
@@ -51,7 +47,7 @@ fn main() -> Outcome {
         ensure(weights.iter().all(|&w| power(w)), "every kernel element is 0 or a power of two")?;
         all += weights.len();
     }
-    let accuracy = t.evaluate(&test)?.accuracy.unwrap_or(f64::NAN);
+    let accuracy = t.evaluate(&test)?.accuracy();
     println!("{all} kernel elements are 0 or powers of two");
     ensure(accuracy > float - 0.03, "quantisation costs less than 3 points")
 }

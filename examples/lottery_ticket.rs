@@ -22,7 +22,7 @@ fn run(gpu: &Gpu, seed: u64) -> Outcome<[f64; 3]> {
     let mut dense = None;
     for _ in 0..ITERATIONS {
         train(&mut t, &data, EPOCHS)?;
-        dense.get_or_insert(t.evaluate(&test)?.accuracy.unwrap_or(f64::NAN));
+        dense.get_or_insert(t.evaluate(&test)?.accuracy());
         t.prune("*.kernel", FreezeRule::smallest(0.35).global().among_trainable())?;
         t.rewind(&initial, RewindState::Zero)?;
     }
@@ -36,10 +36,7 @@ fn run(gpu: &Gpu, seed: u64) -> Outcome<[f64; 3]> {
     let kept: usize =
         KERNELS.iter().map(|p| Ok(t.mask(p)?.complement().frozen_count())).sum::<Result<_>>()?;
     let all: usize = KERNELS.iter().map(|p| Ok(t.mask(p)?.len())).sum::<Result<_>>()?;
-    let (ticket, control) = (
-        t.evaluate(&test)?.accuracy.unwrap_or(f64::NAN),
-        control.evaluate(&test)?.accuracy.unwrap_or(f64::NAN),
-    );
+    let (ticket, control) = (t.evaluate(&test)?.accuracy(), control.evaluate(&test)?.accuracy());
     let dense = dense.unwrap_or(0.0);
     println!(
         "seed {seed}: dense {dense:.4}; {kept} of {all} weights: ticket {ticket:.4}, other weights {control:.4}"

@@ -49,7 +49,7 @@ fn main() -> Outcome {
             let (weights, mask) = (t.parameter(path)?, t.mask(path)?);
             ensure(mask.frozen_indices().all(|i| weights[i].to_bits() == 0), "all frozen weights are 0")?;
         }
-        let accuracy = t.evaluate(&test)?.accuracy.unwrap_or(f64::NAN);
+        let accuracy = t.evaluate(&test)?.accuracy();
         let what = if dynamic { "RigL" } else { "a fixed random mask" };
         println!("{what}: {frozen} frozen, {grown} grown, {added} at new positions; accuracy {accuracy:.4}");
         ensure((grown > 0) == dynamic, "RigL alone grows weights")?;

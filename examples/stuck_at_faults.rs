@@ -28,17 +28,14 @@ fn main() -> Outcome {
     let optimizer = || Sgd::new(0.02).momentum(0.9);
     let mut unaware = trainer(&gpu, 10, 1, Masked, optimizer())?;
     train(&mut unaware, &data, 12)?;
-    let healthy = unaware.evaluate(&test)?.accuracy.unwrap_or(f64::NAN);
+    let healthy = unaware.evaluate(&test)?.accuracy();
     inject(&mut unaware)?;
 
     let mut aware = trainer(&gpu, 10, 1, Masked, optimizer())?;
     inject(&mut aware)?;
     train(&mut aware, &data, 12)?;
     proved(&aware)?;
-    let (unaware, aware) = (
-        unaware.evaluate(&test)?.accuracy.unwrap_or(f64::NAN),
-        aware.evaluate(&test)?.accuracy.unwrap_or(f64::NAN),
-    );
+    let (unaware, aware) = (unaware.evaluate(&test)?.accuracy(), aware.evaluate(&test)?.accuracy());
     println!("no faults: accuracy {healthy:.4}");
     println!(
         "20 % of the weights stuck: {unaware:.4} if injected after training, {aware:.4} if frozen in training"

@@ -6,8 +6,9 @@
 use crate::error::{Error, Result};
 use crate::kernels::Digest;
 use crate::mask::Mask;
-use safetensors::SafeTensors;
+use safetensors::tensor::Metadata;
 use safetensors::tensor::{Dtype, TensorView};
+use safetensors::{SafeTensorError, SafeTensors};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::Write;
@@ -208,17 +209,24 @@ impl Checkpoint {
         // Reading a device or a pipe might never end.
         if !std::fs::metadata(path).map_err(io)?.is_file() {
             let why = "expected a regular file".to_owned();
-            return Err(Error::Checkpoint { path: path.to_owned(), why });
+            return Err(Error::Checkpoint { path: path.to_owned(), why, source: None });
         }
         let bytes = std::fs::read(path).map_err(io)?;
-        Self::from_bytes(&bytes).map_err(|why| Error::Checkpoint { path: path.to_owned(), why })
+        let invalid = |error: SafeTensorError| Error::Checkpoint {
+            path: path.to_owned(),
+            why: format!("not a complete safetensors file: {error}"),
+            source: Some(error.into()),
+        };
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(invalid)?;
+        let file = SafeTensors::deserialize(&bytes).map_err(invalid)?;
+        Self::from_parts(&header, &file).map_err(|why| Error::Checkpoint {
+            path: path.to_owned(),
+            why,
+            source: None,
+        })
     }
 
-    fn from_bytes(bytes: &[u8]) -> std::result::Result<Self, String> {
-        let invalid =
-            |error: safetensors::SafeTensorError| format!("not a complete safetensors file: {error}");
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(invalid)?;
-        let file = SafeTensors::deserialize(bytes).map_err(invalid)?;
+    fn from_parts(header: &Metadata, file: &SafeTensors) -> std::result::Result<Self, String> {
         let mut checkpoint = Checkpoint::default();
         if let Some(text) = header.metadata().as_ref().and_then(|entries| entries.get(ENTRY)) {
             for line in text.split('\n') {
@@ -252,7 +260,12 @@ impl Checkpoint {
     /// - [`Error::Checkpoint`] if a tensor's shape does not match its number of elements, two tensors have the same name, or
     ///   a note contains a line break.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let invalid = |why: String| Error::Checkpoint { path: path.to_owned(), why };
+        let invalid = |why: String| Error::Checkpoint { path: path.to_owned(), why, source: None };
+        let refused = |error: SafeTensorError| Error::Checkpoint {
+            path: path.to_owned(),
+            why: error.to_string(),
+            source: Some(error.into()),
+        };
         let names: BTreeSet<_> = self.tensors.iter().map(|(name, _)| name).collect();
         if names.len() < self.tensors.len() {
             return Err(invalid("two tensors have the same name".to_owned()));
@@ -273,14 +286,11 @@ impl Checkpoint {
         let views = self.tensors.iter().zip(&bytes).map(|((name, tensor), bytes)| {
             Ok((name.as_str(), TensorView::new(tensor.dtype, tensor.shape.clone(), bytes)?))
         });
-        let views = views
-            .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>()
-            .map_err(|error| invalid(error.to_string()))?;
+        let views = views.collect::<std::result::Result<Vec<_>, SafeTensorError>>().map_err(refused)?;
         // One metadata entry with sorted lines: the format's own map is unordered, and equal checkpoints give equal files.
         let lines: Vec<_> = complete.notes.iter().map(|(name, value)| format!("{name} = {value}")).collect();
         let metadata = HashMap::from([(ENTRY.to_owned(), lines.join("\n"))]);
-        let file =
-            safetensors::serialize(views, Some(metadata)).map_err(|error| invalid(error.to_string()))?;
+        let file = safetensors::serialize(views, Some(metadata)).map_err(refused)?;
         write_atomically(path, &file)
     }
 }

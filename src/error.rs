@@ -1,191 +1,210 @@
-//! Every way in which things go wrong, one variant each.
+//! The error type of the crate.
 
 use std::path::PathBuf;
 
-/// What this crate's functions return.
+/// A `Result` with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Everything that can go wrong. Each message says where, what was expected, what came, and what to try.
+/// The error of a dependency that caused an [`Error`], as returned by [`std::error::Error::source`].
+pub type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Everything that can go wrong. Each message says where, what was expected, what was found, and what to try.
+///
+/// Messages include the text of their [source](std::error::Error::source), so that printing the error alone
+/// is enough.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No adapter fits the request.
+    /// No adapter matches the request.
     #[error("no GPU adapter for {wanted}; found: {}. {hint}", list(found))]
     NoAdapter {
-        /// What was asked for, in words.
+        /// Description of the request.
         wanted: String,
-        /// The adapters that do exist, `index: name (backend)`.
+        /// The adapters of the system, `index: name (backend)`.
         found: Vec<String>,
         /// What to try on this system.
         hint: String,
     },
-    /// The adapter exists, but it gives no device.
-    #[error("adapter {adapter} gave no device: {reason}; try another with --adapter or GpuOptions::adapter")]
+    /// The driver refused to create a device on an adapter.
+    #[error(
+        "adapter {adapter}: cannot create a device: {reason}; select another adapter with --adapter or GpuOptions::adapter"
+    )]
     AdapterRejected {
-        /// The adapter's name.
+        /// Name of the adapter.
         adapter: String,
-        /// What the driver said.
+        /// Cause, as reported by the driver.
         reason: String,
     },
-    /// A size is over what the device (or the byte budget) allows. Nothing was created.
+    /// A size exceeds a device limit or the memory budget. Nothing is allocated.
     #[error("{what} needs {needed}, but {available} is available; use a smaller batch or smaller tensors")]
     LimitExceeded {
-        /// The limit, and what meets it.
+        /// The limit and the resource that exceeds it.
         what: String,
-        /// What would be needed.
+        /// Required amount.
         needed: u64,
-        /// What there is.
+        /// Available amount.
         available: u64,
     },
-    /// Shapes do not fit together.
+    /// A shape does not match.
     #[error("{at}: expected {expected}, got {got}")]
     ShapeMismatch {
         /// The layer, operation or argument.
         at: String,
-        /// The shape (or the rule) expected.
+        /// Expected shape, or a rule for it.
         expected: String,
-        /// The shape that came.
+        /// Actual shape.
         got: String,
     },
-    /// A path or glob names no parameter.
-    #[error("no parameter matches {path:?}; the nearest are: {}", list(similar))]
+    /// A path or glob matches no parameter.
+    #[error("no parameter matches {path:?}; similar paths: {}", list(similar))]
     UnknownParameter {
-        /// The path or glob as given.
+        /// The given path or glob.
         path: String,
-        /// Paths that do exist, most alike first.
+        /// Existing paths, most similar first.
         similar: Vec<String>,
     },
-    /// A mask has another number of elements than its tensor.
+    /// A mask and its tensor differ in their number of elements.
     #[error("mask for {path}: expected {expected} elements, got {got}")]
     MaskMismatch {
-        /// The parameter's path.
+        /// Path of the parameter.
         path: String,
         /// Elements of the tensor.
         expected: usize,
         /// Elements of the mask.
         got: usize,
     },
-    /// The device has no memory left for this.
+    /// The device is out of memory.
     #[error("out of device memory at {label} ({bytes} bytes); use a smaller batch")]
     OutOfMemory {
-        /// What was being made.
+        /// Label of the resource.
         label: String,
-        /// Bytes asked for (0 where the driver does not say).
+        /// Requested bytes; 0 if the driver does not report them.
         bytes: u64,
     },
-    /// The device is gone; make a new `Gpu`.
-    #[error("the device was lost: {reason}; make a new Gpu and resume from the last checkpoint")]
+    /// The device is lost. Create a new [`Gpu`](crate::Gpu).
+    #[error("the device was lost: {reason}; create a new Gpu and resume from the last checkpoint")]
     DeviceLost {
-        /// What the driver said.
+        /// Cause, as reported by the driver.
         reason: String,
     },
-    /// The device did not finish in time. The work may still finish later.
-    #[error("{what} did not finish in {limit:?}; raise GpuOptions::timeout or use smaller steps")]
+    /// The device did not finish within the timeout. The work may still finish later.
+    #[error("{what} did not finish within {limit:?}; raise GpuOptions::timeout or use smaller steps")]
     Timeout {
-        /// What was waited for.
+        /// The operation that timed out.
         what: String,
-        /// The limit.
+        /// The timeout.
         limit: std::time::Duration,
     },
-    /// The driver layer refused something; a defect of this crate or of a driver.
-    #[error(
-        "{kernel}: refused by validation: {message}; please report this with the output of `frazil devices`"
-    )]
+    /// wgpu's validation rejected an operation, or a check of a kernel's output failed. A defect of this
+    /// crate or of the driver.
+    #[error("{kernel}: validation failed: {message}; please report this with the output of `frazil devices`")]
     Validation {
         /// The kernel or resource.
         kernel: String,
-        /// What wgpu said.
+        /// Description of the failure.
         message: String,
+        /// Cause, if reported by wgpu.
+        source: Option<Source>,
     },
-    /// The loss became NaN or infinite. No update was made from that step on: the last good weights are kept.
+    /// The loss became NaN or infinite. Updates are skipped from that step on, so the last valid weights are
+    /// kept.
     #[error(
-        "the loss became NaN or infinite at step {step}; weights are those from before it. Lower the learning rate, or look at the data"
+        "the loss became NaN or infinite at step {step}; the weights are those before that step. Lower the learning rate or check the data"
     )]
     NonFiniteLoss {
-        /// The first such step, counted from 0.
+        /// Index of the first such step, from 0.
         step: u64,
     },
-    /// An option or argument has a value outside its range.
+    /// An option or argument is outside its valid range.
     #[error("{at}: expected {expected}, got {got}")]
     InvalidArgument {
         /// The option or argument.
         at: String,
-        /// The range.
+        /// The valid range.
         expected: String,
-        /// The value.
+        /// The actual value.
         got: String,
     },
-    /// A batch without examples.
-    #[error("{at}: a batch needs at least one example, got none")]
+    /// A batch has no examples.
+    #[error("{at}: expected a batch of 1 example or more, got none")]
     EmptyBatch {
         /// The call.
         at: String,
     },
-    /// A class label that the model has no output for.
-    #[error("label {label} in row {row}: expected less than {classes} (the model's classes)")]
+    /// A class label is not below the number of classes.
+    #[error("row {row}: expected a label below {classes} (the number of classes), got label {label}")]
     LabelOutOfRange {
-        /// The row of the batch.
+        /// Row in the batch.
         row: usize,
         /// The label.
         label: u32,
-        /// The number of classes.
+        /// Number of classes of the model.
         classes: usize,
     },
-    /// The loss does not depend on a value whose gradient was asked for. The graph is as it was.
+    /// The loss does not depend on a value whose gradient is requested. The graph is unchanged.
     #[error(
         "{value} has no gradient: {loss} does not depend on it, or only through operands without a derivative"
     )]
     NoGradient {
-        /// The value.
+        /// Name of the value.
         value: String,
-        /// The loss.
+        /// Name of the loss.
         loss: String,
     },
-    /// A gradient would pass through an operation that has no adjoint. The graph is as it was.
-    #[error("{label}: no gradient passes through {op}: {why}")]
+    /// A gradient would pass through an operation without an implemented adjoint. The graph is unchanged.
+    #[error("{label}: cannot differentiate {op}: {why}")]
     NoAdjoint {
-        /// The operation's label.
+        /// Label of the operation.
         label: String,
-        /// Its name.
+        /// Name of the operation.
         op: &'static str,
         /// What is missing.
         why: &'static str,
     },
-    /// `gradient(path)` without `keep_gradients`.
+    /// A gradient is read without `TrainerOptions::keep_gradients`, or before the first step.
     #[error(
-        "the gradient of {path} is not kept; set TrainerOptions::keep_gradients(true) and make a step first"
+        "the gradient of {path} is not available; set TrainerOptions::keep_gradients(true) and run a step first"
     )]
     GradientNotKept {
-        /// The parameter's path.
+        /// Path of the parameter.
         path: String,
     },
-    /// A data file or data set is not what it should be.
+    /// A data file or data set is invalid.
     #[error("{}: {place}: {why}", path.display())]
     Data {
-        /// The file, or the name of an embedded set.
+        /// The file, or the name of an embedded data set.
         path: PathBuf,
-        /// `line 12`, `byte 4`, ...
+        /// Position in the file: `line 12`, `byte 4`, ...
         place: String,
-        /// What is wrong with it.
+        /// What is invalid.
         why: String,
+        /// Cause, if reported by a decoder.
+        source: Option<Source>,
     },
-    /// A checkpoint cannot be written or read. The trainer is as it was.
+    /// A checkpoint cannot be written or read. The trainer is unchanged.
     #[error("checkpoint {}: {why}", path.display())]
     Checkpoint {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is invalid.
         why: String,
+        /// Cause, if reported by the safetensors library.
+        source: Option<Source>,
     },
-    /// The operating system refused a file operation.
+    /// The operating system reported an error for a file operation.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What it said.
+        /// Cause.
         source: std::io::Error,
     },
 }
+
+const _: () = assert_send_sync::<Error>();
+
+/// Fails to compile if `T` is not `Send + Sync`; call it in a `const _: ()`.
+pub(crate) const fn assert_send_sync<T: Send + Sync>() {}
 
 impl Error {
     pub(crate) fn shape(
@@ -207,4 +226,19 @@ impl Error {
 
 fn list(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::error::Error as _;
+
+    #[test]
+    fn source_is_the_error_of_the_dependency() {
+        let cause = "x".parse::<u64>().unwrap_err();
+        let error = |source| Error::Checkpoint { path: "a".into(), why: "note epoch".into(), source };
+        let with_source = error(Some(cause.clone().into()));
+        assert_eq!(with_source.source().unwrap().downcast_ref(), Some(&cause));
+        assert!(error(None).source().is_none());
+    }
 }

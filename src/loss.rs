@@ -1,39 +1,45 @@
-//! Losses.
+//! Training losses.
 
 use crate::error::{Error, Result};
 use crate::graph::{DType, Graph, Op, ValueId};
 use crate::shape::Shape;
 
-/// What training makes small: always a mean over the examples of a batch.
+/// A training loss; always the mean over the examples of a batch.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Loss {
-    /// `log(sum(exp(logits))) - logits[label]`, in nats.
+    /// Softmax cross-entropy of logits and class labels, `log(sum(exp(logits))) - logits[label]`, in nats.
     SoftmaxCrossEntropy,
-    /// The same with smoothed labels or weighted classes: see [`Loss::cross_entropy`].
+    /// Softmax cross-entropy with label smoothing or class weights, made by [`Loss::cross_entropy`].
     CrossEntropy(CrossEntropy),
-    /// `(output - target)^2`, the mean over all elements of an output of any shape.
+    /// Mean squared error of outputs of any shape: `(output - target)^2`, averaged over all elements.
     MeanSquaredError,
 }
 
-/// Softmax cross-entropy with options. With `w` the class weights, `e` the smoothing and `p` the softmax of a row of
-/// `C` logits, its loss is `(1-e)*w[label]*(-log p[label]) + e/C * sum over c of w[c]*(-log p[c])`, and the mean is the sum
-/// of the losses over the sum of the labels' weights (PyTorch's definition).
+const _: () = crate::error::assert_send_sync::<Loss>();
+
+/// Options of the softmax cross-entropy, as defined by PyTorch.
+///
+/// With class weights `w`, smoothing `e` and `p` the softmax of a row of `C` logits, the loss of the row is
+/// `(1-e)*w[label]*(-log p[label]) + e/C * sum over c of w[c]*(-log p[c])`; the mean is the sum of the losses
+/// divided by the sum of the labels' weights.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CrossEntropy {
-    smoothing: f64,
-    weights: Option<Vec<f32>>,
+    label_smoothing: f64,
+    class_weights: Option<Vec<f32>>,
 }
 
 impl CrossEntropy {
-    /// The share of the target that all classes have together, from 0 to 1; 0 unless set.
+    /// Sets the label smoothing, from 0 to 1: the share of the target distributed uniformly over all classes.
+    /// Default: 0.
     pub fn label_smoothing(mut self, smoothing: f64) -> Self {
-        self.smoothing = smoothing;
+        self.label_smoothing = smoothing;
         self
     }
 
-    /// A weight above 0 for each class; all 1 unless set.
+    /// Sets one weight above 0 per class. Default: all 1.
     pub fn class_weights(mut self, weights: Vec<f32>) -> Self {
-        self.weights = Some(weights);
+        self.class_weights = Some(weights);
         self
     }
 }
@@ -44,73 +50,79 @@ impl From<CrossEntropy> for Loss {
     }
 }
 
-/// What a loss adds to a graph.
+/// The values that a loss adds to a graph.
 #[derive(Clone, Debug)]
-pub(crate) struct Placed {
-    /// Labels or targets.
-    pub wanted: ValueId,
-    /// The classes' weights, to be written once.
-    pub weights: Option<(ValueId, Vec<f32>)>,
-    /// The batch's mean loss, `[1]`.
+pub(crate) struct LossValues {
+    /// Input: labels `[batch]`, or targets of the shape of the model output.
+    pub targets: ValueId,
+    /// Input for the class weights and their values, to be written once.
+    pub class_weights: Option<(ValueId, Vec<f32>)>,
+    /// Mean loss of the batch, `[1]`.
     pub mean: ValueId,
 }
 
 impl Loss {
-    /// Softmax cross-entropy, to be given options.
+    /// Softmax cross-entropy with options, which convert into a [`Loss`].
     pub fn cross_entropy() -> CrossEntropy {
         CrossEntropy::default()
     }
 
-    /// Whether outputs are held against labels, so that there is an accuracy; else against targets.
+    /// Whether the loss compares outputs with class labels, which also defines an accuracy, rather than with
+    /// targets.
     pub fn has_labels(&self) -> bool {
         !matches!(self, Loss::MeanSquaredError)
     }
 
-    fn smoothing(&self) -> f64 {
-        if let Loss::CrossEntropy(options) = self { options.smoothing } else { 0.0 }
+    fn label_smoothing(&self) -> f64 {
+        if let Loss::CrossEntropy(options) = self { options.label_smoothing } else { 0.0 }
     }
 
-    fn weights(&self, classes: usize) -> Result<Option<Vec<f32>>> {
-        let Loss::CrossEntropy(CrossEntropy { weights: Some(weights), .. }) = self else { return Ok(None) };
+    /// The validated class weights.
+    fn class_weights(&self, classes: usize) -> Result<Option<Vec<f32>>> {
+        let Loss::CrossEntropy(CrossEntropy { class_weights: Some(weights), .. }) = self else {
+            return Ok(None);
+        };
         if weights.len() != classes {
-            return Err(Error::shape("class weights", format!("{classes}, one a class"), weights.len()));
+            return Err(Error::shape("class weights", format!("{classes}, one per class"), weights.len()));
         }
         match weights.iter().find(|w| !w.is_normal() || **w < 0.0) {
-            Some(wrong) => Err(Error::argument("class weights", "finite weights above 0", wrong)),
+            Some(weight) => Err(Error::argument("class weights", "positive normal f32 numbers", weight)),
             None => Ok(Some(weights.clone())),
         }
     }
 
-    /// Appends the loss of `output`, `[n, classes]` where it has labels, and its part in the running sums.
+    /// Appends the loss of `output` and its [`Op::Metrics`].
     ///
     /// # Errors
-    /// [`Error::ShapeMismatch`]; [`Error::InvalidArgument`] for options out of their ranges.
-    pub(crate) fn forward(&self, graph: &mut Graph, output: ValueId) -> Result<Placed> {
+    /// - [`Error::ShapeMismatch`] if the loss has labels and `output` is not `[n, classes]`, or for a wrong
+    ///   number of class weights.
+    /// - [`Error::InvalidArgument`] for options out of range.
+    pub(crate) fn forward(&self, graph: &mut Graph, output: ValueId) -> Result<LossValues> {
         let example = graph.at(output).shape.extents()[1..].to_vec();
         if !self.has_labels() {
-            let wanted = graph.batch_input("targets", &example, DType::F32)?;
-            let each = graph.push_one(Op::MeanSquaredError, &[output, wanted], "loss")?;
-            let mean = graph.push_one(Op::Metrics, &[each], "metrics")?;
+            let targets = graph.batch_input("targets", &example, DType::F32)?;
+            let losses = graph.push_one(Op::MeanSquaredError, &[output, targets], "loss")?;
+            let mean = graph.push_one(Op::Metrics, &[losses], "metrics")?;
             graph.mark_output(mean)?;
-            return Ok(Placed { wanted, weights: None, mean });
+            return Ok(LossValues { targets, class_weights: None, mean });
         }
         let &[classes] = example.as_slice() else {
             return Err(Error::shape("model output", "[classes]", format!("{example:?}")));
         };
-        let wanted = graph.batch_input("labels", &[], DType::U32)?;
-        let weights = match self.weights(classes)? {
+        let targets = graph.batch_input("labels", &[], DType::U32)?;
+        let class_weights = match self.class_weights(classes)? {
             Some(weights) => {
                 Some((graph.input("class weights", Shape::new([classes])?, DType::F32), weights))
             }
             None => None,
         };
-        let mut operands = vec![output, wanted];
-        operands.extend(weights.iter().map(|(id, _)| *id));
-        let op = Op::SoftmaxCrossEntropy { smoothing: self.smoothing() };
-        let each = graph.push_one(op, &operands, "loss")?;
-        operands.insert(0, each);
+        let mut operands = vec![output, targets];
+        operands.extend(class_weights.iter().map(|(id, _)| *id));
+        let op = Op::SoftmaxCrossEntropy { smoothing: self.label_smoothing() };
+        let losses = graph.push_one(op, &operands, "loss")?;
+        operands.insert(0, losses);
         let mean = graph.push_one(Op::Metrics, &operands, "metrics")?;
         graph.mark_output(mean)?;
-        Ok(Placed { wanted, weights, mean })
+        Ok(LossValues { targets, class_weights, mean })
     }
 }

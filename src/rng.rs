@@ -1,28 +1,29 @@
-//! Seeded random streams that give the same numbers on every machine.
+//! Seeded random number streams, bit-identical on every platform.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// What a stream of random numbers is for; streams of one seed are independent of each other.
+/// Purpose of a random stream. Streams of one seed with different purposes are independent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// Initial weights.
     Weights = 1,
     /// Random masks.
     Mask = 2,
-    /// The order of examples.
+    /// Order of examples.
     Shuffle = 3,
     /// Test data.
     Data = 4,
 }
 
-/// A seeded stream (ChaCha with 8 rounds). All mappings to other types are defined here, on the raw bits,
-/// so that no other crate's version can change them.
+/// A seeded random stream (ChaCha8). Distributions are derived here from the raw bits, so that they do not
+/// depend on the version of another crate.
 #[derive(Clone, Debug)]
 pub struct Stream(ChaCha8Rng);
 
 impl Stream {
-    /// The stream of `seed` for one purpose; `part` sets parallel streams apart (a tensor's number, an epoch).
+    /// The stream of `seed` for one purpose; `part` selects one of 2^56 parallel streams (a tensor index, an
+    /// epoch).
     pub fn new(seed: u64, purpose: Purpose, part: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(((purpose as u64) << 56) | (part & ((1 << 56) - 1)));
@@ -34,7 +35,7 @@ impl Stream {
         self.0.next_u32()
     }
 
-    /// Uniform in `[0, 1)`, on a grid of 2^-24.
+    /// Uniform in `[0, 1)`, a multiple of 2^-24.
     pub fn unit(&mut self) -> f32 {
         (self.bits() >> 8) as f32 * (1.0 / (1 << 24) as f32)
     }
@@ -44,13 +45,13 @@ impl Stream {
         low + (high - low) * self.unit()
     }
 
-    /// Normal with mean 0 and variance 1: the inverse of the distribution function at one uniform draw of 53 bits.
+    /// Standard normal: the inverse cumulative distribution function of a uniform draw of 53 bits.
     pub fn normal(&mut self) -> f32 {
         let draw = (self.0.next_u64() >> 11) as f64 + 0.5;
         inverse_normal(draw * (1.0 / (1u64 << 53) as f64)) as f32
     }
 
-    /// Uniform in `0..bound`, without bias; 0 for a bound of 0 or 1.
+    /// Uniform in `0..bound`, without modulo bias; 0 for a bound of 0 or 1.
     pub fn below(&mut self, bound: usize) -> usize {
         if bound < 2 {
             return 0;
@@ -65,7 +66,7 @@ impl Stream {
         }
     }
 
-    /// Shuffles in place (Fisher and Yates, from the end).
+    /// Shuffles in place (Fisher-Yates, from the end).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last + 1));
@@ -73,17 +74,17 @@ impl Stream {
     }
 }
 
-/// Threefry-2x32 with 20 rounds: two random words from a key and a counter alone (Salmon, Moraes, Dror, Shaw: Parallel
-/// random numbers: as easy as 1, 2, 3, 2011).
+/// Threefry-2x32 with 20 rounds: a counter-based generator of two random words from key and counter (Salmon,
+/// Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3, 2011).
 pub fn threefry(key: [u32; 2], counter: [u32; 2]) -> [u32; 2] {
-    const LEFT: [[u32; 4]; 2] = [[13, 15, 26, 6], [17, 29, 16, 24]];
+    const ROTATIONS: [[u32; 4]; 2] = [[13, 15, 26, 6], [17, 29, 16, 24]];
     let keys = [key[0], key[1], 0x1bd1_1bda ^ key[0] ^ key[1]];
     let mut a = counter[0].wrapping_add(keys[0]);
     let mut b = counter[1].wrapping_add(keys[1]);
     for block in 0..5 {
-        for left in LEFT[block % 2] {
+        for rotation in ROTATIONS[block % 2] {
             a = a.wrapping_add(b);
-            b = b.rotate_left(left) ^ a;
+            b = b.rotate_left(rotation) ^ a;
         }
         a = a.wrapping_add(keys[(block + 1) % 3]);
         b = b.wrapping_add(keys[(block + 2) % 3]).wrapping_add(block as u32 + 1);
@@ -91,8 +92,9 @@ pub fn threefry(key: [u32; 2], counter: [u32; 2]) -> [u32; 2] {
     [a, b]
 }
 
-/// Where the standard normal distribution function is `p`, for `0 < p < 1`: P. J. Acklam's rational approximations (2003), to
-/// 1.2e-9 relative. Sums, products, quotients and roots alone, which IEEE 754 rounds alike everywhere.
+/// Inverse of the standard normal cumulative distribution function for `0 < p < 1`: P. J. Acklam's rational
+/// approximation (2003), relative error 1.2e-9. Uses only +, *, / and sqrt, which IEEE 754 rounds identically
+/// on every platform.
 fn inverse_normal(p: f64) -> f64 {
     const TAIL: f64 = 0.02425;
     const A: [f64; 6] = [
@@ -135,13 +137,15 @@ fn inverse_normal(p: f64) -> f64 {
     }
 }
 
-/// Coefficients of falling powers.
+/// Horner evaluation; coefficients from the highest power down.
 fn polynomial(coefficients: &[f64], x: f64) -> f64 {
     coefficients.iter().fold(0.0, |sum, c| sum * x + c)
 }
 
-/// The natural logarithm of a positive, normal number: that of the platform need not have the same last bit everywhere.
-/// `x = 2^e * m`, and `ln m = 2 atanh(s)` with `s = (m - 1)/(m + 1)`, at most 0.172, as a series.
+/// Natural logarithm of a positive normal number; `f64::ln` may differ in the last bit between platforms.
+///
+/// `x = 2^e * m` and `ln m = 2 atanh(s)` as a power series in `s = (m - 1)/(m + 1)`, at most 0.172 in
+/// magnitude.
 fn ln(x: f64) -> f64 {
     let bits = x.to_bits();
     let mut e = (bits >> 52) as i32 - 1023;
@@ -151,7 +155,7 @@ fn ln(x: f64) -> f64 {
         e += 1;
     }
     let s = (m - 1.0) / (m + 1.0);
-    // Term 11 is below 2^-60.
+    // Truncated after 11 terms: the next one is below 2^-60.
     let series = (0..11).rev().fold(0.0, |sum, k| sum * s * s + 2.0 / f64::from(2 * k + 1));
     f64::from(e) * std::f64::consts::LN_2 + s * series
 }
@@ -161,14 +165,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threefry_has_its_known_values() {
-        // The known answers that its authors publish.
+    fn threefry_matches_published_test_vectors() {
+        // Known-answer tests of the Random123 library.
         assert_eq!(threefry([0; 2], [0; 2]), [0x6b20_0159, 0x99ba_4efe]);
         assert_eq!(threefry([u32::MAX; 2], [u32::MAX; 2]), [0x1cb9_96fc, 0xbb00_2be7]);
     }
 
     #[test]
-    fn the_logarithm_is_that_of_the_platform() {
+    fn logarithm_matches_platform() {
         let mut s = Stream::new(1, Purpose::Data, 0);
         for x in
             (0..2000).map(|i| (f64::from(s.unit()) + 1e-9) * 2f64.powi(i % 50 - 45)).chain([1.0, 0.5, 2.0])
@@ -178,8 +182,8 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_those_of_tables() {
-        let known = [
+    fn quantiles_match_tables() {
+        let table = [
             (0.5, 0.0),
             (0.975, 1.959963984540054),
             (0.9, 1.2815515655446004),
@@ -188,14 +192,14 @@ mod tests {
             (1e-5, -4.264890793922825),
             (1e-10, -6.361340902404056),
         ];
-        for (p, x) in known {
+        for (p, x) in table {
             assert!((inverse_normal(p) - x).abs() <= 1.2e-9 * x.abs(), "{p}: {}", inverse_normal(p));
         }
         assert_eq!(inverse_normal(0.25), -inverse_normal(0.75));
     }
 
     #[test]
-    fn streams_repeat_and_differ() {
+    fn streams_are_reproducible_and_distinct() {
         let draw = |seed, purpose, part| {
             let mut s = Stream::new(seed, purpose, part);
             (s.bits(), s.bits())
@@ -207,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn shuffle_keeps_every_item() {
+    fn shuffle_is_a_permutation() {
         let mut items: Vec<_> = (0..100).collect();
         Stream::new(1, Purpose::Shuffle, 0).shuffle(&mut items);
         assert_ne!(items, (0..100).collect::<Vec<_>>());

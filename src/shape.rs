@@ -1,25 +1,28 @@
-//! Shapes, and the geometry of sliding windows, in checked arithmetic.
+//! Tensor shapes and the geometry of sliding windows, with bounds that rule out overflow.
 
 use crate::error::{Error, Result};
 use std::fmt;
 
-/// The extents of a tensor, outermost first. Images are `[n, h, w, c]`, convolution kernels
-/// `[kernel_h, kernel_w, c_in / groups, c_out]`, dense kernels `[in, out]`; memory is row-major.
+/// The extents of a tensor, outermost axis first; memory is row-major.
+///
+/// Images are `[n, h, w, c]`, convolution kernels `[kernel_h, kernel_w, c_in / groups, c_out]`, dense kernels
+/// `[in, out]`.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Shape(Vec<usize>);
 
-/// Element counts and extents stay below this, so that indices fit a shader's `u32` with room for padding.
+/// Largest number of elements of a tensor: indices, padded up to a multiple of a tile, fit in a shader's
+/// `u32`.
 pub const MAX_ELEMENTS: usize = (1 << 31) - 1;
 
 impl Shape {
-    /// A shape of these extents. An empty list is a scalar of one element.
+    /// A shape with these extents. An empty list is a scalar of one element.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if an extent is 0 or the product passes [`MAX_ELEMENTS`].
+    /// [`Error::InvalidArgument`] if an extent is 0 or the product exceeds [`MAX_ELEMENTS`].
     pub fn new(extents: impl Into<Vec<usize>>) -> Result<Self> {
         let shape = Shape(extents.into());
-        let product = shape.0.iter().try_fold(1usize, |a, &b| a.checked_mul(b));
-        match product {
+        let elements = shape.0.iter().try_fold(1usize, |a, &b| a.checked_mul(b));
+        match elements {
             Some(n) if n > 0 && n <= MAX_ELEMENTS => Ok(shape),
             _ => Err(Error::argument(
                 "shape",
@@ -29,7 +32,7 @@ impl Shape {
         }
     }
 
-    /// The extents.
+    /// Extents, outermost first.
     pub fn extents(&self) -> &[usize] {
         &self.0
     }
@@ -44,7 +47,7 @@ impl Shape {
         self.0.len()
     }
 
-    /// The last extent (the channels of an image); 1 for a scalar.
+    /// Last extent (the channels of an image); 1 for a scalar.
     pub fn last(&self) -> usize {
         self.0.last().copied().unwrap_or(1)
     }
@@ -52,7 +55,7 @@ impl Shape {
     /// The extents as `[n, h, w, c]`.
     ///
     /// # Errors
-    /// [`Error::ShapeMismatch`] unless there are four.
+    /// [`Error::ShapeMismatch`] if there are not four; `at` names the value.
     pub fn nhwc(&self, at: &str) -> Result<[usize; 4]> {
         <[usize; 4]>::try_from(self.0.as_slice()).map_err(|_| Error::shape(at, "[n, h, w, c]", self))
     }
@@ -60,7 +63,7 @@ impl Shape {
     /// The extents as `[rows, columns]`.
     ///
     /// # Errors
-    /// [`Error::ShapeMismatch`] unless there are two.
+    /// [`Error::ShapeMismatch`] if there are not two; `at` names the value.
     pub fn matrix(&self, at: &str) -> Result<[usize; 2]> {
         <[usize; 2]>::try_from(self.0.as_slice()).map_err(|_| Error::shape(at, "[rows, columns]", self))
     }
@@ -78,15 +81,17 @@ impl fmt::Debug for Shape {
     }
 }
 
-/// How a window may hang over the edge of its input.
+/// Padding of a convolution or pooling window.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Padding {
-    /// TensorFlow's rule: `ceil(n / stride)` outputs, the odd unit of padding at the end.
+    /// TensorFlow's `SAME`: `ceil(n / stride)` outputs; an odd amount of padding has its extra unit at the
+    /// end.
     Same,
     /// No padding.
     #[default]
     Valid,
-    /// So many rows and columns of padding on each side.
+    /// Explicit rows and columns of padding on each side, at most 2^20.
     Explicit {
         /// Rows above.
         top: usize,
@@ -99,29 +104,33 @@ pub enum Padding {
     },
 }
 
-/// A sliding window over rows and columns; pairs are `[rows, columns]`.
+/// A sliding 2-D window. A *tap* is one element of the window (of a convolution's kernel). Pairs are
+/// `[rows, columns]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// Taps.
+    /// Window size, in taps.
     pub kernel: [usize; 2],
-    /// Step between outputs.
+    /// Input step between neighbouring outputs.
     pub stride: [usize; 2],
-    /// Step between taps.
+    /// Input step between neighbouring taps.
     pub dilation: [usize; 2],
-    /// The rule for the edges.
+    /// Padding.
     pub padding: Padding,
 }
 
 impl Window {
-    /// A window of `kernel` taps, stride 1, dilation 1, no padding.
+    /// A window of `kernel` taps with stride 1, dilation 1 and no padding.
     pub fn new(kernel: [usize; 2]) -> Self {
         Window { kernel, stride: [1, 1], dilation: [1, 1], padding: Padding::Valid }
     }
 
-    /// Places the window on an input of `input` rows and columns.
+    /// Resolves padding and output size for an input of `input` rows and columns; `at` names the layer in
+    /// errors.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a zero kernel, stride or dilation; [`Error::ShapeMismatch`] if no output is left.
+    /// - [`Error::InvalidArgument`] if input, kernel, stride or dilation is 0 or above 2^20, or padding above
+    ///   2^20.
+    /// - [`Error::ShapeMismatch`] if the padded input is smaller than the window.
     pub fn on(&self, input: [usize; 2], at: &str) -> Result<WindowGeometry> {
         let mut geometry = WindowGeometry {
             input,
@@ -132,76 +141,80 @@ impl Window {
             output: [0, 0],
         };
         for (axis, n) in input.into_iter().enumerate() {
-            let (begin, output) = self.axis(axis, n, at)?;
+            let (begin, output) = self.resolve_axis(axis, n, at)?;
             geometry.pad_begin[axis] = begin;
             geometry.output[axis] = output;
         }
         Ok(geometry)
     }
 
-    /// Padding before, and number of outputs, on one axis.
-    fn axis(&self, axis: usize, n: usize, at: &str) -> Result<(usize, usize)> {
+    /// Begin padding and number of outputs on one axis.
+    fn resolve_axis(&self, axis: usize, n: usize, at: &str) -> Result<(usize, usize)> {
         let (k, s, d) = (self.kernel[axis], self.stride[axis], self.dilation[axis]);
-        let small = |x: usize| x > 0 && x <= 1 << 20;
-        if !small(n) || !small(k) || !small(s) || !small(d) || (k - 1) * d >= 1 << 24 {
+        let in_range = |x: usize| x > 0 && x <= 1 << 20;
+        if ![n, k, s, d].into_iter().all(in_range) || (k - 1) * d >= 1 << 24 {
             let got = format!("input {n}, kernel {k}, stride {s}, dilation {d}");
-            return Err(Error::argument(at, "input, kernel, stride and dilation from 1 to 1,048,576", got));
+            let expected =
+                "input, kernel, stride and dilation from 1 to 2^20, (kernel - 1) * dilation below 2^24";
+            return Err(Error::argument(at, expected, got));
         }
-        let reach = (k - 1) * d + 1;
+        // Input extent covered by the dilated window.
+        let extent = (k - 1) * d + 1;
         let (begin, total) = match self.padding {
             Padding::Same => {
                 let outputs = n.div_ceil(s);
-                let total = ((outputs - 1) * s + reach).saturating_sub(n);
+                let total = ((outputs - 1) * s + extent).saturating_sub(n);
                 (total / 2, total)
             }
             Padding::Valid => (0, 0),
             Padding::Explicit { top, bottom, left, right } => {
                 let (begin, end) = if axis == 0 { (top, bottom) } else { (left, right) };
                 if begin > 1 << 20 || end > 1 << 20 {
-                    return Err(Error::argument(at, "padding up to 1,048,576", format!("{begin} and {end}")));
+                    return Err(Error::argument(at, "padding up to 2^20", format!("{begin} and {end}")));
                 }
                 (begin, begin + end)
             }
         };
-        if n + total < reach {
+        if n + total < extent {
             let name = ["rows", "columns"][axis];
-            let expected = format!("at least {reach} {name} (kernel {k}, dilation {d}), padding included");
+            let expected = format!("at least {extent} {name} (kernel {k}, dilation {d}), including padding");
             return Err(Error::shape(at, expected, n + total));
         }
-        Ok((begin, (n + total - reach) / s + 1))
+        Ok((begin, (n + total - extent) / s + 1))
     }
 }
 
-/// A [`Window`] placed on an input: everything resolved to numbers. Pairs are `[rows, columns]`.
+/// A [`Window`] resolved for an input size. Pairs are `[rows, columns]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowGeometry {
-    /// Rows and columns of the input.
+    /// Input size.
     pub input: [usize; 2],
-    /// Taps.
+    /// Window size, in taps.
     pub kernel: [usize; 2],
-    /// Step between outputs.
+    /// Input step between neighbouring outputs.
     pub stride: [usize; 2],
-    /// Step between taps.
+    /// Input step between neighbouring taps.
     pub dilation: [usize; 2],
-    /// Padding above and at the left.
+    /// Padding at the top and at the left.
     pub pad_begin: [usize; 2],
-    /// Rows and columns of the output.
+    /// Output size.
     pub output: [usize; 2],
 }
 
 impl WindowGeometry {
-    /// The input row (axis 0) or column (axis 1) under tap `tap` of output `output`; `None` in the padding.
+    /// Input row (`axis` 0) or column (`axis` 1) that tap `tap` of output `output` reads; `None` in the
+    /// padding.
     pub fn source(&self, axis: usize, output: usize, tap: usize) -> Option<usize> {
         let padded = output * self.stride[axis] + tap * self.dilation[axis];
         padded.checked_sub(self.pad_begin[axis]).filter(|&i| i < self.input[axis])
     }
 
-    /// Taps in the window.
+    /// Number of taps of the window.
     pub fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
     }
 
-    /// Outputs per channel of one image.
+    /// Number of outputs per channel and image.
     pub fn outputs(&self) -> usize {
         self.output[0] * self.output[1]
     }
@@ -218,24 +231,24 @@ mod tests {
     }
 
     #[test]
-    fn same_puts_the_odd_unit_at_the_end() {
+    fn same_padding_puts_odd_unit_at_end() {
         assert_eq!(same(8, 3, 2, 1), (0, 4));
         assert_eq!(same(7, 3, 2, 1), (1, 4));
         assert_eq!(same(5, 2, 1, 1), (0, 5));
-        assert_eq!(same(8, 2, 3, 1), (0, 3)); // stride beyond the kernel: no padding
+        assert_eq!(same(8, 2, 3, 1), (0, 3)); // stride larger than the kernel: no padding
         assert_eq!(same(9, 3, 1, 3), (3, 9));
-        assert_eq!(same(1, 7, 2, 1), (3, 1)); // smaller than the kernel
+        assert_eq!(same(1, 7, 2, 1), (3, 1)); // input smaller than the kernel
     }
 
     #[test]
-    fn refuses_what_leaves_no_output() {
+    fn rejects_empty_output_and_zero_stride() {
         assert!(matches!(Window::new([3, 3]).on([2, 5], "conv"), Err(Error::ShapeMismatch { .. })));
         let zero = Window { stride: [0, 1], ..Window::new([3, 3]) };
         assert!(matches!(zero.on([8, 8], "conv"), Err(Error::InvalidArgument { .. })));
     }
 
     #[test]
-    fn shapes_are_checked() {
+    fn rejects_zero_extents_and_too_many_elements() {
         assert!(Shape::new([0, 3]).is_err());
         assert!(Shape::new([1 << 20, 1 << 20]).is_err());
         assert!(Shape::new([usize::MAX, 2]).is_err());

@@ -1,4 +1,4 @@
-//! Identities that tie an operation to its gradients: `dot(f(x, w), dy) = dot(w, dw) = dot(x, dx)`.
+//! Adjoint identities between an operation and its gradients: `dot(f(x, w), dy) = dot(w, dw) = dot(x, dx)`.
 
 use crate::support::device::{device, families};
 use crate::support::executor::{Fault, Make, Operand, Planted, evaluate_one, reference};
@@ -11,16 +11,16 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// The largest difference between dot products of these pairs, relative to the largest product of norms.
+/// The largest difference between the dot products of the pairs, relative to the largest product of norms.
 fn disagreement(pairs: [(&[f64], &[f64]); 3]) -> f64 {
     let dots = pairs.map(|(a, b)| dot(a, b));
     let scale = pairs.map(|(a, b)| (dot(a, a) * dot(b, b)).sqrt()).into_iter().fold(0.0, f64::max);
     let difference = (dots[0] - dots[1]).abs().max((dots[0] - dots[2]).abs());
-    // All data may lie in front of padding alone; then everything is 0.
+    // All outputs may read only padding; then all dot products are 0.
     if scale == 0.0 { difference } else { difference / scale }
 }
 
-/// How far convolution and its two gradients disagree on random data.
+/// The disagreement of a convolution and its two gradients on random data.
 pub fn convolution_disagreement(make: Make, c: Conv2d, batch: usize, data: &mut Stream) -> f64 {
     let shapes = convolution_shapes(&c, batch);
     let [x, kernel, dy] = [0, 1, 2].map(|i| normal(data, elements(&shapes[i])));
@@ -33,20 +33,20 @@ pub fn convolution_disagreement(make: Make, c: Conv2d, batch: usize, data: &mut 
     disagreement([(&y, &dy), (&kernel, &dkernel), (&x, &dx)])
 }
 
-/// How far a dense product `x [m,k] * w [k,n]` and its two gradients disagree on random data.
+/// The disagreement of a matrix multiplication `x [m,k] * w [k,n]` and its two gradients on random data.
 pub fn matmul_disagreement(make: Make, [m, k, n]: [usize; 3], data: &mut Stream) -> f64 {
     let [x, w, dy] = [m * k, k * n, m * n].map(|count| normal(data, count));
     let x_operand = Operand::batch(&[m, k], x.clone());
     let w_operand = Operand::fixed(&[k, n], w.clone());
     let dy_operand = Operand::batch(&[m, n], dy.clone());
-    let product = |transpose_a, transpose_b| Op::MatMul { transpose_a, transpose_b };
-    let y = evaluate_one(make, product(false, false), &[x_operand.clone(), w_operand.clone()]);
-    let dx = evaluate_one(make, product(false, true), &[dy_operand.clone(), w_operand]);
-    let dw = evaluate_one(make, product(true, false), &[x_operand, dy_operand]);
+    let matmul = |transpose_a, transpose_b| Op::MatMul { transpose_a, transpose_b };
+    let y = evaluate_one(make, matmul(false, false), &[x_operand.clone(), w_operand.clone()]);
+    let dx = evaluate_one(make, matmul(false, true), &[dy_operand.clone(), w_operand]);
+    let dw = evaluate_one(make, matmul(true, false), &[x_operand, dy_operand]);
     disagreement([(&y, &dy), (&w, &dw), (&x, &dx)])
 }
 
-/// The worst disagreement over `count` random convolutions.
+/// The largest disagreement over `count` random convolutions.
 pub fn worst_convolution(make: Make, count: usize, seed: u64) -> f64 {
     let mut data = stream(seed);
     let draw = |_| {
@@ -56,7 +56,7 @@ pub fn worst_convolution(make: Make, count: usize, seed: u64) -> f64 {
     (0..count).map(draw).fold(0.0, f64::max)
 }
 
-/// The worst disagreement over `count` random matrix products.
+/// The largest disagreement over `count` random matrix multiplications.
 pub fn worst_matmul(make: Make, count: usize, seed: u64) -> f64 {
     let mut data = stream(seed);
     let draw = |_| {
@@ -66,46 +66,46 @@ pub fn worst_matmul(make: Make, count: usize, seed: u64) -> f64 {
     (0..count).map(draw).fold(0.0, f64::max)
 }
 
-// Sums of at most a few hundred products in f64: rounding is some 1e-16 of the norms.
+/// For f64 sums of at most a few hundred products, whose rounding errors are about 1e-16 of the norms.
 const TOLERANCE: f64 = 1e-13;
 
 #[test]
-fn convolution_and_its_gradients_are_adjoint() {
+fn convolution_gradients_are_adjoint_in_reference() {
     let worst = worst_convolution(&reference, 300, 1);
     println!("worst of 300 convolutions: {worst:.1e}");
     assert!(worst < TOLERANCE, "{worst:e}");
 }
 
 #[test]
-fn matmul_and_its_gradients_are_adjoint() {
+fn matmul_gradients_are_adjoint_in_reference() {
     let worst = worst_matmul(&reference, 100, 2);
-    println!("worst of 100 products: {worst:.1e}");
+    println!("worst of 100 matrix multiplications: {worst:.1e}");
     assert!(worst < TOLERANCE, "{worst:e}");
 }
 
 #[test]
-fn a_planted_error_is_caught() {
-    // One element of one operation is off by a part in 1,000; a float32 executor is held to about 1e-5.
-    let caught = 1e-5;
+fn planted_error_is_detected() {
+    // The results of one operation are scaled by 1.001; the threshold is above the error of f32 executors.
+    let threshold = 1e-5;
     for op in ["conv2d", "conv2d_grad_input", "conv2d_grad_kernel"] {
         let make = move |graph: &_| Planted::boxed(&reference, graph, Fault::Scale { op, factor: 1.001 });
         let worst = worst_convolution(&make, 20, 3);
-        assert!(worst > caught, "{op}: {worst:e}");
+        assert!(worst > threshold, "{op}: {worst:e}");
     }
     let make = |graph: &_| Planted::boxed(&reference, graph, Fault::Scale { op: "matmul", factor: 1.001 });
     let worst = worst_matmul(&make, 20, 4);
-    assert!(worst > caught, "matmul: {worst:e}");
+    assert!(worst > threshold, "matmul: {worst:e}");
 }
 
-/// In f32: sums of a few hundred products, each rounded by 6e-8.
+/// For f32 sums of a few hundred products, each with a relative rounding error of 6e-8.
 const DEVICE_TOLERANCE: f64 = 1e-6;
 
 #[test]
-fn the_device_agrees_with_itself_in_every_family() {
+fn gradients_are_adjoint_on_device_in_every_gemm_family() {
     for family in families() {
         let make = move |graph: &Graph| device(graph, family);
-        let (convolution, product) = (worst_convolution(&make, 40, 21), worst_matmul(&make, 40, 22));
-        println!("{family}: convolutions {convolution:.1e}, products {product:.1e}");
-        assert!(convolution < DEVICE_TOLERANCE && product < DEVICE_TOLERANCE, "{convolution} {product}");
+        let (convolution, matmul) = (worst_convolution(&make, 40, 21), worst_matmul(&make, 40, 22));
+        println!("{family}: convolution {convolution:.1e}, matmul {matmul:.1e}");
+        assert!(convolution < DEVICE_TOLERANCE && matmul < DEVICE_TOLERANCE, "{convolution} {matmul}");
     }
 }

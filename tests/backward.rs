@@ -1,5 +1,5 @@
-//! `Graph::backward`: the adjoint of every operation against central differences, sums over several uses, what is appended and in
-//! which order, and what is refused.
+//! `Graph::backward`: the adjoint of every operation compared with central differences, sums over several
+//! uses, the appended operations and their order, and rejected calls.
 
 use crate::support::executor::Operand;
 use crate::support::gradients::{Data, assert_gradients, draw};
@@ -10,11 +10,14 @@ use frazil::shape::{Padding, Shape, Window};
 use frazil::{Error, Loss, conformance};
 use std::collections::BTreeSet;
 
-/// For what is linear in each element between its kinks: nothing is cut off, so a power of two that is not small.
+/// Step and relative tolerance for operations that are piecewise linear in each element: central differences
+/// have no truncation error, so the step is a large power of two.
 const LINEAR: (f64, f64) = (1.0 / 64.0, 1e-11);
+/// Step and relative tolerance for other operations.
 const SMOOTH: (f64, f64) = (1.0 / 16384.0, 1e-7);
 
-/// An operation on inputs, the operands whose gradients are checked, and the step and the tolerance.
+/// An operation with its operands, the indices of the operands whose gradients are checked, and step and
+/// tolerance.
 struct Case {
     op: Op,
     operands: Vec<Operand>,
@@ -24,18 +27,19 @@ struct Case {
 
 const BATCH: usize = 3;
 
-/// A batch of normal draws, and a tensor without one.
+/// A batched operand of normal draws.
 fn batch(extents: &[usize], seed: u64) -> Operand {
     let shape: Vec<_> = [BATCH].iter().chain(extents).copied().collect();
     Operand::batch(&shape, normal(&mut stream(seed), elements(&shape)))
 }
 
+/// An unbatched operand of normal draws.
 fn fixed(shape: &[usize], seed: u64) -> Operand {
     Operand::fixed(shape, normal(&mut stream(seed), elements(shape)))
 }
 
-/// A batch of numbers that are 0.1 apart, none of them nearer to 0 than half of that: steps cross no kink.
-fn apart(extents: &[usize], seed: u64) -> Operand {
+/// A batched operand of numbers at least 0.1 apart and at least 0.05 from 0, so that steps cross no kink.
+fn separated(extents: &[usize], seed: u64) -> Operand {
     let shape: Vec<_> = [BATCH].iter().chain(extents).copied().collect();
     Operand::batch(&shape, spread(&mut stream(seed), elements(&shape), 0.1))
 }
@@ -66,8 +70,8 @@ fn convolutions(all: &mut Vec<Case>) {
     }
 }
 
-fn products(all: &mut Vec<Case>) {
-    // All mixes of transposes and batches that a graph takes; the batch is m, or k where both operands have it.
+fn matrix_products(all: &mut Vec<Case>) {
+    // All valid combinations of transposes and batch axes; the batch is m, or k if both operands are batched.
     for (transposes, batches) in [
         ([false, false], [false, false]),
         ([false, true], [false, false]),
@@ -96,16 +100,16 @@ fn activations(all: &mut Vec<Case>) {
     let kinks = [Activation::LeakyRelu { slope: 0.3 }, Activation::Clamp { limit: 0.6 }];
     let curves = [Activation::Sigmoid, Activation::Tanh, Activation::Gelu, Activation::GeluTanh];
     for kind in kinks {
-        all.push(linear(Op::Activation(kind), vec![apart(&[4], 8)], &[0]));
+        all.push(linear(Op::Activation(kind), vec![separated(&[4], 8)], &[0]));
     }
     for kind in curves {
         all.push(smooth(Op::Activation(kind), vec![batch(&[4], 9)], &[0]));
     }
     for kind in kinks.into_iter().chain(curves) {
-        all.push(linear(Op::ActivationGrad(kind), vec![apart(&[4], 10), batch(&[4], 11)], &[1]));
+        all.push(linear(Op::ActivationGrad(kind), vec![separated(&[4], 10), batch(&[4], 11)], &[1]));
     }
-    all.push(linear(Op::Relu, vec![apart(&[2, 3], 12)], &[0]));
-    all.push(linear(Op::ReluGrad, vec![apart(&[6], 13), batch(&[6], 14)], &[1]));
+    all.push(linear(Op::Relu, vec![separated(&[2, 3], 12)], &[0]));
+    all.push(linear(Op::ReluGrad, vec![separated(&[6], 13), batch(&[6], 14)], &[1]));
     all.push(smooth(Op::Softmax, vec![batch(&[5], 15)], &[0]));
     all.push(linear(Op::SoftmaxGrad, vec![batch(&[5], 16), batch(&[5], 17)], &[1]));
 }
@@ -117,7 +121,7 @@ fn pools(all: &mut Vec<Case>) {
     ] {
         let p = Pool2d { window: window.on([5, 6], "pool").unwrap(), channels: 2 };
         let [h, w] = p.window.output;
-        all.push(linear(Op::MaxPool2d(p), vec![apart(&[5, 6, 2], 18)], &[0]));
+        all.push(linear(Op::MaxPool2d(p), vec![separated(&[5, 6, 2], 18)], &[0]));
         all.push(linear(Op::AvgPool2d(p), vec![batch(&[5, 6, 2], 19)], &[0]));
         all.push(linear(Op::AvgPool2dGrad(p), vec![batch(&[h, w, 2], 20)], &[0]));
     }
@@ -128,17 +132,17 @@ fn pools(all: &mut Vec<Case>) {
 fn table() -> Vec<Case> {
     let mut all = Vec::new();
     convolutions(&mut all);
-    products(&mut all);
+    matrix_products(&mut all);
     activations(&mut all);
     pools(&mut all);
-    for of in [batch(&[2, 5], 23), fixed(&[2, 5], 24)] {
-        all.push(linear(Op::BiasAdd, vec![of.clone(), fixed(&[5], 25)], &[0, 1]));
+    for x in [batch(&[2, 5], 23), fixed(&[2, 5], 24)] {
+        all.push(linear(Op::BiasAdd, vec![x.clone(), fixed(&[5], 25)], &[0, 1]));
         let pair =
-            || vec![of.clone(), Operand { data: of.data.iter().map(|x| x.sin()).collect(), ..of.clone() }];
+            || vec![x.clone(), Operand { data: x.data.iter().map(|x| x.sin()).collect(), ..x.clone() }];
         all.push(linear(Op::Add, pair(), &[0, 1]));
         all.push(linear(Op::Mul, pair(), &[0, 1]));
-        all.push(linear(Op::Scale(-1.7), vec![of.clone()], &[0]));
-        all.push(linear(Op::Dropout(Dropout { rate: 0.4, layer: 1 }), vec![of], &[0]));
+        all.push(linear(Op::Scale(-1.7), vec![x.clone()], &[0]));
+        all.push(linear(Op::Dropout(Dropout { rate: 0.4, layer: 1 }), vec![x], &[0]));
     }
     all.push(linear(Op::Reshape(vec![BATCH, 5, 2]), vec![batch(&[2, 5], 26)], &[0]));
     let [x, targets] = [batch(&[2, 3], 27), batch(&[2, 3], 28)];
@@ -151,7 +155,7 @@ fn table() -> Vec<Case> {
     all
 }
 
-/// The inputs of a graph with one operation, and its results.
+/// A graph with one operation; its inputs and results.
 fn single(op: &Op, operands: &[Operand]) -> (Graph, Vec<ValueId>, Vec<ValueId>) {
     let mut graph = Graph::new(BATCH).unwrap();
     let mut input = |(number, o): (usize, &Operand)| {
@@ -168,14 +172,14 @@ fn single(op: &Op, operands: &[Operand]) -> (Graph, Vec<ValueId>, Vec<ValueId>) 
 }
 
 #[test]
-fn every_adjoint_is_that_of_differences() {
+fn adjoints_match_central_differences() {
     for (number, Case { op, operands, wanted, precision: (step, tolerance) }) in
         table().into_iter().enumerate()
     {
         let (mut graph, inputs, results) = single(&op, &operands);
         let mut data: Data = inputs.iter().zip(operands).map(|(&id, o)| (id, o.data)).collect();
         let y = graph.value(results[0]).unwrap().clone();
-        // Losses get a mean, and others a weight of their own for each element.
+        // The loss is the mean of the losses, or of the elements times random weights.
         let loss = if op == Op::MeanSquaredError {
             results[0]
         } else {
@@ -194,8 +198,8 @@ fn every_adjoint_is_that_of_differences() {
     }
 }
 
-/// Operations whose adjoint is missing, with the operand that has none.
-fn refused() -> Vec<(Op, Vec<Operand>, usize)> {
+/// Operations with a missing adjoint, and the operand whose gradient is missing.
+fn without_adjoint() -> Vec<(Op, Vec<Operand>, usize)> {
     let window = Window { stride: [2, 2], ..Window::new([2, 2]) };
     let pool = Pool2d { window: window.on([4, 4], "pool").unwrap(), channels: 2 };
     let positions = Operand::integers(&[BATCH, 2, 2, 2], vec![0.0; BATCH * 8]);
@@ -219,8 +223,8 @@ fn refused() -> Vec<(Op, Vec<Operand>, usize)> {
 }
 
 #[test]
-fn an_operation_without_an_adjoint_is_named_and_the_graph_stays() {
-    for (op, operands, wanted) in refused() {
+fn missing_adjoint_is_reported_and_leaves_graph_unchanged() {
+    for (op, operands, wanted) in without_adjoint() {
         let (mut graph, inputs, results) = single(&op, &operands);
         let loss = graph.push_one(Op::Mul, &[results[0], results[0]], "square").unwrap();
         let before = (graph.nodes().len(), graph.values().len());
@@ -234,22 +238,22 @@ fn an_operation_without_an_adjoint_is_named_and_the_graph_stays() {
     }
 }
 
-/// Every operation of the op table is checked above, or refused, or has no gradient at all.
+/// Every operation of the conformance suite is covered by a test of this file or has no gradient.
 #[test]
-fn no_operation_is_left_out() {
-    let mut seen: BTreeSet<_> = table().iter().map(|case| case.op.name()).collect();
-    seen.extend(refused().iter().map(|(op, ..)| op.name()));
-    // A constant, the mean that the tests of losses are about, and what has no results.
-    seen.extend(["mean_grad", "metrics", "accumulate", "clip", "update"]);
+fn every_operation_is_covered() {
+    let mut covered: BTreeSet<_> = table().iter().map(|case| case.op.name()).collect();
+    covered.extend(without_adjoint().iter().map(|(op, ..)| op.name()));
+    // Constant (mean_grad), covered by the tests of losses (metrics), or without results.
+    covered.extend(["mean_grad", "metrics", "accumulate", "clip", "update"]);
     for case in conformance::cases().unwrap() {
         for op in case.op().split('+') {
-            assert!(seen.contains(op), "{op}");
+            assert!(covered.contains(op), "{op}");
         }
     }
 }
 
 #[test]
-fn a_batch_norm_by_its_own_statistics_is_differentiated_through_them() {
+fn batch_norm_is_differentiated_through_batch_statistics() {
     let mut graph = Graph::new(5).unwrap();
     let x = graph.batch_input("x", &[2, 3], DType::F32).unwrap();
     let [scale, shift] = ["scale", "shift"].map(|p| graph.parameter(p, Shape::new([3]).unwrap()).unwrap());
@@ -264,29 +268,29 @@ fn a_batch_norm_by_its_own_statistics_is_differentiated_through_them() {
     assert_gradients("batch norm", &graph, loss, &pairs, &draw(&graph, 0, 1), SMOOTH.0, SMOOTH.1);
 }
 
-/// A head with weighted, smoothed cross-entropy, and another whose loss counts 0.4 times: only the mean of their sum has the
-/// weights in it.
+/// Two heads with weighted, smoothed cross-entropy, the second scaled by 0.4; `Op::Metrics` takes the
+/// weighted mean of the sum.
 #[test]
-fn sums_of_losses_have_the_gradient_of_their_mean() {
+fn weighted_sum_of_losses_matches_central_differences() {
     for (weighted, smoothing) in [(false, 0.0), (true, 0.0), (true, 0.2)] {
         let mut graph = Graph::new(4).unwrap();
         let x = graph.batch_input("x", &[3], DType::F32).unwrap();
         let labels = graph.batch_input("labels", &[], DType::U32).unwrap();
         let weights = graph.input("weights", Shape::new([5]).unwrap(), DType::F32);
-        let mut each = Vec::new();
+        let mut losses = Vec::new();
         let mut wanted = vec![x];
         let mut operands = Vec::new();
         for head in ["main", "auxiliary"] {
             let w = graph.parameter(head, Shape::new([3, 5]).unwrap()).unwrap();
-            let product = Op::MatMul { transpose_a: false, transpose_b: false };
-            let logits = graph.push_one(product, &[x, w], head).unwrap();
+            let matmul = Op::MatMul { transpose_a: false, transpose_b: false };
+            let logits = graph.push_one(matmul, &[x, w], head).unwrap();
             operands = vec![logits, labels];
             operands.extend(weighted.then_some(weights));
-            each.push(graph.push_one(Op::SoftmaxCrossEntropy { smoothing }, &operands, head).unwrap());
+            losses.push(graph.push_one(Op::SoftmaxCrossEntropy { smoothing }, &operands, head).unwrap());
             wanted.push(w);
         }
-        let scaled = graph.push_one(Op::Scale(0.4), &[each[1]], "scaled").unwrap();
-        let sum = graph.push_one(Op::Add, &[each[0], scaled], "sum").unwrap();
+        let scaled = graph.push_one(Op::Scale(0.4), &[losses[1]], "scaled").unwrap();
+        let sum = graph.push_one(Op::Add, &[losses[0], scaled], "sum").unwrap();
         operands.insert(0, sum);
         let mean = graph.push_one(Op::Metrics, &operands, "metrics").unwrap();
         let gradients = graph.backward(mean, &wanted).unwrap();
@@ -300,37 +304,37 @@ fn sums_of_losses_have_the_gradient_of_their_mean() {
 }
 
 #[test]
-fn a_mean_with_other_weights_than_the_loss_is_refused() {
+fn mean_with_class_weights_other_than_the_loss_is_rejected() {
     let mut graph = Graph::new(4).unwrap();
     let logits = graph.batch_input("logits", &[5], DType::F32).unwrap();
     let labels = graph.batch_input("labels", &[], DType::U32).unwrap();
     let [own, others] = ["own", "others"].map(|name| graph.input(name, Shape::new([5]).unwrap(), DType::F32));
     let op = Op::SoftmaxCrossEntropy { smoothing: 0.0 };
-    let each = graph.push_one(op, &[logits, labels, own], "loss").unwrap();
-    let plain = graph.push_one(Op::Metrics, &[each], "plain").unwrap();
-    let other = graph.push_one(Op::Metrics, &[each, logits, labels, others], "other").unwrap();
-    for loss in [each, plain, other] {
-        let refused = graph.backward(loss, &[logits]);
-        assert!(matches!(&refused, Err(Error::NoAdjoint { label, .. }) if label == "loss"), "{refused:?}");
+    let losses = graph.push_one(op, &[logits, labels, own], "loss").unwrap();
+    let plain = graph.push_one(Op::Metrics, &[losses], "plain").unwrap();
+    let other = graph.push_one(Op::Metrics, &[losses, logits, labels, others], "other").unwrap();
+    for loss in [losses, plain, other] {
+        let result = graph.backward(loss, &[logits]);
+        assert!(matches!(&result, Err(Error::NoAdjoint { label, .. }) if label == "loss"), "{result:?}");
     }
-    let own = graph.push_one(Op::Metrics, &[each, logits, labels, own], "own").unwrap();
+    let own = graph.push_one(Op::Metrics, &[losses, logits, labels, own], "own").unwrap();
     assert!(graph.backward(own, &[logits]).is_ok());
-    // A weighted mean of what is no cross-entropy.
+    // A class-weighted mean of a loss that is not a cross-entropy.
     let square = graph.push_one(Op::MeanSquaredError, &[logits, logits], "square").unwrap();
     let mean = graph.push_one(Op::Metrics, &[square, logits, labels, others], "mean").unwrap();
     assert!(matches!(graph.backward(mean, &[logits]), Err(Error::NoAdjoint { .. })));
 }
 
-/// `x`, `w` three times, a square, and a sum with itself.
+/// Uses `w` three times, `x` twice, and values as both operands of a product and of a sum.
 #[test]
-fn gradients_of_several_uses_are_added() {
+fn gradients_of_several_uses_are_summed() {
     let mut graph = Graph::new(3).unwrap();
     let x = graph.batch_input("x", &[4], DType::F32).unwrap();
     let w = graph.parameter("w", Shape::new([4, 4]).unwrap()).unwrap();
     let mut h = x;
     for number in 0..3 {
-        let product = Op::MatMul { transpose_a: false, transpose_b: false };
-        h = graph.push_one(product, &[h, w], &format!("product{number}")).unwrap();
+        let matmul = Op::MatMul { transpose_a: false, transpose_b: false };
+        h = graph.push_one(matmul, &[h, w], &format!("matmul{number}")).unwrap();
     }
     let square = graph.push_one(Op::Mul, &[h, h], "square").unwrap();
     let twice = graph.push_one(Op::Add, &[square, square], "twice").unwrap();
@@ -341,19 +345,19 @@ fn gradients_of_several_uses_are_added() {
     let pairs = [(w, gradients[0]), (x, gradients[1])];
     assert_gradients("several uses", &graph, loss, &pairs, &draw(&graph, 0, 5), SMOOTH.0, SMOOTH.1);
     let labels: Vec<_> = graph.nodes()[begin..].iter().map(|node| node.label.as_str()).collect();
-    // Twice the mean's gradient goes through the square, and once to x.
+    // The gradient of the mean is scaled by 2 for the square, and by 1 for x.
     let expected = [
         "square grad",
         "square grad",
         "square grad_a",
         "square grad_b",
         "square grad_input",
-        "product2 grad_kernel",
-        "product2 grad_input",
-        "product1 grad_kernel",
-        "product1 grad_input",
-        "product0 grad_kernel",
-        "product0 grad_input",
+        "matmul2 grad_kernel",
+        "matmul2 grad_input",
+        "matmul1 grad_kernel",
+        "matmul1 grad_input",
+        "matmul0 grad_kernel",
+        "matmul0 grad_input",
         "x grad",
         "loss grad_input",
         "w grad",
@@ -362,10 +366,10 @@ fn gradients_of_several_uses_are_added() {
     assert_eq!(labels, expected);
 }
 
-/// Layer by layer from the top, bias, kernel, input; a join's main branch, then its shortcut, then the sum. Fusion in a plan and
-/// the bits of weights depend on it.
+/// From the last layer to the first, each with bias, kernel, input; of a residual layer the main branch, the
+/// shortcut, then the sum. Fusion in a plan and the bits of trained weights depend on this order.
 #[test]
-fn a_models_gradients_come_in_a_fixed_order() {
+fn gradients_of_model_are_in_fixed_order() {
     let model = Model::input([4, 4, 2])
         .conv2d("stem", 2, [1, 1], |c| c)
         .residual(
@@ -424,7 +428,7 @@ fn a_models_gradients_come_in_a_fixed_order() {
 }
 
 #[test]
-fn nothing_is_appended_for_what_is_not_wanted() {
+fn unneeded_gradients_are_not_appended() {
     let model = Model::input([5]).dense("fc1", 4).relu().dense("fc2", 3).build().unwrap();
     let built = model.evaluation_graph(2, Loss::SoftmaxCrossEntropy).unwrap();
     let appended = |wanted: &[&str]| {
@@ -445,20 +449,20 @@ fn nothing_is_appended_for_what_is_not_wanted() {
 }
 
 #[test]
-fn values_without_a_gradient_are_named() {
+fn values_without_gradient_are_reported() {
     let mut graph = Graph::new(2).unwrap();
     let x = graph.batch_input("x", &[3], DType::F32).unwrap();
     let [w, unused] = ["w", "unused"].map(|path| graph.parameter(path, Shape::new([3, 3]).unwrap()).unwrap());
     let labels = graph.batch_input("labels", &[], DType::U32).unwrap();
-    let product = Op::MatMul { transpose_a: false, transpose_b: false };
-    let y = graph.push_one(product.clone(), &[x, w], "y").unwrap();
-    let later = graph.push_one(product, &[y, unused], "later").unwrap();
-    // A derivative is 0 in what only decides a sign, or is counted.
+    let matmul = Op::MatMul { transpose_a: false, transpose_b: false };
+    let y = graph.push_one(matmul.clone(), &[x, w], "y").unwrap();
+    let later = graph.push_one(matmul, &[y, unused], "later").unwrap();
+    // The derivative is 0 with respect to an operand that only selects, or whose elements are only counted.
     let gate = graph.push_one(Op::ReluGrad, &[later, y], "gate").unwrap();
     let constant = graph.push_one(Op::MeanGrad, &[later], "constant").unwrap();
     for loss in [y, gate, constant] {
-        let refused = graph.backward(loss, &[unused]);
-        assert!(matches!(&refused, Err(Error::NoGradient { value, .. }) if value == "unused"), "{refused:?}");
+        let result = graph.backward(loss, &[unused]);
+        assert!(matches!(&result, Err(Error::NoGradient { value, .. }) if value == "unused"), "{result:?}");
     }
     assert!(graph.backward(later, &[w, unused, x, y, later]).is_ok());
     for (loss, wanted) in [(labels, w), (y, labels)] {
@@ -471,19 +475,19 @@ fn values_without_a_gradient_are_named() {
 }
 
 #[test]
-fn gradients_after_an_update_of_what_they_read_are_refused() {
+fn backward_after_update_of_operands_is_rejected() {
     let mut graph = Graph::new(2).unwrap();
     let x = graph.batch_input("x", &[3], DType::F32).unwrap();
     let w = graph.parameter("w", Shape::new([3, 3]).unwrap()).unwrap();
-    let product = Op::MatMul { transpose_a: false, transpose_b: false };
-    let y = graph.push_one(product.clone(), &[x, w], "y").unwrap();
+    let matmul = Op::MatMul { transpose_a: false, transpose_b: false };
+    let y = graph.push_one(matmul.clone(), &[x, w], "y").unwrap();
     let gradient = graph.backward(y, &[w]).unwrap();
     let rule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
     let id = frazil::graph::ParameterId::of(0);
     graph.push(Op::Update(rule, vec![id.into()]), &gradient, "update").unwrap();
     let late = graph.backward(y, &[x]);
     assert!(matches!(&late, Err(Error::InvalidArgument { at, .. }) if at == "y"), "{late:?}");
-    // What is computed after the update may be differentiated.
-    let again = graph.push_one(product, &[x, w], "again").unwrap();
+    // Values computed after the update can be differentiated.
+    let again = graph.push_one(matmul, &[x, w], "again").unwrap();
     assert!(graph.backward(again, &[x]).is_ok());
 }

@@ -1,5 +1,5 @@
-//! Networks and losses that no layer and no `Loss` has, built from operations: `Graph::backward` gives their gradients, right
-//! against central differences, and the same on the device.
+//! `Graph::backward` of networks and losses built from operations, beyond those of layers and `Loss`:
+//! compared with central differences, and on the device with the reference.
 
 use crate::support::device::gpu;
 use crate::support::gradients::{Data, assert_gradients, draw};
@@ -9,9 +9,10 @@ use frazil::shape::{Padding, Shape, Window};
 use frazil::{Plan, PlanOptions};
 
 const TANH: Op = Op::Activation(Activation::Tanh);
-const PRODUCT: Op = Op::MatMul { transpose_a: false, transpose_b: false };
+const MATMUL: Op = Op::MatMul { transpose_a: false, transpose_b: false };
 
-/// Gradients of the mean of `loss` in all inputs and parameters of floats, against differences and on the device.
+/// Compares the gradients of the mean of `loss` with central differences and those of the device with the
+/// reference.
 fn check(what: &str, mut graph: Graph, loss: ValueId, wanted: &[ValueId], tolerance: f64) {
     let gradients = graph.backward(loss, wanted).unwrap();
     for &gradient in &gradients {
@@ -20,10 +21,11 @@ fn check(what: &str, mut graph: Graph, loss: ValueId, wanted: &[ValueId], tolera
     let pairs: Vec<_> = wanted.iter().copied().zip(gradients).collect();
     let data = draw(&graph, 3, 77);
     assert_gradients(what, &graph, loss, &pairs, &data, 1.0 / 16384.0, tolerance);
-    on_the_device(what, &graph, &pairs, &data);
+    compare_on_device(what, &graph, &pairs, &data);
 }
 
-fn on_the_device(what: &str, graph: &Graph, pairs: &[(ValueId, ValueId)], data: &Data) {
+/// Compares gradients on the device with the reference, on equal rounded data.
+fn compare_on_device(what: &str, graph: &Graph, pairs: &[(ValueId, ValueId)], data: &Data) {
     let plan = Plan::compile(gpu(), graph, &PlanOptions::default()).unwrap();
     let mut reference = Reference::new(graph).unwrap();
     for (id, data) in data {
@@ -46,12 +48,12 @@ fn on_the_device(what: &str, graph: &Graph, pairs: &[(ValueId, ValueId)], data: 
     plan.run(step).unwrap();
     reference.run(step).unwrap();
     for (value, gradient) in pairs {
-        let want = reference.read(*gradient);
-        let scale = want.iter().fold(0.0f64, |scale, x| scale.max(x.abs()));
-        for (got, want) in plan.read_f32(*gradient).unwrap().into_iter().zip(want) {
+        let expected = reference.read(*gradient);
+        let scale = expected.iter().fold(0.0f64, |scale, x| scale.max(x.abs()));
+        for (got, expected) in plan.read_f32(*gradient).unwrap().into_iter().zip(expected) {
             let name = &graph.value(*value).unwrap().name;
-            let off = (f64::from(got) - want).abs();
-            assert!(off <= 1e-5 * scale, "{what}, gradient of {name}: got {got}, expected {want}");
+            let error = (f64::from(got) - expected).abs();
+            assert!(error <= 1e-5 * scale, "{what}, gradient of {name}: expected {expected}, got {got}");
         }
     }
 }
@@ -66,38 +68,39 @@ fn same(input: [usize; 3], c_out: usize, stride: usize) -> Conv2d {
 }
 
 #[test]
-fn a_network_with_two_inputs() {
+fn network_with_two_inputs() {
     let mut g = Graph::new(4).unwrap();
     let image = g.batch_input("image", &[4, 4, 2], DType::F32).unwrap();
     let facts = g.batch_input("facts", &[5], DType::F32).unwrap();
     let labels = g.batch_input("labels", &[], DType::U32).unwrap();
     let kernel = g.parameter("kernel", shape(&[3, 3, 2, 3])).unwrap();
-    let of_image = g.parameter("of image", shape(&[48, 6])).unwrap();
-    let of_facts = g.parameter("of facts", shape(&[5, 6])).unwrap();
+    let image_weights = g.parameter("image weights", shape(&[48, 6])).unwrap();
+    let facts_weights = g.parameter("facts weights", shape(&[5, 6])).unwrap();
     let bias = g.parameter("bias", shape(&[6])).unwrap();
     let head = g.parameter("head", shape(&[6, 3])).unwrap();
     let x = g.push_one(Op::Conv2d(same([4, 4, 2], 3, 1)), &[image, kernel], "conv").unwrap();
     let x = g.push_one(TANH, &[x], "tanh").unwrap();
     let x = g.push_one(Op::Reshape(vec![4, 48]), &[x], "flat").unwrap();
-    let a = g.push_one(PRODUCT, &[x, of_image], "a").unwrap();
-    let b = g.push_one(PRODUCT, &[facts, of_facts], "b").unwrap();
+    let a = g.push_one(MATMUL, &[x, image_weights], "a").unwrap();
+    let b = g.push_one(MATMUL, &[facts, facts_weights], "b").unwrap();
     let joined = g.push_one(Op::Add, &[a, b], "joined").unwrap();
     let joined = g.push_one(Op::BiasAdd, &[joined, bias], "joined bias").unwrap();
     let hidden = g.push_one(TANH, &[joined], "hidden").unwrap();
-    let logits = g.push_one(PRODUCT, &[hidden, head], "logits").unwrap();
+    let logits = g.push_one(MATMUL, &[hidden, head], "logits").unwrap();
     let op = Op::SoftmaxCrossEntropy { smoothing: 0.1 };
     let loss = g.push_one(op, &[logits, labels], "loss").unwrap();
-    check("two inputs", g, loss, &[image, facts, kernel, of_image, of_facts, bias, head], 1e-6);
+    check("two inputs", g, loss, &[image, facts, kernel, image_weights, facts_weights, bias, head], 1e-6);
 }
 
-/// Quadratic up to a distance of 0.7, linear beyond: with c the difference d clamped to it, c * (d - c / 2) (Huber 1964).
+/// The Huber loss with threshold 0.7 (Huber 1964): `c * (d - c / 2)` with `c` the difference `d` clamped to
+/// `[-0.7, 0.7]`.
 #[test]
-fn a_huber_loss_of_operations() {
+fn huber_loss_from_operations() {
     let mut g = Graph::new(5).unwrap();
     let x = g.batch_input("x", &[4], DType::F32).unwrap();
     let target = g.batch_input("target", &[3], DType::F32).unwrap();
     let w = g.parameter("w", shape(&[4, 3])).unwrap();
-    let y = g.push_one(PRODUCT, &[x, w], "y").unwrap();
+    let y = g.push_one(MATMUL, &[x, w], "y").unwrap();
     let minus = g.push_one(Op::Scale(-1.0), &[target], "minus").unwrap();
     let d = g.push_one(Op::Add, &[y, minus], "d").unwrap();
     let c = g.push_one(Op::Activation(Activation::Clamp { limit: 0.7 }), &[d], "c").unwrap();
@@ -108,10 +111,10 @@ fn a_huber_loss_of_operations() {
     check("huber", g, loss, &[x, target, w], 1e-6);
 }
 
-/// Down by a convolution of stride 2, up by a transposed one, which is the input gradient of such a convolution; and the
-/// skip connection beside them.
+/// Downsampling by a convolution of stride 2, upsampling by a transposed convolution (the input gradient of
+/// such a convolution), and a skip connection.
 #[test]
-fn a_u_shaped_skip_connection() {
+fn u_net_with_skip_connection() {
     let mut g = Graph::new(2).unwrap();
     let x = g.batch_input("x", &[8, 8, 2], DType::F32).unwrap();
     let target = g.batch_input("target", &[8, 8, 1], DType::F32).unwrap();

@@ -35,7 +35,7 @@ impl Drop for Folder {
 #[track_caller]
 fn data_error<T: std::fmt::Debug>(result: frazil::Result<T>) -> (String, String, String) {
     match result {
-        Err(Error::Data { path, place, why }) => {
+        Err(Error::Data { path, place, why, .. }) => {
             (path.file_name().unwrap().to_string_lossy().into_owned(), place, why)
         }
         other => panic!("expected a data error, got {other:?}"),

@@ -4,7 +4,8 @@ use crate::support::device::gpu;
 use frazil::data::synthetic;
 use frazil::{Batch, Dataset, Error, Loss, Model, Sgd, Trainer, TrainerOptions};
 
-fn line(outputs: usize) -> Model {
+/// A dense layer from 3 inputs.
+fn linear_model(outputs: usize) -> Model {
     Model::input([3]).dense("fc", outputs).build().unwrap()
 }
 
@@ -13,25 +14,25 @@ fn trainer(model: Model, loss: impl Into<Loss>, rate: f64) -> Trainer {
 }
 
 /// `-log(softmax)` of a row, in f64.
-fn costs(row: &[f32]) -> Vec<f64> {
+fn negative_log_softmax(row: &[f32]) -> Vec<f64> {
     let sum: f64 = row.iter().map(|&x| f64::from(x).exp()).sum();
     row.iter().map(|&x| sum.ln() - f64::from(x)).collect()
 }
 
 #[test]
-fn a_mean_squared_error_finds_a_line() {
+fn mean_squared_error_fits_linear_function() {
     let x = synthetic("x", [3], 1, 30, 1).unwrap();
     let targets = x.features().chunks(3).flat_map(|r| [r[0] - 2.0 * r[2], 0.5 + r[1]]).collect();
     let data = Dataset::regression("line", [3], x.features().to_vec(), [2], targets).unwrap();
-    let mut t = trainer(line(2), Loss::MeanSquaredError, 0.2);
+    let mut t = trainer(linear_model(2), Loss::MeanSquaredError, 0.2);
     let before = t.evaluate(&data).unwrap();
-    assert!(before.loss > 1.0 && before.accuracy.is_none() && before.confusion.is_none());
+    assert!(before.loss > 1.0 && before.correct.is_none() && before.confusion.is_none());
     for epoch in 0..40 {
         for batch in data.batches_for_epoch(4, 2, epoch).unwrap() {
             t.step(&batch).unwrap();
         }
     }
-    assert!(t.metrics().unwrap().accuracy.is_none());
+    assert!(t.metrics().unwrap().correct.is_none());
     let after = t.evaluate(&data).unwrap();
     assert!(after.loss < 1e-6 && after.examples == 30, "{after}");
     let outputs = t.predict(data.features()).unwrap();
@@ -40,32 +41,32 @@ fn a_mean_squared_error_finds_a_line() {
 }
 
 #[test]
-fn weights_and_smoothing_give_the_mean_that_they_are_defined_by() {
+fn class_weights_and_label_smoothing_match_definition() {
     let data = synthetic("rows", [3], 3, 10, 4).unwrap();
     let weights = [0.5f32, 2.0, 1.25];
     let loss = Loss::cross_entropy().label_smoothing(0.2).class_weights(weights.to_vec());
-    let t = trainer(line(3), loss, 0.1);
+    let t = trainer(linear_model(3), loss, 0.1);
     let outputs = t.predict(data.features()).unwrap();
     let (mut total, mut divisor) = (0.0, 0.0);
     for (row, &label) in outputs.chunks(3).zip(data.labels()) {
-        let (costs, w) = (costs(row), weights.map(f64::from));
+        let (costs, w) = (negative_log_softmax(row), weights.map(f64::from));
         total += 0.8 * w[label as usize] * costs[label as usize];
         total += 0.2 / 3.0 * costs.iter().zip(w).map(|(c, w)| c * w).sum::<f64>();
         divisor += w[label as usize];
     }
-    // Over batches of 4, 4 and 2: the mean does not depend on how the data are cut.
+    // Batches of 4, 4 and 2: the mean does not depend on the batch size.
     let got = t.evaluate(&data).unwrap();
     assert!((got.loss - total / divisor).abs() < 1e-6, "{} {}", got.loss, total / divisor);
-    let confusion = got.confusion.unwrap();
-    assert_eq!(confusion.correct() as f64 / 10.0, got.accuracy.unwrap());
+    let confusion = got.confusion.as_ref().unwrap();
+    assert_eq!(confusion.correct() as f64 / 10.0, got.accuracy());
     let all: u64 = (0..9).map(|i| confusion.count(i / 3, i % 3)).sum();
     assert_eq!(all, 10);
 }
 
 #[test]
-fn predictions_do_not_depend_on_the_number_of_rows() {
+fn predictions_do_not_depend_on_number_of_rows() {
     let data = synthetic("rows", [3], 2, 11, 6).unwrap();
-    let t = trainer(line(2), Loss::SoftmaxCrossEntropy, 0.1);
+    let t = trainer(linear_model(2), Loss::SoftmaxCrossEntropy, 0.1);
     let all = t.predict(data.features()).unwrap();
     assert_eq!(all.len(), 22);
     for (row, features) in data.features().chunks(3).enumerate() {
@@ -76,8 +77,9 @@ fn predictions_do_not_depend_on_the_number_of_rows() {
 }
 
 #[test]
-fn losses_and_data_that_do_not_fit_are_refused() {
-    let make = |loss: Loss| Trainer::new(gpu(), line(2), loss, Sgd::new(0.1), TrainerOptions::batch(4));
+fn invalid_loss_options_and_data_are_rejected() {
+    let make =
+        |loss: Loss| Trainer::new(gpu(), linear_model(2), loss, Sgd::new(0.1), TrainerOptions::batch(4));
     let weights = |w: &[f32]| make(Loss::cross_entropy().class_weights(w.to_vec()).into());
     assert!(matches!(weights(&[1.0]), Err(Error::ShapeMismatch { .. })));
     assert!(matches!(weights(&[1.0, 0.0]), Err(Error::InvalidArgument { .. })));
@@ -86,13 +88,13 @@ fn losses_and_data_that_do_not_fit_are_refused() {
         let loss = Loss::cross_entropy().label_smoothing(smoothing).into();
         assert!(matches!(make(loss), Err(Error::InvalidArgument { .. })), "{smoothing}");
     }
-    let mut t = trainer(line(2), Loss::MeanSquaredError, 0.1);
+    let mut t = trainer(linear_model(2), Loss::MeanSquaredError, 0.1);
     let labelled = synthetic("labels", [3], 2, 4, 1).unwrap();
     assert!(matches!(t.evaluate(&labelled), Err(Error::ShapeMismatch { .. })));
     let batch = labelled.in_order(4).unwrap().next().unwrap();
     assert!(matches!(t.step(&batch), Err(Error::ShapeMismatch { .. })));
-    let mut t = trainer(line(2), Loss::SoftmaxCrossEntropy, 0.1);
+    let mut t = trainer(linear_model(2), Loss::SoftmaxCrossEntropy, 0.1);
     assert!(matches!(t.step(&Batch { targets: vec![0.0; 8], ..batch }), Err(Error::ShapeMismatch { .. })));
-    let wrong = Dataset::regression("r", [3], vec![0.0; 6], [2], vec![0.0; 3]);
-    assert!(matches!(wrong, Err(Error::ShapeMismatch { .. })));
+    let short = Dataset::regression("r", [3], vec![0.0; 6], [2], vec![0.0; 3]);
+    assert!(matches!(short, Err(Error::ShapeMismatch { .. })));
 }

@@ -1,4 +1,4 @@
-//! The models that come with the crate, on the device.
+//! The predefined models and average pooling, trained on the device.
 
 use crate::support::device::gpu;
 use crate::support::training::{Snapshot, assert_frozen, moved, snapshot};
@@ -6,7 +6,7 @@ use frazil::data::synthetic;
 use frazil::{FreezeRule, Loss, Model, Padding, Sgd, Trainer, TrainerOptions};
 
 #[test]
-fn every_named_model_trains_a_step() {
+fn every_predefined_model_trains() {
     for name in Model::NAMES {
         let model = Model::named(name).unwrap();
         let data = synthetic(name, model.example_shape(), 10, 4, 1).unwrap();
@@ -23,20 +23,22 @@ fn every_named_model_trains_a_step() {
         assert!(loss.is_finite() && loss > 0.0, "{name}: {loss}");
         let after = read(&trainer);
         for ((before, after), spec) in before.iter().zip(&after).zip(trainer.model().parameters()) {
-            // A batch norm further up undoes the scale of a channel that nothing mixes with others before it.
+            // A scale before a depthwise convolution has no gradient: the batch norm after it normalizes the
+            // channel.
             let path = spec.path.as_str();
             let before_depthwise =
                 path == "bn1.scale" || path.starts_with("pointwise") && path.ends_with(".scale");
-            let undone = name == "mobilenet-small" && before_depthwise;
-            assert!(undone || before != after, "{name}: {} moves", spec.path);
+            let invariant = name == "mobilenet-small" && before_depthwise;
+            assert!(invariant || before != after, "{name}: {} did not change", spec.path);
             assert!(after.iter().all(|x| x.is_finite()), "{name}: {}", spec.path);
         }
         assert!(trainer.evaluate(&data).unwrap().loss.is_finite(), "{name}");
     }
 }
 
-/// Windows that overlap and reach over the edge, and windows side by side that leave a row and a column out.
-fn averaging() -> Model {
+/// Average pooling with overlapping windows and padding, and with non-overlapping windows that skip the last
+/// row and column.
+fn average_pooling_model() -> Model {
     Model::input([7, 7, 2])
         .conv2d("conv1", 5, [3, 3], |c| c.padding(Padding::Same))
         .relu()
@@ -51,15 +53,17 @@ fn averaging() -> Model {
 }
 
 #[test]
-fn a_model_with_average_pooling_learns_the_same_bits_twice() {
-    // 22 examples in batches of 6: the last of each epoch is short.
+fn training_with_average_pooling_is_reproducible() {
+    // 22 examples in batches of 6: the last batch of each epoch has 4.
     let data = synthetic("averaging", [7, 7, 2], 3, 22, 8).unwrap();
     let run = || -> (f64, f64, Snapshot) {
         let optimizer = Sgd::new(0.1).momentum(0.9);
         let options = TrainerOptions::batch(6).seed(3);
-        let mut t = Trainer::new(gpu(), averaging(), Loss::SoftmaxCrossEntropy, optimizer, options).unwrap();
+        let mut t =
+            Trainer::new(gpu(), average_pooling_model(), Loss::SoftmaxCrossEntropy, optimizer, options)
+                .unwrap();
         t.freeze("conv*.kernel", FreezeRule::random(0.3).seed(4)).unwrap();
-        // So that all that is learnt comes down through the pools.
+        // Frozen, so that all gradients of trained weights pass through the pooling layers.
         t.freeze("fc.*", FreezeRule::all()).unwrap();
         let (start, before) = (snapshot(&t), t.evaluate(&data).unwrap().loss);
         for epoch in 0..40 {
@@ -80,7 +84,7 @@ fn a_model_with_average_pooling_learns_the_same_bits_twice() {
 }
 
 #[test]
-fn both_pools_take_all_settings_of_a_window() {
+fn max_and_avg_pool_use_stride_padding_and_dilation() {
     let rows = |padding: Padding, stride: usize, dilation: usize| {
         let set =
             |p: frazil::layer::Pool2dLayer| p.padding(padding).stride([stride, 1]).dilation([dilation; 2]);

@@ -49,6 +49,7 @@ fn optimizer(case: &Case) -> Optimizer {
         UpdateRule::Adagrad { epsilon, weight_decay } => {
             Adagrad::new(lr).epsilon(epsilon).weight_decay(weight_decay).into()
         }
+        other => panic!("no optimizer for {other:?}"),
     };
     match clip(case) {
         None => optimizer,
@@ -258,7 +259,7 @@ fn metrics_count_every_example_once() {
     assert_eq!(t.progress(), None);
     // With rate 0, training metrics are the evaluation's.
     let e = t.evaluate(&data()).unwrap();
-    assert_eq!((e.examples, e.accuracy), (40, m.accuracy));
+    assert_eq!((e.examples, e.correct), (40, m.correct));
     assert!((e.loss - m.loss).abs() < 1e-6, "{} {}", e.loss, m.loss);
     assert_eq!(t.metrics().unwrap().examples, 0);
 }
@@ -337,7 +338,7 @@ fn digits_are_learned_with_half_of_every_conv_kernel_frozen() {
             assert_frozen("digits", &t, &before);
             let (moved, trainable) = moved(&t, &before);
             assert!(moved >= 30_000 && trainable == 35_906, "seed {seed}: {moved} of {trainable}");
-            t.evaluate(&test).unwrap().accuracy.unwrap()
+            t.evaluate(&test).unwrap().accuracy()
         })
         .collect();
     println!("test accuracy over seeds 1 to 5: {accuracies:.4?}");

@@ -180,7 +180,7 @@ impl<'a> Picture<'a> {
             let names: Vec<_> = checkpoint.tensors().iter().map(|(name, _)| name.as_str()).collect();
             let got = if names.is_empty() { "no tensor".to_owned() } else { names.join(", ") };
             let why = format!("expected a convolution kernel (an f32 tensor of 4 axes), got {got}");
-            return Err(Error::Checkpoint { path: file.to_owned(), why });
+            return Err(Error::Checkpoint { path: file.to_owned(), why, source: None });
         }
         let values =
             kernels.iter().flat_map(|kernel: &Kernel| kernel.bits).map(|&bits| f32::from_bits(bits).abs());

@@ -34,10 +34,15 @@ fn read(folder: &Path, split: &str, files: &[&str]) -> Result<Dataset> {
     let (mut features, mut labels) = (Vec::new(), Vec::new());
     for name in files {
         let path = folder.join(name);
-        let error = |place: String, why: String| Error::Data { path: path.clone(), place, why };
+        let error = |place: String, why: String| Error::Data { path: path.clone(), place, why, source: None };
         if !path.is_file() {
             let why = format!("expected {name}, found no such file");
-            return Err(Error::Data { path: folder.to_owned(), place: "folder".to_owned(), why });
+            return Err(Error::Data {
+                path: folder.to_owned(),
+                place: "folder".to_owned(),
+                why,
+                source: None,
+            });
         }
         let bytes = std::fs::read(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
         if bytes.is_empty() || !bytes.len().is_multiple_of(RECORD) {

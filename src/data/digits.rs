@@ -53,14 +53,19 @@ fn load() -> Result<(Vec<f32>, Vec<u32>)> {
 }
 
 fn error(place: impl Into<String>, why: impl Into<String>) -> Error {
-    Error::Data { path: NAME.into(), place: place.into(), why: why.into() }
+    Error::Data { path: NAME.into(), place: place.into(), why: why.into(), source: None }
 }
 
 fn decompress(compressed: &[u8]) -> Result<String> {
     let mut text = String::new();
     match flate2::read::GzDecoder::new(compressed).read_to_string(&mut text) {
         Ok(_) => Ok(text),
-        Err(why) => Err(error("gzip stream", why.to_string())),
+        Err(why) => Err(Error::Data {
+            path: NAME.into(),
+            place: "gzip stream".to_owned(),
+            why: why.to_string(),
+            source: Some(why.into()),
+        }),
     }
 }
 

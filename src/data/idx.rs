@@ -76,7 +76,15 @@ fn read(path: &Path, axes: usize) -> Result<(Vec<usize>, Vec<u8>)> {
     let mut bytes: Box<dyn Read> =
         if gzipped { Box::new(flate2::read::GzDecoder::new(file)) } else { Box::new(file) };
     // An error of the decoder concerns the file's content, not the system.
-    let read_error = |why: std::io::Error| if gzipped { error(path, "gzip stream", why) } else { io(why) };
+    let read_error = |why: std::io::Error| match gzipped {
+        false => io(why),
+        true => Error::Data {
+            path: path.to_owned(),
+            place: "gzip stream".to_owned(),
+            why: why.to_string(),
+            source: Some(why.into()),
+        },
+    };
 
     let mut header = vec![0; 4 + 4 * axes];
     let got = fill(&mut bytes, &mut header).map_err(read_error)?;
@@ -134,5 +142,5 @@ fn fill(stream: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
 }
 
 fn error(path: &Path, place: impl Into<String>, why: impl ToString) -> Error {
-    Error::Data { path: path.to_owned(), place: place.into(), why: why.to_string() }
+    Error::Data { path: path.to_owned(), place: place.into(), why: why.to_string(), source: None }
 }

@@ -59,7 +59,7 @@ impl Dataset {
         }
         if labels.is_empty() {
             let why = "expected one example or more, got none".to_owned();
-            return Err(Error::Data { path: name.into(), place: "labels".to_owned(), why });
+            return Err(Error::Data { path: name.into(), place: "labels".to_owned(), why, source: None });
         }
         let rows = labels.len();
         if rows.checked_mul(example.elements()) != Some(features.len()) {

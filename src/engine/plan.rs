@@ -348,7 +348,7 @@ impl Plan {
             let words = self.read_words(&self.buffers.slots[guard.slot], guard.begin, guard.bytes)?;
             if let Some(index) = words.iter().position(|&w| w != GUARD_WORD) {
                 let message = format!("wrote {:#010x} {index} elements beyond its end", words[index]);
-                return Err(Error::Validation { kernel: guard.name.clone(), message });
+                return Err(Error::Validation { kernel: guard.name.clone(), message, source: None });
             }
         }
         Ok(())

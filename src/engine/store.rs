@@ -380,7 +380,7 @@ impl Store {
                 if !intact {
                     let kernel = format!("{} in the arena of {name}", parameter.path);
                     let message = "wrote into the padding beyond its end".to_owned();
-                    return Err(Error::Validation { kernel, message });
+                    return Err(Error::Validation { kernel, message, source: None });
                 }
             }
         }

@@ -295,11 +295,20 @@ impl std::fmt::Debug for Gpu {
 }
 
 /// Converts wgpu's error into this crate's, with the label of the resource and the bytes that were requested.
+#[cfg_attr(target_arch = "wasm32", expect(unused_variables))]
 fn convert_error(error: wgpu::Error, label: &str, bytes: u64) -> Error {
     match error {
         wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { label: label.to_owned(), bytes },
-        wgpu::Error::Validation { description, .. } | wgpu::Error::Internal { description, .. } => {
-            Error::Validation { kernel: label.to_owned(), message: description }
+        wgpu::Error::Validation { source, description } | wgpu::Error::Internal { source, description } => {
+            Error::Validation {
+                kernel: label.to_owned(),
+                message: description,
+                // wgpu's error sources are `Send + Sync` on native targets only.
+                #[cfg(not(target_arch = "wasm32"))]
+                source: Some(source),
+                #[cfg(target_arch = "wasm32")]
+                source: None,
+            }
         }
     }
 }

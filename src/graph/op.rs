@@ -1,28 +1,31 @@
-//! The operations, as mathematics.
+//! Operations and their attributes, defined as formulas.
 
-use super::{Clip, Dropout, ParameterId, Target, UpdateRule};
+use super::{Clip, ParameterId, Target, UpdateRule};
 use crate::error::{Error, Result};
+use crate::rng::threefry;
 use crate::shape::{Window, WindowGeometry};
 use crate::wgsl::params;
 
-/// A 2-D convolution (cross-correlation: the kernel is not flipped) placed on its input.
+/// Attributes of a 2-D convolution on a fixed input size. Cross-correlation: the kernel is not flipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conv2d {
-    /// Rows, columns, taps, strides, padding.
+    /// Input and output size, kernel, stride, dilation and padding.
     pub window: WindowGeometry,
     /// Input channels.
     pub c_in: usize,
     /// Output channels.
     pub c_out: usize,
-    /// Output channels `[q*c_out/groups, (q+1)*c_out/groups)` read input channels `[q*c_in/groups, ..)`.
+    /// Channel groups: output channels of group `q`, `[q*c_out/groups, (q+1)*c_out/groups)`, read input
+    /// channels `[q*c_in/groups, (q+1)*c_in/groups)`.
     pub groups: usize,
 }
 
 impl Conv2d {
-    /// Places a convolution on images of `input` = `[h, w, c_in]`.
+    /// Resolves a convolution for images of shape `input` = `[h, w, c_in]`; `at` names it in errors.
     ///
     /// # Errors
-    /// As [`Window::on`]; [`Error::InvalidArgument`] unless `groups` divides both channel counts.
+    /// As [`Window::on`]; [`Error::InvalidArgument`] for no output channels, or if `groups` does not divide
+    /// both channel counts.
     pub fn new(input: [usize; 3], c_out: usize, window: Window, groups: usize, at: &str) -> Result<Self> {
         let c_in = input[2];
         if c_out == 0 || groups == 0 || !c_in.is_multiple_of(groups) || !c_out.is_multiple_of(groups) {
@@ -32,48 +35,50 @@ impl Conv2d {
         Ok(Conv2d { window: window.on([input[0], input[1]], at)?, c_in, c_out, groups })
     }
 
-    /// Input channels of one group.
+    /// Input channels per group.
     pub fn c_in_per_group(&self) -> usize {
         self.c_in / self.groups
     }
 
-    /// Output channels of one group.
+    /// Output channels per group.
     pub fn c_out_per_group(&self) -> usize {
         self.c_out / self.groups
     }
 
-    /// Products summed into one output element.
+    /// Reduction length: the number of products summed into one output element,
+    /// `kernel_h * kernel_w * c_in / groups`.
     pub fn depth(&self) -> usize {
         self.window.taps() * self.c_in_per_group()
     }
 
-    /// The kernel's shape, HWIO.
+    /// Kernel shape, HWIO: `[kernel_h, kernel_w, c_in / groups, c_out]`.
     pub fn kernel_shape(&self) -> [usize; 4] {
         [self.window.kernel[0], self.window.kernel[1], self.c_in_per_group(), self.c_out]
     }
 }
 
-/// Pooling of `[h, w, c]` images: padding counts as minus infinity to a maximum, and not at all to a mean, which is over
-/// the elements on the image.
+/// Attributes of 2-D pooling of `[h, w, c]` images. Padding counts as minus infinity in a maximum and is
+/// excluded from an average (PyTorch's `count_include_pad=False`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pool2d {
-    /// Rows, columns, taps, strides, padding.
+    /// Input and output size, kernel, stride, dilation and padding.
     pub window: WindowGeometry,
     /// Channels.
     pub channels: usize,
 }
 
-/// An activation, element by element. A NaN stays.
+/// An elementwise activation function. NaN inputs give NaN.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Activation {
-    /// `x` above 0, else `slope * x`; the derivative at 0 is `slope`.
+    /// `x` where `x > 0`, else `slope * x`; the derivative at 0 is `slope`.
     LeakyRelu {
-        /// Of the part below 0.
+        /// Slope for `x <= 0`; finite.
         slope: f64,
     },
     /// `min(max(x, -limit), limit)`; the derivative is 1 where `|x| < limit`, else 0.
     Clamp {
-        /// Above 0.
+        /// Largest magnitude of the output; above 0.
         limit: f64,
     },
     /// `1 / (1 + exp(-x))`.
@@ -82,35 +87,77 @@ pub enum Activation {
     Tanh,
     /// `x * (1 + erf(x / sqrt(2))) / 2` (Hendrycks and Gimpel 2016).
     Gelu,
-    /// Its approximation `x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2`.
+    /// The tanh approximation of GELU, `x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2`.
     GeluTanh,
 }
 
-/// How a batch norm's running statistics follow those of the batches.
+/// Dropout (Srivastava et al. 2014), inverted: kept elements are scaled in training, so evaluation is the
+/// identity.
+///
+/// The mask is a pure function of seed, draw, layer and index: the element with flat index `i` is kept where
+/// the first word of `threefry(seed, [i, draw + layer * 0x9e3779b9])` (modulo 2^32; `seed` and `draw` as in
+/// [`StepScalars`]) is at least [`Dropout::threshold`]. Each draw of a layer uses different counters, and so
+/// do two layers of one draw.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Dropout {
+    /// Probability that an element becomes 0, in `[0, 1)`.
+    pub rate: f64,
+    /// Index of the dropout layer; distinguishes the masks of the layers of one graph.
+    pub layer: u32,
+}
+
+impl Dropout {
+    /// The largest random word that drops its element, plus 1: `rate * 2^32`, rounded.
+    pub fn threshold(&self) -> u32 {
+        // The conversion saturates: a rate within 2^-33 of 1 still keeps one word of 2^32.
+        (self.rate * 4_294_967_296.0).round() as u32
+    }
+
+    /// The factor of kept elements, `1 / (1 - rate)`.
+    pub fn scale(&self) -> f64 {
+        1.0 / (1.0 - self.rate)
+    }
+
+    /// The layer's addend to the second counter word. The multiplier is odd, so different layers have
+    /// different addends.
+    pub fn offset(&self) -> u32 {
+        self.layer.wrapping_mul(0x9e37_79b9)
+    }
+
+    /// Whether the element with this flat index is kept.
+    pub fn keeps(&self, seed: [u32; 2], draw: u32, element: u32) -> bool {
+        threefry(seed, [element, draw.wrapping_add(self.offset())])[0] >= self.threshold()
+    }
+}
+
+/// Update of a batch norm's running statistics (exponential moving averages).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StatisticsRule {
     /// `running = (1 - momentum)*running + momentum*batch`.
     pub momentum: f64,
-    /// Whether the running variance is the biased one; else it is the batch's times `n/(n-1)` (1 for `n` = 1).
+    /// Whether the biased batch variance is averaged; otherwise it is multiplied by `n/(n-1)` first (by 1 for
+    /// `n` = 1).
     pub biased: bool,
-    /// Values of one channel in one example: `n` is this times the rows in use.
+    /// Elements per channel and example; `n` is this times the number of rows in use.
     pub per_example: usize,
 }
 
-/// An operation. Batched values have the batch as their first axis. Results in parentheses.
+/// An operation. Each variant documents `operands -> (results)`; batched values have the batch as their first
+/// axis.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
     /// `x [n,h,w,c_in], kernel [kh,kw,c_in/groups,c_out]` -> (`y [n,oh,ow,c_out]`).
     Conv2d(Conv2d),
-    /// `dy, kernel` -> (`dx`): the adjoint of `Conv2d` in x.
+    /// `dy, kernel` -> (`dx`): the gradient of `Conv2d` with respect to x.
     Conv2dGradInput(Conv2d),
-    /// `x, dy` -> (`dkernel`), summed over the batch: the adjoint of `Conv2d` in the kernel.
+    /// `x, dy` -> (`dkernel`): the gradient of `Conv2d` with respect to the kernel, summed over the batch.
     Conv2dGradKernel(Conv2d),
-    /// `a, b` -> (`op(a) [m,k] * op(b) [k,n]`), where `op` transposes if told to.
+    /// `a, b` -> (`op(a) [m,k] * op(b) [k,n]`), where `op` is the identity or the transpose.
     MatMul {
-        /// `a` is stored `[k, m]`.
+        /// Whether `a` is stored as `[k, m]`.
         transpose_a: bool,
-        /// `b` is stored `[n, k]`.
+        /// Whether `b` is stored as `[n, k]`.
         transpose_b: bool,
     },
     /// `x [.., c], bias [c]` -> (`x + bias`).
@@ -119,91 +166,101 @@ pub enum Op {
     BiasGrad,
     /// `a, b` -> (`a + b`), of the same shape.
     Add,
-    /// `a, b` -> (`a * b`, element by element), of the same shape.
+    /// `a, b` -> (`a * b`, elementwise), of the same shape.
     Mul,
-    /// `x` -> (this factor times `x`).
+    /// `x` -> (`factor * x`).
     Scale(f64),
-    /// `x` -> (`dx`): the gradient of the mean of x's elements in use, 1 over their number in each.
+    /// `x` -> (`dx`): the gradient of the mean of x's elements in use, `1 / elements` everywhere.
     MeanGrad,
-    /// `x` -> (0 where `x <= 0`, else `x`; a NaN stays).
+    /// `x` -> (0 where `x <= 0`, else `x`; NaN gives NaN).
     Relu,
-    /// `y, dy` -> (`dy` where `y`, the output of `Relu`, is above 0, else 0).
+    /// `y, dy` -> (`dx`): `dy` where `y > 0`, else 0; `y` is the output of `Relu`.
     ReluGrad,
-    /// `x` -> (the activation of x).
+    /// `x` -> (`activation(x)`).
     Activation(Activation),
-    /// `x, dy` -> (`dy` times the activation's derivative at x).
+    /// `x, dy` -> (`dx`): `dy` times the derivative of the activation at x.
     ActivationGrad(Activation),
-    /// `x [n,c]` -> (`exp(x) / sum(exp(x))` of each row).
+    /// `x [n,c]` -> (`y`): `exp(x) / sum(exp(x))` per row.
     Softmax,
-    /// `y, dy` -> (`y * (dy - sum(dy * y))` of each row), where y is the output of `Softmax`.
+    /// `y, dy` -> (`dx`): `y * (dy - sum(dy * y))` per row; `y` is the output of `Softmax`.
     SoftmaxGrad,
-    /// `x` -> (`x / (1 - rate)` where it is kept, else 0). Linear, so `dy` -> (`dx`) is the same operation.
+    /// `x` -> (`x / (1 - rate)` where kept, else 0). Linear, so its own gradient operation: `dy` -> (`dx`).
     Dropout(Dropout),
-    /// `x` -> (`y`, `position` u32): the maximum, and the number (row-major in the window) of its first tap.
-    /// NaN counts as the largest; a window in the padding alone gives minus infinity and position `u32::MAX`.
+    /// `x` -> (`y`, `position` u32): the maximum of each window, and the row-major index within the window of
+    /// its first occurrence. NaN counts as the largest value; a window entirely in the padding gives minus
+    /// infinity and position `u32::MAX`.
     MaxPool2d(Pool2d),
-    /// `position, dy` -> (`dx`): each `dy` goes wholly to the first maximum.
+    /// `position, dy` -> (`dx`): each `dy` is added to the element at its window's `position`.
     MaxPool2dGrad(Pool2d),
-    /// `x` -> (`y`): the mean of the window's elements on the image; 0 for a window in the padding alone.
+    /// `x` -> (`y`): the mean of each window's elements inside the image; 0 for a window entirely in the
+    /// padding.
     AvgPool2d(Pool2d),
-    /// `dy` -> (`dx`): the adjoint of `AvgPool2d`.
+    /// `dy` -> (`dx`): the gradient of `AvgPool2d`.
     AvgPool2dGrad(Pool2d),
     /// `x [n,h,w,c]` -> (`y [n,c]`): the mean over the pixels of each image.
     GlobalAvgPool,
-    /// `dy [n,c]` -> (`dx [n,h,w,c]`) for images of `[h, w]` pixels.
+    /// `dy [n,c]` -> (`dx [n,h,w,c]`): the gradient of `GlobalAvgPool` for images of `[h, w]` pixels.
     GlobalAvgPoolGrad([usize; 2]),
-    /// `logits [n,classes], labels u32 [n]`, and `weights [classes]` if classes have some -> (`loss [n]`): of each row the
-    /// sum over the classes of `t*(log(sum(exp(logits))) - logit)`. The target `t` is `weight*smoothing/classes`, and at the
-    /// label `weight*(1 - smoothing)` more; a weight is 1 where there are none.
+    /// `logits [n,classes], labels u32 [n]`, optionally `class_weights [classes]` -> (`loss [n]`): per row
+    /// the sum over the classes of `t*(log(sum(exp(logits))) - logit)`. The target is
+    /// `t[c] = weight[c]*(smoothing/classes + (1 - smoothing)*(c == label))`; without class weights, `weight`
+    /// is 1.
     SoftmaxCrossEntropy {
-        /// The share of the target that all classes have together, from 0 to 1.
+        /// Label smoothing, from 0 to 1: the share of the target distributed uniformly over all classes.
         smoothing: f64,
     },
-    /// `logits, labels`, and `weights` -> (`dlogits`): of the loss's mean, as [`Op::Metrics`] has it.
+    /// `logits, labels`, optionally `class_weights` -> (`dlogits`): the gradient of the mean loss as defined
+    /// by [`Op::Metrics`].
     SoftmaxCrossEntropyGrad {
-        /// As in the loss.
+        /// Label smoothing, as in the loss.
         smoothing: f64,
     },
-    /// `y [n, ..], targets [n, ..]` -> (`loss [n]`): the mean of `(y - target)^2` over each row's elements.
+    /// `y [n, ..], targets [n, ..]` -> (`loss [n]`): the mean of `(y - target)^2` over the elements of each
+    /// row.
     MeanSquaredError,
-    /// `y, targets` -> (`dy`): of the loss's mean over the batch.
+    /// `y, targets` -> (`dy`): the gradient of the mean loss over the batch.
     MeanSquaredErrorGrad,
-    /// `x [n, .., c]` -> (`mean [c]`, `inv_std [c]`, `variance [c]`) over all axes but the last: the biased variance, and
-    /// `1/sqrt(variance + epsilon)` (Ioffe and Szegedy 2015).
+    /// `x [n, .., c]` -> (`mean [c]`, `inv_std [c]`, `variance [c]`) over all axes but the last, where
+    /// `variance` is biased and `inv_std` is `1/sqrt(variance + epsilon)` (Ioffe and Szegedy 2015).
     BatchStatistics {
         /// Added to the variance.
         epsilon: f64,
     },
-    /// `x, scale [c], shift [c], mean [c], spread [c]` -> (`(x - mean)*inv_std*scale + shift`).
+    /// `x, scale [c], shift [c], mean [c], spread [c]` -> (`y`): `(x - mean)*inv_std*scale + shift`.
     BatchNorm {
-        /// `None`: `spread` is `inv_std`. Otherwise it is a variance, and this is added to it under the root.
+        /// `None` if the operand `spread` is `inv_std` itself (training). `Some(epsilon)` if it is a
+        /// variance, with `inv_std = 1/sqrt(spread + epsilon)` (evaluation).
         epsilon: Option<f64>,
     },
-    /// `x, dy, mean, inv_std` -> (`dscale [c]`): the sum of `dy*(x - mean)*inv_std` over all axes but the last.
+    /// `x, dy, mean, inv_std` -> (`dscale [c]`): the sum of `dy*(x - mean)*inv_std` over all axes but the
+    /// last.
     BatchNormGradScale,
-    /// `x, dy, scale, mean, inv_std, dscale, dshift` -> (`dx`), through the statistics:
-    /// `scale*inv_std*(dy - dshift/n - (x - mean)*inv_std*dscale/n)`.
+    /// `x, dy, scale, mean, inv_std, dscale, dshift` -> (`dx`), including the gradient through the batch
+    /// statistics: `scale*inv_std*(dy - dshift/n - (x - mean)*inv_std*dscale/n)`.
     BatchNormGradInput,
-    /// `mean, variance` of a batch -> (): moves the two parameters, a running mean and variance, that are not frozen.
-    UpdateStatistics(StatisticsRule, [crate::graph::ParameterId; 2]),
-    /// `x` -> (the same elements in another shape): the batch stays the first axis.
+    /// `mean, variance` of a batch -> (): updates the unfrozen elements of the two parameters, the running
+    /// mean and the running variance.
+    UpdateStatistics(StatisticsRule, [ParameterId; 2]),
+    /// `x` -> (`x` with these extents); a batch axis stays first.
     Reshape(Vec<usize>),
-    /// `loss [n]`, with `logits [n,classes], labels [n]` where there are classes, and `weights [classes]` where those have some ->
-    /// (`mean loss [1]`): the sum of the losses over the number of rows, or over the sum of their labels' weights. Adds the
-    /// batch's loss, correct answers, examples and weights to the executor's running sums.
+    /// `loss [n]`, for classification also `logits [n,classes], labels [n]`, optionally
+    /// `class_weights [classes]` -> (`mean loss [1]`): the sum of the losses divided by the number of rows,
+    /// or by the sum of the labels' weights. Adds the batch's loss, correct predictions, examples and weights
+    /// to the executor's running sums.
     Metrics,
-    /// Gradients of all parameters named, in that order -> (): each becomes the sum of its update's batches so far,
-    /// weighted by their shares of the examples ([`StepScalars::share`], [`StepScalars::first`]).
+    /// Gradients of the listed parameters, in that order -> (): gradient accumulation. Replaces each gradient
+    /// by the sum over the batches of the current update so far, weighted by [`StepScalars::share`].
     Accumulate(Vec<ParameterId>),
-    /// Gradients of all parameters named, in that order -> (): later updates of these see the gradients clipped. One in
-    /// a graph.
+    /// Gradients of the listed parameters, in that order -> (): clips the gradients that later updates read.
+    /// At most one per graph.
     Clip(Clip, Vec<ParameterId>),
-    /// Gradients of all targets, in that order -> (): the masked update, if [`StepScalars::last`] is 1.
+    /// Gradients of the listed targets, in that order -> (): the masked update, executed if
+    /// [`StepScalars::last`] is 1.
     Update(UpdateRule, Vec<Target>),
 }
 
 impl Op {
-    /// The operation's name, as in reports.
+    /// Name of the operation, as used in reports and errors.
     pub fn name(&self) -> &'static str {
         match self {
             Op::Conv2d(_) => "conv2d",
@@ -248,35 +305,36 @@ impl Op {
 }
 
 params! {
-    /// The numbers that change from step to step. On the device: one uniform of 48 bytes.
+    /// Per-step scalars; on the device a uniform buffer of 48 bytes.
     pub struct StepScalars {
         /// Learning rate.
         pub learning_rate: f32,
-        /// `1 - beta1^t` with t = 1 at the first step; 1 where the rule has none.
+        /// Adam's bias correction `1 - beta1^t`, with t = 1 at the first step; 1 for other rules.
         pub correction1: f32,
-        /// `1 - beta2^t`; 1 where the rule has none.
+        /// Adam's bias correction `1 - beta2^t`; 1 for other rules.
         pub correction2: f32,
-        /// Rows of the batch in use; rows beyond are neither read nor counted.
+        /// Rows of the batch in use; later rows are neither read nor counted.
         pub rows: u32,
-        /// The step's number from 0, modulo 2^32.
+        /// Index of the step from 0, modulo 2^32.
         pub step: u32,
-        /// 1: updates go on after a NaN or infinite loss; 0: the first such step and all later ones are skipped.
+        /// 1: updates continue after a NaN or infinite loss; 0: the updates of the first such step and of all
+        /// later steps are skipped.
         pub on_non_finite_continue: u32,
-        /// The seed of everything that is drawn in a run: its low and its high half.
+        /// Seed of all random draws of the run: low and high 32 bits.
         pub seed: [u32; 2],
-        /// The number of this run among all that draw, modulo 2^32.
+        /// Index of this run among all runs that draw random numbers, modulo 2^32.
         pub draw: u32,
-        /// This batch's share of the examples of its update; 1 where an update has one batch.
+        /// The batch's share of the examples of its update; 1 without gradient accumulation.
         pub share: f32,
-        /// 1: this batch is the first of its update.
+        /// 1 if this batch is the first of its update.
         pub first: u32,
-        /// 1: this batch is the last of its update, which is made now.
+        /// 1 if this batch is the last of its update, which then executes.
         pub last: u32,
     }
 }
 
 impl StepScalars {
-    /// A plain run of `rows` examples, learning rate 0.
+    /// The scalars of a forward pass of `rows` examples: learning rate 0, seed 0, no accumulation.
     pub fn forward(rows: usize) -> Self {
         StepScalars {
             learning_rate: 0.0,

@@ -1,13 +1,15 @@
-//! Batch norm over all axes but the last.
+//! Batch normalization over all axes but the last.
 
 use super::{Init, Mode, ParameterSpec};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Op, ParameterId, ParameterKind, StatisticsRule, ValueId};
 use crate::shape::Shape;
 
-/// `(x - mean)/sqrt(variance + epsilon)*scale + shift` for each channel (Ioffe and Szegedy 2015): by the batch's statistics
-/// in training, by the running ones in evaluation. Parameters, each `[channels]`: `NAME.scale` and `NAME.shift` are trained;
-/// `NAME.running_mean` and `NAME.running_var` are updated by the batches' statistics.
+/// Batch normalization, `(x - mean)/sqrt(variance + epsilon)*scale + shift` per channel (Ioffe and Szegedy
+/// 2015): with the statistics of the batch in training, with the running statistics in evaluation.
+///
+/// Parameters, each `[channels]`: `NAME.scale` and `NAME.shift` are trained; `NAME.running_mean` and
+/// `NAME.running_var` are running statistics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchNormLayer {
     epsilon: f64,
@@ -22,24 +24,25 @@ impl Default for BatchNormLayer {
 }
 
 impl BatchNormLayer {
-    /// Epsilon 1e-5, momentum 0.1, an unbiased running variance.
+    /// A batch norm with the defaults: epsilon 1e-5, momentum 0.1, unbiased running variance.
     pub fn new() -> Self {
         BatchNormLayer { epsilon: 1e-5, momentum: 0.1, biased: false }
     }
 
-    /// What is added to the variance.
+    /// Sets the constant that is added to the variance.
     pub fn epsilon(mut self, epsilon: f64) -> Self {
         self.epsilon = epsilon;
         self
     }
 
-    /// The newest batch's share of the running statistics.
+    /// Sets the weight of the newest batch in the running statistics.
     pub fn momentum(mut self, momentum: f64) -> Self {
         self.momentum = momentum;
         self
     }
 
-    /// Whether the running variance is the biased one (Keras), and not times `n/(n-1)` (PyTorch).
+    /// Sets whether the running variance averages the biased batch variance (Keras) or the unbiased one,
+    /// `n/(n-1)` times as large (PyTorch).
     pub fn biased(mut self, biased: bool) -> Self {
         self.biased = biased;
         self
@@ -68,7 +71,7 @@ impl BatchNormLayer {
             .collect()
     }
 
-    /// Normalises by the batch's statistics in training, by the running ones in evaluation.
+    /// Appends the normalization, in training after the batch statistics.
     pub(super) fn forward(
         &self,
         graph: &mut Graph,
@@ -77,7 +80,9 @@ impl BatchNormLayer {
         parameters: &[ValueId],
         mode: Mode,
     ) -> Result<ValueId> {
-        let [scale, shift, running_mean, running_var] = four(name, parameters)?;
+        let &[scale, shift, running_mean, running_var] = parameters else {
+            return Err(Error::argument(name, "4 parameters", parameters.len()));
+        };
         if mode == Mode::Evaluation {
             let op = Op::BatchNorm { epsilon: Some(self.epsilon) };
             return graph.push_one(op, &[x, scale, shift, running_mean, running_var], name);
@@ -88,7 +93,7 @@ impl BatchNormLayer {
         graph.push_one(Op::BatchNorm { epsilon: None }, &operands, name)
     }
 
-    /// Appends the update of the running statistics by those of the batch, which the forward pass of training computed.
+    /// Appends the update of the running statistics from the batch statistics of the training forward pass.
     pub(super) fn update_statistics(&self, graph: &mut Graph, name: &str) -> Result<()> {
         let parameter = |field: &str| {
             let path = format!("{name}.{field}");
@@ -100,13 +105,13 @@ impl BatchNormLayer {
             .iter()
             .find(|node| node.op == Op::BatchNorm { epsilon: None } && node.inputs.get(1).copied() == scale);
         let statistics = norm.and_then(|norm| {
-            let of_batch = |node: &&Node| node.outputs.first() == norm.inputs.get(3);
-            graph.nodes().iter().find(of_batch).map(|node| (norm.inputs[0], node.outputs.as_slice()))
+            let computes_mean = |node: &&Node| node.outputs.first() == norm.inputs.get(3);
+            graph.nodes().iter().find(computes_mean).map(|node| (norm.inputs[0], node.outputs.as_slice()))
         });
         let (Some((x, &[mean, _, variance])), Some(running_mean), Some(running_var)) =
             (statistics, parameter("running_mean"), parameter("running_var"))
         else {
-            return Err(Error::argument(name, "a forward pass of training", "one of evaluation"));
+            return Err(Error::argument(name, "a forward pass in training mode", "none"));
         };
         let x = graph.at(x);
         let rule = StatisticsRule {
@@ -118,9 +123,4 @@ impl BatchNormLayer {
         graph.push(op, &[mean, variance], &format!("{name} running"))?;
         Ok(())
     }
-}
-
-fn four(name: &str, parameters: &[ValueId]) -> Result<[ValueId; 4]> {
-    <[ValueId; 4]>::try_from(parameters)
-        .map_err(|_| Error::argument(name, "four parameters", parameters.len()))
 }

@@ -1,11 +1,13 @@
-//! A fully connected layer with bias.
+//! Fully connected layer.
 
 use super::{Init, ParameterSpec, add_bias, example, kernel_and_bias};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Op, ValueId};
 use crate::shape::Shape;
 
-/// `x [in] * kernel [in, out] + bias [out]`. Parameters: `NAME.kernel [in, out]` and `NAME.bias [out]`.
+/// Fully connected layer, `y = x * kernel + bias`, for examples of shape `[in]`.
+///
+/// Parameters: `NAME.kernel [in, out]` and `NAME.bias [out]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DenseLayer {
     outputs: usize,
@@ -14,18 +16,18 @@ pub struct DenseLayer {
 }
 
 impl DenseLayer {
-    /// `outputs` outputs, with bias, Glorot's uniform initialiser.
+    /// A layer with `outputs` outputs. Defaults: with bias, [`Init::GlorotUniform`].
     pub fn new(outputs: usize) -> Self {
         DenseLayer { outputs, bias: true, init: Init::GlorotUniform }
     }
 
-    /// Whether a bias is added.
+    /// Sets whether a bias is added.
     pub fn bias(mut self, bias: bool) -> Self {
         self.bias = bias;
         self
     }
 
-    /// How the kernel begins; the bias begins at 0.
+    /// Sets the initializer of the kernel; the bias is initialized to 0.
     pub fn init(mut self, init: Init) -> Self {
         self.init = init;
         self
@@ -37,9 +39,11 @@ impl DenseLayer {
         }
         match input {
             [_] => Ok(vec![self.outputs]),
-            _ => {
-                Err(Error::shape(name, "examples of shape [n] (put a flatten before)", format!("{input:?}")))
-            }
+            _ => Err(Error::shape(
+                name,
+                "examples of shape [n] (add a flatten before it)",
+                format!("{input:?}"),
+            )),
         }
     }
 
@@ -57,8 +61,8 @@ impl DenseLayer {
         parameters: &[ValueId],
     ) -> Result<ValueId> {
         self.output(name, example(graph, x))?;
-        let product = Op::MatMul { transpose_a: false, transpose_b: false };
-        let y = graph.push_one(product, &[x, parameters[0]], name)?;
+        let matmul = Op::MatMul { transpose_a: false, transpose_b: false };
+        let y = graph.push_one(matmul, &[x, parameters[0]], name)?;
         add_bias(graph, name, y, parameters)
     }
 }

@@ -1,9 +1,10 @@
-//! How parameters begin.
+//! Parameter initializers.
 
 use crate::error::{Error, Result};
 use crate::rng::Stream;
 
-/// The distribution of a parameter's first values.
+/// Initializer of a parameter.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Init {
     /// Uniform in `±sqrt(6 / (fan_in + fan_out))` (Glorot and Bengio 2010).
@@ -14,43 +15,45 @@ pub enum Init {
     HeUniform,
     /// Normal with variance `2 / fan_in` (He et al. 2015).
     HeNormal,
-    /// 0.
+    /// All 0.
     Zeros,
-    /// 1.
+    /// All 1.
     Ones,
-    /// One number.
+    /// All equal to this number.
     Constant(f32),
-    /// These elements, row-major.
+    /// Explicit elements, row-major.
     Given(Vec<f32>),
 }
 
 impl Init {
-    /// The first values of `count` elements of the parameter `path`; `fan` is `[fan_in, fan_out]`.
+    /// Draws the `count` initial elements of the parameter `path` from `stream`; `fan` is
+    /// `[fan_in, fan_out]`.
     ///
     /// # Errors
-    /// [`Error::ShapeMismatch`] if as many elements were not given.
+    /// [`Error::ShapeMismatch`] if [`Init::Given`] has another number of elements.
     pub fn values(&self, path: &str, count: usize, fan: [usize; 2], stream: &mut Stream) -> Result<Vec<f32>> {
-        let both = fan[0].saturating_add(fan[1]) as f64;
-        let only_in = fan[0] as f64;
+        let fan_sum = fan[0].saturating_add(fan[1]) as f64;
+        let fan_in = fan[0] as f64;
         Ok(match self {
-            Init::GlorotUniform => uniform(6.0 / both, count, stream),
-            Init::HeUniform => uniform(6.0 / only_in, count, stream),
-            Init::GlorotNormal => normal(2.0 / both, count, stream),
-            Init::HeNormal => normal(2.0 / only_in, count, stream),
+            Init::GlorotUniform => uniform(6.0 / fan_sum, count, stream),
+            Init::HeUniform => uniform(6.0 / fan_in, count, stream),
+            Init::GlorotNormal => normal(2.0 / fan_sum, count, stream),
+            Init::HeNormal => normal(2.0 / fan_in, count, stream),
             Init::Zeros => vec![0.0; count],
             Init::Ones => vec![1.0; count],
             Init::Constant(value) => vec![*value; count],
             Init::Given(values) if values.len() == count => values.clone(),
             Init::Given(values) => {
-                let expected = format!("{count} first values");
+                let expected = format!("{count} initial values");
                 return Err(Error::shape(path, expected, values.len()));
             }
         })
     }
 }
 
-fn uniform(square: f64, count: usize, stream: &mut Stream) -> Vec<f32> {
-    let bound = square.sqrt() as f32;
+/// Uniform in `±sqrt(bound_squared)`.
+fn uniform(bound_squared: f64, count: usize, stream: &mut Stream) -> Vec<f32> {
+    let bound = bound_squared.sqrt() as f32;
     (0..count).map(|_| stream.uniform(-bound, bound)).collect()
 }
 
@@ -71,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn distributions_have_their_mean_variance_and_range() {
+    fn distributions_have_expected_mean_variance_and_range() {
         let cases = [
             (Init::GlorotUniform, 2.0f64 / 100.0, true),
             (Init::GlorotNormal, 2.0 / 100.0, false),
@@ -90,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn fixed_values_are_as_told_and_a_wrong_number_of_them_is_refused() {
+    fn constant_and_given_values_are_used_and_their_number_is_checked() {
         let mut stream = Stream::new(9, Purpose::Weights, 0);
         let mut values = |init: Init| init.values("fc.bias", 2, [1, 1], &mut stream);
         assert_eq!(values(Init::Zeros).unwrap(), [0.0; 2]);

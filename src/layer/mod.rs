@@ -1,112 +1,111 @@
-//! Layers: each says which parameters it has, what shape it gives, and which forward operations it is made of. Gradients come
-//! from [`Graph::backward`].
+//! Layers: parameters, output shape and forward operations. Gradients come from [`Graph::backward`].
 
 mod batch_norm;
-mod conv2d;
 mod dense;
-mod dropout;
 mod init;
-mod pool2d;
-mod residual;
 mod sequence;
+mod window;
 
 pub use batch_norm::BatchNormLayer;
-pub use conv2d::Conv2dLayer;
 pub use dense::DenseLayer;
 pub use init::Init;
-pub use pool2d::Pool2dLayer;
-pub use residual::ResidualLayer;
+pub use sequence::ResidualLayer;
 pub(crate) use sequence::Sequence;
+pub use window::{Conv2dLayer, Pool2dLayer};
 
 use crate::error::{Error, Result};
-use crate::graph::{Activation, Graph, Op, ParameterKind, ValueId};
+use crate::graph::{Activation, Dropout, Graph, Op, ParameterKind, ValueId};
 use crate::shape::Shape;
 
-/// What a graph is made for.
+/// Whether a graph is built for training or for evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Training: statistics are those of the batch.
+    /// Training: batch norm uses the statistics of the batch, dropout is active.
     Training,
-    /// Evaluation: the running statistics are used.
+    /// Evaluation: batch norm uses the running statistics, dropout is the identity.
     Evaluation,
 }
 
-/// One step of a model from input to output.
+/// A layer of a model.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Layer {
     /// 2-D convolution.
     Conv2d(Conv2dLayer),
-    /// A matrix product with the flattened example.
+    /// Fully connected layer.
     Dense(DenseLayer),
-    /// Batch norm.
+    /// Batch normalization.
     BatchNorm(BatchNormLayer),
-    /// Two branches, added.
+    /// Sum of two branches.
     Residual(ResidualLayer),
     /// `max(x, 0)`.
     Relu,
-    /// Another activation.
+    /// Other elementwise activation.
     Activation(Activation),
-    /// Softmax over the classes, for inference: losses take logits.
+    /// Softmax over the classes. For inference only: losses take logits.
     Softmax,
-    /// Zeroes a random share of the elements in training, and scales the others up.
+    /// Dropout: zeroes random elements in training and scales the others by `1 / (1 - rate)`; identity in
+    /// evaluation.
     Dropout {
-        /// The share of elements that become 0, in `[0, 1)`.
+        /// Probability that an element becomes 0, in `[0, 1)`.
         rate: f64,
     },
     /// Max-pooling.
     MaxPool2d(Pool2dLayer),
     /// Average pooling.
     AvgPool2d(Pool2dLayer),
-    /// `[h, w, c]` to `[c]`: the mean over the pixels.
+    /// Global average pooling, `[h, w, c]` to `[c]`.
     GlobalAvgPool,
-    /// `[h, w, c]` to `[h*w*c]`, row-major.
+    /// Reshape of `[h, w, c]` to `[h*w*c]`, row-major.
     Flatten,
 }
 
-/// A tensor that a layer keeps.
+/// Specification of a parameter of a layer.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParameterSpec {
-    /// `conv1.kernel`, ...
+    /// Path, such as `conv1.kernel`.
     pub path: String,
-    /// Its shape.
+    /// Shape.
     pub shape: Shape,
-    /// How it begins.
+    /// Initializer.
     pub init: Init,
-    /// Inputs and outputs of one unit, for the initialiser's scale.
+    /// `[fan_in, fan_out]`, for the scale of the initializer.
     pub fan: [usize; 2],
-    /// What changes it.
+    /// How it is updated.
     pub kind: ParameterKind,
 }
 
 impl Layer {
-    /// The shape of one example after the layer.
+    /// The output shape for one example of shape `input`; `name` is the layer's name for errors.
     ///
     /// # Errors
-    /// [`crate::Error::ShapeMismatch`], [`crate::Error::InvalidArgument`], naming the layer.
+    /// [`Error::ShapeMismatch`] if the layer does not accept the shape; [`Error::InvalidArgument`] for an
+    /// invalid setting.
     pub fn output(&self, name: &str, input: &[usize]) -> Result<Vec<usize>> {
         match self {
             Layer::Conv2d(layer) => {
-                let conv = layer.place(name, input)?;
+                let conv = layer.resolve(name, input)?;
                 Ok(vec![conv.window.output[0], conv.window.output[1], conv.c_out])
             }
             Layer::Dense(layer) => layer.output(name, input),
             Layer::BatchNorm(layer) => layer.output(name, input),
             Layer::Residual(layer) => layer.output(name, input),
             Layer::Relu | Layer::Activation(_) | Layer::Softmax => Ok(input.to_vec()),
-            Layer::Dropout { rate } => dropout::check(name, *rate).map(|()| input.to_vec()),
+            Layer::Dropout { rate } => dropout_rate(name, *rate).map(|()| input.to_vec()),
             Layer::MaxPool2d(layer) | Layer::AvgPool2d(layer) => {
-                let pool = layer.place(name, input)?;
+                let pool = layer.resolve(name, input)?;
                 Ok(vec![pool.window.output[0], pool.window.output[1], pool.channels])
             }
             Layer::GlobalAvgPool => match *input {
                 [_, _, channels] => Ok(vec![channels]),
-                _ => Err(Error::shape(name, "images [h, w, channels]", format!("{input:?}"))),
+                _ => Err(Error::shape(name, "examples of shape [h, w, c]", format!("{input:?}"))),
             },
             Layer::Flatten => Ok(vec![Shape::new(input)?.elements()]),
         }
     }
 
-    /// The layer's parameters.
+    /// The parameters for examples of shape `input`, with paths that begin with `name`.
     ///
     /// # Errors
     /// As [`Layer::output`].
@@ -127,8 +126,8 @@ impl Layer {
         }
     }
 
-    /// Whether in training its results depend on its input and its parameters alone: not on what is drawn, nor on the other examples of
-    /// a batch.
+    /// Whether the output in training is a function of the example and the parameters alone: no random draws,
+    /// no statistics over the batch.
     pub(crate) fn is_fixed(&self) -> bool {
         match self {
             Layer::Dropout { rate } => *rate == 0.0,
@@ -138,7 +137,8 @@ impl Layer {
         }
     }
 
-    /// Appends the forward operations; `parameters` are the values of [`Layer::parameters`].
+    /// Appends the forward operations and returns the output; `parameters` are the values of
+    /// [`Layer::parameters`].
     ///
     /// # Errors
     /// As [`Layer::output`].
@@ -156,15 +156,15 @@ impl Layer {
             Layer::BatchNorm(layer) => layer.forward(graph, name, x, parameters, mode),
             Layer::Residual(layer) => layer.forward(graph, name, x, parameters, mode),
             Layer::Relu => graph.push_one(Op::Relu, &[x], name),
-            Layer::Activation(of) => graph.push_one(Op::Activation(*of), &[x], name),
+            Layer::Activation(activation) => graph.push_one(Op::Activation(*activation), &[x], name),
             Layer::Softmax => graph.push_one(Op::Softmax, &[x], name),
-            Layer::Dropout { rate } => dropout::forward(graph, name, *rate, x, mode),
+            Layer::Dropout { rate } => dropout(graph, name, *rate, x, mode),
             Layer::MaxPool2d(layer) => {
-                let pool = layer.place(name, example(graph, x))?;
+                let pool = layer.resolve(name, example(graph, x))?;
                 graph.push_one(Op::MaxPool2d(pool), &[x], name)
             }
             Layer::AvgPool2d(layer) => {
-                let pool = layer.place(name, example(graph, x))?;
+                let pool = layer.resolve(name, example(graph, x))?;
                 graph.push_one(Op::AvgPool2d(pool), &[x], name)
             }
             Layer::GlobalAvgPool => graph.push_one(Op::GlobalAvgPool, &[x], name),
@@ -175,11 +175,11 @@ impl Layer {
         }
     }
 
-    /// Appends the update of running statistics, if the layer has any, to a forward pass of training. It belongs after the loss:
-    /// a step whose loss is not finite moves no statistic.
+    /// Appends the update of running statistics, if the layer has any. Must follow the training forward pass
+    /// and the loss, so that a step with a non-finite loss does not update them.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] without such a forward pass.
+    /// [`Error::InvalidArgument`] if the graph has no training forward pass of the layer.
     pub(crate) fn update_statistics(&self, graph: &mut Graph, name: &str) -> Result<()> {
         match self {
             Layer::BatchNorm(layer) => layer.update_statistics(graph, name),
@@ -189,12 +189,13 @@ impl Layer {
     }
 }
 
-/// The extents of one example of a batched value.
+/// The shape of one example of a batched value.
 fn example(graph: &Graph, value: ValueId) -> &[usize] {
     graph.at(value).shape.extents().get(1..).unwrap_or(&[])
 }
 
-/// The parameters of a layer with a kernel, and a bias of `outputs` elements that begins at 0.
+/// The parameter specifications of a kernel and, if `bias` is `Some(outputs)`, of a zero-initialized bias
+/// `[outputs]`.
 fn kernel_and_bias(
     name: &str,
     shape: Shape,
@@ -211,10 +212,32 @@ fn kernel_and_bias(
     Ok(specs)
 }
 
-/// Adds the bias, if the layer has one.
+/// Appends the addition of the bias if the layer has one.
 fn add_bias(graph: &mut Graph, name: &str, y: ValueId, parameters: &[ValueId]) -> Result<ValueId> {
     match parameters.get(1) {
         Some(&bias) => graph.push_one(Op::BiasAdd, &[y, bias], &format!("{name} bias")),
         None => Ok(y),
     }
+}
+
+/// Checks a dropout rate.
+fn dropout_rate(name: &str, rate: f64) -> Result<()> {
+    if (0.0..1.0).contains(&rate) {
+        return Ok(());
+    }
+    Err(Error::argument(name, "a rate from 0 to below 1", rate))
+}
+
+/// Appends dropout; returns `x` itself in evaluation and for rate 0.
+fn dropout(graph: &mut Graph, name: &str, rate: f64, x: ValueId, mode: Mode) -> Result<ValueId> {
+    dropout_rate(name, rate)?;
+    if mode == Mode::Evaluation || rate == 0.0 {
+        return Ok(x);
+    }
+    // Layers are numbered in the order of the forward pass, inside branches too, so that each has its own
+    // mask.
+    let index = graph.nodes().iter().filter(|node| matches!(node.op, Op::Dropout(_))).count();
+    let layer =
+        u32::try_from(index).map_err(|_| Error::argument(name, "at most 2^32 dropout layers", index))?;
+    graph.push_one(Op::Dropout(Dropout { rate, layer }), &[x], name)
 }

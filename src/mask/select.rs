@@ -262,10 +262,10 @@ pub(super) fn equal(view: &TensorView, value: f32) -> Result<Mask> {
 
 /// Reads the mask `tensor` of a safetensors file: one u8 or bool per element, or packed u32 words; 1 = frozen.
 pub(super) fn from_file(view: &TensorView, path: &Path, tensor: &str) -> Result<Mask> {
-    let invalid = |why: String| Error::Checkpoint { path: path.to_owned(), why };
+    let error = |why: String, source| Error::Checkpoint { path: path.to_owned(), why, source };
     let bytes = std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| invalid(error.to_string()))?;
-    let stored = file.tensor(tensor).map_err(|error| invalid(format!("{tensor}: {error}")))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|e| error(e.to_string(), Some(e.into())))?;
+    let stored = file.tensor(tensor).map_err(|e| error(format!("{tensor}: {e}"), Some(e.into())))?;
     let (len, data) = (view.elements(), stored.data());
     let mismatch = |expected, got| Error::MaskMismatch { path: view.path.to_owned(), expected, got };
     match stored.dtype() {
@@ -279,6 +279,9 @@ pub(super) fn from_file(view: &TensorView, path: &Path, tensor: &str) -> Result<
             }
             Mask::from_words(words, len)
         }
-        other => Err(invalid(format!("{tensor}: expected a mask of U8, BOOL or packed U32, got {other:?}"))),
+        other => {
+            let why = format!("{tensor}: expected a mask of U8, BOOL or packed U32, got {other:?}");
+            Err(error(why, None))
+        }
     }
 }

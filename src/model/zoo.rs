@@ -1,4 +1,4 @@
-//! Models that are ready to train.
+//! Predefined models.
 
 use super::{Model, ModelBuilder};
 use crate::error::{Error, Result};
@@ -6,13 +6,13 @@ use crate::layer::{Conv2dLayer, Init};
 use crate::shape::Padding::Same;
 
 impl Model {
-    /// The names that [`Model::named`] knows.
+    /// The names that [`Model::named`] accepts.
     pub const NAMES: [&'static str; 5] = ["digits", "lenet28", "cifar", "resnet20", "mobilenet-small"];
 
-    /// The model that has the name of its function here.
+    /// Builds the predefined model with this name; `-` in a name is `_` in the name of the function.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] that lists [`Model::NAMES`].
+    /// [`Error::InvalidArgument`] for an unknown name, listing [`Model::NAMES`].
     pub fn named(name: &str) -> Result<Self> {
         match name {
             "digits" => Model::digits(),
@@ -24,10 +24,11 @@ impl Model {
         }
     }
 
-    /// The network of the embedded digits, 8x8x1: conv3x3 16, conv3x3 32, max-pool 2, dense 64, dense 10, ReLU between.
+    /// A network for the embedded digits, 8x8x1: conv3x3 16, conv3x3 32, max pool 2x2, dense 64, dense 10,
+    /// with ReLU after every layer but the last.
     ///
     /// # Errors
-    /// None in practice: its shapes fit. So for the other models here.
+    /// None: the shapes are valid. The same holds for the other predefined models.
     pub fn digits() -> Result<Self> {
         Model::input([8, 8, 1])
             .conv2d("conv1", 16, [3, 3], |c| c.padding(Same))
@@ -42,7 +43,8 @@ impl Model {
             .build()
     }
 
-    /// For the MNIST family, 28x28x1: conv5x5 32, pool, conv5x5 64, pool, dense 256, dense 10, ReLU between.
+    /// A network for the MNIST family, 28x28x1: conv5x5 32, max pool 2x2, conv5x5 64, max pool 2x2, dense
+    /// 256, dense 10, with ReLU after every convolution and dense layer but the last.
     ///
     /// # Errors
     /// As [`Model::digits`].
@@ -61,7 +63,9 @@ impl Model {
             .build()
     }
 
-    /// For CIFAR-10, 32x32x3: conv3x3 32, 32, pool, 64, 64, pool, 128, pool, dense 256, dense 10, ReLU between.
+    /// A network for CIFAR-10, 32x32x3: conv3x3 32, 32, max pool 2x2, conv3x3 64, 64, max pool 2x2, conv3x3
+    /// 128, max pool 2x2, dense 256, dense 10, with ReLU after every convolution and dense layer but the
+    /// last.
     ///
     /// # Errors
     /// As [`Model::digits`].
@@ -87,32 +91,33 @@ impl Model {
             .build()
     }
 
-    /// The ResNet of 20 layers for CIFAR-10, 32x32x3 (He et al. 2015, section 4.2): conv3x3 16; three stages of three
-    /// blocks of two conv3x3, of 16, 32 and 64 channels, the later two begun with stride 2; global average pooling; dense
-    /// 10. Batch norm after every convolution, which has no bias; a 1x1 projection where a block changes the shape.
-    /// Blocks are `block1_1` to `block3_3`, with `conv1`, `bn1`, `conv2`, `bn2`, `projection`, `projection_bn`.
+    /// ResNet-20 for CIFAR-10, 32x32x3 (He et al. 2015, section 4.2): conv3x3 16; three stages of three
+    /// blocks of two conv3x3 with 16, 32 and 64 channels, the second and third stage beginning with stride 2;
+    /// global average pooling; dense 10. Convolutions have no bias and are followed by batch norm; blocks
+    /// that change the shape have a 1x1 projection shortcut. Blocks are named `block1_1` to `block3_3`, their
+    /// layers `conv1`, `bn1`, `conv2`, `bn2`, `projection`, `projection_bn`.
     ///
     /// # Errors
     /// As [`Model::digits`].
     pub fn resnet20() -> Result<Self> {
         let mut model = Model::input([32, 32, 3]);
-        model = model.conv2d("conv1", 16, [3, 3], |c| plain(c).padding(Same)).batch_norm("bn1").relu();
+        model = model.conv2d("conv1", 16, [3, 3], |c| without_bias(c).padding(Same)).batch_norm("bn1").relu();
         for (stage, channels) in [(1, 16), (2, 32), (3, 64)] {
             for block in 1..=3 {
-                let changes = stage > 1 && block == 1;
-                let stride = if changes { [2, 2] } else { [1, 1] };
+                let downsample = stage > 1 && block == 1;
+                let stride = if downsample { [2, 2] } else { [1, 1] };
                 let main = |b: ModelBuilder| {
-                    b.conv2d("conv1", channels, [3, 3], |c| plain(c).padding(Same).stride(stride))
+                    b.conv2d("conv1", channels, [3, 3], |c| without_bias(c).padding(Same).stride(stride))
                         .batch_norm("bn1")
                         .relu()
-                        .conv2d("conv2", channels, [3, 3], |c| plain(c).padding(Same))
+                        .conv2d("conv2", channels, [3, 3], |c| without_bias(c).padding(Same))
                         .batch_norm("bn2")
                 };
                 let shortcut = |b: ModelBuilder| {
-                    if !changes {
+                    if !downsample {
                         return b;
                     }
-                    b.conv2d("projection", channels, [1, 1], |c| plain(c).stride(stride))
+                    b.conv2d("projection", channels, [1, 1], |c| without_bias(c).stride(stride))
                         .batch_norm("projection_bn")
                 };
                 model = model.residual(&format!("block{stage}_{block}"), main, shortcut).relu();
@@ -121,24 +126,24 @@ impl Model {
         model.global_avg_pool().dense("fc", 10).build()
     }
 
-    /// A small MobileNet for 32x32x3 (Howard et al. 2017): conv3x3 16; five blocks of a depthwise conv3x3 and a conv1x1 to
-    /// 32, 64, 64, 128 and 128 channels, the second and the fourth with stride 2; global average pooling; dense 10. Batch norm and
-    /// ReLU after every convolution, which has no bias. Layers are `depthwise1`, `depthwise1_bn`, `pointwise1`,
-    /// `pointwise1_bn` and so on.
+    /// A small MobileNet for 32x32x3 (Howard et al. 2017): conv3x3 16; five blocks of a depthwise conv3x3 and
+    /// a pointwise conv1x1 with 32, 64, 64, 128 and 128 output channels, the second and fourth with stride 2;
+    /// global average pooling; dense 10. Convolutions have no bias and are followed by batch norm and ReLU.
+    /// Layers are named `depthwise1`, `depthwise1_bn`, `pointwise1`, `pointwise1_bn` and so on.
     ///
     /// # Errors
     /// As [`Model::digits`].
     pub fn mobilenet_small() -> Result<Self> {
         let mut model = Model::input([32, 32, 3]);
-        model = model.conv2d("conv1", 16, [3, 3], |c| plain(c).padding(Same)).batch_norm("bn1").relu();
+        model = model.conv2d("conv1", 16, [3, 3], |c| without_bias(c).padding(Same)).batch_norm("bn1").relu();
         let mut c_in = 16;
         for (number, c_out, stride) in [(1, 32, 1), (2, 64, 2), (3, 64, 1), (4, 128, 2), (5, 128, 1)] {
-            let depthwise = |c| plain(c).padding(Same).stride([stride, stride]).groups(c_in);
+            let depthwise = |c| without_bias(c).padding(Same).stride([stride, stride]).groups(c_in);
             model = model
                 .conv2d(&format!("depthwise{number}"), c_in, [3, 3], depthwise)
                 .batch_norm(&format!("depthwise{number}_bn"))
                 .relu()
-                .conv2d(&format!("pointwise{number}"), c_out, [1, 1], plain)
+                .conv2d(&format!("pointwise{number}"), c_out, [1, 1], without_bias)
                 .batch_norm(&format!("pointwise{number}_bn"))
                 .relu();
             c_in = c_out;
@@ -147,8 +152,8 @@ impl Model {
     }
 }
 
-/// A convolution before a batch norm, whose shift takes the bias's place.
-fn plain(layer: Conv2dLayer) -> Conv2dLayer {
+/// Options of a convolution before a batch norm: no bias, since the shift of the batch norm replaces it.
+fn without_bias(layer: Conv2dLayer) -> Conv2dLayer {
     layer.bias(false).init(Init::HeNormal)
 }
 
@@ -158,7 +163,7 @@ mod tests {
     use crate::graph::ParameterKind;
 
     #[test]
-    fn models_have_the_parameters_that_their_sizes_give() {
+    fn parameter_counts_of_plain_models() {
         let count = |model: Result<Model>| -> usize {
             model.unwrap().parameters().iter().map(|p| p.shape.elements()).sum()
         };
@@ -172,33 +177,33 @@ mod tests {
     }
 
     #[test]
-    fn models_with_batch_norm_have_the_parameters_that_their_sizes_give() {
-        // All, and those that are no running statistics.
+    fn parameter_counts_of_models_with_batch_norm() {
+        // All parameters, and the trained ones.
         let count = |model: Result<Model>| -> [usize; 2] {
             let model = model.unwrap();
-            let size = |all: bool| {
+            let elements = |all: bool| {
                 let wanted = model.parameters().iter().filter(|p| all || p.kind == ParameterKind::Trained);
                 wanted.map(|p| p.shape.elements()).sum()
             };
-            [size(true), size(false)]
+            [elements(true), elements(false)]
         };
-        // Stage by stage: convolutions, projections, channels of batch norms.
+        // By stage: convolution kernels and projections; then the channels of the batch norms.
         let kernels = 27 * 16
             + 6 * (9 * 16 * 16)
             + (9 * 16 * 32 + 5 * (9 * 32 * 32) + 16 * 32)
             + (9 * 32 * 64 + 5 * (9 * 64 * 64) + 32 * 64);
-        let normed = 7 * 16 + 7 * 32 + 7 * 64;
-        assert_eq!(kernels + 2 * normed + 650, 272_474);
-        assert_eq!(count(Model::resnet20()), [kernels + 4 * normed + 650, 272_474]);
+        let bn_channels = 7 * 16 + 7 * 32 + 7 * 64;
+        assert_eq!(kernels + 2 * bn_channels + 650, 272_474);
+        assert_eq!(count(Model::resnet20()), [kernels + 4 * bn_channels + 650, 272_474]);
         let depthwise = 9 * (16 + 32 + 64 + 64 + 128);
         let pointwise = 16 * 32 + 32 * 64 + 64 * 64 + 64 * 128 + 128 * 128;
-        let normed = 16 + (16 + 32) + (32 + 64) + (64 + 64) + (64 + 128) + (128 + 128);
+        let bn_channels = 16 + (16 + 32) + (32 + 64) + (64 + 64) + (64 + 128) + (128 + 128);
         let kernels = 27 * 16 + depthwise + pointwise + 1290;
-        assert_eq!(count(Model::mobilenet_small()), [kernels + 4 * normed, kernels + 2 * normed]);
+        assert_eq!(count(Model::mobilenet_small()), [kernels + 4 * bn_channels, kernels + 2 * bn_channels]);
     }
 
     #[test]
-    fn names_give_models_and_an_unknown_one_lists_them() {
+    fn named_builds_every_model_and_lists_names_on_error() {
         for name in Model::NAMES {
             assert_eq!(Model::named(name).unwrap().output(), [10], "{name}");
         }

@@ -1,9 +1,11 @@
-//! Convolution and its two adjoints: one sum of products, solved for each of its three operands.
+//! Convolution and its two gradients: one trilinear form, differentiated with respect to each of its
+//! operands.
 
 use crate::graph::Conv2d;
 
-/// Calls `term(x, kernel, y)` with the flat indices of every product `x * kernel` that is summed into an output `y`,
-/// for `batch` images. For each output the products come in the order (kernel row, kernel column, input channel).
+/// Calls `term(x, kernel, y)` with the flat indices of every product `x * kernel` summed into an output `y`,
+/// for `batch` images. The products of one output are visited in the order (kernel row, kernel column, input
+/// channel).
 fn each_term(c: &Conv2d, batch: usize, mut term: impl FnMut(usize, usize, usize)) {
     let w = &c.window;
     let ([in_rows, in_columns], [out_rows, out_columns]) = (w.input, w.output);
@@ -15,7 +17,7 @@ fn each_term(c: &Conv2d, batch: usize, mut term: impl FnMut(usize, usize, usize)
                 let (Some(row), Some(column)) =
                     (w.source(0, out_row, tap_row), w.source(1, out_column, tap_column))
                 else {
-                    continue; // Padding is 0 and adds nothing.
+                    continue; // The tap reads padding, which is 0.
                 };
                 let x_pixel = ((image * in_rows + row) * in_columns + column) * c.c_in;
                 let tap = (tap_row * w.kernel[1] + tap_column) * c_in;
@@ -34,28 +36,31 @@ fn each_term(c: &Conv2d, batch: usize, mut term: impl FnMut(usize, usize, usize)
     }
 }
 
-/// `(0, 0), (0, 1), ..`, row by row.
+/// All `(row, column)` pairs in row-major order.
 fn pairs(rows: usize, columns: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..rows).flat_map(move |row| (0..columns).map(move |column| (row, column)))
 }
 
+/// The number of images whose output is `y`.
 fn batch(c: &Conv2d, y: &[f64]) -> usize {
     y.len() / (c.window.outputs() * c.c_out)
 }
 
 /// `y[n,oh,ow,co] = sum over kh, kw, ci of x[n, oh*stride + kh*dilation - pad, .., ci] * kernel[kh,kw,ci,co]`.
+///
+/// Channels are per group; the column index is formed like the row index.
 pub(super) fn conv2d(c: &Conv2d, x: &[f64], kernel: &[f64], y: &mut [f64]) {
     y.fill(0.0);
     each_term(c, batch(c, y), |xi, ki, yi| y[yi] += x[xi] * kernel[ki]);
 }
 
-/// The gradient of `sum(y * dy)` in x.
+/// The gradient of `sum(y * dy)` with respect to x.
 pub(super) fn grad_input(c: &Conv2d, dy: &[f64], kernel: &[f64], dx: &mut [f64]) {
     dx.fill(0.0);
     each_term(c, batch(c, dy), |xi, ki, yi| dx[xi] += dy[yi] * kernel[ki]);
 }
 
-/// The gradient of `sum(y * dy)` in the kernel, summed over the batch.
+/// The gradient of `sum(y * dy)` with respect to the kernel, summed over the batch.
 pub(super) fn grad_kernel(c: &Conv2d, x: &[f64], dy: &[f64], dkernel: &mut [f64]) {
     dkernel.fill(0.0);
     each_term(c, batch(c, dy), |xi, ki, yi| dkernel[ki] += x[xi] * dy[yi]);

@@ -1,6 +1,6 @@
-//! Matrix product, bias, sums and products element by element.
+//! Matrix multiplication and bias.
 
-/// A row-major matrix, perhaps read as its transpose.
+/// A row-major matrix or its transpose.
 pub(super) struct Matrix<'a> {
     data: &'a [f64],
     stored_columns: usize,
@@ -8,7 +8,7 @@ pub(super) struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// `data` in rows of `stored_columns` elements.
+    /// A matrix stored in rows of `stored_columns` elements.
     pub fn new(data: &'a [f64], stored_columns: usize, transposed: bool) -> Self {
         Matrix { data, stored_columns, transposed }
     }
@@ -27,7 +27,7 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// `y[i,j] = sum over k of a[i,k] * b[k,j]`, k ascending.
+/// `y[i,j] = sum over k of a[i,k] * b[k,j]`, in ascending k.
 pub(super) fn matmul(a: &Matrix, b: &Matrix, y: &mut [f64]) {
     let columns = b.columns();
     for row in 0..a.rows() {
@@ -44,35 +44,11 @@ pub(super) fn bias_add(x: &[f64], bias: &[f64], y: &mut [f64]) {
     }
 }
 
-/// `dbias[c] = sum over all else of dy[.., c]`.
+/// `dbias[c] = sum of dy[.., c]` over all other axes.
 pub(super) fn bias_grad(dy: &[f64], dbias: &mut [f64]) {
     dbias.fill(0.0);
     let channels = dbias.len();
     for (index, dy) in dy.iter().enumerate() {
         dbias[index % channels] += dy;
     }
-}
-
-pub(super) fn add(a: &[f64], b: &[f64], y: &mut [f64]) {
-    for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
-        *y = a + b;
-    }
-}
-
-pub(super) fn mul(a: &[f64], b: &[f64], y: &mut [f64]) {
-    for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
-        *y = a * b;
-    }
-}
-
-pub(super) fn scale(factor: f64, x: &[f64], y: &mut [f64]) {
-    for (y, x) in y.iter_mut().zip(x) {
-        *y = factor * x;
-    }
-}
-
-/// `dx = 1 / elements`: of the mean over all elements in use.
-pub(super) fn mean_grad(dx: &mut [f64]) {
-    let elements = dx.len() as f64;
-    dx.fill(1.0 / elements);
 }

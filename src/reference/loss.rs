@@ -1,8 +1,8 @@
-//! Losses and accuracy, row by row.
+//! Losses, their gradients, and accuracy.
 
 use crate::error::{Error, Result};
 
-/// Labels as indices, each checked to be below `classes`, with `classes` and their weights beside them.
+/// Validated labels, with the number of classes and the class weights.
 pub(super) struct Labels<'a> {
     index: Vec<usize>,
     classes: usize,
@@ -10,27 +10,30 @@ pub(super) struct Labels<'a> {
 }
 
 impl Labels<'_> {
+    /// The weight of a class; 1 without class weights.
     fn weight_of(&self, class: usize) -> f64 {
         self.weights.map_or(1.0, |weights| weights[class])
     }
 
-    /// What a row of this label should have: `t[c] = weight[c]*smoothing/classes`, and at the label
-    /// `weight[label]*(1 - smoothing)` more.
+    /// The target distribution of a label:
+    /// `t[c] = weight[c]*(smoothing/classes + (1 - smoothing)*(c == label))`.
     fn target(&self, label: usize, smoothing: f64) -> Vec<f64> {
-        let spread = smoothing / self.classes as f64;
-        let mut target: Vec<f64> = (0..self.classes).map(|class| self.weight_of(class) * spread).collect();
+        let uniform = smoothing / self.classes as f64;
+        let mut target: Vec<f64> = (0..self.classes).map(|class| self.weight_of(class) * uniform).collect();
         target[label] += self.weight_of(label) * (1.0 - smoothing);
         target
     }
 
-    /// The sum of all rows' weights: their number, where classes have none.
+    /// The sum of the weights of all labels; their number without class weights.
     pub(super) fn weight(&self) -> f64 {
         self.index.iter().map(|&label| self.weight_of(label)).sum()
     }
 }
 
+/// Validates labels stored as f64.
+///
 /// # Errors
-/// [`Error::LabelOutOfRange`] for the first label of `classes` or more.
+/// [`Error::LabelOutOfRange`] for the first label that is not below `classes`.
 pub(super) fn labels<'a>(stored: &[f64], classes: usize, weights: Option<&'a [f64]>) -> Result<Labels<'a>> {
     let index: Vec<usize> = stored.iter().map(|&label| label as usize).collect();
     match index.iter().position(|&label| label >= classes) {
@@ -39,7 +42,8 @@ pub(super) fn labels<'a>(stored: &[f64], classes: usize, weights: Option<&'a [f6
     }
 }
 
-/// `exp(logit - max)` of each class and their sum; the maximum is subtracted so that nothing overflows.
+/// The maximum logit, `exp(logit - max)` of each class, and the sum of these; subtracting the maximum avoids
+/// overflow.
 fn exponentials(logits: &[f64]) -> (f64, Vec<f64>, f64) {
     let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let exponentials: Vec<f64> = logits.iter().map(|logit| (logit - max).exp()).collect();
@@ -47,11 +51,12 @@ fn exponentials(logits: &[f64]) -> (f64, Vec<f64>, f64) {
     (max, exponentials, sum)
 }
 
-/// `loss[n] = sum over c of t[c] * (log(sum(exp(logits[n]))) - logits[n,c])`, in nats; where `t[c]` is 0, nothing is added.
+/// `loss[n] = sum over c of t[c] * (log(sum(exp(logits[n]))) - logits[n,c])`, in nats. Classes with
+/// `t[c] = 0` are skipped, so that an infinite logit there does not give NaN.
 pub(super) fn softmax_cross_entropy(logits: &[f64], labels: &Labels, smoothing: f64, loss: &mut [f64]) {
     for ((loss, logits), &label) in loss.iter_mut().zip(logits.chunks(labels.classes)).zip(&labels.index) {
         let (max, _, sum) = exponentials(logits);
-        // A NaN among the logits is in the sum, whatever the targets are.
+        // A NaN logit makes the sum NaN, whatever the target.
         let cost = |logit: f64| sum.ln() + (max - logit);
         let target = labels.target(label, smoothing);
         let costs = target.iter().zip(logits).filter(|(t, _)| **t != 0.0);
@@ -59,7 +64,8 @@ pub(super) fn softmax_cross_entropy(logits: &[f64], labels: &Labels, smoothing: 
     }
 }
 
-/// `dlogits[n,c] = (sum(t) * softmax(logits[n])[c] - t[c]) / sum of the labels' weights`: of the mean loss.
+/// `dlogits[n,c] = (sum(t) * softmax(logits[n])[c] - t[c]) / (sum of the labels' weights)`, the gradient of
+/// the mean loss.
 pub(super) fn softmax_cross_entropy_grad(
     logits: &[f64],
     labels: &Labels,
@@ -79,7 +85,7 @@ pub(super) fn softmax_cross_entropy_grad(
     }
 }
 
-/// `loss[n]` is the mean of `(y - target)^2` over the elements of row n.
+/// `loss[n] = mean of (y - target)^2` over the elements of row n.
 pub(super) fn mean_squared_error(y: &[f64], targets: &[f64], loss: &mut [f64]) {
     let per_row = y.len() / loss.len();
     for ((loss, y), targets) in loss.iter_mut().zip(y.chunks(per_row)).zip(targets.chunks(per_row)) {
@@ -87,7 +93,7 @@ pub(super) fn mean_squared_error(y: &[f64], targets: &[f64], loss: &mut [f64]) {
     }
 }
 
-/// `dy = 2*(y - target) / elements`: of the mean over all elements in use.
+/// `dy = 2*(y - target) / elements`, the gradient of the mean over all elements in use.
 pub(super) fn mean_squared_error_grad(y: &[f64], targets: &[f64], dy: &mut [f64]) {
     let elements = dy.len() as f64;
     for ((dy, y), target) in dy.iter_mut().zip(y).zip(targets) {
@@ -95,13 +101,13 @@ pub(super) fn mean_squared_error_grad(y: &[f64], targets: &[f64], dy: &mut [f64]
     }
 }
 
-/// Rows whose first largest logit is the label's.
+/// The number of rows whose largest logit, the first among equals, is that of the label.
 pub(super) fn correct(logits: &[f64], labels: &Labels) -> u64 {
     let rows = logits.chunks(labels.classes).zip(&labels.index);
     rows.filter(|&(logits, &label)| first_maximum(logits) == label).count() as u64
 }
 
-/// The index of the largest element, the first of equals; NaN is never larger than anything.
+/// The index of the largest element, the first among equals; comparisons with NaN are false.
 fn first_maximum(row: &[f64]) -> usize {
     let mut best = 0;
     for (index, &x) in row.iter().enumerate() {

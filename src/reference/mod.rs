@@ -1,10 +1,10 @@
-//! The definition of every operation in f64, and an interpreter of a [`Graph`]: what all kernels are compared with.
+//! The reference implementation: every operation in f64 on the CPU, and an interpreter of a [`Graph`].
 //!
-//! Plain loops on the CPU, in the order of the formulas. Speed is no aim; being right at a glance is.
+//! All GPU kernels are compared with it. The loops follow the formulas and are written for clarity, not for
+//! speed.
 
-mod activation;
 mod conv;
-mod dropout;
+mod elementwise;
 mod linear;
 mod loss;
 mod norm;
@@ -18,40 +18,42 @@ use crate::graph::{DType, Graph, Node, Op, ParameterId, Role, StepScalars, Value
 use crate::mask::Mask;
 use update::{Clipping, accumulate, update_all};
 
-/// What [`Op::Metrics`] has added up since the start or the last [`Reference::reset_sums`].
+/// Running sums of [`Op::Metrics`] since the start or the last [`Reference::reset_sums`].
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sums {
-    /// The sum of all examples' losses, in nats.
+    /// Sum of the losses of all examples; in nats for cross-entropy.
     pub loss: f64,
-    /// Examples whose largest logit (the first of equals) is the label's.
+    /// Number of examples whose largest logit, the first among equals, is that of the label.
     pub correct: u64,
-    /// Examples seen.
+    /// Number of examples.
     pub examples: u64,
-    /// The sum of their labels' weights; 0 where classes have none.
+    /// Sum of the class weights of the labels; 0 without class weights.
     pub weight: f64,
 }
 
-/// Interprets one graph in f64. It owns all values, the parameters, their masks and optimizer state, and the running
-/// sums. Elements of [`DType::U32`] are stored as f64, which holds them exactly.
+/// Interpreter of one graph in f64. Owns all values, the masks and optimizer state of the parameters, and the
+/// running sums. Elements of [`DType::U32`] are stored as f64, which represents them exactly.
 ///
-/// A mean loss that is NaN or infinite is kept out of the sums and sets a flag for good: updates after that node, in this
-/// run and in all later ones, are skipped, unless a run asks to go on ([`StepScalars::on_non_finite_continue`] = 1).
+/// A NaN or infinite mean loss is excluded from the sums and sets a permanent flag: updates after that node,
+/// in this run and in all later ones, are skipped unless [`StepScalars::on_non_finite_continue`] is 1.
 #[derive(Clone, Debug)]
 pub struct Reference {
     graph: Graph,
     values: Vec<Vec<f64>>,
     masks: Vec<Mask>,
-    /// By parameter, then by slot as [`crate::graph::UpdateRule::slots`] names them.
+    /// Optimizer state, indexed by parameter, then by slot of [`crate::graph::UpdateRule::slots`].
     states: Vec<Vec<Vec<f64>>>,
-    /// Sums of an update's batches so far, by parameter; empty where nothing is accumulated.
+    /// Accumulated gradients, indexed by parameter; empty without accumulation.
     accumulated: Vec<Vec<f64>>,
     clipping: Clipping,
     sums: Sums,
+    /// Whether a loss was not finite.
     stopped: bool,
 }
 
 impl Reference {
-    /// All values, parameters and state 0, nothing frozen.
+    /// An interpreter with all values, parameters and state 0 and nothing frozen.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if two updates share a parameter.
@@ -81,14 +83,19 @@ impl Reference {
         })
     }
 
-    /// Sets an input or a parameter: all elements, row-major, a full batch.
+    /// Writes all elements of an input or a parameter, row-major, for a full batch.
     ///
     /// # Errors
-    /// [`Error::ShapeMismatch`] for another number of elements; [`Error::InvalidArgument`] for a computed value, a value
-    /// of another graph, or an element of a [`DType::U32`] value that is not such an integer.
+    /// - [`Error::ShapeMismatch`] for a wrong number of elements.
+    /// - [`Error::InvalidArgument`] for a computed value, a value of another graph, or an element of a
+    ///   [`DType::U32`] value that is not an unsigned 32-bit integer.
     pub fn write(&mut self, value: ValueId, data: &[f64]) -> Result<()> {
         let Some(target) = self.graph.values().get(value.0) else {
-            return Err(Error::argument("Reference::write", "a value of this graph", "a value of another"));
+            return Err(Error::argument(
+                "Reference::write",
+                "a value of this graph",
+                "a value of another graph",
+            ));
         };
         if target.role == Role::Computed {
             return Err(Error::argument(&target.name, "an input or a parameter", "a computed value"));
@@ -97,21 +104,21 @@ impl Reference {
             let expected = format!("{} elements for {}", target.shape.elements(), target.shape);
             return Err(Error::shape(&target.name, expected, data.len()));
         }
-        let fits = |x: f64| x.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&x);
+        let is_u32 = |x: f64| x.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&x);
         if target.dtype == DType::U32
-            && let Some(&wrong) = data.iter().find(|&&x| !fits(x))
+            && let Some(&invalid) = data.iter().find(|&&x| !is_u32(x))
         {
-            return Err(Error::argument(&target.name, "integers of 32 bits", wrong));
+            return Err(Error::argument(&target.name, "unsigned 32-bit integers", invalid));
         }
         self.values[value.0].copy_from_slice(data);
         Ok(())
     }
 
-    /// Sets which elements of a parameter updates leave alone. Weights and state stay as they are.
+    /// Sets the mask of frozen elements of a parameter. Weights and state do not change.
     ///
     /// # Errors
-    /// [`Error::MaskMismatch`] for another number of elements; [`Error::InvalidArgument`] for a parameter of another
-    /// graph.
+    /// [`Error::MaskMismatch`] for a wrong number of elements; [`Error::InvalidArgument`] for a parameter of
+    /// another graph.
     pub fn set_mask(&mut self, parameter: ParameterId, mask: &Mask) -> Result<()> {
         let Some(target) = self.graph.parameters().get(parameter.0) else {
             return Err(foreign_parameter("Reference::set_mask"));
@@ -124,19 +131,21 @@ impl Reference {
         Ok(())
     }
 
-    /// Runs all operations in order on the first `step.rows` rows of every batched value; rows beyond are not read, and
-    /// those of results are left as they are. Means are over the rows used.
+    /// Executes all operations in order on the first `step.rows` rows of every batched value. Later rows of
+    /// operands are not read, later rows of results are not written, and means are over the rows in use.
     ///
     /// # Errors
-    /// [`Error::EmptyBatch`] for no rows; [`Error::InvalidArgument`] for more rows than the graph's batch;
-    /// [`Error::LabelOutOfRange`] for a label without a logit, with operations before that one already done.
+    /// - [`Error::EmptyBatch`] for 0 rows.
+    /// - [`Error::InvalidArgument`] for more rows than the batch of the graph.
+    /// - [`Error::LabelOutOfRange`] for a label that is not below the number of classes; earlier operations
+    ///   have then been executed.
     pub fn run(&mut self, step: StepScalars) -> Result<()> {
         let rows = step.rows as usize;
         if rows == 0 {
             return Err(Error::EmptyBatch { at: "Reference::run".into() });
         }
         if rows > self.graph.batch() {
-            let expected = format!("at most {} rows, the graph's batch", self.graph.batch());
+            let expected = format!("at most {} rows, the batch of the graph", self.graph.batch());
             return Err(Error::argument("Reference::run", expected, rows));
         }
         let Reference { graph, values, masks, states, accumulated, clipping, sums, stopped } = self;
@@ -167,20 +176,20 @@ impl Reference {
                         let factor = if index == 1 { norm::variance_factor(rule, rows) } else { 1.0 };
                         let mut running = std::mem::take(&mut values[graph.at_parameter(target).0]);
                         let batch = &values[node.inputs[index].0];
-                        norm::follow(rule.momentum, factor, batch, &masks[target.0], &mut running);
+                        norm::update_running(rule.momentum, factor, batch, &masks[target.0], &mut running);
                         values[graph.at_parameter(target).0] = running;
                     }
                 }
                 continue;
             }
-            // No operation reads its own results, so they can be taken out while it runs.
+            // No operation reads its own results, so they can be moved out while it runs.
             let mut results: Vec<_> =
                 node.outputs.iter().map(|id| std::mem::take(&mut values[id.0])).collect();
-            let done = compute(graph, node, &step, values, &mut results, sums);
+            let outcome = compute(graph, node, &step, values, &mut results, sums);
             for (id, result) in node.outputs.iter().zip(results) {
                 values[id.0] = result;
             }
-            done?;
+            outcome?;
             if node.op == Op::Metrics {
                 *stopped |= !values[node.outputs[0].0][0].is_finite();
             }
@@ -188,20 +197,22 @@ impl Reference {
         Ok(())
     }
 
-    /// A value's elements, row-major, a full batch; empty for a value of another graph.
+    /// All elements of a value, row-major, for a full batch; empty if the id is out of range.
     pub fn read(&self, value: ValueId) -> &[f64] {
         self.values.get(value.0).map_or(&[], Vec::as_slice)
     }
 
-    /// One tensor of a parameter's optimizer state, numbered as [`crate::graph::UpdateRule::slots`]; empty if there is none.
+    /// One optimizer state tensor of a parameter, indexed as [`crate::graph::UpdateRule::slots`]; empty if
+    /// there is none.
     pub fn state(&self, parameter: ParameterId, slot: usize) -> &[f64] {
         self.states.get(parameter.0).and_then(|s| s.get(slot)).map_or(&[], Vec::as_slice)
     }
 
-    /// Sets one tensor of a parameter's optimizer state, frozen elements included.
+    /// Writes one optimizer state tensor of a parameter, including the frozen elements.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if there is no such slot; [`Error::ShapeMismatch`] for another number of elements.
+    /// [`Error::InvalidArgument`] if there is no such slot; [`Error::ShapeMismatch`] for a wrong number of
+    /// elements.
     pub fn write_state(&mut self, parameter: ParameterId, slot: usize, data: &[f64]) -> Result<()> {
         let Some(target) = self.graph.parameters().get(parameter.0) else {
             return Err(foreign_parameter("Reference::write_state"));
@@ -209,7 +220,7 @@ impl Reference {
         let slots = &mut self.states[parameter.0];
         let count = slots.len();
         let Some(state) = slots.get_mut(slot) else {
-            return Err(Error::argument(&target.path, format!("a slot below {count}"), slot));
+            return Err(Error::argument(&target.path, format!("a state slot below {count}"), slot));
         };
         if data.len() != state.len() {
             let at = format!("{} state {slot}", target.path);
@@ -219,37 +230,38 @@ impl Reference {
         Ok(())
     }
 
-    /// The norm that the last [`crate::graph::Clip::Norm`] measured, before clipping; 0 before any.
+    /// The global gradient norm that the last [`crate::graph::Clip::Norm`] measured, before clipping;
+    /// initially 0.
     pub fn gradient_norm(&self) -> f64 {
         self.clipping.norm
     }
 
-    /// The running sums.
+    /// The running sums of all runs since the last reset.
     pub fn sums(&self) -> Sums {
         self.sums
     }
 
-    /// Sets the running sums to 0. The flag of a non-finite loss stays.
+    /// Resets the running sums to 0; the flag of a non-finite loss is kept.
     pub fn reset_sums(&mut self) {
         self.sums = Sums::default();
     }
 }
 
 fn foreign_parameter(at: &str) -> Error {
-    Error::argument(at, "a parameter of this graph", "a parameter of another")
+    Error::argument(at, "a parameter of this graph", "a parameter of another graph")
 }
 
-/// Rows in use: of the batch, or all of the first axis where that is not the batch.
+/// Rows in use: the first `rows` of the batch, or the whole first axis of an unbatched value.
 fn rows_used(value: &Value, rows: usize) -> usize {
     if value.batched { rows } else { value.shape.extents().first().copied().unwrap_or(1) }
 }
 
-/// Elements in use, from the start.
+/// Number of elements in use; these come first.
 fn elements_used(value: &Value, rows: usize) -> usize {
     if value.batched { rows * value.elements_per_row() } else { value.shape.elements() }
 }
 
-/// Any operation but those of the update and of the running statistics. `results` are whole tensors.
+/// Executes an operation that has results. `results` are the full tensors of the node's outputs.
 fn compute(
     graph: &Graph,
     node: &Node,
@@ -278,19 +290,21 @@ fn compute(
         }
         (Op::BiasAdd, [y]) => linear::bias_add(operand(0), operand(1), y),
         (Op::BiasGrad, [dbias]) => linear::bias_grad(operand(0), dbias),
-        (Op::Add, [y]) => linear::add(operand(0), operand(1), y),
-        (Op::Mul, [y]) => linear::mul(operand(0), operand(1), y),
-        (Op::Scale(factor), [y]) => linear::scale(*factor, operand(0), y),
-        (Op::MeanGrad, [dx]) => linear::mean_grad(dx),
-        (Op::Relu, [y]) => activation::relu(operand(0), y),
-        (Op::Activation(a), [y]) => activation::activation(*a, operand(0), y),
-        (Op::ActivationGrad(a), [dx]) => activation::activation_grad(*a, operand(0), operand(1), dx),
-        (Op::Softmax, [y]) => activation::softmax(info(0).shape.last(), operand(0), y),
-        (Op::SoftmaxGrad, [dx]) => activation::softmax_grad(info(0).shape.last(), operand(0), operand(1), dx),
-        (Op::ReluGrad, [dx]) => activation::relu_grad(operand(0), operand(1), dx),
+        (Op::Add, [y]) => elementwise::add(operand(0), operand(1), y),
+        (Op::Mul, [y]) => elementwise::mul(operand(0), operand(1), y),
+        (Op::Scale(factor), [y]) => elementwise::scale(*factor, operand(0), y),
+        (Op::MeanGrad, [dx]) => elementwise::mean_grad(dx),
+        (Op::Relu, [y]) => elementwise::relu(operand(0), y),
+        (Op::Activation(a), [y]) => elementwise::activation(*a, operand(0), y),
+        (Op::ActivationGrad(a), [dx]) => elementwise::activation_grad(*a, operand(0), operand(1), dx),
+        (Op::Softmax, [y]) => elementwise::softmax(info(0).shape.last(), operand(0), y),
+        (Op::SoftmaxGrad, [dx]) => {
+            elementwise::softmax_grad(info(0).shape.last(), operand(0), operand(1), dx)
+        }
+        (Op::ReluGrad, [dx]) => elementwise::relu_grad(operand(0), operand(1), dx),
         (Op::AvgPool2d(p), [y]) => pool::avg_pool2d(p, operand(0), y),
         (Op::AvgPool2dGrad(p), [dx]) => pool::avg_pool2d_grad(p, operand(0), dx),
-        (Op::Dropout(d), [y]) => dropout::dropout(d, step, operand(0), y),
+        (Op::Dropout(d), [y]) => elementwise::dropout(d, step, operand(0), y),
         (Op::MaxPool2d(p), [y, position]) => pool::max_pool2d(p, operand(0), y, position),
         (Op::MaxPool2dGrad(p), [dx]) => pool::max_pool2d_grad(p, operand(0), operand(1), dx),
         (Op::GlobalAvgPool, [y]) => pool::global_avg_pool(rows_used(info(0), rows), operand(0), y),
@@ -312,7 +326,7 @@ fn compute(
         }
         (Op::BatchNorm { epsilon }, [y]) => {
             let inv_std = norm::inv_std(operand(4), *epsilon);
-            norm::normalise(operand(0), operand(1), operand(2), operand(3), &inv_std, y);
+            norm::normalize(operand(0), operand(1), operand(2), operand(3), &inv_std, y);
         }
         (Op::BatchNormGradScale, [dscale]) => {
             norm::grad_scale(operand(0), operand(1), operand(2), operand(3), dscale);
@@ -340,7 +354,7 @@ fn compute(
                 sums.weight += weight;
             }
         }
-        // `Graph::push` gives every operation the results matched above.
+        // Unreachable: `Graph::push` gives every operation the number of results matched above.
         (op, results) => {
             let got = format!("{} results", results.len());
             return Err(Error::argument(&node.label, format!("the results of {}", op.name()), got));

@@ -1,9 +1,9 @@
-//! Batch norm. `x` is `[rows, channels]`, the rows in use alone.
+//! Batch normalization. `x` is `[rows, channels]` and has only the rows in use.
 
 use crate::graph::StatisticsRule;
 use crate::mask::Mask;
 
-/// The mean, the biased variance, and `1/sqrt(variance + epsilon)` of each channel.
+/// Mean, biased variance and `1/sqrt(variance + epsilon)` of each channel.
 pub(super) fn statistics(
     x: &[f64],
     epsilon: f64,
@@ -14,14 +14,14 @@ pub(super) fn statistics(
     let channels = mean.len();
     let rows = (x.len() / channels) as f64;
     for c in 0..channels {
-        let of_channel = || x.iter().skip(c).step_by(channels);
-        mean[c] = of_channel().sum::<f64>() / rows;
-        variance[c] = of_channel().map(|x| (x - mean[c]) * (x - mean[c])).sum::<f64>() / rows;
+        let channel = || x.iter().skip(c).step_by(channels);
+        mean[c] = channel().sum::<f64>() / rows;
+        variance[c] = channel().map(|x| (x - mean[c]) * (x - mean[c])).sum::<f64>() / rows;
         inv_std[c] = 1.0 / (variance[c] + epsilon).sqrt();
     }
 }
 
-/// The spread as it is, or `1/sqrt(spread + epsilon)`.
+/// `spread` itself if `epsilon` is `None`, else `1/sqrt(spread + epsilon)`.
 pub(super) fn inv_std(spread: &[f64], epsilon: Option<f64>) -> Vec<f64> {
     match epsilon {
         None => spread.to_vec(),
@@ -29,7 +29,8 @@ pub(super) fn inv_std(spread: &[f64], epsilon: Option<f64>) -> Vec<f64> {
     }
 }
 
-pub(super) fn normalise(
+/// `y = (x - mean)*inv_std*scale + shift`.
+pub(super) fn normalize(
     x: &[f64],
     scale: &[f64],
     shift: &[f64],
@@ -43,6 +44,7 @@ pub(super) fn normalise(
     }
 }
 
+/// `dscale = sum of dy*(x - mean)*inv_std` over the rows.
 pub(super) fn grad_scale(x: &[f64], dy: &[f64], mean: &[f64], inv_std: &[f64], dscale: &mut [f64]) {
     dscale.fill(0.0);
     for (index, (x, dy)) in x.iter().zip(dy).enumerate() {
@@ -51,7 +53,7 @@ pub(super) fn grad_scale(x: &[f64], dy: &[f64], mean: &[f64], inv_std: &[f64], d
     }
 }
 
-/// `dx` holds `dy`, and then the gradient of x; `sums` are the gradients of scale and shift.
+/// Replaces `dy`, passed in `dx`, by the gradient of x; `sums` are the gradients of scale and shift.
 pub(super) fn grad_input(
     x: &[f64],
     scale: &[f64],
@@ -64,19 +66,21 @@ pub(super) fn grad_input(
     let rows = (x.len() / channels) as f64;
     for (index, (dx, x)) in dx.iter_mut().zip(x).enumerate() {
         let c = index % channels;
-        let normal = (x - mean[c]) * inv_std[c];
-        *dx = scale[c] * inv_std[c] * (*dx - sums[1][c] / rows - normal * sums[0][c] / rows);
+        let normalized = (x - mean[c]) * inv_std[c];
+        *dx = scale[c] * inv_std[c] * (*dx - sums[1][c] / rows - normalized * sums[0][c] / rows);
     }
 }
 
-/// What the batch's biased variance is multiplied by; a single value has no other variance than its own.
+/// Factor from the biased to the running variance: Bessel's correction `n/(n-1)`, or 1 if biased or for a
+/// single value.
 pub(super) fn variance_factor(rule: &StatisticsRule, rows: usize) -> f64 {
     let n = (rows * rule.per_example) as f64;
     if rule.biased || n <= 1.0 { 1.0 } else { n / (n - 1.0) }
 }
 
-/// Moves the running statistics that are not frozen.
-pub(super) fn follow(momentum: f64, factor: f64, batch: &[f64], mask: &Mask, running: &mut [f64]) {
+/// Updates the unfrozen elements of a running statistic:
+/// `running = (1 - momentum)*running + momentum*factor*batch`.
+pub(super) fn update_running(momentum: f64, factor: f64, batch: &[f64], mask: &Mask, running: &mut [f64]) {
     for index in (0..running.len()).filter(|&index| !mask.is_frozen(index)) {
         running[index] = (1.0 - momentum) * running[index] + momentum * (factor * batch[index]);
     }

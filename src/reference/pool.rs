@@ -3,8 +3,8 @@
 use crate::graph::Pool2d;
 use crate::shape::WindowGeometry;
 
-/// Calls `visit(output, window)` for every output element of `batch` images; `window` holds the taps that are
-/// on the image, as (number of the tap, flat index in x), row-major.
+/// Calls `visit(output, window)` for every output element of `batch` images; `window` lists the taps inside
+/// the image as (index of the tap in the window, flat index in x), row-major.
 fn each_window(
     w: &WindowGeometry,
     channels: usize,
@@ -35,28 +35,29 @@ fn each_window(
     }
 }
 
+/// The number of images whose output is `y`.
 fn batch(w: &WindowGeometry, channels: usize, y: &[f64]) -> usize {
     y.len() / (w.outputs() * channels)
 }
 
-/// `y` is the largest tap and `position` its number, row-major in the window, the first of equals. Taps in the padding
-/// count as minus infinity. NaN counts as larger than anything, so that it stays visible. A window wholly in the padding
-/// gives minus infinity and no position (`u32::MAX`).
+/// `y` is the maximum of each window and `position` the index of its tap in the window, the first among
+/// equals. Taps in the padding count as minus infinity; NaN counts as the largest value, so that it
+/// propagates. A window entirely in the padding gives minus infinity and position `u32::MAX`.
 pub(super) fn max_pool2d(p: &Pool2d, x: &[f64], y: &mut [f64], position: &mut [f64]) {
     each_window(&p.window, p.channels, batch(&p.window, p.channels, y), |output, window| {
-        let (mut best, mut best_tap) = (f64::NEG_INFINITY, None);
+        let (mut max, mut max_tap) = (f64::NEG_INFINITY, None);
         for &(tap, index) in window {
-            if best_tap.is_none() || x[index] > best || (x[index].is_nan() && !best.is_nan()) {
-                (best, best_tap) = (x[index], Some(tap));
+            if max_tap.is_none() || x[index] > max || (x[index].is_nan() && !max.is_nan()) {
+                (max, max_tap) = (x[index], Some(tap));
             }
         }
-        y[output] = best;
-        position[output] = best_tap.map_or(f64::from(u32::MAX), |tap| tap as f64);
+        y[output] = max;
+        position[output] = max_tap.map_or(f64::from(u32::MAX), |tap| tap as f64);
     });
 }
 
-/// `dx` at the tap that `position` names is the sum of all `dy` whose windows name it. A position in the padding passes
-/// nothing on.
+/// Adds each `dy` to the element of `dx` at its window's `position`; a position in the padding has no
+/// gradient.
 pub(super) fn max_pool2d_grad(p: &Pool2d, position: &[f64], dy: &[f64], dx: &mut [f64]) {
     dx.fill(0.0);
     each_window(&p.window, p.channels, batch(&p.window, p.channels, dy), |output, window| {
@@ -66,7 +67,7 @@ pub(super) fn max_pool2d_grad(p: &Pool2d, position: &[f64], dy: &[f64], dx: &mut
     });
 }
 
-/// `y` is the mean of the taps on the image, 0 where there is none.
+/// `y` is the mean of the taps inside the image, 0 if there are none.
 pub(super) fn avg_pool2d(p: &Pool2d, x: &[f64], y: &mut [f64]) {
     each_window(&p.window, p.channels, batch(&p.window, p.channels, y), |output, window| {
         let sum: f64 = window.iter().map(|&(_, index)| x[index]).sum();
@@ -74,7 +75,7 @@ pub(super) fn avg_pool2d(p: &Pool2d, x: &[f64], y: &mut [f64]) {
     });
 }
 
-/// Each `dy` goes in equal shares to the elements that it averaged.
+/// Distributes each `dy` equally over the elements of its window inside the image.
 pub(super) fn avg_pool2d_grad(p: &Pool2d, dy: &[f64], dx: &mut [f64]) {
     dx.fill(0.0);
     each_window(&p.window, p.channels, batch(&p.window, p.channels, dy), |output, window| {
@@ -84,7 +85,7 @@ pub(super) fn avg_pool2d_grad(p: &Pool2d, dy: &[f64], dx: &mut [f64]) {
     });
 }
 
-/// The mean over the pixels of each channel of each of `images` images.
+/// The mean over the pixels, per channel and image.
 pub(super) fn global_avg_pool(images: usize, x: &[f64], y: &mut [f64]) {
     let channels = y.len() / images;
     let per_image = x.len() / images;
@@ -96,7 +97,7 @@ pub(super) fn global_avg_pool(images: usize, x: &[f64], y: &mut [f64]) {
     }
 }
 
-/// Each pixel gets the same share of its channel's gradient.
+/// Distributes the gradient of each channel equally over the pixels.
 pub(super) fn global_avg_pool_grad(pixels: usize, channels: usize, dy: &[f64], dx: &mut [f64]) {
     for (dx, dy) in dx.chunks_mut(pixels * channels).zip(dy.chunks(channels)) {
         for pixel in dx.chunks_mut(channels) {

@@ -1,6 +1,7 @@
+//! Tests of the interpreter and of updates against values computed by hand.
+
 use super::*;
-use crate::graph::UpdateRule;
-use crate::graph::{Conv2d, Pool2d};
+use crate::graph::{Conv2d, Pool2d, UpdateRule};
 use crate::shape::{Padding, Shape, Window};
 
 const SGD: UpdateRule = UpdateRule::Sgd { momentum: 0.5, nesterov: false, weight_decay: 0.25 };
@@ -21,7 +22,7 @@ fn step(rows: u32, learning_rate: f32) -> StepScalars {
     StepScalars { rows, learning_rate, ..StepScalars::forward(1) }
 }
 
-/// `w [3]` updated by the gradient `g [3]`, which is an input.
+/// A graph that updates `w [3]` from the gradient `g [3]`, an input.
 fn updater(rule: UpdateRule) -> (Reference, ValueId, ValueId) {
     let mut graph = Graph::new(1).unwrap();
     let w = graph.parameter("w", shape(&[3])).unwrap();
@@ -31,7 +32,7 @@ fn updater(rule: UpdateRule) -> (Reference, ValueId, ValueId) {
 }
 
 #[test]
-fn sgd_by_hand() {
+fn sgd_matches_hand_computation() {
     let (mut r, w, g) = updater(SGD);
     r.write(w, &[1.0, 2.0, 4.0]).unwrap();
     r.write(g, &[0.5, 0.5, 1.0]).unwrap();
@@ -46,7 +47,7 @@ fn sgd_by_hand() {
 }
 
 #[test]
-fn nesterov_and_plain_sgd_by_hand() {
+fn nesterov_and_plain_sgd_match_hand_computation() {
     let (mut r, w, g) = updater(UpdateRule::Sgd { momentum: 0.5, nesterov: true, weight_decay: 0.0 });
     r.write(g, &[1.0; 3]).unwrap();
     r.run(step(1, 1.0)).unwrap();
@@ -59,7 +60,7 @@ fn nesterov_and_plain_sgd_by_hand() {
 }
 
 #[test]
-fn adam_by_hand() {
+fn adam_matches_hand_computation() {
     for (decoupled, g, expected) in [(false, 0.0, 4.0 - 1.0 / 1.5), (true, 1.0, 3.0 - 1.0 / 1.5)] {
         let UpdateRule::Adam { beta1, beta2, epsilon, weight_decay, .. } = ADAM else { unreachable!() };
         let (mut r, w, gradient) =
@@ -74,7 +75,7 @@ fn adam_by_hand() {
 }
 
 #[test]
-fn frozen_elements_keep_weight_and_state_to_the_bit() {
+fn frozen_elements_keep_weight_and_state_bits() {
     let odd = f64::from_bits(0x7ff8_0000_dead_beef);
     for rule in [SGD, ADAM] {
         let (mut r, w, g) = updater(rule);
@@ -98,8 +99,8 @@ fn frozen_elements_keep_weight_and_state_to_the_bit() {
     }
 }
 
-/// Metrics, then an update by a constant gradient.
-fn guarded(batch: usize) -> (Reference, [ValueId; 5]) {
+/// A graph of a cross-entropy, its metrics, and an update by a constant gradient.
+fn loss_and_update(batch: usize) -> (Reference, [ValueId; 5]) {
     let mut graph = Graph::new(batch).unwrap();
     let logits = graph.batch_input("logits", &[3], DType::F32).unwrap();
     let labels = graph.batch_input("labels", &[], DType::U32).unwrap();
@@ -115,10 +116,10 @@ fn guarded(batch: usize) -> (Reference, [ValueId; 5]) {
 }
 
 #[test]
-fn a_loss_that_is_not_finite_stops_updates_for_good() {
-    for wrong in [f64::NAN, f64::INFINITY] {
-        let (mut r, [logits, _, w, ..]) = guarded(1);
-        r.write(logits, &[wrong, 0.0, 0.0]).unwrap();
+fn non_finite_loss_stops_updates_permanently() {
+    for logit in [f64::NAN, f64::INFINITY] {
+        let (mut r, [logits, _, w, ..]) = loss_and_update(1);
+        r.write(logits, &[logit, 0.0, 0.0]).unwrap();
         r.run(StepScalars { on_non_finite_continue: 1, ..step(1, 1.0) }).unwrap();
         assert_eq!(r.read(w), [-1.0]);
         r.run(step(1, 1.0)).unwrap();
@@ -132,9 +133,10 @@ fn a_loss_that_is_not_finite_stops_updates_for_good() {
 }
 
 #[test]
-fn metrics_count_the_rows_in_use() {
-    let (mut r, [logits, labels, _, loss, mean]) = guarded(4);
-    // Row 0: the first of two equal maxima is the label. Row 1: the second is. Row 2: right. Row 3: not in use.
+fn metrics_use_only_rows_in_use() {
+    let (mut r, [logits, labels, _, loss, mean]) = loss_and_update(4);
+    // Row 0: the label is the first of two equal maxima (correct). Row 1: the second (incorrect). Row 2:
+    // correct. Row 3: not in use.
     r.write(logits, &[1., 1., 0., 0., 2., 2., -3., -2., -1., f64::NAN, 0., 0.]).unwrap();
     r.write(labels, &[0.0, 2.0, 2.0, 9.0]).unwrap();
     r.run(step(3, 0.0)).unwrap();
@@ -156,7 +158,7 @@ fn max_pool(input: [usize; 2], window: Window) -> Pool2d {
 }
 
 #[test]
-fn max_pool_takes_the_first_maximum_and_survives_padding_and_nan() {
+fn max_pool_selects_first_maximum_with_padding_and_nan() {
     let mut graph = Graph::new(1).unwrap();
     let padding = Padding::Explicit { top: 2, bottom: 0, left: 0, right: 1 };
     let p = max_pool([2, 3], Window { padding, stride: [2, 2], ..Window::new([2, 2]) });
@@ -171,7 +173,7 @@ fn max_pool_takes_the_first_maximum_and_survives_padding_and_nan() {
 
     r.write(x, &[-1.0, -1.0, f64::NAN, -2.0, -1.0, f64::NAN]).unwrap();
     r.run(step(1, 0.0)).unwrap();
-    // Windows: two wholly in the padding, one with a tie, one of NaN and padding.
+    // Windows: two entirely in the padding, one with a tie, one of NaN and padding.
     assert_eq!(r.read(pooled[0])[..3], [low, low, -1.0]);
     assert!(r.read(pooled[0])[3].is_nan());
     assert_eq!(r.read(pooled[1]), [none, none, 0.0, 0.0]);
@@ -186,7 +188,7 @@ fn max_pool_takes_the_first_maximum_and_survives_padding_and_nan() {
 }
 
 #[test]
-fn a_window_of_nan_and_padding_takes_its_first_tap_on_the_image() {
+fn max_pool_of_nan_and_padding_selects_first_tap_inside_image() {
     let mut graph = Graph::new(1).unwrap();
     let padding = Padding::Explicit { top: 1, bottom: 0, left: 1, right: 0 };
     let p = max_pool([1, 1], Window { padding, ..Window::new([2, 2]) });
@@ -202,7 +204,7 @@ fn a_window_of_nan_and_padding_takes_its_first_tap_on_the_image() {
 }
 
 #[test]
-fn rows_beyond_are_neither_read_nor_written() {
+fn unused_rows_are_neither_read_nor_written() {
     let mut graph = Graph::new(3).unwrap();
     let x = graph.batch_input("x", &[2, 2, 1], DType::F32).unwrap();
     let kernel = graph.parameter("kernel", shape(&[2, 2, 1, 1])).unwrap();
@@ -210,8 +212,8 @@ fn rows_beyond_are_neither_read_nor_written() {
     let y = graph.push_one(Op::Conv2d(c), &[x, kernel], "conv").unwrap();
     let dkernel = graph.push_one(Op::Conv2dGradKernel(c), &[x, y], "conv grad_kernel").unwrap();
     let flat = graph.push_one(Op::Reshape(vec![3, 4]), &[x], "flat").unwrap();
-    let product = Op::MatMul { transpose_a: true, transpose_b: false };
-    let gram = graph.push_one(product, &[flat, flat], "gram").unwrap();
+    let matmul = Op::MatMul { transpose_a: true, transpose_b: false };
+    let gram = graph.push_one(matmul, &[flat, flat], "gram").unwrap();
     let mut r = Reference::new(&graph).unwrap();
     let nan = f64::NAN;
     r.write(x, &[1., 2., 3., 4., 5., 6., 7., 8., nan, nan, nan, nan]).unwrap();
@@ -224,7 +226,7 @@ fn rows_beyond_are_neither_read_nor_written() {
 }
 
 #[test]
-fn refuses_what_does_not_fit() {
+fn invalid_arguments_are_rejected() {
     let (mut r, w, g) = updater(SGD);
     assert!(matches!(r.write(w, &[0.0; 4]), Err(Error::ShapeMismatch { .. })));
     assert!(matches!(r.write(ValueId(9), &[0.0]), Err(Error::InvalidArgument { .. })));
@@ -239,9 +241,9 @@ fn refuses_what_does_not_fit() {
     assert!(matches!(r.run(step(2, 0.0)), Err(Error::InvalidArgument { .. })));
     assert!(r.write(g, &[0.0; 3]).is_ok());
 
-    let (mut r, [_, labels, _, loss, _]) = guarded(1);
+    let (mut r, [_, labels, _, loss, _]) = loss_and_update(1);
     assert!(matches!(r.write(loss, &[0.0]), Err(Error::InvalidArgument { .. })));
-    for wrong in [-1.0, 0.5, f64::NAN, 4_294_967_296.0] {
-        assert!(matches!(r.write(labels, &[wrong]), Err(Error::InvalidArgument { .. })));
+    for label in [-1.0, 0.5, f64::NAN, 4_294_967_296.0] {
+        assert!(matches!(r.write(labels, &[label]), Err(Error::InvalidArgument { .. })));
     }
 }

@@ -1,26 +1,26 @@
-//! The masked update, and what is done to gradients before it.
+//! Masked updates, gradient accumulation and clipping.
 
 use crate::graph::{Clip, Graph, Node, ParameterId, StepScalars, Target, UpdateRule};
 use crate::mask::Mask;
 
-/// What a run does to gradients on their way to the update.
+/// State of gradient clipping within a run.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Clipping {
-    /// Parameters of the graph's clip.
+    /// Parameters whose gradients are clipped.
     targets: Vec<ParameterId>,
-    /// The last norm.
+    /// The last measured norm.
     pub norm: f64,
     factor: f64,
     limit: Option<f64>,
 }
 
 impl Clipping {
-    /// Nothing is clipped until the clip has run; the last norm stays.
+    /// Resets clipping at the beginning of a run; keeps the last norm.
     pub fn begin(&mut self) {
         self.targets.clear();
     }
 
-    /// `g *= min(1, max / (norm + 1e-6))`, or each element to `[-limit, limit]`.
+    /// Determines the factor `min(1, max / (norm + 1e-6))`, or the limit of clipping by value.
     pub fn measure(
         &mut self,
         clip: Clip,
@@ -45,7 +45,7 @@ impl Clipping {
                     }
                 }
                 self.norm = squares.sqrt();
-                // A NaN norm is passed on: `min` would hide it.
+                // Not `f64::min`, which would discard a NaN norm.
                 let factor = max / (self.norm + Clip::EPSILON);
                 self.factor = if factor > 1.0 { 1.0 } else { factor };
                 self.limit = None;
@@ -53,19 +53,21 @@ impl Clipping {
         }
     }
 
-    fn clipped(&self, target: ParameterId, g: f64) -> f64 {
+    /// The clipped element `g` of the gradient of `target`.
+    fn clip(&self, target: ParameterId, g: f64) -> f64 {
         if !self.targets.contains(&target) {
             return g;
         }
         match self.limit {
-            // `clamp` keeps a NaN.
+            // `clamp` propagates NaN.
             Some(limit) => g.clamp(-limit, limit),
             None => g * self.factor,
         }
     }
 }
 
-/// `sum = share*g` for the first batch of an update, `sum += share*g` for the others; and `g = sum`.
+/// Accumulates gradients: `sum = share*g` for the first batch of an update, `sum += share*g` for the others;
+/// then `g = sum`.
 pub(super) fn accumulate(
     targets: &[ParameterId],
     node: &Node,
@@ -84,8 +86,8 @@ pub(super) fn accumulate(
     }
 }
 
-/// The update of all targets, in order.
-#[allow(clippy::too_many_arguments)] // The parts of a `Reference`, borrowed apart.
+/// Updates all targets, in order.
+#[allow(clippy::too_many_arguments)] // The fields of a `Reference`, borrowed separately.
 pub(super) fn update_all(
     graph: &Graph,
     node: &Node,
@@ -105,45 +107,45 @@ pub(super) fn update_all(
             corrections: [step.correction1.into(), step.correction2.into()],
         };
         let parameter = graph.at_parameter(id);
-        let gradient: Vec<_> = values[gradient.0].iter().map(|&g| clipping.clipped(id, g)).collect();
+        let gradient: Vec<_> = values[gradient.0].iter().map(|&g| clipping.clip(id, g)).collect();
         masked(&hyper, &gradient, &masks[id.0], &mut values[parameter.0], &mut states[id.0]);
     }
 }
 
-/// A rule's numbers and the step's, in f64.
+/// Hyper-parameters of one update, in f64.
 struct Hyper {
     rule: UpdateRule,
     lr: f64,
     corrections: [f64; 2],
 }
 
-/// Without decay nothing is added, so that an infinite weight does not become NaN by 0 times infinity.
-fn decayed(decay: f64, w: f64) -> f64 {
+/// `decay * w`, or 0 for a decay of 0, so that an infinite weight does not give NaN.
+fn decay_term(decay: f64, w: f64) -> f64 {
     if decay == 0.0 { 0.0 } else { decay * w }
 }
 
-/// The larger, and NaN if one is.
-fn largest(a: f64, b: f64) -> f64 {
+/// The maximum of `a` and `b`; NaN if either is NaN.
+fn max_or_nan(a: f64, b: f64) -> f64 {
     if a.is_nan() || a > b { a } else { b }
 }
 
-/// Updates the elements that are not frozen, as [`UpdateRule`] says; of a frozen one nothing is read or written.
-/// `state` has the rule's slots, each as long as the weights.
+/// Applies [`UpdateRule`] to the unfrozen elements; frozen elements are neither read nor written. `state` has
+/// one vector per slot of the rule, as long as the weights.
 fn masked(hyper: &Hyper, gradient: &[f64], mask: &Mask, weights: &mut [f64], state: &mut [Vec<f64>]) {
     let &Hyper { rule, lr, corrections } = hyper;
     for index in (0..weights.len()).filter(|&index| !mask.is_frozen(index)) {
         let w = &mut weights[index];
         let mut g = gradient[index];
         match rule {
-            UpdateRule::Adam { decoupled: true, weight_decay, .. } => *w -= lr * decayed(weight_decay, *w),
-            _ => g += decayed(rule.weight_decay(), *w),
+            UpdateRule::Adam { decoupled: true, weight_decay, .. } => *w -= lr * decay_term(weight_decay, *w),
+            _ => g += decay_term(rule.weight_decay(), *w),
         }
-        // The elements of the rule's slots, in order.
+        // The state elements of this weight, in the order of the rule's slots.
         let mut slots = state.iter_mut().map(|slot| &mut slot[index]);
         let mut next = || slots.next();
         let step = match rule {
             UpdateRule::Sgd { momentum, nesterov, .. } => match next() {
-                // Without a slot the momentum is 0, and the step is the gradient for Nesterov, too.
+                // Without momentum there is no slot, and the step is the gradient, with Nesterov too.
                 None => g,
                 Some(buffer) => {
                     *buffer = momentum * *buffer + g;
@@ -151,14 +153,14 @@ fn masked(hyper: &Hyper, gradient: &[f64], mask: &Mask, weights: &mut [f64], sta
                 }
             },
             UpdateRule::Adam { beta1, beta2, epsilon, .. } => {
-                // `Reference::new` makes these slots.
+                // `Reference::new` allocates the slots of the rule.
                 let (Some(m), Some(v)) = (next(), next()) else { return };
                 *m = beta1 * *m + (1.0 - beta1) * g;
                 *v = beta2 * *v + (1.0 - beta2) * g * g;
                 let mut second = *v;
-                if let Some(most) = next() {
-                    *most = largest(*most, second);
-                    second = *most;
+                if let Some(v_max) = next() {
+                    *v_max = max_or_nan(*v_max, second);
+                    second = *v_max;
                 }
                 *m / corrections[0] / ((second / corrections[1]).sqrt() + epsilon)
             }
@@ -169,7 +171,7 @@ fn masked(hyper: &Hyper, gradient: &[f64], mask: &Mask, weights: &mut [f64], sta
                 if centered {
                     let Some(mean) = next() else { return };
                     *mean = alpha * *mean + (1.0 - alpha) * g;
-                    second = largest(second - *mean * *mean, 0.0);
+                    second = max_or_nan(second - *mean * *mean, 0.0);
                 }
                 let step = g / (second.sqrt() + epsilon);
                 match next() {

@@ -1,6 +1,6 @@
 //! Evaluation and prediction.
 
-use super::{Metrics, Trainer};
+use super::{Metrics, Trainer, accuracy};
 use crate::data::{Batch, Dataset};
 use crate::error::{Error, Result};
 use crate::graph::StepScalars;
@@ -11,19 +11,26 @@ use std::fmt;
 pub struct Evaluation {
     /// The mean loss of an example, as in [`Metrics`]. NaN if the loss of any batch is NaN or infinite.
     pub loss: f64,
-    /// The share of examples whose largest output is that of their label, from 0 to 1, over batches with a finite loss. `None`
-    /// for a loss without labels.
-    pub accuracy: Option<f64>,
+    /// The number of examples whose largest output is that of their label, over batches with a finite loss; `None` for a loss
+    /// without labels.
+    pub correct: Option<u64>,
     /// The number of examples.
     pub examples: u64,
     /// Examples by label and prediction. `None` for a loss without labels.
     pub confusion: Option<Confusion>,
 }
 
+impl Evaluation {
+    /// The share of correct examples, from 0 to 1; NaN for a loss without labels.
+    pub fn accuracy(&self) -> f64 {
+        accuracy(self.correct, self.examples)
+    }
+}
+
 impl fmt::Display for Evaluation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(accuracy) = self.accuracy {
-            write!(f, "accuracy {accuracy:.4}, ")?;
+        if self.correct.is_some() {
+            write!(f, "accuracy {:.4}, ", self.accuracy())?;
         }
         write!(f, "loss {:.4} on {} examples", self.loss, self.examples)
     }
@@ -62,9 +69,9 @@ impl Trainer {
             }
         }
         let sums = plan.sums()?;
-        let Metrics { loss, accuracy, examples } = Metrics::new(&sums, &self.loss);
+        let Metrics { loss, correct, examples } = Metrics::new(&sums, &self.loss);
         let loss = if sums.non_finite_step.is_some() { f64::NAN } else { loss };
-        Ok(Evaluation { loss, accuracy, examples, confusion })
+        Ok(Evaluation { loss, correct, examples, confusion })
     }
 
     /// The outputs of the model, `[rows, ..output]`, row-major, for `features`, `[rows, ..example_shape]`, of any number of

@@ -66,8 +66,8 @@ struct ModelPlan {
 pub struct Metrics {
     /// The mean loss of an example, in nats for a cross-entropy; with class weights, the weighted mean.
     pub loss: f64,
-    /// The share of examples whose largest output is that of their label, from 0 to 1; `None` for a loss without labels.
-    pub accuracy: Option<f64>,
+    /// The number of examples whose largest output is that of their label; `None` for a loss without labels.
+    pub correct: Option<u64>,
     /// The number of examples.
     pub examples: u64,
 }
@@ -78,10 +78,19 @@ impl Metrics {
         let weight = if sums.weight > 0.0 { f64::from(sums.weight) } else { examples };
         Metrics {
             loss: f64::from(sums.loss) / weight,
-            accuracy: loss.has_labels().then(|| f64::from(sums.correct) / examples),
+            correct: loss.has_labels().then(|| sums.correct.into()),
             examples: sums.examples.into(),
         }
     }
+
+    /// The share of correct examples, from 0 to 1; NaN for a loss without labels.
+    pub fn accuracy(&self) -> f64 {
+        accuracy(self.correct, self.examples)
+    }
+}
+
+fn accuracy(correct: Option<u64>, examples: u64) -> f64 {
+    correct.map_or(f64::NAN, |correct| correct as f64 / examples.max(1) as f64)
 }
 
 impl ModelPlan {

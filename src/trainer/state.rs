@@ -272,7 +272,7 @@ impl Trainer {
     pub fn load(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let checkpoint = Checkpoint::read(path)?;
-        let refused = |why| Error::Checkpoint { path: path.to_owned(), why };
+        let refused = |why| Error::Checkpoint { path: path.to_owned(), why, source: None };
         let loaded = self.validate_checkpoint(&checkpoint).map_err(refused)?;
         self.apply(loaded.changes)?;
         self.reset_metrics()?;
@@ -301,7 +301,7 @@ impl Trainer {
             }
             let tensor = checkpoint
                 .typed(&parameter.path, "f32", parameter.shape.extents())
-                .map_err(|why| Error::Checkpoint { path: path.to_owned(), why })?;
+                .map_err(|why| Error::Checkpoint { path: path.to_owned(), why, source: None })?;
             let mut bits = tensor.bits().to_vec();
             let now = self.store.read_weights(ParameterId::of(index))?;
             self.masks[index].frozen_indices().for_each(|i| bits[i] = now[i]);

@@ -104,7 +104,11 @@ impl Position {
         let number = |name: &str| {
             let text = note(checkpoint, name, path)?;
             let why = || format!("note {name}: expected a number, got {text:?}");
-            text.parse().map_err(|_| Error::Checkpoint { path: path.to_owned(), why: why() })
+            text.parse().map_err(|error: std::num::ParseIntError| Error::Checkpoint {
+                path: path.to_owned(),
+                why: why(),
+                source: Some(error.into()),
+            })
         };
         Ok(Position { epoch: number("epoch")?, batch: number("batch")? })
     }
@@ -124,7 +128,7 @@ pub fn notes(flags: &Flags, at: Position) -> Vec<(&'static str, String)> {
 /// - [`Failure::Usage`] for a flag that differs from the checkpoint and is not in [`FREE`];
 /// - [`Error::Checkpoint`] if the file has no such notes or they do not parse.
 pub fn merge(given: &Flags, file: &Checkpoint, path: &Path) -> Result<(TrainArgs, Flags), Failure> {
-    let refused = |why: String| Error::Checkpoint { path: path.to_owned(), why };
+    let refused = |why: String| Error::Checkpoint { path: path.to_owned(), why, source: None };
     let text = note(file, "arguments", path)?;
     let broken = |error: &dyn std::fmt::Display| refused(format!("note arguments: {text:?}: {error}"));
     let arguments: Vec<String> = serde_json::from_str(text).map_err(|error| broken(&error))?;
@@ -165,6 +169,7 @@ fn note<'a>(checkpoint: &'a Checkpoint, name: &str, path: &Path) -> Result<&'a s
     let missing = || Error::Checkpoint {
         path: path.to_owned(),
         why: format!("expected the note {name} of a checkpoint of `frazil train`, got none"),
+        source: None,
     };
     checkpoint.notes().get(&format!("note.{name}")).map(String::as_str).ok_or_else(missing)
 }

@@ -108,9 +108,9 @@ impl Run<'_> {
             table.add(&format!(
                 "{number},{},{},{},{},{samples_per_s:.1}",
                 m.loss,
-                accuracy(m.accuracy),
+                m.accuracy(),
                 e.loss,
-                accuracy(e.accuracy)
+                e.accuracy()
             ))?;
             bar.suspend(|| self.print_epoch(&epoch))?;
             last = Some(epoch.test);
@@ -123,7 +123,7 @@ impl Run<'_> {
 
         let proof = trainer.verify_frozen()?;
         let (test_accuracy, wall_s) =
-            (last.as_ref().map_or(0.0, |e| accuracy(e.accuracy)), self.begun.elapsed().as_secs_f64());
+            (last.as_ref().map_or(f64::NAN, |e| e.accuracy()), self.begun.elapsed().as_secs_f64());
         self.save(trainer, &weights, at)?;
         let files = [weights.as_path(), table.path()];
         self.print_report(trainer, &proof, changed(trainer, initial)?, test_accuracy, wall_s, files)?;
@@ -183,7 +183,7 @@ impl Run<'_> {
                 bar.set_message(format!(
                     "loss {:.4} accuracy {:.4} {rate:.0} samples/s",
                     m.loss,
-                    accuracy(m.accuracy)
+                    m.accuracy()
                 ));
             }
             bar.inc(batches.len() as u64);
@@ -197,13 +197,13 @@ impl Run<'_> {
         let Epoch { number, train, test, samples_per_s } = epoch;
         self.output.text(format!(
             "epoch {number:>3}  train loss {:.4}  test loss {:.4}  test accuracy {:.4}  {samples_per_s:>7.0} samples/s",
-            train.loss, test.loss, accuracy(test.accuracy)
+            train.loss, test.loss, test.accuracy()
         ))?;
         self.output.json(&json!({
             "epoch": number,
             "train_loss": train.loss,
             "test_loss": test.loss,
-            "test_accuracy": test.accuracy,
+            "test_accuracy": test.accuracy(),
             "samples_per_s": samples_per_s,
         }))
     }
@@ -243,11 +243,6 @@ impl Run<'_> {
         }))?;
         Ok(())
     }
-}
-
-/// The accuracy, which every loss of this command has.
-fn accuracy(share: Option<f64>) -> f64 {
-    share.unwrap_or(f64::NAN)
 }
 
 fn progress_bar(steps: u64) -> ProgressBar {

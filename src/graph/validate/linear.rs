@@ -1,17 +1,10 @@
-//! Matrix products and bias.
+//! Matrix multiplication and bias.
 
 use super::{Operands, ResultInfo, result};
 use crate::error::{Error, Result};
 use crate::graph::Value;
 
-/// `x` of bias operations must have a last axis that is not the batch.
-pub(super) fn channels(o: &Operands, x: &Value) -> Result<()> {
-    if x.batched && x.shape.rank() < 2 {
-        return Err(Error::shape(format!("{}: {}", o.label, x.name), "[n, .., channels]", &x.shape));
-    }
-    Ok(())
-}
-
+/// `a, b` as `[m, k] x [k, n]`, each possibly stored transposed.
 pub(super) fn matmul(o: &Operands, transpose_a: bool, transpose_b: bool) -> Result<Vec<ResultInfo>> {
     o.count(2)?;
     let (a, b) = (o.float(0)?, o.float(1)?);
@@ -25,20 +18,52 @@ pub(super) fn matmul(o: &Operands, transpose_a: bool, transpose_b: bool) -> Resu
     }
     if k != k_b {
         return Err(Error::shape(
-            format!("{}: {}", o.label, b.name),
-            format!("{k} along the summed axis"),
+            o.operand(1),
+            format!("{k} along the summed axis, as in {} {}", a.name, a.shape),
             &b.shape,
         ));
     }
-    // The batch may be the rows of the result, or the summed axis of both; nothing else has a meaning.
+    // The batch axis may be the rows of the result, or the summed axis of both operands.
     let batched = a.batched && !transpose_a;
     let summed = a.batched && transpose_a;
     if b.batched != summed || (b.batched && transpose_b) {
+        let axis = |value: &Value, transposed: bool| match (value.batched, transposed) {
+            (false, _) => "unbatched",
+            (true, false) => "batched",
+            (true, true) => "batched and transposed",
+        };
         return Err(Error::argument(
             o.label,
-            "the batch as rows of the result or summed over in both operands",
-            "another mix",
+            "the batch as the rows of the result, or as the summed axis of both operands",
+            format!("{} {}, {} {}", a.name, axis(a, transpose_a), b.name, axis(b, transpose_b)),
         ));
     }
     Ok(vec![result([m, n], batched)?])
+}
+
+/// Checks that the last axis of `x` is a channel axis, not the batch.
+pub(super) fn channels(o: &Operands, x: &Value) -> Result<()> {
+    if x.batched && x.shape.rank() < 2 {
+        return Err(Error::shape(format!("{}: {}", o.label, x.name), "[n, .., channels]", &x.shape));
+    }
+    Ok(())
+}
+
+/// `x [.., c], bias [c]`.
+pub(super) fn bias_add(o: &Operands) -> Result<Vec<ResultInfo>> {
+    o.count(2)?;
+    let x = o.float(0)?;
+    o.float(1)?;
+    o.shape(1, &[Some(x.shape.last())])?;
+    channels(o, x)?;
+    o.unbatched(1)?;
+    Ok(vec![result(x.shape.extents(), x.batched)?])
+}
+
+/// `dy [.., c]` to `[c]`.
+pub(super) fn bias_grad(o: &Operands) -> Result<Vec<ResultInfo>> {
+    o.count(1)?;
+    let dy = o.float(0)?;
+    channels(o, dy)?;
+    Ok(vec![result([dy.shape.last()], false)?])
 }

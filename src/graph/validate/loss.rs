@@ -1,10 +1,11 @@
-//! Losses and their mean.
+//! Losses, their gradients and their mean.
 
 use super::{Operands, ResultInfo, result};
 use crate::error::{Error, Result};
 use crate::graph::DType;
 
-/// Operands `first` and `first + 1` are logits and labels; one more, if there is one, has the classes' weights.
+/// Validates logits `[n, classes]` (operand `first`), labels `[n]` and optional class weights `[classes]`;
+/// returns `[n, classes]`.
 fn labelled(o: &Operands, first: usize) -> Result<[usize; 2]> {
     if o.values.len() != first + 3 {
         o.count(first + 2)?;
@@ -15,12 +16,10 @@ fn labelled(o: &Operands, first: usize) -> Result<[usize; 2]> {
     o.of(first + 1, DType::U32)?;
     o.shape(first + 1, &[Some(n)])?;
     o.same_rows(first, first + 1)?;
-    if let Some(weights) = o.values.get(first + 2) {
+    if o.values.len() == first + 3 {
         o.float(first + 2)?;
         o.shape(first + 2, &[Some(classes)])?;
-        if weights.batched {
-            return Err(Error::argument(o.label, "weights without a batch axis", &weights.name));
-        }
+        o.unbatched(first + 2)?;
     }
     Ok([n, classes])
 }

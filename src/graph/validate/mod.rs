@@ -1,29 +1,22 @@
-//! Checks an operation's operands and works out its results.
+//! Validation of operands and shape inference of results, one function per operation.
 
-mod activation;
-mod dropout;
+mod elementwise;
 mod linear;
 mod loss;
 mod norm;
-mod operands;
-mod pool;
 mod update;
 mod window;
 
-use super::{DType, Graph, Op, ValueId};
+use super::{DType, Graph, Op, ParameterId, Value, ValueId};
 use crate::error::{Error, Result};
 use crate::shape::Shape;
-use linear::{channels, matmul};
-use operands::Operands;
-use update::{accumulate, clip_gradients, update};
-use window::{
-    avg_pool, avg_pool_gradient, conv, conv_gradient, conv_input, conv_kernel, conv_output, max_pool, window,
-};
 
+/// A result of an operation, as inferred from its operands.
 pub(super) struct ResultInfo {
     pub shape: Shape,
     pub dtype: DType,
     pub batched: bool,
+    /// Appended to the operation's label to name the value; empty for a single result.
     pub suffix: &'static str,
 }
 
@@ -31,144 +24,182 @@ fn result(extents: impl Into<Vec<usize>>, batched: bool) -> Result<ResultInfo> {
     Ok(ResultInfo { shape: Shape::new(extents)?, dtype: DType::F32, batched, suffix: "" })
 }
 
+/// Validates the operands of `op` and infers its results.
+///
+/// # Errors
+/// [`Error::ShapeMismatch`] or [`Error::InvalidArgument`], naming `label`.
 pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -> Result<Vec<ResultInfo>> {
-    let o = Operands { label, values: inputs.iter().map(|&i| graph.at(i)).collect() };
+    let o = &Operands { label, values: inputs.iter().map(|&i| graph.at(i)).collect() };
     match op {
-        Op::Conv2d(c) => {
-            o.count(2)?;
-            conv(&o, c)?;
-            conv_input(&o, 0, c)?;
-            conv_kernel(&o, 1, c)?;
-            Ok(vec![result(conv_output(c, o.values[0]), o.values[0].batched)?])
-        }
-        Op::Conv2dGradInput(c) => {
-            o.count(2)?;
-            conv(&o, c)?;
-            conv_gradient(&o, 0, c)?;
-            conv_kernel(&o, 1, c)?;
-            let dy = o.values[0];
-            let [h, w] = c.window.input;
-            Ok(vec![result([dy.shape.extents()[0], h, w, c.c_in], dy.batched)?])
-        }
-        Op::Conv2dGradKernel(c) => {
-            o.count(2)?;
-            conv(&o, c)?;
-            conv_input(&o, 0, c)?;
-            conv_gradient(&o, 1, c)?;
-            o.same_rows(0, 1)?;
-            Ok(vec![result(c.kernel_shape(), false)?])
-        }
-        Op::MatMul { transpose_a, transpose_b } => matmul(&o, *transpose_a, *transpose_b),
-        Op::BiasAdd => {
-            o.count(2)?;
-            let x = o.float(0)?;
-            o.float(1)?;
-            o.shape(1, &[Some(x.shape.last())])?;
-            channels(&o, x)?;
-            if o.values[1].batched {
-                return Err(Error::argument(label, "a bias without a batch axis", &o.values[1].name));
-            }
-            Ok(vec![result(x.shape.extents(), x.batched)?])
-        }
-        Op::BiasGrad => {
-            o.count(1)?;
-            let dy = o.float(0)?;
-            channels(&o, dy)?;
-            Ok(vec![result([dy.shape.last()], false)?])
-        }
-        Op::Scale(factor) if factor.is_nan() || factor.abs() > f64::from(f32::MAX) => {
-            Err(Error::argument(label, "a finite factor", factor))
-        }
-        Op::Relu | Op::Scale(_) | Op::MeanGrad => {
-            o.count(1)?;
-            let x = o.float(0)?;
-            Ok(vec![result(x.shape.extents(), x.batched)?])
-        }
-        Op::Add | Op::Mul | Op::ReluGrad => {
-            o.count(2)?;
-            let y = o.float(0)?;
-            o.float(1)?;
-            o.same_shape(0, 1)?;
-            Ok(vec![result(y.shape.extents(), y.batched)?])
-        }
-        Op::MaxPool2d(p) => max_pool(&o, p),
-        Op::MaxPool2dGrad(p) => {
-            o.count(2)?;
-            window(&o, &p.window)?;
-            o.of(0, DType::U32)?;
-            o.batched(0)?;
-            let dy = o.float(1)?;
-            let [oh, ow] = p.window.output;
-            o.shape(0, &[None, Some(oh), Some(ow), Some(p.channels)])?;
-            o.same_shape(0, 1)?;
-            let [h, w] = p.window.input;
-            Ok(vec![result([dy.shape.extents()[0], h, w, p.channels], dy.batched)?])
-        }
-        Op::GlobalAvgPool => pool::global_avg_pool(&o),
-        Op::GlobalAvgPoolGrad(pixels) => pool::global_avg_pool_grad(&o, *pixels),
-        Op::SoftmaxCrossEntropy { smoothing } => loss::cross_entropy(&o, *smoothing, false),
-        Op::SoftmaxCrossEntropyGrad { smoothing } => loss::cross_entropy(&o, *smoothing, true),
-        Op::MeanSquaredError => loss::squared_error(&o, false),
-        Op::MeanSquaredErrorGrad => loss::squared_error(&o, true),
-        Op::Activation(a) => activation::activation(&o, *a, 1),
-        Op::ActivationGrad(a) => activation::activation(&o, *a, 2),
-        Op::Softmax => activation::softmax(&o, 1),
-        Op::SoftmaxGrad => activation::softmax(&o, 2),
-        Op::AvgPool2d(p) => avg_pool(&o, p),
-        Op::AvgPool2dGrad(p) => avg_pool_gradient(&o, p),
-        Op::Dropout(d) => dropout::dropout(&o, d),
-        Op::BatchStatistics { epsilon } => norm::statistics(&o, *epsilon),
-        Op::BatchNorm { epsilon } => norm::normalise(&o, *epsilon),
-        Op::BatchNormGradScale => norm::grad_scale(&o),
-        Op::BatchNormGradInput => norm::grad_input(&o),
-        Op::UpdateStatistics(rule, targets) => norm::update_statistics(graph, &o, rule, targets),
-        Op::Reshape(extents) => {
-            o.count(1)?;
-            let x = o.values[0];
-            let info = ResultInfo {
-                shape: Shape::new(extents.as_slice())?,
-                dtype: x.dtype,
-                batched: x.batched,
-                suffix: "",
-            };
-            let batch_kept = !x.batched || info.shape.extents().first() == x.shape.extents().first();
-            if info.shape.elements() != x.shape.elements() || !batch_kept {
-                return Err(Error::shape(
-                    label,
-                    format!("{} elements, the batch first", x.shape.elements()),
-                    &info.shape,
-                ));
-            }
-            Ok(vec![info])
-        }
-        Op::Metrics => loss::metrics(&o),
-        Op::Accumulate(targets) => accumulate(graph, &o, targets),
-        Op::Clip(clip, targets) => clip_gradients(graph, &o, *clip, targets),
-        Op::Update(_, targets) => update(graph, &o, targets),
+        Op::Conv2d(c) => window::conv2d(o, c),
+        Op::Conv2dGradInput(c) => window::conv2d_grad_input(o, c),
+        Op::Conv2dGradKernel(c) => window::conv2d_grad_kernel(o, c),
+        Op::MatMul { transpose_a, transpose_b } => linear::matmul(o, *transpose_a, *transpose_b),
+        Op::BiasAdd => linear::bias_add(o),
+        Op::BiasGrad => linear::bias_grad(o),
+        Op::Scale(factor) => elementwise::scale(o, *factor),
+        Op::Relu | Op::MeanGrad => elementwise::elementwise(o, 1),
+        Op::Add | Op::Mul | Op::ReluGrad => elementwise::elementwise(o, 2),
+        Op::Activation(a) => elementwise::activation(o, *a, 1),
+        Op::ActivationGrad(a) => elementwise::activation(o, *a, 2),
+        Op::Softmax => elementwise::softmax(o, 1),
+        Op::SoftmaxGrad => elementwise::softmax(o, 2),
+        Op::Dropout(d) => elementwise::dropout(o, d),
+        Op::MaxPool2d(p) => window::max_pool2d(o, p),
+        Op::MaxPool2dGrad(p) => window::max_pool2d_grad(o, p),
+        Op::AvgPool2d(p) => window::avg_pool2d(o, p),
+        Op::AvgPool2dGrad(p) => window::avg_pool2d_grad(o, p),
+        Op::GlobalAvgPool => window::global_avg_pool(o),
+        Op::GlobalAvgPoolGrad(size) => window::global_avg_pool_grad(o, *size),
+        Op::SoftmaxCrossEntropy { smoothing } => loss::cross_entropy(o, *smoothing, false),
+        Op::SoftmaxCrossEntropyGrad { smoothing } => loss::cross_entropy(o, *smoothing, true),
+        Op::MeanSquaredError => loss::squared_error(o, false),
+        Op::MeanSquaredErrorGrad => loss::squared_error(o, true),
+        Op::BatchStatistics { epsilon } => norm::statistics(o, *epsilon),
+        Op::BatchNorm { epsilon } => norm::normalize(o, *epsilon),
+        Op::BatchNormGradScale => norm::grad_scale(o),
+        Op::BatchNormGradInput => norm::grad_input(o),
+        Op::UpdateStatistics(rule, targets) => norm::update_statistics(graph, o, rule, targets),
+        Op::Reshape(extents) => reshape(o, extents),
+        Op::Metrics => loss::metrics(o),
+        Op::Accumulate(targets) => update::accumulate(graph, o, targets),
+        Op::Clip(clip, targets) => update::clip_gradients(graph, o, *clip, targets),
+        Op::Update(_, targets) => update::update(graph, o, targets),
     }
+}
+
+fn reshape(o: &Operands, extents: &[usize]) -> Result<Vec<ResultInfo>> {
+    o.count(1)?;
+    let x = o.values[0];
+    let shape = Shape::new(extents)?;
+    let batch_kept = !x.batched || shape.extents().first() == x.shape.extents().first();
+    if shape.elements() != x.shape.elements() || !batch_kept {
+        let mut expected = format!("{} elements", x.shape.elements());
+        if x.batched {
+            expected += &format!(", first axis {} (the batch)", x.shape.extents()[0]);
+        }
+        return Err(Error::shape(o.label, expected, &shape));
+    }
+    Ok(vec![ResultInfo { shape, dtype: x.dtype, batched: x.batched, suffix: "" }])
+}
+
+/// The error of an update whose target is not a parameter of this graph.
+fn foreign_parameter(graph: &Graph, o: &Operands, target: ParameterId) -> Error {
+    let expected = format!("a parameter of this graph (index below {})", graph.parameters().len());
+    Error::argument(o.label, expected, format!("index {}", target.0))
+}
+
+/// The operands of an operation, with checks that are common to several operations.
+struct Operands<'a> {
+    /// Label of the operation, for errors.
+    label: &'a str,
+    values: Vec<&'a Value>,
+}
+
+impl<'a> Operands<'a> {
+    /// Label of the operation and name of the operand, for errors.
+    fn operand(&self, index: usize) -> String {
+        format!("{}: {}", self.label, self.values[index].name)
+    }
+
+    fn count(&self, n: usize) -> Result<()> {
+        if self.values.len() == n {
+            return Ok(());
+        }
+        Err(Error::argument(self.label, format!("{n} operands"), self.values.len()))
+    }
+
+    fn float(&self, index: usize) -> Result<&'a Value> {
+        self.of(index, DType::F32)
+    }
+
+    fn of(&self, index: usize, dtype: DType) -> Result<&'a Value> {
+        let value = self.values[index];
+        if value.dtype == dtype {
+            return Ok(value);
+        }
+        Err(Error::argument(self.operand(index), dtype.to_string(), value.dtype))
+    }
+
+    /// Checks that operand `index` has a batch axis.
+    fn batched(&self, index: usize) -> Result<()> {
+        if self.values[index].batched {
+            return Ok(());
+        }
+        Err(Error::argument(
+            self.operand(index),
+            "a value with a batch axis (Graph::batch_input)",
+            "a value without one",
+        ))
+    }
+
+    /// Checks that operand `index` has no batch axis.
+    fn unbatched(&self, index: usize) -> Result<()> {
+        if !self.values[index].batched {
+            return Ok(());
+        }
+        Err(Error::argument(self.operand(index), "a value without a batch axis", "a value with one"))
+    }
+
+    /// Checks the extents of operand `index`; `None` matches any extent (the batch).
+    fn shape(&self, index: usize, expected: &[Option<usize>]) -> Result<()> {
+        let value = self.values[index];
+        let extents = value.shape.extents();
+        let matches = extents.len() == expected.len()
+            && extents.iter().zip(expected).all(|(a, e)| e.is_none_or(|e| e == *a));
+        if matches {
+            return Ok(());
+        }
+        let words: Vec<_> = expected.iter().map(|e| e.map_or("n".to_owned(), |e| e.to_string())).collect();
+        Err(Error::shape(self.operand(index), format!("[{}]", words.join(", ")), &value.shape))
+    }
+
+    /// Checks that two operands have the same first extent and that it is the batch in both or in neither.
+    fn same_rows(&self, a: usize, b: usize) -> Result<()> {
+        let (va, vb) = (self.values[a], self.values[b]);
+        if va.shape.extents().first() == vb.shape.extents().first() && va.batched == vb.batched {
+            return Ok(());
+        }
+        let expected = format!("the rows of {} {}{}", va.name, va.shape, batch_suffix(va));
+        Err(Error::shape(self.operand(b), expected, format!("{}{}", vb.shape, batch_suffix(vb))))
+    }
+
+    /// Checks that operand `b` has the shape of operand `a`, and a batch axis if `a` has one.
+    fn same_shape(&self, a: usize, b: usize) -> Result<()> {
+        let (va, vb) = (self.values[a], self.values[b]);
+        if va.shape == vb.shape && va.batched == vb.batched {
+            return Ok(());
+        }
+        let [expected, got] = [va, vb].map(|value| format!("{}{}", value.shape, batch_suffix(value)));
+        Err(Error::shape(self.operand(b), expected, got))
+    }
+}
+
+fn batch_suffix(value: &Value) -> &'static str {
+    if value.batched { " (batched)" } else { " (unbatched)" }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::graph::{Conv2d, DType, Graph, Op, UpdateRule};
+    use crate::graph::{Conv2d, DType, Graph, Op, ParameterId, UpdateRule};
     use crate::shape::{Shape, Window};
 
     #[test]
-    fn refuses_a_convolution_with_groups_that_do_not_divide() {
+    fn rejects_invalid_groups_and_stride_of_convolution() {
         let mut graph = Graph::new(1).unwrap();
         let x = graph.batch_input("x", &[3, 3, 4], DType::F32).unwrap();
         let kernel = graph.input("kernel", Shape::new([2, 2, 4, 6]).unwrap(), DType::F32);
-        let good = Conv2d::new([3, 3, 4], 6, Window::new([2, 2]), 1, "conv").unwrap();
+        let valid = Conv2d::new([3, 3, 4], 6, Window::new([2, 2]), 1, "conv").unwrap();
         for groups in [0, 4] {
-            assert!(graph.push(Op::Conv2d(Conv2d { groups, ..good }), &[x, kernel], "conv").is_err());
+            assert!(graph.push(Op::Conv2d(Conv2d { groups, ..valid }), &[x, kernel], "conv").is_err());
         }
-        let mut flat = good;
-        flat.window.stride = [0, 1];
-        assert!(graph.push(Op::Conv2d(flat), &[x, kernel], "conv").is_err());
+        let mut zero_stride = valid;
+        zero_stride.window.stride = [0, 1];
+        assert!(graph.push(Op::Conv2d(zero_stride), &[x, kernel], "conv").is_err());
     }
 
     #[test]
-    fn refuses_a_bias_along_the_batch() {
+    fn rejects_bias_along_batch_axis() {
         let mut graph = Graph::new(3).unwrap();
         let x = graph.batch_input("x", &[3], DType::F32).unwrap();
         let row = graph.batch_input("row", &[], DType::F32).unwrap();
@@ -180,12 +211,12 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_second_update_of_a_parameter() {
+    fn rejects_second_update_of_parameter() {
         let mut graph = Graph::new(1).unwrap();
         let w = graph.parameter("w", Shape::new([3]).unwrap()).unwrap();
         let gradient = graph.push_one(Op::Relu, &[w], "gradient").unwrap();
         let rule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
-        let update = Op::Update(rule, vec![crate::graph::ParameterId(0).into()]);
+        let update = Op::Update(rule, vec![ParameterId(0).into()]);
         assert!(graph.push(update.clone(), &[gradient], "update").is_ok());
         assert!(graph.push(update, &[gradient], "update").is_err());
     }

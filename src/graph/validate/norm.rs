@@ -1,18 +1,20 @@
-//! Batch norm.
+//! Batch norm: statistics, normalization, gradients and running statistics.
 
-use super::{Operands, ResultInfo, channels, result};
+use super::linear::channels;
+use super::{Operands, ResultInfo, foreign_parameter, result};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Op, ParameterId, ParameterKind, Role, StatisticsRule};
 
-fn positive(o: &Operands, epsilon: f64) -> Result<()> {
-    // Smaller ones are 0 in f32, and a constant channel would be divided by it.
+fn valid_epsilon(o: &Operands, epsilon: f64) -> Result<()> {
+    // A smaller epsilon is 0 or subnormal in f32, and a constant channel divides by its root.
     if epsilon.is_finite() && epsilon >= f64::from(f32::MIN_POSITIVE) {
         return Ok(());
     }
-    Err(Error::argument(o.label, "an epsilon above 0", epsilon))
+    Err(Error::argument(o.label, "an epsilon that is a positive normal number in f32", epsilon))
 }
 
-/// Operand 0 is `[n, .., c]`; those of `same` are like it, and those of `vectors` are `[c]`.
+/// Validates operand 0 as `[n, .., c]`, the operands `same` as of its shape, and the operands `vectors` as
+/// `[c]`.
 fn operands(o: &Operands, same: &[usize], vectors: &[usize]) -> Result<()> {
     o.count(1 + same.len() + vectors.len())?;
     let x = o.float(0)?;
@@ -23,25 +25,23 @@ fn operands(o: &Operands, same: &[usize], vectors: &[usize]) -> Result<()> {
         o.same_shape(0, index)?;
     }
     for &index in vectors {
-        let value = o.float(index)?;
+        o.float(index)?;
         o.shape(index, &[Some(x.shape.last())])?;
-        if value.batched {
-            return Err(Error::argument(o.label, "vectors without a batch axis", &value.name));
-        }
+        o.unbatched(index)?;
     }
     Ok(())
 }
 
 pub(super) fn statistics(o: &Operands, epsilon: f64) -> Result<Vec<ResultInfo>> {
     operands(o, &[], &[])?;
-    positive(o, epsilon)?;
+    valid_epsilon(o, epsilon)?;
     let vector = |suffix| Ok(ResultInfo { suffix, ..result([o.values[0].shape.last()], false)? });
     ["mean", "inv_std", "variance"].into_iter().map(vector).collect()
 }
 
-pub(super) fn normalise(o: &Operands, epsilon: Option<f64>) -> Result<Vec<ResultInfo>> {
+pub(super) fn normalize(o: &Operands, epsilon: Option<f64>) -> Result<Vec<ResultInfo>> {
     operands(o, &[], &[1, 2, 3, 4])?;
-    epsilon.map_or(Ok(()), |epsilon| positive(o, epsilon))?;
+    epsilon.map_or(Ok(()), |epsilon| valid_epsilon(o, epsilon))?;
     Ok(vec![result(o.values[0].shape.extents(), true)?])
 }
 
@@ -66,19 +66,26 @@ pub(super) fn update_statistics(
         return Err(Error::argument(o.label, "a momentum from 0 to 1", rule.momentum));
     }
     if rule.per_example == 0 || rule.per_example.checked_mul(graph.batch()).is_none_or(|n| n > 1 << 31) {
-        return Err(Error::argument(o.label, "1 to 2^31 values of a channel", rule.per_example));
+        let expected = "1 or more elements per channel and example, at most 2^31 per batch";
+        return Err(Error::argument(o.label, expected, rule.per_example));
     }
     if targets[0] == targets[1] {
-        return Err(Error::argument(o.label, "two parameters", "one twice"));
+        let got = format!("parameter {} twice", targets[0].0);
+        return Err(Error::argument(o.label, "two different parameters", got));
     }
     for (index, target) in targets.iter().enumerate() {
         let Some(parameter) = graph.parameters().get(target.0) else {
-            return Err(Error::argument(o.label, "parameters of this graph", format!("number {}", target.0)));
+            return Err(foreign_parameter(graph, o, *target));
         };
-        let taken =
+        let updated =
             |node: &Node| matches!(&node.op, Op::UpdateStatistics(_, others) if others.contains(target));
-        if parameter.kind != ParameterKind::Statistic || graph.nodes().iter().any(taken) {
-            return Err(Error::argument(o.label, "statistics, each updated once", &parameter.path));
+        if parameter.kind != ParameterKind::Statistic {
+            let got = format!("{} of kind {:?}", parameter.path, parameter.kind);
+            return Err(Error::argument(o.label, "parameters of kind Statistic", got));
+        }
+        if graph.nodes().iter().any(updated) {
+            let got = format!("a second one for {}", parameter.path);
+            return Err(Error::argument(o.label, "one update of each statistic", got));
         }
         let batch = o.float(index)?;
         if batch.batched || batch.shape != parameter.shape {
@@ -86,7 +93,8 @@ pub(super) fn update_statistics(
             return Err(Error::shape(at, parameter.shape.to_string(), &batch.shape));
         }
         if matches!(batch.role, Role::Parameter(_)) {
-            return Err(Error::argument(o.label, "statistics that are not parameters", &batch.name));
+            let got = format!("the parameter {}", batch.name);
+            return Err(Error::argument(o.label, "statistics of a batch", got));
         }
     }
     Ok(Vec::new())

@@ -1,6 +1,6 @@
-//! Updates, and what is done to gradients before them.
+//! Parameter updates, gradient accumulation and clipping.
 
-use super::{Operands, ResultInfo};
+use super::{Operands, ResultInfo, foreign_parameter};
 use crate::error::{Error, Result};
 use crate::graph::{Clip, Graph, Op, ParameterId, Role, Target};
 
@@ -19,11 +19,11 @@ pub(super) fn clip_gradients(
 ) -> Result<Vec<ResultInfo>> {
     gradients(graph, o, targets)?;
     if graph.nodes().iter().any(|node| matches!(node.op, Op::Clip(..))) {
-        return Err(Error::argument(o.label, "one clip in a graph", "a second one"));
+        return Err(Error::argument(o.label, "at most one clip per graph", "a second one"));
     }
-    let (Clip::Norm { max: most, .. } | Clip::Value { limit: most }) = clip;
-    if !(most.is_finite() && most > 0.0 && most <= f64::from(f32::MAX)) {
-        return Err(Error::argument(o.label, "a finite limit above 0", most));
+    let (Clip::Norm { max: limit, .. } | Clip::Value { limit }) = clip;
+    if !(limit > 0.0 && limit <= f64::from(f32::MAX)) {
+        return Err(Error::argument(o.label, "a limit above 0 that is finite in f32", limit));
     }
     Ok(Vec::new())
 }
@@ -33,24 +33,25 @@ pub(super) fn update(graph: &Graph, o: &Operands, targets: &[Target]) -> Result<
     gradients(graph, o, &ids)?;
     for target in targets {
         for factor in [target.learning_rate, target.weight_decay] {
-            if !(factor.is_finite() && factor >= 0.0 && factor <= f64::from(f32::MAX)) {
-                return Err(Error::argument(o.label, "finite factors, 0 or more", factor));
+            if !(factor >= 0.0 && factor <= f64::from(f32::MAX)) {
+                return Err(Error::argument(o.label, "factors of 0 or more that are finite in f32", factor));
             }
         }
     }
     Ok(Vec::new())
 }
 
-/// Gradients of parameters of this graph, each once, none of which was updated before.
+/// Validates the operands as gradients of distinct parameters of this graph that no earlier node updates.
 fn gradients(graph: &Graph, o: &Operands, targets: &[ParameterId]) -> Result<()> {
     o.count(targets.len())?;
     let mut seen = vec![false; graph.parameters().len()];
     for (index, target) in targets.iter().enumerate() {
         let Some(parameter) = graph.parameters().get(target.0) else {
-            return Err(Error::argument(o.label, "parameters of this graph", format!("number {}", target.0)));
+            return Err(foreign_parameter(graph, o, *target));
         };
         if std::mem::replace(&mut seen[target.0], true) {
-            return Err(Error::argument(o.label, "each parameter once", &parameter.path));
+            let got = format!("{} twice", parameter.path);
+            return Err(Error::argument(o.label, "each parameter once", got));
         }
         let gradient = o.float(index)?;
         if gradient.batched || gradient.shape != parameter.shape {
@@ -61,14 +62,18 @@ fn gradients(graph: &Graph, o: &Operands, targets: &[ParameterId]) -> Result<()>
             ));
         }
         if matches!(gradient.role, Role::Parameter(_)) {
-            return Err(Error::argument(o.label, "gradients that are not parameters", &gradient.name));
+            let got = format!("the parameter {}", gradient.name);
+            return Err(Error::argument(o.label, "gradients", got));
         }
     }
-    let updated = |op: &Op, id: &ParameterId| matches!(op, Op::Update(_, others) if others.iter().any(|t| t.parameter == *id));
+    let updated = |op: &Op, id: &ParameterId| match op {
+        Op::Update(_, targets) => targets.iter().any(|target| target.parameter == *id),
+        _ => false,
+    };
     once(graph, o, targets, "one update of each parameter", updated)
 }
 
-/// Fails if an earlier operation has one of the targets already.
+/// Fails if `has` is true for an earlier operation and one of the targets.
 fn once(
     graph: &Graph,
     o: &Operands,
@@ -76,8 +81,8 @@ fn once(
     expected: &str,
     has: impl Fn(&Op, &ParameterId) -> bool,
 ) -> Result<()> {
-    let taken = |target: &&ParameterId| graph.nodes().iter().any(|node| has(&node.op, target));
-    match targets.iter().find(taken) {
+    let repeated = |target: &&ParameterId| graph.nodes().iter().any(|node| has(&node.op, target));
+    match targets.iter().find(repeated) {
         None => Ok(()),
         Some(id) => {
             let got = format!("a second one for {}", graph.parameters()[id.0].path);

@@ -1,15 +1,15 @@
-//! Convolutions and pooling.
+//! Convolution and pooling.
 
 use super::{Operands, ResultInfo, result};
 use crate::error::{Error, Result};
-use crate::graph::{Conv2d, DType, Pool2d, Value};
+use crate::graph::{Conv2d, DType, Pool2d};
 use crate::shape::WindowGeometry;
 
-/// The fields of a geometry are public, so one may come that no [`crate::shape::Window`] made.
-/// A geometry made by hand may be anything; what [`crate::shape::Window::on`] makes passes.
-pub(super) fn window(o: &Operands, w: &WindowGeometry) -> Result<()> {
-    let small = |n: &usize| *n > 0 && *n <= 1 << 20;
-    let sizes = [w.kernel, w.stride, w.dilation, w.input].iter().flatten().all(small);
+/// Validates a geometry. Its fields are public, so it may be built by hand with any values; every geometry
+/// from [`crate::shape::Window::on`] is valid.
+fn window(o: &Operands, w: &WindowGeometry) -> Result<()> {
+    let in_range = |n: &usize| *n > 0 && *n <= 1 << 20;
+    let sizes = [w.kernel, w.stride, w.dilation, w.input].iter().flatten().all(in_range);
     if !sizes || w.pad_begin.iter().any(|&pad| pad > 1 << 20) {
         let got = format!(
             "input {:?}, kernel {:?}, stride {:?}, dilation {:?}, padding {:?}",
@@ -17,21 +17,19 @@ pub(super) fn window(o: &Operands, w: &WindowGeometry) -> Result<()> {
         );
         return Err(Error::argument(o.label, "extents from 1 to 1,048,576 and padding up to that", got));
     }
-    // The last window may hang over the end by the padding there, which is not known here, but is bounded.
-    let begins = |axis: usize| w.output[axis].saturating_sub(1).saturating_mul(w.stride[axis]);
+    // The last window may extend into the end padding, which is not stored in the geometry but is at most
+    // 2^20.
+    let last_begin = |axis: usize| w.output[axis].saturating_sub(1).saturating_mul(w.stride[axis]);
     let fits =
-        |axis: usize| w.output[axis] > 0 && begins(axis) <= w.pad_begin[axis] + w.input[axis] + (1 << 20);
+        |axis: usize| w.output[axis] > 0 && last_begin(axis) <= w.pad_begin[axis] + w.input[axis] + (1 << 20);
     if fits(0) && fits(1) {
         return Ok(());
     }
-    Err(Error::argument(
-        o.label,
-        "outputs whose windows begin on the padded input",
-        format!("{:?}", w.output),
-    ))
+    let expected = "outputs whose windows begin inside the padded input";
+    Err(Error::argument(o.label, expected, format!("{:?}", w.output)))
 }
 
-pub(super) fn conv(o: &Operands, c: &Conv2d) -> Result<()> {
+fn conv(o: &Operands, c: &Conv2d) -> Result<()> {
     window(o, &c.window)?;
     if c.groups == 0 || !c.c_in.is_multiple_of(c.groups) || !c.c_out.is_multiple_of(c.groups) {
         let got = format!("{} groups for {} input and {} output channels", c.groups, c.c_in, c.c_out);
@@ -40,31 +38,56 @@ pub(super) fn conv(o: &Operands, c: &Conv2d) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn conv_input(o: &Operands, index: usize, c: &Conv2d) -> Result<()> {
+fn conv_input(o: &Operands, index: usize, c: &Conv2d) -> Result<()> {
     o.float(index)?;
     o.batched(index)?;
     o.shape(index, &[None, Some(c.window.input[0]), Some(c.window.input[1]), Some(c.c_in)])
 }
 
-pub(super) fn conv_gradient(o: &Operands, index: usize, c: &Conv2d) -> Result<()> {
+fn conv_output_grad(o: &Operands, index: usize, c: &Conv2d) -> Result<()> {
     o.float(index)?;
     o.batched(index)?;
     o.shape(index, &[None, Some(c.window.output[0]), Some(c.window.output[1]), Some(c.c_out)])
 }
 
-pub(super) fn conv_kernel(o: &Operands, index: usize, c: &Conv2d) -> Result<()> {
+fn conv_kernel(o: &Operands, index: usize, c: &Conv2d) -> Result<()> {
     o.float(index)?;
-    if o.values[index].batched {
-        return Err(Error::argument(o.label, "a kernel without a batch axis", &o.values[index].name));
-    }
+    o.unbatched(index)?;
     o.shape(index, &c.kernel_shape().map(Some))
 }
 
-pub(super) fn conv_output(c: &Conv2d, x: &Value) -> [usize; 4] {
-    [x.shape.extents()[0], c.window.output[0], c.window.output[1], c.c_out]
+/// `x, kernel`.
+pub(super) fn conv2d(o: &Operands, c: &Conv2d) -> Result<Vec<ResultInfo>> {
+    o.count(2)?;
+    conv(o, c)?;
+    conv_input(o, 0, c)?;
+    conv_kernel(o, 1, c)?;
+    let (x, [oh, ow]) = (o.values[0], c.window.output);
+    Ok(vec![result([x.shape.extents()[0], oh, ow, c.c_out], x.batched)?])
 }
 
-pub(super) fn max_pool(o: &Operands, p: &Pool2d) -> Result<Vec<ResultInfo>> {
+/// `dy, kernel`.
+pub(super) fn conv2d_grad_input(o: &Operands, c: &Conv2d) -> Result<Vec<ResultInfo>> {
+    o.count(2)?;
+    conv(o, c)?;
+    conv_output_grad(o, 0, c)?;
+    conv_kernel(o, 1, c)?;
+    let (dy, [h, w]) = (o.values[0], c.window.input);
+    Ok(vec![result([dy.shape.extents()[0], h, w, c.c_in], dy.batched)?])
+}
+
+/// `x, dy`.
+pub(super) fn conv2d_grad_kernel(o: &Operands, c: &Conv2d) -> Result<Vec<ResultInfo>> {
+    o.count(2)?;
+    conv(o, c)?;
+    conv_input(o, 0, c)?;
+    conv_output_grad(o, 1, c)?;
+    o.same_rows(0, 1)?;
+    Ok(vec![result(c.kernel_shape(), false)?])
+}
+
+/// `x`.
+pub(super) fn max_pool2d(o: &Operands, p: &Pool2d) -> Result<Vec<ResultInfo>> {
     o.count(1)?;
     window(o, &p.window)?;
     let x = o.float(0)?;
@@ -78,20 +101,51 @@ pub(super) fn max_pool(o: &Operands, p: &Pool2d) -> Result<Vec<ResultInfo>> {
     Ok(vec![result(extents, x.batched)?, position])
 }
 
-pub(super) fn avg_pool(o: &Operands, p: &Pool2d) -> Result<Vec<ResultInfo>> {
-    pooled(o, p, p.window.input, p.window.output)
+/// `position, dy`.
+pub(super) fn max_pool2d_grad(o: &Operands, p: &Pool2d) -> Result<Vec<ResultInfo>> {
+    o.count(2)?;
+    window(o, &p.window)?;
+    o.of(0, DType::U32)?;
+    o.batched(0)?;
+    let dy = o.float(1)?;
+    let ([h, w], [oh, ow]) = (p.window.input, p.window.output);
+    o.shape(0, &[None, Some(oh), Some(ow), Some(p.channels)])?;
+    o.same_shape(0, 1)?;
+    Ok(vec![result([dy.shape.extents()[0], h, w, p.channels], dy.batched)?])
 }
 
-pub(super) fn avg_pool_gradient(o: &Operands, p: &Pool2d) -> Result<Vec<ResultInfo>> {
-    pooled(o, p, p.window.output, p.window.input)
+pub(super) fn avg_pool2d(o: &Operands, p: &Pool2d) -> Result<Vec<ResultInfo>> {
+    avg_pool_linear(o, p, p.window.input, p.window.output)
 }
 
-/// From maps of one size to maps of another.
-fn pooled(o: &Operands, p: &Pool2d, from: [usize; 2], to: [usize; 2]) -> Result<Vec<ResultInfo>> {
+pub(super) fn avg_pool2d_grad(o: &Operands, p: &Pool2d) -> Result<Vec<ResultInfo>> {
+    avg_pool_linear(o, p, p.window.output, p.window.input)
+}
+
+/// Average pooling or its gradient: `[n, from.., c]` to `[n, to.., c]`.
+fn avg_pool_linear(o: &Operands, p: &Pool2d, from: [usize; 2], to: [usize; 2]) -> Result<Vec<ResultInfo>> {
     o.count(1)?;
     window(o, &p.window)?;
     let x = o.float(0)?;
     o.batched(0)?;
     o.shape(0, &[None, Some(from[0]), Some(from[1]), Some(p.channels)])?;
     Ok(vec![result([x.shape.extents()[0], to[0], to[1], p.channels], x.batched)?])
+}
+
+/// `x [n, h, w, c]` to `[n, c]`.
+pub(super) fn global_avg_pool(o: &Operands) -> Result<Vec<ResultInfo>> {
+    o.count(1)?;
+    let x = o.float(0)?;
+    o.batched(0)?;
+    let [n, _, _, channels] = x.shape.nhwc(&o.operand(0))?;
+    Ok(vec![result([n, channels], true)?])
+}
+
+/// `dy [n, c]` to `[n, h, w, c]`.
+pub(super) fn global_avg_pool_grad(o: &Operands, [h, w]: [usize; 2]) -> Result<Vec<ResultInfo>> {
+    o.count(1)?;
+    let dy = o.float(0)?;
+    o.batched(0)?;
+    let [n, channels] = dy.shape.matrix(o.label)?;
+    Ok(vec![result([n, h, w, channels], true)?])
 }

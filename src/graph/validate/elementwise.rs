@@ -1,0 +1,52 @@
+//! Elementwise operations, activations, softmax and dropout: results of the shape of operand 0.
+
+use super::{Operands, ResultInfo, result};
+use crate::error::{Error, Result};
+use crate::graph::{Activation, Dropout};
+
+/// Validates `operands` F32 operands of one shape.
+pub(super) fn elementwise(o: &Operands, operands: usize) -> Result<Vec<ResultInfo>> {
+    o.count(operands)?;
+    let x = o.float(0)?;
+    for index in 1..operands {
+        o.float(index)?;
+        o.same_shape(0, index)?;
+    }
+    Ok(vec![result(x.shape.extents(), x.batched)?])
+}
+
+pub(super) fn scale(o: &Operands, factor: f64) -> Result<Vec<ResultInfo>> {
+    if factor.is_nan() || factor.abs() > f64::from(f32::MAX) {
+        return Err(Error::argument(o.label, "a factor that is finite in f32", factor));
+    }
+    elementwise(o, 1)
+}
+
+/// `x` with 1 operand, `x, dy` with 2.
+pub(super) fn activation(o: &Operands, activation: Activation, operands: usize) -> Result<Vec<ResultInfo>> {
+    let results = elementwise(o, operands)?;
+    match activation {
+        Activation::LeakyRelu { slope } if !slope.is_finite() || slope.abs() > f64::from(f32::MAX) => {
+            Err(Error::argument(o.label, "a slope that is finite in f32", slope))
+        }
+        Activation::Clamp { limit } if !(limit > 0.0 && limit <= f64::from(f32::MAX)) => {
+            Err(Error::argument(o.label, "a limit above 0 that is finite in f32", limit))
+        }
+        _ => Ok(results),
+    }
+}
+
+/// `x [n, c]` with 1 operand, `y, dy` with 2.
+pub(super) fn softmax(o: &Operands, operands: usize) -> Result<Vec<ResultInfo>> {
+    let results = elementwise(o, operands)?;
+    o.batched(0)?;
+    o.values[0].shape.matrix(o.label)?;
+    Ok(results)
+}
+
+pub(super) fn dropout(o: &Operands, dropout: &Dropout) -> Result<Vec<ResultInfo>> {
+    if !(0.0..1.0).contains(&dropout.rate) {
+        return Err(Error::argument(o.label, "a rate from 0 to below 1", dropout.rate));
+    }
+    elementwise(o, 1)
+}
