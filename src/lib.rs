@@ -38,7 +38,7 @@
 //! - [`Graph`](graph::Graph), [`Plan`] and [`Reference`](reference::Reference): mathematical operations, compiled
 //!   for a device or interpreted in f64. One operation at a time is a supported use: see [`Plan`].
 //! - [`Mask`] and [`FreezeRule`]: which elements; 1 = frozen, named in every constructor.
-//! - [`conformance`]: the table of operations with which an adapter is held against the reference.
+//! - [`conformance`]: compares every operation on an adapter with the reference, over a table of cases.
 //!
 //! # Layouts
 //! Images are NHWC, convolution kernels HWIO `[kernel_h, kernel_w, c_in / groups, c_out]`, dense kernels `[in, out]`,
