@@ -7,10 +7,11 @@
 
 mod timer;
 
-use frazil::graph::{Conv2d, DType, Graph, Op, ParameterId, Pool2d, StepScalars};
-use frazil::kernels::GemmFamily;
-use frazil::shape::{Padding, Shape, Window};
-use frazil::{Adam, Gpu, GpuOptions, Optimizer, Plan, PlanOptions, Result, Sgd};
+use frazil::low_level::GemmFamily;
+use frazil::low_level::{Conv2d, DType, Graph, Op, ParameterId, Pool2d, StepScalars};
+use frazil::low_level::{Padding, Shape, Window};
+use frazil::low_level::{Plan, PlanOptions};
+use frazil::{Adam, Gpu, GpuOptions, Optimizer, Result, Sgd};
 
 /// GEMM shapes `[m, k, n]`: two square ones, one of a dense layer, one of a deep convolution.
 const GEMMS: [[usize; 3]; 4] = [[256, 256, 256], [512, 512, 512], [64, 1024, 256], [1024, 1152, 128]];

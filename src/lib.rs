@@ -18,7 +18,7 @@
 //!     let options = TrainerOptions::batch(64).seed(7);
 //!     let mut trainer = Trainer::new(&gpu, model, Loss::SoftmaxCrossEntropy, sgd, options)?;
 //!
-//!     // Half of a kernel at today's values, and one weight of another tensor at a value of our own.
+//!     // Half of a kernel at its present values, and one weight of another tensor at a given value.
 //!     trainer.freeze("conv*.kernel", FreezeRule::random(0.5).seed(42))?;
 //!     trainer.set_and_freeze("fc.bias", &[0.25; 10], &Mask::from_frozen((0..10).map(|i| i == 3)))?;
 //!
@@ -33,11 +33,10 @@
 //! }
 //! ```
 //!
-//! # What there is
-//! - [`Model`] and [`Trainer`]: layers, losses, optimizers, freezing, evaluation, saving and going on.
-//! - [`Graph`](graph::Graph), [`Plan`] and [`Reference`](reference::Reference): mathematical operations, compiled
-//!   for a device or interpreted in f64. One operation at a time is a supported use: see [`Plan`].
-//! - [`Mask`] and [`FreezeRule`]: which elements; 1 = frozen, named in every constructor.
+//! # Overview
+//! - [`Model`] and [`Trainer`]: layers, losses, optimizers, freezing, evaluation, checkpoints.
+//! - [`Mask`] and [`FreezeRule`]: the frozen elements; 1 = frozen, stated in the name of every constructor.
+//! - [`low_level`]: graphs of operations, compiled for a device or interpreted in f64, for custom networks and losses.
 //! - [`conformance`]: compares every operation on an adapter with the reference, over a table of cases.
 //!
 //! # Layouts
@@ -45,34 +44,33 @@
 //! all row-major (TensorFlow's). Losses are means over a batch, in nats. Equal seeds on one adapter give equal bits.
 //!
 //! # The program
-//! The package `frazil-cli` has the program `frazil`: training, benchmarks and the table of operations from the shell.
+//! The package `frazil-cli` contains the program `frazil`, which trains, evaluates, benchmarks and checks adapters.
 
 pub mod checkpoint;
-pub mod compiler;
+mod compiler;
 pub mod conformance;
 pub mod data;
-pub mod engine;
-pub mod error;
+mod engine;
+mod error;
 pub mod gpu;
-pub mod graph;
-pub mod kernels;
+mod graph;
+mod kernels;
 pub mod layer;
-pub mod loss;
+mod loss;
+pub mod low_level;
 pub mod mask;
 pub mod model;
 pub mod optimizer;
-pub mod reference;
-pub mod rng;
-pub mod shape;
+mod reference;
+mod rng;
+mod shape;
 pub mod trainer;
 mod wgsl;
 
-pub use compiler::PlanOptions;
 pub use data::{Batch, Dataset, Digits};
-pub use engine::Plan;
 pub use error::{Error, Result};
 pub use gpu::{Gpu, GpuOptions};
-pub use loss::Loss;
+pub use loss::{CrossEntropy, Loss};
 pub use mask::{FreezeRule, Mask};
 pub use model::Model;
 pub use optimizer::{Adagrad, Adam, AdamW, Clip, LrSchedule, Optimizer, RmsProp, Sgd};
@@ -88,7 +86,14 @@ const _: () = {
     assert_send_sync::<FreezeRule>();
     assert_send_sync::<Dataset>();
     assert_send_sync::<Optimizer>();
+    assert_send_sync::<Loss>();
+    assert_send_sync::<Model>();
+    assert_send_sync::<Trainer>();
+    assert_send_sync::<Error>();
     assert_send_sync::<checkpoint::Checkpoint>();
+    assert_send_sync::<low_level::Graph>();
+    assert_send_sync::<low_level::Plan>();
+    assert_send_sync::<low_level::Store>();
 };
 
 /// The examples of the README and of `docs/` are compiled with the doctests.

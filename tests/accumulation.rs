@@ -4,10 +4,10 @@ use crate::support::compare::{assert_relative, widen};
 use crate::support::device::gpu;
 use crate::support::random::stream;
 use crate::support::training::*;
-use frazil::graph::ParameterId;
+use frazil::low_level::ParameterId;
+use frazil::low_level::Reference;
+use frazil::low_level::Stream;
 use frazil::model::Updates;
-use frazil::reference::Reference;
-use frazil::rng::Stream;
 use frazil::{Adam, Batch, Clip, Error, FreezeRule, Loss, Optimizer, Sgd, Trainer, TrainerOptions};
 
 fn options() -> TrainerOptions {

@@ -3,8 +3,8 @@
 use crate::support::device::{device, families};
 use crate::support::executor::{Fault, Make, Operand, Planted, evaluate_one, reference};
 use crate::support::random::{convolution, convolution_shapes, elements, normal, stream};
-use frazil::graph::{Conv2d, Graph, Op};
-use frazil::rng::Stream;
+use frazil::low_level::Stream;
+use frazil::low_level::{Conv2d, Graph, Op};
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());

@@ -4,9 +4,9 @@
 use crate::support::executor::Operand;
 use crate::support::gradients::{Data, assert_gradients, draw};
 use crate::support::random::{convolution_shapes, elements, normal, spread, stream};
-use frazil::graph::{Activation, Conv2d, DType, Dropout, Graph, Op, Pool2d, UpdateRule, ValueId};
+use frazil::low_level::{Activation, Conv2d, DType, Dropout, Graph, Op, Pool2d, UpdateRule, ValueId};
+use frazil::low_level::{Padding, Shape, Window};
 use frazil::model::Model;
-use frazil::shape::{Padding, Shape, Window};
 use frazil::{Error, Loss, conformance};
 use std::collections::BTreeSet;
 
@@ -436,7 +436,7 @@ fn unneeded_gradients_are_not_appended() {
         let begin = graph.nodes().len();
         let value = |path: &&str| {
             let number = graph.parameters().iter().position(|p| p.path == **path).unwrap();
-            graph.parameter_value(frazil::graph::ParameterId::of(number)).unwrap()
+            graph.parameter_value(frazil::low_level::ParameterId::of(number)).unwrap()
         };
         let wanted: Vec<_> = wanted.iter().map(value).collect();
         graph.backward(built.mean_loss, &wanted).unwrap();
@@ -483,7 +483,7 @@ fn backward_after_update_of_operands_is_rejected() {
     let y = graph.push_one(matmul.clone(), &[x, w], "y").unwrap();
     let gradient = graph.backward(y, &[w]).unwrap();
     let rule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
-    let id = frazil::graph::ParameterId::of(0);
+    let id = frazil::low_level::ParameterId::of(0);
     graph.push(Op::Update(rule, vec![id.into()]), &gradient, "update").unwrap();
     let late = graph.backward(y, &[x]);
     assert!(matches!(&late, Err(Error::InvalidArgument { at, .. }) if at == "y"), "{late:?}");

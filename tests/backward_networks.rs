@@ -3,10 +3,10 @@
 
 use crate::support::device::gpu;
 use crate::support::gradients::{Data, assert_gradients, draw};
-use frazil::graph::{Activation, Conv2d, DType, Graph, Op, Role, StepScalars, ValueId};
-use frazil::reference::Reference;
-use frazil::shape::{Padding, Shape, Window};
-use frazil::{Plan, PlanOptions};
+use frazil::low_level::Reference;
+use frazil::low_level::{Activation, Conv2d, DType, Graph, Op, Role, StepScalars, ValueId};
+use frazil::low_level::{Padding, Shape, Window};
+use frazil::low_level::{Plan, PlanOptions};
 
 const TANH: Op = Op::Activation(Activation::Tanh);
 const MATMUL: Op = Op::MatMul { transpose_a: false, transpose_b: false };

@@ -5,8 +5,8 @@ use crate::support::device::{device, families, gpu};
 use crate::support::executor::{Make, Operand, evaluate_one, reference};
 use crate::support::golden::{Case, cases};
 use crate::support::gradients::assert_gradients;
-use frazil::graph::{DType, Graph, Op, ParameterId, ParameterKind, StatisticsRule, StepScalars, ValueId};
-use frazil::shape::Shape;
+use frazil::low_level::Shape;
+use frazil::low_level::{DType, Graph, Op, ParameterId, ParameterKind, StatisticsRule, StepScalars, ValueId};
 use frazil::{Batch, FreezeRule, Loss, Mask, Model, Sgd, Trainer, TrainerOptions};
 
 const EPSILON: f64 = 1e-5;

@@ -2,7 +2,7 @@
 
 use crate::support::training::*;
 use frazil::checkpoint::{Checkpoint, Tensor};
-use frazil::graph::ParameterId;
+use frazil::low_level::ParameterId;
 use frazil::{
     Adam, AdamW, Error, FreezeRule, Loss, Mask, Model, Optimizer, Sgd, ThawPolicy, Trainer, TrainerOptions,
 };

@@ -4,7 +4,7 @@
 use crate::support::portable::{duplicate_definition, portability_violations};
 use frazil::conformance::shaders;
 use frazil::gpu::Access;
-use frazil::kernels::{FILES, Launch};
+use frazil::low_level::{FILES, Launch};
 use naga::back::hlsl::ShaderModel;
 use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, StorageAccess, TypeInner};
@@ -101,7 +101,7 @@ fn check(launch: &Launch, source: &str) -> Result<(Module, ModuleInfo), String> 
             }
             1 => {
                 let (_, span) = fields(&module, global.ty)?;
-                let want = size_of::<frazil::graph::StepScalars>();
+                let want = size_of::<frazil::low_level::StepScalars>();
                 if span != want {
                     return Err(format!("scalars: expected {want} bytes, got {span}"));
                 }

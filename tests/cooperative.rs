@@ -5,11 +5,11 @@ use crate::support::compare::assert_relative;
 use crate::support::device::gpu;
 use crate::support::say;
 use crate::support::training::{assert_frozen, snapshot};
-use frazil::graph::{DType, Graph, Op, StepScalars};
-use frazil::kernels::GemmFamily;
+use frazil::low_level::GemmFamily;
+use frazil::low_level::{DType, Graph, Op, StepScalars};
+use frazil::low_level::{Plan, PlanOptions};
 use frazil::{
-    Dataset, Digits, Error, FreezeRule, Gpu, GpuOptions, Loss, Model, Plan, PlanOptions, Sgd, Trainer,
-    TrainerOptions,
+    Dataset, Digits, Error, FreezeRule, Gpu, GpuOptions, Loss, Model, Sgd, Trainer, TrainerOptions,
 };
 
 const PATHS: [&str; 4] = ["conv1.kernel", "conv2.kernel", "fc1.kernel", "fc2.kernel"];
@@ -30,7 +30,7 @@ fn family() -> Option<GemmFamily> {
 fn multiply([m, n, k]: [usize; 3], a: &[f32], b: &[f32], family: GemmFamily) -> Vec<f32> {
     let mut graph = Graph::new(m).unwrap();
     let left = graph.batch_input("a", &[k], DType::F32).unwrap();
-    let right = graph.input("b", frazil::shape::Shape::new([k, n]).unwrap(), DType::F32);
+    let right = graph.input("b", frazil::low_level::Shape::new([k, n]).unwrap(), DType::F32);
     let op = Op::MatMul { transpose_a: false, transpose_b: false };
     let result = graph.push(op, &[left, right], "gemm").unwrap()[0];
     graph.mark_output(result).unwrap();
@@ -143,7 +143,7 @@ fn gemm_with_a_transposed_operand_is_not_scaled() {
     let Some(cooperative) = family() else { return };
     let mut graph = Graph::new(32).unwrap();
     let a = graph.batch_input("a", &[32], DType::F32).unwrap();
-    let b = graph.input("b", frazil::shape::Shape::new([32, 32]).unwrap(), DType::F32);
+    let b = graph.input("b", frazil::low_level::Shape::new([32, 32]).unwrap(), DType::F32);
     let op = Op::MatMul { transpose_a: false, transpose_b: true };
     let result = graph.push_one(op, &[a, b], "gemm").unwrap();
     graph.mark_output(result).unwrap();

@@ -5,10 +5,10 @@ use crate::support::compare::{assert_relative, widen};
 use crate::support::device::gpu;
 use crate::support::random::stream;
 use crate::support::skip;
-use frazil::graph::{Conv2d, DType, Graph, Op, StepScalars, ValueId};
-use frazil::kernels::GemmFamily;
-use frazil::shape::{Padding, Shape, Window};
-use frazil::{Plan, PlanOptions};
+use frazil::low_level::GemmFamily;
+use frazil::low_level::{Conv2d, DType, Graph, Op, StepScalars, ValueId};
+use frazil::low_level::{Padding, Shape, Window};
+use frazil::low_level::{Plan, PlanOptions};
 
 /// A transposed convolution 8x8 -> 16x16, a convolution, a mean squared error, and the gradients of all.
 struct Network {

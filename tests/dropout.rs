@@ -3,9 +3,9 @@
 use crate::support::device::{device, gpu};
 use crate::support::executor::{Operand, Single, reference};
 use crate::support::training::*;
-use frazil::graph::{Dropout, Op, StepScalars};
-use frazil::kernels::GemmFamily;
 use frazil::layer::Layer;
+use frazil::low_level::GemmFamily;
+use frazil::low_level::{Dropout, Op, StepScalars};
 use frazil::{Adam, Error, FreezeRule, Loss, Model, Padding, Sgd, Trainer, TrainerOptions};
 
 /// Which of `elements` elements dropout keeps. Asserts that the reference and the device agree, and that kept
@@ -80,7 +80,7 @@ fn trainer_of(model: Model, seed: u64) -> Trainer {
 
 #[test]
 fn backward_uses_the_masks_of_forward() {
-    let rule = frazil::graph::UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
+    let rule = frazil::low_level::UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
     let ops = |model: &Model| -> Vec<Dropout> {
         let training = model.training_graph(4, Loss::SoftmaxCrossEntropy, rule).unwrap();
         let all = training.graph.nodes().iter();
@@ -98,8 +98,8 @@ fn rates_out_of_range_are_rejected() {
     for rate in [-0.1, 1.0, 1.5, f64::NAN, f64::INFINITY] {
         let built = Model::input([3]).dropout(rate).dense("fc", 2).build();
         assert!(matches!(built, Err(Error::InvalidArgument { .. })), "{rate}");
-        let mut graph = frazil::graph::Graph::new(1).unwrap();
-        let x = graph.batch_input("x", &[3], frazil::graph::DType::F32).unwrap();
+        let mut graph = frazil::low_level::Graph::new(1).unwrap();
+        let x = graph.batch_input("x", &[3], frazil::low_level::DType::F32).unwrap();
         assert!(graph.push(Op::Dropout(Dropout { rate, layer: 0 }), &[x], "dropout").is_err(), "{rate}");
     }
     assert_eq!(Layer::Dropout { rate: 0.2 }.output("drop", &[2, 3]).unwrap(), [2, 3]);

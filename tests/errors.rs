@@ -4,11 +4,12 @@ use crate::support::device::gpu;
 use crate::support::skip;
 use crate::support::training::*;
 use frazil::gpu::{Backend, GpuOptions};
-use frazil::graph::{Conv2d, DType, Graph, Op, StepScalars, UpdateRule};
-use frazil::shape::{Shape, Window};
+use frazil::low_level::{Conv2d, DType, Graph, Op, StepScalars, UpdateRule};
+use frazil::low_level::{Plan, PlanOptions};
+use frazil::low_level::{Shape, Window};
 use frazil::{
-    Adam, Batch, Dataset, Error, FreezeRule, Gpu, Loss, Mask, Model, Padding, Plan, PlanOptions, Sgd,
-    ThawPolicy, Trainer, TrainerOptions,
+    Adam, Batch, Dataset, Error, FreezeRule, Gpu, Loss, Mask, Model, Padding, Sgd, ThawPolicy, Trainer,
+    TrainerOptions,
 };
 use std::time::Duration;
 
@@ -86,7 +87,7 @@ fn models_and_trainers_with_invalid_arguments_are_rejected() {
         "example"
     );
     for lanes in [0, 3, 16, 64] {
-        let family = frazil::kernels::GemmFamily::Subgroup { lanes };
+        let family = frazil::low_level::GemmFamily::Subgroup { lanes };
         let options = TrainerOptions::batch(2).family(family);
         assert_error!(
             Trainer::new(gpu(), model(), loss.clone(), sgd(), options),
@@ -185,7 +186,7 @@ fn invalid_graphs_and_accesses_to_plans_are_rejected() {
     assert_error!(g.parameter("w", Shape::new([3]).unwrap()), Error::InvalidArgument { .. }, "w");
     let rule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
     assert_error!(
-        g.push(Op::Update(rule, vec![frazil::graph::ParameterId::of(0).into()]), &[kernel], "up"),
+        g.push(Op::Update(rule, vec![frazil::low_level::ParameterId::of(0).into()]), &[kernel], "up"),
         Error::ShapeMismatch { .. },
         "gradient of w"
     );
@@ -218,12 +219,14 @@ fn invalid_graphs_and_accesses_to_plans_are_rejected() {
     let mut small = Graph::new(1).unwrap();
     assert_error!(small.mark_output(y), Error::InvalidArgument { .. }, "another");
     assert_error!(small.push(Op::Relu, &[y], "relu"), Error::InvalidArgument { .. }, "another");
-    assert!(small.value(y).is_none() && small.parameter_value(frazil::graph::ParameterId::of(7)).is_none());
+    assert!(
+        small.value(y).is_none() && small.parameter_value(frazil::low_level::ParameterId::of(7)).is_none()
+    );
     let other = Plan::compile(gpu(), &small, &PlanOptions::default()).unwrap();
     assert_error!(other.read_f32(y), Error::InvalidArgument { .. }, "one of this graph");
     assert_error!(other.write_f32(y, &[0.0]), Error::InvalidArgument { .. }, "one of this graph");
     assert_error!(
-        other.store().read_weights(frazil::graph::ParameterId::of(0)),
+        other.store().read_weights(frazil::low_level::ParameterId::of(0)),
         Error::InvalidArgument { .. },
         "parameter"
     );
@@ -319,7 +322,7 @@ fn plan_report_counts_every_allocated_byte() {
     assert_eq!(Plan::estimate(&graph, gpu.report(), &PlanOptions::default()).unwrap(), *plan.report());
     // The store of a graph without an update has no gradients.
     let forward = model().evaluation_graph(ROWS, Loss::SoftmaxCrossEntropy).unwrap().graph;
-    let store = frazil::engine::Store::new(&gpu, &forward).unwrap();
+    let store = frazil::low_level::Store::new(&gpu, &forward).unwrap();
     let plain = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
     let training = model().training_graph(ROWS, Loss::SoftmaxCrossEntropy, plain).unwrap().graph;
     let options = PlanOptions::default();

@@ -1,7 +1,7 @@
 //! The freeze API, and regression tests of freezing failures F1 to F15 of other projects. Bits are compared as u32.
 
 use crate::support::training::*;
-use frazil::graph::ParameterId;
+use frazil::low_level::ParameterId;
 use frazil::{Error, FreezeRule, Mask, Sgd, ThawPolicy, TrainerOptions};
 
 fn random_half() -> FreezeRule {

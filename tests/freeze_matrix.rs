@@ -3,8 +3,8 @@
 
 use crate::support::device::{families, gpu};
 use crate::support::training::*;
-use frazil::graph::ParameterId;
-use frazil::kernels::GemmFamily;
+use frazil::low_level::GemmFamily;
+use frazil::low_level::ParameterId;
 use frazil::{
     Adagrad, Adam, AdamW, Batch, Clip, FreezeRule, Loss, Mask, Model, Optimizer, RmsProp, Sgd, ThawPolicy,
     Trainer,

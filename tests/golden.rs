@@ -7,11 +7,11 @@ use crate::support::executor::{Executor, Fault, Make, Operand, Planted, evaluate
 use crate::support::golden::{Case, cases, conv2d_case, generated, pool2d_case, sampled};
 use crate::support::random::{convolution_shapes, elements};
 use crate::support::trajectory::{Errors, check_trajectory, net, update_rounding, update_rule};
-use frazil::compiler::{Algorithm, Winograd};
 use frazil::conformance::compare;
-use frazil::graph::{Activation, Graph, Op};
-use frazil::kernels::GemmFamily;
-use frazil::{Plan, PlanOptions};
+use frazil::low_level::GemmFamily;
+use frazil::low_level::{Activation, Graph, Op};
+use frazil::low_level::{Algorithm, Winograd};
+use frazil::low_level::{Plan, PlanOptions};
 
 /// For the reference: both sides are f64 and add up to 1,000 terms in different orders.
 const TOLERANCE: f64 = 1e-13;

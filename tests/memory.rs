@@ -1,10 +1,11 @@
 //! Memory of training plans, and which kernels they use. Needs no GPU.
 
-use frazil::compiler::{BufferUse, Winograd};
 use frazil::gpu::{AdapterReport, Backend, DeviceKind};
-use frazil::graph::{Graph, Op, Role};
-use frazil::kernels::GemmFamily;
-use frazil::{Error, Loss, Model, Plan, PlanOptions, Sgd};
+use frazil::low_level::GemmFamily;
+use frazil::low_level::{BufferUse, Winograd};
+use frazil::low_level::{Graph, Op, Role};
+use frazil::low_level::{Plan, PlanOptions};
+use frazil::{Error, Loss, Model, Sgd};
 
 /// Report of a software adapter, with the features and limits of llvmpipe.
 fn adapter() -> AdapterReport {
@@ -31,8 +32,9 @@ fn saved_activation_bytes(graph: &Graph) -> u64 {
     let bytes = |index: usize| 4 * graph.values()[index].shape.elements() as u64;
     (0..graph.values().len())
         .filter(|&index| {
-            let same =
-                |id: &frazil::graph::ValueId| std::ptr::eq(graph.value(*id).unwrap(), &graph.values()[index]);
+            let same = |id: &frazil::low_level::ValueId| {
+                std::ptr::eq(graph.value(*id).unwrap(), &graph.values()[index])
+            };
             let produced = graph.values()[index].role == Role::Input
                 || forward
                     .iter()

@@ -15,6 +15,7 @@ const LEVELS: &[&[&str]] = &[
     &["checkpoint"],
     &["trainer"],
     &["conformance"],
+    &["low_level"],
 ];
 
 /// The modules that may name wgpu: those that use the device, and the crate root, which re-exports the crate.

@@ -12,7 +12,7 @@ use crate::support::device::{device, families};
 use crate::support::executor::{Fault, Make, Planted, reference};
 use crate::support::onnx::{Case, Tensor, case};
 use crate::support::{say, skip};
-use frazil::graph::Graph;
+use frazil::low_level::Graph;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -6,9 +6,9 @@ use crate::support::skip;
 use frazil::conformance::{
     self, Case, DataKind, Ops, Work, bounds, cases, compare, families, outputs, reference_outputs,
 };
-use frazil::graph::Op;
-use frazil::kernels::GemmFamily;
-use frazil::{Plan, PlanOptions};
+use frazil::low_level::GemmFamily;
+use frazil::low_level::Op;
+use frazil::low_level::{Plan, PlanOptions};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[test]
@@ -35,7 +35,7 @@ fn every_case_passes_in_every_supported_family() {
         println!("  {op:<34} {count:>4} runs, largest error {fraction:.3} of the bound ({name})");
     }
     assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
-    let all = frazil::kernels::FILES.iter().filter(|file| file.is_kernel()).map(|file| file.name);
+    let all = frazil::low_level::FILES.iter().filter(|file| file.is_kernel()).map(|file| file.name);
     let mut unused: Vec<_> = all.filter(|name| !kernels.contains(name)).collect();
     unused.sort_unstable();
     // The digest belongs to no operation; its own tests compare it with the host's. The update of running

@@ -3,14 +3,14 @@
 use crate::support::compare::assert_relative;
 use crate::support::device::gpu;
 use crate::support::training::*;
-use frazil::graph::{DType, Graph, Op, ParameterId, StepScalars, UpdateRule};
+use frazil::low_level::Reference;
+use frazil::low_level::Shape;
+use frazil::low_level::{DType, Graph, Op, ParameterId, StepScalars, UpdateRule};
+use frazil::low_level::{Plan, PlanOptions};
 use frazil::mask::Mask;
-use frazil::reference::Reference;
-use frazil::shape::Shape;
 use frazil::trainer::GradientPolicy;
 use frazil::{
-    Adam, AdamW, Clip, Error, FreezeRule, LrSchedule, Optimizer, Plan, PlanOptions, RmsProp, Sgd, Trainer,
-    TrainerOptions,
+    Adam, AdamW, Clip, Error, FreezeRule, LrSchedule, Optimizer, RmsProp, Sgd, Trainer, TrainerOptions,
 };
 
 fn options() -> TrainerOptions {
@@ -379,7 +379,7 @@ fn clip_and_accumulation_without_a_matching_update_are_errors() {
         let g = graph.input("g", shape.clone(), DType::F32);
         (graph, g)
     };
-    let assert_error = |result: frazil::Result<Vec<frazil::graph::ValueId>>, part: &str| {
+    let assert_error = |result: frazil::Result<Vec<frazil::low_level::ValueId>>, part: &str| {
         let error = result.unwrap_err();
         assert!(
             matches!(error, Error::InvalidArgument { .. }) && error.to_string().contains(part),
@@ -398,7 +398,7 @@ fn clip_and_accumulation_without_a_matching_update_are_errors() {
     graph.push(Op::Update(rule, vec![id.into()]), &[g], "update").unwrap();
     Plan::compile(gpu(), &graph, &PlanOptions::default()).unwrap();
     let (mut graph, g) = start();
-    let target = frazil::graph::Target { learning_rate: -1.0, ..id.into() };
+    let target = frazil::low_level::Target { learning_rate: -1.0, ..id.into() };
     assert_error(graph.push(Op::Update(rule, vec![target]), &[g], "update"), "factors");
     graph.push(Op::Update(rule, vec![id.into()]), &[g], "update").unwrap();
     assert_error(graph.push(Op::Clip(Clip::norm(1.0), vec![id]), &[g], "clip"), "one update");
@@ -406,7 +406,7 @@ fn clip_and_accumulation_without_a_matching_update_are_errors() {
     let (mut other, g) = start();
     other.push(Op::Accumulate(vec![id]), &[g], "sum").unwrap();
     other.push(Op::Update(rule, vec![id.into()]), &[g], "update").unwrap();
-    let store = frazil::engine::Store::new(gpu(), &graph).unwrap();
+    let store = frazil::low_level::Store::new(gpu(), &graph).unwrap();
     let error = Plan::compile_with(gpu(), &other, &store, &PlanOptions::default()).unwrap_err();
     assert!(error.to_string().contains("accumulates"), "{error}");
 }

@@ -9,10 +9,10 @@
 
 use crate::support::executor::{Operand, Single, evaluate, evaluate_one, reference};
 use crate::support::random::{convolution_shapes, elements, normal, spread, stream};
-use frazil::graph::{Activation, Conv2d, Dropout, Op, Pool2d, StepScalars};
-use frazil::reference::Reference;
-use frazil::rng::Stream;
-use frazil::shape::{Padding, Window};
+use frazil::low_level::Reference;
+use frazil::low_level::Stream;
+use frazil::low_level::{Activation, Conv2d, Dropout, Op, Pool2d, StepScalars};
+use frazil::low_level::{Padding, Window};
 
 /// The step for piecewise linear operations; a power of two, so that `x + step` is nearly exact.
 const LINEAR_STEP: f64 = 1.0 / 64.0;

@@ -69,7 +69,7 @@ fn every_shared_method_is_right_from_four_threads() {
 fn everything(t: &Trainer) -> (Snapshot, Vec<Mask>, u64, f64, u64) {
     let masks: Vec<_> = t.model().parameters().iter().map(|p| t.mask(&p.path).unwrap().clone()).collect();
     let device = (0..t.store().parameters().len())
-        .map(|index| t.store().read_mask(frazil::graph::ParameterId::of(index)).unwrap());
+        .map(|index| t.store().read_mask(frazil::low_level::ParameterId::of(index)).unwrap());
     assert!(device.eq(masks.iter().cloned()), "masks on the device");
     (snapshot(t), masks, t.steps(), t.optimizer().learning_rate(), t.report().bytes())
 }

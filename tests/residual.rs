@@ -5,8 +5,8 @@ use crate::support::device::{device, families, gpu};
 use crate::support::executor::{Make, Operand, evaluate_one, reference};
 use crate::support::golden::{Case, cases};
 use crate::support::gradients::assert_gradients;
-use frazil::graph::{Conv2d, DType, Graph, Op, ParameterId, StepScalars, UpdateRule, ValueId};
-use frazil::shape::{Shape, Window};
+use frazil::low_level::{Conv2d, DType, Graph, Op, ParameterId, StepScalars, UpdateRule, ValueId};
+use frazil::low_level::{Shape, Window};
 use frazil::{Batch, Error, Loss, Model, Padding::Same, Sgd, Trainer, TrainerOptions};
 
 /// The parameters of a convolution with bias.

@@ -5,8 +5,8 @@ use crate::support::compare::assert_relative;
 use crate::support::device::{device, families};
 use crate::support::executor::{Make, reference};
 use crate::support::gradients::{Data, assert_gradients, draw};
-use frazil::graph::{DType, Graph, Op, Role, StepScalars, ValueId};
-use frazil::shape::Shape;
+use frazil::low_level::Shape;
+use frazil::low_level::{DType, Graph, Op, Role, StepScalars, ValueId};
 use frazil::{Error, Loss, Model, Padding::Same};
 
 const BATCH: usize = 3;

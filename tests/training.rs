@@ -6,8 +6,8 @@ use crate::support::golden::{Case, cases, number};
 use crate::support::skip;
 use crate::support::training::*;
 use crate::support::trajectory::{clip, update_rule};
-use frazil::graph::UpdateRule;
-use frazil::kernels::GemmFamily;
+use frazil::low_level::GemmFamily;
+use frazil::low_level::UpdateRule;
 use frazil::trainer::OnNonFinite;
 use frazil::{
     Adagrad, Adam, AdamW, Batch, Clip, Digits, Error, FreezeRule, Gpu, GpuOptions, Loss, LrSchedule, Mask,
@@ -235,7 +235,7 @@ fn a_short_batch_trains_as_a_full_batch_of_its_size() {
     let initial = snapshot(&after_nan);
     after_nan.step(&poisoned).unwrap();
     for index in 0..4 {
-        let id = frazil::graph::ParameterId::of(index);
+        let id = frazil::low_level::ParameterId::of(index);
         after_nan.store().write_weights(id, &initial.0[index][0]).unwrap();
         after_nan.store().write_state(0, id, &initial.0[index][1]).unwrap();
     }

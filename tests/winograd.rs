@@ -3,11 +3,12 @@
 use crate::support::compare::assert_relative;
 use crate::support::device::gpu;
 use crate::support::random::stream;
-use frazil::compiler::Winograd;
-use frazil::graph::{ParameterId, StepScalars};
-use frazil::kernels::GemmFamily;
-use frazil::reference::Reference;
-use frazil::{Loss, Mask, Model, Padding, Plan, PlanOptions, Sgd};
+use frazil::low_level::GemmFamily;
+use frazil::low_level::Reference;
+use frazil::low_level::Winograd;
+use frazil::low_level::{ParameterId, StepScalars};
+use frazil::low_level::{Plan, PlanOptions};
+use frazil::{Loss, Mask, Model, Padding, Sgd};
 
 const ROWS: usize = 16;
 

@@ -4,7 +4,7 @@ use super::output::Output;
 use super::{DeviceArgs, Failure};
 use clap::Args;
 use frazil::conformance::{self, Outcome};
-use frazil::kernels::GemmFamily;
+use frazil::low_level::GemmFamily;
 use frazil::{Error, Gpu, Result};
 use indicatif::ProgressBar;
 use serde_json::json;

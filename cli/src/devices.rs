@@ -4,7 +4,7 @@ use super::Failure;
 use super::output::Output;
 use clap::Args;
 use frazil::gpu::{AdapterReport, devices};
-use frazil::kernels::GemmFamily;
+use frazil::low_level::GemmFamily;
 use serde_json::json;
 
 #[derive(Args)]

@@ -4,7 +4,7 @@ use super::Failure;
 use super::output::Output;
 use clap::Args;
 use frazil::checkpoint::{Checkpoint, Tensor};
-use frazil::kernels::Digest;
+use frazil::low_level::Digest;
 use serde_json::json;
 use std::path::PathBuf;
 

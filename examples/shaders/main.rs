@@ -10,7 +10,7 @@
 
 use frazil::conformance::shaders;
 use frazil::gpu::Access;
-use frazil::kernels::Launch;
+use frazil::low_level::Launch;
 use naga::back::hlsl;
 use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 use std::error::Error;

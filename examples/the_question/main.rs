@@ -6,7 +6,7 @@
 mod blended;
 
 use blended::{Blended, LENGTHS, Rule, SIZES, Tensors, gradients, masked};
-use frazil::rng::{Purpose, Stream};
+use frazil::low_level::{Purpose, Stream};
 use frazil::trainer::{GradientPolicy, OnNonFinite};
 use frazil::{
     Adagrad, Adam, AdamW, Batch, FreezeRule, Gpu, GpuOptions, Loss, Mask, Model, Optimizer, Padding::Same,

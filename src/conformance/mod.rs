@@ -31,7 +31,7 @@
 //! - **Short batches**: the same plan with fewer rows, after a run in which all unused rows of the operands were NaN (so that
 //!   workspaces have NaN there too). Used rows must be right, and unused rows of outputs must not be written.
 //! - **Guard bands**: a pattern behind every tensor must be unchanged after all runs
-//!   ([`PlanOptions::guard_bands`](crate::PlanOptions::guard_bands)).
+//!   ([`PlanOptions::guard_bands`](crate::low_level::PlanOptions::guard_bands)).
 //! - **Special values**: cases with NaN, an infinity or -0.0 in a single element of an incomplete vec4 check that it does not
 //!   spread to other components and that the sign of zero is kept.
 //! - **Running sums** of metrics, and the norm of clipped gradients.

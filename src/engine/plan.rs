@@ -1,27 +1,4 @@
 //! A graph compiled for a device: every pipeline, buffer and bind group exists before the first run.
-//!
-//! A single operation, compiled and run:
-//!
-//! ```
-//! use frazil::graph::{Conv2d, DType, Graph, Op, StepScalars};
-//! use frazil::shape::{Padding, Shape, Window};
-//! use frazil::{Gpu, GpuOptions, Plan, PlanOptions};
-//!
-//! let window = Window { padding: Padding::Same, ..Window::new([3, 3]) };
-//! let conv = Conv2d::new([5, 5, 1], 1, window, 1, "blur")?;
-//! let mut graph = Graph::new(2)?; // batches of up to 2 examples
-//! let x = graph.batch_input("x", &[5, 5, 1], DType::F32)?;
-//! let kernel = graph.input("kernel", Shape::new(conv.kernel_shape())?, DType::F32);
-//! let y = graph.push_one(Op::Conv2d(conv), &[x, kernel], "blur")?;
-//! graph.mark_output(y)?;
-//!
-//! let plan = Plan::compile(&Gpu::new(GpuOptions::default())?, &graph, &PlanOptions::default())?;
-//! plan.write_f32(x, &[1.0; 50])?;
-//! plan.write_f32(kernel, &[1.0; 9])?;
-//! plan.run(StepScalars::forward(2))?;
-//! assert_eq!(plan.read_f32(y)?[..5], [4.0, 6.0, 6.0, 6.0, 4.0]);
-//! # Ok::<(), frazil::Error>(())
-//! ```
 
 use super::ahead;
 use super::encode::{Command, bind_group, encode, range};

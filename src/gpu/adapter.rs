@@ -175,7 +175,7 @@ pub struct AdapterReport {
 
 impl AdapterReport {
     /// Report with WebGPU's default limits and no optional features, to estimate a plan without a device
-    /// ([`Plan::estimate`](crate::Plan::estimate)).
+    /// ([`Plan::estimate`](crate::low_level::Plan::estimate)).
     pub fn new(name: impl Into<String>, backend: Backend, kind: DeviceKind) -> Self {
         let limits = wgpu::Limits::default();
         AdapterReport {

@@ -17,8 +17,8 @@ impl Graph {
     /// `grad_kernel`, `grad_bias` and so on.
     ///
     /// ```
-    /// use frazil::graph::{DType, Graph, Op};
-    /// use frazil::shape::Shape;
+    /// use frazil::low_level::{DType, Graph, Op};
+    /// use frazil::low_level::Shape;
     ///
     /// let mut graph = Graph::new(8)?;
     /// let x = graph.batch_input("x", &[3], DType::F32)?;

@@ -124,7 +124,7 @@ pub struct Node {
     pub label: String,
 }
 
-/// A list of operations in execution order. See the [module documentation](self).
+/// A list of operations in execution order. See [`low_level`](crate::low_level) for an example.
 #[derive(Clone, Debug)]
 pub struct Graph {
     batch: usize,

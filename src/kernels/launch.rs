@@ -28,7 +28,7 @@ pub struct Launch {
     pub groups: [u32; 3],
     /// Multiplications and additions of a full batch.
     pub flops: u64,
-    /// Loop iterations of one invocation; see [`super::MAX_ITERATIONS`].
+    /// Loop iterations of one invocation; software adapters stop at 65,535 of all loops together.
     pub iterations: usize,
 }
 

@@ -8,14 +8,14 @@ use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
-/// One tensor, as input of [`FreezeRule::resolve_all`].
+/// One tensor, as input of [`FreezeRule::resolve_all`](super::FreezeRule::resolve_all).
 #[derive(Clone, Copy, Debug)]
 pub struct TensorView<'a> {
     /// Path of the parameter.
     pub path: &'a str,
     /// Extents, row-major: HWIO for a convolution kernel, `[in, out]` for a dense one.
     pub shape: &'a [usize],
-    /// Bits of the f32 elements; may be `None` unless [`FreezeRule::needs_weights`].
+    /// Bits of the f32 elements; may be `None` unless [`FreezeRule::needs_weights`](super::FreezeRule::needs_weights).
     pub bits: Option<&'a [u32]>,
     /// Elements that are frozen already.
     pub frozen: &'a Mask,

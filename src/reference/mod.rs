@@ -21,7 +21,7 @@ use update::{Clipping, accumulate, update_all};
 /// Running sums of [`Op::Metrics`] since the start or the last [`Reference::reset_sums`].
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Sums {
+pub struct ReferenceSums {
     /// Sum of the losses of all examples; in nats for cross-entropy.
     pub loss: f64,
     /// Number of examples whose largest logit, the first among equals, is that of the label.
@@ -47,7 +47,7 @@ pub struct Reference {
     /// Accumulated gradients, indexed by parameter; empty without accumulation.
     accumulated: Vec<Vec<f64>>,
     clipping: Clipping,
-    sums: Sums,
+    sums: ReferenceSums,
     /// Whether a loss was not finite.
     stopped: bool,
 }
@@ -78,7 +78,7 @@ impl Reference {
             accumulated: vec![Vec::new(); parameters.len()],
             clipping: Clipping::default(),
             graph: graph.clone(),
-            sums: Sums::default(),
+            sums: ReferenceSums::default(),
             stopped: false,
         })
     }
@@ -237,13 +237,13 @@ impl Reference {
     }
 
     /// The running sums of all runs since the last reset.
-    pub fn sums(&self) -> Sums {
+    pub fn sums(&self) -> ReferenceSums {
         self.sums
     }
 
     /// Resets the running sums to 0; the flag of a non-finite loss is kept.
     pub fn reset_sums(&mut self) {
-        self.sums = Sums::default();
+        self.sums = ReferenceSums::default();
     }
 }
 
@@ -268,7 +268,7 @@ fn compute(
     step: &StepScalars,
     values: &[Vec<f64>],
     results: &mut [Vec<f64>],
-    sums: &mut Sums,
+    sums: &mut ReferenceSums,
 ) -> Result<()> {
     let rows = step.rows as usize;
     let info = |index: usize| graph.at(node.inputs[index]);

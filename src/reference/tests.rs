@@ -142,13 +142,17 @@ fn metrics_use_only_rows_in_use() {
     r.run(step(3, 0.0)).unwrap();
     r.run(step(1, 0.0)).unwrap();
     let losses = r.read(loss).to_vec();
-    let expected =
-        Sums { loss: losses[..3].iter().sum::<f64>() + losses[0], correct: 3, examples: 4, weight: 0.0 };
+    let expected = ReferenceSums {
+        loss: losses[..3].iter().sum::<f64>() + losses[0],
+        correct: 3,
+        examples: 4,
+        weight: 0.0,
+    };
     assert_eq!(r.sums(), expected);
     assert_eq!(r.read(mean), [losses[0]]);
     assert_eq!(losses[3], 0.0);
     r.reset_sums();
-    assert_eq!(r.sums(), Sums::default());
+    assert_eq!(r.sums(), ReferenceSums::default());
     let all = r.run(step(4, 0.0));
     assert!(matches!(all, Err(Error::LabelOutOfRange { row: 3, label: 9, classes: 3 })), "{all:?}");
 }

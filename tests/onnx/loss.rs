@@ -4,7 +4,7 @@ use super::layout::*;
 use super::{OutOfScope, Results, out_of_scope};
 use crate::support::executor::{Make, Operand, evaluate_one};
 use crate::support::onnx::Case;
-use frazil::graph::Op;
+use frazil::low_level::Op;
 
 /// The class weights of a case, if it has any. An ignored class has weight 0.
 fn class_weights(case: &Case, classes: usize) -> Result<Option<Vec<f64>>, OutOfScope> {

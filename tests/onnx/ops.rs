@@ -4,8 +4,10 @@ use super::Results;
 use super::layout::*;
 use crate::support::executor::{Make, Operand, evaluate_one};
 use crate::support::onnx::{Case, Tensor};
-use frazil::graph::{Activation, DType, Graph, Op, ParameterId, ParameterKind, StatisticsRule, StepScalars};
-use frazil::shape::Shape;
+use frazil::low_level::Shape;
+use frazil::low_level::{
+    Activation, DType, Graph, Op, ParameterId, ParameterKind, StatisticsRule, StepScalars,
+};
 
 /// Gemm, `alpha*a*b + beta*c`. `alpha` and `beta` are multiplied into `a` and `c` here: `Op::MatMul` has no
 /// factors.

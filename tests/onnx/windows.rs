@@ -4,8 +4,8 @@ use super::layout::*;
 use super::{OutOfScope, Results, out_of_scope};
 use crate::support::executor::{Make, evaluate, evaluate_one};
 use crate::support::onnx::{Case, Tensor};
-use frazil::graph::{Conv2d, Op, Pool2d};
-use frazil::shape::{Padding, Window, WindowGeometry};
+use frazil::low_level::{Conv2d, Op, Pool2d};
+use frazil::low_level::{Padding, Window, WindowGeometry};
 
 /// The window of a case on an input of `[rows, columns]`.
 fn window(case: &Case, input: [usize; 2], kernel: [usize; 2]) -> Result<WindowGeometry, OutOfScope> {

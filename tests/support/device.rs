@@ -4,10 +4,10 @@ use super::compare::widen;
 use super::executor::Executor;
 use frazil::Result;
 use frazil::gpu::{Gpu, GpuOptions};
-use frazil::graph::{DType, Graph, ParameterId, StepScalars, ValueId};
-use frazil::kernels::{GemmFamily, TileSize};
+use frazil::low_level::{DType, Graph, ParameterId, StepScalars, ValueId};
+use frazil::low_level::{GemmFamily, TileSize};
+use frazil::low_level::{Plan, PlanOptions};
 use frazil::mask::Mask;
-use frazil::{Plan, PlanOptions};
 use std::sync::OnceLock;
 
 /// The device under test: the default adapter, opened with cooperative matrices where it has them.

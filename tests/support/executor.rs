@@ -1,10 +1,10 @@
 //! A common interface of the reference interpreter and a device: both run through the same tests.
 
 use frazil::Result;
-use frazil::graph::{DType, Graph, Op, ParameterId, StepScalars, ValueId};
+use frazil::low_level::Reference;
+use frazil::low_level::Shape;
+use frazil::low_level::{DType, Graph, Op, ParameterId, StepScalars, ValueId};
 use frazil::mask::Mask;
-use frazil::reference::Reference;
-use frazil::shape::Shape;
 
 /// Runs one graph.
 pub trait Executor {

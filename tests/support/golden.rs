@@ -1,8 +1,8 @@
 //! Loads the golden vectors that tests/golden/README.md describes.
 
 use super::compare::widen;
-use frazil::graph::{Conv2d, Pool2d};
-use frazil::shape::{Padding, Window, WindowGeometry};
+use frazil::low_level::{Conv2d, Pool2d};
+use frazil::low_level::{Padding, Window, WindowGeometry};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -1,8 +1,8 @@
 //! Compares gradients of whole graphs with central differences in f64.
 
 use super::random::{normal, stream};
-use frazil::graph::{DType, Graph, Role, StepScalars, ValueId};
-use frazil::reference::Reference;
+use frazil::low_level::Reference;
+use frazil::low_level::{DType, Graph, Role, StepScalars, ValueId};
 
 /// Contents of inputs and parameters, for a full batch.
 pub type Data = Vec<(ValueId, Vec<f64>)>;

@@ -1,8 +1,8 @@
 //! Seeded test data.
 
-use frazil::graph::Conv2d;
-use frazil::rng::{Purpose, Stream};
-use frazil::shape::{Padding, Window};
+use frazil::low_level::Conv2d;
+use frazil::low_level::{Padding, Window};
+use frazil::low_level::{Purpose, Stream};
 
 /// A random stream for test data.
 pub fn stream(seed: u64) -> Stream {

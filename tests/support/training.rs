@@ -1,7 +1,7 @@
 //! A small model with its trainer and data, and snapshots of all weights and optimizer state.
 
 use super::device::gpu;
-use frazil::graph::ParameterId;
+use frazil::low_level::ParameterId;
 use frazil::trainer::OnNonFinite;
 use frazil::{
     Adagrad, Adam, AdamW, Batch, Clip, Dataset, FreezeRule, Loss, Mask, Model, Optimizer, Padding, RmsProp,

@@ -3,9 +3,9 @@
 use super::compare::check_relative;
 use super::executor::{Executor, Make};
 use super::golden::{Case, conv2d_layer, number};
-use frazil::graph::{Clip, DType, Graph, Op, ParameterId, StepScalars, Target, UpdateRule, ValueId};
+use frazil::low_level::Shape;
+use frazil::low_level::{Clip, DType, Graph, Op, ParameterId, StepScalars, Target, UpdateRule, ValueId};
 use frazil::mask::Mask;
-use frazil::shape::Shape;
 use serde_json::Value;
 
 /// A network with loss, gradients and update.

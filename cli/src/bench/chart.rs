@@ -3,8 +3,8 @@
 use super::Structure;
 use super::job::{Job, Variant};
 use super::report::{Ratio, Row};
-use frazil::engine::TimedDispatch;
 use frazil::gpu::AdapterReport;
+use frazil::low_level::TimedDispatch;
 use frazil::{Error, Result};
 use plotters::coord::Shift;
 use plotters::prelude::*;

@@ -1,11 +1,12 @@
 //! Workloads: what a step of each one executes.
 
 use super::{BenchArgs, Structure, invalid};
-use frazil::compiler::PlanReport;
-use frazil::engine::TimedDispatch;
-use frazil::graph::{Conv2d, DType, Graph, Op, ParameterId, StepScalars};
-use frazil::shape::{Padding, Shape, Window};
-use frazil::{Batch, FreezeRule, Gpu, Loss, Mask, Model, Plan, PlanOptions, Result, Trainer, TrainerOptions};
+use frazil::low_level::PlanReport;
+use frazil::low_level::TimedDispatch;
+use frazil::low_level::{Conv2d, DType, Graph, Op, ParameterId, StepScalars};
+use frazil::low_level::{Padding, Shape, Window};
+use frazil::low_level::{Plan, PlanOptions};
+use frazil::{Batch, FreezeRule, Gpu, Loss, Mask, Model, Result, Trainer, TrainerOptions};
 use std::fmt;
 
 /// A workload that `--workload` names.

@@ -2,7 +2,7 @@
 
 use super::job::Variant;
 use super::{BenchArgs, Measured, Output};
-use frazil::engine::TimedDispatch;
+use frazil::low_level::TimedDispatch;
 use frazil::{Gpu, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

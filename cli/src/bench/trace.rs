@@ -1,7 +1,7 @@
 //! A step in the Chrome trace event format, which Perfetto and chrome://tracing read.
 
-use frazil::engine::TimedDispatch;
 use frazil::gpu::AdapterReport;
+use frazil::low_level::TimedDispatch;
 use serde_json::{Value, json};
 
 /// Overlap of two dispatches in nanoseconds that is below the resolution of the timestamps.
