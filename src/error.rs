@@ -191,14 +191,44 @@ pub enum Error {
         /// Cause, if reported by the safetensors library.
         source: Option<Source>,
     },
+    /// A frozen element does not have the bits that it was frozen with: something wrote to the store behind the trainer.
+    /// Nothing was saved.
+    #[error(
+        "{what} of {path}, element {index}: expected the frozen bits {expected:#010x}, got {got:#010x}; thaw and freeze it again to \
+         accept the new value"
+    )]
+    FrozenChanged {
+        /// The parameter.
+        path: String,
+        /// `weight`, the name of a state tensor, or `mask`.
+        what: String,
+        /// The index of the first such element, row-major.
+        index: usize,
+        /// Its bits when it was frozen.
+        expected: u32,
+        /// Its bits now.
+        got: u32,
+    },
     /// The operating system reported an error for a file operation.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{}", path.display(), advice(source))]
     Io {
         /// The file.
         path: PathBuf,
         /// Cause.
         source: std::io::Error,
     },
+}
+
+/// What to try after an error of the operating system.
+fn advice(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem, StorageFull};
+    match error.kind() {
+        NotFound => "; check the path, or create the folder",
+        PermissionDenied => "; check the permissions of the file and its folder",
+        ReadOnlyFilesystem => "; choose a folder that can be written",
+        StorageFull => "; free some space, or choose another folder",
+        _ => "",
+    }
 }
 
 const _: () = assert_send_sync::<Error>();

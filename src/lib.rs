@@ -50,8 +50,10 @@ pub mod checkpoint;
 mod compiler;
 pub mod conformance;
 pub mod data;
+mod digest;
 mod engine;
 mod error;
+mod file;
 pub mod gpu;
 mod graph;
 mod kernels;
@@ -64,6 +66,7 @@ pub mod optimizer;
 mod reference;
 mod rng;
 mod shape;
+mod tensor_file;
 pub mod trainer;
 mod wgsl;
 

@@ -14,6 +14,7 @@ mod cooperative_gradients;
 mod data_files;
 mod dropout;
 mod errors;
+mod files;
 mod freeze;
 mod freeze_effects;
 mod freeze_matrix;

@@ -6,7 +6,9 @@ use std::path::Path;
 /// The modules of `src/`, lowest level first. A module may use those of earlier lines only, so no cycle can form.
 const LEVELS: &[&[&str]] = &[
     &["error"],
-    &["shape", "rng", "wgsl"],
+    &["shape", "rng", "wgsl", "file"],
+    &["digest"],
+    &["tensor_file"],
     &["mask", "graph", "data", "gpu"],
     &["layer", "loss", "optimizer", "kernels"],
     &["model", "reference"],
@@ -63,6 +65,24 @@ fn files(folders: &[&str], extensions: &[&str]) -> Vec<(String, String)> {
     }
     found.sort();
     found
+}
+
+/// The table of ARCHITECTURE.md lists every module with its level.
+#[test]
+fn architecture_lists_every_module_with_its_level() {
+    let page =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).unwrap();
+    let mut listed = BTreeSet::new();
+    for line in page.lines().filter(|line| line.starts_with("| ")) {
+        let mut columns = line.split('|').skip(1).map(str::trim);
+        let (Some(level), Some(modules)) = (columns.next(), columns.next()) else { continue };
+        if let Ok(level) = level.parse::<usize>() {
+            listed.extend(modules.split(", ").map(|module| (level, module.trim_matches('`').to_owned())));
+        }
+    }
+    let levels = LEVELS.iter().enumerate();
+    let expected = levels.flat_map(|(level, modules)| modules.iter().map(move |&m| (level, m.to_owned())));
+    assert_eq!(listed, expected.collect());
 }
 
 /// The violations of [`LEVELS`] and [`WGPU`] in these `(path, text)` pairs of `src/`, one line each.

@@ -6,6 +6,7 @@ use clap::Args;
 use frazil::checkpoint::{Checkpoint, Tensor};
 use frazil::low_level::Digest;
 use serde_json::json;
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 /// Maximum number of differing elements that are printed.
@@ -37,7 +38,7 @@ fn describe(output: &Output, checkpoint: &Checkpoint) -> Result<(), Failure> {
         "{:<32} {:<5} {:<20} {:>10} {:>20}  digest",
         "tensor", "type", "shape", "elements", "frozen"
     ))?;
-    let parameters = checkpoint.parameters();
+    let parameters: HashSet<&str> = checkpoint.parameters().into_iter().collect();
     let (mut elements, mut frozen) = (0, 0);
     for (name, tensor) in checkpoint.tensors() {
         let digest = hex(Digest::of(tensor.bits().iter().copied().enumerate()).value());
@@ -54,7 +55,8 @@ fn describe(output: &Output, checkpoint: &Checkpoint) -> Result<(), Failure> {
         };
         let shape = format!("{:?}", tensor.shape());
         output.text(format!(
-            "{name:<32} {:<5} {shape:<20} {count:>10} {column:>20}  {digest}",
+            "{:<32} {:<5} {shape:<20} {count:>10} {column:>20}  {digest}",
+            printable(name),
             tensor.dtype()
         ))?;
         output.json(&json!({
@@ -62,9 +64,16 @@ fn describe(output: &Output, checkpoint: &Checkpoint) -> Result<(), Failure> {
             "frozen": frozen_here, "frozen_fraction": share, "digest": digest,
         }))?;
     }
+    for (name, kind) in checkpoint.unread() {
+        output.text(format!("{:<32} {kind}: not read", printable(name)))?;
+        output.json(&json!({ "tensor": name, "unread": kind }))?;
+    }
     output.text("")?;
+    if !checkpoint.is_own() {
+        output.text("written by another program: it has no checksum")?;
+    }
     for (name, value) in checkpoint.notes() {
-        output.text(format!("{name}: {value}"))?;
+        output.text(format!("{}: {}", printable(name), printable(value)))?;
     }
     let (weights, of_frozen) = (hex(checkpoint.digest(&[], false)), hex(checkpoint.frozen_digest()));
     let share = fraction(frozen, elements);
@@ -126,6 +135,11 @@ fn coordinates(index: usize, shape: &[usize]) -> Vec<usize> {
     let mut indices: Vec<_> = shape.iter().rev().map(|&extent| (rest % extent, rest /= extent).0).collect();
     indices.reverse();
     indices
+}
+
+/// A name from a file, without characters that would act on a terminal.
+fn printable(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 fn fraction(part: usize, whole: usize) -> f64 {

@@ -1,6 +1,6 @@
 // Two 32-bit sums for each segment of a tensor, over mix(index, bits) of its frozen elements, or of all if
 // p.all is set. mix is one-to-one in the bits, so a change of one element always changes both sums; integer
-// sums do not depend on order. Same function as plan::Digest::of on the host. One workgroup per segment.
+// sums do not depend on order. Same function as Digest::of on the host. One workgroup per segment.
 // uses: scalars, grid, Segment, Digest
 
 @group(0) @binding(0) var<uniform> p: Params;

@@ -2,6 +2,7 @@
 
 use super::Dataset;
 use crate::error::{Error, Result};
+use crate::file;
 use std::path::Path;
 
 const SIDE: usize = 32;
@@ -44,12 +45,16 @@ fn read(folder: &Path, split: &str, files: &[&str]) -> Result<Dataset> {
                 source: None,
             });
         }
-        let bytes = std::fs::read(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+        let bytes = file::read(&path)?;
         if bytes.is_empty() || !bytes.len().is_multiple_of(RECORD) {
             let why = format!("expected whole records of {RECORD} bytes, got {} bytes", bytes.len());
             return Err(error(format!("byte {}", bytes.len()), why));
         }
-        features.reserve(bytes.len() / RECORD * (RECORD - 1));
+        let elements = bytes.len() / RECORD * (RECORD - 1);
+        if features.try_reserve(elements).is_err() {
+            let what = format!("{}: bytes of host memory for its images", path.display());
+            return Err(Error::LimitExceeded { what, needed: 4 * elements as u64, available: 0 });
+        }
         for (row, record) in bytes.chunks_exact(RECORD).enumerate() {
             let label = record[0];
             if usize::from(label) >= CLASSES {

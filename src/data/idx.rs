@@ -5,8 +5,8 @@
 
 use super::Dataset;
 use crate::error::{Error, Result};
+use crate::file;
 use crate::shape::MAX_ELEMENTS;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -47,7 +47,8 @@ fn read_set(folder: &Path, name: &str) -> Result<Dataset> {
         let why = format!("expected a label below {CLASSES}, got {}", classes[row]);
         return Err(error(&labels, format!("byte {}", 8 + row), why));
     }
-    let features = pixels.iter().map(|&pixel| f32::from(pixel) / 255.0).collect();
+    let mut features = file::reserve(pixels.len(), &images)?;
+    features.extend(pixels.iter().map(|&pixel| f32::from(pixel) / 255.0));
     let classes = classes.into_iter().map(u32::from).collect();
     let what = format!("{} ({name})", folder.display());
     Dataset::new(what, [extents[1], extents[2], 1], features, classes, CLASSES)
@@ -70,8 +71,7 @@ fn find(folder: &Path, part: &str, what: &str, axes: usize) -> Result<PathBuf> {
 /// Reads the extents and elements of a file with `axes` axes.
 fn read(path: &Path, axes: usize) -> Result<(Vec<usize>, Vec<u8>)> {
     let io = |source| Error::Io { path: path.to_owned(), source };
-    let file = File::open(path).map_err(io)?;
-    let size = file.metadata().map_err(io)?.len();
+    let (file, size) = file::open(path)?;
     let gzipped = path.extension().is_some_and(|extension| extension == "gz");
     let mut bytes: Box<dyn Read> =
         if gzipped { Box::new(flate2::read::GzDecoder::new(file)) } else { Box::new(file) };
@@ -115,7 +115,7 @@ fn read(path: &Path, axes: usize) -> Result<(Vec<usize>, Vec<u8>)> {
         let why = format!("expected {needed} bytes for {extents:?}, got {at_most}{possible}");
         return Err(error(path, format!("byte {}", possible.min(needed)), why));
     }
-    let mut values = Vec::new();
+    let mut values = file::reserve(elements + 1, path)?;
     // One byte more than expected, to detect trailing bytes.
     bytes.take(elements as u64 + 1).read_to_end(&mut values).map_err(read_error)?;
     if values.len() != elements {

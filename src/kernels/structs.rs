@@ -1,5 +1,7 @@
 //! Structs that several kernels and the host share, by name in WGSL.
 
+pub use crate::digest::Digest;
+
 use crate::wgsl::params;
 
 /// Size of the running sums in bytes.
@@ -31,16 +33,5 @@ params! {
         pub index: u32,
         /// Number of elements.
         pub count: u32,
-    }
-}
-
-params! {
-    /// Two sums over a hash of (index, bits) of a tensor's elements; see `shaders/update/digest.wgsl`.
-    #[derive(Default, Eq)]
-    pub struct Digest {
-        /// The first sum.
-        pub low: u32,
-        /// The second, with another salt.
-        pub high: u32,
     }
 }

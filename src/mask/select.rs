@@ -3,7 +3,7 @@
 use super::Mask;
 use crate::error::{Error, Result};
 use crate::rng::{Purpose, Stream};
-use safetensors::{Dtype, SafeTensors};
+use crate::tensor_file::Checkpoint;
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
@@ -280,28 +280,43 @@ pub(super) fn equal(view: &TensorView, value: f32) -> Result<Mask> {
     Ok(Mask::from_frozen(weights(view)?.iter().map(|&b| b == bits || (zero && b << 1 == 0))))
 }
 
-/// Reads the mask `tensor` of a safetensors file: one u8 or bool per element, or packed u32 words; 1 = frozen.
+/// Reads the mask `tensor` of a safetensors file: one u8 or bool per element in the shape of the parameter, or packed u32 words;
+/// 1 = frozen.
 pub(super) fn from_file(view: &TensorView, path: &Path, tensor: &str) -> Result<Mask> {
-    let error = |why: String, source| Error::Checkpoint { path: path.to_owned(), why, source };
-    let bytes = std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| error(e.to_string(), Some(e.into())))?;
-    let stored = file.tensor(tensor).map_err(|e| error(format!("{tensor}: {e}"), Some(e.into())))?;
-    let (len, data) = (view.elements(), stored.data());
+    let error = |why: String| Error::Checkpoint { path: path.to_owned(), why, source: None };
+    let file = Checkpoint::read(path)?;
+    let Some(stored) = file.tensor(tensor) else {
+        let got = file.unread().get(tensor).cloned();
+        let got = got.unwrap_or_else(|| {
+            let names: Vec<_> = file.tensors().iter().map(|(name, _)| name.as_str()).take(8).collect();
+            format!("no such tensor among {names:?}")
+        });
+        let expected = format!("{tensor}: expected a mask of U8, BOOL or packed U32");
+        return Err(error(format!("{expected}, got {got}")));
+    };
+    let (len, bits) = (view.elements(), stored.bits());
+    let words = len.div_ceil(32);
     let mismatch = |expected, got| Error::MaskMismatch { path: view.path.to_owned(), expected, got };
     match stored.dtype() {
-        Dtype::U8 | Dtype::BOOL if data.len() == len => Ok(Mask::from_frozen(data.iter().map(|&b| b != 0))),
-        Dtype::U8 | Dtype::BOOL => Err(mismatch(len, data.len())),
-        Dtype::U32 => {
-            let word = |b: &[u8]| b.iter().rev().fold(0, |word, &byte| word << 8 | u32::from(byte));
-            let words: Vec<u32> = data.chunks(4).map(word).collect();
-            if words.len() != len.div_ceil(32) {
-                return Err(mismatch(len.div_ceil(32), words.len()));
-            }
-            Mask::from_words(words, len)
+        // One dimension is the flat form of any shape.
+        "u8" | "bool" if stored.shape() == view.shape || stored.shape() == [len] => {
+            Ok(Mask::from_frozen(bits.iter().map(|&bit| bit != 0)))
         }
+        "u8" | "bool" if bits.len() == len => Err(error(format!(
+            "{tensor}: expected the shape {:?} of {}, got {:?}; PyTorch's OIHW is to be transposed to HWIO",
+            view.shape,
+            view.path,
+            stored.shape()
+        ))),
+        "u8" | "bool" => Err(mismatch(len, bits.len())),
+        "u32" if bits.len() == words => Mask::from_words(bits.to_vec(), len),
+        "u32" if bits.len() == len => Err(error(format!(
+            "{tensor}: expected {words} packed U32 words, or one U8 or BOOL per element; got one U32 per element"
+        ))),
+        "u32" => Err(mismatch(words, bits.len())),
         other => {
-            let why = format!("{tensor}: expected a mask of U8, BOOL or packed U32, got {other:?}");
-            Err(error(why, None))
+            let expected = format!("{tensor}: expected a mask of U8, BOOL or packed U32");
+            Err(error(format!("{expected}, got {other}")))
         }
     }
 }

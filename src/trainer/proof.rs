@@ -1,11 +1,10 @@
 //! The proof that frozen elements did not change, and digests of all elements.
 
 use super::Trainer;
-use crate::checkpoint::Fold;
+use crate::digest::{Digest, Fnv1a};
 use crate::engine::{Arena, Elements};
 use crate::error::Result;
 use crate::graph::ParameterId;
-use crate::kernels::Digest;
 use crate::mask::Mask;
 use std::fmt;
 
@@ -86,7 +85,7 @@ impl Trainer {
         let mut changed = vec![Vec::new(); self.masks.len()];
         let mut first_changed = None;
         let mut weights = Vec::new();
-        let mut all = Fold::default();
+        let mut all = Fnv1a::default();
         for (column, (arena, what)) in arenas.into_iter().enumerate() {
             let digests = self.store.digests(arena, Elements::Frozen)?;
             for (parameter, digest) in digests.iter().enumerate() {
@@ -165,7 +164,7 @@ impl Trainer {
     /// # Errors
     /// [`crate::Error::DeviceLost`], [`crate::Error::Timeout`].
     pub fn digest(&self) -> Result<u64> {
-        let mut all = Fold::default();
+        let mut all = Fnv1a::default();
         let slots = self.store.slots().iter().enumerate().map(|(i, name)| (Arena::State(i), *name));
         for (arena, what) in std::iter::once((Arena::Weights, "weight")).chain(slots) {
             for (parameter, digest) in self.store.digests(arena, Elements::All)?.iter().enumerate() {

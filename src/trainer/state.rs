@@ -1,7 +1,7 @@
 //! The state of a trainer: parameters, gradients and optimizer state by path, snapshots, checkpoints.
 
 use super::freeze::MaskChange;
-use super::proof::Baseline;
+use super::proof::{Baseline, Changed};
 use super::{GradientPolicy, Trainer};
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::error::{Error, Result};
@@ -220,7 +220,8 @@ impl Trainer {
     /// replaced as a whole or not at all. [`Trainer::load`] reads it.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Checkpoint`], [`Error::DeviceLost`], [`Error::Timeout`].
+    /// [`Error::FrozenChanged`] if a frozen element has other bits than when it was frozen; [`Error::Io`],
+    /// [`Error::Checkpoint`], [`Error::DeviceLost`], [`Error::Timeout`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         self.save_with_notes(path, &[])
     }
@@ -231,6 +232,10 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::save`].
     pub fn save_with_notes(&self, path: impl AsRef<Path>, notes: &[(&str, String)]) -> Result<()> {
+        let proof = self.verify_frozen()?;
+        if let Some(Changed { path, what, index, expected, got, .. }) = proof.first_changed {
+            return Err(Error::FrozenChanged { path, what, index, expected, got });
+        }
         let mut checkpoint = Checkpoint::default();
         for (name, value) in notes {
             checkpoint.note(&format!("note.{name}"), value);
@@ -258,7 +263,9 @@ impl Trainer {
         checkpoint.note("seed", self.options.seed);
         checkpoint.note("draws", self.draws);
         checkpoint.note("slots", self.store.slots().join(" "));
-        checkpoint.note("frozen", format!("{:016x}", checkpoint.frozen_digest()));
+        // Of the bits at the time of freezing, with which the device was just compared: a file whose frozen elements have
+        // other bits is refused when it is loaded.
+        checkpoint.note("frozen", format!("{:016x}", proof.digest));
         checkpoint.write(path.as_ref())
     }
 

@@ -9,7 +9,7 @@ use frazil::trainer::{Evaluation, FreezeReport, Metrics};
 use frazil::{Batch, Dataset, Error, Gpu, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -84,6 +84,7 @@ impl Run<'_> {
         let options = self.options;
         std::fs::create_dir_all(&options.out)
             .map_err(|source| Error::Io { path: options.out.clone(), source })?;
+        let _lock = lock(&options.out)?;
         let weights = options.out.join("weights.safetensors");
         let mut table = Table::open(options.out.join("metrics.csv"), start.epoch)?;
         let remaining = options.epochs.saturating_sub(start.epoch);
@@ -276,6 +277,22 @@ fn changed(trainer: &Trainer, initial: &[Vec<f32>]) -> frazil::Result<(usize, us
     Ok((changed, trainable))
 }
 
+/// Locks a folder of results while a run writes to it.
+fn lock(out: &Path) -> frazil::Result<File> {
+    let path = out.join(".lock");
+    let io = |source| Error::Io { path: path.clone(), source };
+    let file = OpenOptions::new().create(true).append(true).open(&path).map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::InvalidArgument {
+            at: "--out".to_owned(),
+            expected: "a folder that no other run writes to; choose another, or wait for that run".to_owned(),
+            got: out.display().to_string(),
+        }),
+        Err(TryLockError::Error(source)) => Err(io(source)),
+    }
+}
+
 const HEAD: &str = "epoch,train_loss,train_accuracy,test_loss,test_accuracy,samples_per_s";
 
 /// metrics.csv, open for appending: one row for each epoch.
@@ -301,9 +318,12 @@ impl Table {
             text.push_str(line);
             text.push('\n');
         }
-        let partial = path.with_extension("csv.partial");
-        std::fs::write(&partial, text).map_err(io)?;
-        std::fs::rename(&partial, &path).map_err(io)?;
+        // A unique name, for another run may do the same.
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let mut partial =
+            tempfile::Builder::new().make_in(folder, |path| File::create_new(path)).map_err(io)?;
+        partial.write_all(text.as_bytes()).and_then(|()| partial.as_file().sync_all()).map_err(io)?;
+        partial.persist(&path).map_err(|failed| io(failed.error))?;
         let file = OpenOptions::new().append(true).open(&path).map_err(io)?;
         Ok(Table { path, file })
     }

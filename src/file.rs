@@ -1,0 +1,100 @@
+//! Files: bounded reads of regular files, and atomic writes.
+
+use crate::error::{Error, Result};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// Opens a regular file and returns it with its size in bytes.
+///
+/// # Errors
+/// [`Error::Io`], also for a folder, a device or a pipe, of which a read might never end.
+pub(crate) fn open(path: &Path) -> Result<(File, u64)> {
+    let error = |source| Error::Io { path: path.to_owned(), source };
+    let metadata = std::fs::metadata(path).map_err(error)?;
+    if !metadata.is_file() {
+        let kind = if metadata.is_dir() { "a folder" } else { "a device or a pipe" };
+        let message = format!("expected a regular file, got {kind}");
+        return Err(error(io::Error::new(io::ErrorKind::InvalidInput, message)));
+    }
+    Ok((File::open(path).map_err(error)?, metadata.len()))
+}
+
+/// Reads a regular file.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::LimitExceeded`] if there is not enough host memory for its content.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+    let (file, size) = open(path)?;
+    let mut bytes = reserve(usize::try_from(size).unwrap_or(usize::MAX), path)?;
+    // A file that grows meanwhile is cut at the size that memory was reserved for.
+    file.take(size).read_to_end(&mut bytes).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+    Ok(bytes)
+}
+
+/// An empty vector for this many elements of a file.
+///
+/// # Errors
+/// [`Error::LimitExceeded`] if there is not enough host memory.
+pub(crate) fn reserve<T>(elements: usize, path: &Path) -> Result<Vec<T>> {
+    let mut vector = Vec::new();
+    match vector.try_reserve_exact(elements) {
+        Ok(()) => Ok(vector),
+        Err(_) => {
+            let needed = (elements as u64).saturating_mul(size_of::<T>() as u64);
+            let what = format!("{}: bytes of host memory for its content", path.display());
+            Err(Error::LimitExceeded { what, needed, available: 0 })
+        }
+    }
+}
+
+/// Writes a file as a whole or not at all: to a temporary file with a unique name in the same folder, which then replaces the
+/// old file. Symbolic links are followed, and the permissions of an old file are kept.
+///
+/// # Errors
+/// [`Error::Io`]. The old file is then unchanged, and the temporary file is removed.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let error = |source| Error::Io { path: path.to_owned(), source };
+    let target = resolve_links(path).map_err(error)?;
+    let folder = folder_of(&target);
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".frazil-").suffix(".partial");
+    let permissions = std::fs::metadata(&target).ok().map(|metadata| metadata.permissions());
+    // With the permissions of any new file: those of temporary files are private by default.
+    let mut file = builder.make_in(&folder, |path| File::create_new(path)).map_err(error)?;
+    if let Some(permissions) = permissions {
+        file.as_file().set_permissions(permissions).map_err(error)?;
+    }
+    file.write_all(bytes).map_err(error)?;
+    file.as_file().sync_all().map_err(error)?;
+    file.persist(&target).map_err(|failed| error(failed.error))?;
+    sync_folder(&folder).map_err(error)
+}
+
+/// The file that a path names in the end; it need not exist.
+fn resolve_links(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    // As many as Linux follows.
+    for _ in 0..40 {
+        match std::fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.file_type().is_symlink() => {
+                let link = std::fs::read_link(&path)?;
+                path = folder_of(&path).join(link);
+            }
+            _ => return Ok(path),
+        }
+    }
+    Err(io::Error::other("expected a file, got a cycle of symbolic links"))
+}
+
+fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// Flushes a folder, so that a rename survives a loss of power. Only Unix can open a folder for that.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
