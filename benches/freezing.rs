@@ -1,7 +1,7 @@
 //! Time of a training step of a small convolutional network with frozen kernels, relative to the same step
-//! with nothing frozen.
+//! without frozen elements.
 //!
-//! Run with `cargo bench --bench freezing`; `-- --light` makes one short round.
+//! Run with `cargo bench --bench freezing`; `-- --light` runs one short iteration.
 
 #![allow(clippy::expect_used)]
 
@@ -20,7 +20,7 @@ const STRUCTURES: [&str; 3] = ["filters", "rows", "scattered"];
 
 fn main() -> Result<()> {
     let light = timer::light();
-    let (rounds, rows) = if light { (1, 2) } else { (20, 32) };
+    let (iterations, rows) = if light { (1, 2) } else { (20, 32) };
     let gpu = Gpu::new(GpuOptions::default())?;
     println!("{}, {}, {}", gpu.report().name, gpu.report().backend, gpu.report().driver);
     let data = frazil::data::synthetic("synthetic", [16, 16, 32], 10, rows, 1)?;
@@ -36,14 +36,14 @@ fn main() -> Result<()> {
             runs.push((format!("{structure}, {:.0} %", 100.0 * fraction), trainer));
         }
     }
-    let times = timer::interleaved(&mut runs, rounds, |(_, trainer)| {
+    let times = timer::interleaved(&mut runs, iterations, |(_, trainer)| {
         trainer.step(&batch).and_then(|()| gpu.wait()).expect("training step failed");
     });
     println!("{:<26} {:>10} {:>8} {:>18} {:>11}", "frozen", "median us", "ratio", "quartiles", "flops saved");
     for ((name, trainer), run) in runs.iter().zip(&times) {
-        // Ratios within a round: load from other processes affects both times.
-        let pairs = run.rounds.iter().zip(&times[0].rounds);
-        let ratios = timer::Times { rounds: pairs.map(|(time, baseline)| time / baseline).collect() };
+        // Ratios are within an iteration, so that load from other processes affects both times.
+        let pairs = run.iterations.iter().zip(&times[0].iterations);
+        let ratios = timer::Times { iterations: pairs.map(|(time, baseline)| time / baseline).collect() };
         let report = trainer.report();
         let saved = report.flops_avoided() as f64 / (report.flops() + report.flops_avoided()) as f64;
         println!(

@@ -1,6 +1,6 @@
 //! Host time of a training step, measured on wgpu's no-op backend.
 //!
-//! Run with `cargo bench --bench host`; `-- --light` makes one short round.
+//! Run with `cargo bench --bench host`; `-- --light` runs one short iteration.
 
 #![allow(clippy::expect_used)]
 
@@ -16,7 +16,7 @@ const MODELS: [&str; 4] = ["digits", "lenet28", "cifar", "resnet20"];
 const STEPS: usize = 20;
 
 fn main() -> frazil::Result<()> {
-    let rounds = if timer::light() { 1 } else { 50 };
+    let iterations = if timer::light() { 1 } else { 50 };
     let gpu = noop_gpu();
     println!("host cost of Trainer::step, batches of 8, on {}", gpu.report().name);
     println!("{:<38} {:>10} {:>12} {:>14}", "model", "us/step", "dispatches", "us/dispatch");
@@ -34,7 +34,7 @@ fn main() -> frazil::Result<()> {
             }
             trainer.step(&batch)?;
             let dispatches = trainer.report().dispatches.len();
-            let times = timer::interleaved(&mut [trainer], rounds, |trainer| {
+            let times = timer::interleaved(&mut [trainer], iterations, |trainer| {
                 for _ in 0..STEPS {
                     trainer.step(&batch).expect("training step failed");
                 }

@@ -1,7 +1,7 @@
 //! Times of single kernels: GEMM and convolutions with their gradients by GEMM family, pooling, masked
 //! updates.
 //!
-//! Run with `cargo bench --bench kernels`; `-- --light` makes one short round.
+//! Run with `cargo bench --bench kernels`; `-- --light` runs one short iteration.
 
 #![allow(clippy::expect_used)]
 
@@ -18,7 +18,7 @@ const GEMMS: [[usize; 3]; 4] = [[256, 256, 256], [512, 512, 512], [64, 1024, 256
 
 fn main() -> Result<()> {
     let light = timer::light();
-    let rounds = if light { 1 } else { 20 };
+    let iterations = if light { 1 } else { 20 };
     let batch = if light { 2 } else { 16 };
     let gpu = Gpu::new(GpuOptions::default())?;
     println!("{}, {}, {}", gpu.report().name, gpu.report().backend, gpu.report().driver);
@@ -26,32 +26,38 @@ fn main() -> Result<()> {
     println!("{:<34} {:<10} {:>10} {:>10} {:>9} {:>7}", head[0], head[1], head[2], head[3], head[4], head[5]);
     for family in GemmFamily::supported(gpu.report()) {
         for [m, k, n] in GEMMS {
-            measure(&gpu, &format!("gemm {m}x{k}x{n}"), &gemm(m, k, n)?, Some(family), rounds)?;
+            measure(&gpu, &format!("gemm {m}x{k}x{n}"), &gemm(m, k, n)?, Some(family), iterations)?;
         }
         for (side, c_in, c_out) in [(32, 16, 32), (16, 64, 64)] {
             let name = format!("{side}x{side}, {c_in} to {c_out}");
             for part in ["forward", "grad_input", "grad_kernel"] {
                 let graph = convolution(batch, side, c_in, c_out, part)?;
-                measure(&gpu, &format!("conv2d {name} {part}"), &graph, Some(family), rounds)?;
+                measure(&gpu, &format!("conv2d {name} {part}"), &graph, Some(family), iterations)?;
             }
         }
     }
-    // No GEMM, so no family.
+    // Pooling has no GEMM, so no family.
     for gradient in [false, true] {
         let name = format!("max_pool2d 32x32x32{}", if gradient { " grad_input" } else { "" });
-        measure(&gpu, &name, &pooling(batch, gradient)?, None, rounds)?;
+        measure(&gpu, &name, &pooling(batch, gradient)?, None, iterations)?;
     }
     let count = if light { 10_000 } else { 1_000_000 };
     let rules: [(&str, Optimizer); 2] =
         [("sgd_momentum", Sgd::new(0.001).momentum(0.9).into()), ("adam", Adam::new(0.001).into())];
     for (name, rule) in rules {
-        measure(&gpu, &format!("{name}_update {count}"), &update(count, &rule)?, None, rounds)?;
+        measure(&gpu, &format!("{name}_update {count}"), &update(count, &rule)?, None, iterations)?;
     }
     Ok(())
 }
 
 /// Measures a graph by the host clock, including the wait for the device.
-fn measure(gpu: &Gpu, name: &str, graph: &Graph, family: Option<GemmFamily>, rounds: usize) -> Result<()> {
+fn measure(
+    gpu: &Gpu,
+    name: &str,
+    graph: &Graph,
+    family: Option<GemmFamily>,
+    iterations: usize,
+) -> Result<()> {
     let mut options = PlanOptions::default();
     if let Some(family) = family {
         options = options.family(family);
@@ -59,7 +65,7 @@ fn measure(gpu: &Gpu, name: &str, graph: &Graph, family: Option<GemmFamily>, rou
     let plan = Plan::compile(gpu, graph, &options)?;
     let scalars = StepScalars::forward(graph.batch());
     let flops = plan.report().flops();
-    let times = timer::interleaved(&mut [plan], rounds, |plan| {
+    let times = timer::interleaved(&mut [plan], iterations, |plan| {
         plan.run(scalars).and_then(|()| gpu.wait()).expect("run failed");
     });
     let bytes: usize = graph.values().iter().map(|value| 4 * value.shape.elements()).sum();

@@ -51,11 +51,11 @@ PLANTED = [
 
 
 class Failure(Exception):
-    """Why a result is missing."""
+    """Raised if a result is missing; has the reason."""
 
 
 class Nothing(Exception):
-    """Why no browser or adapter is available."""
+    """Raised if no browser or adapter is available; has the reason."""
 
 
 def say(text):

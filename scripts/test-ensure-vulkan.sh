@@ -121,8 +121,8 @@ says "no package manager" "by hand"
 machine && stub dnf "exit 3" && run
 expect "a failed installation is an error" 3
 machine && stub dnf "exit 0" && run
-expect "an installation that brings nothing is an error" 1
-says "an installation that brings nothing" "still cannot be found"
+expect "an installation without a driver is an error" 1
+says "an installation without a driver" "still cannot be found"
 
 machine Linux 1000 && manager dnf && stub sudo "echo \"sudo \$*\" >>'$work/calls'; shift; exec \"\$@\"" && run
 expect "a user without root uses sudo, without a prompt" 0 "sudo -n dnf install -y vulkan-loader mesa-vulkan-drivers

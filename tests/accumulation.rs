@@ -14,7 +14,7 @@ fn options() -> TrainerOptions {
     TrainerOptions::batch(ROWS).seed(3)
 }
 
-/// Splits a batch into rows `at[0]..at[1]`, `at[1]..at[2]`, and so on.
+/// Splits a batch at the row indices `at`: into rows `at[0]..at[1]`, `at[1]..at[2]`, and so on.
 fn split(batch: &Batch, at: &[usize]) -> Vec<Batch> {
     let rows = batch.rows();
     let part = |all: &[f32], first: usize, end: usize| {
@@ -35,10 +35,11 @@ fn rules() -> Vec<(&'static str, Optimizer)> {
     optimizers().into_iter().chain([("adam decay clip", clip)]).collect()
 }
 
-/// Splits a batch of 8 into parts of 1, 2, 1 and 4 rows, whose shares of it are exact in f32.
+/// Row indices that split a batch of 8 into parts of 1, 2, 1 and 4 rows. Their fractions of the batch are
+/// exact in f32.
 const PARTS: [usize; 5] = [0, 1, 3, 4, 8];
 
-/// Makes one update on the reference from parts of a batch of up to 8 rows.
+/// Runs one update on the reference, with gradients accumulated over parts of a batch of up to 8 rows.
 fn reference_step(
     r: &mut Reference,
     model: &frazil::model::ModelGraph,
@@ -48,7 +49,7 @@ fn reference_step(
 ) {
     let total: usize = parts.iter().map(Batch::rows).sum();
     for (number, part) in parts.iter().enumerate() {
-        // Rows beyond the part hold NaN and must not be read.
+        // Rows beyond the part contain NaN and must not be read.
         let mut features = widen(&part.features);
         features.resize(8 * 50, f64::NAN);
         let mut labels: Vec<f64> = part.labels.iter().copied().map(f64::from).collect();
@@ -63,7 +64,8 @@ fn reference_step(
     }
 }
 
-/// On the reference, with real-valued data: several batches and one differ by f64's rounding alone.
+/// On the reference with real-valued data, accumulation over several batches differs from one batch only by
+/// f64 rounding.
 #[test]
 fn reference_update_from_several_batches_equals_that_from_one() {
     let data: Vec<_> = data().batches(8, 5).unwrap().collect();
@@ -100,8 +102,8 @@ fn reference_update_from_several_batches_equals_that_from_one() {
     }
 }
 
-/// Draws weights, features and targets from -1, 0 and 1. Numbers of rows and outputs are powers of two, so
-/// every sum up to the gradient is exact in any order.
+/// A source of random weights, features and targets from {-1, 0, 1}. The numbers of rows and outputs are
+/// powers of two, so every sum, including those of gradients, is exact in any order.
 struct Exact {
     draw: Stream,
 }
@@ -148,7 +150,7 @@ fn device_update_from_several_batches_equals_that_from_one_where_sums_are_exact(
     for (name, optimizer) in rules() {
         let mut all = [false, true, true].map(|accumulate| Exact::trainer(&optimizer, accumulate));
         for update in 0..3 {
-            // Optimizer state is kept; weights are drawn again, as they are no integers after an update.
+            // Optimizer state is kept; weights are drawn again because they are not integers after an update.
             exact.set_weights(&mut all);
             let batch = exact.batch();
             let parts = split(&batch, &PARTS);
@@ -198,7 +200,7 @@ fn accumulation_keeps_frozen_elements_and_counts_every_example() {
         assert!(snapshot(&plain) == snapshot(&single), "{name}: accumulation over one batch changes bits");
         assert_frozen(name, &parts, &before);
         let (moved, trainable) = moved(&parts, &before);
-        assert!(moved * 10 > trainable * 9, "{name}: {moved} of {trainable} moved");
+        assert!(moved * 10 > trainable * 9, "{name}: {moved} of {trainable} changed");
         assert_eq!((parts.steps(), plain.steps()), (4, 4));
         assert_eq!(parts.metrics().unwrap().examples, plain.metrics().unwrap().examples);
     }
@@ -215,8 +217,11 @@ fn accumulation_rejects_missing_option_and_invalid_batches() {
     let mut wrong = batches.clone();
     wrong[1].labels[0] = 9;
     assert!(matches!(t.step_over(&wrong), Err(Error::LabelOutOfRange { .. })));
-    assert!(snapshot(&t) == before && t.steps() == 0, "a rejected call changed something");
-    // A loss that is not finite in one of the batches stops the update.
+    assert!(
+        snapshot(&t) == before && t.steps() == 0,
+        "a rejected call changed weights, state or the step count"
+    );
+    // A non-finite loss in one of the batches skips the update.
     let mut bad = batches.clone();
     bad[0].features[0] = f32::NAN;
     t.step_over(&bad).unwrap();

@@ -1,7 +1,7 @@
 //! Adjoint identities between an operation and its gradients: `dot(f(x, w), dy) = dot(w, dw) = dot(x, dx)`.
 
 use crate::support::device::{device, families};
-use crate::support::executor::{Fault, Make, Operand, Planted, evaluate_one, reference};
+use crate::support::executor::{Fault, Faulty, Make, Operand, evaluate_one, reference};
 use crate::support::random::{convolution, convolution_shapes, elements, normal, stream};
 use frazil::low_level::Stream;
 use frazil::low_level::{Conv2d, Graph, Op};
@@ -11,7 +11,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// The largest difference between the dot products of the pairs, relative to the largest product of norms.
+/// Returns the largest difference between the dot products of the pairs, relative to the largest product of
+/// the norms of a pair.
 fn disagreement(pairs: [(&[f64], &[f64]); 3]) -> f64 {
     let dots = pairs.map(|(a, b)| dot(a, b));
     let scale = pairs.map(|(a, b)| (dot(a, a) * dot(b, b)).sqrt()).into_iter().fold(0.0, f64::max);
@@ -20,7 +21,7 @@ fn disagreement(pairs: [(&[f64], &[f64]); 3]) -> f64 {
     if scale == 0.0 { difference } else { difference / scale }
 }
 
-/// The disagreement of a convolution and its two gradients on random data.
+/// Returns the [`disagreement`] of a convolution and its two gradients on random data.
 pub fn convolution_disagreement(make: Make, c: Conv2d, batch: usize, data: &mut Stream) -> f64 {
     let shapes = convolution_shapes(&c, batch);
     let [x, kernel, dy] = [0, 1, 2].map(|i| normal(data, elements(&shapes[i])));
@@ -33,7 +34,8 @@ pub fn convolution_disagreement(make: Make, c: Conv2d, batch: usize, data: &mut 
     disagreement([(&y, &dy), (&kernel, &dkernel), (&x, &dx)])
 }
 
-/// The disagreement of a matrix multiplication `x [m,k] * w [k,n]` and its two gradients on random data.
+/// Returns the [`disagreement`] of a matrix multiplication `x [m,k] * w [k,n]` and its two gradients on
+/// random data.
 pub fn matmul_disagreement(make: Make, [m, k, n]: [usize; 3], data: &mut Stream) -> f64 {
     let [x, w, dy] = [m * k, k * n, m * n].map(|count| normal(data, count));
     let x_operand = Operand::batch(&[m, k], x.clone());
@@ -46,7 +48,7 @@ pub fn matmul_disagreement(make: Make, [m, k, n]: [usize; 3], data: &mut Stream)
     disagreement([(&y, &dy), (&w, &dw), (&x, &dx)])
 }
 
-/// The largest disagreement over `count` random convolutions.
+/// Returns the largest [`disagreement`] over `count` random convolutions.
 pub fn worst_convolution(make: Make, count: usize, seed: u64) -> f64 {
     let mut data = stream(seed);
     let draw = |_| {
@@ -56,7 +58,7 @@ pub fn worst_convolution(make: Make, count: usize, seed: u64) -> f64 {
     (0..count).map(draw).fold(0.0, f64::max)
 }
 
-/// The largest disagreement over `count` random matrix multiplications.
+/// Returns the largest [`disagreement`] over `count` random matrix multiplications.
 pub fn worst_matmul(make: Make, count: usize, seed: u64) -> f64 {
     let mut data = stream(seed);
     let draw = |_| {
@@ -66,7 +68,8 @@ pub fn worst_matmul(make: Make, count: usize, seed: u64) -> f64 {
     (0..count).map(draw).fold(0.0, f64::max)
 }
 
-/// For f64 sums of at most a few hundred products, whose rounding errors are about 1e-16 of the norms.
+/// Maximum disagreement of f64 sums of at most a few hundred products, whose rounding errors are about 1e-16
+/// of the norms.
 const TOLERANCE: f64 = 1e-13;
 
 #[test]
@@ -84,20 +87,20 @@ fn matmul_gradients_are_adjoint_in_reference() {
 }
 
 #[test]
-fn planted_error_is_detected() {
+fn injected_error_is_detected() {
     // The results of one operation are scaled by 1.001; the threshold is above the error of f32 executors.
     let threshold = 1e-5;
     for op in ["conv2d", "conv2d_grad_input", "conv2d_grad_kernel"] {
-        let make = move |graph: &_| Planted::boxed(&reference, graph, Fault::Scale { op, factor: 1.001 });
+        let make = move |graph: &_| Faulty::boxed(&reference, graph, Fault::Scale { op, factor: 1.001 });
         let worst = worst_convolution(&make, 20, 3);
         assert!(worst > threshold, "{op}: {worst:e}");
     }
-    let make = |graph: &_| Planted::boxed(&reference, graph, Fault::Scale { op: "matmul", factor: 1.001 });
+    let make = |graph: &_| Faulty::boxed(&reference, graph, Fault::Scale { op: "matmul", factor: 1.001 });
     let worst = worst_matmul(&make, 20, 4);
     assert!(worst > threshold, "matmul: {worst:e}");
 }
 
-/// For f32 sums of a few hundred products, each with a relative rounding error of 6e-8.
+/// Maximum disagreement of f32 sums of a few hundred products, each with a relative rounding error of 6e-8.
 const DEVICE_TOLERANCE: f64 = 1e-6;
 
 #[test]

@@ -21,35 +21,36 @@ const SMOOTH: (f64, f64) = (1.0 / 16384.0, 1e-7);
 struct Case {
     op: Op,
     operands: Vec<Operand>,
-    wanted: Vec<usize>,
+    checked: Vec<usize>,
     precision: (f64, f64),
 }
 
 const BATCH: usize = 3;
 
-/// A batched operand of normal draws.
+/// Returns a batched operand with standard normal elements.
 fn batch(extents: &[usize], seed: u64) -> Operand {
     let shape: Vec<_> = [BATCH].iter().chain(extents).copied().collect();
     Operand::batch(&shape, normal(&mut stream(seed), elements(&shape)))
 }
 
-/// An unbatched operand of normal draws.
+/// Returns an unbatched operand with standard normal elements.
 fn fixed(shape: &[usize], seed: u64) -> Operand {
     Operand::fixed(shape, normal(&mut stream(seed), elements(shape)))
 }
 
-/// A batched operand of numbers at least 0.1 apart and at least 0.05 from 0, so that steps cross no kink.
+/// Returns a batched operand whose elements are at least 0.1 apart and at least 0.05 away from 0, so that the
+/// steps of central differences cross no kink.
 fn separated(extents: &[usize], seed: u64) -> Operand {
     let shape: Vec<_> = [BATCH].iter().chain(extents).copied().collect();
     Operand::batch(&shape, spread(&mut stream(seed), elements(&shape), 0.1))
 }
 
-fn linear(op: Op, operands: Vec<Operand>, wanted: &[usize]) -> Case {
-    Case { op, operands, wanted: wanted.to_vec(), precision: LINEAR }
+fn linear(op: Op, operands: Vec<Operand>, checked: &[usize]) -> Case {
+    Case { op, operands, checked: checked.to_vec(), precision: LINEAR }
 }
 
-fn smooth(op: Op, operands: Vec<Operand>, wanted: &[usize]) -> Case {
-    Case { op, operands, wanted: wanted.to_vec(), precision: SMOOTH }
+fn smooth(op: Op, operands: Vec<Operand>, checked: &[usize]) -> Case {
+    Case { op, operands, checked: checked.to_vec(), precision: SMOOTH }
 }
 
 fn convolutions(all: &mut Vec<Case>) {
@@ -70,7 +71,7 @@ fn convolutions(all: &mut Vec<Case>) {
     }
 }
 
-fn matrix_products(all: &mut Vec<Case>) {
+fn matmuls(all: &mut Vec<Case>) {
     // All valid combinations of transposes and batch axes; the batch is m, or k if both operands are batched.
     for (transposes, batches) in [
         ([false, false], [false, false]),
@@ -132,7 +133,7 @@ fn pools(all: &mut Vec<Case>) {
 fn table() -> Vec<Case> {
     let mut all = Vec::new();
     convolutions(&mut all);
-    matrix_products(&mut all);
+    matmuls(&mut all);
     activations(&mut all);
     pools(&mut all);
     for x in [batch(&[2, 5], 23), fixed(&[2, 5], 24)] {
@@ -155,7 +156,7 @@ fn table() -> Vec<Case> {
     all
 }
 
-/// A graph with one operation; its inputs and results.
+/// Builds a graph with one operation; returns the graph, its inputs and its results.
 fn single(op: &Op, operands: &[Operand]) -> (Graph, Vec<ValueId>, Vec<ValueId>) {
     let mut graph = Graph::new(BATCH).unwrap();
     let mut input = |(number, o): (usize, &Operand)| {
@@ -173,13 +174,14 @@ fn single(op: &Op, operands: &[Operand]) -> (Graph, Vec<ValueId>, Vec<ValueId>) 
 
 #[test]
 fn adjoints_match_central_differences() {
-    for (number, Case { op, operands, wanted, precision: (step, tolerance) }) in
+    for (number, Case { op, operands, checked, precision: (step, tolerance) }) in
         table().into_iter().enumerate()
     {
         let (mut graph, inputs, results) = single(&op, &operands);
         let mut data: Data = inputs.iter().zip(operands).map(|(&id, o)| (id, o.data)).collect();
         let y = graph.value(results[0]).unwrap().clone();
-        // The loss is the mean of the losses, or of the elements times random weights.
+        // The scalar to differentiate is the mean of the losses, or the mean of the elements times random
+        // weights.
         let loss = if op == Op::MeanSquaredError {
             results[0]
         } else {
@@ -191,14 +193,14 @@ fn adjoints_match_central_differences() {
             data.push((weight, normal(&mut stream(100 + number as u64), y.shape.elements())));
             graph.push_one(Op::Mul, &[results[0], weight], "weighted").unwrap()
         };
-        let wanted: Vec<_> = wanted.into_iter().map(|operand| inputs[operand]).collect();
-        let gradients = graph.backward(loss, &wanted).unwrap();
-        let pairs: Vec<_> = wanted.into_iter().zip(gradients).collect();
+        let checked: Vec<_> = checked.into_iter().map(|operand| inputs[operand]).collect();
+        let gradients = graph.backward(loss, &checked).unwrap();
+        let pairs: Vec<_> = checked.into_iter().zip(gradients).collect();
         assert_gradients(&format!("{number} {op:?}"), &graph, loss, &pairs, &data, step, tolerance);
     }
 }
 
-/// Operations with a missing adjoint, and the operand whose gradient is missing.
+/// Operations without an adjoint for one operand, with the index of that operand.
 fn without_adjoint() -> Vec<(Op, Vec<Operand>, usize)> {
     let window = Window { stride: [2, 2], ..Window::new([2, 2]) };
     let pool = Pool2d { window: window.on([4, 4], "pool").unwrap(), channels: 2 };
@@ -224,11 +226,11 @@ fn without_adjoint() -> Vec<(Op, Vec<Operand>, usize)> {
 
 #[test]
 fn missing_adjoint_is_reported_and_leaves_graph_unchanged() {
-    for (op, operands, wanted) in without_adjoint() {
+    for (op, operands, checked) in without_adjoint() {
         let (mut graph, inputs, results) = single(&op, &operands);
         let loss = graph.push_one(Op::Mul, &[results[0], results[0]], "square").unwrap();
         let before = (graph.nodes().len(), graph.values().len());
-        match graph.backward(loss, &[inputs[wanted]]) {
+        match graph.backward(loss, &[inputs[checked]]) {
             Err(Error::NoAdjoint { label, op: name, .. }) => {
                 assert_eq!((label.as_str(), name), (op.name(), op.name()));
             }
@@ -243,7 +245,7 @@ fn missing_adjoint_is_reported_and_leaves_graph_unchanged() {
 fn every_operation_is_covered() {
     let mut covered: BTreeSet<_> = table().iter().map(|case| case.op.name()).collect();
     covered.extend(without_adjoint().iter().map(|(op, ..)| op.name()));
-    // Constant (mean_grad), covered by the tests of losses (metrics), or without results.
+    // mean_grad is constant, metrics is covered by the tests of losses, and the others have no results.
     covered.extend(["mean_grad", "metrics", "accumulate", "clip", "update"]);
     for case in conformance::cases().unwrap() {
         for op in case.op().split('+') {
@@ -262,14 +264,14 @@ fn batch_norm_is_differentiated_through_batch_statistics() {
     let y = graph.push_one(Op::BatchNorm { epsilon: None }, &operands, "bn").unwrap();
     let weight = graph.batch_input("weight", &[2, 3], DType::F32).unwrap();
     let loss = graph.push_one(Op::Mul, &[y, weight], "weighted").unwrap();
-    let wanted = [x, scale, shift];
-    let gradients = graph.backward(loss, &wanted).unwrap();
-    let pairs: Vec<_> = wanted.into_iter().zip(gradients).collect();
+    let checked = [x, scale, shift];
+    let gradients = graph.backward(loss, &checked).unwrap();
+    let pairs: Vec<_> = checked.into_iter().zip(gradients).collect();
     assert_gradients("batch norm", &graph, loss, &pairs, &draw(&graph, 0, 1), SMOOTH.0, SMOOTH.1);
 }
 
-/// Two heads with weighted, smoothed cross-entropy, the second scaled by 0.4; `Op::Metrics` takes the
-/// weighted mean of the sum.
+/// The network has two heads with class-weighted, label-smoothed cross-entropy, the second scaled by 0.4;
+/// `Op::Metrics` computes the weighted mean of their sum.
 #[test]
 fn weighted_sum_of_losses_matches_central_differences() {
     for (weighted, smoothing) in [(false, 0.0), (true, 0.0), (true, 0.2)] {
@@ -278,7 +280,7 @@ fn weighted_sum_of_losses_matches_central_differences() {
         let labels = graph.batch_input("labels", &[], DType::U32).unwrap();
         let weights = graph.input("weights", Shape::new([5]).unwrap(), DType::F32);
         let mut losses = Vec::new();
-        let mut wanted = vec![x];
+        let mut checked = vec![x];
         let mut operands = Vec::new();
         for head in ["main", "auxiliary"] {
             let w = graph.parameter(head, Shape::new([3, 5]).unwrap()).unwrap();
@@ -287,14 +289,14 @@ fn weighted_sum_of_losses_matches_central_differences() {
             operands = vec![logits, labels];
             operands.extend(weighted.then_some(weights));
             losses.push(graph.push_one(Op::SoftmaxCrossEntropy { smoothing }, &operands, head).unwrap());
-            wanted.push(w);
+            checked.push(w);
         }
         let scaled = graph.push_one(Op::Scale(0.4), &[losses[1]], "scaled").unwrap();
         let sum = graph.push_one(Op::Add, &[losses[0], scaled], "sum").unwrap();
         operands.insert(0, sum);
         let mean = graph.push_one(Op::Metrics, &operands, "metrics").unwrap();
-        let gradients = graph.backward(mean, &wanted).unwrap();
-        let pairs: Vec<_> = wanted.into_iter().zip(gradients).collect();
+        let gradients = graph.backward(mean, &checked).unwrap();
+        let pairs: Vec<_> = checked.into_iter().zip(gradients).collect();
         let mut data = draw(&graph, 5, 3);
         data.iter_mut()
             .filter(|(id, _)| *id == weights)
@@ -325,7 +327,8 @@ fn mean_with_class_weights_other_than_the_loss_is_rejected() {
     assert!(matches!(graph.backward(mean, &[logits]), Err(Error::NoAdjoint { .. })));
 }
 
-/// Uses `w` three times, `x` twice, and values as both operands of a product and of a sum.
+/// The graph uses `w` three times and `x` twice, and has a multiplication and an addition whose two operands
+/// are the same value.
 #[test]
 fn gradients_of_several_uses_are_summed() {
     let mut graph = Graph::new(3).unwrap();
@@ -345,7 +348,8 @@ fn gradients_of_several_uses_are_summed() {
     let pairs = [(w, gradients[0]), (x, gradients[1])];
     assert_gradients("several uses", &graph, loss, &pairs, &draw(&graph, 0, 5), SMOOTH.0, SMOOTH.1);
     let labels: Vec<_> = graph.nodes()[begin..].iter().map(|node| node.label.as_str()).collect();
-    // The gradient of the mean is scaled by 2 for the square, and by 1 for x.
+    // The gradient of the mean is scaled by 2 for the square, because both operands of `twice` are the
+    // square, and by 1 for x.
     let expected = [
         "square grad",
         "square grad",
@@ -366,8 +370,9 @@ fn gradients_of_several_uses_are_summed() {
     assert_eq!(labels, expected);
 }
 
-/// From the last layer to the first, each with bias, kernel, input; of a residual layer the main branch, the
-/// shortcut, then the sum. Fusion in a plan and the bits of trained weights depend on this order.
+/// Gradients are appended from the last layer to the first: within a layer for bias, kernel and input; within
+/// a residual layer for the main branch, the shortcut, then their sum. Fusion in a plan and the bits of
+/// trained weights depend on this order.
 #[test]
 fn gradients_of_model_are_in_fixed_order() {
     let model = Model::input([4, 4, 2])
@@ -431,15 +436,15 @@ fn gradients_of_model_are_in_fixed_order() {
 fn unneeded_gradients_are_not_appended() {
     let model = Model::input([5]).dense("fc1", 4).relu().dense("fc2", 3).build().unwrap();
     let built = model.evaluation_graph(2, Loss::SoftmaxCrossEntropy).unwrap();
-    let appended = |wanted: &[&str]| {
+    let appended = |checked: &[&str]| {
         let mut graph = built.graph.clone();
         let begin = graph.nodes().len();
         let value = |path: &&str| {
             let number = graph.parameters().iter().position(|p| p.path == **path).unwrap();
             graph.parameter_value(frazil::low_level::ParameterId::of(number)).unwrap()
         };
-        let wanted: Vec<_> = wanted.iter().map(value).collect();
-        graph.backward(built.mean_loss, &wanted).unwrap();
+        let checked: Vec<_> = checked.iter().map(value).collect();
+        graph.backward(built.mean_loss, &checked).unwrap();
         graph.nodes()[begin..].iter().map(|node| node.label.clone()).collect::<Vec<_>>()
     };
     assert_eq!(appended(&[]), [""; 0]);
@@ -457,7 +462,8 @@ fn values_without_gradient_are_reported() {
     let matmul = Op::MatMul { transpose_a: false, transpose_b: false };
     let y = graph.push_one(matmul.clone(), &[x, w], "y").unwrap();
     let later = graph.push_one(matmul, &[y, unused], "later").unwrap();
-    // The derivative is 0 with respect to an operand that only selects, or whose elements are only counted.
+    // The derivative is 0 with respect to the operand of `ReluGrad` that only selects elements, and the
+    // operand of `MeanGrad`, of which only the number of elements is used.
     let gate = graph.push_one(Op::ReluGrad, &[later, y], "gate").unwrap();
     let constant = graph.push_one(Op::MeanGrad, &[later], "constant").unwrap();
     for loss in [y, gate, constant] {
@@ -465,9 +471,9 @@ fn values_without_gradient_are_reported() {
         assert!(matches!(&result, Err(Error::NoGradient { value, .. }) if value == "unused"), "{result:?}");
     }
     assert!(graph.backward(later, &[w, unused, x, y, later]).is_ok());
-    for (loss, wanted) in [(labels, w), (y, labels)] {
+    for (loss, value) in [(labels, w), (y, labels)] {
         assert!(
-            matches!(graph.backward(loss, &[wanted]), Err(Error::InvalidArgument { at, .. }) if at == "labels")
+            matches!(graph.backward(loss, &[value]), Err(Error::InvalidArgument { at, .. }) if at == "labels")
         );
     }
     let foreign = Graph::new(2).unwrap().backward(y, &[w]);

@@ -1,5 +1,6 @@
-//! `Graph::backward` of networks and losses built from operations, beyond those of layers and `Loss`:
-//! compared with central differences, and on the device with the reference.
+//! `Graph::backward` of custom networks and losses, built from operations instead of layers and `Loss`.
+//! Gradients of the reference are compared with central differences, and those of the device with the
+//! reference.
 
 use crate::support::device::gpu;
 use crate::support::gradients::{Data, assert_gradients, draw};
@@ -13,12 +14,12 @@ const MATMUL: Op = Op::MatMul { transpose_a: false, transpose_b: false };
 
 /// Compares the gradients of the mean of `loss` with central differences and those of the device with the
 /// reference.
-fn check(what: &str, mut graph: Graph, loss: ValueId, wanted: &[ValueId], tolerance: f64) {
-    let gradients = graph.backward(loss, wanted).unwrap();
+fn check(what: &str, mut graph: Graph, loss: ValueId, values: &[ValueId], tolerance: f64) {
+    let gradients = graph.backward(loss, values).unwrap();
     for &gradient in &gradients {
         graph.mark_output(gradient).unwrap();
     }
-    let pairs: Vec<_> = wanted.iter().copied().zip(gradients).collect();
+    let pairs: Vec<_> = values.iter().copied().zip(gradients).collect();
     let data = draw(&graph, 3, 77);
     assert_gradients(what, &graph, loss, &pairs, &data, 1.0 / 16384.0, tolerance);
     compare_on_device(what, &graph, &pairs, &data);

@@ -41,7 +41,8 @@ fn step(shape: &[usize], epsilon: f64, rule: impl Fn(usize) -> StatisticsRule) -
     let running_var = graph.declare("running_var", vector(), ParameterKind::Statistic).unwrap();
     let s = graph.push(Op::BatchStatistics { epsilon }, &[x], "statistics").unwrap();
     let y = graph.push_one(Op::BatchNorm { epsilon: None }, &[x, scale, shift, s[0], s[1]], "norm").unwrap();
-    // `Graph::backward` differentiates the mean of a loss: scaled by the number of elements it is the sum.
+    // `Graph::backward` differentiates the mean of a loss. Scaling the loss by the number of elements turns
+    // this mean into the sum.
     let elements = shape.iter().product::<usize>();
     let weighted = graph.push_one(Op::Mul, &[y, dy], "weighted").unwrap();
     let loss = graph.push_one(Op::Scale(elements as f64), &[weighted], "loss").unwrap();
@@ -102,7 +103,8 @@ fn assert_golden(make: Make, case: &Case, tolerance: f64) {
 fn batch_norm_golden() {
     let all = cases("batch_norm");
     for case in &all {
-        // With a constant channel or a mean of 100, the libraries that made the vectors agree to 1e-10 only.
+        // With a constant channel or a mean of 100, the libraries that computed the golden vectors agree only
+        // to 1e-10.
         let ill_conditioned = case.params["data"] != "normal";
         assert_golden(&reference, case, if ill_conditioned { 1e-10 } else { 1e-12 });
         for family in families() {

@@ -29,7 +29,7 @@ impl Drop for Folder {
     }
 }
 
-/// Reason of the expected checkpoint error.
+/// Returns the reason of the expected checkpoint error; panics for any other result.
 fn checkpoint_error(result: frazil::Result<impl std::fmt::Debug>) -> String {
     match result {
         Err(Error::Checkpoint { why, .. }) => why,
@@ -38,8 +38,8 @@ fn checkpoint_error(result: frazil::Result<impl std::fmt::Debug>) -> String {
 }
 
 fn half_frozen_trainer(optimizer: Optimizer) -> Trainer {
-    let mut t = trainer(optimizer, going_on());
-    plant(&mut t, &ODD_FINITE_BITS);
+    let mut t = trainer(optimizer, continuing());
+    freeze_half_at(&mut t, &ODD_FINITE_BITS);
     t
 }
 
@@ -91,7 +91,7 @@ fn f10_two_trainers_from_one_file_have_separate_masks() {
     let folder = Folder::new("f10");
     let (file, original) = saved_trainer(&folder);
     let load = || {
-        let mut t = trainer(Adam::new(0.01).into(), going_on());
+        let mut t = trainer(Adam::new(0.01).into(), continuing());
         t.load(&file).unwrap();
         t
     };
@@ -112,14 +112,15 @@ fn f10_two_trainers_from_one_file_have_separate_masks() {
 fn f11_mask_is_stored_as_one_bit_per_element() {
     let folder = Folder::new("f11");
     let save = |rule: FreezeRule, name: &str| {
-        let mut t = trainer(Sgd::new(0.05).momentum(0.9).into(), going_on());
+        let mut t = trainer(Sgd::new(0.05).momentum(0.9).into(), continuing());
         t.freeze("*", rule).unwrap();
         t.save(folder.file(name)).unwrap();
         Checkpoint::read(&folder.file(name)).unwrap()
     };
     let bytes = |file: &Checkpoint| file.tensors().iter().map(|(_, t)| 4 * t.bits().len()).sum::<usize>();
     let (unfrozen, half) = (save(FreezeRule::none(), "none"), save(FreezeRule::random(0.5), "half"));
-    // 90 + 5 elements of conv and 500 + 4 of fc, in weights and one state slot; one mask word per 32 elements.
+    // 90 + 5 elements of conv and 500 + 4 of fc, in weights and one state slot; one mask word per 32
+    // elements.
     assert_eq!(bytes(&unfrozen), 2 * 4 * 599);
     assert_eq!(bytes(&half) - bytes(&unfrozen), 4 * (3 + 1 + 16 + 1));
     let masks = |file: &Checkpoint| file.tensors().iter().filter(|(n, _)| n.starts_with("mask.")).count();
@@ -131,7 +132,7 @@ fn f11_mask_is_stored_as_one_bit_per_element() {
 fn f12_loaded_mask_can_be_trained_extended_and_thawed() {
     let folder = Folder::new("f12");
     let (file, original) = saved_trainer(&folder);
-    let mut t = trainer(Adam::new(0.01).into(), going_on());
+    let mut t = trainer(Adam::new(0.01).into(), continuing());
     t.load(&file).unwrap();
     let before = snapshot(&t);
     train(&mut t, 3);
@@ -146,7 +147,10 @@ fn f12_loaded_mask_can_be_trained_extended_and_thawed() {
     t.thaw("fc.kernel", FreezeRule::mask(mask.clone()), ThawPolicy::KeepState).unwrap();
     train(&mut t, 3);
     let after = snapshot(&t);
-    assert!(mask.frozen_indices().any(|i| before.0[2][0][i] != after.0[2][0][i]), "thawed ones move again");
+    assert!(
+        mask.frozen_indices().any(|i| before.0[2][0][i] != after.0[2][0][i]),
+        "thawed elements change again"
+    );
     assert_eq!(t.verify_frozen().unwrap().changed(), 0);
 }
 
@@ -178,7 +182,7 @@ fn loading_for_another_model_or_optimizer_is_an_error() {
     let folder = Folder::new("other");
     let (file, _) = saved_trainer(&folder);
     let check_optimizer = |optimizer: Optimizer, part: &str| {
-        let mut t = trainer(optimizer, going_on());
+        let mut t = trainer(optimizer, continuing());
         t.freeze("conv.kernel", FreezeRule::random(0.3)).unwrap();
         train(&mut t, 2);
         assert_load_fails(&mut t, &file, part);
@@ -210,7 +214,7 @@ fn inconsistent_content_is_reported_by_tensor_or_note() {
     let (file, _) = saved_trainer(&folder);
     let valid = Checkpoint::read(&file).unwrap();
     let rewritten = folder.file("rewritten.safetensors");
-    let mut t = trainer(Adam::new(0.01).into(), going_on());
+    let mut t = trainer(Adam::new(0.01).into(), continuing());
     let mut check =
         |part: &str, change: &dyn Fn(&str, &Tensor) -> Option<Tensor>, note: Option<(&str, &str)>| {
             let mut copy = Checkpoint::default();
@@ -285,7 +289,7 @@ fn damage_anywhere_is_an_error() {
     let (file, _) = saved_trainer(&folder);
     let bytes = std::fs::read(&file).unwrap();
     let damaged = folder.file("damaged.safetensors");
-    let mut t = trainer(Adam::new(0.01).into(), going_on());
+    let mut t = trainer(Adam::new(0.01).into(), continuing());
     let mut assert_fails = |bytes: &[u8], what: String| {
         std::fs::write(&damaged, bytes).unwrap();
         match t.load(&damaged) {
@@ -323,7 +327,7 @@ fn interrupted_or_failed_write_keeps_the_old_file() {
     let old = std::fs::read(&file).unwrap();
     let partial = folder.file("saved.safetensors.partial");
     std::fs::write(&partial, &old[..old.len() / 2]).unwrap();
-    let mut resumed = trainer(Adam::new(0.01).into(), going_on());
+    let mut resumed = trainer(Adam::new(0.01).into(), continuing());
     resumed.load(&file).unwrap();
     assert_eq!(resumed.digest().unwrap(), t.digest().unwrap());
     // The next write replaces the file.
@@ -332,7 +336,7 @@ fn interrupted_or_failed_write_keeps_the_old_file() {
     assert!(std::fs::read(&file).unwrap() != old);
     resumed.load(&file).unwrap();
     assert_eq!(resumed.digest().unwrap(), t.digest().unwrap());
-    // A write that fails keeps what was there, too: a folder cannot be replaced by a file.
+    // A failed write leaves the existing file or folder unchanged: a file cannot replace a folder.
     let taken = folder.file("taken.safetensors");
     std::fs::create_dir(&taken).unwrap();
     assert!(matches!(t.save(&taken), Err(Error::Io { .. })));
@@ -342,7 +346,7 @@ fn interrupted_or_failed_write_keeps_the_old_file() {
 #[test]
 fn files_of_other_programs_are_errors() {
     let folder = Folder::new("foreign");
-    let mut t = trainer(Sgd::new(0.1).into(), going_on());
+    let mut t = trainer(Sgd::new(0.1).into(), continuing());
     assert!(matches!(t.load(folder.file("missing")), Err(Error::Io { .. })));
     assert!(t.load(&folder.0).unwrap_err().to_string().contains("regular file"));
     let file = folder.file("foreign.safetensors");

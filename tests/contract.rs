@@ -1,5 +1,5 @@
-//! Contract of every shader: its parameters and bindings match their Rust declarations, and naga writes it
-//! for every backend. Needs no GPU.
+//! Contract of every shader: its parameters and bindings match their Rust declarations, and naga translates
+//! it for every backend. Needs no GPU.
 
 use crate::support::portable::{duplicate_definition, portability_violations};
 use frazil::conformance::shaders;
@@ -280,7 +280,7 @@ fn contract_check_detects_mismatches() {
     ];
     for (right, wrong, expected) in mutations {
         assert!(source.contains(right), "{right}");
-        // Renames the uses of a renamed field too, so that the text stays valid.
+        // Also renames the uses of a renamed field, so that the shader remains valid.
         let mut text = source.replacen(right, wrong, 1);
         if wrong.contains("beta_two") {
             text = text.replace("p.beta2", "p.beta_two");
@@ -290,7 +290,7 @@ fn contract_check_detects_mismatches() {
     }
 }
 
-/// Portability violations of a shader with `body` as its entry point and `before` in front of it.
+/// Returns the portability violations of a shader with the entry point `body` and the declarations `before`.
 fn violations_of(before: &str, body: &str) -> Vec<String> {
     let text = format!(
         "struct Params {{ n: u32, lane: u32 }}
@@ -378,7 +378,8 @@ fn portability_checks_detect_what_other_compilers_reject() {
     }
 }
 
-/// naga writes the constructor of an array type twice if the type is used both directly and through an alias.
+/// naga emits the constructor of an array type twice in HLSL if the type is used both directly and through an
+/// alias.
 #[test]
 fn duplicate_hlsl_definitions_are_detected() {
     let text = "

@@ -46,7 +46,8 @@ fn operands_are_rounded_to_f16_and_sums_are_f32() {
     let Some(cooperative) = family() else { return };
     let sizes = [70, 36, 100];
     let [m, n, k] = sizes;
-    // All positive, so that a sum in f16 would have a far larger error than rounded operands cause.
+    // All elements are positive, so that f16 accumulation would cause a far larger error than rounding the
+    // operands to f16 does.
     let draw = |count: usize, seed: usize| -> Vec<f32> {
         (0..count).map(|i| ((i * 7919 + seed) % 10_007) as f32 / 10_007.0 + 0.1).collect()
     };
@@ -62,8 +63,8 @@ fn operands_are_rounded_to_f16_and_sums_are_f32() {
     };
     let (rounded, exact) = (worst(cooperative), worst(GemmFamily::Register));
     println!("worst relative error: {cooperative} {rounded:.1e}, register {exact:.1e}");
-    // Each term has two operands rounded to 11 bits. Over a sum the mean error is smaller, but well above
-    // that of f32.
+    // Each product has two operands rounded to 11 bits. Their errors partly cancel in a sum, but remain well
+    // above those of f32.
     assert!(rounded < 2.0 / 2048.0 && rounded > 10.0 * exact && exact < 1e-6);
 }
 
@@ -96,9 +97,9 @@ fn frozen_weights_keep_their_bits_and_runs_are_reproducible() {
     assert!(once.1 < 1.0 && in_f32.1 < 1.0);
     for (path, (got, want)) in PATHS.iter().zip(once.3.iter().zip(&in_f32.3)) {
         let wide = |data: &[f32]| data.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
-        // The gradient of the last kernel is one GEMM of operands with 11 bits. In earlier layers rounding
-        // changes the sign of a ReLU input or the maximum of a pooling window, which redirects whole
-        // elements: 1 in 1000, so sqrt(1/1000) of the norm.
+        // The gradient of the last kernel is one GEMM whose operands have 11 bits. In earlier layers,
+        // rounding changes the sign of some ReLU inputs and the position of some maxima. This affects about 1
+        // in 1000 gradient elements entirely, which is an error of sqrt(1/1000) of the norm.
         let allowed = if *path == "fc2.kernel" { 3e-3 } else { 5e-2 };
         let error = assert_relative(path, &wide(got), &wide(want), allowed);
         println!("{path}: first gradient within {error:.1e}");
@@ -118,8 +119,8 @@ fn cooperative_family_requires_a_device_opened_with_cooperative_matrices() {
     assert!(expected.contains("GpuOptions::cooperative_matrix"), "{expected}");
 }
 
-/// Gradients are scaled before they are rounded to f16, so they are clamped at 63.97. The loss is finite, so
-/// the update is not skipped.
+/// Gradients are multiplied by 1024 before they are rounded to f16, so they are clamped to [-63.97, 63.97].
+/// The loss is finite, so the update is not skipped.
 #[test]
 fn large_gradients_of_a_finite_loss_leave_finite_weights() {
     let Some(cooperative) = family() else { return };
@@ -137,7 +138,7 @@ fn large_gradients_of_a_finite_loss_leave_finite_weights() {
     assert!(before != after);
 }
 
-/// Only gradients of a loss are scaled; a transposed B does not mark A as a gradient.
+/// Only gradients of a loss are scaled. A GEMM with a transposed B is not necessarily a gradient computation.
 #[test]
 fn gemm_with_a_transposed_operand_is_not_scaled() {
     let Some(cooperative) = family() else { return };

@@ -10,7 +10,8 @@ use frazil::low_level::{Conv2d, DType, Graph, Op, StepScalars, ValueId};
 use frazil::low_level::{Padding, Shape, Window};
 use frazil::low_level::{Plan, PlanOptions};
 
-/// A transposed convolution 8x8 -> 16x16, a convolution, a mean squared error, and the gradients of all.
+/// A graph of a transposed convolution 8x8 -> 16x16, a convolution and a mean squared error, with its
+/// gradients.
 struct Network {
     graph: Graph,
     /// The images, the target, and both kernels.
@@ -32,7 +33,8 @@ fn network() -> Network {
     let y = g.push_one(Op::Conv2dGradInput(conv(2)), &[x, up], "up").unwrap();
     let y = g.push_one(Op::Conv2d(conv(1)), &[y, head], "head").unwrap();
     let losses = g.push_one(Op::MeanSquaredError, &[y, target], "loss").unwrap();
-    // Gradients of about 1e-6: f16 has steps of 6e-8 there, and of 2^-11 of a number 1024 times as large.
+    // The gradients are about 1e-6, where f16 numbers are 6e-8 apart. Multiplied by 1024, they have the full
+    // relative precision of 2^-11.
     let loss = g.push_one(Op::Scale(1.0 / 64.0), &[losses], "scaled loss").unwrap();
     let gradients = g.backward(loss, &[x, up, head]).unwrap();
     gradients.iter().for_each(|&gradient| g.mark_output(gradient).unwrap());
@@ -41,7 +43,7 @@ fn network() -> Network {
 
 /// Every GEMM scales the operand that is a gradient of the loss, and no other one.
 #[test]
-fn planned_gemms_scale_gradients_and_nothing_else() {
+fn gemms_scale_gradients_and_no_other_operand() {
     let mut adapter = gpu().report().clone();
     adapter.subgroup = Some([32, 32]);
     adapter.cooperative_matrix = Some(16);
@@ -64,15 +66,16 @@ fn planned_gemms_scale_gradients_and_nothing_else() {
         };
         scales.push((dispatch.label.as_str(), [scaled("A"), scaled("B")]));
     }
-    // The strided transposed convolution is several GEMMs, and so may be a split sum.
+    // The strided transposed convolution is several GEMMs, and a GEMM with split-K may be several.
     scales.dedup();
     let expected = [
         ("up", [false, false]),
         ("head", [false, false]),
-        // x' dy.
+        // The weight gradient is x' dy.
         ("head grad_kernel", [false, true]),
         ("head grad_input", [true, false]),
-        // The transposed convolution's result has the role of the convolution's input, and its gradient too.
+        // The gradient of the transposed convolution's result is operand A, as the input of a convolution
+        // would be.
         ("up grad_kernel", [true, false]),
         ("up grad_input", [true, false]),
     ];
@@ -91,7 +94,7 @@ fn small_gradients_survive_a_transposed_convolution() {
         let mut draw = stream(5);
         for id in inputs {
             let elements = graph.value(id).unwrap().shape.elements();
-            // Kernels keep the variance of 9 * 32 terms.
+            // Kernels are scaled by 1 / sqrt(9 * 32), so that results keep the variance of the inputs.
             let scale = if graph.value(id).unwrap().batched { 1.0 } else { 1.0 / 17.0 };
             let data: Vec<f32> = (0..elements).map(|_| draw.normal() * scale).collect();
             plan.write_f32(id, &data).unwrap();
@@ -101,7 +104,8 @@ fn small_gradients_survive_a_transposed_convolution() {
     };
     let (got, want) = (run(cooperative), run(GemmFamily::Register));
     for (name, (got, want)) in ["x", "up", "head"].iter().zip(got.iter().zip(&want)) {
-        // Each GEMM rounds both operands to 11 bits: 4e-4 of the result. Without scaling it is 1.2e-2.
+        // Rounding both operands of each GEMM to 11 bits causes an error of 4e-4. Without scaling, the error
+        // is 1.2e-2.
         let error = assert_relative(&format!("gradient of {name}"), got, want, 2e-3);
         println!("gradient of {name}: within {error:.1e}");
     }

@@ -31,7 +31,7 @@ impl Drop for Folder {
     }
 }
 
-/// File name, position and reason of the expected data error.
+/// Returns file name, position and reason of the expected data error; panics for any other result.
 #[track_caller]
 fn data_error<T: std::fmt::Debug>(result: frazil::Result<T>) -> (String, String, String) {
     match result {
@@ -83,7 +83,7 @@ fn idx_reads_plain_and_gzipped_files_with_hyphen_or_dot() {
         let plain = format!("{name}-idx{axes}-ubyte");
         let bytes = std::fs::read(folder.0.join(&plain)).unwrap();
         folder.remove(&plain);
-        // The other three forms of the name, the last one twice.
+        // Uses the other three accepted forms of the file name, the last one for both test files.
         match name {
             "train-images" => folder.write(&format!("{name}.idx{axes}-ubyte"), &bytes),
             "train-labels" => folder.write(&format!("{name}.idx{axes}-ubyte.gz"), &gz(&bytes)),
@@ -162,7 +162,7 @@ fn idx_reports_damaged_gzip_streams_and_missing_files() {
     assert!(data_error(idx(&folder.0)).2.contains("expected images of [3, 2, 1], got [2, 3, 1]"));
 }
 
-/// CIFAR-10 record; pixel i of a plane is its first value plus i, modulo 256.
+/// Returns a CIFAR-10 record. Pixel i of a channel plane is the plane's value in `first` plus i, modulo 256.
 fn record(label: u8, first: [u8; 3]) -> Vec<u8> {
     let plane = |first: u8| (0..1024u32).map(move |i| first.wrapping_add(i as u8));
     std::iter::once(label).chain(first.into_iter().flat_map(plane)).collect()
@@ -188,7 +188,7 @@ fn cifar10_reads_planes_as_channels() {
     // The first two pixels of the third file's first image, and the last two of the test image.
     assert_eq!(train.features()[4 * 3072..][..6], scaled([3, 100, 200, 4, 101, 201]));
     assert_eq!(test.features()[3066..], scaled([5, 6, 7, 6, 7, 8]));
-    // The files in the archive's subfolder.
+    // The files may be in the subfolder of the official archive.
     let outer = Folder::new("cifar-outer");
     let inner = Folder(outer.0.join("cifar-10-batches-bin"));
     std::fs::create_dir_all(&inner.0).unwrap();

@@ -8,8 +8,8 @@ use frazil::low_level::GemmFamily;
 use frazil::low_level::{Dropout, Op, StepScalars};
 use frazil::{Adam, Error, FreezeRule, Loss, Model, Padding, Sgd, Trainer, TrainerOptions};
 
-/// Which of `elements` elements dropout keeps. Asserts that the reference and the device agree, and that kept
-/// elements are scaled by `1 / (1 - rate)`.
+/// Returns which of `elements` elements dropout keeps. Asserts that the reference and the device agree, and
+/// that kept elements are scaled by `1 / (1 - rate)`.
 fn kept(dropout: Dropout, seed: [u32; 2], draw: u32, elements: usize) -> Vec<bool> {
     let x = Operand::batch(&[1, elements], vec![1.0; elements]);
     let single = Single::new(Op::Dropout(dropout), std::slice::from_ref(&x));
@@ -60,7 +60,7 @@ fn the_fraction_kept_is_one_minus_the_rate() {
     assert_eq!(Dropout { rate: 1.0 - f64::EPSILON, layer: 0 }.threshold(), u32::MAX);
 }
 
-/// A convolution, dropout, and a residual block with another dropout.
+/// Returns a model with a convolution, dropout, and a residual block with another dropout.
 fn model_with_dropout(rate: f64) -> Model {
     Model::input([5, 5, 2])
         .conv2d("conv", 5, [3, 3], |c| c.padding(Padding::Same))
@@ -155,7 +155,7 @@ fn a_resumed_run_continues_the_draws() {
 
 #[test]
 fn frozen_elements_keep_their_bits() {
-    let options = going_on();
+    let options = continuing();
     let mut t = Trainer::new(
         gpu(),
         model_with_dropout(0.4),
@@ -164,14 +164,15 @@ fn frozen_elements_keep_their_bits() {
         options,
     )
     .unwrap();
-    plant(&mut t, &ODD_FINITE_BITS);
+    freeze_half_at(&mut t, &ODD_FINITE_BITS);
     let before = snapshot(&t);
     train(&mut t, 10);
     assert_frozen("dropout", &t, &before);
     assert!(moved(&t, &before).0 > 0);
 }
 
-/// The mask of a short batch is the first rows of a full batch's; rows beyond hold NaN and are not read.
+/// The dropout mask of a short batch equals the first rows of the mask of a full batch. The other rows
+/// contain NaN and must not be read.
 #[test]
 fn a_short_batch_draws_the_first_rows_of_the_mask() {
     let elements = 7 * 5;

@@ -138,7 +138,7 @@ fn invalid_masks_and_paths_change_nothing() {
     assert_error!(t.freeze("pool*", FreezeRule::all()), Error::UnknownParameter { .. }, "pool*");
     assert_error!(t.mask("fc"), Error::UnknownParameter { .. }, "fc.bias");
     assert_error!(t.thaw("x", FreezeRule::all(), ThawPolicy::KeepState), Error::UnknownParameter { .. }, "x");
-    // A mask that fits none but one of the matched tensors freezes none.
+    // A mask whose length matches only one of the selected tensors freezes none of them.
     let five = FreezeRule::mask(Mask::all(5));
     assert_error!(t.freeze("*", five), Error::MaskMismatch { .. }, "conv.kernel", "90", "5");
     assert_error!(t.freeze("*", FreezeRule::random(1.5)), Error::InvalidArgument { .. }, "1.5");
@@ -197,7 +197,7 @@ fn invalid_graphs_and_accesses_to_plans_are_rejected() {
     assert_error!(plan.write_f32(y, &[0.0; 72]), Error::InvalidArgument { .. }, "computed");
     assert_error!(plan.read_f32(y), Error::InvalidArgument { .. }, "mark_output");
     plan.write_f32(w, &[1.0; 3]).unwrap();
-    // Geometries that no window leads to.
+    // Output sizes and padding that no window results in.
     let mut odd = Conv2d::new([6, 6, 2], 4, Window::new([3, 3]), 1, "conv").unwrap();
     let kernel = g.input("kernel", Shape::new([3, 3, 2, 4]).unwrap(), DType::F32);
     odd.window.pad_begin = [usize::MAX, 0];

@@ -5,7 +5,7 @@ use frazil::checkpoint::{Checkpoint, Tensor};
 use frazil::{Error, FreezeRule, Sgd, Trainer, TrainerOptions};
 use std::path::{Path, PathBuf};
 
-/// A folder of its own for one test, removed in the end.
+/// Temporary folder of one test, removed on drop.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -19,7 +19,7 @@ impl Folder {
         self.0.join(name)
     }
 
-    /// The names of all files.
+    /// Returns the sorted names of all files.
     fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(&self.0).unwrap();
         let mut names: Vec<_> =
@@ -80,13 +80,13 @@ fn write_follows_links_keeps_permissions_and_cleans_up() {
     assert!(std::fs::symlink_metadata(&link).unwrap().file_type().is_symlink(), "the link is still a link");
     assert_eq!(Checkpoint::read(&target).unwrap().notes()["value"], "2");
     assert_eq!(std::fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o600);
-    // A file that somebody placed under the name of the old temporary file is not written to.
+    // A link with the fixed name that temporary files once had is not followed.
     let bystander = folder.join("bystander");
     std::fs::write(&bystander, "mine").unwrap();
     symlink(&bystander, folder.join("target.safetensors.partial")).unwrap();
     checkpoint(3, 1).write(&target).unwrap();
     assert_eq!(std::fs::read_to_string(&bystander).unwrap(), "mine");
-    // A new file has the permissions of any new file.
+    // A new checkpoint has the default permissions of new files.
     let (new, plain) = (folder.join("new.safetensors"), folder.join("plain"));
     checkpoint(4, 1).write(&new).unwrap();
     std::fs::write(&plain, "").unwrap();
@@ -118,9 +118,10 @@ fn special_files_are_refused_without_reading_them() {
     }
 }
 
-/// A bit of the header's key that holds the notes, flipped, must not turn the file into a foreign one without a checksum.
+/// A flipped bit in the header key under which the notes are stored must be an error. The file must not be
+/// read as a file of another program, which has no checksum.
 #[test]
-fn no_flipped_bit_of_the_header_key_switches_the_checksum_off() {
+fn flipped_bit_in_the_header_key_does_not_disable_the_checksum() {
     let folder = Folder::new("key");
     let path = folder.join("c.safetensors");
     small_trainer().save(&path).unwrap();
@@ -137,7 +138,7 @@ fn no_flipped_bit_of_the_header_key_switches_the_checksum_off() {
 }
 
 #[test]
-fn foreign_files_are_read_where_they_can_be() {
+fn foreign_files_are_read_except_for_unsupported_tensors() {
     use safetensors::tensor::{Dtype, TensorView};
     let folder = Folder::new("foreign");
     let path = folder.join("f.safetensors");
@@ -196,7 +197,7 @@ fn mask_files_are_compared_by_shape_and_checksum() {
         write(Dtype::BOOL, &shape, &bytes);
         freeze().unwrap();
     }
-    // A checkpoint of ours with one flipped bit of a mask.
+    // A checkpoint of this crate with one flipped mask bit is rejected.
     let mut other = small_trainer();
     other.freeze("conv.kernel", FreezeRule::random(0.5).seed(1)).unwrap();
     other.save(&path).unwrap();
@@ -233,10 +234,10 @@ fn changed_frozen_weight_is_not_saved() {
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(std::fs::read(&path).unwrap(), good, "the good file is still there");
+    assert_eq!(std::fs::read(&path).unwrap(), good, "the previous file is unchanged");
 }
 
-/// 45,000 tensors took 20 seconds when each was searched for in a list.
+/// 45,000 tensors took 20 seconds when each was found by a linear search.
 #[test]
 fn many_tensors_are_found_in_linear_time() {
     let folder = Folder::new("many");

@@ -1,4 +1,5 @@
-//! The freeze API, and regression tests of freezing failures F1 to F15 of other projects. Bits are compared as u32.
+//! The freeze API, and regression tests of freezing failures F1 to F15 of other projects. Bits are compared
+//! as u32.
 
 use crate::support::training::*;
 use frazil::low_level::ParameterId;
@@ -12,7 +13,7 @@ fn random_half() -> FreezeRule {
 #[test]
 fn f1_weight_decay_does_not_change_frozen_weights() {
     for (name, optimizer) in optimizers() {
-        let mut t = trainer(optimizer.clone(), going_on());
+        let mut t = trainer(optimizer.clone(), continuing());
         t.freeze("*", random_half()).unwrap();
         let before = snapshot(&t);
         train(&mut t, 12);
@@ -21,7 +22,7 @@ fn f1_weight_decay_does_not_change_frozen_weights() {
         assert!(moved * 10 > trainable * 9, "{name}: {moved} of {trainable} trainable elements changed");
 
         // With everything frozen.
-        let mut t = trainer(optimizer, going_on());
+        let mut t = trainer(optimizer, continuing());
         t.freeze("*", FreezeRule::all()).unwrap();
         let before = snapshot(&t);
         train(&mut t, 5);
@@ -29,16 +30,16 @@ fn f1_weight_decay_does_not_change_frozen_weights() {
     }
 }
 
-/// F2: momentum or Adam state from before the freeze keeps pushing.
+/// F2: momentum or Adam state from before the freeze continues to change weights.
 #[test]
 fn f2_optimizer_state_from_before_the_freeze_has_no_effect() {
     for (name, optimizer) in optimizers() {
-        let mut t = trainer(optimizer, going_on());
+        let mut t = trainer(optimizer, continuing());
         train(&mut t, 10);
         t.freeze("*", random_half()).unwrap();
         let before = snapshot(&t);
         if !t.state_slots().is_empty() {
-            // Most frozen elements have a momentum that would move them.
+            // Most frozen elements have a momentum that would change them.
             let mask = t.mask("fc.kernel").unwrap();
             let nonzero = mask.frozen_indices().filter(|&i| f32::from_bits(before.0[2][1][i]) != 0.0).count();
             assert!(nonzero * 2 > mask.frozen_count(), "{name}: {nonzero}");
@@ -49,11 +50,12 @@ fn f2_optimizer_state_from_before_the_freeze_has_no_effect() {
     }
 }
 
-/// F3: adaptive rescaling leaks into the frozen subspace (project the gradient, then Adam).
+/// F3: the gradient is projected onto the trainable subspace, but Adam's rescaling of it also changes frozen
+/// elements.
 #[test]
 fn f3_adaptive_rescaling_does_not_reach_frozen_elements() {
     for (name, optimizer) in optimizers().into_iter().filter(|(name, _)| name.starts_with("adam")) {
-        let mut t = trainer(optimizer, going_on());
+        let mut t = trainer(optimizer, continuing());
         t.freeze("*.kernel", random_half()).unwrap();
         let before = snapshot(&t);
         train(&mut t, 20);
@@ -70,14 +72,14 @@ fn f3_adaptive_rescaling_does_not_reach_frozen_elements() {
     }
 }
 
-/// F5: the mask is applied in the forward pass only; raw weights and checkpoints drift.
+/// F5: the mask is applied in the forward pass only; stored weights and checkpoints still change.
 #[test]
-fn f5_checkpoint_holds_the_frozen_bits() {
+fn f5_checkpoint_contains_the_frozen_bits() {
     let folder = std::env::temp_dir().join(format!("frazil-f5-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     for (name, optimizer) in optimizers() {
-        let mut t = trainer(optimizer, going_on());
-        plant(&mut t, &ODD_FINITE_BITS);
+        let mut t = trainer(optimizer, continuing());
+        freeze_half_at(&mut t, &ODD_FINITE_BITS);
         let before = snapshot(&t);
         train(&mut t, 8);
         let file = folder.join("f5.safetensors");
@@ -112,8 +114,8 @@ fn f7_nan_and_infinite_gradients_do_not_reach_frozen_elements() {
     for (name, optimizer) in optimizers() {
         for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             for bits in [&ODD_BITS[..], &ODD_FINITE_BITS[..]] {
-                let mut t = trainer(optimizer.clone(), going_on());
-                plant(&mut t, bits);
+                let mut t = trainer(optimizer.clone(), continuing());
+                freeze_half_at(&mut t, bits);
                 let before = snapshot(&t);
                 let mut batch = batches(1).remove(0);
                 batch.features[7] = value;
@@ -134,7 +136,7 @@ fn f7_nan_and_infinite_gradients_do_not_reach_frozen_elements() {
 #[test]
 fn f9_single_elements_can_be_frozen_at_any_step() {
     for (name, optimizer) in optimizers() {
-        let mut t = trainer(optimizer, going_on());
+        let mut t = trainer(optimizer, continuing());
         let sizes: Vec<_> =
             t.model().parameters().iter().map(|p| (p.path.clone(), p.shape.elements())).collect();
         for stage in 0..6 {
@@ -153,11 +155,11 @@ fn f9_single_elements_can_be_frozen_at_any_step() {
     }
 }
 
-/// F15: preserved zeros leave zero after the last update, or in a later stage.
+/// F15: pruned zeros become nonzero after the last update, or in a later training stage.
 #[test]
 fn f15_frozen_zeros_stay_zero_through_later_stages() {
     for (name, optimizer) in optimizers() {
-        let mut t = trainer(optimizer, going_on());
+        let mut t = trainer(optimizer, continuing());
         let len = t.mask("conv.kernel").unwrap().len();
         let zeros = Mask::from_frozen((0..len).map(|i| i % 3 == 0));
         let signed: Vec<f32> = (0..len).map(|i| if i % 2 == 0 { 0.0 } else { -0.0 }).collect();
@@ -183,7 +185,7 @@ fn f15_frozen_zeros_stay_zero_through_later_stages() {
 
 #[test]
 fn check_frozen_detects_one_changed_bit() {
-    let mut t = trainer(Sgd::new(0.1).momentum(0.9).into(), going_on());
+    let mut t = trainer(Sgd::new(0.1).momentum(0.9).into(), continuing());
     t.freeze("*", random_half()).unwrap();
     let before = snapshot(&t);
     let frozen = t.mask("fc.kernel").unwrap().frozen_indices().nth(5).unwrap();
@@ -197,7 +199,7 @@ fn check_frozen_detects_one_changed_bit() {
 
 #[test]
 fn verify_frozen_reports_the_corrupted_element() {
-    let mut t = trainer(Sgd::new(0.1).momentum(0.9).into(), going_on());
+    let mut t = trainer(Sgd::new(0.1).momentum(0.9).into(), continuing());
     t.freeze("*", random_half()).unwrap();
     train(&mut t, 5);
     let clean = t.verify_frozen().unwrap();
@@ -216,7 +218,7 @@ fn verify_frozen_reports_the_corrupted_element() {
     assert_eq!((first.got, first.expected), (bits[index], bits[index] ^ 1 << 13));
     assert!(report.to_string().contains("fc.kernel["), "{report}");
 
-    // In the optimizer state.
+    // A flipped bit in the optimizer state.
     bits[index] ^= 1 << 13;
     t.store().write_weights(id, &bits).unwrap();
     assert_eq!(t.verify_frozen().unwrap(), clean);
@@ -226,7 +228,7 @@ fn verify_frozen_reports_the_corrupted_element() {
     let first = t.verify_frozen().unwrap().first_changed.unwrap();
     assert_eq!((first.what.as_str(), first.index), ("momentum", index));
 
-    // In the device's mask.
+    // A cleared bit in the device's mask.
     state[index] ^= 1;
     t.store().write_state(0, id, &state).unwrap();
     let mask = t.mask("fc.kernel").unwrap().clone();
@@ -249,7 +251,7 @@ fn verify_frozen_reports_the_corrupted_element() {
 
 #[test]
 fn digest_covers_weights_state_and_step() {
-    let mut t = trainer(Sgd::new(0.1).momentum(0.9).into(), going_on());
+    let mut t = trainer(Sgd::new(0.1).momentum(0.9).into(), continuing());
     t.freeze("conv.kernel", random_half()).unwrap();
     train(&mut t, 2);
     let (digest, frozen) = (t.digest().unwrap(), t.verify_frozen().unwrap().digest);
@@ -278,7 +280,7 @@ fn digest_covers_weights_state_and_step() {
     }
     assert_eq!(t.digest().unwrap(), digest);
     // A step with learning rate 0 changes the step count only.
-    let mut unchanged = trainer(Sgd::new(0.0).into(), going_on());
+    let mut unchanged = trainer(Sgd::new(0.0).into(), continuing());
     let before = unchanged.digest().unwrap();
     train(&mut unchanged, 1);
     assert_ne!(unchanged.digest().unwrap(), before);
@@ -311,7 +313,7 @@ fn gradients_of_frozen_elements_are_zero_unless_the_policy_is_dense() {
 
 #[test]
 fn freeze_adds_and_only_thaw_and_replace_mask_clear() {
-    let mut t = trainer(Sgd::new(0.1).momentum(0.9).into(), going_on());
+    let mut t = trainer(Sgd::new(0.1).momentum(0.9).into(), continuing());
     assert_eq!(t.freeze("*.kernel", random_half()).unwrap(), 45 + 250);
     assert_eq!(t.freeze("*.kernel", random_half()).unwrap(), 0);
     t.freeze("*", FreezeRule::none()).unwrap();
@@ -328,7 +330,7 @@ fn freeze_adds_and_only_thaw_and_replace_mask_clear() {
 #[test]
 fn thaw_keeps_or_zeroes_the_state_of_thawed_elements_only() {
     for policy in [ThawPolicy::KeepState, ThawPolicy::ZeroState] {
-        let mut t = trainer(Sgd::new(0.1).momentum(0.9).into(), going_on());
+        let mut t = trainer(Sgd::new(0.1).momentum(0.9).into(), continuing());
         train(&mut t, 4);
         t.freeze("fc.kernel", random_half()).unwrap();
         train(&mut t, 2);
@@ -351,7 +353,7 @@ fn thaw_keeps_or_zeroes_the_state_of_thawed_elements_only() {
 
 #[test]
 fn set_and_freeze_sets_masked_elements_only() {
-    let mut t = trainer(Sgd::new(0.1).into(), going_on());
+    let mut t = trainer(Sgd::new(0.1).into(), continuing());
     let before = snapshot(&t);
     let mask = Mask::from_frozen((0..90).map(|i| i % 10 == 3));
     let values: Vec<f32> = (0..90).map(|i| f32::from_bits(ODD_BITS[i / 10])).collect();

@@ -9,8 +9,8 @@ use frazil::{
 
 const PATHS: [&str; 4] = ["conv.kernel", "conv.bias", "fc.kernel", "fc.bias"];
 
-/// F6: frozen elements with huge gradients count in the norm. Trainable ones must be clipped as if those gradients were 0,
-/// with and without kept gradients, masked and dense.
+/// F6: huge gradients of frozen elements count in the clipping norm. Trainable elements must be clipped as if
+/// those gradients were 0, with and without `keep_gradients`, with masked and dense gradients.
 #[test]
 fn f6_huge_gradients_of_frozen_elements_do_not_clip_trainable_ones() {
     // Row 3 of the kernel is frozen at 0: feature 3 has an effect on that row's gradient only.
@@ -49,11 +49,11 @@ fn f6_huge_gradients_of_frozen_elements_do_not_clip_trainable_ones() {
     }
 }
 
-/// F8: raw gradients are added to the elements that a masked transformation leaves out. Here frozen elements get no update,
-/// and trainable ones their full gradient.
+/// F8: a masked gradient transformation passes the raw gradients of the other elements through as updates.
+/// Here frozen elements get no update, and trainable elements their full gradient.
 #[test]
 fn f8_frozen_elements_get_no_raw_gradient_and_trainable_ones_the_full_gradient() {
-    let options = going_on().keep_gradients(true).gradient_policy(GradientPolicy::Dense);
+    let options = continuing().keep_gradients(true).gradient_policy(GradientPolicy::Dense);
     let mut t = trainer(Sgd::new(1.0).into(), options);
     t.freeze("*", FreezeRule::random(0.5).seed(4)).unwrap();
     for batch in batches(3) {
@@ -77,8 +77,8 @@ fn f8_frozen_elements_get_no_raw_gradient_and_trainable_ones_the_full_gradient()
     }
 }
 
-/// F8, for every rule: the first update of a trainable element equals that without frozen elements to the bit, in weight and
-/// state.
+/// F8, for every update rule: the first update of a trainable element has the same weight and state bits with
+/// and without frozen elements.
 #[test]
 fn f8_frozen_elements_do_not_change_the_update_of_trainable_ones() {
     for (name, optimizer) in optimizers() {
@@ -86,7 +86,7 @@ fn f8_frozen_elements_do_not_change_the_update_of_trainable_ones() {
         if matches!(optimizer.clip_setting(), Some(Clip::Norm { over_all: false, .. })) {
             continue;
         }
-        let mut unfrozen = trainer(optimizer.clone(), going_on());
+        let mut unfrozen = trainer(optimizer.clone(), continuing());
         let initial = snapshot(&unfrozen);
         train(&mut unfrozen, 1);
         let unfrozen = snapshot(&unfrozen);
@@ -97,7 +97,7 @@ fn f8_frozen_elements_do_not_change_the_update_of_trainable_ones() {
             ("fc.*", FreezeRule::all()),
             ("*.bias", FreezeRule::all()),
         ] {
-            let mut t = trainer(optimizer.clone(), going_on());
+            let mut t = trainer(optimizer.clone(), continuing());
             t.freeze(glob, rule).unwrap();
             train(&mut t, 1);
             assert_frozen(name, &t, &initial);
@@ -130,7 +130,7 @@ fn batch_norm_model() -> Model {
 }
 
 fn batch_norm_trainer(optimizer: Optimizer) -> Trainer {
-    Trainer::new(gpu(), batch_norm_model(), Loss::SoftmaxCrossEntropy, optimizer, going_on()).unwrap()
+    Trainer::new(gpu(), batch_norm_model(), Loss::SoftmaxCrossEntropy, optimizer, continuing()).unwrap()
 }
 
 /// Bits of the running mean and variance.
@@ -159,13 +159,13 @@ fn f14_scale_shift_and_biases_are_frozen_by_element() {
             let mask = t.mask(&parameter.path).unwrap();
             let (old, new) = (&before.0[number][0], &after.0[number][0]);
             let moved = (0..mask.len()).filter(|&i| !mask.is_frozen(i) && old[i] != new[i]).count();
-            assert!(moved > 0, "{name}: nothing of {} trains", parameter.path);
+            assert!(moved > 0, "{name}: no element of {} changed", parameter.path);
         }
     }
 }
 
-/// F14: batch norm's running statistics change under frozen weights. They are frozen separately; with everything frozen,
-/// evaluation gives the same bits after any training.
+/// F14: batch norm's running statistics change under frozen weights. They are frozen separately; with
+/// everything frozen, evaluation gives the same bits after any training.
 #[test]
 fn f14_running_statistics_are_frozen_separately_and_a_frozen_model_evaluates_to_equal_bits() {
     for (name, optimizer) in optimizers() {
@@ -210,14 +210,14 @@ fn f14_running_statistics_are_frozen_separately_and_a_frozen_model_evaluates_to_
     }
 }
 
-/// F16: a hook at every step makes every step slow. Here a step with a mask is one submission, as without, with no more
-/// dispatches, no allocation and no read-back.
+/// F16: a hook at every step makes every step slow. Here a step is one submission with or without a mask, and
+/// a mask adds no dispatch, allocation or read-back.
 #[test]
 fn f16_mask_adds_no_submission_dispatch_allocation_or_read_back() {
     // A separate device: the counters are per device.
     let gpu = Gpu::new(GpuOptions::default()).unwrap();
     let optimizer = || Optimizer::from(Sgd::new(0.01).momentum(0.9).weight_decay(0.1)).clip(Clip::norm(0.5));
-    let options = || going_on().progress_every(0);
+    let options = || continuing().progress_every(0);
     let frozen_trainer = |rule: FreezeRule| {
         let mut t = Trainer::new(&gpu, model(), Loss::SoftmaxCrossEntropy, optimizer(), options()).unwrap();
         t.freeze("*", rule).unwrap();
@@ -231,7 +231,7 @@ fn f16_mask_adds_no_submission_dispatch_allocation_or_read_back() {
         gpu.wait().unwrap();
         let (submissions, buffers) = (gpu.submissions(), gpu.buffers_created());
         train(t, 20);
-        // Read-backs are submissions, too: `verify_frozen` below is counted.
+        // Read-backs are also submissions; the check of `verify_frozen` below shows that they are counted.
         assert_eq!(gpu.submissions() - submissions, 20, "{} frozen", t.frozen_count());
         assert_eq!(gpu.buffers_created(), buffers);
         let masked = work(t);

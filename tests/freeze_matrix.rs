@@ -1,5 +1,5 @@
-//! Every update rule with every modifier of the update, under masks that are set, extended and thawed during training:
-//! frozen weights and their state keep their bits, and trainable elements change.
+//! Every update rule with every modifier of the update, under masks that are set, extended and thawed during
+//! training: frozen weights and their state keep their bits, and trainable elements change.
 
 use crate::support::device::{families, gpu};
 use crate::support::training::*;
@@ -10,10 +10,10 @@ use frazil::{
     Trainer,
 };
 
-/// Makes an optimizer with this weight decay.
+/// Creates an optimizer with this weight decay.
 type Rule = fn(f64) -> Optimizer;
 
-/// Every update rule: one for each kernel and branch.
+/// The update rules: one for each update kernel and each branch within it.
 const RULES: [(&str, Rule); 12] = [
     ("sgd", |decay| Sgd::new(0.01).weight_decay(decay).into()),
     ("momentum", |decay| Sgd::new(0.01).momentum(0.9).weight_decay(decay).into()),
@@ -51,12 +51,12 @@ const MODIFIERS: [Modifiers; 6] = [
 
 const NORM: Clip = Clip::Norm { max: 0.5, over_all: false };
 
-/// One step of a scenario.
+/// One event of a scenario.
 enum Event {
     /// Trains some steps, and compares the frozen bits before and after.
     Train,
-    /// Freezes [`Part::Planted`] at given weights, with given state.
-    Plant,
+    /// Freezes [`Part::Preset`] at given weights, with given state.
+    FreezePreset,
     /// Freezes [`Part::Frozen`] at its present weights.
     Freeze,
     /// Thaws [`Part::Frozen`].
@@ -65,38 +65,39 @@ enum Event {
     Corrupt(usize),
 }
 
-use Event::{Corrupt, Freeze, Plant, Thaw, Train};
+use Event::{Corrupt, Freeze, FreezePreset, Thaw, Train};
 
 const SCENARIOS: [(&str, &[Event]); 5] = [
-    ("mask at step 0", &[Plant, Freeze, Train]),
-    ("mask mid-run", &[Train, Plant, Freeze, Train]),
-    ("mask grown mid-run", &[Plant, Train, Freeze, Train]),
-    ("thawed with its state", &[Plant, Freeze, Train, Thaw(ThawPolicy::KeepState), Train]),
-    ("thawed without its state", &[Plant, Freeze, Train, Thaw(ThawPolicy::ZeroState), Train]),
+    ("mask at step 0", &[FreezePreset, Freeze, Train]),
+    ("mask set during training", &[Train, FreezePreset, Freeze, Train]),
+    ("mask extended during training", &[FreezePreset, Train, Freeze, Train]),
+    ("thawed with its state", &[FreezePreset, Freeze, Train, Thaw(ThawPolicy::KeepState), Train]),
+    ("thawed without its state", &[FreezePreset, Freeze, Train, Thaw(ThawPolicy::ZeroState), Train]),
 ];
 
-/// Bits that float arithmetic may not preserve and that keep the loss finite: -0.0, the smallest and the largest subnormal,
-/// 1 + 1 ulp, and a weight so large that every softmax is saturated.
+/// Bits that float arithmetic may not preserve and that keep the loss finite: -0.0, the smallest and the
+/// largest subnormal, 1 + 1 ulp, and a weight so large that every softmax is saturated.
 const FINITE_BITS: [u32; 5] = [0x8000_0000, 0x0000_0001, 0x807f_ffff, 0x3f80_0001, 0x42c8_0001];
 
 /// Role of an element. Every tensor has all three, next to each other in the vec4s that kernels update.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Part {
-    Planted,
+    Preset,
     Frozen,
     Trainable,
 }
 
 fn part(index: usize) -> Part {
-    use Part::{Frozen, Planted, Trainable};
-    [Planted, Frozen, Trainable, Planted, Trainable, Trainable, Frozen][index % 7]
+    use Part::{Frozen, Preset, Trainable};
+    [Preset, Frozen, Trainable, Preset, Trainable, Trainable, Frozen][index % 7]
 }
 
 fn mask_of(which: Part, len: usize) -> Mask {
     Mask::from_frozen((0..len).map(|index| part(index) == which))
 }
 
-/// A model without gradients of 0: leaky ReLU, and label smoothing for a saturated softmax.
+/// A model whose gradients are never exactly 0: it has leaky ReLU, and label smoothing in case softmax is
+/// saturated.
 fn model() -> Model {
     Model::input([4, 4, 1])
         .conv2d("conv", 4, [3, 3], |c| c.padding(frazil::Padding::Same))
@@ -113,16 +114,16 @@ fn batches() -> Vec<Batch> {
     data.batches(4, 5).unwrap().collect()
 }
 
-/// A trainer in one cell of the matrix.
+/// A trainer for one combination of rule, modifiers, scenario and GEMM family.
 struct Run {
     name: String,
     trainer: Trainer,
-    /// Bits of the planted weights.
+    /// Bits of the weights of [`Part::Preset`].
     bits: &'static [u32],
     /// Number of batches accumulated for one update.
     accumulate: usize,
     batches: Vec<Batch>,
-    /// Expected state before the next event.
+    /// Expected weights and optimizer state before the next event.
     last: Snapshot,
 }
 
@@ -138,7 +139,7 @@ impl Run {
         if let Some(clip) = modifiers.clip {
             optimizer = optimizer.clip(clip);
         }
-        let options = going_on_with(4).family(family).accumulate(modifiers.accumulate > 1);
+        let options = continuing_with(4).family(family).accumulate(modifiers.accumulate > 1);
         let loss = Loss::cross_entropy().label_smoothing(0.3);
         let trainer = Trainer::new(gpu(), model(), loss, optimizer, options).unwrap();
         let last = snapshot(&trainer);
@@ -153,12 +154,12 @@ impl Run {
     /// Runs the events of a scenario.
     ///
     /// # Errors
-    /// The frozen element that changed.
+    /// Names the frozen element that changed.
     fn run(&mut self, events: &[Event]) -> Result<(), String> {
         for event in events {
             match event {
                 Train => self.train()?,
-                Plant => self.plant(),
+                FreezePreset => self.freeze_preset(),
                 Freeze => self.freeze(),
                 Thaw(policy) => self.thaw(*policy),
                 Corrupt(column) => self.corrupt(*column),
@@ -181,8 +182,8 @@ impl Run {
         Ok(())
     }
 
-    /// Checks that all trainable elements are NaN if non-finite weights are planted; otherwise that at least 90 % of the
-    /// trainable weights of each tensor changed, and some state in each slot.
+    /// Checks that all trainable elements are NaN if some frozen weights are not finite; otherwise that at
+    /// least 90 % of the trainable weights of each tensor changed, and some state in each slot.
     fn check_trainable(&self, now: &Snapshot) {
         let non_finite = self.trainer.frozen_count() > 0
             && self.bits.iter().any(|&bits| !f32::from_bits(bits).is_finite());
@@ -207,7 +208,7 @@ impl Run {
                         changed * 10 >= trainable().count() * 9 && changed > 0,
                         "{context}: {changed} changed"
                     ),
-                    // The largest second moment (AMSGrad) of an element may stay the same.
+                    // AMSGrad's maximum of the second moment may stay the same.
                     Some(slot) => state_changed[slot] += changed,
                 }
             }
@@ -219,16 +220,16 @@ impl Run {
         );
     }
 
-    fn plant(&mut self) {
+    fn freeze_preset(&mut self) {
         for (number, (path, len)) in self.paths().into_iter().enumerate() {
-            let mask = mask_of(Part::Planted, len);
+            let mask = mask_of(Part::Preset, len);
             let values: Vec<f32> = (0..len).map(|i| f32::from_bits(self.bits[i % self.bits.len()])).collect();
             // No kernel may read the state of a frozen element, so NaN bits have no effect.
-            plant_state(&self.trainer, number, &mask, &ODD_BITS);
+            write_state_bits(&self.trainer, number, &mask, &ODD_BITS);
             self.trainer.set_and_freeze(&path, &values, &mask).unwrap();
             let weights = self.trainer.store().read_weights(ParameterId::of(number)).unwrap();
-            let planted = mask.frozen_indices().all(|i| weights[i] == self.bits[i % self.bits.len()]);
-            assert!(planted, "{}: {path} was not planted", self.name);
+            let equal = mask.frozen_indices().all(|i| weights[i] == self.bits[i % self.bits.len()]);
+            assert!(equal, "{}: {path} was not set", self.name);
         }
         self.last = snapshot(&self.trainer);
     }
@@ -242,7 +243,8 @@ impl Run {
         assert!(snapshot(&self.trainer) == self.last, "{}: freezing changed a bit", self.name);
     }
 
-    /// Thaws, and checks that no bit changes except the state of thawed elements under [`ThawPolicy::ZeroState`].
+    /// Thaws, and checks that no bit changes except the state of thawed elements under
+    /// [`ThawPolicy::ZeroState`].
     fn thaw(&mut self, policy: ThawPolicy) {
         for (number, (path, len)) in self.paths().into_iter().enumerate() {
             let mask = mask_of(Part::Frozen, len);
@@ -274,7 +276,7 @@ impl Run {
     }
 }
 
-/// Runs all rules, modifiers, scenarios and GEMM families, with these bits planted.
+/// Runs all rules, modifiers, scenarios and GEMM families with [`Part::Preset`] frozen at these bits.
 fn run_matrix(bits: &'static [u32]) {
     let mut runs = 0;
     for (rule, make) in RULES {
@@ -309,7 +311,7 @@ fn matrix_detects_one_changed_bit() {
         let run = |column| {
             let mut run = Run::new(rule.into(), make, &MODIFIERS[0], families()[0], &FINITE_BITS);
             let slots = run.trainer.state_slots().len();
-            (run.run(&[Plant, Freeze, Corrupt(column), Train]), slots)
+            (run.run(&[FreezePreset, Freeze, Corrupt(column), Train]), slots)
         };
         let (result, slots) = run(0);
         let message = result.unwrap_err();

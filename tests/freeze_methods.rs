@@ -1,4 +1,5 @@
-//! Masks that are computed from values and change during training: freezing failures F4, F18, F19 and F20; rewinding.
+//! Masks that are computed from values and change during training: freezing failures F4, F18, F19 and F20;
+//! rewinding.
 
 use crate::support::training::*;
 use frazil::mask::MaskSchedule;
@@ -14,7 +15,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 /// F4: a mask recomputed from values freezes all negative weights, or weights that pass through 0.
 #[test]
 fn f4_mask_from_values_is_by_magnitude_and_computed_once() {
-    let mut t = trainer(Sgd::new(0.05).momentum(0.9).into(), going_on());
+    let mut t = trainer(Sgd::new(0.05).momentum(0.9).into(), continuing());
     let weights = t.parameter(KERNEL).unwrap();
     let pruned = t.prune(KERNEL, FreezeRule::smallest(0.3)).unwrap();
     assert_eq!(pruned, (0.3 * weights.len() as f64).round() as usize);
@@ -40,7 +41,7 @@ fn f4_mask_from_values_is_by_magnitude_and_computed_once() {
 #[test]
 fn f18_mask_applies_from_the_next_step_on() {
     for (name, optimizer) in optimizers() {
-        let mut t = trainer(optimizer, going_on());
+        let mut t = trainer(optimizer, continuing());
         let schedule = MaskSchedule::polynomial(0.0, 0.6).begin(2).end(6).every(2);
         let len = t.mask(KERNEL).unwrap().len();
         let mut counts = Vec::new();
@@ -62,10 +63,11 @@ fn f18_mask_applies_from_the_next_step_on() {
     }
 }
 
-/// F19: regrowing returns fewer weights than requested (ties, already active ones), so that the density decays.
+/// F19: regrowing returns fewer weights than requested (because of ties or weights that are active already),
+/// so that the density decays.
 #[test]
 fn f19_regrowing_thaws_exactly_the_requested_count() {
-    let options = going_on().keep_gradients(true).gradient_policy(GradientPolicy::Dense);
+    let options = continuing().keep_gradients(true).gradient_policy(GradientPolicy::Dense);
     let mut t = trainer(Sgd::new(0.05).momentum(0.9).into(), options);
     t.prune(KERNEL, FreezeRule::random(0.5)).unwrap();
     let frozen = t.mask(KERNEL).unwrap().frozen_count();
@@ -108,7 +110,7 @@ fn f19_regrowing_thaws_exactly_the_requested_count() {
 /// F20: a freeze flag is silently overwritten later in set-up.
 #[test]
 fn f20_later_set_up_does_not_thaw() {
-    let mut t = trainer(Sgd::new(0.05).momentum(0.9).weight_decay(0.1).into(), going_on());
+    let mut t = trainer(Sgd::new(0.05).momentum(0.9).weight_decay(0.1).into(), continuing());
     t.freeze("*", FreezeRule::random(0.4).seed(3)).unwrap();
     let (masks, before) = (masks(&t), snapshot(&t));
     let start = t.snapshot().unwrap();
@@ -138,7 +140,7 @@ fn masks(t: &frazil::Trainer) -> Vec<Mask> {
 
 #[test]
 fn pruning_keeps_elements_that_are_already_frozen() {
-    let mut t = trainer(Sgd::new(0.05).into(), going_on());
+    let mut t = trainer(Sgd::new(0.05).into(), continuing());
     t.freeze("conv.kernel", FreezeRule::filters_at([1])).unwrap();
     let before = bits(&t.parameter("conv.kernel").unwrap());
     assert_eq!(t.prune("conv.kernel", FreezeRule::filters_at([1, 3])).unwrap(), 18);
@@ -151,7 +153,7 @@ fn pruning_keeps_elements_that_are_already_frozen() {
 
 #[test]
 fn global_pruning_counts_over_all_matching_tensors() {
-    let mut t = trainer(Sgd::new(0.05).into(), going_on());
+    let mut t = trainer(Sgd::new(0.05).into(), continuing());
     let kernels = ["conv.kernel", KERNEL];
     let total: usize = kernels.iter().map(|k| t.mask(k).unwrap().len()).sum();
     let pruned = t.prune("*.kernel", FreezeRule::smallest(0.5).global()).unwrap();
@@ -164,7 +166,7 @@ fn global_pruning_counts_over_all_matching_tensors() {
 #[test]
 fn rewind_restores_trainable_elements_only() {
     for (name, optimizer) in optimizers() {
-        let mut t = trainer(optimizer, going_on());
+        let mut t = trainer(optimizer, continuing());
         train(&mut t, 4);
         let start = t.snapshot().unwrap();
         train(&mut t, 6);
@@ -185,15 +187,15 @@ fn rewind_restores_trainable_elements_only() {
         }
         assert!(moved(&t, &expected).0 > 0 && t.steps() == 0, "{name}");
     }
-    let adam = trainer(frazil::Adam::new(0.1).into(), going_on());
-    let mut sgd = trainer(Sgd::new(0.1).into(), going_on());
+    let adam = trainer(frazil::Adam::new(0.1).into(), continuing());
+    let mut sgd = trainer(Sgd::new(0.1).into(), continuing());
     let other = sgd.rewind(&adam.snapshot().unwrap(), RewindState::Keep);
     assert!(matches!(other, Err(Error::ShapeMismatch { .. })));
 }
 
 #[test]
 fn freeze_on_plateau_freezes_the_next_layer() {
-    let mut t = trainer(Sgd::new(0.05).into(), going_on());
+    let mut t = trainer(Sgd::new(0.05).into(), continuing());
     let mut plateau = FreezeOnPlateau::new(&["conv.*", "fc.*"], 2, 0.1).unwrap();
     let losses = [2.0, 1.5, 1.45, 1.0, 0.95, f64::NAN, 0.94, 0.93, 0.9, 0.9];
     let frozen: Vec<_> = losses.iter().map(|&loss| plateau.observe(&mut t, loss).unwrap()).collect();

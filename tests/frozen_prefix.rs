@@ -1,4 +1,5 @@
-//! Training on cached features of the frozen prefix: equal bits to full steps; stale features are errors.
+//! Training on cached outputs (features) of the frozen lowest layers (prefix). Steps give the same bits as
+//! full steps, and stale features are errors.
 
 use crate::support::device::{families, gpu};
 use crate::support::training::optimizers;
@@ -10,7 +11,7 @@ use frazil::{
 
 const ROWS: usize = 4;
 
-/// Two convolutions with a pool between them, and a dense head with dropout.
+/// A model of two convolutions with pooling between them, and a dense layer with dropout.
 fn model() -> Model {
     Model::input([6, 4, 3])
         .conv2d("conv1", 4, [3, 3], |c| c.padding(Padding::Same))
@@ -40,7 +41,8 @@ fn options() -> TrainerOptions {
     TrainerOptions::batch(ROWS)
 }
 
-/// Trains two epochs with `accumulate` batches per update, on examples or (`cached`) on features of the prefix.
+/// Trains two epochs with `accumulate` batches per update, on examples or (`cached`) on features of the
+/// prefix.
 fn train(t: &mut Trainer, data: &Dataset, cached: bool, accumulate: usize) -> Result<()> {
     for epoch in 0..2 {
         let batches: Vec<Batch> = data.batches_for_epoch(ROWS, 9, epoch)?.collect();
@@ -115,7 +117,7 @@ fn prefix_ends_below_the_first_trainable_or_random_layer() {
 
     let mut dense = trainer(model(), Sgd::new(0.1), options().gradient_policy(GradientPolicy::Dense));
     dense.freeze("conv*", FreezeRule::all()).unwrap();
-    assert_eq!(dense.frozen_prefix(), 0, "dense gradients need those of frozen elements");
+    assert_eq!(dense.frozen_prefix(), 0, "dense gradients include those of frozen elements");
 }
 
 #[test]
@@ -180,7 +182,7 @@ fn stale_features_are_errors_and_change_nothing() {
     t.step_above(&batch).unwrap();
     assert_eq!(t.parameter("fc2.kernel").unwrap(), before);
     assert_eq!(t.verify_frozen().unwrap().changed(), 0);
-    // Examples do not have the shape of features.
+    // Examples are rejected: they do not have the shape of features.
     let examples = data().batches(ROWS, 0).unwrap().next().unwrap();
     assert!(matches!(t.step_above(&examples), Err(Error::ShapeMismatch { .. })));
     assert!(matches!(t.step_above(&Batch::default()), Err(Error::EmptyBatch { .. })));

@@ -3,7 +3,7 @@
 
 use crate::support::compare::{assert_equal, assert_relative};
 use crate::support::device::{Device, device, families, gpu};
-use crate::support::executor::{Executor, Fault, Make, Operand, Planted, evaluate, evaluate_one, reference};
+use crate::support::executor::{Executor, Fault, Faulty, Make, Operand, evaluate, evaluate_one, reference};
 use crate::support::golden::{Case, cases, conv2d_case, generated, pool2d_case, sampled};
 use crate::support::random::{convolution_shapes, elements};
 use crate::support::trajectory::{Errors, check_trajectory, net, update_rounding, update_rule};
@@ -13,10 +13,11 @@ use frazil::low_level::{Activation, Graph, Op};
 use frazil::low_level::{Algorithm, Winograd};
 use frazil::low_level::{Plan, PlanOptions};
 
-/// For the reference: both sides are f64 and add up to 1,000 terms in different orders.
+/// Relative tolerance for the reference: both sides sum up to 1,000 terms in f64, in different orders.
 const TOLERANCE: f64 = 1e-13;
 
-/// For the device, in f32; tests/golden/README.md suggests 1e-5, and PyTorch's kernels reach 1.3e-6.
+/// Relative tolerance for the device, in f32; tests/golden/README.md suggests 1e-5, and PyTorch's kernels
+/// reach 1.3e-6.
 const DEVICE_TOLERANCE: f64 = 2e-6;
 
 /// Runs a check on the reference, and on the device in every GEMM family that it supports.
@@ -28,7 +29,7 @@ fn everywhere(check: impl Fn(Make, f64)) {
     }
 }
 
-/// Compares results with the case's and returns the largest relative error.
+/// Compares results with those of the case and returns the largest relative error.
 fn assert_results(case: &Case, results: &[(&str, Vec<f64>)], tolerance: f64) -> f64 {
     let check = |(name, got): &(&str, Vec<f64>)| {
         let want = case.f64(&format!("{name}_f64"));
@@ -45,7 +46,7 @@ fn fixed(case: &Case, name: &str) -> Operand {
     Operand::fixed(case.shape(name), case.wide(name))
 }
 
-/// Prints how many cases ran; [`cases`] checks that it is all of them.
+/// Prints how many cases ran; [`cases`] checks that none is missing.
 fn report(set: &str, ran: usize, worst: f64) {
     println!("{set}: {ran} golden cases, worst relative L2 error {worst:.1e}");
 }
@@ -168,7 +169,7 @@ fn max_pool2d() {
             assert_equal(&case.name, &pooled[0], &case.f64("output_f64"));
             let position = Operand::integers(case.shape("output"), pooled[1].clone());
             let dx = evaluate_one(make, Op::MaxPool2dGrad(p), &[position, batch(case, "grad_output")]);
-            // Gradients of overlapping windows are added in an order that is not the golden one's.
+            // Gradients of overlapping windows are summed in another order than in the golden data.
             worst = worst.max(assert_results(case, &[("grad_input", dx)], tolerance));
         }
         report("max_pool2d", all.len(), worst);
@@ -236,7 +237,8 @@ fn mean_squared_error() {
     });
 }
 
-/// A pass of a sampled convolution: the name of its result, the operation and its operands.
+/// A pass (forward or one gradient) of a sampled convolution: the name of its result, the operation and its
+/// operands.
 type Pass = (&'static str, Op, [Operand; 2]);
 
 fn sampled_passes(case: &Case) -> [Pass; 3] {
@@ -260,10 +262,12 @@ fn check_sampled(case: &Case, name: &str, result: &[f64], bound: f64) -> Result<
     compare(&format!("{} {name}", case.name), &got, &want, &vec![bound; want.len()])
 }
 
-/// Compiles a plan in a family; panics unless all of it uses Winograd's transforms, or none of it.
+/// Compiles a plan in a family. Panics unless every convolution uses Winograd, or none does, as `transformed`
+/// says.
 fn convolution_plan(graph: &Graph, family: GemmFamily, transformed: bool) -> Box<dyn Executor> {
     let when = match transformed {
-        // The cases are large enough for the cost model of software adapters; the others never choose Winograd.
+        // On software adapters the cost model chooses Winograd for these sizes; on other adapters it never
+        // does.
         true if gpu().report().software => Winograd::Auto,
         true => Winograd::Always,
         false => Winograd::Never,
@@ -277,8 +281,9 @@ fn convolution_plan(graph: &Graph, family: GemmFamily, transformed: bool) -> Box
     Box::new(Device(plan))
 }
 
-/// Operands are multiples of 1/64 below 1, so every sum is a multiple of 2^-12. Less than 4,230 terms of at
-/// most 63 * 63 / 2^12 stay below 2^12: no sum in any order is rounded, neither in f64 nor in f32.
+/// Operands are multiples of 1/64 below 1, so every sum is a multiple of 2^-12. Sums of fewer than 4,230
+/// terms of at most 63 * 63 / 2^12 stay below 2^12. They need at most 24 bits, so they are exact in f32 and
+/// f64 in any order.
 #[test]
 fn direct_convolutions_equal_the_sampled_golden_sums() {
     for case in &cases("conv2d_sampled") {
@@ -295,8 +300,8 @@ fn direct_convolutions_equal_the_sampled_golden_sums() {
     }
 }
 
-/// The absolute error allowed of Winograd's transforms: four times the largest on llvmpipe (4.7e-4 and
-/// 1.9e-3, both of the kernel's gradient). The smallest product of two operands is 1/4.
+/// Returns the absolute error allowed for Winograd: four times the largest one on llvmpipe (4.7e-4 for 3x3,
+/// 1.9e-3 for 5x5, both in weight gradients). The smallest product of two operands is 1/4.
 fn winograd_bound(case: &Case) -> f64 {
     match case.params["kernel"][0].as_u64() {
         Some(3) => 2e-3,
@@ -321,14 +326,15 @@ fn winograd_convolutions_match_the_sampled_golden_sums() {
     }
 }
 
-/// Zeroing one element of an operand drops one product, of at least 1/4, from each sum that it is part of.
+/// Setting one element of an operand to 0 removes one product of at least 1/4 from each sum that it
+/// contributes to.
 #[test]
-fn sampled_comparison_fails_on_a_dropped_product() {
+fn sampled_comparison_fails_on_a_missing_product() {
     for case in &cases("conv2d_sampled") {
         for (name, op, mut operands) in sampled_passes(case) {
             let make = |graph: &Graph| convolution_plan(graph, GemmFamily::Register, true);
-            // An element away from the border is a term of the sums of one channel's 9 or 25 kernel elements,
-            // times the other channels: more than 300 results, at least every 29th of which is sampled.
+            // An element away from the border contributes to 9 or 25 results (one for each kernel element) in
+            // each of at least 32 channels: more than 300 results, of which at least every 29th is sampled.
             let middle = operands[0].data.len() / 2;
             operands[0].data[middle] = 0.0;
             let got = evaluate_one(&make, op, &operands);
@@ -337,19 +343,19 @@ fn sampled_comparison_fails_on_a_dropped_product() {
     }
 }
 
-/// What a trajectory on the reference may differ by.
+/// Tolerances of a trajectory on the reference.
 ///
-/// Everything is f64 but the learning rate and Adam's bias corrections, which an update gets in f32. An
-/// update is proportional to the rate and, for Adam with a small epsilon, to `sqrt(correction2) /
-/// correction1`. So each update has at most the relative error that [`update_rounding`] computes from the
-/// actual roundings, and the weights are off by at most that part of the path's length, plus what the changed
-/// weights do to later gradients. The factor of 2 allows as much again for that: in the 22 cases it is at most
-/// half of the roundings' own part.
+/// Everything is f64 except the learning rate and Adam's bias corrections, which are f32. An update is
+/// proportional to the rate and, for Adam with a small epsilon, to `sqrt(correction2) / correction1`. So the
+/// relative error of an update is at most the value that [`update_rounding`] computes from the actual
+/// roundings. The error of the weights is at most this fraction of the path's length, plus the effect of the
+/// changed weights on later gradients. The factor of 2 covers this effect: in the 22 cases, it is at most
+/// half of the error of the roundings themselves.
 ///
-/// State, loss and gradients have no roundings of their own. They follow the weights by factors that depend
-/// on the network: three times the largest errors of the 22 cases are allowed. Where the weights do not
-/// change (`weights` and `early_weights` without a path), only the golden data's own agreement of 1e-12
-/// remains.
+/// State, loss and gradients are not rounded to f32. Their errors result from those of the weights, by
+/// factors that depend on the network: three times the largest errors of the 22 cases are allowed. Where the
+/// weights do not change (`weights` and `early_weights`, with a path of length 0), the tolerance is 1e-12, to
+/// which the libraries of the golden data agree.
 fn reference_tolerance(case: &Case) -> Errors {
     Errors {
         early_weights: 1e-12,
@@ -362,8 +368,8 @@ fn reference_tolerance(case: &Case) -> Errors {
     }
 }
 
-/// For the device, in f32: the tolerances that tests/golden/README.md suggests. llvmpipe stays below 3e-7 for
-/// early weights, 2e-6 for weights, 6e-6 for state, and 4e-7 for the loss.
+/// Tolerances for the device, in f32: those that tests/golden/README.md suggests. llvmpipe stays below 3e-7
+/// for early weights, 2e-6 for weights, 6e-6 for state, and 4e-7 for the loss.
 const DEVICE_TRAJECTORY: Errors = Errors {
     early_weights: 1e-5,
     weights: 5e-5,
@@ -394,7 +400,7 @@ fn assert_trajectories(make: Make, allowed: &dyn Fn(&Case) -> Errors) {
 }
 
 #[test]
-fn trajectory_comparison_fails_on_planted_faults() {
+fn trajectory_comparison_fails_on_injected_faults() {
     let faults = [
         ("traj_adam", Fault::Scale { op: "conv2d", factor: 1.00001 }, "traj_adam step 0"),
         ("traj_sgd", Fault::NoMask, "frozen element"),
@@ -405,7 +411,7 @@ fn trajectory_comparison_fails_on_planted_faults() {
     let all = cases("trajectory");
     for (name, fault, expected) in faults {
         let case = all.iter().find(|case| case.name == name).expect("a trajectory of this name");
-        let make = move |graph: &Graph| -> Box<dyn Executor> { Planted::boxed(&reference, graph, fault) };
+        let make = move |graph: &Graph| -> Box<dyn Executor> { Faulty::boxed(&reference, graph, fault) };
         let message = check_trajectory(&make, case, &reference_tolerance(case)).unwrap_err();
         assert!(message.contains(name) && message.contains(expected), "{message}");
     }

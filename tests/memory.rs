@@ -45,7 +45,8 @@ fn saved_activation_bytes(graph: &Graph) -> u64 {
         .sum()
 }
 
-/// Implicit GEMM and Winograd convolutions pool in their epilogue; convolutions with explicit columns need a pool kernel.
+/// Implicit GEMM and Winograd convolutions have pooling as a fused epilogue; im2col convolutions need a
+/// pooling kernel.
 #[test]
 fn pool_fuses_into_convolution_epilogue() {
     let rule = *frazil::Optimizer::from(Sgd::new(0.01).momentum(0.9)).rule();
@@ -70,7 +71,8 @@ fn pool_fuses_into_convolution_epilogue() {
     }
 }
 
-/// The GEMMs of strided convolutions gather patches and scatter input gradients themselves, in every family.
+/// In every family, the GEMMs of strided convolutions read patches and write input gradients directly,
+/// without an im2col buffer.
 #[test]
 fn strided_convolutions_need_no_column_buffers() {
     let model = Model::named("resnet20").unwrap();
@@ -87,7 +89,7 @@ fn strided_convolutions_need_no_column_buffers() {
 }
 
 #[test]
-fn cifar_step_needs_at_most_half_more_than_the_necessary_memory() {
+fn cifar_step_needs_at_most_1_5_times_the_necessary_memory() {
     let graph = cifar(64);
     let report = Plan::estimate(&graph, &adapter(), &PlanOptions::default()).unwrap();
     let persistent = |name: &str| -> u64 {
@@ -109,7 +111,8 @@ fn cifar_step_needs_at_most_half_more_than_the_necessary_memory() {
     );
 }
 
-/// A batch of 1024 fits the binding limit, since workspaces do not grow with the batch; one of 2048 does not fit.
+/// A batch of 1024 fits the binding limit, because workspaces do not grow with the batch; a batch of 2048
+/// does not fit.
 #[test]
 fn large_batch_fits_or_the_error_names_the_buffer() {
     let report = Plan::estimate(&cifar(1024), &adapter(), &PlanOptions::default()).unwrap();

@@ -23,8 +23,8 @@ fn every_predefined_model_trains() {
         assert!(loss.is_finite() && loss > 0.0, "{name}: {loss}");
         let after = read(&trainer);
         for ((before, after), spec) in before.iter().zip(&after).zip(trainer.model().parameters()) {
-            // A scale before a depthwise convolution has no gradient: the batch norm after it normalizes the
-            // channel.
+            // A batch-norm scale before a depthwise convolution has gradient 0: the batch norm after the
+            // convolution normalizes each channel again.
             let path = spec.path.as_str();
             let before_depthwise =
                 path == "bn1.scale" || path.starts_with("pointwise") && path.ends_with(".scale");
@@ -73,7 +73,7 @@ fn training_with_average_pooling_is_reproducible() {
         }
         assert_frozen("averaging", &t, &start);
         let (moved, trainable) = moved(&t, &start);
-        assert_eq!(moved, trainable, "trainable weights that moved");
+        assert_eq!(moved, trainable, "trainable weights that changed");
         (before, t.evaluate(&data).unwrap().loss, snapshot(&t))
     };
     let (before, after, bits) = run();

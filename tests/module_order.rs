@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 
-/// The modules of `src/`, lowest level first. A module may use those of earlier lines only, so no cycle can form.
+/// The modules of `src/`, lowest level first. A module may use those of earlier lines only, so no cycle can
+/// form.
 const LEVELS: &[&[&str]] = &[
     &["error"],
     &["shape", "rng", "wgsl", "file"],
@@ -45,7 +46,8 @@ fn the_program_does_not_name_wgpu() {
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
-/// The paths (with `/`, relative to the package) and texts of all files in `folders` with one of `extensions`.
+/// The paths (with `/`, relative to the package) and texts of all files in `folders` with one of
+/// `extensions`.
 fn files(folders: &[&str], extensions: &[&str]) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut open: Vec<_> = folders.iter().map(|folder| root.join(folder)).filter(|f| f.exists()).collect();
@@ -107,7 +109,7 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
             continue;
         };
         for (offset, name) in root_paths(inside, &code) {
-            // A name that the root re-exports counts as the module's that defines it.
+            // A name that the root re-exports belongs to the module that defines it.
             let target = reexports.get(&name).unwrap_or(&name);
             match level(target) {
                 _ if target == module => {}
@@ -166,8 +168,8 @@ fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     })
 }
 
-/// The first segments of all paths that begin at the crate root, with their offsets: `crate::a`, `crate::{a::X, b}`, and
-/// `super::a` if `super` is the root.
+/// The first segments of all paths that begin at the crate root, with their offsets: `crate::a`,
+/// `crate::{a::X, b}`, and `super::a` if `super` is the root.
 fn root_paths(inside: &str, code: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for offset in words(code, "crate") {
@@ -199,7 +201,7 @@ fn first_names(rest: &str) -> Vec<String> {
     names
 }
 
-/// The paths of a `use` tree: `a::{b, c::*}` has `a::b` and `a::c::*`. What follows the tree is ignored.
+/// The paths of a `use` tree: `a::{b, c::*}` has `a::b` and `a::c::*`. Text after the tree is ignored.
 fn expand(tree: &str) -> Vec<Vec<String>> {
     let mut segments = Vec::new();
     let mut rest = tree.trim_start();
@@ -256,7 +258,7 @@ fn reexports(root: &str) -> BTreeMap<String, String> {
     modules
 }
 
-/// A file as a module of the crate.
+/// A source file, parsed as a module of the crate.
 struct Module {
     /// The path of the file.
     file: String,
@@ -264,7 +266,7 @@ struct Module {
     body: String,
     /// The paths of `use` declarations.
     imports: Vec<Vec<String>>,
-    /// The paths of those that are re-exports.
+    /// The paths of `use` declarations that are re-exports.
     reexports: Vec<Vec<String>>,
 }
 
@@ -310,8 +312,8 @@ fn modules(files: &[(String, String)]) -> Modules {
     modules
 }
 
-/// The module that defines the item at `path`, as seen from the module `from`; `None` for other crates. Names that modules on
-/// the path import or re-export are followed.
+/// The module that defines the item at `path`, as seen from the module `from`; `None` for other crates.
+/// Imports and re-exports on the path are resolved.
 fn definition(modules: &Modules, from: &[String], path: &[String], depth: usize) -> Option<Vec<String>> {
     let mut module = from.to_vec();
     let mut rest = path;
@@ -345,8 +347,8 @@ fn definition(modules: &Modules, from: &[String], path: &[String], depth: usize)
     Some(module)
 }
 
-/// The files that each file imports from the same top-level module. The imports of its own submodules by a `mod.rs` do not
-/// count: it assembles them, and they may use the items that it defines.
+/// The files that each file imports from the same top-level module. A `mod.rs` may import from its submodules
+/// although they use its items, so these imports are left out.
 fn imports_within_modules(modules: &Modules) -> BTreeMap<&str, BTreeSet<&str>> {
     let mut graph = BTreeMap::new();
     for (path, module) in modules {
@@ -360,7 +362,7 @@ fn imports_within_modules(modules: &Modules) -> BTreeMap<&str, BTreeSet<&str>> {
             for offset in words(&module.body, root) {
                 let before = module.body[..offset].trim_end();
                 let is_path = module.body[offset + root.len()..].trim_start().starts_with("::");
-                // `pub(in crate::a)` is no import.
+                // `pub(in crate::a)` is not an import.
                 if is_path && !before.ends_with("::") && !before.ends_with('.') && !before.ends_with("(in") {
                     used.extend(expand(&module.body[offset..]));
                 }
@@ -430,7 +432,7 @@ mod checker {
     }
 
     #[test]
-    fn finds_planted_upward_imports() {
+    fn finds_imports_of_higher_levels() {
         one(
             "src/graph/op.rs",
             "use std::fmt;\n\nuse crate::engine::Plan;\n",
@@ -504,7 +506,7 @@ mod checker {
     }
 
     #[test]
-    fn finds_planted_cycles_of_files() {
+    fn finds_import_cycles_between_files() {
         let two = [
             ("src/mask/mod.rs", "mod a;\nmod b;\npub use a::A;"),
             ("src/mask/a.rs", "use super::b::B;"),

@@ -9,14 +9,14 @@ mod windows;
 
 use crate::support::compare::check_relative;
 use crate::support::device::{device, families};
-use crate::support::executor::{Fault, Make, Planted, reference};
+use crate::support::executor::{Fault, Faulty, Make, reference};
 use crate::support::onnx::{Case, Tensor, case};
 use crate::support::{say, skip};
 use frazil::low_level::Graph;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Why a case cannot be expressed by operations of this crate.
+/// Reason why operations of this crate cannot express a case.
 #[derive(Debug)]
 struct OutOfScope(String);
 
@@ -27,7 +27,7 @@ fn out_of_scope<T>(why: impl Into<String>) -> Result<T, OutOfScope> {
     Err(OutOfScope(why.into()))
 }
 
-/// Runs a case on an executor.
+/// Translates a case to operations of this crate and runs it on an executor.
 type Map = fn(&Case, Make) -> Results;
 
 /// The supported operators: name, translation to operations of this crate, and the least number of cases that
@@ -49,17 +49,17 @@ const OPERATORS: &[(&str, Map, usize)] = &[
     ("Tanh", ops::tanh, 2),
 ];
 
-/// Both sides compute in f32, with short sums.
+/// Tolerance of the relative L2 error: both sides compute short sums in f32.
 const TOLERANCE: f64 = 1e-5;
 
-/// ONNX's tolerances for f32, of each element: `|got - want| <= ABSOLUTE + RELATIVE * |want|`.
+/// ONNX's tolerances for each f32 element: `|got - want| <= ABSOLUTE + RELATIVE * |want|`.
 const ABSOLUTE: f64 = 1e-7;
 const RELATIVE: f64 = 1e-3;
 
 /// Compares all outputs of a case and returns the largest relative L2 error.
 ///
 /// # Errors
-/// The first output whose shape or elements differ.
+/// Names the first output whose shape or elements differ.
 fn check_outputs(case: &Case, got: &[Tensor]) -> Result<f64, String> {
     if got.len() != case.outputs.len() {
         return Err(format!("expected {} outputs, got {}", case.outputs.len(), got.len()));
@@ -81,7 +81,7 @@ fn check_outputs(case: &Case, got: &[Tensor]) -> Result<f64, String> {
     Ok(worst)
 }
 
-/// Runs a case by its operator's entry in [`OPERATORS`].
+/// Runs a case with the function that [`OPERATORS`] lists for its operator.
 fn results(case: &Case, make: Make) -> Results {
     let (_, map, _) = OPERATORS.iter().find(|(op, ..)| *op == case.op).expect("an operator of the table");
     if let Some(other) =
@@ -99,7 +99,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/onnx-cases/node")
 }
 
-/// Loads all cases of [`OPERATORS`], and the names of their expansions into other operators; `None` where the
+/// Loads all cases of [`OPERATORS`], and the names of their expansions into other operators; `None` if the
 /// cases are not downloaded.
 fn load_cases() -> Option<(Vec<Case>, Vec<String>)> {
     let folder = folder();
@@ -122,7 +122,7 @@ fn load_cases() -> Option<(Vec<Case>, Vec<String>)> {
     Some((found, expanded))
 }
 
-/// [`load_cases`]; reports the test as skipped where there are none.
+/// Calls [`load_cases`]; reports the test as skipped if there are none.
 fn cases_or_skip(test: &str) -> Option<(Vec<Case>, Vec<String>)> {
     let cases = load_cases();
     if cases.is_none() {
@@ -181,8 +181,8 @@ fn node_cases() {
 }
 
 #[test]
-fn comparison_fails_on_a_planted_fault() {
-    let Some((cases, _)) = cases_or_skip("comparison_fails_on_a_planted_fault") else { return };
+fn comparison_fails_on_an_injected_fault() {
+    let Some((cases, _)) = cases_or_skip("comparison_fails_on_an_injected_fault") else { return };
     for (name, op) in [
         ("test_averagepool_2d_pads", "avg_pool2d"),
         ("test_basic_conv_with_padding", "conv2d"),
@@ -195,7 +195,7 @@ fn comparison_fails_on_a_planted_fault() {
         ("test_softmax_large_number", "softmax"),
     ] {
         let case = named(&cases, name);
-        let make = move |graph: &_| Planted::boxed(&reference, graph, Fault::Scale { op, factor: 1.001 });
+        let make = move |graph: &_| Faulty::boxed(&reference, graph, Fault::Scale { op, factor: 1.001 });
         let got = results(case, &make).expect(name);
         assert!(check_outputs(case, &got).is_err(), "{name}");
     }

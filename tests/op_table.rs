@@ -1,5 +1,5 @@
 //! Runs the op table of `frazil::conformance` on the device in every supported GEMM family, and tests that
-//! its comparisons fail on planted errors.
+//! its comparisons fail on injected errors.
 
 use crate::support::device::gpu;
 use crate::support::skip;
@@ -38,8 +38,9 @@ fn every_case_passes_in_every_supported_family() {
     let all = frazil::low_level::FILES.iter().filter(|file| file.is_kernel()).map(|file| file.name);
     let mut unused: Vec<_> = all.filter(|name| !kernels.contains(name)).collect();
     unused.sort_unstable();
-    // The digest belongs to no operation; its own tests compare it with the host's. The update of running
-    // statistics writes parameters and has no result; tests/batch_norm.rs compares it with the reference.
+    // No operation uses the digest kernel; other tests compare its digests with those of the host. The update
+    // of running statistics writes parameters and has no result; tests/batch_norm.rs compares it with the
+    // reference.
     let mut expected = vec!["digest", "gemm_cooperative", "gemm_subgroup", "gemm_tiled", "update_statistics"];
     if GemmFamily::cooperative(gpu().report()).is_some() {
         expected.retain(|&name| name != "gemm_cooperative");
@@ -82,7 +83,8 @@ fn the_table_covers_every_operation_and_repeats_no_name() {
     }
     let mut covered: BTreeSet<String> =
         all.iter().flat_map(|c| c.op().split('+').map(str::to_owned).collect::<Vec<_>>()).collect();
-    // It writes parameters and has no result; tests/batch_norm.rs compares it with the reference.
+    // `update_statistics` writes parameters and has no result; tests/batch_norm.rs compares it with the
+    // reference.
     assert!(covered.insert("update_statistics".to_owned()), "update_statistics is in the table");
     let every = operation_names();
     assert!(every.len() > 30, "Op::name was not parsed: {every:?}");
@@ -96,7 +98,7 @@ fn ops(case: &Case) -> Option<&Ops> {
     }
 }
 
-/// Real-valued cases of a single operation that is a GEMM.
+/// Returns the cases with real-valued data whose single operation is a GEMM.
 fn gemm_cases() -> Vec<Case> {
     let real = |case: &Case| {
         case.has_gemm()
@@ -123,9 +125,9 @@ fn comparison_fails_on_one_wrong_element() {
             for wrong in
                 [want[i] + 1.5 * bound[i] + 1e-30, want[i] - 1.5 * bound[i] - 1e-30, f64::NAN, f64::INFINITY]
             {
-                let mut planted = got.clone();
-                planted[i] = wrong;
-                let message = compare("planted", &planted, &want, &bound).unwrap_err();
+                let mut altered = got.clone();
+                altered[i] = wrong;
+                let message = compare("altered", &altered, &want, &bound).unwrap_err();
                 assert!(
                     message.contains("1 of ") && message.contains(&format!("worst at {i}:")),
                     "{message}"
@@ -144,7 +146,7 @@ fn comparison_fails_on_one_wrong_element() {
 }
 
 #[test]
-fn comparison_fails_on_a_dropped_product() {
+fn comparison_fails_on_a_missing_product() {
     let all = gemm_cases();
     let mut long = 0;
     for case in &all {
@@ -161,8 +163,8 @@ fn comparison_fails_on_a_dropped_product() {
         let want = reference_outputs(case, &data, batch).unwrap().swap_remove(0);
         let got = floats(&outputs(gpu(), case, &PlanOptions::default()).unwrap()[0]);
         compare(&case.name, &got, &want, &bound).unwrap();
-        // One element of the first operand becomes 0, so every sum that it is part of lacks one product. The
-        // first element may be part of none, so the first one that is gets chosen; for 5x5 Winograd, whose
+        // Sets one element of the first operand to 0, so that one product is missing from every sum that it
+        // contributes to. This is the first element that contributes to a sum, or for 5x5 Winograd, whose
         // bound is wide, the largest one.
         let mut order: Vec<usize> = (0..data[0].len()).collect();
         if winograd && case.name.contains("5x5") {
@@ -177,21 +179,21 @@ fn comparison_fails_on_a_dropped_product() {
         let faulty = faulty.expect("an element that some result depends on");
         let changed = faulty.iter().zip(&want).filter(|(a, b)| a != b).count();
         let message = compare(&case.name, &got, &faulty, &bound).expect_err(&case.name);
-        // Winograd's bound is not exceeded at every result that the product is missing from.
+        // With Winograd, not every result without the product exceeds the bound.
         assert!(
             winograd || message.contains(&format!(": {changed} of ")),
             "expected {changed} elements beyond the bound, got {message}"
         );
     }
     println!(
-        "a dropped product fails the comparison in {} cases; {long} cases have long sums",
+        "a missing product fails the comparison in {} cases; {long} cases have long sums",
         all.len() - long
     );
     assert!(10 * long < all.len(), "{long} of {}", all.len());
 }
 
-/// Positions of maxima are compared exactly, so no case of a pooled sum may have two elements in a window
-/// that differ by less than rounding errors.
+/// Positions of maxima are compared exactly, so the cases of max-pooling after a sum must not have two
+/// elements in a window that differ by less than rounding errors.
 #[test]
 fn maxima_of_pooled_sums_are_distinct_beyond_rounding() {
     let (mut windows, mut near) = (0, Vec::new());
@@ -234,7 +236,7 @@ fn maxima_of_pooled_sums_are_distinct_beyond_rounding() {
     assert!(windows > 1000, "{windows}");
 }
 
-/// The bits of a case's results in a family, with buffers shared as in training.
+/// Returns the bits of a case's results in a family, with memory slots shared as in training.
 fn bits(case: &Case, family: GemmFamily) -> Vec<Vec<u32>> {
     outputs(gpu(), case, &PlanOptions::default().family(family)).unwrap()
 }
@@ -248,8 +250,8 @@ fn fused_and_unfused_chains_agree_bit_for_bit() {
         };
         let unfused = case.clone().with_ops(|ops| ops.keep_all = true);
         for family in families(&case, gpu().report()) {
-            // The fused chain returns the last operation's results alone; a pool's are the maxima and their
-            // positions.
+            // The fused chain returns only the results of its last operation; for max-pooling these are the
+            // maxima and their positions.
             let (one, all) = (bits(&case, family), bits(&unfused, family));
             let pool = matches!(o.nodes[o.nodes.len() - 1].0, Op::MaxPool2d(_));
             assert_eq!((one.len(), all.len()), (1 + usize::from(pool), o.nodes.len() + usize::from(pool)));
@@ -266,12 +268,12 @@ fn convolutions_in_parts_of_the_batch_agree_bit_for_bit() {
     let mut pairs = 0;
     for case in cases().unwrap() {
         let Some(o) = ops(&case).filter(|o| o.workspace_bytes.is_some()) else { continue };
-        // A kernel's gradient sums over the parts, in another order; the op table checks it against its
-        // bound.
+        // A weight gradient is summed over the parts in another order; the op table checks that it is within
+        // its bound.
         if case.op() == "conv2d_grad_kernel" && o.data == DataKind::Reals {
             continue;
         }
-        // The column matrix of the full batch at once.
+        // Computes the im2col matrix of the full batch at once.
         let undivided = case.clone().with_ops(|ops| ops.workspace_bytes = Some(u64::MAX));
         for family in families(&case, gpu().report()) {
             assert!(bits(&case, family) == bits(&undivided, family), "{} ({family})", case.name);
@@ -282,7 +284,7 @@ fn convolutions_in_parts_of_the_batch_agree_bit_for_bit() {
     assert!(pairs > 0);
 }
 
-/// Implicit GEMM and im2col give the same bits of a convolution and of its kernel's gradient.
+/// Implicit GEMM and im2col give the same bits for a convolution and its weight gradient.
 #[test]
 fn implicit_gemm_and_im2col_agree_bit_for_bit() {
     let (mut pairs, mut split) = (0, 0);
@@ -291,7 +293,8 @@ fn implicit_gemm_and_im2col_agree_bit_for_bit() {
         if !columns || ops(&case).is_some_and(|o| o.winograd) {
             continue;
         }
-        // Summed by split-K, in another order; the op table checks it against its bound.
+        // This case uses split-K, which sums in another order; the op table checks that it is within its
+        // bound.
         if case.name.starts_with("conv2d_grad_kernel depthwise, many rows") {
             split += 1;
             continue;
@@ -312,7 +315,7 @@ fn implicit_gemm_and_im2col_agree_bit_for_bit() {
     assert!(10 * split < pairs, "{split} of {pairs}");
 }
 
-/// Whether a family computes this case by split-K, which sums in another order.
+/// Returns whether a family computes this case with split-K, which sums in another order.
 fn is_split(case: &Case, family: GemmFamily) -> bool {
     let options = case.options(PlanOptions::default().family(family));
     let launches = Plan::launches(&case.graph().unwrap(), gpu().report(), &options).unwrap();
@@ -333,7 +336,8 @@ fn runs_repeat_and_families_agree_bit_for_bit() {
             let first = bits(&case, family);
             assert!(first == bits(&case, family), "{} ({family}): two runs differ", case.name);
             if is_split(&case, family) {
-                // Split-K sums in an order of its own: the same in every run, and within the bound.
+                // Split-K sums in another order than one GEMM, but in the same order in every run, and within
+                // the bound.
                 let batch = ops(&case).unwrap().batch;
                 let want = reference_outputs(&case, &case.data(), batch).unwrap().swap_remove(0);
                 let bound = bounds(&case, &case.data(), batch).unwrap().swap_remove(0);
@@ -354,7 +358,8 @@ fn runs_repeat_and_families_agree_bit_for_bit() {
     assert!(unsplit > 0 && split > 0);
 }
 
-/// The table has cases with both tile sizes, and each size with every loader of both operands.
+/// The table has cases with both tile sizes of tiled GEMMs, and for each size with every loader of both
+/// operands.
 #[test]
 fn both_tile_sizes_run_with_every_loader() {
     let mut snippets: BTreeMap<u32, BTreeSet<&str>> = BTreeMap::new();

@@ -21,7 +21,8 @@ fn widen(x: &[f32]) -> Vec<f64> {
     x.iter().copied().map(f64::from).collect()
 }
 
-/// Runs updates of one tensor on the reference and on the device, compares them, and returns weights and state slots.
+/// Runs updates of one tensor on the reference and on the device, compares them, and returns weights and
+/// state slots.
 fn run_update(
     rule: UpdateRule,
     step: StepScalars,
@@ -89,7 +90,8 @@ fn update_rules_match_values_computed_by_hand() {
     let step = StepScalars { correction1: 0.5, correction2: 0.25, ..step_scalars(1.0) };
     let all =
         run_update(amsgrad, step, 1, &[1.0; 2], &[2.0; 2], &[vec![0.0; 2], vec![8.0; 2], vec![16.0, 4.0]]);
-    // The denominators are of the corrected maxima: sqrt(16 / 0.25) = 8 and sqrt(6 / 0.25).
+    // The denominators are the square roots of the bias-corrected maxima: sqrt(16 / 0.25) = 8 and sqrt(6 /
+    // 0.25).
     assert!((all[0][0] - (1.0 - 2.0 / 9.0)).abs() < 1e-15, "{all:?}");
     assert!((all[0][1] - (1.0 - 2.0 / (24f64.sqrt() + 1.0))).abs() < 1e-15, "{all:?}");
     assert_eq!(all[3], [16.0, 6.0]);
@@ -123,7 +125,8 @@ fn update_rules_match_values_computed_by_hand() {
     );
 }
 
-/// A mean gradient whose square exceeds the mean square gives a variance of 0, not NaN; a NaN gradient gives NaN.
+/// A mean gradient whose square exceeds the mean square gives a variance of 0, not NaN; a NaN gradient gives
+/// NaN.
 #[test]
 fn rmsprop_clamps_a_negative_centred_variance_to_zero() {
     let rule =
@@ -159,7 +162,7 @@ fn gradient(t: &Trainer, path: &str) -> Vec<f32> {
 
 const PATHS: [&str; 4] = ["conv.kernel", "conv.bias", "fc.kernel", "fc.bias"];
 
-/// F6: the norm counts frozen elements, so that trainable ones are clipped too much.
+/// F6: the gradient norm includes frozen elements, so that trainable elements are clipped too much.
 #[test]
 fn f6_norm_counts_trainable_elements_only_unless_over_all() {
     for over_all in [false, true] {
@@ -181,7 +184,8 @@ fn f6_norm_counts_trainable_elements_only_unless_over_all() {
         let norm = if over_all { all.sqrt() } else { trainable.sqrt() };
         assert_relative("norm", &[t.gradient_norm().unwrap().into()], &[norm], 1e-6);
         assert_frozen("clip", &t, &before);
-        // The weights change by the clipped gradient; `Trainer::gradient` returns the gradient before clipping.
+        // The weights change by the clipped gradient; `Trainer::gradient` returns the gradient before
+        // clipping.
         let scale = 0.1 / (norm + 1e-6);
         assert!(scale < 0.9);
         for (index, path) in PATHS.iter().enumerate() {
@@ -221,8 +225,8 @@ fn norm_ignores_nan_and_infinity_in_gradients_of_frozen_elements() {
     for (got, expected) in weights.iter().zip([1.0, 0.4, 1.0, 1.0, 0.2]) {
         assert!((got - expected).abs() < 1e-6, "{weights:?}");
     }
-    // Squares overflow above 1.8e19. A trainable NaN makes all trainable weights NaN; an infinite norm scales the finite
-    // gradients to 0.
+    // Squares overflow above 1.8e19. A trainable NaN makes all trainable weights NaN; an infinite norm scales
+    // the finite gradients to 0.
     assert!((run([0.0, 3e18, 0.0, 0.0, 4e18]).0 / 5e18 - 1.0).abs() < 1e-6);
     let (norm, weights) = run([0.0, f32::NAN, 1.0, 0.0, 1.0]);
     assert!(norm.is_nan() && weights[2].is_nan() && weights[0] == 1.0 && weights[3] == 1.0, "{weights:?}");
@@ -402,7 +406,7 @@ fn clip_and_accumulation_without_a_matching_update_are_errors() {
     assert_error(graph.push(Op::Update(rule, vec![target]), &[g], "update"), "factors");
     graph.push(Op::Update(rule, vec![id.into()]), &[g], "update").unwrap();
     assert_error(graph.push(Op::Clip(Clip::norm(1.0), vec![id]), &[g], "clip"), "one update");
-    // A store without memory for the accumulated sums.
+    // The other store has no memory for the accumulated sums.
     let (mut other, g) = start();
     other.push(Op::Accumulate(vec![id]), &[g], "sum").unwrap();
     other.push(Op::Update(rule, vec![id.into()]), &[g], "update").unwrap();

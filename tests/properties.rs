@@ -1,10 +1,10 @@
-//! Property tests over random shapes, strides, dilations, paddings, groups and masks, with the same draws in
-//! every run.
+//! Property tests over random shapes, strides, dilations, paddings, groups and masks, with the same random
+//! cases in every run.
 
 use crate::adjoint::convolution_disagreement;
 use crate::support::compare::check_equal;
 use crate::support::device::{device, families, gpu};
-use crate::support::executor::{Fault, Make, Operand, Planted, evaluate, evaluate_one, reference};
+use crate::support::executor::{Fault, Faulty, Make, Operand, evaluate, evaluate_one, reference};
 use crate::support::random::{convolution_shapes, elements, normal, stream};
 use frazil::low_level::GemmFamily;
 use frazil::low_level::{Conv2d, Graph, Op, Pool2d};
@@ -18,7 +18,7 @@ fn config(cases: u32) -> Config {
     Config { cases, rng_seed: RngSeed::Fixed(20), failure_persistence: None, ..Config::default() }
 }
 
-/// Cases of a test on the device: each compiles plans.
+/// Number of random cases of a test on the device: few, because each case compiles plans.
 const DEVICE_CASES: u32 = 24;
 
 fn any_padding() -> impl Strategy<Value = Padding> {
@@ -37,12 +37,13 @@ fn any_window() -> impl Strategy<Value = Window> {
     })
 }
 
-/// `[rows, columns]`, batch size and seed of the data.
+/// Generates `[rows, columns]`, a batch size and a seed of the data.
 fn any_input() -> impl Strategy<Value = ([usize; 2], usize, u64)> {
     ([1..=11usize, 1..=11usize], 1..=4usize, any::<u64>())
 }
 
-/// A convolution with at least one output, batch size and seed; 1 to 4 groups, depthwise included.
+/// Generates a convolution with at least one output, a batch size and a seed; it has 1 to 4 groups and may be
+/// depthwise.
 fn any_convolution() -> impl Strategy<Value = (Conv2d, usize, u64)> {
     (any_input(), any_window(), 1..=4usize, [1..=5usize, 1..=5usize]).prop_filter_map(
         "a window without an output",
@@ -62,11 +63,11 @@ fn any_pool() -> impl Strategy<Value = (Pool2d, usize, u64)> {
     )
 }
 
-/// Checks each element within `(4 + sqrt(depth)) * 2^-24 * sum(|a||b|)`, the rounding error of a sum of `depth`
-/// products. `sums` are the sums of the products' absolute values.
+/// Checks each element within `(4 + sqrt(depth)) * 2^-24 * sum(|a||b|)`, the rounding error of a sum of
+/// `depth` products. `sums` are the sums of the products' absolute values.
 ///
 /// # Errors
-/// The first element beyond.
+/// Names the first element beyond this bound.
 fn check_rounding(got: &[f64], want: &[f64], sums: &[f64], depth: usize) -> Result<(), String> {
     let factor = (4.0 + (depth as f64).sqrt()) * 2f64.powi(-24);
     assert!(got.len() == want.len() && got.len() == sums.len());
@@ -169,7 +170,8 @@ proptest! {
         prop_assert_eq!((or(&a, &a.complement()), and(&a, &a.complement())), (all, none));
         let count = |m: &Mask| m.frozen_count();
         prop_assert_eq!(count(&or(&a, &b)) + count(&and(&a, &b)), count(&a) + count(&b));
-        // Element by element: the laws also hold with union and intersection exchanged.
+        // Also compares element by element, because these laws would also hold with union and intersection
+        // exchanged.
         for (index, [x, y, _]) in flags.iter().enumerate() {
             prop_assert_eq!(or(&a, &b).is_frozen(index), x | y);
             prop_assert_eq!(and(&a, &b).is_frozen(index), x & y);
@@ -199,21 +201,20 @@ proptest! {
     }
 
     #[test]
-    fn random_rules_freeze_exact_counts(len in 0..400usize, wanted in 0.0..=1.0f64, seed in any::<u64>()) {
-        let mask = FreezeRule::random(wanted).seed(seed).resolve("conv1.kernel", len).unwrap();
+    fn random_rules_freeze_exact_counts(len in 0..400usize, fraction in 0.0..=1.0f64, seed in any::<u64>()) {
+        let mask = FreezeRule::random(fraction).seed(seed).resolve("conv1.kernel", len).unwrap();
         prop_assert_eq!(mask.len(), len);
-        let difference = (mask.frozen_count() as f64 - wanted * len as f64).abs();
-        prop_assert!(difference <= 0.5, "{} of {len} frozen for {wanted}", mask.frozen_count());
-        // The draw depends on seed and path alone.
-        prop_assert_eq!(&FreezeRule::random(wanted).seed(seed).resolve("conv1.kernel", len).unwrap(), &mask);
+        let difference = (mask.frozen_count() as f64 - fraction * len as f64).abs();
+        prop_assert!(difference <= 0.5, "{} of {len} frozen for {fraction}", mask.frozen_count());
+        // The selection depends on seed and path only.
+        prop_assert_eq!(&FreezeRule::random(fraction).seed(seed).resolve("conv1.kernel", len).unwrap(), &mask);
     }
 }
 
 #[test]
-fn convolution_check_fails_on_a_planted_fault() {
+fn convolution_check_fails_on_an_injected_fault() {
     for op in ["conv2d", "conv2d_grad_input", "conv2d_grad_kernel"] {
-        let make =
-            move |graph: &Graph| Planted::boxed(&reference, graph, Fault::Scale { op, factor: 1.0001 });
+        let make = move |graph: &Graph| Faulty::boxed(&reference, graph, Fault::Scale { op, factor: 1.0001 });
         let check =
             |(c, images, seed)| check_convolution(&make, c, images, seed).map_err(TestCaseError::fail);
         assert!(TestRunner::new(config(DEVICE_CASES)).run(&any_convolution(), check).is_err(), "{op}");

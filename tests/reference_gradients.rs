@@ -3,9 +3,10 @@
 //! tests/backward.rs.
 //!
 //! Convolution, matrix multiplication and bias are linear in each operand. ReLU and max-pooling are piecewise
-//! linear, and the data keep away from the kinks. For these, a central difference has no truncation error:
-//! what remains is rounding, about 1e-15 of the largest gradient divided by the step. Smooth operations have
-//! a truncation error proportional to the square of the step (step^2 / 6 for the softmax cross-entropy).
+//! linear, and no step of the differences crosses a kink. For these, a central difference has no truncation
+//! error: what remains is rounding, about 1e-15 of the largest gradient divided by the step. Smooth
+//! operations have a truncation error proportional to the square of the step (step^2 / 6 for the softmax
+//! cross-entropy).
 
 use crate::support::executor::{Operand, Single, evaluate, evaluate_one, reference};
 use crate::support::random::{convolution_shapes, elements, normal, spread, stream};
@@ -20,7 +21,8 @@ const LINEAR_TOLERANCE: f64 = 1e-11;
 const SMOOTH_STEP: f64 = 1.0 / 16384.0;
 const SMOOTH_TOLERANCE: f64 = 1e-8;
 
-/// The gradient of `sum(result 0 * weight)` in `operands[which]` by central differences.
+/// Returns the gradient of `sum(result 0 * weight)` with respect to `operands[which]`, by central
+/// differences.
 fn differences(op: &Op, operands: &[Operand], which: usize, weight: &[f64], step: f64) -> Vec<f64> {
     let single = Single::new(op.clone(), operands);
     let mut reference = Reference::new(&single.graph).unwrap();
@@ -52,7 +54,7 @@ fn differences(op: &Op, operands: &[Operand], which: usize, weight: &[f64], step
 /// to that element.
 ///
 /// # Errors
-/// The first element beyond; NaN fails.
+/// Names the first element beyond the tolerance; NaN fails.
 fn compare(what: &str, analytic: &[f64], numeric: &[f64], tolerance: f64) -> Result<f64, String> {
     assert_eq!(analytic.len(), numeric.len(), "{what}");
     let scale = numeric.iter().fold(0.0f64, |scale, x| scale.max(x.abs())).max(1e-3);
@@ -75,7 +77,8 @@ fn assert_gradient(what: &str, analytic: &[f64], numeric: &[f64], tolerance: f64
     println!("{what}: {worst:.1e}");
 }
 
-/// Compares the gradient of a piecewise linear operation in one operand with central differences.
+/// Compares the gradient of a piecewise linear operation with respect to one operand with central
+/// differences.
 fn check_linear(op: &Op, operands: &[Operand], which: usize, dy: &[f64], gradient: &[f64], what: &str) {
     let numeric = differences(op, operands, which, dy, LINEAR_STEP);
     assert_gradient(what, gradient, &numeric, LINEAR_TOLERANCE);
@@ -85,7 +88,7 @@ fn explicit(top: usize, bottom: usize, left: usize, right: usize) -> Padding {
     Padding::Explicit { top, bottom, left, right }
 }
 
-/// Name, `[h, w, c_in]`, output channels, groups, window.
+/// Returns convolutions as name, `[h, w, c_in]`, output channels, groups and window.
 fn convolutions() -> Vec<(&'static str, [usize; 3], usize, usize, Window)> {
     let k = |rows, columns| Window::new([rows, columns]);
     let same = Padding::Same;
@@ -94,7 +97,7 @@ fn convolutions() -> Vec<(&'static str, [usize; 3], usize, usize, Window)> {
         ("3x3 valid", [5, 4, 2], 3, 1, k(3, 3)),
         ("3x3 same", [4, 5, 2], 3, 1, Window { padding: same, ..k(3, 3) }),
         ("3x2 same, strides 2 and 1", [6, 5, 2], 2, 1, Window { padding: same, stride: [2, 1], ..k(3, 2) }),
-        ("3x3 same, stride 2, odd unit at the end", [4, 6, 1], 2, 1, {
+        ("3x3 same, stride 2, odd padding at the end", [4, 6, 1], 2, 1, {
             Window { padding: same, stride: [2, 2], ..k(3, 3) }
         }),
         ("dilation 2 and 1", [6, 5, 2], 2, 1, Window { padding: same, dilation: [2, 1], ..k(3, 3) }),
@@ -153,7 +156,7 @@ fn matmul() {
         let a = operand(stored(m, k, ta), batched_a, normal(&mut data, m * k));
         let b = operand(stored(k, n, tb), batched_b, normal(&mut data, k * n));
         let dc = normal(&mut data, m * n);
-        // The batch flag only limits the rows in use, and here all rows are: the gradients are computed
+        // `batched` only limits the rows in use. Here all rows are in use, so the gradients are computed
         // without it.
         let fixed = |o: &Operand| Operand { batched: false, ..o.clone() };
         let (a_fixed, b_fixed) = (fixed(&a), fixed(&b));
@@ -207,7 +210,7 @@ fn activations() {
     let shape = [4, 15];
     let kinds = [
         Activation::LeakyRelu { slope: 0.3 },
-        // Between two data, which are spaced by 0.1.
+        // The limit lies between two data values, which are 0.1 apart.
         Activation::Clamp { limit: 1.2 },
         Activation::Sigmoid,
         Activation::Tanh,
@@ -315,7 +318,8 @@ fn softmax_cross_entropy() {
     }
 }
 
-/// With class weights the mean is over the sum of the labels' weights, which `Op::Metrics` computes.
+/// With class weights, the mean is the sum divided by the sum of the labels' weights; `Op::Metrics` computes
+/// it.
 #[test]
 fn smoothed_and_weighted_cross_entropy() {
     let mut data = stream(61);
@@ -363,9 +367,9 @@ fn comparison_fails_on_one_wrong_element() {
     let numeric = normal(&mut data, 100);
     assert_eq!(compare("same", &numeric, &numeric, 0.0), Ok(0.0));
     for wrong in [numeric[37] + 1e-6, 0.0, f64::NAN] {
-        let mut planted = numeric.clone();
-        planted[37] = wrong;
-        let message = compare("planted", &planted, &numeric, SMOOTH_TOLERANCE).unwrap_err();
+        let mut altered = numeric.clone();
+        altered[37] = wrong;
+        let message = compare("altered", &altered, &numeric, SMOOTH_TOLERANCE).unwrap_err();
         assert!(message.contains("element 37"), "{message}");
     }
 }

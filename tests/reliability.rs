@@ -22,7 +22,7 @@ fn agrees<T: PartialEq + Send>(what: &str, trainer: &Trainer, read: impl Fn(&Tra
 }
 
 #[test]
-fn every_shared_method_is_right_from_four_threads() {
+fn shared_methods_agree_between_four_threads() {
     let options = TrainerOptions::batch(ROWS).seed(3).keep_gradients(true);
     let mut t = trainer(Adam::new(0.01).into(), options);
     t.freeze("conv.kernel", FreezeRule::random(0.5).seed(2)).unwrap();
@@ -45,7 +45,7 @@ fn every_shared_method_is_right_from_four_threads() {
         std::fs::read(&file).unwrap()
     });
     std::fs::remove_dir_all(&folder).unwrap();
-    // Different methods at the same time.
+    // Calls different methods at the same time.
     let (accuracy, digest) = (t.evaluate(&data).unwrap(), t.digest().unwrap());
     let outputs = t.predict(&features).unwrap();
     std::thread::scope(|scope| {
@@ -65,7 +65,7 @@ fn every_shared_method_is_right_from_four_threads() {
     });
 }
 
-/// Everything that an error must not change.
+/// Reads everything that an error must not change.
 fn everything(t: &Trainer) -> (Snapshot, Vec<Mask>, u64, f64, u64) {
     let masks: Vec<_> = t.model().parameters().iter().map(|p| t.mask(&p.path).unwrap().clone()).collect();
     let device = (0..t.store().parameters().len())
@@ -79,7 +79,8 @@ fn on_budget(bytes: u64) -> Gpu {
     Gpu::new(options).unwrap()
 }
 
-/// With one byte more for each attempt than what failed before, every allocation of a mask change fails once.
+/// Each attempt has a memory budget just large enough for the allocation that failed before, so that every
+/// allocation of a mask change fails once.
 #[test]
 fn a_mask_change_that_does_not_fit_changes_nothing() {
     let options = || TrainerOptions::batch(ROWS).seed(3);
@@ -91,7 +92,7 @@ fn a_mask_change_that_does_not_fit_changes_nothing() {
     train(&mut other, 2);
     other.save(&file).unwrap();
     type Change<'a> = (&'a str, Box<dyn Fn(&mut Trainer) -> frazil::Result<()> + 'a>);
-    // A fully frozen tensor needs no gradient, so each of these changes what is computed.
+    // A fully frozen tensor needs no gradient, so each of these changes needs a new plan.
     let all = || Mask::all(500);
     let changes: Vec<Change> = vec![
         ("freeze", Box::new(|t| t.freeze("conv.*", FreezeRule::all()).map(drop))),
@@ -147,13 +148,13 @@ fn report_counts_every_byte_and_a_trainer_over_budget_creates_nothing() {
 }
 
 #[test]
-fn non_finite_loss_is_reported_by_every_call_until_it_is_forgotten() {
+fn non_finite_loss_is_reported_by_every_call_until_forget_non_finite() {
     let good = batches(1).remove(0);
     let bad = Batch { features: vec![f32::NAN; good.features.len()], ..good.clone() };
     let mut t = trainer(Sgd::new(0.1).into(), TrainerOptions::batch(ROWS).seed(3).progress_every(0));
     train(&mut t, 3);
     let weights = snapshot(&t);
-    // Nothing has been read yet, so the step itself cannot know.
+    // The loss has not been read back yet, so the step returns no error.
     t.step(&bad).unwrap();
     t.step(&good).unwrap();
     let file = std::env::temp_dir().join(format!("frazil-nan-{}.safetensors", std::process::id()));

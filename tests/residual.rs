@@ -63,7 +63,8 @@ fn assert_golden(make: Make, case: &Case, tolerance: f64) {
     let side = shortcut.as_ref().map_or(x, |s| s.forward(&mut g, x));
     let sum = g.push_one(Op::Add, &[main, side], "add").unwrap();
     let y = g.push_one(Op::Relu, &[sum], "relu").unwrap();
-    // `Graph::backward` differentiates the mean of a loss: scaled by the number of elements it is the sum.
+    // `Graph::backward` differentiates the mean of a loss. Scaling the loss by the number of elements turns
+    // this mean into the sum.
     let elements = g.value(y).unwrap().shape.elements();
     let weighted = g.push_one(Op::Mul, &[y, dy], "weighted").unwrap();
     let loss = g.push_one(Op::Scale(elements as f64), &[weighted], "loss").unwrap();
@@ -97,7 +98,7 @@ fn residual_golden() {
     }
 }
 
-/// An identity block, and a block with stride 2 whose shortcut is a 1x1 convolution.
+/// A model with an identity block and a block with stride 2 whose shortcut is a 1x1 convolution.
 fn blocks() -> Model {
     Model::input([4, 4, 2])
         .residual("block1", |m| m.conv2d("conv1", 2, [3, 3], |c| c.padding(Same)).batch_norm("bn1"), |s| s)
@@ -118,8 +119,8 @@ fn blocks() -> Model {
         .unwrap()
 }
 
-/// The gradients that the update of the model's training graph reads, against central differences of the mean
-/// loss.
+/// Compares the gradients that the update of the model's training graph reads with central differences of the
+/// mean loss.
 #[test]
 fn gradients_of_a_whole_model_match_differences() {
     let model = blocks();

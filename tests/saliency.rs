@@ -1,5 +1,5 @@
-//! Saliency maps: the gradient of a class score in the image, through whole models (Simonyan et al. 2014).
-//! And `Graph::mean_per_example`, which makes a loss of scores.
+//! Saliency maps: the gradient of a class score with respect to the image, through entire models (Simonyan et
+//! al. 2014). Also tests `Graph::mean_per_example`, which turns scores into a loss.
 
 use crate::support::compare::assert_relative;
 use crate::support::device::{device, families};
@@ -51,7 +51,8 @@ fn saliency() -> Saliency {
     Saliency { graph, image: built.input, classes, score, map }
 }
 
-/// Normal draws for inputs; parameters are smaller, so that no activation saturates, and variances are positive.
+/// Returns normal random data: smaller for parameters, so that no activation saturates, and positive for
+/// variances.
 fn data(graph: &Graph) -> Data {
     let mut data = draw(graph, 3, 8);
     for (id, data) in &mut data {
@@ -68,7 +69,7 @@ fn data(graph: &Graph) -> Data {
 fn saliency_map_matches_differences() {
     let s = saliency();
     let pairs = [(s.image, s.map)];
-    // Small enough a step that no ReLU changes its side and no maximum its position.
+    // The step is so small that no ReLU input changes its sign and no maximum its position.
     assert_gradients("saliency map", &s.graph, s.score, &pairs, &data(&s.graph), 1.0 / 262_144.0, 1e-6);
 }
 
@@ -76,7 +77,7 @@ fn saliency_map_matches_differences() {
 fn saliency_map_on_the_device_matches_the_reference() {
     let s = saliency();
     let mut data = data(&s.graph);
-    // The first example has no score, so its map is 0.
+    // The class weights of the first example are 0, so its saliency map is 0.
     data.iter_mut().filter(|(id, _)| *id == s.classes).for_each(|(_, data)| data[..3].fill(0.0));
     let run = |make: Make| {
         let mut executor = make(&s.graph);
@@ -93,7 +94,8 @@ fn saliency_map_on_the_device_matches_the_reference() {
     }
 }
 
-/// `mean_per_example` of `x * weight`, `[3, 2, 5]`, and the gradient of its mean in `x`.
+/// Builds `mean_per_example` of `x * weight` with shape `[3, 2, 5]`, and the gradient of its mean with
+/// respect to `x`.
 fn means() -> (Graph, [ValueId; 4]) {
     let mut graph = Graph::new(BATCH).unwrap();
     let [x, weight] = ["x", "weight"].map(|name| graph.batch_input(name, &[2, 5], DType::F32).unwrap());
@@ -135,7 +137,7 @@ fn mean_per_example_rejects_values_without_examples_or_floats() {
     let labels = graph.batch_input("labels", &[2], DType::U32).unwrap();
     let fixed = graph.input("fixed", Shape::new([3, 2]).unwrap(), DType::F32);
     let parameter = graph.parameter("parameter", Shape::new([3, 2]).unwrap()).unwrap();
-    // An id that this graph does not have.
+    // A value id of another graph is rejected.
     let foreign = means().1[3];
     for id in [labels, fixed, parameter, foreign] {
         let rejected = graph.mean_per_example(id, "means");

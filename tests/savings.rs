@@ -9,8 +9,8 @@ use frazil::{
 
 const ROWS: usize = 8;
 
-/// A model large enough that each strategy for a partial weight gradient pays for its dispatches under some
-/// mask.
+/// A model so large that for some mask each gradient strategy is predicted to be faster, in spite of its
+/// additional dispatches.
 fn model() -> Model {
     Model::input([16, 16, 8])
         .conv2d("conv1", 16, [3, 3], |c| c.padding(Padding::Same))
@@ -45,7 +45,7 @@ fn train(trainer: &mut Trainer, steps: usize) {
     batches(steps).iter().for_each(|batch| trainer.step(batch).unwrap());
 }
 
-/// The labels of a step's operations, each once.
+/// Returns the distinct labels of a step's operations.
 fn operations(trainer: &Trainer) -> Vec<String> {
     let mut labels: Vec<_> = trainer.report().dispatches.iter().map(|d| d.label.clone()).collect();
     labels.dedup();
@@ -95,7 +95,7 @@ fn f17_frozen_weights_save_work() {
     let before = snapshot(&t);
     train(&mut t, 1);
     let (moved, trainable) = moved(&t, &before);
-    assert!(moved > trainable / 2, "{moved} of {trainable} moved");
+    assert!(moved > trainable / 2, "{moved} of {trainable} changed");
 }
 
 /// Masks of `conv2.kernel`, one for each gradient strategy, with the kernels of that strategy.
@@ -113,7 +113,7 @@ fn masks() -> Vec<(&'static str, Mask, Vec<&'static str>)> {
 }
 
 /// Trains with masked and with dense gradients: frozen elements keep their bits, and trainable ones get the
-/// same gradient up to the order of its sum.
+/// same gradient except for the order of summation.
 #[test]
 fn partial_gradients_match_dense_ones() {
     for (name, mask, expected) in masks() {
@@ -145,8 +145,8 @@ fn partial_gradients_match_dense_ones() {
     }
 }
 
-/// Most gradients are ten times the tolerance of `partial_gradients_match_dense_ones` or more: it fails if
-/// one of them is wrong.
+/// Most gradients are at least ten times the tolerance of `partial_gradients_match_dense_ones`, so that a
+/// wrong gradient fails it.
 #[test]
 fn compared_gradients_exceed_the_tolerance() {
     let mut t = trainer(Adam::new(0.01), options());
@@ -157,7 +157,7 @@ fn compared_gradients_exceed_the_tolerance() {
     assert!(large > gradient.len() / 2, "{large} of {}", gradient.len());
 }
 
-/// A change of the plan keeps the running sums of the metrics, with accumulation too.
+/// A change of the plan keeps the running sums of the metrics, also with gradient accumulation.
 #[test]
 fn metrics_are_kept_when_the_plan_changes() {
     let mut t = trainer(Sgd::new(0.05), options().accumulate(true));

@@ -26,7 +26,7 @@ fn golden_model() -> Model {
         .unwrap()
 }
 
-/// The optimizer of a case, built by the public setters.
+/// Returns the optimizer of a case, created with the public builder methods.
 fn optimizer(case: &Case) -> Optimizer {
     let lr = case.params["optimizer"]["lr"].as_f64().unwrap();
     let optimizer: Optimizer = match update_rule(case) {
@@ -66,7 +66,7 @@ fn schedule(case: &Case) -> Option<(f64, LrSchedule)> {
     }
 }
 
-/// The golden trajectories through the public interface: a trainer, its schedules and its masks.
+/// Runs the golden trajectories with the public interface: a trainer, its schedules and its masks.
 #[test]
 fn golden_trajectories_through_the_trainer() {
     let mut worst = 0.0f64;
@@ -155,8 +155,8 @@ fn two_runs_are_bit_identical() {
 #[test]
 fn an_empty_mask_trains_bit_for_bit_as_no_mask() {
     for (name, optimizer) in optimizers() {
-        let mut plain = trainer(optimizer.clone(), going_on());
-        let mut masked = trainer(optimizer, going_on());
+        let mut plain = trainer(optimizer.clone(), continuing());
+        let mut masked = trainer(optimizer, continuing());
         masked.freeze("*", FreezeRule::none()).unwrap();
         for t in [&mut plain, &mut masked] {
             train(t, 4);
@@ -175,7 +175,7 @@ fn an_empty_mask_trains_bit_for_bit_as_no_mask() {
 #[test]
 fn families_agree_bit_for_bit_on_software_adapters_and_within_rounding_elsewhere() {
     let run = |family, biases: FreezeRule| {
-        let mut t = trainer(Sgd::new(0.05).momentum(0.9).into(), going_on().family(family));
+        let mut t = trainer(Sgd::new(0.05).momentum(0.9).into(), continuing().family(family));
         t.freeze("*", FreezeRule::random(0.5).seed(2)).unwrap();
         t.freeze("*.bias", biases).unwrap();
         train(&mut t, 10);
@@ -184,8 +184,8 @@ fn families_agree_bit_for_bit_on_software_adapters_and_within_rounding_elsewhere
     let all: Vec<_> = families().into_iter().map(|f| (f, run(f, FreezeRule::random(0.5).seed(2)))).collect();
     let without: Vec<_> = families().into_iter().map(|f| (f, run(f, FreezeRule::all()))).collect();
     // On software adapters, families with the same order of summation agree on every bit; hardware drivers
-    // may contract a*b+c in one and not in another. Only a bias's gradient has two orders: the subgroup
-    // family fuses it into the kernel's gradient.
+    // may contract a*b+c in one and not in another. Only bias gradients have two orders of summation: the
+    // subgroup family fuses them into the weight gradient.
     if !gpu().report().software {
         skip("training: bits of different families", "hardware drivers may contract a*b+c");
     }
@@ -223,8 +223,8 @@ fn a_short_batch_trains_as_a_full_batch_of_its_size() {
         labels: batch.labels[..2].to_vec(),
         ..Batch::default()
     };
-    // The third trainer first gets a batch of NaN, whose effect on weights and state is undone: the rows
-    // beyond keep the NaN.
+    // The third trainer first trains on a batch of NaN, then its weights and state are restored. The unused
+    // rows of its buffers still contain NaN.
     let poisoned = Batch {
         features: vec![f32::NAN; batch.features.len()],
         labels: batch.labels.clone(),
@@ -244,7 +244,7 @@ fn a_short_batch_trains_as_a_full_batch_of_its_size() {
         assert!(loss.is_finite());
         t.step(&short).unwrap();
     }
-    assert!(snapshot(&wide) == snapshot(&after_nan), "rows beyond were read");
+    assert!(snapshot(&wide) == snapshot(&after_nan), "unused rows were read");
     let (wide, narrow) = (wide.parameter("fc.kernel").unwrap(), narrow.parameter("fc.kernel").unwrap());
     assert_relative("short batch", &widen(&wide), &widen(&narrow), 1e-6);
 }
@@ -257,7 +257,7 @@ fn metrics_count_every_example_once() {
     let m = t.metrics().unwrap();
     assert_eq!(m.examples, 40);
     assert_eq!(t.progress(), None);
-    // With rate 0, training metrics are the evaluation's.
+    // With learning rate 0, the training metrics equal those of the evaluation.
     let e = t.evaluate(&data()).unwrap();
     assert_eq!((e.examples, e.correct), (40, m.correct));
     assert!((e.loss - m.loss).abs() < 1e-6, "{} {}", e.loss, m.loss);
@@ -266,10 +266,10 @@ fn metrics_count_every_example_once() {
 
 #[test]
 fn training_allocates_nothing_after_compile() {
-    // A device of its own: the counters belong to the device.
+    // A separate device: the counters are per device.
     let gpu = Gpu::new(GpuOptions::default()).unwrap();
     let mut t =
-        Trainer::new(&gpu, model(), Loss::SoftmaxCrossEntropy, Sgd::new(0.01).momentum(0.9), going_on())
+        Trainer::new(&gpu, model(), Loss::SoftmaxCrossEntropy, Sgd::new(0.01).momentum(0.9), continuing())
             .unwrap();
     t.freeze("*", FreezeRule::random(0.5)).unwrap();
     let (buffers, bytes) = (gpu.buffers_created(), gpu.allocated_bytes());
@@ -296,7 +296,7 @@ fn a_loss_that_is_not_finite_stops_updates_and_is_reported() {
     bad.features[0] = f32::NAN;
     t.step(&bad).unwrap();
     train(&mut t, 2);
-    assert!(snapshot(&t) == before, "updates went on after a loss that is not finite");
+    assert!(snapshot(&t) == before, "updates continued after a non-finite loss");
     let error = t.metrics().unwrap_err();
     assert!(matches!(error, Error::NonFiniteLoss { step: 3 }), "{error}");
     // The error is returned, and updates stay off, until it is cleared.

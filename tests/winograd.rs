@@ -14,11 +14,11 @@ const ROWS: usize = 16;
 
 /// A network with 256 tiles and 32 channels: just large enough that software adapters choose Winograd
 /// automatically.
-fn model(taps: usize) -> Model {
+fn model(kernel_size: usize) -> Model {
     Model::input([14, 15, 4])
-        .conv2d("conv1", 32, [taps, taps], |c| c.padding(Padding::Same))
+        .conv2d("conv1", 32, [kernel_size, kernel_size], |c| c.padding(Padding::Same))
         .relu()
-        .conv2d("conv2", 36, [taps, taps], |c| c.padding(Padding::Same))
+        .conv2d("conv2", 36, [kernel_size, kernel_size], |c| c.padding(Padding::Same))
         .relu()
         .max_pool2d([2, 2])
         .flatten()
@@ -27,18 +27,18 @@ fn model(taps: usize) -> Model {
         .unwrap()
 }
 
-/// Forward, backward and update: the output gradients, kernels and inputs of the second layer all pass
-/// through transforms. The step matches the reference, and frozen elements keep their bits.
+/// The second layer uses Winograd transforms of inputs, kernels and output gradients. A training step matches
+/// the reference, and frozen elements keep their bits.
 #[test]
 fn winograd_step_matches_the_reference() {
-    for taps in [3, 5] {
-        check_step(taps);
+    for kernel_size in [3, 5] {
+        check_step(kernel_size);
     }
 }
 
-fn check_step(taps: usize) {
+fn check_step(kernel_size: usize) {
     let rule = *frazil::Optimizer::from(Sgd::new(0.1).momentum(0.9)).rule();
-    let training = model(taps).training_graph(ROWS, Loss::SoftmaxCrossEntropy, rule).unwrap();
+    let training = model(kernel_size).training_graph(ROWS, Loss::SoftmaxCrossEntropy, rule).unwrap();
     let graph = &training.graph;
     let mut rng = stream(21);
     let mut draw = |count: usize, scale: f32| (0..count).map(|_| rng.normal() * scale).collect::<Vec<f32>>();
@@ -105,7 +105,7 @@ fn check_step(taps: usize) {
             let changed = change(want).iter().filter(|x| **x != 0.0).count();
             assert!(changed > 0, "{path}: expected changed weights");
             let error = assert_relative(&format!("{family} {path}"), &change(&got), &change(want), 1e-5);
-            println!("{taps}x{taps} {family} {path}: {error:.1e}");
+            println!("{kernel_size}x{kernel_size} {family} {path}: {error:.1e}");
         }
     }
 }

@@ -8,9 +8,9 @@
 //! | `x` | NaN or infinite |
 //! | `f` | frozen |
 //!
-//! The colour of a class covers the colour of zero with an opacity of sqrt(|weight| / scale): few weights are large, and a
-//! linear scale would leave all others pale. As values differ in opacity only, the style sheet can replace the two colours
-//! by those of a dark theme (`prefers-color-scheme`).
+//! The colour of a class covers the colour of zero with an opacity of sqrt(|weight| / scale): few weights are
+//! large, and with a linear scale all others would be hardly visible. As values differ in opacity only, the
+//! style sheet can replace the two colours by those of a dark theme (`prefers-color-scheme`).
 
 use super::output::Output;
 use super::{Failure, usage};
@@ -55,7 +55,7 @@ pub fn run(args: &DrawArgs) -> std::result::Result<(), Failure> {
     Ok(())
 }
 
-/// Weights after which no further tensor is drawn; the first is drawn in any case.
+/// Maximum number of weights that are drawn; the first tensor is drawn even if it is larger.
 const MOST_WEIGHTS: usize = 10_000;
 
 /// Lengths in pixels.
@@ -64,15 +64,15 @@ const MARGIN: usize = 32;
 const HEADER: usize = 116;
 /// Width of the input channels' numbers at the left of the tiles.
 const ROW_LABELS: usize = 24;
-/// From the baseline of a tensor's heading to its first row of tiles.
+/// Distance from the baseline of a tensor's heading to its first row of tiles.
 const HEADING: usize = 36;
-/// Between two tensors, and between two blocks of one tensor.
+/// Distance between two tensors, and between two blocks of one tensor.
 const BETWEEN: usize = 40;
-/// Smallest and largest distance from one weight to the next.
+/// Minimum and maximum distance from one weight to the next.
 const CELL: std::ops::RangeInclusive<usize> = 8..=20;
 
-/// Colours of the light and of the dark theme. Blue and vermilion, and their lighter versions, are those of Okabe and Ito
-/// (2008), which people with any common colour blindness tell apart.
+/// Colours of the light and of the dark theme. Blue and vermilion, and their lighter versions, are those of
+/// Okabe and Ito (2008), which people with any common colour blindness tell apart.
 const STYLE: &str = "\
 text{font-family:ui-sans-serif,system-ui,-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif;font-size:13px;fill:#1f2328}\
 .h{font-size:24px;font-weight:600}.b{font-size:15px;font-weight:600}.m{fill:#59636e}.l{fill:#59636e;font-size:10px}\
@@ -106,18 +106,18 @@ impl Kernel<'_> {
     }
 }
 
-/// Where the tiles of one kernel are drawn: rows of input channels, columns of output channels, and as many blocks of
-/// columns below each other as the width requires.
+/// Layout of the tiles of one kernel: one row for each input channel and one column for each output channel.
+/// If the columns are too wide for the picture, they are split into blocks below each other.
 #[derive(Debug, PartialEq)]
 struct Grid {
-    /// From one weight to the next.
+    /// Distance from one weight to the next.
     cell: usize,
-    /// Between two tiles.
+    /// Distance between two tiles.
     gap: usize,
     /// Output channels of a block.
     columns: usize,
     blocks: usize,
-    /// From one tile to the next, `[down, right]`.
+    /// Distance from one tile to the next, `[down, right]`.
     pitch: [usize; 2],
     /// Height of one block, without the distance to the next.
     block_height: usize,
@@ -140,14 +140,14 @@ impl Grid {
         self.blocks * self.block_height + self.blocks.saturating_sub(1) * BETWEEN
     }
 
-    /// The corner of a tile from that of the first tile, `[x, y]`.
+    /// Offset of a tile from the first tile, `[x, y]`.
     fn tile(&self, input: usize, output: usize) -> [usize; 2] {
         let (block, column) = (output / self.columns, output % self.columns);
         [column * self.pitch[1], block * (self.block_height + BETWEEN) + input * self.pitch[0]]
     }
 }
 
-/// What is drawn of a checkpoint.
+/// The convolution kernels of a checkpoint that are drawn.
 struct Picture<'a> {
     title: String,
     kernels: Vec<Kernel<'a>>,
@@ -185,7 +185,7 @@ impl<'a> Picture<'a> {
         let values =
             kernels.iter().flat_map(|kernel: &Kernel| kernel.bits).map(|&bits| f32::from_bits(bits).abs());
         let scale = values.filter(|value| value.is_finite()).fold(0.0, f32::max);
-        // The folder tells runs apart: the file itself is called weights.safetensors.
+        // The title has the folder name, because every run's file is called weights.safetensors.
         let folder =
             file.parent().and_then(Path::file_name).map_or(String::new(), |f| format!("{}/", f.display()));
         let name =
@@ -195,7 +195,10 @@ impl<'a> Picture<'a> {
     }
 
     fn omission(&self) -> String {
-        format!("not drawn, for the picture ends at {MOST_WEIGHTS} weights: {}", self.omitted.join(", "))
+        format!(
+            "not drawn, because the picture is limited to {MOST_WEIGHTS} weights: {}",
+            self.omitted.join(", ")
+        )
     }
 
     fn header(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -207,7 +210,7 @@ impl<'a> Picture<'a> {
         let [limit, quarter] = [self.scale, self.scale / 4.0].map(significant);
         writeln!(f, r#"<path class="r" fill="url(#scale)" d="M{bar} 40h{width}v12h-{width}z"/>"#)?;
         writeln!(f, r#"<text class="m" x="{bar}" y="70">−{limit}</text>"#)?;
-        // The root of a quarter is a half.
+        // Half of the opacity is a quarter of the scale, because opacity is the square root.
         writeln!(f, r#"<text class="m c" x="{}" y="70">−{quarter}</text>"#, bar + width / 4)?;
         writeln!(f, r#"<text class="m c" x="{}" y="70">0</text>"#, bar + width / 2)?;
         writeln!(f, r#"<text class="m c" x="{}" y="70">{quarter}</text>"#, bar + 3 * width / 4)?;
@@ -245,7 +248,8 @@ impl<'a> Picture<'a> {
         )?;
         let (left, top) = (MARGIN + ROW_LABELS, y + HEADING);
         self.labels(f, kernel, grid, [left, top])?;
-        // An outline is centred on the edge of its cell; the seam leaves room for those of two neighbours.
+        // An outline is centred on the edge of its cell; the seam between two cells leaves room for both
+        // outlines.
         let (seam, stroke) = if grid.cell < 14 { (1, ".8") } else { (2, "1.5") };
         let side = grid.cell - seam;
         writeln!(f, r#"<g stroke-width="{stroke}">"#)?;
@@ -271,8 +275,8 @@ impl<'a> Picture<'a> {
         writeln!(f, "</g>")
     }
 
-    /// The numbers of the input channels at the left of the tiles, and of the output channels above them: as many as there is
-    /// room for.
+    /// The numbers of the input channels at the left of the tiles, and of the output channels above them: as
+    /// many as there is room for.
     fn labels(
         &self,
         f: &mut fmt::Formatter<'_>,
@@ -352,7 +356,7 @@ fn plural(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
-/// Three significant digits.
+/// Formats a number with three significant digits.
 fn significant(value: f32) -> String {
     if value == 0.0 {
         return "0".to_owned();

@@ -1,4 +1,5 @@
-//! `frazil inspect`: prints the content of a checkpoint, or compares its frozen elements with another file. Needs no GPU.
+//! `frazil inspect`: prints the content of a checkpoint, or compares its frozen elements with another file.
+//! Needs no GPU.
 
 use super::Failure;
 use super::output::Output;
@@ -16,7 +17,8 @@ const SHOWN: usize = 10;
 pub struct InspectArgs {
     /// Checkpoint of `frazil train`, or any safetensors file of `f32` and `u32` tensors.
     file: PathBuf,
-    /// Compare the frozen elements of FILE with the same elements of OTHER, bit by bit; exit with 1 if one differs.
+    /// Compare the frozen elements of FILE with the same elements of OTHER, bit by bit; exit with 1 if one
+    /// differs.
     #[arg(long, value_name = "OTHER")]
     against: Option<PathBuf>,
     /// Print JSON lines: an object for each tensor or differing element, then a summary.
@@ -137,7 +139,7 @@ fn coordinates(index: usize, shape: &[usize]) -> Vec<usize> {
     indices
 }
 
-/// A name from a file, without characters that would act on a terminal.
+/// Returns a name from a file without control characters, which a terminal would interpret.
 fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }

@@ -19,8 +19,8 @@ use std::time::Instant;
 
 /// Train convolutional networks on any GPU with single weights frozen to the bit.
 ///
-/// Without a command, `frazil` trains with the options of `frazil train`; `frazil train --help` lists them. Exit codes:
-/// 0 success, 1 failure, 2 invalid arguments.
+/// Without a command, `frazil` trains with the options of `frazil train`; `frazil train --help` lists them.
+/// Exit codes: 0 success, 1 failure, 2 invalid arguments.
 #[derive(Parser)]
 #[command(
     name = "frazil",
@@ -39,22 +39,25 @@ struct Cli {
 enum Command {
     /// Train a network with frozen weights and verify that no frozen weight changed.
     ///
-    /// By default, trains on the embedded digits data set with half of the weights of each convolution frozen. Writes
-    /// weights.safetensors and metrics.csv. Exits with 1 if a frozen weight changed.
+    /// By default, trains on the embedded digits data set with half of the weights of each convolution
+    /// frozen. Writes weights.safetensors and metrics.csv. Exits with 1 if a frozen weight changed.
     #[command(after_long_help = mask_args::RULES)]
     Train(Box<train::TrainArgs>),
     /// Benchmark kernels and whole training steps.
     Bench(bench::BenchArgs),
     /// List the adapters of this machine.
     Devices(devices::DevicesArgs),
-    /// Run every kernel on an adapter and compare the results with the f64 reference; exit with 1 if one is wrong.
+    /// Run every kernel on an adapter and compare the results with the f64 reference; exit with 1 if one is
+    /// wrong.
     ///
-    /// Prints for each kernel the number of runs and the largest error as a fraction of the rounding error bound: a
-    /// fraction above 1 fails.
+    /// Prints for each kernel the number of runs and the largest error as a fraction of the rounding error
+    /// bound: a fraction above 1 fails.
     Check(check::CheckArgs),
-    /// Print the tensors, masks and notes of a checkpoint, or compare its frozen weights with another file. Needs no GPU.
+    /// Print the tensors, masks and notes of a checkpoint, or compare its frozen weights with another file.
+    /// Needs no GPU.
     Inspect(inspect::InspectArgs),
-    /// Draw the convolution kernels of a checkpoint as an SVG picture with frozen weights outlined. Needs no GPU.
+    /// Draw the convolution kernels of a checkpoint as an SVG picture with frozen weights outlined. Needs no
+    /// GPU.
     Draw(draw::DrawArgs),
 }
 
@@ -89,8 +92,8 @@ enum Failure {
     Usage(Error),
     /// An error while running: exit code 1.
     Failed(Error),
-    /// The command completed with a negative result (a frozen element changed, a kernel is wrong), which it has printed:
-    /// exit code 1.
+    /// The command completed with a negative result (a frozen element changed, a kernel is wrong), which it
+    /// has printed: exit code 1.
     Verdict,
 }
 
@@ -127,7 +130,7 @@ fn at_least_one(flag: &str, value: u64) -> Result<()> {
 fn main() -> ExitCode {
     let begun = Instant::now();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,wgpu_hal=off")).init();
-    // The options of `train` are hidden: in the help of `frazil` they would bury the list of commands.
+    // The options of `train` are hidden: in the help of `frazil`, they would obscure the list of commands.
     let matches = Cli::command().mut_args(|arg| arg.hide(true)).get_matches();
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
@@ -152,7 +155,8 @@ fn main() -> ExitCode {
         Err(Failure::Failed(error)) => (error, 1),
         Err(Failure::Usage(error)) => (error, 2),
     };
-    // The reader of standard output has closed the pipe, as `head` does: no message, but the work is not complete.
+    // The reader of standard output has closed the pipe, as `head` does: print no message, but report
+    // failure, because the work is not complete.
     if matches!(&error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe) {
         return ExitCode::from(1);
     }

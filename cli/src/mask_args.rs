@@ -32,12 +32,13 @@ Schedules of --mask-schedule, by example:
 #[derive(Args)]
 #[command(next_help_heading = "Frozen weights")]
 pub struct MaskArgs {
-    /// Freeze the elements that RULE selects in each parameter whose path matches GLOB, as in 'conv*.kernel=random:0.5';
-    /// `frazil train --help` lists the rules. May be repeated; replaces the default.
+    /// Freeze the elements that RULE selects in each parameter whose path matches GLOB, as in
+    /// 'conv*.kernel=random:0.5'; `frazil train --help` lists the rules. May be repeated; replaces the
+    /// default.
     #[arg(long, value_name = "GLOB=RULE", default_value = "conv*.kernel=random:0.5")]
     freeze: Vec<String>,
-    /// Prune during training: at each step of SCHEDULE, set the elements of smallest magnitude to 0 and freeze them, until
-    /// the scheduled fraction of each matching parameter is frozen, as in
+    /// Prune during training: at each step of SCHEDULE, set the elements of smallest magnitude to 0 and
+    /// freeze them, until the scheduled fraction of each matching parameter is frozen, as in
     /// '*.kernel=polynomial:final=0.9,begin=0,end=400,every=50'. May be repeated.
     #[arg(long, value_name = "GLOB=SCHEDULE")]
     mask_schedule: Vec<String>,

@@ -1,4 +1,5 @@
-//! `frazil bench`: JSON lines, trace and charts. Times are not checked, as they depend on the load of the machine.
+//! `frazil bench`: JSON lines, trace and charts. Times are not checked, as they depend on the load of the
+//! machine.
 
 use crate::program::{folder, frazil, lines};
 use serde_json::Value;
@@ -165,7 +166,8 @@ fn trace_has_an_event_for_each_dispatch_of_a_step() {
     std::fs::remove_dir_all(out).unwrap();
 }
 
-/// A text element of an SVG file and its bounding box, with an estimated letter width of 0.6 of the font size.
+/// A text element of an SVG file and its bounding box, with an estimated letter width of 0.6 of the font
+/// size.
 struct Text {
     words: String,
     left: f64,

@@ -199,7 +199,8 @@ fn resumed_run_is_identical_to_an_uninterrupted_run() {
     let expected = train(&uninterrupted, &[&flags[..], &["--epochs", "3"]].concat());
     train(&resumed, &[&flags[..], &["--epochs", "1"]].concat());
     let file = resumed.join("weights.safetensors");
-    // Rows of later epochs, the last one incomplete, as of a run killed before it wrote its checkpoint.
+    // Appends rows of later epochs, the last one incomplete, as a run leaves them that is killed before it
+    // writes its checkpoint.
     let csv = resumed.join("metrics.csv");
     let text = std::fs::read_to_string(&csv).unwrap();
     std::fs::write(&csv, format!("{text}2,0,0,0,0,0\n3,0.")).unwrap();
@@ -263,12 +264,12 @@ fn flags_that_differ_from_the_checkpoint_are_reported_with_both_values() {
     let wrong: [(&[&str], &[&str]); 12] = [
         (&["--optimizer", "sgd"], &["--optimizer", "adam", "sgd"]),
         (&["--lr", "0.1"], &["--lr", "0.002", "0.1"]),
-        (&["--weight-decay", "0.1"], &["--weight-decay", "no such flag", "0.1"]),
-        (&["--nesterov"], &["--nesterov", "no such flag"]),
+        (&["--weight-decay", "0.1"], &["--weight-decay", "the flag to be absent", "0.1"]),
+        (&["--nesterov"], &["--nesterov", "the flag to be absent"]),
         (&["--seed", "2"], &["--seed", "1,", "2"]),
         (&["--batch", "64"], &["--batch", "512", "64"]),
         (&["--freeze", "*=all"], &["--freeze", "conv*.kernel=random:0.5", "*=all"]),
-        (&["--model", "cifar"], &["--model", "no such flag", "cifar"]),
+        (&["--model", "cifar"], &["--model", "the flag to be absent", "cifar"]),
         (&["--data", "idx:here"], &["--data", "digits", "idx:here"]),
         (&["--epochs", "1"], &["--epochs", "more than the 1", "got 1"]),
         (&[], &["--epochs", "more than the 1"]),

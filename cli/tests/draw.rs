@@ -5,8 +5,8 @@ use frazil::Mask;
 use frazil::checkpoint::{Checkpoint, Tensor};
 use std::path::Path;
 
-/// Writes a checkpoint with the given convolution kernels; `frozen` elements of each are frozen. It also has a dense kernel,
-/// which is not drawn.
+/// Writes a checkpoint with the given convolution kernels; `frozen` elements of each are frozen. It also has
+/// a dense kernel, which is not drawn.
 fn write(path: &Path, kernels: &[(&str, [usize; 4])], frozen: usize) {
     let mut checkpoint = Checkpoint::default();
     checkpoint.note("step", 460);
@@ -40,7 +40,7 @@ fn picture_has_one_rect_per_weight_and_one_outline_per_frozen_weight() {
     let file = out.join("weights.safetensors");
     // More output channels than fit side by side.
     write(&file, &[("conv1.kernel", [3, 2, 1, 4]), ("a<b.kernel", [1, 1, 2, 200])], 10);
-    // A folder stands for its weights.safetensors.
+    // For a folder, its weights.safetensors is drawn.
     let output = frazil(&["draw", out.to_str().unwrap()]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
@@ -49,7 +49,8 @@ fn picture_has_one_rect_per_weight_and_one_outline_per_frozen_weight() {
     let cells = cells(&svg);
     assert_eq!(cells.len(), 24 + 400);
     assert_eq!(cells.iter().filter(|(class, _)| class.ends_with(" f")).count(), 2 * 10);
-    // Tiles are in order of output channels; the first is the elements 0, 4, 8, ... of conv1.kernel, [row, column, 0, 0].
+    // Tiles are in order of output channels; the first is the elements 0, 4, 8, ... of conv1.kernel, [row,
+    // column, 0, 0].
     let signs =
         |range: std::ops::Range<usize>| cells[range].iter().map(|(class, _)| *class).collect::<Vec<_>>();
     assert_eq!(signs(0..6), ["n f", "n f", "p f", "p", "p", "p"]);

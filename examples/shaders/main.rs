@@ -46,8 +46,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Writes what a WebGPU program needs to create a pipeline for each shader, except those with cooperative
-/// matrices, which WebGPU does not support.
+/// Writes a JSON list of shaders with the data that a WebGPU program needs to create their pipelines. Shaders
+/// with cooperative matrices are left out, because WebGPU does not support them.
 fn write_json(named: &[(String, &str, &Launch)], file: &Path) -> Result<(), Box<dyn Error>> {
     let object = |(name, text, launch): &(String, &str, &Launch)| {
         let bindings = launch.shader().bindings.into_iter().map(|(number, access)| {

@@ -9,13 +9,14 @@ pub const LENGTHS: [usize; 4] = [72, 4, 500, 5];
 /// The four parameter tensors.
 pub type Tensors = Vec<Vec<f32>>;
 
-/// The mean cross-entropy of conv 3x3 SAME, bias, ReLU and dense, and its gradient in each tensor.
+/// The mean cross-entropy of conv 3x3 SAME, bias, ReLU and dense, and its gradient with respect to each
+/// tensor.
 pub fn gradients(weights: &Tensors, x: &[f32], labels: &[u32]) -> (f32, Tensors) {
     let [rows, size, inputs, outputs, classes] = SIZES;
     let mut grads: Tensors = LENGTHS.iter().map(|&len| vec![0.0; len]).collect();
     let mut loss = 0.0;
-    // The pixel and the kernel position of every element of the window that lies inside the image.
-    let taps = |oy: usize, ox: usize| {
+    // Returns input pixel and kernel position for each window element inside the image.
+    let window_elements = |oy: usize, ox: usize| {
         (0..9).filter_map(move |k| {
             let (y, ky) = ((oy + k / 3).checked_sub(1)?, k);
             let x = (ox + k % 3).checked_sub(1)?;
@@ -28,7 +29,7 @@ pub fn gradients(weights: &Tensors, x: &[f32], labels: &[u32]) -> (f32, Tensors)
         for (index, h) in hidden.iter_mut().enumerate() {
             let (pixel, o) = (index / outputs, index % outputs);
             *h = weights[1][o];
-            for (p, k) in taps(pixel / size, pixel % size) {
+            for (p, k) in window_elements(pixel / size, pixel % size) {
                 for c in 0..inputs {
                     *h += image[p * inputs + c] * weights[0][(k * inputs + c) * outputs + o];
                 }
@@ -62,7 +63,7 @@ pub fn gradients(weights: &Tensors, x: &[f32], labels: &[u32]) -> (f32, Tensors)
             }
             let (pixel, o) = (i / outputs, i % outputs);
             grads[1][o] += back;
-            for (p, k) in taps(pixel / size, pixel % size) {
+            for (p, k) in window_elements(pixel / size, pixel % size) {
                 for c in 0..inputs {
                     grads[0][(k * inputs + c) * outputs + o] += back * image[p * inputs + c];
                 }
@@ -114,14 +115,14 @@ impl Blended {
         (0..4).map(tensor).collect()
     }
 
-    /// The loss, its gradient in `weights`, and its gradient in the blended tensors.
+    /// Returns the loss and its gradients with respect to `weights` and to the blended tensors.
     pub fn gradients(&self, x: &[f32], labels: &[u32]) -> (f32, Tensors, Tensors) {
         let (loss, blended) = gradients(&self.effective(), x, labels);
         let chain = |(g, m): (&Vec<f32>, &Vec<f32>)| g.iter().zip(m).map(|(g, m)| (1.0 - m) * g).collect();
         (loss, blended.iter().zip(&self.mask).map(chain).collect(), blended)
     }
 
-    /// Makes one step. `decay` is an L2 term, for AdamW decoupled; `noise` is added to each gradient.
+    /// Runs one step. `decay` is an L2 term, for AdamW decoupled; `noise` is added to each gradient.
     pub fn step(
         &mut self,
         x: &[f32],
@@ -163,7 +164,7 @@ impl Blended {
         }
     }
 
-    /// The number of elements of `weights` at mask 1 whose bits changed since `before`.
+    /// Returns the number of elements of `weights` at mask 1 whose bits changed since `before`.
     pub fn moved(&self, before: &Tensors) -> usize {
         let pairs = self.weights.iter().zip(before).zip(&self.mask);
         pairs.map(|((now, old), mask)| masked(mask, |i| now[i].to_bits() != old[i].to_bits())).sum()

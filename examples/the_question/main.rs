@@ -156,14 +156,15 @@ impl Question {
         }
         let read = |t: &Trainer| PATHS.iter().map(|p| t.gradient(p)).collect::<frazil::Result<Tensors>>();
         let (ours, dense) = (read(&ours)?, read(&dense)?);
-        // Both sides compute the same network: otherwise the rows would compare different things.
+        // Checks that both sides compute the same network, because otherwise the rows would not be
+        // comparable.
         let differences = dense.iter().flatten().zip(blended.iter().flatten()).map(|(a, b)| (a - b).abs());
         let error = differences.fold(0.0, f32::max);
         let zero = self.count(|t, i| weights[t][i] == 0.0);
         let ours_zero = self.count(|t, i| ours[t][i].to_bits() == 0);
         let n = self.frozen;
         self.row(
-            "the gradient of the loss in `weights`, where mask = 1",
+            "the gradient of the loss with respect to `weights`, where mask = 1",
             &format!("exactly 0 in {zero} of {n}: the convolution is not the cause"),
             &format!("exactly 0 in {ours_zero} of {n}"),
             zero == n && ours_zero == n,
@@ -172,7 +173,7 @@ impl Question {
         let nonzero = masked(&self.floats[0], |i| blended[0][i] != 0.0);
         let read_zero = masked(&self.floats[0], |i| ours[0][i].to_bits() == 0);
         self.row(
-            "the gradient of the loss in the kernel that the convolution reads, where mask = 1",
+            "the gradient of the loss with respect to the kernel that the convolution reads, where mask = 1",
             &format!("not 0 in {nonzero} of {kernel}: read from the blended tensor, the mask seems to fail"),
             &format!(
                 "exactly 0 in {read_zero} of {kernel} (with dense gradients it agrees with the blend within {error:.0e})"
@@ -221,7 +222,7 @@ impl Question {
     }
 
     /// The number of frozen elements of a trainer that change in the same steps. Noise is added to the
-    /// weights, as plain SGD would add it from the gradients.
+    /// weights, as plain SGD would with noise on the gradients.
     fn moved_in_trainer(&self, rule: Rule, free: usize, decay: f64, deviation: f32) -> Outcome<usize> {
         let mut stream = Stream::new(4, Purpose::Data, 1);
         let mut t = self.trainer(optimizer(rule, decay), GradientPolicy::Masked)?;
@@ -245,11 +246,11 @@ impl Question {
         let n = self.frozen;
         let late = [Sgd, Momentum, Nesterov, Adagrad, RmsPropMomentum, Adam];
         let push = |rule| !matches!(rule, Sgd | Adagrad);
-        // Momentum moves every weight that ever had a gradient; a weight behind a ReLU that is always 0 never
-        // had one.
+        // Momentum changes every weight that once had a gradient; weights before a ReLU that is always 0 had
+        // none.
         let expected = |rule, moved| if push(rule) { moved * 2 > n } else { moved == 0 };
         self.movers(
-            "the mask is switched on after 10 free steps, then 20 masked steps",
+            "the mask is switched on after 10 steps without it, then 20 steps follow",
             &late,
             10,
             0.0,
@@ -270,8 +271,8 @@ impl Question {
         )
     }
 
-    /// A row with the number of elements at mask 1 that change, by rule: none of the crate's may, and those
-    /// of the blend as `expected`.
+    /// Prints a row with the number of elements at mask 1 that change, for each update rule. It must be 0 in
+    /// this crate and satisfy `expected` in the blend.
     fn movers(
         &mut self,
         what: &str,
@@ -339,7 +340,7 @@ impl Question {
         self.freeze(&mut ours)?;
         let (changed, after) = (self.changed(&ours, &before)?, gradients(&parameters(&ours)?, x, labels).0);
         self.row(
-            "the mask is switched on after 100 free steps, `fixed` as it was at the start",
+            "the mask is switched on after 100 steps without it, `fixed` as it was at the start",
             &format!(
                 "the weights jump by up to {jump:.2}, the loss from {free:.4} to {masked:.4}, without a step"
             ),

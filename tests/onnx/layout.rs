@@ -10,7 +10,7 @@ pub fn tensor(shape: &[usize], data: Vec<f64>) -> Tensor {
     Tensor { shape: shape.to_vec(), data, dtype: "float" }
 }
 
-/// Permutes the axes, as NumPy's `transpose`.
+/// Permutes the axes, like NumPy's `transpose`.
 pub fn permute(t: &Tensor, axes: &[usize]) -> Tensor {
     let shape: Vec<_> = axes.iter().map(|&axis| t.shape[axis]).collect();
     let stride = |axis: usize| t.shape[axis + 1..].iter().product::<usize>();
@@ -27,7 +27,8 @@ pub fn permute(t: &Tensor, axes: &[usize]) -> Tensor {
     Tensor { shape, data, dtype: t.dtype }
 }
 
-/// An image batch or kernel with two spatial axes: a single axis becomes the columns of one row.
+/// Returns an image batch or kernel with two spatial axes; a single spatial axis becomes the columns of one
+/// row.
 pub fn planar(t: &Tensor) -> Result<Tensor, OutOfScope> {
     let mut t = t.clone();
     match t.shape.len() {
@@ -110,8 +111,8 @@ pub fn ints(case: &Case, name: &str) -> Option<Vec<usize>> {
     }
 }
 
-/// An attribute with a size for rows and one for columns: `default` where it is absent, and for the rows of a
-/// single axis.
+/// Returns an attribute with one size for rows and one for columns. `default` replaces an absent attribute,
+/// and the rows' size if the case has a single spatial axis.
 pub fn pair(case: &Case, name: &str, default: usize) -> [usize; 2] {
     match ints(case, name).as_deref() {
         None => [default; 2],
@@ -121,7 +122,7 @@ pub fn pair(case: &Case, name: &str, default: usize) -> [usize; 2] {
     }
 }
 
-/// The attribute `pads` as `[top, left, bottom, right]`; 0 where it is absent.
+/// The attribute `pads` as `[top, left, bottom, right]`; 0 if it is absent.
 pub fn pads(case: &Case) -> [usize; 4] {
     match ints(case, "pads").as_deref() {
         None => [0; 4],

@@ -9,8 +9,8 @@ use frazil::low_level::{
     Activation, DType, Graph, Op, ParameterId, ParameterKind, StatisticsRule, StepScalars,
 };
 
-/// Gemm, `alpha*a*b + beta*c`. `alpha` and `beta` are multiplied into `a` and `c` here: `Op::MatMul` has no
-/// factors.
+/// Gemm, `alpha*a*b + beta*c`. `a` and `c` are multiplied by `alpha` and `beta` before, because `Op::MatMul`
+/// has no factors.
 pub fn gemm(case: &Case, make: Make) -> Results {
     let (alpha, beta) = (float(case, "alpha", 1.0), float(case, "beta", 1.0));
     let (transpose_a, transpose_b) = (int(case, "transA", 0) != 0, int(case, "transB", 0) != 0);

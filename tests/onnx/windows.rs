@@ -18,7 +18,8 @@ fn window(case: &Case, input: [usize; 2], kernel: [usize; 2]) -> Result<WindowGe
         "SAME_UPPER" => Padding::Same,
         automatic => {
             if automatic == "SAME_LOWER" {
-                // The total of SAME_UPPER, with the odd unit at the beginning.
+                // SAME_LOWER has the total padding of SAME_UPPER, but an odd total pads one more at the
+                // beginning.
                 let total = [0, 1].map(|axis| {
                     let outputs = input[axis].div_ceil(w.stride[axis]);
                     let reach = (kernel[axis] - 1) * w.dilation[axis] + 1;

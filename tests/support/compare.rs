@@ -5,7 +5,7 @@ pub fn widen(data: &[f32]) -> Vec<f64> {
     data.iter().copied().map(f64::from).collect()
 }
 
-/// The relative L2 error `||got - want|| / ||want||` of a tensor; `||got||` where `want` is all zero.
+/// The relative L2 error `||got - want|| / ||want||` of a tensor; `||got||` if `want` is all zero.
 pub fn relative_l2(got: &[f64], want: &[f64]) -> f64 {
     assert_eq!(got.len(), want.len(), "number of elements");
     let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
@@ -17,7 +17,7 @@ pub fn relative_l2(got: &[f64], want: &[f64]) -> f64 {
 /// Checks that the relative L2 error is at most `tolerance`, and returns it.
 ///
 /// # Errors
-/// The error and the element that is furthest off; NaN fails.
+/// Names the error and the element with the largest difference; NaN fails.
 pub fn check_relative(what: &str, got: &[f64], want: &[f64], tolerance: f64) -> Result<f64, String> {
     if got.len() != want.len() {
         return Err(format!("{what}: expected {} elements, got {}", want.len(), got.len()));
@@ -40,7 +40,7 @@ pub fn check_relative(what: &str, got: &[f64], want: &[f64], tolerance: f64) -> 
     ))
 }
 
-/// Panics where [`check_relative`] fails.
+/// Panics if [`check_relative`] fails.
 pub fn assert_relative(what: &str, got: &[f64], want: &[f64], tolerance: f64) -> f64 {
     check_relative(what, got, want, tolerance).unwrap_or_else(|message| panic!("{message}"))
 }
@@ -48,7 +48,7 @@ pub fn assert_relative(what: &str, got: &[f64], want: &[f64], tolerance: f64) ->
 /// Checks that all elements are equal.
 ///
 /// # Errors
-/// The first element that differs; NaN differs from everything.
+/// Names the first element that differs; NaN differs from everything.
 pub fn check_equal(what: &str, got: &[f64], want: &[f64]) -> Result<(), String> {
     if got.len() != want.len() {
         return Err(format!("{what}: expected {} elements, got {}", want.len(), got.len()));
@@ -59,7 +59,7 @@ pub fn check_equal(what: &str, got: &[f64], want: &[f64]) -> Result<(), String> 
     }
 }
 
-/// Panics where [`check_equal`] fails.
+/// Panics if [`check_equal`] fails.
 pub fn assert_equal(what: &str, got: &[f64], want: &[f64]) {
     check_equal(what, got, want).unwrap_or_else(|message| panic!("{message}"));
 }
@@ -71,9 +71,9 @@ fn comparators_fail_on_one_wrong_element() {
     for (i, wrong) in [(0, 1e-3), (499, want[499] + 1e-3), (999, f64::NAN), (7, f64::INFINITY)] {
         let mut got = want.clone();
         got[i] = wrong;
-        let message = check_relative("planted", &got, &want, 1e-5).unwrap_err();
+        let message = check_relative("altered", &got, &want, 1e-5).unwrap_err();
         assert!(message.contains(&format!("worst at element {i} of")), "{message}");
-        assert!(check_equal("planted", &got, &want).unwrap_err().contains(&format!("element {i}:")));
+        assert!(check_equal("altered", &got, &want).unwrap_err().contains(&format!("element {i}:")));
     }
     assert!(check_relative("short", &want[1..], &want, 1.0).is_err());
     assert!(check_equal("short", &want[1..], &want).is_err());

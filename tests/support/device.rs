@@ -10,12 +10,12 @@ use frazil::low_level::{Plan, PlanOptions};
 use frazil::mask::Mask;
 use std::sync::OnceLock;
 
-/// The device under test: the default adapter, opened with cooperative matrices where it has them.
+/// The device under test: the default adapter, opened with cooperative matrices if it supports them.
 ///
 /// A machine without an adapter fails the tests instead of skipping them.
 pub fn gpu() -> &'static Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
-    // Compiling ahead uses idle cores; the test threads leave none idle.
+    // `compile_ahead` needs idle cores, and the test threads leave none.
     let options = GpuOptions::default().compile_ahead(false).cooperative_matrix(true);
     GPU.get_or_init(|| Gpu::new(options).expect("an adapter to test"))
 }

@@ -1,4 +1,4 @@
-//! A common interface of the reference interpreter and a device: both run through the same tests.
+//! A common interface of the reference interpreter and a device: both run in the same tests.
 
 use frazil::Result;
 use frazil::low_level::Reference;
@@ -45,11 +45,11 @@ pub fn reference(graph: &Graph) -> Box<dyn Executor> {
     Box::new(Reference::new(graph).unwrap())
 }
 
-/// A fault of a [`Planted`] executor.
+/// A fault of a [`Faulty`] executor.
 #[derive(Clone, Copy)]
 pub enum Fault {
-    /// In graphs whose first operation is `op`, multiplies the element of largest magnitude of every tensor
-    /// read.
+    /// In graphs whose first operation is `op`, multiplies the largest element of every tensor that is read
+    /// back by `factor`.
     Scale { op: &'static str, factor: f64 },
     /// Ignores masks.
     NoMask,
@@ -57,21 +57,21 @@ pub enum Fault {
     NoState,
 }
 
-/// An executor with a fault, for tests that a comparison fails.
-pub struct Planted {
+/// An executor with an injected fault, for tests that a comparison detects it.
+pub struct Faulty {
     inner: Box<dyn Executor>,
     fault: Fault,
     first: &'static str,
 }
 
-impl Planted {
+impl Faulty {
     pub fn boxed(inner: Make, graph: &Graph, fault: Fault) -> Box<dyn Executor> {
         let first = graph.nodes().first().map_or("", |node| node.op.name());
-        Box::new(Planted { inner: inner(graph), fault, first })
+        Box::new(Faulty { inner: inner(graph), fault, first })
     }
 }
 
-impl Executor for Planted {
+impl Executor for Faulty {
     fn write(&mut self, value: ValueId, data: &[f64]) -> Result<()> {
         self.inner.write(value, data)
     }
@@ -134,7 +134,7 @@ pub struct Single {
     pub graph: Graph,
     pub inputs: Vec<ValueId>,
     pub outputs: Vec<ValueId>,
-    /// Examples in the batch; 1 where no operand is batched.
+    /// Examples in the batch; 1 if no operand is batched.
     pub rows: usize,
 }
 

@@ -49,7 +49,7 @@ const SETS: [(&str, &str, usize); 13] = [
     ("trajectory", "trajectory", 22),
 ];
 
-/// The set of a case of the manifest. Panics for a case of no set, so that none is left out.
+/// Returns the set of a case of the manifest. Panics if it belongs to no set, so that no case is left out.
 fn set_of(entry: &Value) -> &'static str {
     let params = &entry["params"];
     let name = match (entry["kind"].as_str().expect("a kind"), &params["activation"], &params["pool"]) {
@@ -95,7 +95,7 @@ impl Case {
         self.tensors.get(name).unwrap_or_else(|| panic!("{}: no tensor {name}", self.name))
     }
 
-    /// The elements, each of `N` bytes, which need not be aligned.
+    /// Reads the elements of a tensor, `N` bytes each; they need not be aligned.
     fn read<T, const N: usize>(&self, name: &str, dtype: Dtype, decode: fn([u8; N]) -> T) -> Vec<T> {
         let tensor = self.tensor(name);
         assert_eq!(tensor.dtype, dtype, "{}: {name}", self.name);
@@ -132,7 +132,7 @@ impl Case {
     }
 }
 
-/// A size in the manifest.
+/// Reads a size of the manifest.
 pub fn number(value: &Value) -> usize {
     let number = value.as_u64().unwrap_or_else(|| panic!("expected a size, got {value}"));
     usize::try_from(number).expect("a size")
@@ -209,7 +209,7 @@ pub fn generated(case: &Case, name: &str, elements: usize) -> Vec<f64> {
     (0..elements).map(|_| next()).collect()
 }
 
-/// The elements of a full result that a `conv2d_sampled` case has.
+/// Selects the elements of a full result that a `conv2d_sampled` case contains.
 pub fn sampled(case: &Case, name: &str, result: &[f64]) -> Vec<f64> {
     result.iter().step_by(number(&case.params["sample_every"][name])).copied().collect()
 }

@@ -4,7 +4,7 @@ use super::random::{normal, stream};
 use frazil::low_level::Reference;
 use frazil::low_level::{DType, Graph, Role, StepScalars, ValueId};
 
-/// Contents of inputs and parameters, for a full batch.
+/// Elements of inputs and parameters, for a full batch.
 pub type Data = Vec<(ValueId, Vec<f64>)>;
 
 /// Draws all inputs and parameters that some operation reads: floats are normal, integers below `classes`.
@@ -34,7 +34,7 @@ pub fn used(graph: &Graph, id: ValueId, rows: usize) -> usize {
 /// The largest difference between a gradient and the central difference of the mean of `loss`, relative to
 /// the largest central difference of the same value; infinite if a gradient is NaN.
 ///
-/// `pairs` are values and their gradients. Examples from `rows` on hold NaN and must not be read.
+/// `pairs` are values and their gradients. Examples from `rows` on contain NaN and must not be read.
 fn worst(
     graph: &Graph,
     loss: ValueId,

@@ -1,5 +1,5 @@
-//! Reads node cases of ONNX's backend tests: `model.onnx` and its input and output tensors, as far as one
-//! node needs them.
+//! Reads node cases of ONNX's backend tests: `model.onnx` and its input and output tensors, limited to what
+//! models with one node need.
 //!
 //! Both are protobuf messages. A message is a list of fields; a field is a key (its number and its wire type
 //! in one variable-length integer) and a payload. Field numbers are those of ONNX's `onnx.proto`.
@@ -38,7 +38,7 @@ pub struct Tensor {
     pub dtype: &'static str,
 }
 
-/// A node case. An operand is `None` where the node omits an optional one, or where [`Tensor`] does not
+/// A node case. An operand is `None` if it is optional and the node omits it, or if [`Tensor`] does not
 /// support its element type.
 #[derive(Debug)]
 pub struct Case {
@@ -252,22 +252,25 @@ fn model(message: &[u8]) -> Read<Model> {
     Ok(model)
 }
 
-/// Loads the case in a folder; `None` if its model has several nodes, or one whose operator is not wanted.
+/// Loads the case in a folder; `None` if its model has several nodes, or if `supported` is false for its
+/// operator.
 ///
 /// # Errors
 /// A file that is missing or cannot be parsed.
-pub fn case(folder: &Path, wanted: impl Fn(&str) -> bool) -> Read<Option<Case>> {
+pub fn case(folder: &Path, supported: impl Fn(&str) -> bool) -> Read<Option<Case>> {
     let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let load =
         |file: &str| std::fs::read(folder.join(file)).map_err(|error| format!("{name}/{file}: {error}"));
     let model = model(&load("model.onnx")?).map_err(|why| format!("{name}/model.onnx: {why}"))?;
     let Ok([node]) = <[Node; 1]>::try_from(model.nodes) else { return Ok(None) };
-    if !wanted(&node.op) {
+    if !supported(&node.op) {
         return Ok(None);
     }
     let find = |side: usize, kind: &str| -> Read<Vec<Option<Tensor>>> {
-        let operand = |wanted: &String| -> Read<Option<Tensor>> {
-            let Some(index) = model.operands[side].iter().position(|n| n == wanted) else { return Ok(None) };
+        let operand = |name: &String| -> Read<Option<Tensor>> {
+            let Some(index) = model.operands[side].iter().position(|n| n == name) else {
+                return Ok(None);
+            };
             let file = format!("test_data_set_0/{kind}_{index}.pb");
             tensor(&load(&file)?).map_err(|why| format!("{name}/{file}: {why}"))
         };

@@ -1,5 +1,5 @@
-//! Checks for shaders that naga accepts but other compilers reject or compile to something else, on naga's
-//! modules and on the HLSL that it writes.
+//! Detects shaders that naga accepts but other compilers reject or compile incorrectly, in naga's modules and
+//! in the HLSL that naga writes.
 
 use super::uniformity;
 use naga::valid::{FunctionInfo, ModuleInfo};
@@ -77,7 +77,7 @@ fn returns_once(function: &Function) -> bool {
 }
 
 /// Accesses to a component of a float vector with a variable index. FXC compiles them to a dot product with a
-/// one-hot vector, in which NaN and infinity of other components spread and -0.0 is lost. In buffers the
+/// one-hot vector, in which NaN and infinity propagate from other components and -0.0 is lost. In buffers the
 /// index is an address, which is safe.
 fn variable_components(module: &Module, function: &Function, info: &FunctionInfo) -> Vec<String> {
     let is_float_vector = |inner: &TypeInner| match *inner {
@@ -143,7 +143,7 @@ fn constant_bits(module: &Module, arena: &naga::Arena<Expression>, handle: Handl
     }
 }
 
-/// Broadcasts from a lane that is not constant, or for quads not below 4.
+/// Broadcasts whose lane is not constant, or for quads not below 4.
 fn quad_lanes(function: &Function, block: &naga::Block) -> Vec<String> {
     let mut found = Vec::new();
     for statement in block.iter() {

@@ -9,7 +9,7 @@ pub fn stream(seed: u64) -> Stream {
     Stream::new(seed, Purpose::Data, 0)
 }
 
-/// Standard normal draws. Each is exactly representable in f32, so a device computes with the same numbers.
+/// Standard normal numbers. Each is exactly representable in f32, so a device computes with the same numbers.
 pub fn normal(stream: &mut Stream, elements: usize) -> Vec<f64> {
     (0..elements).map(|_| f64::from(stream.normal())).collect()
 }
@@ -44,7 +44,7 @@ pub fn convolution(stream: &mut Stream) -> (Conv2d, usize) {
             },
         };
         let batch = up_to(3);
-        // A window without an output is drawn again.
+        // Draws again if the window has no output.
         if let Ok(c) = Conv2d::new(input, c_out, window, groups, "random") {
             return (c, batch);
         }

@@ -75,14 +75,14 @@ pub fn trainer(optimizer: Optimizer, options: TrainerOptions) -> Trainer {
     Trainer::new(gpu(), model(), Loss::SoftmaxCrossEntropy, optimizer, options).unwrap()
 }
 
-/// Options for batches of [`ROWS`] that continue after a loss that is not finite: if updates stopped, nothing
-/// would move and every freeze test would pass.
-pub fn going_on() -> TrainerOptions {
-    going_on_with(ROWS)
+/// Options for batches of [`ROWS`] that continue after a non-finite loss: if updates were skipped, no weight
+/// would change and every freeze test would pass.
+pub fn continuing() -> TrainerOptions {
+    continuing_with(ROWS)
 }
 
-/// [`going_on`] for another batch size.
-pub fn going_on_with(rows: usize) -> TrainerOptions {
+/// [`continuing`] for another batch size.
+pub fn continuing_with(rows: usize) -> TrainerOptions {
     TrainerOptions::batch(rows).seed(3).on_non_finite(OnNonFinite::Continue)
 }
 
@@ -170,24 +170,24 @@ pub const ODD_BITS: [u32; 9] = [
     0x807f_ffff,
 ];
 
-/// The finite ones of [`ODD_BITS`], with which training stays finite.
+/// The finite values of [`ODD_BITS`], with which training stays finite.
 pub const ODD_FINITE_BITS: [u32; 3] = [0x8000_0000, 0x0000_0001, 0x807f_ffff];
 
 /// Freezes half of every tensor at these bits, and writes them into the frozen elements' state.
-pub fn plant(trainer: &mut Trainer, bits: &[u32]) {
+pub fn freeze_half_at(trainer: &mut Trainer, bits: &[u32]) {
     let paths: Vec<_> = trainer.model().parameters().iter().map(|p| p.path.clone()).collect();
     for (number, path) in paths.iter().enumerate() {
         let len = trainer.mask(path).unwrap().len();
         let mask = FreezeRule::random(0.5).seed(9).resolve(path, len).unwrap();
         let values: Vec<f32> = (0..len).map(|i| f32::from_bits(bits[i % bits.len()])).collect();
-        plant_state(trainer, number, &mask, bits);
+        write_state_bits(trainer, number, &mask, bits);
         trainer.set_and_freeze(path, &values, &mask).unwrap();
     }
 }
 
 /// Writes these bits into the state of a mask's elements, rotated so that weight and state of an element
 /// differ.
-pub fn plant_state(trainer: &Trainer, number: usize, mask: &Mask, bits: &[u32]) {
+pub fn write_state_bits(trainer: &Trainer, number: usize, mask: &Mask, bits: &[u32]) {
     let (store, id) = (trainer.store(), ParameterId::of(number));
     for slot in 0..store.slots().len() {
         let mut state = store.read_state(slot, id).unwrap();

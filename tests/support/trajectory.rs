@@ -56,7 +56,7 @@ pub fn update_rule(case: &Case) -> UpdateRule {
     }
 }
 
-/// The clipping of `params.clip`; `None` where the case has none.
+/// The clipping of `params.clip`; `None` if the case has none.
 pub fn clip(case: &Case) -> Option<Clip> {
     let spec = &case.params["clip"];
     if spec.is_null() {
@@ -151,8 +151,8 @@ fn step_scalars(rule: &UpdateRule, rows: usize, t: usize, learning_rate: f64) ->
     StepScalars { learning_rate, correction1, correction2, step: t as u32, ..StepScalars::forward(rows) }
 }
 
-/// The largest relative error that an update of a trajectory gets from the scalars' rounding to f32, to first
-/// order: that of `learning_rate * sqrt(correction2) / correction1`.
+/// Returns the largest relative error of an update that is caused by rounding its scalars to f32, to first
+/// order: the error of `learning_rate * sqrt(correction2) / correction1`.
 pub fn update_rounding(case: &Case) -> f64 {
     let rule = update_rule(case);
     let rounding = |x: f64| (f64::from(x as f32) - x).abs() / x;
@@ -171,8 +171,8 @@ pub struct Errors {
     pub early_weights: f64,
     /// Weights after later steps, relative to the weights.
     pub weights: f64,
-    /// Weights, relative to the length of the path to them: the sum of the norms of all updates so far.
-    /// Allowed is this error in addition to `early_weights` or `weights`.
+    /// Weights, relative to the length of their path: the sum of the norms of all updates so far. This error
+    /// is allowed in addition to `early_weights` or `weights`.
     pub updates: f64,
     /// First moments and momentum at the end.
     pub state: f64,
@@ -235,7 +235,7 @@ fn change_masks(
 /// Returns the largest errors.
 ///
 /// # Errors
-/// What differs by more than `allowed`, and at which step; a frozen element that changed.
+/// Names a value that differs by more than `allowed` with its step, or a frozen element that changed.
 pub fn check_trajectory(make: Make, case: &Case, allowed: &Errors) -> Result<Errors, String> {
     let rule = update_rule(case);
     let net = net(case, rule);
@@ -243,7 +243,7 @@ pub fn check_trajectory(make: Make, case: &Case, allowed: &Errors) -> Result<Err
     let executor = executor.as_mut();
     let mut errors = Errors::default();
     let mut masks = Vec::new();
-    // By parameter: the length of the path so far.
+    // The length of each parameter's path so far.
     let mut paths = vec![0.0; net.parameters.len()];
     for p in &net.parameters {
         let init = case.wide(&format!("init.{}", p.path));
@@ -314,7 +314,7 @@ fn norm(elements: impl Iterator<Item = f64>) -> f64 {
 /// Compares the optimizer state after the last step, and updates `errors`.
 ///
 /// # Errors
-/// The first slot that differs; an element whose golden state is 0 and whose own is not.
+/// Names the first slot that differs, or an element whose golden state is 0 and whose actual state is not.
 fn final_state(
     case: &Case,
     net: &Net,

@@ -1,5 +1,5 @@
-//! WGSL's uniformity analysis for barriers and subgroup operations. Browsers reject a shader in which these
-//! are not provably reached by the whole workgroup together; naga does not check it.
+//! WGSL's uniformity analysis for barriers and subgroup operations. Browsers reject a shader unless the
+//! analysis proves that all invocations of a workgroup reach them together; naga does not check this.
 //!
 //! Follows the specification (section 15.2), but is insensitive to the order of statements: a variable is
 //! uniform only if every value ever stored in it is. It therefore rejects every shader that a browser
@@ -104,7 +104,7 @@ impl<'a> Analysis<'a> {
         }
     }
 
-    /// Iterates to the least fixed point, then makes one more pass that reports violations.
+    /// Iterates to the least fixed point, then runs one more pass that reports violations.
     fn run(&mut self) -> Summary {
         while std::mem::take(&mut self.changed) {
             self.pass();

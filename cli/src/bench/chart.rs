@@ -16,7 +16,7 @@ pub struct Chart {
     bars: Vec<Bar>,
     /// Kernels and their milliseconds, descending.
     kernels: Vec<(&'static str, f64)>,
-    /// Frozen fraction, then step time and time of weight gradients relative to nothing frozen.
+    /// Frozen fraction, step time and time of weight gradients; both times are relative to nothing frozen.
     curve: Vec<(f64, Ratio, Option<Ratio>)>,
 }
 
@@ -32,7 +32,7 @@ const HEAD: u32 = 72;
 const NAMES: i32 = 200;
 const LEGEND: i32 = 350;
 const BAR: u32 = 20;
-/// Height of a bar chart besides its bars: title, axis and axis label.
+/// Height of a bar chart without its bars: title, axis and axis label.
 const FRAME: u32 = 120;
 const CURVE: u32 = 420;
 /// The longest kernels have one colour each; all others have the last colour.
@@ -52,7 +52,8 @@ const COLOURS: [RGBColor; 12] = [
 ];
 
 impl Chart {
-    /// Collects the chart of a workload from the profile of a step with nothing frozen and the results of all variants.
+    /// Collects the chart of a workload from the profile of a step with nothing frozen and the results of all
+    /// variants.
     pub fn new(job: &Job, step: &[TimedDispatch], rows: &[Row]) -> Self {
         let mut bars: Vec<Bar> = Vec::new();
         let mut kernels: Vec<(&'static str, f64)> = Vec::new();
@@ -167,7 +168,7 @@ fn bars(area: &Area, chart: &Chart) -> Drawn {
     let (left, right) = area.split_horizontally(WIDTH as i32 - LEGEND);
     let longest = chart.bars.iter().map(|b| b.parts.iter().map(|p| p.1).sum::<f64>()).fold(1e-6, f64::max);
     let count = chart.bars.len() as f64;
-    // The axis extends beyond the longest bar, for the figure at its end.
+    // The axis extends beyond the longest bar to leave room for the number at its end.
     let mut plot = ChartBuilder::on(&left)
         .margin_top(40)
         .margin_right(16)

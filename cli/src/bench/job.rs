@@ -1,4 +1,4 @@
-//! Workloads: what a step of each one executes.
+//! The workloads and the step that each one executes.
 
 use super::{BenchArgs, Structure, invalid};
 use frazil::low_level::PlanReport;
@@ -57,16 +57,17 @@ impl fmt::Display for Workload {
     }
 }
 
-/// What is frozen in a model.
+/// The frozen elements of a model.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Variant {
-    /// Nothing; the trainer never gets a mask.
+    /// No frozen elements; masks are never set.
     Plain,
-    /// Nothing, by empty masks: the control, which must take as long as [`Variant::Plain`].
+    /// No frozen elements, but empty masks are set: the control, which must take as long as
+    /// [`Variant::Plain`].
     EmptyMask,
     /// This fraction of each kernel except the last.
     Frozen(f64),
-    /// The same, trained on cached outputs of the frozen lowest layers.
+    /// This fraction of each kernel except the last, trained on cached outputs of the frozen lowest layers.
     Cached(f64),
 }
 

@@ -22,8 +22,8 @@ use trace::Trace;
 
 #[derive(Args)]
 pub struct BenchArgs {
-    /// Workload: digits, lenet28, cifar, resnet20, mobilenet-small (training steps of a model), conv-layer, gemm-N, update-N
-    /// or all; may be repeated.
+    /// Workload: digits, lenet28, cifar, resnet20, mobilenet-small (training steps of a model), conv-layer,
+    /// gemm-N, update-N or all; may be repeated.
     #[arg(long, default_value = "all", value_name = "NAME")]
     workload: Vec<String>,
     /// Batch size [default: 64, 16 for conv-layer].
@@ -32,8 +32,8 @@ pub struct BenchArgs {
     /// Number of steps measured for each workload, after the first.
     #[arg(long, default_value_t = 20)]
     steps: usize,
-    /// Freeze this fraction of each layer's kernel except the last, and measure the step time relative to nothing frozen. Also
-    /// measures empty masks as a control, whose ratio must be 1.
+    /// Freeze this fraction of each layer's kernel except the last, and measure the step time relative to
+    /// nothing frozen. Also measures empty masks as a control, whose ratio must be 1.
     #[arg(long, value_name = "FRACTION")]
     frozen: Option<f64>,
     /// Which elements are frozen.
@@ -45,8 +45,8 @@ pub struct BenchArgs {
     /// Update rule.
     #[arg(long, value_enum, default_value = "sgd")]
     optimizer: Rule,
-    /// GEMM family: register, subgroup4, subgroup8, tiled-small, tiled-large, or for cooperative matrices cooperative8x8,
-    /// cooperative16x32 and so on [default: by adapter].
+    /// GEMM family: register, subgroup4, subgroup8, tiled-small, tiled-large, or for cooperative matrices
+    /// cooperative8x8, cooperative16x32 and so on [default: by adapter].
     #[arg(long)]
     family: Option<GemmFamily>,
     /// Print the time of each dispatch, from timestamp queries.
@@ -55,7 +55,8 @@ pub struct BenchArgs {
     /// Write one step of each workload to FILE as a Chrome trace, for Perfetto.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
-    /// Draw the time of each step by layer and kernel as SVG; with --frozen, also the step time at other fractions.
+    /// Draw the time of each step by layer and kernel as SVG; with --frozen, also the step time at other
+    /// fractions.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
     /// Print JSON lines.
@@ -90,7 +91,8 @@ impl std::fmt::Display for Structure {
 }
 
 impl BenchArgs {
-    /// The optimizer, with a learning rate so low that no workload diverges: a non-finite loss would skip updates.
+    /// The optimizer, with a learning rate so low that no workload diverges: a non-finite loss would skip
+    /// updates.
     fn optimizer(&self) -> frazil::Result<Optimizer> {
         self.optimizer.optimizer(0.001)
     }
@@ -109,7 +111,7 @@ impl BenchArgs {
     }
 }
 
-/// Frozen fractions of the curve in the SVG chart, besides 0 (the empty mask).
+/// Frozen fractions of the curve in the SVG chart, in addition to 0 (the empty mask).
 const CURVE: [f64; 5] = [0.25, 0.5, 0.75, 0.9, 0.99];
 
 /// Number of profiled steps of each workload, after one for warm-up.
@@ -131,9 +133,9 @@ const ALL: [&str; 9] = [
 /// A variant of a workload and its times in milliseconds.
 struct Measured {
     job: Job,
-    /// The first step.
+    /// Time of the first step.
     first: f64,
-    /// From the start of the process, without other workloads, to the end of the first step.
+    /// Time from the start of the process to the end of the first step, without the time of other workloads.
     startup: f64,
     steps: Vec<f64>,
     forward: Vec<f64>,
@@ -158,7 +160,7 @@ pub fn run(args: &BenchArgs, begun: Instant) -> Result<(), Failure> {
     for path in args.trace.iter().chain(&args.svg) {
         write(path, "")?;
     }
-    let software = if report.software { ", a software adapter: no measure of hardware" } else { "" };
+    let software = if report.software { ", a software adapter: not representative of hardware" } else { "" };
     output.text(format!("adapter: {} ({}{software}), {}", report.name, report.backend, report.driver))?;
     if !args.profile {
         output.text(report::HEAD)?;
@@ -170,7 +172,7 @@ pub fn run(args: &BenchArgs, begun: Instant) -> Result<(), Failure> {
         let mut all = Vec::new();
         for variant in args.variants() {
             let first = first_step(args, &gpu, workload, variant, opened);
-            // A model without frozen lowest layers is an error of --cache-prefix or --structure.
+            // If the model has no frozen lowest layers, --cache-prefix or --structure is invalid.
             all.push(if variant.is_cached() { as_usage(first)? } else { first? });
         }
         measure(args, &gpu, &mut all)?;
@@ -230,8 +232,8 @@ fn invalid(at: &str, expected: &str, got: impl ToString) -> Error {
     Error::InvalidArgument { at: at.to_owned(), expected: expected.to_owned(), got: got.to_string() }
 }
 
-/// Compiles a workload and runs its first step. `opened` is the time in milliseconds from the start of the process to an open
-/// device.
+/// Compiles a workload and runs its first step. `opened` is the time in milliseconds from the start of the
+/// process to an open device.
 fn first_step(
     args: &BenchArgs,
     gpu: &Gpu,
@@ -253,7 +255,8 @@ fn first_step(
     Ok(Measured { job, first, startup, steps: Vec::new(), forward: Vec::new(), profiles: Vec::new() })
 }
 
-/// Measures one step of each variant in each iteration, so that disturbances of the machine affect all variants alike.
+/// Measures one step of each variant in each iteration, so that disturbances of the machine affect all
+/// variants alike.
 fn measure(args: &BenchArgs, gpu: &Gpu, all: &mut [Measured]) -> Result<(), Failure> {
     let bar = ProgressBar::new((args.steps * all.len()) as u64);
     for _ in 0..args.steps {

@@ -56,7 +56,8 @@ fn median(times: &[f64]) -> f64 {
     quantile(&sorted(times), 0.5)
 }
 
-/// Median and quartiles of the ratio of two times within each iteration: a disturbance of the machine affects both.
+/// Median and quartiles of the ratio of two times within each iteration: a disturbance of the machine affects
+/// both.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratio {
     pub low: f64,

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 /// Overlap of two dispatches in nanoseconds that is below the resolution of the timestamps.
 const RESOLUTION: f64 = 0.5;
 
-/// Trace events: a process for each workload, with thread 0 for the step and a thread for its dispatches, or several where
-/// dispatches overlap.
+/// Trace events: a process for each workload, with thread 0 for the step and a thread for its dispatches, or
+/// several where dispatches overlap.
 #[derive(Default)]
 pub struct Trace {
     events: Vec<Value>,

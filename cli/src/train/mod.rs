@@ -22,10 +22,12 @@ use std::time::Instant;
 #[derive(Args)]
 #[command(next_help_heading = "Run")]
 pub struct TrainArgs {
-    /// Data set: digits (embedded), idx:DIR (files of the MNIST family) or cifar10:DIR (binary version of CIFAR-10).
+    /// Data set: digits (embedded), idx:DIR (files of the MNIST family) or cifar10:DIR (binary version of
+    /// CIFAR-10).
     #[arg(long, value_name = "SET", default_value = "digits")]
     data: String,
-    /// Model: digits, lenet28, cifar, resnet20 or mobilenet-small [default: by data set digits, lenet28 or cifar].
+    /// Model: digits, lenet28, cifar, resnet20 or mobilenet-small [default: by data set digits, lenet28 or
+    /// cifar].
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
     /// Number of epochs, including those before a resume.
@@ -37,8 +39,8 @@ pub struct TrainArgs {
     /// Seed of the initial weights, of random masks and of the order of examples.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Output folder for weights.safetensors and metrics.csv [default: runs/digits, runs/idx or runs/cifar10; with
-    /// --resume the folder of that file].
+    /// Output folder for weights.safetensors and metrics.csv [default: runs/digits, runs/idx or runs/cifar10;
+    /// with --resume the folder of that file].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Resume from this checkpoint with the flags stored in it, up to --epochs.
@@ -47,8 +49,8 @@ pub struct TrainArgs {
     /// Save weights.safetensors every EPOCHS epochs and at the end [default: at the end].
     #[arg(long, value_name = "EPOCHS")]
     save_every: Option<u64>,
-    /// Compute the outputs of entirely frozen lowest layers once, keep them in memory and train the layers above on them.
-    /// Results are the same to the bit.
+    /// Compute the outputs of entirely frozen lowest layers once, keep them in memory and train the layers
+    /// above on them. Results are the same to the bit.
     #[arg(long)]
     cache_prefix: bool,
     /// Print JSON lines: an object for each epoch, then a summary.

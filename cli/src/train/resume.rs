@@ -8,11 +8,11 @@ use frazil::checkpoint::Checkpoint;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Flags that may differ between a resumed run and its checkpoint, as they do not change results.
-const FREE: [&str; 8] =
+/// Flags that may differ between a resumed run and its checkpoint, because they do not change results.
+const MAY_DIFFER: [&str; 8] =
     ["epochs", "out", "resume", "save-every", "cache-prefix", "json", "adapter", "backend"];
 
-/// Flags that are not stored in a checkpoint, as they concern a single machine or call.
+/// Flags that are not stored in a checkpoint, because they concern a single machine or call.
 const NOT_STORED: [&str; 6] = ["out", "resume", "cache-prefix", "json", "adapter", "backend"];
 
 /// Flags of `frazil train` by long name, with their values as text; a switch has no values.
@@ -122,10 +122,11 @@ pub fn notes(flags: &Flags, at: Position) -> Vec<(&'static str, String)> {
     vec![("arguments", arguments), ("epoch", at.epoch.to_string()), ("batch", at.batch.to_string())]
 }
 
-/// Combines the flags of the command line with those of the checkpoint; returns the arguments and all flags given.
+/// Combines the flags of the command line with those of the checkpoint; returns the arguments and all flags
+/// given.
 ///
 /// # Errors
-/// - [`Failure::Usage`] for a flag that differs from the checkpoint and is not in [`FREE`];
+/// - [`Failure::Usage`] for a flag that differs from the checkpoint and is not in [`MAY_DIFFER`];
 /// - [`Error::Checkpoint`] if the file has no such notes or they do not parse.
 pub fn merge(given: &Flags, file: &Checkpoint, path: &Path) -> Result<(TrainArgs, Flags), Failure> {
     let refused = |why: String| Error::Checkpoint { path: path.to_owned(), why, source: None };
@@ -135,11 +136,11 @@ pub fn merge(given: &Flags, file: &Checkpoint, path: &Path) -> Result<(TrainArgs
     let matches = command().try_get_matches_from(&arguments).map_err(|error| broken(&error.kind()))?;
     let (mut flags, stored) = (Flags::given(&matches), Flags::all(&matches));
     for (long, values) in given.iter() {
-        if FREE.contains(&long) {
+        if MAY_DIFFER.contains(&long) {
             flags.set(long, values);
         } else if !stored.get(long).is_some_and(|old| same(old, values)) {
             let text = |values: Option<&[String]>| match values {
-                None => "no such flag".to_owned(),
+                None => "the flag to be absent".to_owned(),
                 Some([]) => "the flag".to_owned(),
                 Some(values) => values.join(" "),
             };

@@ -72,8 +72,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Trains from `start` to the last epoch, saves the checkpoint and prints the report. `initial` are the weights before
-    /// the first step.
+    /// Trains from `start` to the last epoch, saves the checkpoint and prints the report. `initial` are the
+    /// weights before the first step.
     pub fn train(
         &self,
         trainer: &mut Trainer,
@@ -104,8 +104,8 @@ impl Run<'_> {
             };
             at = Position { epoch: number, batch: 0 };
             let Epoch { train: m, test: e, samples_per_s, .. } = &epoch;
-            // The row is written before the checkpoint: a resume truncates rows later than the checkpoint, but cannot restore
-            // missing ones.
+            // The row is written before the checkpoint: a resume truncates rows later than the checkpoint,
+            // but cannot restore missing ones.
             table.add(&format!(
                 "{number},{},{},{},{},{samples_per_s:.1}",
                 m.loss,
@@ -166,7 +166,8 @@ impl Run<'_> {
         let number = at.epoch + 1;
         let mut examples = 0;
         let skipped = usize::try_from(at.batch).unwrap_or(usize::MAX);
-        // The order depends on seed, epoch and number of examples only, so that cached outputs come in the same order.
+        // The order depends on seed, epoch and number of examples only, so that cached outputs come in the
+        // same order.
         let remaining = features
             .unwrap_or(train)
             .batches_for_epoch(self.options.batch, self.options.seed, number)?
@@ -302,8 +303,8 @@ struct Table {
 }
 
 impl Table {
-    /// Creates a table, or after `epochs` epochs continues an existing one. Rows of later epochs are truncated: they are from
-    /// a run that was killed before it wrote its checkpoint.
+    /// Creates a table, or after `epochs` epochs continues an existing one. Rows of later epochs are
+    /// truncated: they are from a run that was killed before it wrote its checkpoint.
     fn open(path: PathBuf, epochs: u64) -> frazil::Result<Self> {
         let io = |source| Error::Io { path: path.clone(), source };
         let old = match std::fs::read_to_string(&path) {
@@ -318,7 +319,7 @@ impl Table {
             text.push_str(line);
             text.push('\n');
         }
-        // A unique name, for another run may do the same.
+        // The temporary file has a unique name, because another run may write one at the same time.
         let folder = path.parent().unwrap_or(Path::new("."));
         let mut partial =
             tempfile::Builder::new().make_in(folder, |path| File::create_new(path)).map_err(io)?;
