@@ -8,7 +8,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// The error of a dependency that caused an [`Error`], as returned by [`std::error::Error::source`].
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// Everything that can go wrong. Each message says where, what was expected, what was found, and what to try.
+/// Any error of this crate. Each message names the place, what was expected, what was found, and what to try.
 ///
 /// Messages include the text of their [source](std::error::Error::source), so that printing the error alone
 /// is enough.
@@ -191,8 +191,8 @@ pub enum Error {
         /// Cause, if reported by the safetensors library.
         source: Option<Source>,
     },
-    /// A frozen element does not have the bits that it was frozen with: something wrote to the store behind the trainer.
-    /// Nothing was saved.
+    /// The bits of a frozen element have changed since it was frozen: something other than the trainer wrote
+    /// to the parameter store. Nothing was saved.
     #[error(
         "{what} of {path}, element {index}: expected the frozen bits {expected:#010x}, got {got:#010x}; thaw and freeze it again to \
          accept the new value"

@@ -10,7 +10,7 @@ use crate::shape::Shape;
 pub enum Loss {
     /// Softmax cross-entropy of logits and class labels, `log(sum(exp(logits))) - logits[label]`, in nats.
     SoftmaxCrossEntropy,
-    /// Softmax cross-entropy with label smoothing or class weights, made by [`Loss::cross_entropy`].
+    /// Softmax cross-entropy with label smoothing or class weights, created by [`Loss::cross_entropy`].
     CrossEntropy(CrossEntropy),
     /// Mean squared error of outputs of any shape: `(output - target)^2`, averaged over all elements.
     MeanSquaredError,
@@ -67,7 +67,7 @@ impl Loss {
         CrossEntropy::default()
     }
 
-    /// Whether the loss compares outputs with class labels, which also defines an accuracy, rather than with
+    /// Whether the loss compares outputs with class labels, which also gives an accuracy, instead of with
     /// targets.
     pub fn has_labels(&self) -> bool {
         !matches!(self, Loss::MeanSquaredError)

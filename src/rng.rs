@@ -16,7 +16,7 @@ pub enum Purpose {
     Data = 4,
 }
 
-/// A seeded random stream (ChaCha8). Distributions are derived here from the raw bits, so that they do not
+/// A seeded random stream (ChaCha8). Distributions are computed here from the raw bits, so that they do not
 /// depend on the version of another crate.
 #[derive(Clone, Debug)]
 pub struct Stream(ChaCha8Rng);
@@ -137,7 +137,7 @@ fn inverse_normal(p: f64) -> f64 {
     }
 }
 
-/// Horner evaluation; coefficients from the highest power down.
+/// Evaluates a polynomial by Horner's method; coefficients are ordered from the highest power down.
 fn polynomial(coefficients: &[f64], x: f64) -> f64 {
     coefficients.iter().fold(0.0, |sum, c| sum * x + c)
 }

@@ -10,8 +10,8 @@ use std::fmt;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Shape(Vec<usize>);
 
-/// Largest number of elements of a tensor: indices, padded up to a multiple of a tile, fit in a shader's
-/// `u32`.
+/// Maximum number of elements of a tensor: indices fit in a shader's `u32` even if padded to a multiple of a
+/// tile.
 pub const MAX_ELEMENTS: usize = (1 << 31) - 1;
 
 impl Shape {
@@ -148,7 +148,7 @@ impl Window {
         Ok(geometry)
     }
 
-    /// Begin padding and number of outputs on one axis.
+    /// Returns the padding at the beginning and the number of outputs on one axis.
     fn resolve_axis(&self, axis: usize, n: usize, at: &str) -> Result<(usize, usize)> {
         let (k, s, d) = (self.kernel[axis], self.stride[axis], self.dilation[axis]);
         let in_range = |x: usize| x > 0 && x <= 1 << 20;

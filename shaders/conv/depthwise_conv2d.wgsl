@@ -9,7 +9,7 @@
 @group(0) @binding(4) var<storage, read> bias: array<Element>;
 @group(0) @binding(5) var<storage, read_write> y: array<Element>;
 
-// x <= 0, and false for NaN, decided on bits as in shared/bits.wgsl.
+// x <= 0, and false for NaN; compares bits, as in shared/bits.wgsl.
 fn not_positive(x: Element) -> Flags {
     let bits = bitcast<Words>(x);
     return (bits - Words(0x80000000u) <= Words(0x7f800000u)) | (bits == Words(0u));

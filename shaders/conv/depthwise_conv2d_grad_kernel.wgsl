@@ -21,7 +21,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let split = index / channels / tap_groups;
     let kh = tap_group * TAPS / p.kernel_w;
     let kw = tap_group * TAPS % p.kernel_w;
-    // Splits divide the full batch, so that the split of a row does not depend on how many rows are valid.
+    // Splits are fractions of the full batch, so a row's split does not depend on the number of valid rows.
     let output_rows = p.images * p.out_height;
     let rows_per_split = (output_rows + p.groups - 1u) / p.groups;
     let end = min((split + 1u) * rows_per_split, valid_count(output_rows, p.out_height, 0u));

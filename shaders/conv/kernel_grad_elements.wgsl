@@ -1,6 +1,6 @@
-// Partial weight gradients (dW) of single kernel elements: partials[s][i] is the sum of x * dy over the
-// output pixels of the images of split s, ascending, for elements[i]. The GEMM computes the same sum for all
-// elements. One invocation per element and split.
+// Partial weight gradients (dW) of single kernel elements: for elements[i], partials[s][i] is the sum of x *
+// dy over the output pixels of the images of split s, in ascending order. The GEMM computes the same sum for
+// all elements of the kernel. One invocation per element and split.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -18,8 +18,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     let element = elements[index % count];
-    // Splits divide the full batch, so that the split of an image does not depend on how many images are
-    // valid.
+    // Splits are fractions of the full batch, so an image's split does not depend on the number of valid
+    // images.
     let images_per_split = (p.images + p.splits - 1u) / p.splits;
     let first = index / count * images_per_split;
     let last = min(first + images_per_split, valid_count(p.images, 1u, 0u));
@@ -27,7 +27,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var image = first; image < last; image++) {
         for (var row = 0u; row < p.out_height; row++) {
             let h = row * p.stride_h + element.x - p.pad_top;
-            // Above the image h wraps to a value far out of range.
+            // For positions above the image, h wraps to a value far out of range.
             if (h < p.height) {
                 var dy_offset = (image * p.out_height + row) * p.out_width * p.c_out + element.w;
                 let row_start = (image * p.height + h) * p.width;

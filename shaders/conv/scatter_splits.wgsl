@@ -1,5 +1,5 @@
-// results[indices[i]] = the sum of partials[s][i] over the splits s, ascending. An index of NO_INDEX stores
-// nothing. One invocation per index.
+// results[indices[i]] = the sum of partials[s][i] over the splits s, in ascending order; nothing is stored
+// for an index of NO_INDEX. One invocation per index.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;

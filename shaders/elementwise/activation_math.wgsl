@@ -11,8 +11,8 @@ fn logistic(x: vec4<f32>) -> vec4<f32> {
     return select(e, vec4<f32>(1.0), x >= vec4<f32>(0.0)) / (1.0 + e);
 }
 
-// Relative error below 1e-6: near 0 a convergent of Lambert's continued fraction, else (1 - e) / (1 + e) with
-// e = exp(-2|x|).
+// tanh with a relative error below 1e-6: near 0 a convergent of Lambert's continued fraction, else (1 - e) /
+// (1 + e) with e = exp(-2|x|).
 fn tanh_accurate(x: vec4<f32>) -> vec4<f32> {
     let z = x * x;
     let near = x * (945.0 + z * (105.0 + z)) / (945.0 + z * (420.0 + 15.0 * z));
@@ -21,13 +21,14 @@ fn tanh_accurate(x: vec4<f32>) -> vec4<f32> {
     return select(far, near, abs(x) < vec4<f32>(0.5));
 }
 
-// The complementary error function of x >= 0 to 1.2e-7 relative: a Chebyshev fit of its logarithm in 1 / (1 +
-// x / 2) (coefficients: Press et al., Numerical Recipes, section 6.2).
+// The complementary error function for x >= 0, with a relative error of 1.2e-7: a Chebyshev fit of its
+// logarithm in 1 / (1 + x / 2) (coefficients: Press et al., Numerical Recipes, section 6.2).
 fn erfc_accurate(x: vec4<f32>) -> vec4<f32> {
     let t = 1.0 / (1.0 + 0.5 * x);
     let tail = t * (0.27886807 + t * (-1.13520398 + t * (1.48851587 + t * (-0.82215223 + t * 0.17087277))));
     let fit = -1.26551223 + t * (1.00002368 + t * (0.37409196 + t * (0.09678418 + t * (-0.18628806 + tail))));
-    // The square is split in two parts: for large x its rounding alone would cost 1e-6.
+    // The square is split in two parts, because for large x its rounding would cause a relative error of
+    // 1e-6.
     let high = bitcast<vec4<f32>>(bitcast<vec4<u32>>(x) & vec4<u32>(0xfffff000u));
     return t * exp(-high * high) * exp((high - x) * (high + x) + fit);
 }

@@ -17,7 +17,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let channel = index % channels;
     let split = index / channels;
     let rows = valid_count(p.rows, p.rows_per_example, 0u);
-    // Splits divide the full batch, so that the split of a row does not depend on how many rows are valid.
+    // Splits are fractions of the full batch, so a row's split does not depend on the number of valid rows.
     let rows_per_split = (p.rows + p.splits - 1u) / p.splits;
     let end = min((split + 1u) * rows_per_split, rows);
     var r = split * rows_per_split;

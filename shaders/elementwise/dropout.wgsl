@@ -1,5 +1,5 @@
-// y = x * scale where the element's random word is at least the threshold, else 0; dx from dy likewise. Same
-// mask as graph::Dropout on the host.
+// y = x * scale where the element's random word is at least the threshold, else 0; with dy as x, the result
+// is dx. The mask is the same as that of graph::Dropout on the host.
 // uses: threefry, scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -16,7 +16,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let elements = vec4<u32>(index * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
     let key = scalars.seed;
     let words = threefry_first(key, elements, scalars.draw + p.offset);
-    // Selected, not multiplied: a dropped NaN becomes 0.
+    // A select instead of a multiplication, so that a dropped NaN becomes 0.
     let value = select(vec4<f32>(0.0), x[index] * p.scale, words >= vec4<u32>(p.threshold));
     if (index * 4u + 4u <= count) {
         y[index] = value;

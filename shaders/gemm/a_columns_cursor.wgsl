@@ -13,7 +13,7 @@ fn a_cursor(base: u32, k: u32) -> Cursor {
     return Cursor(base + image, output_row % p.out_height * p.stride_h, pixel % p.out_width * p.stride_w);
 }
 
-// Moves a cursor from k - by to k. Avoids the divisions of a_cursor where a row has at least `by` pixels.
+// Moves a cursor from k - by to k; if a row has at least `by` pixels, without the divisions of a_cursor.
 fn a_advance(cursor: Cursor, base: u32, k: u32, by: u32) -> Cursor {
     var next = cursor;
     if (p.out_width < by) {

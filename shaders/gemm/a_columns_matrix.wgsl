@@ -1,4 +1,4 @@
-// A is a matrix stored transposed, [k, m]: a Cursor is the offset of stored row k, Rows4 the first of four
+// A is a matrix stored transposed, [k, m]: a Cursor is the offset of stored row k, Rows4 is the first of four
 // rows of A.
 alias Cursor = u32;
 alias Rows4 = u32;

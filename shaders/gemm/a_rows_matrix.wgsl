@@ -1,9 +1,9 @@
-// A is a matrix stored by rows, [m, k]: a single segment of k.
+// A is a row-major matrix, [m, k]; k is a single segment.
 struct RowOrigin {
     start: u32,
 }
 
-// Offset at which a segment begins.
+// Offset of the first element of a segment.
 alias SegmentStart = u32;
 
 fn a_row_origin(base: u32, row: u32) -> RowOrigin {
@@ -16,7 +16,7 @@ fn a_segment(origin: RowOrigin, kernel_row: u32, kernel_column: u32) -> SegmentS
 
 fn fetch_row4(start: SegmentStart, k: u32) -> vec4<f32> {
     let values = fetch_a4(start + k);
-    // 0 beyond the last k, so that there is no tail loop.
+    // Elements beyond the last k are 0, so that no tail loop is needed.
     let inside = vec4<u32>(k) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.k);
     return select(values, vec4<f32>(0.0), vec4<bool>(MASKED) & !inside);
 }

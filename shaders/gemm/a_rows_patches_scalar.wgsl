@@ -1,7 +1,7 @@
 // Row r of A is the image patch under output pixel r, for channels that are not a multiple of 4: k runs over
-// kernel positions and channels in a single segment, and each element is located on its own. KERNEL_W and
-// CHANNELS are constants, because division by a constant is cheap. Image offset and top-left corner of a
-// patch, before padding is subtracted.
+// kernel positions and channels in a single segment, and each element is located separately. KERNEL_W and
+// CHANNELS are constants, because division by a constant is cheap.
+// RowOrigin is the image offset and the top-left corner of a patch, before padding is subtracted.
 struct RowOrigin {
     image: u32,
     row: u32,
@@ -21,7 +21,7 @@ fn a_segment(origin: RowOrigin, kernel_row: u32, kernel_column: u32) -> SegmentS
     return origin;
 }
 
-// 0 beyond the last k, so that there is no tail loop.
+// Elements beyond the last k are 0, so that no tail loop is needed.
 fn fetch_row4(start: SegmentStart, k: u32) -> vec4<f32> {
     var values: vec4<f32>;
     for (var i = 0u; i < 4u; i++) { // unroll

@@ -1,14 +1,14 @@
 // Row r of A is the image patch under output pixel r; a segment of k is one kernel position with all its
 // channels, a multiple of 4. For an input gradient (Source::Gradients) the images are dy, r is an input
-// pixel, and dilation and padding are negated. Image offset and top-left corner of a patch, before padding is
-// subtracted.
+// pixel, and dilation and padding are negated.
+// RowOrigin is the image offset and the top-left corner of a patch, before padding is subtracted.
 struct RowOrigin {
     image: u32,
     row: u32,
     column: u32,
 }
 
-// Start of a segment that lies in the padding.
+// SegmentStart of a segment that lies in the padding.
 const PADDING = 0xffffffffu;
 
 fn a_row_origin(base: u32, row: u32) -> RowOrigin {
@@ -18,7 +18,7 @@ fn a_row_origin(base: u32, row: u32) -> RowOrigin {
     return RowOrigin(base + image, output_row % p.out_height * p.stride_h, pixel % p.out_width * p.stride_w);
 }
 
-// Offset at which a segment begins.
+// Offset of the first element of a segment.
 alias SegmentStart = u32;
 
 fn a_segment(origin: RowOrigin, kernel_row: u32, kernel_column: u32) -> SegmentStart {

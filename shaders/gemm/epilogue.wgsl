@@ -1,6 +1,6 @@
-// Epilogue of each result, by p.epilogue: 0 none, 1 bias of the column, 2 bias and ReLU; or, if RELU_GRAD, 0
-// where the ReLU output at the same index is not above 0. Where the epilogue reads nothing, any buffer may be
-// bound as `extra`.
+// Epilogue of each result, selected by p.epilogue: 0 = none, 1 = bias of the column, 2 = bias and ReLU. If
+// RELU_GRAD, it is the gradient of a ReLU instead: 0 where the ReLU output at the same index is not above 0.
+// If the epilogue reads no operand, any buffer may be bound as `extra`.
 // uses: bits
 
 fn bias4(column: u32) -> vec4<f32> {

@@ -1,14 +1,14 @@
-// Shared part of the GEMM families: C = op(A) * op(B). A [m, k] is stored by rows, or as [k, m] if
-// transposed; B [k, n], or [n, k] if B_TRANSPOSED.
+// Shared part of the GEMM families: C = op(A) * op(B). A is row-major [m, k], or [k, m] if transposed; B is
+// [k, n], or [n, k] if B_TRANSPOSED.
 //
-// The rows of A may be image patches gathered on the fly (implicit GEMM). Then k is divided into segments of
-// segment_length, one per position of a kernel_h x kernel_w kernel (1 x 1 for a matrix). The rows of B for
-// consecutive kernel positions are b_segment_stride apart, with b_kernel_row_stride more from one kernel row
-// to the next.
+// The rows of A may be image patches gathered during the multiplication (implicit GEMM). Then k is divided
+// into segments of segment_length, one per position of a kernel_h x kernel_w kernel (1 x 1 for a matrix). The
+// rows of B for consecutive kernel positions are b_segment_stride apart; at the start of each kernel row,
+// b_kernel_row_stride is added.
 //
 // Each group has its own A, B and C, *_group_stride apart. If SPLIT (split-K), k is divided into splits of
-// k_per_split, each with its own C, and z = group * splits + split. Every family sums over ascending k, so
-// that all families agree bit for bit where the driver does not contract a*b+c.
+// k_per_split, each with its own C, and z = group * splits + split. Every family sums in ascending order of
+// k, so that the results of all families are equal bit for bit if the driver does not contract a*b+c.
 // uses: Sums
 
 @group(0) @binding(0) var<uniform> uniform_params: Params;
@@ -17,8 +17,8 @@
 // operations must depend on `uniform_params`, read outside of loops.
 var<private> p: Params;
 
-// Loops marked `unroll` are unrolled before the shader is compiled: registers cannot be indexed, so a driver
-// that keeps such a loop keeps its arrays in memory.
+// Loops marked `unroll` are unrolled before the shader is compiled: registers have no dynamic index, so a
+// driver that keeps such a loop stores its arrays in memory.
 alias Row = array<vec4<f32>, COLUMNS4>;
 alias BBlock = array<Row, 4>;
 // A tile of OUTER*INNER rows.
@@ -80,7 +80,7 @@ fn split_begin(z: u32) -> u32 {
     return first;
 }
 
-// End of this split; a short batch may end before it begins.
+// End of this split. In a short batch, a split may be empty: its end is then before its begin.
 fn split_end(z: u32, depth: u32) -> u32 {
     var end = depth;
     if (SPLIT) {
@@ -89,7 +89,7 @@ fn split_end(z: u32, depth: u32) -> u32 {
     return end;
 }
 
-// Number of k in this GEMM, which begins at k_begin, that belong to valid examples.
+// Length of k in this GEMM, which begins at k_begin, that belongs to valid examples.
 fn valid_depth() -> u32 {
     let end = valid_count(
         uniform_params.k_begin + uniform_params.k,
@@ -120,8 +120,8 @@ fn b_row(base: u32, k: u32, n: u32, depth: u32) -> Row {
     return row;
 }
 
-// Rows k .. k+3 of B at columns n .. n+3, as b_row. The layout of B is a run-time parameter: it costs one
-// select per element, and saves a shader.
+// Rows k .. k+3 of B at columns n .. n+3, as in b_row. The layout of B is a run-time parameter: it costs one
+// select per element, but one shader serves both layouts.
 fn b_quad(base: u32, k: u32, n: u32, depth: u32) -> mat4x4<f32> {
     let transposed = p.b_transposed != 0u;
     var stored: mat4x4<f32>;

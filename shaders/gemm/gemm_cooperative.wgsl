@@ -8,12 +8,12 @@ enable wgpu_cooperative_matrix;
 // computes SUBTILES_PER_SUBGROUP subtiles of 2 x 2 matrices, so that each matrix it loads is used twice. The
 // loads of the next step are issued before the current step is multiplied.
 
-// Elements from one k to the next: 8 more than the side of a tile, which avoids bank conflicts.
+// Distance between consecutive k of a tile: 8 more than its side, which avoids bank conflicts.
 const TILE_STRIDE = SIDE + 8u;
 var<workgroup> a_tile: array<f16, TILE_STRIDE * K_STEP>;
 var<workgroup> b_tile: array<f16, TILE_STRIDE * K_STEP>;
-// Staging of one result matrix per subtile, from the subgroup that computed it to the invocations that store
-// it.
+// Staging of one result matrix per subtile: written by the subgroup that computed it, read by the invocations
+// that store it to C.
 var<workgroup> results: array<f32, SUBTILES * MATRIX_SIDE * MATRIX_SIDE>;
 
 const SUBTILE_SIDE = 2u * MATRIX_SIDE;
@@ -81,7 +81,7 @@ fn main(
                 b_next = load_b(b_loader, base.b, k + K_STEP, end);
             }
         }
-        // Beyond the last k both operands are 0.
+        // Both operands are 0 beyond the last k.
         for (var k_local = 0u; k_local < min(K_STEP, end - k); k_local += MATRIX_SIDE) {
             for (var s = 0u; s < SUBTILES_PER_SUBGROUP; s++) { // unroll
                 let subtile = subtile_index(subgroup + s * subgroups);
@@ -99,7 +99,8 @@ fn main(
         }
         workgroupBarrier();
     }
-    // Stores the four matrices of a subtile one after the other; the remaining ones are shifted down.
+    // Stores the four matrices of a subtile in turn; after each, the others are shifted down, so that indices
+    // are constant.
     for (var quarter = 0u; quarter < 4u; quarter++) {
         for (var s = 0u; s < SUBTILES_PER_SUBGROUP; s++) { // unroll
             let subtile = subtile_index(subgroup + s * subgroups);
@@ -132,14 +133,14 @@ fn main(
     }
 }
 
-// If the subgroups are smaller than LANES there are more of them than subtiles: the surplus ones repeat the
-// last subtile.
+// If the subgroups are smaller than LANES, there are more subgroups than subtiles; the surplus subgroups
+// compute the last subtile again.
 fn subtile_index(index: u32) -> u32 {
     return min(index, SUBTILES - 1u);
 }
 
-// Rounds to f16. Finite values out of range are clamped to its largest, 65504, so that a finite loss leaves
-// finite weights. Compares bits, so that NaN and infinity propagate on every driver.
+// Rounds to f16. Finite values out of range are clamped to the largest f16, 65504, so that a finite loss
+// keeps the weights finite. Compares bits, so that NaN and infinity propagate on every driver.
 fn to_f16(x: vec4<f32>) -> vec4<f16> {
     let bits = bitcast<vec4<u32>>(x);
     let magnitude = bits & vec4<u32>(0x7fffffffu);

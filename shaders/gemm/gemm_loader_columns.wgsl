@@ -1,4 +1,4 @@
-// Loader for A transposed: a block is four columns of four rows. Adjacent invocations load adjacent rows.
+// Loader for transposed A: a block is four columns of four rows. Adjacent invocations load adjacent rows.
 struct ALoader {
     cursor: array<Cursor, 4>,
     rows4: Rows4,

@@ -1,5 +1,5 @@
-// Loader for A stored by rows: a block is four vectors along k, transposed after the load. Adjacent
-// invocations load adjacent k. k runs over all segments.
+// Loader for row-major A: a block is four vectors along k, transposed after the load. Adjacent invocations
+// load adjacent k. k runs over all segments.
 struct ALoader {
     origin: array<RowOrigin, 4>,
     k_offset: u32,

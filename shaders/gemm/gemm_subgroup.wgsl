@@ -1,7 +1,7 @@
 // C = op(A) * op(B) with subgroup broadcasts: the lanes of a workgroup share OUTER*INNER rows of A, and each
 // lane computes those rows x 4*COLUMNS4 columns in registers. A lane loads its part of A and reads the rest
-// by broadcast from LANES lanes, no more than the smallest subgroup has. The layout of A decides how it is
-// shared: see gemm_subgroup_rows.wgsl and gemm_subgroup_columns.wgsl.
+// by broadcast from LANES lanes, at most the size of the smallest subgroup. Which part a lane loads depends
+// on the layout of A: see gemm_subgroup_rows.wgsl and gemm_subgroup_columns.wgsl.
 // uses: gemm, scalars, grid, bits
 
 @compute @workgroup_size(WORKGROUP)
@@ -13,7 +13,7 @@ fn main(
     p = uniform_params;
     let rows = valid_count(uniform_params.m, uniform_params.m_per_example, uniform_params.first_example);
     let depth = valid_depth();
-    // Narrow GEMMs: each quad of lanes computes its own rows.
+    // Narrow GEMMs: each quad (four lanes) computes its own rows.
     let lanes_per_tile = select(WORKGROUP, 4u, QUAD_ROWS);
     let tile_columns = 4u * COLUMNS4 * lanes_per_tile;
     let tiles_n = (uniform_params.n + tile_columns - 1u) / tile_columns;
@@ -21,8 +21,8 @@ fn main(
     let first = tile / tiles_n * OUTER * INNER * (WORKGROUP / lanes_per_tile);
     let m = first + local / lanes_per_tile * OUTER * INNER;
     let n = tile % tiles_n * tile_columns + local % lanes_per_tile * 4u * COLUMNS4;
-    // The whole workgroup returns together. Lanes beyond the last row or column stay active, because other
-    // lanes read from them.
+    // Either the whole workgroup returns here or none of it. Lanes beyond the last row or column stay active,
+    // because other lanes read from them.
     if (first >= rows) {
         return;
     }

@@ -1,4 +1,5 @@
-// A transposed: lane l loads column k + l; INNER is 4. A step covers LANES columns, 0 beyond the last.
+// Transposed A: lane l loads column k + l; INNER is 4. A step covers LANES columns; those beyond the last are
+// 0.
 const K_STEP = LANES;
 
 fn multiply(
@@ -27,7 +28,8 @@ fn multiply(
             b_tile[kk] = b_row(base.b, k + kk, n, depth);
             add_to_bias_grad(bias_grad_sum, b_tile[kk]);
         }
-        // All k of a step for one result together: it is loaded and stored once.
+        // Adds all k of a step to one result before the next result, so that each is loaded and stored once
+        // per step.
         for (var o = 0u; o < OUTER; o++) { // unroll
             for (var i = 0u; i < INNER; i++) { // unroll
                 for (var kk = 0u; kk < LANES; kk++) { // unroll

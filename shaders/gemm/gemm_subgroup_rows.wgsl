@@ -1,7 +1,7 @@
-// A by rows: lane l loads rows m + l, m + LANES + l, .. of the tile; INNER is LANES. A step covers four k.
+// Row-major A: lane l loads rows m + l, m + LANES + l, .. of the tile; INNER is LANES. A step covers four k.
 const K_STEP = 4u;
 
-// Never split: `first` is 0.
+// k is never split here: `first` is 0.
 fn multiply(
     sum: ptr<function, Tile>,
     bias_grad_sum: ptr<function, Row>,

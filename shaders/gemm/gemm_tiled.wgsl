@@ -10,8 +10,8 @@ var<workgroup> b_tile: array<vec4<f32>, SIDE_VECTORS * K_STEP>;
 
 const HALF = SIDE / 8u;
 
-// Index of a vector at k. Adjacent invocations store the same vector at k that are 4 apart: the XOR spreads
-// these stores over the memory banks.
+// Index of a vector at k. Adjacent invocations store the same vector for values of k that are 4 apart: the
+// XOR spreads these stores over the memory banks.
 fn tile_index(k: u32, vector: u32) -> u32 {
     return k * SIDE_VECTORS + (vector ^ (k / 4u * 2u));
 }
@@ -24,7 +24,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let tile = workgroup_index(group);
     let m = tile / tiles_n * SIDE;
     let n = tile % tiles_n * SIDE;
-    // The whole workgroup returns together: all invocations must reach the barriers.
+    // Either the whole workgroup returns here or none of it, because all invocations must reach the barriers.
     if (m >= rows) {
         return;
     }

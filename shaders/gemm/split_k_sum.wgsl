@@ -1,6 +1,6 @@
-// Split-K reduction: results[i] = the sum of partials[s][i] over the splits s, ascending. Rows of examples
-// that are not valid are neither read nor written. One invocation per element of C, then one per element of
-// the bias gradient.
+// Split-K reduction: results[i] = the sum of partials[s][i] over the splits s, in ascending order. Rows of
+// examples that are not valid are neither read nor written. One invocation per element of C, then one per
+// element of the bias gradient.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;

@@ -10,7 +10,7 @@ fn store_c4(index: u32, count: u32, bias: vec4<f32>, value: vec4<f32>) {
         }
     }
     let result = epilogue(sum, bias, index);
-    // Unrolled: a loop compiles far more slowly.
+    // Unrolled, because a loop takes far longer to compile.
     for (var i = 0u; i < 4u; i++) { // unroll
         if (i < count) {
             c[index + i] = result[i];

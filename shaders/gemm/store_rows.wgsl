@@ -1,7 +1,8 @@
-// Stores a tile, clipped to the last row and column: STORE_ROWS rows at a time, after which the remaining
-// rows of INNER, and then of OUTER, are shifted down. Drivers compile stores slowly (fully unrolled they took
-// most of the compile time on software Vulkan), and a non-constant index would move the tile from registers
-// into memory.
+// Stores a tile, clipped to the last row and column. Each loop iteration stores STORE_ROWS rows and then
+// shifts the remaining rows down, first within INNER, then within OUTER, so that all indices into the tile
+// are constant: a variable index would move the tile from registers into memory. The loops are not unrolled,
+// because drivers compile stores slowly (fully unrolled they took most of the compile time on software
+// Vulkan).
 fn store_tile(sum: ptr<function, Tile>, base: u32, m: u32, n: u32, rows: u32, group: u32) {
     var bias: Row;
     for (var j = 0u; j < COLUMNS4; j++) { // unroll

@@ -1,7 +1,7 @@
 // mean[0] = the mean loss of the batch; with class weights, the sum of the losses over the sum of the labels'
-// weights. Adds loss, correct predictions (first maximum = label; only if COUNTED), examples and weights to
-// the running sums. The first mean that is NaN or infinite sets a flag that stays set. One workgroup; the
-// order of the sum is fixed.
+// weights. Adds loss, correct predictions (the first maximum is at the label; only if COUNTED), examples and
+// weights to the running sums. The first mean that is NaN or infinite sets a flag that is never cleared. One
+// workgroup; the order of the sum is fixed.
 // uses: scalars, bits, class_weight, Sums
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -55,7 +55,7 @@ fn main(@builtin(local_invocation_index) local: u32) {
     }
     let batch_mean = loss_sum / select(f32(rows), weight, WEIGHTED);
     mean[0] = batch_mean;
-    // A mean that is not finite is not added, so that the sums still describe the other steps.
+    // A mean that is not finite is not added, so that the sums remain valid for the other steps.
     if (is_finite(batch_mean)) {
         sums.loss += loss_sum;
         sums.correct += correct;

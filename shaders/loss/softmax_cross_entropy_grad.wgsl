@@ -18,7 +18,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     var divisor = f32(rows);
     if (WEIGHTED) {
-        // Every row adds the weights in the same order.
+        // Each invocation adds the weights in the same order, so that all rows have the same divisor.
         divisor = 0.0;
         for (var r = 0u; r < rows; r++) {
             divisor += class_weight(labels[r]);

@@ -1,6 +1,6 @@
 // Row statistics of the softmax kernels: the largest logit, the sum of exp(logit - largest), and whether the
-// row has a NaN or an infinite maximum. Those must reach the result, whatever `max` and `exp` return for them
-// on a driver. A logit of minus infinity is a class of probability 0.
+// row has a NaN or an infinite maximum. These two cases are detected explicitly, because the results of `max`
+// and `exp` for them depend on the driver. A logit of minus infinity is a class of probability 0.
 // uses: bits
 
 struct RowStatistics {

@@ -1,5 +1,5 @@
 // moments[s] = the mean of each channel over the rows of split s, and the sum of squared deviations from it.
-// Computed relative to the first row of the split, so that a mean far from 0 costs no precision.
+// Computed relative to the first row of the split, so that a mean far from 0 does not reduce the precision.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -15,7 +15,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let channel = index % channels;
     let split = index / channels;
-    // Splits divide the full batch, so that the split of a row does not depend on how many rows are valid.
+    // Splits are fractions of the full batch, so a row's split does not depend on the number of valid rows.
     let rows_per_split = (p.rows + p.splits - 1u) / p.splits;
     let begin = split * rows_per_split;
     let end = min(begin + rows_per_split, valid_count(p.rows, p.rows_per_example, 0u));

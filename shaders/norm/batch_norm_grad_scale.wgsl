@@ -1,4 +1,4 @@
-// sums[s][c] = the sum of dy*(x - mean)*inv_std over the rows of split s, ascending.
+// sums[s][c] = the sum of dy*(x - mean)*inv_std over the rows of split s, in ascending order.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -18,7 +18,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let channel = index % channels;
     let split = index / channels;
     let rows = valid_count(p.rows, p.rows_per_example, 0u);
-    // Splits divide the full batch, so that the split of a row does not depend on how many rows are valid.
+    // Splits are fractions of the full batch, so a row's split does not depend on the number of valid rows.
     let rows_per_split = (p.rows + p.splits - 1u) / p.splits;
     let channel_mean = mean[channel];
     var sum = Element(0.0);

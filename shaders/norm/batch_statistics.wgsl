@@ -27,7 +27,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let split_mean = moments[2u * s * p.channels + index];
         let delta = split_mean - merged_mean;
         let fraction = f32(end - begin) / f32(end);
-        // The first split is taken as it is: its difference from the initial 0 has no meaning.
+        // The first split sets the mean; its difference from the initial 0 is not used.
         merged_mean = select(merged_mean + delta * fraction, split_mean, s == 0u);
         let between = select(delta * delta * f32(begin) * fraction, 0.0, s == 0u);
         squares += moments[(2u * s + 1u) * p.channels + index] + between;

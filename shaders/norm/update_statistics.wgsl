@@ -11,7 +11,7 @@
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let index = invocation_index(group, local);
-    // No update once the loss of this step or of an earlier one was not finite.
+    // Skips the update if the loss of this step or of an earlier one was not finite.
     if (index >= p.elements || (sums.non_finite != 0u && scalars.on_non_finite_continue == 0u)) {
         return;
     }

@@ -1,8 +1,8 @@
 // dx = the sum of dy over the windows whose first maximum is this element, in ascending order of kernel
-// positions. If RELU, only over windows whose maximum is above 0: the gradient through a ReLU in front of the
-// pool, because the other elements of a window receive 0 anyway. One invocation per RUN input pixels of a row
-// and per Element (one channel, or four); if WINDOWS_TILE_INPUT, per RUN output pixels, each of which writes
-// its whole window.
+// positions. RELU fuses the gradient of a ReLU before the pool: only windows whose maximum is above 0 count
+// (all other elements of a window receive 0 with or without the ReLU). One invocation per RUN input pixels of
+// a row and per Element (one channel, or four); if WINDOWS_TILE_INPUT, per RUN output pixels, each of which
+// writes its whole window.
 // uses: window, scalars, grid
 
 @group(0) @binding(2) var<storage, read> position: array<Words>;

@@ -1,5 +1,5 @@
-// A float from its bits. WGSL rejects a constant expression that is NaN or infinite; a parameter is not a
-// constant expression.
+// Returns the float with these bits. WGSL rejects constant expressions that are NaN or infinite; a function
+// parameter is not a constant expression.
 fn float_of(bits: u32) -> f32 {
     return bitcast<f32>(bits);
 }

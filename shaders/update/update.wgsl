@@ -1,7 +1,7 @@
-// Masked update of a range of an arena. An update rule adds a Rule struct to the parameters and defines its state
-// buffers and `update`, which updates four elements. Weights and state are bound as integers: a frozen element gets
-// its old bits back by an integer select, so that no float arithmetic reaches it. A mask bit of 1 is frozen; gaps
-// between tensors are 1 as well.
+// Masked update of a range of an arena. An update rule adds a Rule struct to the parameters and defines its
+// state buffers and `update`, which updates four elements. Weights and state are bound as integers: an
+// integer select writes a frozen element's old bits back, so that float arithmetic cannot change them. A mask
+// bit of 1 means frozen; the padding between tensors has mask bits of 1 as well.
 // uses: scalars, grid, Sums
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -41,8 +41,8 @@ fn clipped_gradient(index: u32) -> vec4<f32> {
 @group(0) @binding(8) var<storage, read> sums: Sums;
 @group(0) @binding(9) var<storage, read_write> weights: array<vec4<u32>>;
 
-// Whether to skip the update: more batches are to be accumulated, or the loss of this step or of an earlier
-// one was not finite.
+// Whether to skip the update: this is not the last batch of an accumulated update, or the loss of this step
+// or of an earlier one was not finite.
 fn update_skipped() -> bool {
     return (scalars.last == 0u) | ((sums.non_finite != 0u) & (scalars.on_non_finite_continue == 0u));
 }
@@ -51,7 +51,8 @@ fn learning_rate() -> f32 {
     return scalars.learning_rate * p.rate_scale;
 }
 
-// Gradient with coupled weight decay. Without decay nothing is added: 0 times an infinite weight is NaN.
+// Gradient with coupled weight decay. If the decay is 0, nothing is added, because 0 times an infinite weight
+// is NaN.
 fn decayed(gradient: vec4<f32>, w: vec4<f32>) -> vec4<f32> {
     return select(gradient + p.weight_decay * w, gradient, p.weight_decay == 0.0);
 }

@@ -6,7 +6,7 @@
 @group(0) @binding(3) var<storage, read_write> v: array<vec4<f32>>;
 
 fn fetch(tile: Tile, row: u32, column: u32) -> vec4<f32> {
-    // Above and left of the image these wrap to values far out of range.
+    // For positions above and left of the image, these wrap to values far out of range.
     let h = tile.row + row - p.pad_top;
     let w = tile.column + column - p.pad_left;
     let inside = (h < p.height) & (w < p.width);
@@ -22,8 +22,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     var rows: array<Points, POINTS>;
-    // Rows and then columns are shifted through the first element: indexed by a constant they stay in
-    // registers, and a fully unrolled loop compiles slowly.
+    // The array is a shift register: rows enter at the end, columns leave at the front. Constant indices keep
+    // it in registers, and a fully unrolled loop would compile slowly.
     for (var i = 0u; i < POINTS; i++) {
         var values: Points;
         for (var j = 0u; j < POINTS; j++) { // unroll

@@ -14,8 +14,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     var rows: array<Points, TAPS>;
-    // Rows and then columns are shifted through the first element: indexed by a constant they stay in
-    // registers, and a fully unrolled loop compiles slowly.
+    // The array is a shift register: rows enter at the end, columns leave at the front. Constant indices keep
+    // it in registers, and a fully unrolled loop would compile slowly.
     for (var i = 0u; i < TAPS; i++) {
         var values: Taps;
         for (var j = 0u; j < TAPS; j++) { // unroll

@@ -6,8 +6,8 @@
 @group(0) @binding(3) var<storage, read> extra: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
 
-// Epilogues, by p.epilogue: 0 none, 1 bias, 2 bias and ReLU, 3 gradient of a ReLU with the output `extra`.
-// Where the epilogue reads nothing, any buffer may be bound as `extra`.
+// Epilogues, selected by p.epilogue: 0 = none, 1 = bias, 2 = bias and ReLU, 3 = gradient of a ReLU whose
+// output is `extra`. If the epilogue reads no operand, any buffer may be bound as `extra`.
 const RELU_GRAD = 3u;
 
 // Bias of four channels; 0 if the epilogue has none.
@@ -41,8 +41,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     var rows: array<Outputs, POINTS>;
-    // Rows and then columns are shifted through the first element: indexed by a constant they stay in
-    // registers, and a fully unrolled loop compiles slowly.
+    // The array is a shift register: rows enter at the end, columns leave at the front. Constant indices keep
+    // it in registers, and a fully unrolled loop would compile slowly.
     for (var i = 0u; i < POINTS; i++) {
         var values: Points;
         for (var j = 0u; j < POINTS; j++) { // unroll

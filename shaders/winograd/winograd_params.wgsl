@@ -35,7 +35,7 @@ fn tile_of(index: u32) -> Tile {
     );
 }
 
-// Offset of component xi of a tile's transform, in vec4.
+// Offset of component xi (one element of the transformed tile), in units of vec4.
 fn component_offset(xi: u32, tile: Tile) -> u32 {
     let tiles = p.images * p.tiles_h * p.tiles_w;
     return ((xi * tiles + tile.tile_index) * p.channels + tile.channel) / 4u;

@@ -1,5 +1,5 @@
-// Fused 2x2 max pooling: for every odd column j, stores the largest of each 2 x 2 window of columns j-1 and
-// j, and its position in the window. The outputs are shifted through the first two elements: see
+// Fused 2x2 max pooling: for every odd column j, stores the maximum of each 2 x 2 window of columns j-1 and
+// j, and its position in the window. The loop stores the first two elements and shifts the others down: see
 // winograd_output.wgsl.
 // uses: largest
 

@@ -9,7 +9,7 @@ use crate::rng::{Purpose, Stream};
 use crate::shape::Shape;
 use std::fmt;
 
-/// The kind of numbers in float operands, which decides how results are compared.
+/// The kind of numbers in float operands, which determines how results are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DataKind {
@@ -46,7 +46,8 @@ pub enum Fill {
     Specials,
     /// Unsigned integers below this bound: class labels, or positions in a pooling window.
     Below(usize),
-    /// Integers from 1 to 9, except for one element. If the reference has -0.0 in a result, +0.0 is an error.
+    /// Integers from 1 to 9, except for one element. Where the reference result is -0.0, the result must be
+    /// -0.0 too.
     Planted {
         /// The index of that element.
         index: usize,
@@ -112,17 +113,20 @@ pub struct Ops {
     pub nodes: Vec<(Op, Vec<Wire>)>,
     /// The kind of numbers in float operands.
     pub data: DataKind,
-    /// Whether intermediate results are outputs too, which prevents fusion; otherwise only the last results are.
+    /// Whether intermediate results are outputs too, which prevents fusion; otherwise only the last results
+    /// are.
     pub keep_all: bool,
-    /// The limit of a workspace in bytes ([`PlanOptions::workspace_bytes`]), to split a convolution's batch.
+    /// The limit of a workspace in bytes ([`PlanOptions::workspace_bytes`]), which splits a convolution's
+    /// batch.
     pub workspace_bytes: Option<u64>,
     /// If set, the last result is the weight gradient of a partly frozen kernel.
     pub partial: Option<Partial>,
-    /// Whether convolutions must use Winograd's transforms ([`Winograd::Always`]), whose error bound is larger.
+    /// Whether convolutions must use Winograd's transforms ([`Winograd::Always`]), whose error bound is
+    /// larger.
     pub winograd: bool,
 }
 
-/// A partly frozen kernel: its gradient must be right where elements are trainable, and not be written elsewhere.
+/// A partly frozen kernel: gradients of trainable elements must be correct, those of frozen ones not written.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Partial {
@@ -132,8 +136,8 @@ pub struct Partial {
     pub strategy: GradientStrategy,
 }
 
-/// One masked update of several parameters. The masks of consecutive parameters are: random, none frozen, all frozen, every
-/// third element frozen; then from the start.
+/// One masked update of several parameters. The masks of consecutive parameters are: random, none frozen, all
+/// frozen, every third element frozen; then the same again.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Update {
@@ -147,10 +151,10 @@ pub struct Update {
     pub clip: Option<Clip>,
     /// Whether the gradient is accumulated over two batches, with shares of a quarter and three quarters.
     pub accumulate: bool,
-    /// Whether parameters have their own factors of learning rate and weight decay.
+    /// Whether parameters have individual factors of learning rate and weight decay.
     pub per_tensor_factors: bool,
-    /// Plants a value in one trainable element of each parameter, which must not spread to any other element. Frozen
-    /// elements then have ordinary values instead of special bits.
+    /// Injects a special value into one trainable element of each parameter, which must not spread to any
+    /// other element. Frozen elements then have ordinary values instead of special bits.
     pub planted: Option<Planted>,
 }
 
@@ -185,7 +189,7 @@ pub struct Case {
 }
 
 impl Case {
-    /// Returns the case with its [`Ops`] modified by `change`; an update is unchanged. The data stay the same.
+    /// Returns the case with its [`Ops`] modified by `change`; an update is unchanged. The data are the same.
     #[must_use]
     pub fn with_ops(mut self, change: impl FnOnce(&mut Ops)) -> Self {
         if let Work::Ops(ops) = &mut self.work {
@@ -245,7 +249,7 @@ impl Case {
         }
     }
 
-    /// The operands' elements for a full batch, the same on every machine; empty for an update.
+    /// The operands' elements for a full batch, equal on every machine; empty for an update.
     pub fn data(&self) -> Vec<Vec<f64>> {
         let Work::Ops(ops) = &self.work else { return Vec::new() };
         let fill = |(number, operand): (usize, &Operand)| {
@@ -332,7 +336,8 @@ impl Ops {
             let outputs = graph.push(op.clone(), &ids, op.name())?;
             let last = number + 1 == self.nodes.len();
             if last && self.partial.is_some() {
-                // Not marked as an output, because a gradient that the caller may read is always dense.
+                // Not marked as an output, because a gradient that the caller may read is always computed
+                // densely.
                 let shape = graph.at(outputs[0]).shape.clone();
                 graph.parameter("partly frozen", shape)?;
                 graph.push(Op::Update(SGD, vec![ParameterId::of(0).into()]), &outputs, "update")?;
@@ -413,7 +418,8 @@ impl Update {
         Ok(UpdateGraph { graph, parameters, targets, gradients })
     }
 
-    /// The factors of a parameter's learning rate and weight decay: 0 or powers of 2, which add no rounding error.
+    /// The factors of a parameter's learning rate and weight decay: 0 or powers of 2, which add no rounding
+    /// error.
     pub(super) fn factors(&self, number: usize) -> [f64; 2] {
         let all = [[2.0, 1.0], [0.5, 0.0], [0.5, 0.0], [1.0, 2.0]];
         if self.per_tensor_factors { all[number % 4] } else { [1.0; 2] }
@@ -435,7 +441,7 @@ impl Update {
     }
 }
 
-/// Quiet and signalling NaN with payloads, infinities, -0.0 and subnormals: bits that arithmetic would change.
+/// Special bits that arithmetic would change: NaN with payloads, infinities, -0.0 and subnormals.
 const SPECIAL_BITS: [u32; 9] = [
     0x7fc1_2345,
     0x7f81_2345,
@@ -466,16 +472,17 @@ impl InitialTensors {
         // Tensor 0 is the weights, 1 the gradient, 2 and later the state.
         let tensor = |part: usize, shape: fn(f32) -> f32| -> Vec<u32> {
             let mut stream = case.stream(10 * id.0 + part);
-            // A norm over all elements includes frozen gradients, so they stay ordinary numbers.
+            // A norm over all elements includes frozen gradients, so these are ordinary numbers.
             let special = |i: usize| unchanged(i) && !(part == 1 && update.clips_over_all());
             let draw = |i: usize| {
                 let x = stream.normal();
                 if let Some(planted) = update.planted {
-                    // Consecutive parameters have the value in weights, gradient and each state tensor in turn.
+                    // For consecutive parameters, the value is in the weights, the gradient and each state
+                    // tensor in turn.
                     let here = i == planted.index && id.0 % (2 + slots.len()) == part;
                     return if here { planted.value.to_bits() } else { shape(x).to_bits() };
                 }
-                // Half of the elements that must not change are ordinary numbers.
+                // Every second element that must not change has an ordinary number instead.
                 if special(i) && i.is_multiple_of(2) {
                     SPECIAL_BITS[(i / 2 + part) % SPECIAL_BITS.len()]
                 } else {
@@ -487,7 +494,7 @@ impl InitialTensors {
         let shape = |slot: usize| -> fn(f32) -> f32 {
             match slots[slot] {
                 "v" | "v_max" | "sum" => f32::abs,
-                // Above the square of any mean gradient, so that their difference does not cancel.
+                // Larger than the square of any mean gradient, so that their difference does not cancel.
                 "square_avg" => |x| 1.0 + x.abs(),
                 "grad_avg" => |x| 0.1 * x,
                 _ => |x| x,
@@ -503,7 +510,7 @@ fn mask(case: &Case, update: &Update, number: usize) -> Mask {
     let mut stream = case.stream(1000 + number);
     let len = update.sizes[number];
     if let Some(planted) = update.planted {
-        // Other elements are frozen in turn, and the opposite ones in the next parameter.
+        // Every second of the other elements is frozen; in the next parameter, the trainable ones are frozen.
         return Mask::from_frozen((0..len).map(|i| i != planted.index && (i + number).is_multiple_of(2)));
     }
     match number % 4 {

@@ -1,16 +1,18 @@
 //! Compares results with the reference, each element within its own bound.
 
-/// Half a unit in the last place (ulp) of an f32, relative to its size: the error of one correctly rounded operation.
+/// Half a unit in the last place (ulp) of an f32, as a relative error: that of one correctly rounded
+/// operation.
 pub(super) const HALF_ULP: f64 = 1.0 / (1 << 24) as f64;
 
 /// The smallest normal f32: drivers may flush smaller results to 0.
 pub(super) const MIN_NORMAL: f64 = f32::MIN_POSITIVE as f64;
 
-/// Compares results with expected values and returns the largest error as a fraction of its element's bound, 0 if all are
-/// equal. NaN equals NaN, and an infinity only itself.
+/// Compares results with expected values and returns the largest error as a fraction of its element's bound,
+/// 0 if all are equal. A NaN equals any NaN, and an infinity only itself.
 ///
 /// # Errors
-/// A message with the number of elements beyond their bounds and the worst of them, or with the lengths if they differ.
+/// A message with the number of elements beyond their bounds and the worst of them, or with the lengths if
+/// they differ.
 pub fn compare(what: &str, got: &[f64], want: &[f64], bound: &[f64]) -> std::result::Result<f64, String> {
     if got.len() != want.len() || got.len() != bound.len() {
         return Err(format!(
@@ -54,7 +56,7 @@ pub fn compare(what: &str, got: &[f64], want: &[f64], bound: &[f64]) -> std::res
     ))
 }
 
-/// Compares the signs of zeros, which [`compare`] does not: wherever -0.0 is expected, the result must be -0.0.
+/// Compares the signs of zeros, which [`compare`] ignores: if -0.0 is expected, the result must be -0.0.
 pub(super) fn compare_negative_zeros(
     what: &str,
     got: &[f64],

@@ -1,8 +1,9 @@
-//! The conformance suite: compares every operation on an adapter with the f64 reference, over a table of cases.
+//! The conformance suite: compares every operation on an adapter with the f64 reference, over a table of
+//! cases.
 //!
-//! [`run()`] runs all cases and yields an [`Outcome`] for each; `frazil check` prints them by kernel. A failing case on a driver
-//! that passes elsewhere is a defect of the driver or its shader compiler: [`Outcome::kernels`] names the shaders to look
-//! at, and [`run_case`] repeats a single case.
+//! [`run()`] runs all cases and yields an [`Outcome`] for each; `frazil check` prints them by kernel. A
+//! failing case on a driver that passes elsewhere is a defect of the driver or its shader compiler:
+//! [`Outcome::kernels`] names the shaders to look at, and [`run_case`] repeats a single case.
 //!
 //! ```text
 //! Case ── data ──> operands ──┬── reference (f64) ──> expected results, a bound for each element ──┐
@@ -10,34 +11,38 @@
 //! ```
 //!
 //! # Cases
-//! A [`Case`] is data: a few operations ([`Ops`]) with operands of given shapes, or one masked optimizer update ([`Update`]).
-//! [`cases`] returns the table. It has every operation except the update of running statistics, over shapes that are and are
-//! not multiples of the vector and tile sizes, chains that compile to fused kernels, and all algorithms of convolutions. A
-//! case's name seeds its random numbers, so its data are the same on every machine.
+//! A [`Case`] is data: a few operations ([`Ops`]) with operands of given shapes, or one masked optimizer
+//! update ([`Update`]). [`cases`] returns the table. It has every operation except the update of running
+//! statistics, over shapes that are and are not multiples of the vector and tile sizes, chains that compile
+//! to fused kernels, and all algorithms of convolutions. A case's name seeds its random numbers, so its data
+//! are the same on every machine.
 //!
-//! Float operands are small integers or normal draws ([`DataKind`]). With integers every partial sum is exact in f32, so a
-//! result must equal the reference, whatever the order of summation; a wrong index or a missing element cannot hide in
-//! rounding. Reals test the rounding.
+//! Float operands are small integers or normal draws ([`DataKind`]). With integers every partial sum is exact
+//! in f32, so a result must equal the reference, whatever the order of summation; the error of a wrong index
+//! or a missing element cannot be mistaken for rounding. Reals test the rounding.
 //!
 //! # Bounds
-//! Each element of each result has its own bound, computed in f64 from the operands ([`bounds()`]). A sum of K products may
-//! differ by (4 + sqrt(K)) * 2^-24 times the sum of the products' magnitudes, in any order and with or without fused
-//! multiply-add. Division (2.5 ulps), `exp` (3 + 2|x| ulps) and flushed subnormal numbers count as the Vulkan specification
-//! allows them, square roots as divisions. Winograd's transforms are bounded by the transforms of the magnitudes. Chains
-//! propagate the bounds of earlier results. [`Outcome::worst_error`] is the largest error as a fraction of its bound.
+//! Each element of each result has its own bound, computed in f64 from the operands ([`bounds()`]). A sum of
+//! K products may differ by (4 + sqrt(K)) * 2^-24 times the sum of the products' magnitudes, in any order and
+//! with or without fused multiply-add. The bounds include the errors that the Vulkan specification allows:
+//! 2.5 ulps for a division (and a square root), 3 + 2|x| ulps for `exp`, and subnormal numbers flushed to 0.
+//! Winograd's transforms are bounded by the transforms of the magnitudes. Chains propagate the bounds of
+//! earlier results. [`Outcome::worst_error`] is the largest error as a fraction of its bound.
 //!
 //! # What is compared
 //! - **Full batch**: every element of every output.
-//! - **Short batches**: the same plan with fewer rows, after a run in which all unused rows of the operands were NaN (so that
-//!   workspaces have NaN there too). Used rows must be right, and unused rows of outputs must not be written.
-//! - **Guard bands**: a pattern behind every tensor must be unchanged after all runs
+//! - **Short batches**: the same plan with fewer rows, after a run in which all unused rows of the operands
+//!   were NaN (so that workspaces contain NaN there too). Valid rows must be correct, and unused rows of
+//!   outputs must not be written.
+//! - **Guard bands**: a pattern stored after every tensor must be unchanged after all runs
 //!   ([`PlanOptions::guard_bands`](crate::low_level::PlanOptions::guard_bands)).
-//! - **Special values**: cases with NaN, an infinity or -0.0 in a single element of an incomplete vec4 check that it does not
-//!   spread to other components and that the sign of zero is kept.
+//! - **Special values**: cases with NaN, an infinity or -0.0 in a single element of an incomplete vec4 check
+//!   that it does not spread to other components and that the sign of zero is kept.
 //! - **Running sums** of metrics, and the norm of clipped gradients.
-//! - **Updates**: trainable elements of weights and optimizer state within bounds. Frozen elements, many of them NaN with
-//!   payloads, infinities and subnormal numbers, keep their bits, as do all elements of parameters that the update does not
-//!   list. The padding between tensors in the arenas of weights, gradients and state keeps its pattern.
+//! - **Updates**: trainable elements of weights and optimizer state within bounds. Frozen elements, many of
+//!   them NaN with payloads, infinities and subnormal numbers, keep their bits, as do all elements of
+//!   parameters that the update does not list. The padding between tensors in the arenas of weights,
+//!   gradients and state keeps its pattern.
 //!
 //! With cooperative matrices, operands are rounded to f16 before they are written, so the same bounds apply.
 

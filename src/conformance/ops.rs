@@ -26,7 +26,7 @@ pub(super) fn run(
     run_rows(&plan, ops.batch)?;
     let mut worst_error = compare_results(case, ops, &built, &plan, &data, ops.batch)?;
     for &rows in &ops.short_batches {
-        // A full batch first, so that unused rows of workspaces are NaN too.
+        // Runs a full batch with NaN in the unused rows first, so that unused rows of workspaces are NaN too.
         write(&plan, &built, &poisoned(ops, &data, rows))?;
         run_rows(&plan, ops.batch)?;
         let before = read_outputs(&plan, &built)?;
@@ -44,8 +44,8 @@ pub(super) fn run(
     Ok(Measured { kernels: distinct(plan.report().dispatches.iter().map(|d| d.kernel)), worst_error })
 }
 
-/// The bits of every result that a case compares, for a full batch; empty for an update. `options` apply unchanged, except
-/// for those of [`Case::options`].
+/// The bits of every result that a case compares, for a full batch; empty for an update. All `options` are
+/// used, except for those that [`Case::options`] sets.
 ///
 /// # Errors
 /// As [`Plan::compile`] and [`Plan::run`].
@@ -58,7 +58,8 @@ pub fn outputs(gpu: &Gpu, case: &Case, options: &PlanOptions) -> Result<Vec<Vec<
     read_outputs(&plan, &built)
 }
 
-/// The reference's results for the first `rows` rows of `data`, in the order of [`outputs`]; empty for an update.
+/// The reference's results for the first `rows` rows of `data`, in the order of [`outputs`]; empty for an
+/// update.
 ///
 /// # Errors
 /// As [`crate::reference::Reference::run`].
@@ -69,8 +70,8 @@ pub fn reference_outputs(case: &Case, data: &[Vec<f64>], rows: usize) -> Result<
     Ok(built.outputs().iter().map(|output| reference.read(output.id).to_vec()).collect())
 }
 
-/// The case's operands. For cooperative matrices, which round operands to f16, floats are rounded to f16 beforehand: the
-/// products are then exact in f32, and the bounds need no allowance for that rounding.
+/// The case's operands. For cooperative matrices, which round operands to f16, floats are rounded to f16 in
+/// advance: the products are then exact in f32, and the bounds need no allowance for that rounding.
 fn operands(case: &Case, ops: &Ops, family: GemmFamily) -> Vec<Vec<f64>> {
     let mut data = case.data();
     if matches!(family, GemmFamily::Cooperative { .. }) {
@@ -80,8 +81,8 @@ fn operands(case: &Case, ops: &Ops, family: GemmFamily) -> Vec<Vec<f64>> {
     data
 }
 
-/// Rounds to the nearest f16, ties to even: 11 significant bits, multiples of 2^-24. Overflow is not handled, because no
-/// operand exceeds the range of f16.
+/// Rounds to the nearest f16, ties to even: 11 significant bits, multiples of 2^-24. Overflow is not handled,
+/// because no operand exceeds the range of f16.
 fn to_f16(x: f64) -> f64 {
     if x == 0.0 || !x.is_finite() {
         return x;
@@ -104,7 +105,7 @@ fn run_rows(plan: &Plan, rows: usize) -> Result<()> {
     plan.run(StepScalars::forward(rows))
 }
 
-/// The operands with all rows from `rows` on set to NaN, or to the largest integer.
+/// The operands with all rows from `rows` on replaced by NaN, or by the largest integer.
 fn poisoned(ops: &Ops, data: &[Vec<f64>], rows: usize) -> Vec<Vec<f64>> {
     let poison = |(operand, data): (&Operand, &Vec<f64>)| {
         let mut data = data.clone();
@@ -138,8 +139,8 @@ fn read_outputs(plan: &Plan, built: &OpsGraph) -> Result<Vec<Vec<u32>>> {
     built.outputs().iter().map(|output| read(plan, output.id)).collect()
 }
 
-/// Compares the first `rows` rows of all results, and the running sums if there are metrics; returns the largest error as a
-/// fraction of its bound.
+/// Compares the first `rows` rows of all results, and the running sums if there are metrics; returns the
+/// largest error as a fraction of its bound.
 fn compare_results(
     case: &Case,
     ops: &Ops,
@@ -151,7 +152,7 @@ fn compare_results(
     let mut want = reference_outputs(case, data, rows)?;
     let mut bound = bounds(case, data, rows)?;
     if let Some(partial) = &ops.partial {
-        // Gradients are 0 initially, and those of frozen elements must not be written.
+        // Gradients are initially 0, and the gradients of frozen elements must not be written.
         for index in partial.mask.frozen_indices() {
             (want[0][index], bound[0][index]) = (0.0, 0.0);
         }
@@ -179,7 +180,8 @@ fn compare_results(
     Ok(worst)
 }
 
-/// Compares the running sums after one run of metrics: counts exactly, the loss within `mean_bound` times its divisor.
+/// Compares the running sums after one run of metrics: counts exactly, the loss within `mean_bound` times its
+/// divisor.
 fn compare_sums(
     built: &OpsGraph,
     plan: &Plan,
@@ -209,7 +211,7 @@ fn compare_sums(
 mod tests {
     use super::to_f16;
 
-    /// IEEE 754-2008's binary16: 11 significant bits, the smallest step 2^-24.
+    /// IEEE 754-2008 binary16 has 11 significant bits and a smallest step of 2^-24.
     #[test]
     fn to_f16_rounds_to_nearest_even() {
         let (half_step, least) = (2f64.powi(-11), 2f64.powi(-24));

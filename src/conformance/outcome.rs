@@ -8,9 +8,9 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// Every element is within its bound, and nothing else was written.
+    /// Every element is within its bound, and nothing was written outside of the results.
     Pass,
-    /// What differs, and where.
+    /// Description of what differs, and where.
     Fail(String),
 }
 
@@ -26,7 +26,8 @@ pub struct Outcome {
     pub family: GemmFamily,
     /// The kernels of the plan, each once, in order of first use; empty if planning failed.
     pub kernels: Vec<&'static str>,
-    /// The largest error as a fraction of its element's bound: 0 if all elements are equal, infinity if the case failed.
+    /// The largest error as a fraction of its element's bound: 0 if all elements are equal, infinity if the
+    /// case failed.
     pub worst_error: f64,
     /// Whether the case passed.
     pub verdict: Verdict,
@@ -55,7 +56,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// What a case that passed measured.
+/// Measurements of a case that passed.
 pub(super) struct Measured {
     pub kernels: Vec<&'static str>,
     pub worst_error: f64,

@@ -12,8 +12,9 @@ use crate::kernels::GemmFamily;
 use std::iter::FusedIterator;
 use std::sync::Arc;
 
-/// Runs every case of the op table in every GEMM family in which its kernels differ (see [`families`]), or only in those of
-/// `only` unless it is empty. The returned iterator runs one case in one family per step; a case without a GEMM runs once.
+/// Runs every case of the op table in every GEMM family in which its kernels differ (see [`families`]), or
+/// only in the families in `only` unless it is empty. The returned iterator runs one case in one family per
+/// step; a case without a GEMM runs once.
 ///
 /// ```no_run
 /// # fn main() -> frazil::Result<()> {
@@ -29,8 +30,8 @@ use std::sync::Arc;
 /// ```
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] for a family that the adapter does not support. Each step of the iterator: as [`run_case`]. After
-/// an error the iterator ends.
+/// [`Error::InvalidArgument`] for a family that the adapter does not support. Each step of the iterator fails
+/// as [`run_case`] does; after an error the iterator ends.
 pub fn run(gpu: &Gpu, only: &[GemmFamily]) -> Result<Runs> {
     let report = gpu.report();
     if let Some(family) = only.iter().find(|family| !family.is_supported(report)) {
@@ -74,13 +75,14 @@ impl ExactSizeIterator for Runs {}
 
 impl FusedIterator for Runs {}
 
-/// The GEMM families in which a case launches different kernels on this adapter: all that the adapter supports, without those
-/// that launch the same kernels as an earlier one. For a case without a GEMM, the first family.
+/// The GEMM families in which a case launches different kernels on this adapter: all that the adapter
+/// supports, without those that launch the same kernels as an earlier one. For a case without a GEMM, the
+/// first family.
 pub fn families(case: &Case, report: &AdapterReport) -> Vec<GemmFamily> {
     distinct_families(case, report, &all_families(report))
 }
 
-/// All families of an adapter, that of cooperative matrices last.
+/// All families of an adapter, cooperative matrices last.
 fn all_families(report: &AdapterReport) -> Vec<GemmFamily> {
     GemmFamily::supported(report).into_iter().chain(GemmFamily::cooperative(report)).collect()
 }
@@ -96,7 +98,7 @@ fn distinct_families(case: &Case, report: &AdapterReport, families: &[GemmFamily
     };
     let (mut distinct, mut earlier) = (Vec::new(), Vec::new());
     for &family in families {
-        // A case that cannot be planned runs too: its verdict has the error.
+        // A case that cannot be planned is included, so that its outcome reports the error.
         let launches = launches(family);
         if launches.is_none() || !earlier.contains(&launches) {
             distinct.push(family);
@@ -106,10 +108,11 @@ fn distinct_families(case: &Case, report: &AdapterReport, families: &[GemmFamily
     distinct
 }
 
-/// Runs a case in one GEMM family and compares its results with the reference. See the [module](super) for what is compared.
+/// Runs a case in one GEMM family and compares its results with the reference. See the [module](super) for
+/// what is compared.
 ///
 /// # Errors
-/// [`Error::DeviceLost`], [`Error::Timeout`]. Any other error is a verdict.
+/// [`Error::DeviceLost`], [`Error::Timeout`]. Any other error becomes a failed outcome.
 pub fn run_case(gpu: &Gpu, case: &Case, family: GemmFamily) -> Result<Outcome> {
     let measured = match &case.work {
         Work::Ops(ops) => ops::run(gpu, case, ops, family),
@@ -130,7 +133,7 @@ pub fn run_case(gpu: &Gpu, case: &Case, family: GemmFamily) -> Result<Outcome> {
     Ok(Outcome { name, op, family, kernels, worst_error, verdict })
 }
 
-/// The kernels of a case that failed, as planned; empty if planning fails.
+/// The kernels that are planned for a failed case; empty if planning fails.
 fn planned_kernels(case: &Case, report: &AdapterReport, family: GemmFamily) -> Vec<&'static str> {
     let options = case.options(PlanOptions::default().family(family));
     let plan = case.graph().and_then(|graph| Plan::estimate(&graph, report, &options));

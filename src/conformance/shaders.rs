@@ -28,9 +28,9 @@ const FAMILIES: [&str; 9] = [
 
 const SGD: UpdateRule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
 
-/// Every distinct shader with one of its launches, by WGSL text: the shaders of the op table's cases, of training and
-/// evaluation of all named models, and of the digests of frozen elements; in every GEMM family, for hardware and software
-/// adapters. Needs no device.
+/// All distinct shaders, by WGSL text, each with one of its launches: the shaders of the op table's cases, of
+/// training and evaluation of all named models, and of the digests of frozen elements; in every GEMM family,
+/// for hardware and software adapters. Needs no device.
 ///
 /// # Errors
 /// Those of [`Plan::launches`]; none occurs, because cases and models are fixed.
@@ -58,7 +58,8 @@ pub fn shaders() -> Result<BTreeMap<String, Launch>> {
         let model = model?;
         let training = model.training_graph(16, Loss::SoftmaxCrossEntropy, SGD)?.graph;
         let evaluation = model.evaluation_graph(16, Loss::SoftmaxCrossEntropy)?.graph;
-        // Every second filter, 9 of 10 and 999 of 1000 elements frozen: weight gradients of columns and of single elements.
+        // Masks with every second filter, 9 of 10 or 999 of 1000 elements frozen, for which the weight
+        // gradients of columns or of single elements are computed.
         let filters = masks(&model, |index, outputs| index % outputs % 2 == 0);
         let elements = masks(&model, |index, _| index % 10 != 0);
         let nearly_all = masks(&model, |index, _| index % 1000 != 0);

@@ -1,5 +1,5 @@
-//! Runs masked updates on the device: trainable elements are compared within bounds, frozen ones and the padding between
-//! tensors to the bit.
+//! Runs masked updates on the device: compares trainable elements within bounds, and frozen elements and the
+//! padding between tensors bit by bit.
 
 use super::bounds::update_bounds;
 use super::case::{Case, InitialTensors, Update};
@@ -12,7 +12,7 @@ use crate::graph::{Clip, StepScalars};
 use crate::kernels::GemmFamily;
 use crate::reference::Reference;
 
-/// The third step of training.
+/// The scalars of the third training step.
 const STEP: StepScalars = StepScalars {
     learning_rate: 0.05,
     // Adam's bias corrections, 1 - beta^3, for the default betas.
@@ -79,7 +79,7 @@ pub(super) fn run(
         let before = &before[id.0];
         let path = &built.graph.parameters()[id.0].path;
         let trainable = |i: usize| !before.mask.is_frozen(i) && !update.is_excluded(id);
-        // The planted element itself may become anything.
+        // The result of the element with the injected value is not compared.
         let compared = |i: usize| trainable(i) && update.planted.is_none_or(|planted| planted.index != i);
         let mut check = |name: &str, got: &[u32], old: &[u32], want: &[f64], bound: &[f64]| {
             let what = format!("{path}: {name}");
@@ -105,7 +105,7 @@ fn to_f64(bits: &[u32]) -> Vec<f64> {
     bits.iter().map(|&b| f64::from(f32::from_bits(b))).collect()
 }
 
-/// Checks that elements which are not trainable have the bits that they had before.
+/// Checks that elements that are not trainable have the same bits as before.
 fn compare_unchanged(
     what: &str,
     got: &[u32],
@@ -128,7 +128,7 @@ fn compare_selected(
     bound: &[f64],
     selected: impl Fn(usize) -> bool,
 ) -> std::result::Result<f64, String> {
-    // The reference has no state for a parameter without an update; none of its elements is selected.
+    // The reference has no state for a parameter that is not updated; none of its elements is selected.
     if want.is_empty() {
         return Ok(0.0);
     }

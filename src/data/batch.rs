@@ -29,7 +29,7 @@ impl Batch {
 #[derive(Clone, Debug)]
 pub struct Batches<'a> {
     data: &'a Dataset,
-    /// Row indices in their order; `None` for the order of the data set.
+    /// Row indices in the order of the epoch; `None` for the order of the data set.
     order: Option<Vec<usize>>,
     batch: usize,
     next_row: usize,
@@ -85,7 +85,8 @@ impl FusedIterator for Batches<'_> {}
 mod tests {
     use super::*;
 
-    /// `rows` examples whose two features are the row number and the row number + 0.5, and whose label is the row number.
+    /// `rows` examples whose two features are the row number and the row number + 0.5, and whose label is the
+    /// row number.
     fn numbered(rows: usize) -> Dataset {
         let features = (0..rows).flat_map(|row| [row as f32, row as f32 + 0.5]).collect();
         Dataset::new("numbered", [2], features, (0..rows as u32).collect(), rows).unwrap()

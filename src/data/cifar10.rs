@@ -1,4 +1,4 @@
-//! Reader of CIFAR-10 (A. Krizhevsky, 2009) in its binary version.
+//! Reader of the CIFAR-10 data set (A. Krizhevsky, 2009) in its binary version.
 
 use super::Dataset;
 use crate::error::{Error, Result};
@@ -14,14 +14,16 @@ const CLASSES: usize = 10;
 /// Name of the folder in the archive.
 const ARCHIVE_FOLDER: &str = "cifar-10-batches-bin";
 
-/// Reads the training set and the test set of CIFAR-10 from a folder, or from its subfolder `cifar-10-batches-bin`.
+/// Reads the training set and the test set of CIFAR-10 from a folder, or from its subfolder
+/// `cifar-10-batches-bin`.
 ///
-/// Files: `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`, each of any number of records. Examples have the
-/// shape `[32, 32, 3]`: the file's planes become channels. Values are from 0 to 1 in steps of 1/255, without subtraction
-/// of a mean.
+/// Files: `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`, each of any number of records.
+/// Examples have the shape `[32, 32, 3]`: the file's planes become channels. Values are from 0 to 1 in steps
+/// of 1/255, without subtraction of a mean.
 ///
 /// # Errors
-/// - [`Error::Data`] if a file is missing, is empty, does not end at the end of a record, or has a label of 10 or more;
+/// - [`Error::Data`] if a file is missing, is empty, does not end at the end of a record, or has a label of
+///   10 or more;
 /// - [`Error::Io`] if a file cannot be read.
 pub fn cifar10(folder: &Path) -> Result<(Dataset, Dataset)> {
     let subfolder = folder.join(ARCHIVE_FOLDER);

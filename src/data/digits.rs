@@ -12,11 +12,11 @@ const PIXELS: usize = 64;
 const MAX_PIXEL: u32 = 16;
 const CLASSES: usize = 10;
 
-/// Handwritten digits, 8 x 8 pixels, in ten classes: *Optical Recognition of Handwritten Digits*, E. Alpaydin and
-/// C. Kaynak, 1998, under CC BY 4.0. Embedded in the crate.
+/// Handwritten digits, 8 x 8 pixels, in ten classes: *Optical Recognition of Handwritten Digits*, E. Alpaydin
+/// and C. Kaynak, 1998, under CC BY 4.0. Embedded in the crate.
 ///
-/// Examples have the shape `[8, 8, 1]`; a pixel is from 0 (paper) to 1 (ink) in steps of 1/16. The training set and the
-/// test set share no row.
+/// Examples have the shape `[8, 8, 1]`; a pixel is from 0 (paper) to 1 (ink) in steps of 1/16. The training
+/// set and the test set share no row.
 #[derive(Clone, Copy, Debug)]
 pub struct Digits;
 
@@ -106,7 +106,7 @@ mod tests {
         format!("{}{label}", format!("{pixel},").repeat(PIXELS))
     }
 
-    /// Position and reason of the error that `parse` must return.
+    /// Returns position and reason of the error that `parse` must return.
     fn parse_error(text: &str) -> (String, String) {
         match parse(text) {
             Err(Error::Data { place, why, .. }) => (place, why),

@@ -1,7 +1,7 @@
 //! Reader of the IDX format of MNIST, Fashion-MNIST and similar data sets, plain or gzipped.
 //!
-//! The format (Y. LeCun, C. Cortes and C. Burges, the MNIST database): two zero bytes, a type (8 = unsigned byte), the
-//! number of axes, each extent as a big-endian u32, then the elements, row-major.
+//! The format (Y. LeCun, C. Cortes and C. Burges, the MNIST database): two zero bytes, a type (8 = unsigned
+//! byte), the number of axes, each extent as a big-endian u32, then the elements, row-major.
 
 use super::Dataset;
 use crate::error::{Error, Result};
@@ -13,18 +13,19 @@ use std::path::{Path, PathBuf};
 /// Number of classes of MNIST and its variants.
 const CLASSES: usize = 10;
 
-/// Largest compression ratio of DEFLATE: its longest match in its shortest code.
+/// Maximum compression ratio of DEFLATE: the longest match, encoded in the shortest code.
 const DEFLATE_RATIO: u64 = 1032;
 
 /// Reads the training set and the test set of an MNIST-like data set from a folder.
 ///
-/// Files: `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`; a
-/// dot may stand before `idx` instead of the hyphen, and `.gz` at the end. Examples have the shape `[rows, columns, 1]`; a
-/// pixel is from 0 to 1 in steps of 1/255.
+/// Files: `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
+/// `t10k-labels-idx1-ubyte`; a dot may stand before `idx` instead of the hyphen, and `.gz` at the end.
+/// Examples have the shape `[rows, columns, 1]`; a pixel is from 0 to 1 in steps of 1/255.
 ///
 /// # Errors
-/// - [`Error::Data`] if a file is missing, is no IDX file of bytes, has another length than its header says, or has a label
-///   of 10 or more; if the numbers of images and labels differ, or the image shapes of the two sets do;
+/// - [`Error::Data`] if a file is missing, is no IDX file of bytes, has another length than its header says,
+///   or has a label of 10 or more; if the numbers of images and labels differ, or the image shapes of the two
+///   sets do;
 /// - [`Error::Io`] if a file cannot be read.
 pub fn idx(folder: &Path) -> Result<(Dataset, Dataset)> {
     let (train, test) = (read_set(folder, "train")?, read_set(folder, "t10k")?);

@@ -1,8 +1,8 @@
 //! Data sets in host memory, readers of common file formats, and batches.
 //!
-//! A [`Dataset`] holds all its examples as `f32` features, row-major, with a class label or a regression target each.
-//! [`Digits`] is a small real one, embedded in the crate; [`idx()`] and [`cifar10()`] read files; [`synthetic`] generates
-//! random ones of any size.
+//! A [`Dataset`] contains all its examples as `f32` features, row-major, each with a class label or a
+//! regression target. [`Digits`] is a small real data set, embedded in the crate; [`idx()`] and [`cifar10()`]
+//! read files; [`synthetic`] generates random data sets of any size.
 
 mod batch;
 mod cifar10;
@@ -37,8 +37,9 @@ pub struct Dataset {
 impl Dataset {
     /// Creates a classification data set of `labels.len()` examples.
     ///
-    /// `example_shape` is the shape of one example (`[h, w, c]` for images); `features` is `[len, ..example_shape]`,
-    /// row-major; `labels` are class numbers from 0. Features are stored unchanged, in any unit, NaN included.
+    /// `example_shape` is the shape of one example (`[h, w, c]` for images); `features` is `[len,
+    /// ..example_shape]`, row-major; `labels` are class numbers from 0. Features are stored unchanged, in any
+    /// unit, NaN included.
     ///
     /// # Errors
     /// - [`Error::InvalidArgument`] if `example_shape` has an extent of 0 or is too large, or `classes` is 0;
@@ -73,14 +74,14 @@ impl Dataset {
         Ok(Dataset { name, example, features, labels, classes, targets: Vec::new(), target: None })
     }
 
-    /// Creates a regression data set, for [`crate::Loss::MeanSquaredError`]: one target per example, and no classes (all
-    /// labels are 0). `targets` is `[len, ..target_shape]`, row-major.
+    /// Creates a regression data set, for [`crate::Loss::MeanSquaredError`]: one target per example, and no
+    /// classes (all labels are 0). `targets` is `[len, ..target_shape]`, row-major.
     ///
     /// # Errors
     /// - [`Error::InvalidArgument`] if a shape has an extent of 0 or is too large;
     /// - [`Error::Data`] if there are no examples;
-    /// - [`Error::ShapeMismatch`] unless `targets` is a multiple of the target's elements, and `features` has one
-    ///   example's elements for each target.
+    /// - [`Error::ShapeMismatch`] unless `targets` is a multiple of the target's elements, and `features` has
+    ///   one example's elements for each target.
     pub fn regression(
         name: impl Into<String>,
         example_shape: impl Into<Vec<usize>>,
@@ -99,7 +100,8 @@ impl Dataset {
         Ok(Dataset { classes: 0, targets, target: Some(target), ..data })
     }
 
-    /// Returns a data set with the same labels or targets and other features: `[len, ..example_shape]`, row-major.
+    /// Returns a data set with the same labels or targets and other features: `[len, ..example_shape]`,
+    /// row-major.
     ///
     /// # Errors
     /// - [`Error::InvalidArgument`] if `example_shape` has an extent of 0 or is too large;
@@ -160,9 +162,10 @@ impl Dataset {
         &self.labels
     }
 
-    /// Iterates over all examples once, in batches of `batch` rows, shuffled by `seed`; the last batch may be short.
+    /// Iterates over all examples once, in batches of `batch` rows, shuffled by `seed`; the last batch may be
+    /// short.
     ///
-    /// Equal to [`batches_for_epoch`](Self::batches_for_epoch) of epoch 0: one seed always gives one order.
+    /// Equal to [`batches_for_epoch`](Self::batches_for_epoch) with epoch 0: equal seeds give equal orders.
     ///
     /// # Errors
     /// [`Error::EmptyBatch`] if `batch` is 0.
@@ -170,8 +173,8 @@ impl Dataset {
         self.batches_for_epoch(batch, seed, 0)
     }
 
-    /// Iterates over all examples once, in batches of `batch` rows, shuffled by `seed` and `epoch`; the last batch may be
-    /// short.
+    /// Iterates over all examples once, in batches of `batch` rows, shuffled by `seed` and `epoch`; the last
+    /// batch may be short.
     ///
     /// `epoch` counts from 0 and must be below 2^56, where the orders begin to repeat.
     ///
@@ -183,8 +186,8 @@ impl Dataset {
         Batches::new(self, batch, Some(order))
     }
 
-    /// Iterates over all examples once, in batches of `batch` rows, in the order of the data set; the last batch may be
-    /// short. For evaluation.
+    /// Iterates over all examples once, in batches of `batch` rows, in the order of the data set; the last
+    /// batch may be short. For evaluation.
     ///
     /// # Errors
     /// [`Error::EmptyBatch`] if `batch` is 0.
@@ -194,7 +197,7 @@ impl Dataset {
 }
 
 impl fmt::Debug for Dataset {
-    // Not derived, which would print every feature.
+    // Not derived, because the derived implementation would print every feature.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dataset")
             .field("name", &self.name)

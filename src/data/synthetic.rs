@@ -7,12 +7,13 @@ use crate::shape::Shape;
 
 /// Generates `rows` random examples, a function of `seed` and the sizes.
 ///
-/// Features are normal with mean 0 and variance 1. Labels are uniform in `0..classes` and independent of the features, so
-/// that a network can only memorize them. `example_shape` is the shape of one example, `[h, w, c]` for images.
+/// Features are normal with mean 0 and variance 1. Labels are uniform in `0..classes` and independent of the
+/// features, so that a network can only memorize them. `example_shape` is the shape of one example, `[h, w,
+/// c]` for images.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`](crate::error::Error::InvalidArgument) if `rows`, `classes` or an extent is 0, or if all
-/// features together exceed [`MAX_ELEMENTS`](crate::shape::MAX_ELEMENTS).
+/// [`Error::InvalidArgument`](crate::error::Error::InvalidArgument) if `rows`, `classes` or an extent is 0,
+/// or if all features together exceed [`MAX_ELEMENTS`](crate::shape::MAX_ELEMENTS).
 pub fn synthetic(
     name: impl Into<String>,
     example_shape: impl Into<Vec<usize>>,

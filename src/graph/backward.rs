@@ -1,17 +1,18 @@
-//! Reverse-mode differentiation: [`Graph::backward`], the reverse sweep that orders the adjoints and sums gradients over several
-//! uses of a value, and the adjoint of every operation.
+//! Reverse-mode differentiation: [`Graph::backward`], the sweep that visits operations in reverse order and
+//! sums the gradients of a value over its uses, and the adjoint (vector-Jacobian product) of every operation.
 
 use super::{Activation, DType, Graph, Node, Op, Role, ValueId};
 use crate::error::{Error, Result};
 
 impl Graph {
-    /// Appends the operations that compute the gradients of a loss with respect to the values `wanted`;
-    /// returns one gradient per wanted value, in the same order and of the same shape.
+    /// Appends the operations that compute the gradients of a loss with respect to the `requested` values;
+    /// returns one gradient per requested value, in the same order and of the same shape.
     ///
-    /// Differentiated is the mean of `loss` over its elements in use: the result of [`Op::Metrics`] itself, a
-    /// single number, or the mean over the batch of losses `[n]`. A wanted value may be a parameter, an input
-    /// or a computed value. Only operations that these gradients depend on are appended. The gradients of
-    /// several uses of a value are summed by [`Op::Add`] in the order of the uses.
+    /// The differentiated quantity is the mean of `loss` over the valid rows: the result of [`Op::Metrics`]
+    /// itself, a single number, or the mean over the batch of losses `[n]`. A requested value may be a
+    /// parameter, an input or a computed value. Only operations that these gradients depend on are appended.
+    /// If a value has several uses, its gradient is the sum over them, computed by [`Op::Add`] in the order
+    /// of the uses.
     ///
     /// Appended operations are labelled with the label of the forward operation followed by `grad_input`,
     /// `grad_kernel`, `grad_bias` and so on.
@@ -32,16 +33,16 @@ impl Graph {
     /// ```
     ///
     /// # Errors
-    /// - [`Error::NoGradient`] if the loss does not depend on a wanted value, or only through labels or other
-    ///   operands without a derivative.
+    /// - [`Error::NoGradient`] if the loss does not depend on a requested value, or only through labels or
+    ///   other operands without a derivative.
     /// - [`Error::NoAdjoint`] if a gradient would have to pass through an operation without an implemented
     ///   adjoint.
     /// - [`Error::InvalidArgument`] for values of another graph, for integer values, and if a parameter is
     ///   updated between the operation that reads it and this call.
     ///
     /// On error the graph is unchanged.
-    pub fn backward(&mut self, loss: ValueId, wanted: &[ValueId]) -> Result<Vec<ValueId>> {
-        for id in wanted.iter().chain([&loss]) {
+    pub fn backward(&mut self, loss: ValueId, requested: &[ValueId]) -> Result<Vec<ValueId>> {
+        for id in requested.iter().chain([&loss]) {
             match self.values.get(id.0) {
                 None => return Err(super::foreign_value("Graph::backward")),
                 Some(value) if value.dtype != DType::F32 => {
@@ -51,7 +52,7 @@ impl Graph {
             }
         }
         let (values, nodes) = (self.values.len(), self.nodes.len());
-        let gradients = Sweep::new(self, loss, wanted).run(loss, wanted);
+        let gradients = Sweep::new(self, loss, requested).run(loss, requested);
         if gradients.is_err() {
             self.values.truncate(values);
             self.nodes.truncate(nodes);
@@ -63,9 +64,9 @@ impl Graph {
 /// The gradient of the loss with respect to one value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Gradient {
-    /// `factor` times the gradient of the mean of the value's elements in use. Materialized only on demand,
-    /// because losses have operations that compute the gradient of their mean directly. With `weights` =
-    /// `[labels, class_weights]`, the mean is the weighted mean of [`Op::Metrics`].
+    /// `factor` times the gradient of the mean over the value's valid elements. Stored as a tensor only if an
+    /// operation needs it, because losses have operations that compute the gradient of their mean directly.
+    /// With `weights` = `[labels, class_weights]`, the mean is the weighted mean of [`Op::Metrics`].
     Mean { factor: f64, weights: Option<[ValueId; 2]> },
     /// A value of the graph.
     Computed(ValueId),
@@ -74,33 +75,33 @@ enum Gradient {
 /// The contribution of one use to the gradient of a value.
 #[derive(Clone, Copy, Debug)]
 struct Term {
-    /// The use: index of the node, index of the operand.
+    /// Position of the use: index of the node, index of the operand.
     site: (usize, usize),
     gradient: Gradient,
 }
 
-/// The state of one reverse sweep. Vectors are indexed by value, node or parameter, as noted.
+/// State of one reverse sweep. Each vector is indexed by value, node or parameter.
 struct Sweep<'a> {
     pub graph: &'a mut Graph,
-    /// By value: whether the loss depends on it and it depends on a wanted value.
+    /// Per value: whether it depends on a requested value and the loss depends on it.
     pub needed: Vec<bool>,
-    /// By value: the node that computes it.
+    /// Per value: index of the node that computes it.
     pub producers: Vec<Option<usize>>,
-    /// By node: its immediate post-dominator, the first later node on all of its paths to the loss; the node
-    /// of the loss has itself.
+    /// Per node: its immediate post-dominator, the first later node on all of its paths to the loss; for the
+    /// node of the loss, that node itself.
     post_dominators: Vec<usize>,
-    /// By parameter: the last node that updates it.
+    /// Per parameter: the last node that updates it.
     last_updates: Vec<Option<usize>>,
-    /// By value: the number of uses whose terms are pending.
+    /// Per value: the number of uses whose terms are pending.
     pending: Vec<usize>,
-    /// By value: the terms so far.
+    /// Per value: the terms collected so far.
     terms: Vec<Vec<Term>>,
-    /// By value: the sum of all terms; `None` while terms are pending, and if there are none.
+    /// Per value: the sum of all terms; `None` while terms are pending, and if there are none.
     gradients: Vec<Option<Gradient>>,
 }
 
 impl<'a> Sweep<'a> {
-    pub fn new(graph: &'a mut Graph, loss: ValueId, wanted: &[ValueId]) -> Self {
+    pub fn new(graph: &'a mut Graph, loss: ValueId, requested: &[ValueId]) -> Self {
         let (values, nodes) = (graph.values.len(), &graph.nodes);
         let mut influences = vec![false; values];
         influences[loss.0] = true;
@@ -112,7 +113,7 @@ impl<'a> Sweep<'a> {
             }
         }
         let mut depends = vec![false; values];
-        wanted.iter().for_each(|id| depends[id.0] = true);
+        requested.iter().for_each(|id| depends[id.0] = true);
         let mut producers = vec![None; values];
         let mut last_updates = vec![None; graph.parameters.len()];
         for (index, node) in nodes.iter().enumerate() {
@@ -132,7 +133,7 @@ impl<'a> Sweep<'a> {
             }
         }
         let needed: Vec<_> = influences.iter().zip(depends).map(|(i, d)| *i && d).collect();
-        // By value: the nodes that use it on a path from a wanted value to the loss, once per operand.
+        // Per value: the nodes that use it on a path from a requested value to the loss, once per operand.
         let mut users: Vec<Vec<usize>> = vec![Vec::new(); values];
         let mut post_dominators: Vec<_> = (0..nodes.len()).collect();
         for (index, node) in nodes.iter().enumerate().rev() {
@@ -156,10 +157,10 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    /// Propagates gradients from the loss to the wanted values, depth first: of two branches that join in a
-    /// node, the one of the first operand is differentiated first, down to the value where both begin.
-    /// Returns the wanted gradients.
-    pub fn run(&mut self, loss: ValueId, wanted: &[ValueId]) -> Result<Vec<ValueId>> {
+    /// Propagates gradients from the loss to the requested values, depth first: of two branches that join at
+    /// a node, the branch of the first operand is differentiated completely, down to the value where the
+    /// branches fork, before the other. Returns the requested gradients.
+    pub fn run(&mut self, loss: ValueId, requested: &[ValueId]) -> Result<Vec<ValueId>> {
         if self.needed[loss.0] {
             let mean = Gradient::Mean { factor: 1.0, weights: None };
             self.terms[loss.0].push(Term { site: (self.graph.nodes.len(), 0), gradient: mean });
@@ -187,8 +188,8 @@ impl<'a> Sweep<'a> {
             }
             stack.extend(complete.into_iter().rev());
         }
-        let mut gradients = Vec::with_capacity(wanted.len());
-        for &value in wanted {
+        let mut gradients = Vec::with_capacity(requested.len());
+        for &value in requested {
             let Some(gradient) = self.gradients[value.0] else {
                 let name = |id: ValueId| self.graph.at(id).name.clone();
                 return Err(Error::NoGradient { value: name(value), loss: name(loss) });
@@ -283,16 +284,17 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    /// Appends the multiplication of a value by a constant; no operation for 1.
+    /// Appends the multiplication of a value by a constant; appends nothing if the constant is 1.
     pub fn scale(&mut self, value: ValueId, factor: f64, label: &str) -> Result<ValueId> {
         if factor == 1.0 { Ok(value) } else { self.graph.push_one(Op::Scale(factor), &[value], label) }
     }
 }
 
-/// The first node on all paths from both `a` and `b` to the loss.
+/// Returns the first node that lies on all paths from `a` to the loss and on all paths from `b` to the loss.
 fn common_post_dominator(post_dominators: &[usize], mut a: usize, mut b: usize) -> usize {
     while a != b {
-        // A user has a higher index than its operands' producers, so only the earlier node can advance.
+        // Post-dominators have higher indices than the nodes before them, so only the earlier node can
+        // advance.
         let earlier = if a < b { &mut a } else { &mut b };
         // All paths meet at the node of the loss at the latest.
         if post_dominators[*earlier] == *earlier {
@@ -303,7 +305,7 @@ fn common_post_dominator(post_dominators: &[usize], mut a: usize, mut b: usize) 
     a
 }
 
-/// The adjoint of one node: maps the gradient of its result to the gradients of its operands.
+/// Adjoint (vector-Jacobian product) of one node: maps the gradient of its result to those of its operands.
 struct Adjoint<'s, 'g> {
     pub sweep: &'s mut Sweep<'g>,
     pub node: &'s Node,
@@ -335,11 +337,12 @@ impl Adjoint<'_, '_> {
                 self.term(1, mean(factor));
             }
             Op::Scale(by) => self.term(0, mean(by * factor)),
-            // The mean of means over equally many elements, and the mean over the same elements, are the same
-            // mean.
+            // The result of these operations has the same mean as the operand: a global average pool averages
+            // equally many elements per result, and a reshape keeps all elements.
             Op::GlobalAvgPool | Op::Reshape(_) => self.term(0, mean(factor)),
             Op::Metrics => {
-                // Logits and labels only enter the running counts.
+                // The mean loss does not depend on logits and labels: they only contribute to the running
+                // sums.
                 let weights = node.inputs.get(3).map(|&class_weights| [node.inputs[2], class_weights]);
                 self.term(0, Gradient::Mean { factor, weights });
             }
@@ -370,7 +373,8 @@ impl Adjoint<'_, '_> {
                 self.push(1, Op::Conv2dGradKernel(*c), &[i(0), dy], "grad_kernel")?;
                 self.push(0, Op::Conv2dGradInput(*c), &[dy, i(1)], "grad_input")
             }
-            // The gradients of a convolution are bilinear too, with the roles of the operands exchanged.
+            // A convolution's gradients are bilinear too: their adjoints are convolutions with the operands'
+            // roles exchanged.
             Op::Conv2dGradInput(c) => {
                 self.push(1, Op::Conv2dGradKernel(*c), &[dy, i(0)], "grad_kernel")?;
                 self.push(0, Op::Conv2d(*c), &[dy, i(1)], "grad_input")
@@ -381,8 +385,8 @@ impl Adjoint<'_, '_> {
             }
             &Op::MatMul { transpose_a, transpose_b } => {
                 let matmul = |transpose_a, transpose_b| Op::MatMul { transpose_a, transpose_b };
-                // C = A B: dB = A' dC and dA = dC B'; the transpose of either if the operand is stored
-                // transposed.
+                // For C = A B: dA = dC B^T and dB = A^T dC. If an operand is stored transposed, so is its
+                // gradient.
                 if transpose_b {
                     self.push(1, matmul(true, transpose_a), &[dy, i(0)], "grad_kernel")?;
                 } else {
@@ -409,10 +413,10 @@ impl Adjoint<'_, '_> {
                 self.push(1, Op::Mul, &[dy, i(0)], "grad_b")
             }
             Op::Scale(factor) => self.push(0, Op::Scale(*factor), &[dy], "grad_input"),
-            // Depends only on the number of elements: the derivative is 0.
+            // The result depends only on the number of elements of x, so the gradient with respect to x is 0.
             Op::MeanGrad => Ok(()),
             Op::Relu => self.push(0, Op::ReluGrad, &[y, dy], "grad_input"),
-            // Linear in dy; piecewise constant in y, so the gradient of y is 0.
+            // The result is linear in dy and piecewise constant in y, so the gradient with respect to y is 0.
             Op::ReluGrad => self.push(1, Op::ReluGrad, &[i(0), dy], "grad_dy"),
             Op::Activation(a) => self.push(0, Op::ActivationGrad(*a), &[i(0), dy], "grad_input"),
             Op::ActivationGrad(a) => {
@@ -443,7 +447,7 @@ impl Adjoint<'_, '_> {
             }
             Op::BatchNorm { epsilon } => self.batch_norm(dy, *epsilon),
             Op::SoftmaxCrossEntropy { .. } | Op::MeanSquaredError | Op::Metrics => {
-                Err(self.error("only its mean, constant multiples of it and sums of these have a gradient"))
+                Err(self.error("only constant multiples of its mean and sums of these have a gradient"))
             }
             Op::BiasGrad
             | Op::MaxPool2dGrad(_)
@@ -459,8 +463,8 @@ impl Adjoint<'_, '_> {
         }
     }
 
-    /// The adjoint of a batch norm; through the batch statistics too if they are those of the normalized
-    /// operand.
+    /// Appends the adjoint of a batch norm. If mean and variance are the batch statistics of the normalized
+    /// operand, the gradient through them is included.
     fn batch_norm(&mut self, dy: ValueId, epsilon: Option<f64>) -> Result<()> {
         let node = self.node;
         let [x, scale, shift, mean, spread] = [0, 1, 2, 3, 4].map(|operand| node.inputs[operand]);
@@ -475,7 +479,7 @@ impl Adjoint<'_, '_> {
                 self.push(1, Op::BatchNormGradScale, &[x, dy, mean, spread], "grad_scale")?;
                 return self.push(2, Op::BiasGrad, &[dy], "grad_shift");
             }
-            // The gradient of x is computed from those of scale and shift.
+            // The input gradient is computed from the gradients of scale and shift.
             let dscale = self.append(Op::BatchNormGradScale, &[x, dy, mean, spread], "grad_scale")?;
             let dshift = self.append(Op::BiasGrad, &[dy], "grad_shift")?;
             self.term(1, Gradient::Computed(dscale));
@@ -492,7 +496,8 @@ impl Adjoint<'_, '_> {
         }
         self.push(2, Op::BiasGrad, &[dy], "grad_shift")?;
         if self.needs(0) {
-            // With constant statistics dx = dy * scale * inv_std: a batch norm of dy with mean and shift 0.
+            // With constant statistics, dx = dy * scale * inv_std: the batch norm of dy with mean 0 and shift
+            // 0.
             let zero = self.append(Op::Scale(0.0), &[shift], "zero")?;
             let op = Op::BatchNorm { epsilon };
             self.push(0, op, &[dy, scale, zero, zero, spread], "grad_input")?;

@@ -63,7 +63,7 @@ pub enum Role {
     Computed,
 }
 
-/// A tensor of the graph.
+/// A tensor of the graph: an input, a parameter or the result of an operation.
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub struct Value {
@@ -92,13 +92,13 @@ impl Value {
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParameterKind {
-    /// By [`Op::Update`], from its gradient.
+    /// Trained: updated by [`Op::Update`] from its gradient.
     Trained,
-    /// By [`Op::UpdateStatistics`], such as the running mean and variance of a batch norm.
+    /// Running statistic, such as the running mean of a batch norm: updated by [`Op::UpdateStatistics`].
     Statistic,
 }
 
-/// A tensor that persists from step to step.
+/// A parameter: a tensor that persists from step to step.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
@@ -106,7 +106,7 @@ pub struct Parameter {
     pub path: String,
     /// Shape.
     pub shape: Shape,
-    /// How it is updated.
+    /// Whether it is trained or a running statistic.
     pub kind: ParameterKind,
 }
 
@@ -284,8 +284,7 @@ impl Graph {
         })
     }
 
-    /// Appends the mean over each example's elements: `[n, ..]` to `[n]`, as [`Op::Metrics`] expects its
-    /// losses.
+    /// Appends the mean over the elements of each example, `[n, ..]` to `[n]`: a loss for [`Op::Metrics`].
     ///
     /// Composed of [`Op::Reshape`] and [`Op::GlobalAvgPool`].
     ///

@@ -94,10 +94,10 @@ pub enum Activation {
 /// Dropout (Srivastava et al. 2014), inverted: kept elements are scaled in training, so evaluation is the
 /// identity.
 ///
-/// The mask is a pure function of seed, draw, layer and index: the element with flat index `i` is kept where
-/// the first word of `threefry(seed, [i, draw + layer * 0x9e3779b9])` (modulo 2^32; `seed` and `draw` as in
-/// [`StepScalars`]) is at least [`Dropout::threshold`]. Each draw of a layer uses different counters, and so
-/// do two layers of one draw.
+/// The mask is a pure function of seed, draw, layer and index: the element with flat index `i` is kept if the
+/// first word of `threefry(seed, [i, draw + layer * 0x9e3779b9])` (modulo 2^32; `seed` and `draw` as in
+/// [`StepScalars`]) is at least [`Dropout::threshold`]. The counters of different draws of a layer differ,
+/// and so do the counters of different layers in one draw.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dropout {
     /// Probability that an element becomes 0, in `[0, 1)`.
@@ -107,9 +107,9 @@ pub struct Dropout {
 }
 
 impl Dropout {
-    /// The largest random word that drops its element, plus 1: `rate * 2^32`, rounded.
+    /// Threshold below which a random word drops its element: `rate * 2^32`, rounded.
     pub fn threshold(&self) -> u32 {
-        // The conversion saturates: a rate within 2^-33 of 1 still keeps one word of 2^32.
+        // The conversion saturates at 2^32 - 1, so even a rate within 2^-33 of 1 keeps one of the 2^32 words.
         (self.rate * 4_294_967_296.0).round() as u32
     }
 
@@ -118,8 +118,8 @@ impl Dropout {
         1.0 / (1.0 - self.rate)
     }
 
-    /// The layer's addend to the second counter word. The multiplier is odd, so different layers have
-    /// different addends.
+    /// Offset that the layer adds to the second counter word. The multiplier is odd, so different layers have
+    /// different offsets.
     pub fn offset(&self) -> u32 {
         self.layer.wrapping_mul(0x9e37_79b9)
     }
@@ -135,10 +135,10 @@ impl Dropout {
 pub struct StatisticsRule {
     /// `running = (1 - momentum)*running + momentum*batch`.
     pub momentum: f64,
-    /// Whether the biased batch variance is averaged; otherwise it is multiplied by `n/(n-1)` first (by 1 for
-    /// `n` = 1).
+    /// Whether to average the biased batch variance; if not, the variance is first multiplied by `n/(n-1)`
+    /// (by 1 for `n` = 1).
     pub biased: bool,
-    /// Elements per channel and example; `n` is this times the number of rows in use.
+    /// Elements per channel and example; `n` is this times the number of valid rows.
     pub per_example: usize,
 }
 
@@ -170,7 +170,7 @@ pub enum Op {
     Mul,
     /// `x` -> (`factor * x`).
     Scale(f64),
-    /// `x` -> (`dx`): the gradient of the mean of x's elements in use, `1 / elements` everywhere.
+    /// `x` -> (`dx`): the gradient of the mean of x's valid elements, `1 / elements` everywhere.
     MeanGrad,
     /// `x` -> (0 where `x <= 0`, else `x`; NaN gives NaN).
     Relu,
@@ -184,7 +184,8 @@ pub enum Op {
     Softmax,
     /// `y, dy` -> (`dx`): `y * (dy - sum(dy * y))` per row; `y` is the output of `Softmax`.
     SoftmaxGrad,
-    /// `x` -> (`x / (1 - rate)` where kept, else 0). Linear, so its own gradient operation: `dy` -> (`dx`).
+    /// `x` -> (`x / (1 - rate)` where kept, else 0). It is linear, so the same operation with the same mask
+    /// maps `dy` to `dx`.
     Dropout(Dropout),
     /// `x` -> (`y`, `position` u32): the maximum of each window, and the row-major index within the window of
     /// its first occurrence. NaN counts as the largest value; a window entirely in the padding gives minus
@@ -249,7 +250,8 @@ pub enum Op {
     /// to the executor's running sums.
     Metrics,
     /// Gradients of the listed parameters, in that order -> (): gradient accumulation. Replaces each gradient
-    /// by the sum over the batches of the current update so far, weighted by [`StepScalars::share`].
+    /// by the sum of the gradients of all batches of the current update so far, weighted by
+    /// [`StepScalars::share`].
     Accumulate(Vec<ParameterId>),
     /// Gradients of the listed parameters, in that order -> (): clips the gradients that later updates read.
     /// At most one per graph.
@@ -313,7 +315,7 @@ params! {
         pub correction1: f32,
         /// Adam's bias correction `1 - beta2^t`; 1 for other rules.
         pub correction2: f32,
-        /// Rows of the batch in use; later rows are neither read nor counted.
+        /// Valid rows of the batch; later rows are neither read nor counted.
         pub rows: u32,
         /// Index of the step from 0, modulo 2^32.
         pub step: u32,

@@ -9,8 +9,8 @@ use super::ParameterId;
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum UpdateRule {
-    /// `g += weight_decay*w; buf = momentum*buf + g; step = buf, or g + momentum*buf for Nesterov; w -= lr*step`
-    /// (PyTorch's SGD without dampening). State: `momentum`, only if it is not 0.
+    /// `g += weight_decay*w; buf = momentum*buf + g; step = buf, or g + momentum*buf for Nesterov; w -=
+    /// lr*step` (PyTorch's SGD without dampening). State: `momentum`, only if it is not 0.
     Sgd {
         /// Momentum factor.
         momentum: f64,
@@ -28,7 +28,7 @@ pub enum UpdateRule {
         beta1: f64,
         /// Decay rate of the second moment.
         beta2: f64,
-        /// Added to the bias-corrected root.
+        /// Added to the square root of the bias-corrected second moment.
         epsilon: f64,
         /// Weight decay.
         weight_decay: f64,
@@ -39,13 +39,13 @@ pub enum UpdateRule {
     },
     /// `g += weight_decay*w; v = alpha*v + (1-alpha)*g*g; step = g / (sqrt(v) + eps)`; with momentum
     /// `buf = momentum*buf + step` is the step; `w -= lr*step` (Tieleman and Hinton 2012, as in PyTorch).
-    /// Centered (Graves 2013): `a = alpha*a + (1-alpha)*g`, and `max(v - a*a, 0)` under the root because
-    /// rounding can make the difference negative. State: `square_avg`, then `grad_avg` if centered, then
-    /// `momentum` if it is not 0.
+    /// Centered (Graves 2013): `a = alpha*a + (1-alpha)*g`, and the square root is of `max(v - a*a, 0)`,
+    /// because rounding can make the difference negative. State: `square_avg`, then `grad_avg` if centered,
+    /// then `momentum` if it is not 0.
     RmsProp {
         /// Decay rate of both averages.
         alpha: f64,
-        /// Added to the root.
+        /// Added to the square root.
         epsilon: f64,
         /// Momentum factor.
         momentum: f64,
@@ -56,7 +56,7 @@ pub enum UpdateRule {
     },
     /// `g += weight_decay*w; s += g*g; w -= lr * g / (sqrt(s) + eps)` (Duchi et al. 2011). State: `sum`.
     Adagrad {
-        /// Added to the root.
+        /// Added to the square root.
         epsilon: f64,
         /// Coupled weight decay (L2 penalty).
         weight_decay: f64,
@@ -129,14 +129,14 @@ pub enum Clip {
     /// gradient NaN, an infinite norm makes it 0 or NaN. Squares are summed in f32: gradients above 1.8e19
     /// count as infinite.
     Norm {
-        /// Largest norm that is not scaled.
+        /// Maximum norm; gradients with a larger norm are scaled down to it.
         max: f64,
         /// Whether frozen elements contribute to the norm.
         over_all: bool,
     },
     /// By value: each element is clamped to `[-limit, limit]`; NaN stays NaN.
     Value {
-        /// Largest magnitude.
+        /// Maximum magnitude of a gradient element.
         limit: f64,
     },
 }

@@ -165,8 +165,8 @@ impl WgslFile {
         lines.flat_map(|names| names.split(", "))
     }
 
-    /// Whether the file is a kernel: it has an entry point or, as the optimizer updates, uses that of
-    /// `update`.
+    /// Whether the file is a kernel: it has an entry point or, like the optimizer updates, uses the entry
+    /// point in `update.wgsl`.
     pub fn is_kernel(&self) -> bool {
         self.uses().any(|name| name == "update")
             || (self.text.contains("\nfn main(") && self.name != "update")

@@ -15,8 +15,8 @@ pub struct Launch {
     pub snippets: Vec<&'static WgslFile>,
     /// Generated integer constants of this variant; loops up to them can be unrolled.
     pub constants: Vec<(&'static str, u32)>,
-    /// Elements of the arenas that the kernel processes (arenas are bound as a whole); `None` if it uses no
-    /// arena, or all of it.
+    /// Number of arena elements that the kernel processes (an arena, one buffer of many tensors, is bound as
+    /// a whole); `None` if the kernel uses no arena, or all of it.
     pub arena_elements: Option<usize>,
     /// Other generated declarations of this variant.
     pub declarations: Vec<String>,
@@ -28,12 +28,12 @@ pub struct Launch {
     pub groups: [u32; 3],
     /// Multiplications and additions of a full batch.
     pub flops: u64,
-    /// Loop iterations of one invocation; software adapters stop at 65,535 of all loops together.
+    /// Loop iterations of one invocation, over all its loops; see [`super::MAX_ITERATIONS`].
     pub iterations: usize,
 }
 
-/// Key of a launch's shader text: equal variants have equal texts. Cheaper to build and compare than the
-/// text.
+/// Key of a launch's shader text: equal keys mean equal texts. Building and comparing keys is faster than
+/// building and comparing texts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Variant {
     /// Names of the kernel and its snippets.
@@ -73,7 +73,7 @@ impl Launch {
         }
     }
 
-    /// Appends members to the parameters.
+    /// Appends members to the parameter struct.
     pub(super) fn more_params<P: WgslStruct>(mut self, params: &P) -> Self {
         let before = self.params.len();
         self.fields.extend(P::FIELDS.iter().map(|f| Field { offset: before + f.offset, ..*f }));

@@ -46,7 +46,7 @@ pub const GRID_X: u32 = 32_768;
 /// every loop after 65,535 iterations without an error.
 pub const MAX_ITERATIONS: usize = 65_000;
 
-/// Widest vector of channels that divides `channels`: 4 or 1.
+/// Vector width for this number of channels: 4 if it is a multiple of 4, else 1.
 fn vector_width(channels: usize) -> usize {
     if channels.is_multiple_of(4) { 4 } else { 1 }
 }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 /// Unrolls every loop `for (var i = 0u; i < BOUND; i++) { // unroll`: its body is repeated once for each
-/// value of `i`, each time in a block of its own that begins with `const i = ..u;`. `BOUND` is a literal or
-/// one of `constants`. The input is plain WGSL, so a loop is kept by leaving out the mark.
+/// value of `i`, each time in its own block that begins with `const i = ..u;`. `BOUND` is a literal or one of
+/// `constants`. Loops without the comment are kept.
 pub(super) fn unroll(text: &str, constants: &[(&'static str, u32)]) -> String {
     let mut lines = text.lines();
     let mut out = String::with_capacity(4 * text.len());
@@ -12,7 +12,7 @@ pub(super) fn unroll(text: &str, constants: &[(&'static str, u32)]) -> String {
     out
 }
 
-/// Copies lines up to the one that closes the block, which is left out.
+/// Copies lines up to the one that closes the block, which is not copied.
 fn copy_block<'a>(
     lines: &mut impl Iterator<Item = &'a str>,
     constants: &[(&'static str, u32)],

@@ -42,7 +42,7 @@ impl BatchNormLayer {
     }
 
     /// Sets whether the running variance averages the biased batch variance (Keras) or the unbiased one,
-    /// `n/(n-1)` times as large (PyTorch).
+    /// which is `n/(n-1)` times as large (PyTorch).
     pub fn biased(mut self, biased: bool) -> Self {
         self.biased = biased;
         self
@@ -71,7 +71,7 @@ impl BatchNormLayer {
             .collect()
     }
 
-    /// Appends the normalization, in training after the batch statistics.
+    /// Appends the normalization; in training, the batch statistics are appended before it.
     pub(super) fn forward(
         &self,
         graph: &mut Graph,

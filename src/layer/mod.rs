@@ -72,7 +72,7 @@ pub struct ParameterSpec {
     pub init: Init,
     /// `[fan_in, fan_out]`, for the scale of the initializer.
     pub fan: [usize; 2],
-    /// How it is updated.
+    /// Whether it is trained or a running statistic.
     pub kind: ParameterKind,
 }
 
@@ -126,8 +126,8 @@ impl Layer {
         }
     }
 
-    /// Whether the output in training is a function of the example and the parameters alone: no random draws,
-    /// no statistics over the batch.
+    /// Whether the output in training depends only on the example and the parameters: no random draws, no
+    /// statistics over the batch.
     pub(crate) fn is_fixed(&self) -> bool {
         match self {
             Layer::Dropout { rate } => *rate == 0.0,
@@ -234,8 +234,8 @@ fn dropout(graph: &mut Graph, name: &str, rate: f64, x: ValueId, mode: Mode) -> 
     if mode == Mode::Evaluation || rate == 0.0 {
         return Ok(x);
     }
-    // Layers are numbered in the order of the forward pass, inside branches too, so that each has its own
-    // mask.
+    // Dropout layers are numbered in the order of the forward pass, including those inside branches, so that
+    // each has its own mask.
     let index = graph.nodes().iter().filter(|node| matches!(node.op, Op::Dropout(_))).count();
     let layer =
         u32::try_from(index).map_err(|_| Error::argument(name, "at most 2^32 dropout layers", index))?;

@@ -16,7 +16,8 @@ use crate::error::{Error, Result};
 
 /// Frozen elements of one tensor, one bit per element in the tensor's order: **1 = frozen**, 0 = trainable.
 ///
-/// Packed 32 to a `u32`, the first element in the lowest bit. Bits beyond the last element are 1 and are not counted.
+/// Packed 32 to a `u32`, the first element in the lowest bit. Bits beyond the last element are 1 and are not
+/// counted.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Mask {
     words: Vec<u32>,
@@ -48,7 +49,8 @@ impl Mask {
         Mask { words, len }.with_tail()
     }
 
-    /// Mask from one flag per element, `true` = **trainable**, as in PyTorch's pruning masks (1 = kept and trained).
+    /// Mask from one flag per element, `true` = **trainable**, as in PyTorch's pruning masks (1 = kept and
+    /// trained).
     pub fn from_trainable(trainable: impl IntoIterator<Item = bool>) -> Self {
         Self::from_frozen(trainable.into_iter().map(|t| !t))
     }

@@ -40,13 +40,13 @@ impl Owners {
         self.0.get(index).copied().unwrap_or(0)
     }
 
-    /// Mask of the elements that a task owns; of the free elements for task 0.
+    /// Mask of the elements that a task owns; for task 0, mask of the free elements.
     pub fn mask_of(&self, task: u16) -> Mask {
         Mask::from_frozen(self.0.iter().map(|&owner| owner == task))
     }
 
-    /// Mask of the elements to freeze while a task trains: those of all other tasks. Free elements and its own stay
-    /// trainable.
+    /// Mask of the elements to freeze while a task trains: the elements of all other tasks. Free elements and
+    /// the task's own elements remain trainable.
     pub fn frozen_for(&self, task: u16) -> Mask {
         Mask::from_frozen(self.0.iter().map(|&owner| owner != 0 && owner != task))
     }

@@ -10,15 +10,18 @@ use std::str::FromStr;
 
 /// Selects elements of a tensor: to freeze, to prune or to thaw. Resolves to one [`Mask`] per parameter.
 ///
-/// Rules that depend on weights run on the host: the weights of the tensors in question are read back once. Magnitudes
-/// are ordered as `f32::total_cmp` orders absolute values, so that a NaN is larger than infinity; ties go to the lower
-/// index, and with [`FreezeRule::global`] to the earlier tensor. Counts are therefore exact.
+/// Rules that depend on weights run on the host: the weights of the tensors in question are read back once.
+/// Magnitudes are ordered as `f32::total_cmp` orders absolute values, so that a NaN is larger than infinity;
+/// ties go to the lower index, and with [`FreezeRule::global`] to the earlier tensor. Counts are therefore
+/// exact.
 ///
-/// Measured: freezing the smaller half of 1,000,000 weights by magnitude takes 28 ms on two cores with software Vulkan: 1
-/// to read them back, 10 to select, the rest to keep the frozen bits for [`Trainer::verify_frozen`] and to write the mask.
+/// Measured: freezing the smaller half of 1,000,000 weights by magnitude takes 28 ms on two cores with
+/// software Vulkan: 1 ms to read them back, 10 ms to select, and the rest to store the frozen bits for
+/// [`Trainer::verify_frozen`] and to write the mask.
 ///
-/// A rule is parsed from text ([`FreezeRule::SYNTAX`]), and displayed in the same form. The text has no seed. A mask, an
-/// exact count, scores and [`FreezeRule::among_frozen`] have no text form: their text cannot be parsed.
+/// A rule is parsed from text ([`FreezeRule::SYNTAX`]), and displayed in the same form. The text has no seed.
+/// A mask, an exact count, scores and [`FreezeRule::among_frozen`] have no text form: their text cannot be
+/// parsed.
 ///
 /// [`Trainer::verify_frozen`]: crate::Trainer::verify_frozen
 #[derive(Clone, Debug, PartialEq)]
@@ -83,8 +86,9 @@ impl FreezeRule {
         Self::new(Kind::Largest(Amount::Fraction(fraction)))
     }
 
-    /// Selects, of every `m` consecutive input channels (the second-to-last axis) at one position of all other axes, all but
-    /// the `n` weights of largest magnitude (N:M sparsity). A shorter last group keeps `n`, too.
+    /// Selects all but the `n` weights of largest magnitude of every `m` consecutive input channels (the
+    /// second-to-last axis), for each position along the other axes (N:M sparsity). A shorter last group also
+    /// keeps `n`.
     pub fn n_of_m(n: usize, m: usize) -> Self {
         Self::new(Kind::NOfM(n, m))
     }
@@ -100,8 +104,8 @@ impl FreezeRule {
         Self::new(Kind::Channels(ChannelAxis::Output, Channels::Indices(indices.into())))
     }
 
-    /// Selects this fraction of the input channels (slices along the second-to-last axis): those of smallest L2 norm,
-    /// unless [`FreezeRule::norm`] sets another criterion.
+    /// Selects this fraction of the input channels (slices along the second-to-last axis): those of smallest
+    /// L2 norm, unless [`FreezeRule::norm`] sets another criterion.
     pub fn input_channels(fraction: f64) -> Self {
         Self::new(Kind::Channels(ChannelAxis::Input, Channels::Fraction(fraction, Norm::L2)))
     }
@@ -121,17 +125,17 @@ impl FreezeRule {
         Self::new(Kind::Block(ranges.into()))
     }
 
-    /// Selects the elements that equal this value, compared by bits, except that 0.0 equals -0.0. A NaN equals NaNs with
-    /// the same bits only.
+    /// Selects the elements that equal this value, compared by bits, except that 0.0 equals -0.0. A NaN
+    /// equals NaNs with the same bits only.
     pub fn where_equal(value: f32) -> Self {
         Self::new(Kind::Equal(value))
     }
 
     /// Selects the elements that a mask in a safetensors file marks.
     ///
-    /// The mask is either u8 or bool, one entry per element, non-zero = frozen, or packed u32 words as in checkpoints
-    /// (element i in bit i % 32 of word i / 32, 1 = frozen). A `*` in the tensor's name stands for the parameter's path, as in
-    /// `mask.*`.
+    /// The mask is either u8 or bool, one entry per element, non-zero = frozen, or packed u32 words as in
+    /// checkpoints (element i in bit i % 32 of word i / 32, 1 = frozen). A `*` in the tensor's name stands
+    /// for the parameter's path, as in `mask.*`.
     pub fn from_file(path: impl Into<PathBuf>, tensor: impl Into<String>) -> Self {
         Self::new(Kind::File(path.into(), tensor.into()))
     }
@@ -141,8 +145,8 @@ impl FreezeRule {
         Self::new(Kind::Mask(mask))
     }
 
-    /// Selects exactly `count` elements instead of a fraction; for random, smallest and largest. Resolving fails if there are
-    /// fewer candidates.
+    /// Selects exactly `count` elements instead of a fraction; for random, smallest and largest. Resolving
+    /// fails if there are fewer candidates.
     pub fn count(mut self, count: usize) -> Self {
         if let Kind::Random(amount) | Kind::Smallest(amount) | Kind::Largest(amount) = &mut self.kind {
             *amount = Amount::Count(count);
@@ -150,7 +154,8 @@ impl FreezeRule {
         self
     }
 
-    /// Ranks the elements of all tensors together instead of each tensor by itself; for smallest and largest.
+    /// Ranks the elements of all tensors together instead of each tensor separately; for smallest and
+    /// largest.
     pub fn global(mut self) -> Self {
         self.global = true;
         self
@@ -168,14 +173,15 @@ impl FreezeRule {
         self
     }
 
-    /// Ranks by these values' magnitudes instead of the weights', such as gradients; for smallest and largest of a single
-    /// tensor, one score per element.
+    /// Ranks by the magnitudes of these values, such as gradients, instead of those of the weights; for
+    /// smallest and largest of a single tensor, one score per element.
     pub fn scores(mut self, scores: impl Into<Vec<f32>>) -> Self {
         self.scores = Some(scores.into());
         self
     }
 
-    /// Sets the criterion by which a fraction of filters or input channels is selected ([`Norm::L2`] unless set).
+    /// Sets the criterion by which a fraction of filters or input channels is selected ([`Norm::L2`] unless
+    /// set).
     pub fn norm(mut self, norm: Norm) -> Self {
         if let Kind::Channels(_, Channels::Fraction(_, current)) = &mut self.kind {
             *current = norm;
@@ -229,7 +235,8 @@ impl FreezeRule {
         Ok(())
     }
 
-    /// Resolves the rule for one tensor of `len` elements with nothing frozen; for rules that do not depend on weights.
+    /// Resolves the rule for one tensor of `len` elements with nothing frozen; for rules that do not depend
+    /// on weights.
     ///
     /// The path is a part of the seed, so that two tensors of one size get different random masks.
     ///
@@ -244,8 +251,8 @@ impl FreezeRule {
     /// Resolves the rule to one mask for each tensor, in their order.
     ///
     /// # Errors
-    /// - [`Error::InvalidArgument`] if a number is out of range, there are fewer candidates than the count, or the rule needs
-    ///   weights and a view has none;
+    /// - [`Error::InvalidArgument`] if a number is out of range, there are fewer candidates than the count,
+    ///   or the rule needs weights and a view has none;
     /// - [`Error::ShapeMismatch`] if a tensor lacks the axes that the rule names;
     /// - [`Error::MaskMismatch`] if a mask has another length than its tensor;
     /// - [`Error::Io`] and [`Error::Checkpoint`] if a file cannot be read, or has no such mask.
@@ -297,7 +304,7 @@ impl FreezeRule {
             Kind::Mask(mask) => {
                 Err(Error::MaskMismatch { path: view.path.to_owned(), expected: len, got: mask.len() })
             }
-            // Smallest and largest are resolved over all tensors, by `resolve_all`.
+            // Smallest and largest are resolved over all tensors together, in `resolve_all`.
             Kind::None | Kind::Smallest(_) | Kind::Largest(_) => Ok(Mask::none(len)),
         }
     }
@@ -336,7 +343,7 @@ fn parse(text: &str) -> Option<FreezeRule> {
             Some(FreezeRule::block(ranges?))
         }
         "equal" => Some(FreezeRule::where_equal(rest.parse().ok()?)),
-        // Split at the last colon: a Windows path has one, too.
+        // Split at the last colon, because a Windows path contains one too.
         "file" => {
             let (path, tensor) = rest.rsplit_once(':')?;
             Some(FreezeRule::from_file(path, tensor)).filter(|_| !path.is_empty() && !tensor.is_empty())

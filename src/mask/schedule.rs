@@ -5,11 +5,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// A fraction as a function of the training step, and the steps at which to apply it: `begin`, every `every` steps from
-/// there, and `end`.
+/// A fraction as a function of the training step, and the steps at which to apply it: `begin`, every `every`
+/// steps from there, and `end`.
 ///
-/// Parsed from text ([`MaskSchedule::SYNTAX`]), such as `polynomial:final=0.9,begin=0,end=500,every=50`, and displayed in
-/// the same form. The text of [`MaskSchedule::custom`] cannot be parsed.
+/// Parsed from text ([`MaskSchedule::SYNTAX`]), such as `polynomial:final=0.9,begin=0,end=500,every=50`, and
+/// displayed in the same form. The text of [`MaskSchedule::custom`] cannot be parsed.
 #[derive(Clone)]
 pub struct MaskSchedule {
     curve: Curve,
@@ -36,24 +36,24 @@ impl MaskSchedule {
         MaskSchedule { curve, begin: 0, end: u64::MAX, every: 1 }
     }
 
-    /// The same fraction at every application.
+    /// Constant: the same fraction at every application.
     pub fn constant(fraction: f64) -> Self {
         Self::new(Curve::Constant(fraction))
     }
 
-    /// From `initial` at `begin` to `target` at `end`: `target + (initial - target) * (1 - t)^3` for t from 0 to 1 (Zhu and
-    /// Gupta 2017, To prune, or not to prune). Requires an `end`.
+    /// Polynomial: from `initial` at `begin` to `target` at `end`, `target + (initial - target) * (1 - t)^3`
+    /// for t from 0 to 1 (Zhu and Gupta 2017, To prune, or not to prune). Requires an `end`.
     pub fn polynomial(initial: f64, target: f64) -> Self {
         Self::new(Curve::Polynomial { initial, target, power: 3.0 })
     }
 
-    /// `fraction / 2 * (1 + cos(pi t))` for t from 0 at `begin` to 1 at `end`: the fraction of weights that RigL drops and
-    /// grows (Evci et al. 2020). Requires an `end`.
+    /// Cosine: `fraction / 2 * (1 + cos(pi t))` for t from 0 at `begin` to 1 at `end`, the fraction of
+    /// weights that RigL drops and grows (Evci et al. 2020). Requires an `end`.
     pub fn cosine(fraction: f64) -> Self {
         Self::new(Curve::Cosine(fraction))
     }
 
-    /// The fraction that a function returns for the step.
+    /// Custom: the fraction that a function returns for the step.
     pub fn custom(fraction: impl Fn(u64) -> f64 + Send + Sync + 'static) -> Self {
         Self::new(Curve::Custom(Arc::new(fraction)))
     }
@@ -87,8 +87,8 @@ impl MaskSchedule {
     /// Validates all numbers.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if a fraction is not from 0 to 1, the power is not above 0, `every` is 0, `end` is before
-    /// `begin`, or a required `end` is missing.
+    /// [`Error::InvalidArgument`] if a fraction is not from 0 to 1, the power is not above 0, `every` is 0,
+    /// `end` is before `begin`, or a required `end` is missing.
     pub fn check(&self) -> Result<()> {
         let in_range = |f: f64| (0.0..=1.0).contains(&f);
         let (values_valid, needs_end) = match self.curve {
@@ -108,7 +108,8 @@ impl MaskSchedule {
         Ok(())
     }
 
-    /// Fraction to apply before step `step`, counted from 0; `None` if the schedule does not apply at that step.
+    /// Fraction to apply before step `step`, counted from 0; `None` if the schedule does not apply at that
+    /// step.
     pub fn at(&self, step: u64) -> Option<f64> {
         if step < self.begin || step > self.end || self.every == 0 {
             return None;

@@ -15,7 +15,8 @@ pub struct TensorView<'a> {
     pub path: &'a str,
     /// Extents, row-major: HWIO for a convolution kernel, `[in, out]` for a dense one.
     pub shape: &'a [usize],
-    /// Bits of the f32 elements; may be `None` unless [`FreezeRule::needs_weights`](super::FreezeRule::needs_weights).
+    /// Bits of the f32 elements; may be `None` unless
+    /// [`FreezeRule::needs_weights`](super::FreezeRule::needs_weights).
     pub bits: Option<&'a [u32]>,
     /// Elements that are frozen already.
     pub frozen: &'a Mask,
@@ -28,7 +29,7 @@ impl TensorView<'_> {
     }
 }
 
-/// How many candidates to select.
+/// Number of candidates to select: a fraction, or an exact count.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Amount {
     Fraction(f64),
@@ -57,7 +58,7 @@ impl fmt::Display for Amount {
     }
 }
 
-/// Which elements are counted and may be selected.
+/// Elements that are counted and may be selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Candidates {
     All,
@@ -94,14 +95,14 @@ pub(super) enum ChannelAxis {
     Output,
 }
 
-/// Which channels of an axis to select.
+/// Channels of an axis to select.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Channels {
     Fraction(f64, Norm),
     Indices(Vec<usize>),
 }
 
-/// Bits of the view's weights, which the rule needs.
+/// Returns the bits of the view's weights; fails if the view has none.
 fn weights<'a>(view: &TensorView<'a>) -> Result<&'a [u32]> {
     view.bits.ok_or_else(|| Error::argument(view.path, "weights, on which the rule depends", "none"))
 }
@@ -126,7 +127,8 @@ fn path_hash(path: &str) -> u64 {
     path.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
 }
 
-/// Selects the smallest or largest magnitudes over all views together; ties go to the earlier tensor and the lower index.
+/// Selects the smallest or largest magnitudes over all views together; ties go to the earlier tensor and the
+/// lower index.
 ///
 /// `scores` replace the weights of a single view.
 pub(super) fn by_magnitude(
@@ -163,7 +165,8 @@ pub(super) fn by_magnitude(
     Ok(frozen.into_iter().map(Mask::from_frozen).collect())
 }
 
-/// Key by which elements are selected in ascending order. Without the sign bit, the bits of an f32 order by magnitude.
+/// Key by which elements are sorted in ascending order. Without the sign bit, the bits of f32 values are
+/// ordered by magnitude.
 fn sort_key(bits: u32, largest: bool) -> u32 {
     let magnitude = bits & 0x7fff_ffff;
     if largest { !magnitude } else { magnitude }
@@ -276,12 +279,12 @@ pub(super) fn block(view: &TensorView, ranges: &[Range<usize>]) -> Result<Mask> 
 /// Selects the elements with the bits of `value`; 0.0 equals -0.0.
 pub(super) fn equal(view: &TensorView, value: f32) -> Result<Mask> {
     let (bits, zero) = (value.to_bits(), value == 0.0);
-    // Shifting the sign bit out makes both zeros 0.
+    // Shifting the sign bit out makes the bits of both zeros equal.
     Ok(Mask::from_frozen(weights(view)?.iter().map(|&b| b == bits || (zero && b << 1 == 0))))
 }
 
-/// Reads the mask `tensor` of a safetensors file: one u8 or bool per element in the shape of the parameter, or packed u32 words;
-/// 1 = frozen.
+/// Reads the mask `tensor` of a safetensors file: one u8 or bool per element in the shape of the parameter,
+/// or packed u32 words; 1 = frozen.
 pub(super) fn from_file(view: &TensorView, path: &Path, tensor: &str) -> Result<Mask> {
     let error = |why: String| Error::Checkpoint { path: path.to_owned(), why, source: None };
     let file = Checkpoint::read(path)?;
@@ -289,7 +292,7 @@ pub(super) fn from_file(view: &TensorView, path: &Path, tensor: &str) -> Result<
         let got = file.unread().get(tensor).cloned();
         let got = got.unwrap_or_else(|| {
             let names: Vec<_> = file.tensors().iter().map(|(name, _)| name.as_str()).take(8).collect();
-            format!("no such tensor among {names:?}")
+            format!("none; the file contains {names:?}")
         });
         let expected = format!("{tensor}: expected a mask of U8, BOOL or packed U32");
         return Err(error(format!("{expected}, got {got}")));
@@ -298,7 +301,7 @@ pub(super) fn from_file(view: &TensorView, path: &Path, tensor: &str) -> Result<
     let words = len.div_ceil(32);
     let mismatch = |expected, got| Error::MaskMismatch { path: view.path.to_owned(), expected, got };
     match stored.dtype() {
-        // One dimension is the flat form of any shape.
+        // A one-dimensional mask is accepted for any shape.
         "u8" | "bool" if stored.shape() == view.shape || stored.shape() == [len] => {
             Ok(Mask::from_frozen(bits.iter().map(|&bit| bit != 0)))
         }

@@ -110,7 +110,8 @@ fn n_of_m_keeps_n_along_the_input_channels() {
     // [1, 1, 5, 2]: input channels 0..4 and the short group of channel 4.
     let w = [4.0, 1.0, -3.0, 1.0, 2.0, 1.0, 1.0, 1.0, 0.1, 9.0];
     let got = pick(FreezeRule::n_of_m(2, 4), &[1, 1, 5, 2], &w);
-    // Output 0: channels 2 and 3 are the smallest. Output 1 has ties: channels 0 and 1. The short group keeps channel 4.
+    // Output 0: channels 2 and 3 are the smallest. Output 1 has ties: channels 0 and 1. The short group keeps
+    // channel 4.
     assert_eq!(got, [1, 3, 4, 6]);
     let all = pick(FreezeRule::n_of_m(0, 4), &[1, 1, 5, 2], &w);
     assert_eq!(all.len(), 10);

@@ -45,7 +45,7 @@ pub struct FeaturesGraph {
     pub graph: Graph,
     /// Input: examples, `[batch, ..input]`.
     pub input: ValueId,
-    /// Output of the last of the layers, `[batch, ..]`.
+    /// Output of the last of these layers, `[batch, ..]`.
     pub features: ValueId,
 }
 
@@ -110,8 +110,9 @@ impl Model {
         self.training_graph_from(0, batch, loss, updates)
     }
 
-    /// Builds the [`Model::training_graph`] of the layers from index `first` on; its input is the output of the
-    /// first `first` layers. The parameters of the earlier layers are declared but neither read nor updated.
+    /// Builds the [`Model::training_graph`] of the layers from index `first` on; its input is the output of
+    /// the `first` layers before them. The parameters of the earlier layers are declared but neither read nor
+    /// updated.
     ///
     /// # Errors
     /// As [`Model::training_graph`]; [`Error::InvalidArgument`] if `first` exceeds the number of layers.
@@ -208,7 +209,7 @@ impl Model {
     }
 }
 
-/// What a training graph does with its gradients: accumulation, clipping and update.
+/// Gradient processing of a training graph: accumulation, clipping and update.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Updates {
     rule: UpdateRule,
@@ -219,14 +220,14 @@ pub struct Updates {
 }
 
 impl From<UpdateRule> for Updates {
-    /// The rule without clipping, accumulation or factors.
+    /// An update with this rule, without clipping, accumulation or factors.
     fn from(rule: UpdateRule) -> Self {
         Updates { rule, clip: None, accumulate: false, factors: Vec::new() }
     }
 }
 
 impl Updates {
-    /// The updates of an optimizer for a model, with gradient accumulation over several batches if
+    /// Creates the updates of a model by an optimizer, with gradient accumulation over several batches if
     /// `accumulate` is set.
     ///
     /// # Errors

@@ -28,7 +28,7 @@ impl Model {
     /// with ReLU after every layer but the last.
     ///
     /// # Errors
-    /// None: the shapes are valid. The same holds for the other predefined models.
+    /// None: the shapes are valid. This applies to the other predefined models too.
     pub fn digits() -> Result<Self> {
         Model::input([8, 8, 1])
             .conv2d("conv1", 16, [3, 3], |c| c.padding(Same))
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn parameter_counts_of_models_with_batch_norm() {
-        // All parameters, and the trained ones.
+        // Returns the number of all parameters, and of the trained ones.
         let count = |model: Result<Model>| -> [usize; 2] {
             let model = model.unwrap();
             let elements = |all: bool| {
@@ -187,7 +187,7 @@ mod tests {
             };
             [elements(true), elements(false)]
         };
-        // By stage: convolution kernels and projections; then the channels of the batch norms.
+        // By stage: weights of the convolution kernels and projections; then parameters of the batch norms.
         let kernels = 27 * 16
             + 6 * (9 * 16 * 16)
             + (9 * 16 * 32 + 5 * (9 * 32 * 32) + 16 * 32)

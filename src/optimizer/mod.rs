@@ -1,4 +1,5 @@
-//! Optimizers: update rules with their hyper-parameters, learning-rate schedules, clipping and factors per parameter.
+//! Optimizers: update rules with their hyper-parameters, learning-rate schedules, clipping and factors per
+//! parameter.
 //!
 //! The arithmetic of the rules is defined by [`UpdateRule`].
 
@@ -92,13 +93,14 @@ impl Optimizer {
         self.clip
     }
 
-    /// Multiplies the learning rate of the parameters that a glob matches. Where several globs match, the last one applies.
+    /// Multiplies the learning rate of the parameters that a glob matches. Where several globs match, the
+    /// last one applies.
     pub fn learning_rate_factor(self, glob: &str, factor: f64) -> Self {
         self.add_factor(glob, false, factor)
     }
 
-    /// Multiplies the weight decay of the parameters that a glob matches; 0 disables it. Where several globs match, the last
-    /// one applies.
+    /// Multiplies the weight decay of the parameters that a glob matches; 0 disables it. Where several globs
+    /// match, the last one applies.
     pub fn weight_decay_factor(self, glob: &str, factor: f64) -> Self {
         self.add_factor(glob, true, factor)
     }
@@ -131,10 +133,11 @@ impl Optimizer {
         Ok(all)
     }
 
-    /// Text of the rule, all hyper-parameters including the base learning rate, schedule, clipping and factors.
+    /// Text of the rule, all hyper-parameters including the base learning rate, schedule, clipping and
+    /// factors.
     ///
-    /// Equal optimizers have equal texts, different ones different texts. Checkpoints store it, so it does not change between
-    /// versions that have the same rules.
+    /// Equal optimizers have equal texts, and different optimizers have different texts. Checkpoints store
+    /// the text, so it does not change between versions that have the same rules.
     pub fn describe(&self) -> String {
         let mut text = format!("{} learning-rate={}", self.name, self.learning_rate);
         let mut add = |what: &str, value: &dyn std::fmt::Display| text.push_str(&format!(" {what}={value}"));
@@ -223,7 +226,7 @@ impl Optimizer {
             learning_rate: self.learning_rate_at(step) as f32,
             correction1,
             correction2,
-            // The device counts the low 32 bits, which only the message of a non-finite loss uses.
+            // The device uses only the low 32 bits, and only to report the step of a non-finite loss.
             step: step as u32,
             ..StepScalars::forward(rows)
         }
@@ -243,7 +246,7 @@ fn at_least_zero(what: &str, value: f64) -> Result<()> {
     Err(Error::argument(what, "a finite number, 0 or more", value))
 }
 
-/// Requires a normal f32: a device that flushes subnormals would divide by 0.
+/// Requires a normal f32, because a device that flushes subnormals to 0 would divide by 0.
 fn valid_epsilon(epsilon: f64) -> Result<()> {
     if epsilon >= f64::from(f32::MIN_POSITIVE) && epsilon <= f64::from(f32::MAX) {
         return Ok(());

@@ -78,8 +78,8 @@ impl Adam {
         self
     }
 
-    /// Whether to divide by the largest second moment so far (AMSGrad, Reddi et al. 2018). The maximum is of the uncorrected
-    /// moments; the bias correction is applied to it.
+    /// Whether to divide by the largest second moment so far (AMSGrad, Reddi et al. 2018). The maximum is of
+    /// the uncorrected moments; the bias correction is applied to it.
     pub fn amsgrad(mut self, amsgrad: bool) -> Self {
         self.amsgrad = amsgrad;
         self

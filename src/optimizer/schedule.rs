@@ -8,13 +8,15 @@ use std::str::FromStr;
 
 /// Factor of the base learning rate as a pure function of the step, counted from 0.
 ///
-/// With a warm-up of `w` steps ([`LrSchedule::warm_up`]) the factor of step `s < w` is `(s + 1) / w` times the curve's first
-/// value, and the curve starts at step `w`. In the formulas below, `t = s - w`, and `n = total - w` is the length of the
-/// curve. With a floor `f` ([`LrSchedule::floor`]) a value `x` of the curve becomes `f + (1 - f) * x`.
+/// With a warm-up of `w` steps ([`LrSchedule::warm_up`]) the factor of step `s < w` is `(s + 1) / w` times
+/// the curve's first value, and the curve starts at step `w`. In the formulas below, `t = s - w`, and `n =
+/// total - w` is the length of the curve. With a floor `f` ([`LrSchedule::floor`]) a value `x` of the curve
+/// becomes `f + (1 - f) * x`.
 ///
-/// Parsed from text and displayed in the same form, such as `cosine:total=2000,warm-up=100,floor=0.01`. The forms are
-/// `constant`, `step:every=N,factor=F`, `cosine:total=N`, `one-cycle:total=N` and `polynomial:total=N,power=P`, each with
-/// optional `warm-up=N` and `floor=F`. A custom schedule cannot be parsed.
+/// Parsed from text and displayed in the same form, such as `cosine:total=2000,warm-up=100,floor=0.01`. The
+/// forms are `constant`, `step:every=N,factor=F`, `cosine:total=N`, `one-cycle:total=N` and
+/// `polynomial:total=N,power=P`, each with optional `warm-up=N` and `floor=F`. A custom schedule cannot be
+/// parsed.
 #[derive(Clone, Copy, Debug)]
 pub struct LrSchedule {
     curve: Curve,
@@ -47,14 +49,14 @@ impl LrSchedule {
         Self::new(Curve::Step { every, factor })
     }
 
-    /// Cosine annealing: `(1 + cos(pi * t / n)) / 2`, and 0 from `t = n` on (Loshchilov and Hutter 2017, without restarts).
-    /// `total` includes the warm-up.
+    /// Cosine annealing: `(1 + cos(pi * t / n)) / 2`, and 0 from `t = n` on (Loshchilov and Hutter 2017,
+    /// without restarts). `total` includes the warm-up.
     pub fn cosine(total: u64) -> Self {
         Self::new(Curve::Cosine { total })
     }
 
-    /// One cycle: from 1/25 to 1 along a cosine over the first 0.3 of `n - 1` steps, then down to 1/250,000 along a cosine
-    /// (Smith and Topin 2018, with PyTorch's fractions). `total` includes the warm-up.
+    /// One cycle: from 1/25 to 1 along a cosine over the first 0.3 of `n - 1` steps, then down to 1/250,000
+    /// along a cosine (Smith and Topin 2018, with PyTorch's fractions). `total` includes the warm-up.
     pub fn one_cycle(total: u64) -> Self {
         Self::new(Curve::OneCycle { total, rise: 0.3, start: 0.04, end: 4e-6 })
     }
@@ -64,7 +66,7 @@ impl LrSchedule {
         Self::new(Curve::Polynomial { total, power })
     }
 
-    /// The factor that a function returns for `t`.
+    /// Custom: the factor that a function returns for `t`.
     pub fn custom(factor: fn(u64) -> f64) -> Self {
         Self::new(Curve::Custom(factor))
     }
@@ -141,7 +143,8 @@ impl FromStr for LrSchedule {
     type Err = Error;
 
     /// # Errors
-    /// [`Error::InvalidArgument`] with the part of the text that is unknown, missing or out of range; also for `custom`.
+    /// [`Error::InvalidArgument`] with the part of the text that is unknown, missing or out of range; also
+    /// for `custom`.
     fn from_str(text: &str) -> Result<Self> {
         let (name, rest) = text.split_once(':').unwrap_or((text, ""));
         let mut fields = Vec::new();

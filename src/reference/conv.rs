@@ -1,5 +1,5 @@
-//! Convolution and its two gradients: one trilinear form, differentiated with respect to each of its
-//! operands.
+//! Convolution and its two gradients, which sum the same products of x, kernel and output (gradient), each
+//! over different indices.
 
 use crate::graph::Conv2d;
 
@@ -41,14 +41,16 @@ fn pairs(rows: usize, columns: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..rows).flat_map(move |row| (0..columns).map(move |column| (row, column)))
 }
 
-/// The number of images whose output is `y`.
+/// Returns the number of images of the output `y`.
 fn batch(c: &Conv2d, y: &[f64]) -> usize {
     y.len() / (c.window.outputs() * c.c_out)
 }
 
-/// `y[n,oh,ow,co] = sum over kh, kw, ci of x[n, oh*stride + kh*dilation - pad, .., ci] * kernel[kh,kw,ci,co]`.
+/// `y[n,oh,ow,co] = sum over kh, kw, ci of x[n, oh*stride + kh*dilation - pad, .., ci] *
+/// kernel[kh,kw,ci,co]`.
 ///
-/// Channels are per group; the column index is formed like the row index.
+/// The column index, abbreviated as `..`, has the same form as the row index; channels are those of one
+/// group.
 pub(super) fn conv2d(c: &Conv2d, x: &[f64], kernel: &[f64], y: &mut [f64]) {
     y.fill(0.0);
     each_term(c, batch(c, y), |xi, ki, yi| y[yi] += x[xi] * kernel[ki]);

@@ -68,8 +68,8 @@ fn erfc(x: f64) -> f64 {
     let magnitude = x.abs();
     let scale = 1.0 / std::f64::consts::PI.sqrt();
     if magnitude < 2.5 {
-        // erf(x) = 2/sqrt(pi) exp(-x^2) sum of 2^n x^(2n+1) / (2n+1)!!: no cancellation, all terms have the
-        // same sign.
+        // erf(x) = 2/sqrt(pi) exp(-x^2) sum of 2^n x^(2n+1) / (2n+1)!!: all terms have the same sign, so they
+        // do not cancel.
         let (mut term, mut sum) = (magnitude, magnitude);
         for n in 1..80 {
             term *= 2.0 * magnitude * magnitude / f64::from(2 * n + 1);
@@ -136,7 +136,7 @@ pub(super) fn scale(factor: f64, x: &[f64], y: &mut [f64]) {
     }
 }
 
-/// `dx = 1 / elements`, the gradient of the mean over all elements in use.
+/// `dx = 1 / elements`, the gradient of the mean over all valid elements.
 pub(super) fn mean_grad(dx: &mut [f64]) {
     let elements = dx.len() as f64;
     dx.fill(1.0 / elements);

@@ -56,7 +56,7 @@ fn exponentials(logits: &[f64]) -> (f64, Vec<f64>, f64) {
 pub(super) fn softmax_cross_entropy(logits: &[f64], labels: &Labels, smoothing: f64, loss: &mut [f64]) {
     for ((loss, logits), &label) in loss.iter_mut().zip(logits.chunks(labels.classes)).zip(&labels.index) {
         let (max, _, sum) = exponentials(logits);
-        // A NaN logit makes the sum NaN, whatever the target.
+        // A NaN logit makes the sum NaN, for every target.
         let cost = |logit: f64| sum.ln() + (max - logit);
         let target = labels.target(label, smoothing);
         let costs = target.iter().zip(logits).filter(|(t, _)| **t != 0.0);
@@ -93,7 +93,7 @@ pub(super) fn mean_squared_error(y: &[f64], targets: &[f64], loss: &mut [f64]) {
     }
 }
 
-/// `dy = 2*(y - target) / elements`, the gradient of the mean over all elements in use.
+/// `dy = 2*(y - target) / elements`, the gradient of the mean over all valid elements.
 pub(super) fn mean_squared_error_grad(y: &[f64], targets: &[f64], dy: &mut [f64]) {
     let elements = dy.len() as f64;
     for ((dy, y), target) in dy.iter_mut().zip(y).zip(targets) {
@@ -101,13 +101,14 @@ pub(super) fn mean_squared_error_grad(y: &[f64], targets: &[f64], dy: &mut [f64]
     }
 }
 
-/// The number of rows whose largest logit, the first among equals, is that of the label.
+/// Returns the number of rows whose label has the largest logit, the first one if several are equal.
 pub(super) fn correct(logits: &[f64], labels: &Labels) -> u64 {
     let rows = logits.chunks(labels.classes).zip(&labels.index);
     rows.filter(|&(logits, &label)| first_maximum(logits) == label).count() as u64
 }
 
-/// The index of the largest element, the first among equals; comparisons with NaN are false.
+/// Returns the index of the largest element, the first one if several are equal; comparisons with NaN are
+/// false.
 fn first_maximum(row: &[f64]) -> usize {
     let mut best = 0;
     for (index, &x) in row.iter().enumerate() {

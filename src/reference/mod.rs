@@ -1,7 +1,6 @@
 //! The reference implementation: every operation in f64 on the CPU, and an interpreter of a [`Graph`].
 //!
-//! All GPU kernels are compared with it. The loops follow the formulas and are written for clarity, not for
-//! speed.
+//! All GPU kernels are compared with it. The loops follow the formulas; clarity is preferred over speed.
 
 mod conv;
 mod elementwise;
@@ -24,7 +23,7 @@ use update::{Clipping, accumulate, update_all};
 pub struct ReferenceSums {
     /// Sum of the losses of all examples; in nats for cross-entropy.
     pub loss: f64,
-    /// Number of examples whose largest logit, the first among equals, is that of the label.
+    /// Number of examples whose label has the largest logit, the first one if several are equal.
     pub correct: u64,
     /// Number of examples.
     pub examples: u64,
@@ -66,7 +65,7 @@ impl Reference {
                 let index = target.parameter.0;
                 let slots = vec![vec![0.0; parameters[index].shape.elements()]; rule.slots().len()];
                 if states[index].replace(slots).is_some() {
-                    let got = format!("a second one for {}", parameters[index].path);
+                    let got = format!("a second update of {}", parameters[index].path);
                     return Err(Error::argument(&node.label, "one update of each parameter", got));
                 }
             }
@@ -132,7 +131,7 @@ impl Reference {
     }
 
     /// Executes all operations in order on the first `step.rows` rows of every batched value. Later rows of
-    /// operands are not read, later rows of results are not written, and means are over the rows in use.
+    /// operands are not read, later rows of results are not written, and means are over the valid rows.
     ///
     /// # Errors
     /// - [`Error::EmptyBatch`] for 0 rows.
@@ -251,12 +250,12 @@ fn foreign_parameter(at: &str) -> Error {
     Error::argument(at, "a parameter of this graph", "a parameter of another graph")
 }
 
-/// Rows in use: the first `rows` of the batch, or the whole first axis of an unbatched value.
+/// Number of valid rows: the first `rows` of the batch, or the whole first axis of an unbatched value.
 fn rows_used(value: &Value, rows: usize) -> usize {
     if value.batched { rows } else { value.shape.extents().first().copied().unwrap_or(1) }
 }
 
-/// Number of elements in use; these come first.
+/// Number of valid elements; these come first.
 fn elements_used(value: &Value, rows: usize) -> usize {
     if value.batched { rows * value.elements_per_row() } else { value.shape.elements() }
 }

@@ -1,4 +1,4 @@
-//! Batch normalization. `x` is `[rows, channels]` and has only the rows in use.
+//! Batch normalization. `x` is `[rows, channels]` and contains only the valid rows.
 
 use crate::graph::StatisticsRule;
 use crate::mask::Mask;
@@ -53,7 +53,8 @@ pub(super) fn grad_scale(x: &[f64], dy: &[f64], mean: &[f64], inv_std: &[f64], d
     }
 }
 
-/// Replaces `dy`, passed in `dx`, by the gradient of x; `sums` are the gradients of scale and shift.
+/// Replaces `dy`, passed in `dx`, by the gradient with respect to x; `sums` are the gradients of scale and
+/// shift.
 pub(super) fn grad_input(
     x: &[f64],
     scale: &[f64],
@@ -71,8 +72,8 @@ pub(super) fn grad_input(
     }
 }
 
-/// Factor from the biased to the running variance: Bessel's correction `n/(n-1)`, or 1 if biased or for a
-/// single value.
+/// Factor from the biased batch variance to the one that is averaged: Bessel's correction `n/(n-1)`, or 1 if
+/// biased or for a single value.
 pub(super) fn variance_factor(rule: &StatisticsRule, rows: usize) -> f64 {
     let n = (rows * rule.per_example) as f64;
     if rule.biased || n <= 1.0 { 1.0 } else { n / (n - 1.0) }

@@ -35,14 +35,14 @@ fn each_window(
     }
 }
 
-/// The number of images whose output is `y`.
+/// Returns the number of images of the output `y`.
 fn batch(w: &WindowGeometry, channels: usize, y: &[f64]) -> usize {
     y.len() / (w.outputs() * channels)
 }
 
-/// `y` is the maximum of each window and `position` the index of its tap in the window, the first among
-/// equals. Taps in the padding count as minus infinity; NaN counts as the largest value, so that it
-/// propagates. A window entirely in the padding gives minus infinity and position `u32::MAX`.
+/// `y` is the maximum of each window and `position` the index of its tap in the window, the first one if
+/// several are equal. Taps in the padding count as minus infinity; NaN counts as the largest value, so that
+/// it propagates. A window entirely in the padding gives minus infinity and position `u32::MAX`.
 pub(super) fn max_pool2d(p: &Pool2d, x: &[f64], y: &mut [f64], position: &mut [f64]) {
     each_window(&p.window, p.channels, batch(&p.window, p.channels, y), |output, window| {
         let (mut max, mut max_tap) = (f64::NEG_INFINITY, None);
@@ -56,8 +56,8 @@ pub(super) fn max_pool2d(p: &Pool2d, x: &[f64], y: &mut [f64], position: &mut [f
     });
 }
 
-/// Adds each `dy` to the element of `dx` at its window's `position`; a position in the padding has no
-/// gradient.
+/// Adds each `dy` to the element of `dx` at its window's `position`; a `dy` whose position is in the padding
+/// is not added.
 pub(super) fn max_pool2d_grad(p: &Pool2d, position: &[f64], dy: &[f64], dx: &mut [f64]) {
     dx.fill(0.0);
     each_window(&p.window, p.channels, batch(&p.window, p.channels, dy), |output, window| {
@@ -85,7 +85,7 @@ pub(super) fn avg_pool2d_grad(p: &Pool2d, dy: &[f64], dx: &mut [f64]) {
     });
 }
 
-/// The mean over the pixels, per channel and image.
+/// `y` is the mean over the pixels, per channel and image.
 pub(super) fn global_avg_pool(images: usize, x: &[f64], y: &mut [f64]) {
     let channels = y.len() / images;
     let per_image = x.len() / images;

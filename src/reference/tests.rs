@@ -135,8 +135,8 @@ fn non_finite_loss_stops_updates_permanently() {
 #[test]
 fn metrics_use_only_rows_in_use() {
     let (mut r, [logits, labels, _, loss, mean]) = loss_and_update(4);
-    // Row 0: the label is the first of two equal maxima (correct). Row 1: the second (incorrect). Row 2:
-    // correct. Row 3: not in use.
+    // Row 0: the label is the first of two equal maxima (correct). Row 1: it is the second (incorrect). Row
+    // 2: correct. Row 3: not a valid row.
     r.write(logits, &[1., 1., 0., 0., 2., 2., -3., -2., -1., f64::NAN, 0., 0.]).unwrap();
     r.write(labels, &[0.0, 2.0, 2.0, 9.0]).unwrap();
     r.run(step(3, 0.0)).unwrap();

@@ -53,7 +53,7 @@ impl Clipping {
         }
     }
 
-    /// The clipped element `g` of the gradient of `target`.
+    /// Returns the clipped gradient element `g` of `target`.
     fn clip(&self, target: ParameterId, g: f64) -> f64 {
         if !self.targets.contains(&target) {
             return g;
@@ -119,7 +119,7 @@ struct Hyper {
     corrections: [f64; 2],
 }
 
-/// `decay * w`, or 0 for a decay of 0, so that an infinite weight does not give NaN.
+/// Returns `decay * w`, or 0 for a decay of 0, so that an infinite weight does not give NaN.
 fn decay_term(decay: f64, w: f64) -> f64 {
     if decay == 0.0 { 0.0 } else { decay * w }
 }
@@ -145,7 +145,8 @@ fn masked(hyper: &Hyper, gradient: &[f64], mask: &Mask, weights: &mut [f64], sta
         let mut next = || slots.next();
         let step = match rule {
             UpdateRule::Sgd { momentum, nesterov, .. } => match next() {
-                // Without momentum there is no slot, and the step is the gradient, with Nesterov too.
+                // Without momentum there is no slot, and the step is the gradient, even with Nesterov
+                // momentum.
                 None => g,
                 Some(buffer) => {
                     *buffer = momentum * *buffer + g;

@@ -1,17 +1,17 @@
-//! Bounds of activations and softmax, from the errors that Vulkan allows: 3 + 2|x| ulps for `exp(x)`, 2.5 ulps for a
-//! division.
+//! Bounds of activations and softmax, from the errors that Vulkan allows: 3 + 2|x| ulps for `exp(x)`, 2.5
+//! ulps for a division.
 
 use crate::conformance::compare::{HALF_ULP, MIN_NORMAL};
 use crate::graph::Activation;
 
-/// The error at x in half-ulps of the magnitudes that [`magnitudes`] returns.
+/// Returns the error at x, in half-ulps of the magnitudes that [`magnitudes`] returns.
 fn half_ulps(activation: Activation, x: f64) -> f64 {
     let size = x.abs();
     match activation {
-        // The rounding of the limit, and of the product with a derivative.
+        // One rounding each of the limit and of the product with a derivative.
         Activation::Clamp { .. } => 2.0,
         Activation::LeakyRelu { .. } => 3.0,
-        // exp(-|x|), a sum, a division; two of them in a derivative.
+        // exp(-|x|), a sum and a division; a derivative has two of them.
         Activation::Sigmoid => 24.0 + 8.0 * size,
         Activation::Tanh => 32.0 + 16.0 * size,
         // 2 half-ulps of the polynomial fit, and two exponentials of up to x^2 / 2.
@@ -20,7 +20,7 @@ fn half_ulps(activation: Activation, x: f64) -> f64 {
     }
 }
 
-/// The sums of the magnitudes of the terms of the value and of the derivative, so that cancellation is accounted for.
+/// The sums of the magnitudes of the terms of value and derivative: larger than the results if terms cancel.
 fn magnitudes(activation: Activation, x: f64) -> [f64; 2] {
     let logistic = |x: f64| 1.0 / (1.0 + (-x).exp());
     match activation {
@@ -28,20 +28,20 @@ fn magnitudes(activation: Activation, x: f64) -> [f64; 2] {
         Activation::Clamp { limit } => [x.abs().min(limit), 1.0],
         Activation::Sigmoid => [logistic(x), logistic(x) * logistic(-x)],
         Activation::Tanh => [x.tanh().abs(), 4.0 * logistic(2.0 * x) * logistic(-2.0 * x)],
-        // About the same for both forms: the value is x * cdf, the derivative cdf + x * density.
+        // Nearly equal for both forms: the value is x * cdf, the derivative cdf + x * density.
         Activation::Gelu | Activation::GeluTanh => {
             let twice_u = 1.6 * (x + 0.044715 * x * x * x);
             let cdf = logistic(twice_u);
             let density = cdf * logistic(-twice_u) * 1.6 * (1.0 + 0.14 * x * x);
-            // Beyond about 4, the tail of the normal distribution is the larger of the two.
+            // For |x| above about 4, the tail of the normal distribution is the larger of the two.
             let tail = (-0.5 * x * x).exp();
             [x.abs() * (cdf + tail), cdf + tail + x.abs() * (density + tail)]
         }
     }
 }
 
-/// The error at x if a driver flushes subnormal numbers to 0: the result, and for GELU a cdf or density that is multiplied
-/// by x.
+/// The additional error at x if a driver flushes subnormal numbers to 0: of the result, and for GELU of a cdf
+/// or density that is multiplied by x.
 fn flushed(activation: Activation, x: f64) -> f64 {
     let factor = match activation {
         Activation::Gelu | Activation::GeluTanh => 1.0 + x.abs(),
@@ -68,12 +68,12 @@ pub(super) fn activation_grad(activation: Activation, x: &[f64], dy: &[f64]) -> 
     x.iter().zip(dy).map(bound).collect()
 }
 
-/// The bounds of softmax `y` of `x`, rows of `classes` elements.
+/// Returns the bounds of `y`, the softmax of `x`, for rows of `classes` elements.
 pub(super) fn softmax(classes: usize, x: &[f64], y: &[f64]) -> Vec<f64> {
     let row = |(x, y): (&[f64], &[f64])| {
         let top = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let exp_half_ulps = |x: f64| 8.0 + 5.0 * (top - x);
-        // Relative error of the sum: the errors of its terms, and K half-ulps of the additions.
+        // Relative error of the sum: the errors of its K terms, and K half-ulps of the additions.
         let term = |(&x, &y): (&f64, &f64)| if y > 0.0 { y * exp_half_ulps(x) } else { 0.0 };
         let sum_half_ulps: f64 = x.iter().zip(y).map(term).sum::<f64>() + classes as f64;
         let bound = |(&x, &y): (&f64, &f64)| {

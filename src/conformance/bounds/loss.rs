@@ -9,7 +9,7 @@ pub(super) struct Targets<'a> {
     pub weights: Option<&'a [f64]>,
     pub smoothing: f64,
     pub classes: usize,
-    /// Rows in use.
+    /// Number of valid rows.
     pub rows: usize,
 }
 
@@ -42,8 +42,9 @@ struct Softmax {
     /// `logit - max` of each class.
     shifted: Vec<f64>,
     probabilities: Vec<f64>,
-    /// The relative error of the sum of exponentials in half-ulps. Vulkan allows `exp(x)` 3 + 2|x| ulps, and rounding x adds
-    /// |x| half-ulps. Adding K positive numbers adds at most K half-ulps, and equal numbers may all round the same way.
+    /// The relative error of the sum of exponentials in half-ulps. Vulkan allows `exp(x)` an error of 3 +
+    /// 2|x| ulps, and rounding x adds |x| half-ulps. Adding K positive numbers adds at most K half-ulps; the
+    /// errors may not average out, because equal numbers round the same way.
     sum_half_ulps: f64,
 }
 
@@ -57,9 +58,9 @@ fn softmax(logits: &[f64]) -> Softmax {
     Softmax { shifted, probabilities, sum_half_ulps: exponentials + logits.len() as f64 }
 }
 
-/// The bounds of the cross-entropy of each row, the sum over classes of `t * (log(sum) + (max - logit))`: the sum's relative
-/// error, 4 half-ulps of the logarithm and 2 of each other operation. Class weights, smoothing and the sum over classes, all
-/// of positive numbers, round in addition.
+/// The bounds of the cross-entropy of each row, the sum over classes of `t * (log(sum) + (max - logit))`: the
+/// sum's relative error, 4 half-ulps of the logarithm and 2 of each other operation. Class weights, smoothing
+/// and the sum over classes, whose terms are all positive, add further roundings.
 pub(super) fn cross_entropy(logits: &[f64], targets: &Targets, loss: &[f64]) -> Vec<f64> {
     let rows = logits.chunks(targets.classes).zip(targets.labels).zip(loss);
     let additional = if targets.is_plain() { 0.0 } else { 8.0 + (targets.classes as f64).sqrt() };
@@ -75,9 +76,10 @@ pub(super) fn cross_entropy(logits: &[f64], targets: &Targets, loss: &[f64]) -> 
     .collect()
 }
 
-/// The bounds of the gradient of cross-entropy, `(total * exp(x) / sum - t) / divisor`: the errors of the exponential, the
-/// sum and two divisions (2.5 ulps each), and the smallest normal f32, because smaller results may be flushed to 0. With
-/// weights or smoothing, total, target and divisor are rounded sums and products too.
+/// The bounds of the gradient of cross-entropy, `(total * exp(x) / sum - t) / divisor`: the errors of the
+/// exponential, the sum and two divisions (2.5 ulps each), and the smallest normal f32, because smaller
+/// results may be flushed to 0. With class weights or smoothing, total, target and divisor are rounded sums
+/// and products as well.
 pub(super) fn cross_entropy_grad(logits: &[f64], targets: &Targets, gradient: &[f64]) -> Vec<f64> {
     let mut bound = Vec::with_capacity(logits.len());
     let (classes, divisor) = (targets.classes, targets.divisor());
@@ -110,13 +112,14 @@ pub(super) fn mean(losses: &[f64], targets: Option<&Targets>) -> f64 {
     }
 }
 
-/// The bounds of squared errors: each difference and each square rounds, and so does the sum of `elements` such squares, all
-/// positive.
+/// The bounds of squared errors: one rounding for each difference and each square, and those of the sum of
+/// `elements` squares, which are all positive.
 pub(super) fn squared_error(loss: &[f64], elements: usize) -> Vec<f64> {
     loss.iter().map(|l| (8.0 + (elements as f64).sqrt()) * HALF_ULP * l.abs()).collect()
 }
 
-/// The bounds of the gradient of squared errors: a difference, a division (2.5 ulps on Vulkan), and its divisor.
+/// The bounds of the gradient of squared errors: a difference, a division (2.5 ulps on Vulkan) and its
+/// divisor.
 pub(super) fn squared_error_grad(gradient: &[f64]) -> Vec<f64> {
     gradient.iter().map(|g| 9.0 * HALF_ULP * g.abs() + MIN_NORMAL).collect()
 }

@@ -14,8 +14,8 @@ use crate::error::Result;
 use crate::graph::{DType, Graph, Node, Op, Role, StepScalars, Value, ValueId};
 use crate::reference::Reference;
 
-/// The bound of each element of each result that a case compares, as an absolute error, for the first `rows` rows of `data`;
-/// empty for an update.
+/// The bound of each element of each result that a case compares, as an absolute error, for the first `rows`
+/// rows of `data`; empty for an update.
 ///
 /// # Errors
 /// As [`Reference::run`].
@@ -35,7 +35,7 @@ fn chain_bounds(
     rows: usize,
 ) -> Result<Vec<Vec<Vec<f64>>>> {
     let graph = &built.graph;
-    // By value; `None` for operands, which are exact.
+    // Per value: its bounds; `None` for operands, which are exact.
     let mut bounds: Vec<Option<Vec<f64>>> = vec![None; graph.values().len()];
     for node in graph.nodes() {
         // Operations with divisions or exponentials round even if their operands are integers.
@@ -62,7 +62,7 @@ fn chain_bounds(
     Ok(built.results.iter().map(take).collect())
 }
 
-/// The bounds of one operation's results on real data; `bounds` has those of the values before it.
+/// The bounds of one operation's results on real data; `bounds` contains those of all earlier values.
 fn node_bounds(
     graph: &Graph,
     node: &Node,
@@ -73,7 +73,7 @@ fn node_bounds(
     let elements = |index: usize| graph.at(node.outputs[index]).shape.elements();
     let operand = |index: usize| reference.read(node.inputs[index]);
     let result = || reference.read(node.outputs[0]);
-    // For logits at operand `first`.
+    // The targets of a loss whose logits are operand `first`.
     let targets = |first: usize, smoothing: f64| loss::Targets {
         labels: operand(first + 1),
         weights: node.inputs.get(first + 2).map(|&id| reference.read(id)),
@@ -85,8 +85,8 @@ fn node_bounds(
         bounds[node.inputs[index].0].clone().unwrap_or_else(|| vec![0.0; operand(index).len()])
     };
     Ok(match &node.op {
-        // A sum of K products in any order, with or without fused multiply-add: (4 + sqrt(K)) half-ulps of the sum of the
-        // products' magnitudes.
+        // A sum of K products in any order, with or without fused multiply-add: (4 + sqrt(K)) half-ulps of
+        // the sum of the products' magnitudes.
         Op::Conv2d(_)
         | Op::Conv2dGradInput(_)
         | Op::Conv2dGradKernel(_)
@@ -98,12 +98,12 @@ fn node_bounds(
             let factor = (4.0 + (terms(graph, node, rows) as f64).sqrt()) * HALF_ULP;
             vec![magnitudes(graph, node, reference, rows)?.into_iter().map(|m| factor * m).collect()]
         }
-        // The same, and a division (2.5 ulps on Vulkan) of the sum or of each term.
+        // As for a sum of products, plus a division (2.5 ulps on Vulkan) of the sum or of each term.
         Op::AvgPool2d(_) | Op::AvgPool2dGrad(_) => {
             let factor = (9.0 + (terms(graph, node, rows) as f64).sqrt()) * HALF_ULP;
             vec![magnitudes(graph, node, reference, rows)?.into_iter().map(|m| factor * m).collect()]
         }
-        // The operand's error, and twice the half-ulp of the sum.
+        // The operand's error, and two half-ulps of the sum.
         Op::BiasAdd => {
             let sum = operand_bound(0).into_iter().zip(result());
             vec![sum.map(|(bound, y)| bound + 2.0 * HALF_ULP * y.abs()).collect()]
@@ -112,7 +112,7 @@ fn node_bounds(
             let operands = operand_bound(0).into_iter().zip(operand_bound(1)).zip(result());
             vec![operands.map(|((a, b), y)| a + b + 2.0 * HALF_ULP * y.abs()).collect()]
         }
-        // Each operand's error times the other operand, and twice the half-ulp of the product.
+        // Each operand's error times the other operand, and two half-ulps of the product.
         Op::Mul => {
             let factors = operand(0).iter().zip(operand(1));
             let errors = operand_bound(0).into_iter().zip(operand_bound(1)).zip(factors);
@@ -121,26 +121,28 @@ fn node_bounds(
             };
             vec![errors.map(bound).collect()]
         }
-        // The roundings of the factor and of the product, and one half-ulp more.
+        // One rounding each of the factor and of the product, and one half-ulp of margin.
         Op::Scale(factor) => {
             let scaled = operand_bound(0).into_iter().zip(result());
             let bound =
                 |(bound, y): (f64, &f64)| bound * factor.abs() + 3.0 * HALF_ULP * y.abs() + MIN_NORMAL;
             vec![scaled.map(bound).collect()]
         }
-        // The number of elements, and a division (2.5 ulps on Vulkan).
+        // The rounded number of elements, and a division (2.5 ulps on Vulkan).
         Op::MeanGrad => vec![result().iter().map(|y| 7.0 * HALF_ULP * y.abs()).collect()],
-        // Copies of elements or 0.
+        // Results are copies of elements, or 0.
         Op::Relu | Op::Reshape(_) => vec![operand_bound(0)],
-        // Copies of elements or 0. The sign that decides is exact in every case.
+        // Results are copies of elements of dy, or 0. The sign of y selects them, and it is exact in every
+        // case.
         Op::ReluGrad => vec![operand_bound(1)],
-        // The roundings of the factor and of the product, and one half-ulp more; zeros are exact.
+        // One rounding each of the factor and of the product, and one half-ulp of margin; zeros are exact.
         Op::Dropout(d) => {
             let scaled = operand_bound(0).into_iter().zip(result());
             vec![scaled.map(|(bound, y)| bound * d.scale() + 3.0 * HALF_ULP * y.abs()).collect()]
         }
-        // Copies of elements, with the largest bound in the window; positions are exact. In no case are two elements of a
-        // window so close that rounding decides which is the largest.
+        // Results are copies of elements, with the largest bound in the window; positions are exact. In every
+        // case, the elements of a window differ by so much that rounding does not change which is the
+        // largest.
         Op::MaxPool2d(_) => {
             let largest = on_operands(graph, node, &[operand_bound(0)], rows)?;
             vec![largest, vec![0.0; elements(1)]]
@@ -209,7 +211,8 @@ fn terms(graph: &Graph, node: &Node, rows: usize) -> usize {
     }
 }
 
-/// The sum of the magnitudes of all products of each result: the operation on the absolute values of its operands.
+/// The sum of the magnitudes of all products of each result: the operation on the absolute values of its
+/// operands.
 fn magnitudes(graph: &Graph, node: &Node, reference: &Reference, rows: usize) -> Result<Vec<f64>> {
     let operands = node.inputs.iter().map(|&id| {
         let data = reference.read(id);

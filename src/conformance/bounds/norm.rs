@@ -3,10 +3,10 @@
 use crate::conformance::compare::HALF_ULP;
 use crate::graph::Op;
 
-/// Half-ulps of a few roundings, a division and a square root (2.5 ulps each on Vulkan).
+/// Half-ulps allowed for a few roundings, a division and a square root (2.5 ulps each on Vulkan).
 const FEW: f64 = 16.0;
 
-/// The bounds of each result of a batch-norm operation. `operands` have the rows in use only.
+/// The bounds of each result of a batch-norm operation. `operands` contain the valid rows only.
 pub(super) fn batch_norm(op: &Op, operands: &[&[f64]], results: &[&[f64]]) -> Vec<Vec<f64>> {
     match *op {
         Op::BatchStatistics { epsilon } => statistics(operands[0], results, epsilon),
@@ -16,9 +16,9 @@ pub(super) fn batch_norm(op: &Op, operands: &[&[f64]], results: &[&[f64]]) -> Ve
     }
 }
 
-/// Mean, inverse standard deviation and variance. The mean has the bound of a sum, divided by n. The variance has that of a
-/// sum of squared deviations from a mean with error `center`, which adds a first-order term with the standard deviation and
-/// a second-order term.
+/// The bounds of mean, inverse standard deviation and variance. The mean has the bound of a sum, divided by
+/// n. The variance has the bound of a sum of squared deviations; the error of the mean, `center`, adds a
+/// first-order term with the standard deviation and a second-order term.
 fn statistics(x: &[f64], results: &[&[f64]], epsilon: f64) -> Vec<Vec<f64>> {
     let channels = results[0].len();
     let n = (x.len() / channels) as f64;
@@ -37,8 +37,8 @@ fn statistics(x: &[f64], results: &[&[f64]], epsilon: f64) -> Vec<Vec<f64>> {
     bounds
 }
 
-/// `(x - mean) * inv_std * scale + shift`. With an `epsilon`, the last operand is the variance, otherwise the inverse
-/// standard deviation.
+/// The bounds of `(x - mean) * inv_std * scale + shift`. With an `epsilon`, the last operand is the variance,
+/// otherwise the inverse standard deviation.
 fn normalize(operands: &[&[f64]], epsilon: Option<f64>) -> Vec<f64> {
     let [x, scale, shift, mean, spread] = operands else { return Vec::new() };
     let bound = |(index, x): (usize, &f64)| {
@@ -49,7 +49,7 @@ fn normalize(operands: &[&[f64]], epsilon: Option<f64>) -> Vec<f64> {
     x.iter().enumerate().map(bound).collect()
 }
 
-/// The sum over n of `dy * (x - mean) * inv_std`.
+/// The bounds of the sum over n of `dy * (x - mean) * inv_std`.
 fn grad_scale(operands: &[&[f64]]) -> Vec<f64> {
     let [x, dy, mean, inv_std] = operands else { return Vec::new() };
     let channels = mean.len();
@@ -62,7 +62,7 @@ fn grad_scale(operands: &[&[f64]]) -> Vec<f64> {
     sums
 }
 
-/// `scale * inv_std * (dy - dshift / n - (x - mean) * inv_std * dscale / n)`.
+/// The bounds of `scale * inv_std * (dy - dshift / n - (x - mean) * inv_std * dscale / n)`.
 fn grad_input(operands: &[&[f64]]) -> Vec<f64> {
     let [x, dy, scale, mean, inv_std, dscale, dshift] = operands else { return Vec::new() };
     let channels = mean.len();

@@ -4,8 +4,8 @@ use crate::conformance::case::{InitialTensors, Update};
 use crate::conformance::compare::HALF_ULP;
 use crate::graph::{Clip, StepScalars, UpdateRule};
 
-/// The bounds of the weights and of each state tensor of parameter `number`. `before` has the tensors of all parameters,
-/// because the clipped norm depends on all gradients.
+/// The bounds of the weights and of each state tensor of parameter `number`. `before` contains the tensors of
+/// all parameters, because the clipped norm depends on all gradients.
 pub(in crate::conformance) fn update_bounds(
     update: &Update,
     number: usize,
@@ -67,7 +67,7 @@ fn clipping(update: &Update, all: &[InitialTensors]) -> (impl Fn(f64) -> f64, f6
 /// Magnitudes of one element before the update.
 struct Element<'a> {
     weight: f64,
-    /// After clipping.
+    /// Magnitude of the gradient after clipping.
     gradient: f64,
     relative_gradient_error: f64,
     state: &'a [f64],
@@ -82,8 +82,8 @@ struct Rates {
 
 /// The bounds of the weight and of each state element.
 ///
-/// Second moments are divided by, so a lower limit of each is needed: `low` is what remains of the old moment, because the
-/// gradient itself may cancel.
+/// The update divides by the second moments, so a lower limit of each is needed: `low` is the decayed old
+/// moment alone, because gradient and weight decay may cancel.
 fn element_bounds(rule: &UpdateRule, rates: &Rates, e: &Element) -> Vec<f64> {
     let lr = rates.learning_rate;
     let coupled_decay =
@@ -93,10 +93,10 @@ fn element_bounds(rule: &UpdateRule, rates: &Rates, e: &Element) -> Vec<f64> {
     match *rule {
         UpdateRule::Sgd { momentum, .. } => {
             let buffer = momentum * e.state.first().copied().unwrap_or(0.0) + g;
-            // Nesterov's step is at most this; without Nesterov it is smaller.
+            // The largest possible step, that of Nesterov momentum; without Nesterov it is smaller.
             let step = g + momentum * buffer;
             let step = if e.state.is_empty() { g } else { step.max(buffer) };
-            // One half-ulp for each hyper-parameter, product and sum, and one more.
+            // One half-ulp for each hyper-parameter, product and sum, and one of margin.
             let weight = HALF_ULP * (2.0 * e.weight + 8.0 * lr * step) + 2.0 * lr * g_error;
             vec![weight, 5.0 * HALF_ULP * buffer + g_error]
         }
@@ -106,11 +106,12 @@ fn element_bounds(rule: &UpdateRule, rates: &Rates, e: &Element) -> Vec<f64> {
             let v = low + (1.0 - beta2) * g * g;
             let m_error = 5.0 * HALF_ULP * m + (1.0 - beta1) * g_error;
             let v_error = 8.0 * HALF_ULP * v + 2.0 * (1.0 - beta2) * g * g_error;
-            // The largest v so far is at least the old one, and its error at most that of v.
+            // The maximum of v is at least its old value, and its error is at most that of v.
             let low = if amsgrad { low.max(e.state[2]) } else { low };
             let [c1, c2] = rates.corrections;
             let root = (low / c2).sqrt() + epsilon;
-            // d(1/root)/dv = -1 / (2 root^2 sqrt(v c2)); root, two divisions and the products: 16 half-ulps.
+            // d(1/root)/dv = -1 / (2 root^2 sqrt(v c2)). The root, two divisions and the products have 16
+            // half-ulps.
             let root_error = v_error / (2.0 * (low * c2).sqrt()) / root;
             let step = m_error / c1 / root + m / c1 / root * (root_error + 16.0 * HALF_ULP);
             let decay = if decoupled { 3.0 * lr * weight_decay * e.weight } else { 0.0 };
@@ -124,7 +125,7 @@ fn element_bounds(rule: &UpdateRule, rates: &Rates, e: &Element) -> Vec<f64> {
             if centered {
                 let mean = alpha * e.state[1] + (1.0 - alpha) * g;
                 let mean_error = 5.0 * HALF_ULP * mean + (1.0 - alpha) * g_error;
-                // The case's data keep this above 0, so that the difference does not cancel.
+                // The data of the cases keep this above 0, so that the difference does not cancel.
                 low -= mean * mean;
                 second_error += 2.0 * mean * mean_error + 3.0 * HALF_ULP * (v + mean * mean);
                 bounds.push(mean_error);
@@ -150,13 +151,14 @@ fn element_bounds(rule: &UpdateRule, rates: &Rates, e: &Element) -> Vec<f64> {
     }
 }
 
-/// An update step before the learning rate.
+/// An update step, before multiplication by the learning rate.
 struct Step {
     magnitude: f64,
     error: f64,
 }
 
-/// `g / (sqrt(second) + epsilon)` for a second moment of at least `low` with error `second_error`, as in Adam.
+/// `g / (sqrt(second) + epsilon)` for a second moment of at least `low` with error `second_error`, as in
+/// Adam.
 fn normalized_step(g: f64, g_error: f64, low: f64, second_error: f64, epsilon: f64) -> Step {
     let root = low.sqrt() + epsilon;
     let root_error = second_error / (2.0 * low.sqrt()) / root;

@@ -1,14 +1,15 @@
-//! Bounds of Winograd's F(4x4, 3x3) and F(4x4, 5x5): the transforms of the operands' magnitudes, with the absolute values of
-//! the transform matrices. The transforms enlarge numbers before they cancel, so these bounds are larger than that of a direct
-//! sum.
+//! Bounds of Winograd's F(4x4, 3x3) and F(4x4, 5x5): the transforms of the operands' magnitudes, with the
+//! absolute values of the transform matrices. The transforms increase magnitudes before they cancel, so these
+//! bounds are larger than those of a direct sum.
 
 use crate::conformance::compare::HALF_ULP;
 use crate::graph::{Conv2d, Op};
 
-/// The absolute values of the transforms in one dimension, for a kernel of `T` elements and `P = T + 3` points.
+/// The absolute values of the transforms in one dimension, for a kernel of `T` elements and `P = T + 3`
+/// points.
 struct Transforms<const P: usize, const T: usize> {
-    /// The most roundings of one term: those of the input, kernel and output transform in both directions, including the
-    /// rounding of constants; a fused multiply-add counts as two.
+    /// Maximum number of roundings of one term: those of the input, kernel and output transforms in both
+    /// directions, including the rounding of constants; a fused multiply-add counts as two.
     roundings: f64,
     input: [[f64; P]; P],
     kernel: [[f64; T]; P],
@@ -114,7 +115,7 @@ fn transposed<const N: usize, const M: usize>(m: &[[f64; N]; M]) -> [[f64; M]; N
     std::array::from_fn(|i| std::array::from_fn(|j| m[j][i]))
 }
 
-/// The `N` x `N` pixels of channel `c` from `corner` on; pixels outside of the image are 0.
+/// The `N` x `N` pixels of channel `c` whose top-left pixel is `corner`; pixels outside of the image are 0.
 fn tile<const N: usize>(
     image: &[f64],
     size: [usize; 2],
@@ -140,7 +141,7 @@ fn add_product<const P: usize>(sums: &mut [[f64; P]; P], u: &[[f64; P]; P], v: &
     }
 }
 
-/// The forward convolution, or the input gradient if `grad_input`, tile by tile.
+/// The bounds of the forward convolution, or of the input gradient if `grad_input`, tile by tile.
 fn images<const P: usize, const T: usize>(
     transforms: &Transforms<P, T>,
     conv: &Conv2d,
@@ -186,7 +187,7 @@ fn images<const P: usize, const T: usize>(
     bounds
 }
 
-/// The weight gradient: sums over tiles, transformed back.
+/// The bounds of the weight gradient: sums over tiles, transformed back.
 fn grad_kernel<const P: usize, const T: usize>(
     transforms: &Transforms<P, T>,
     conv: &Conv2d,

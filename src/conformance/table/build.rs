@@ -9,17 +9,18 @@ pub(super) const KINDS: [DataKind; 2] = [DataKind::Integers, DataKind::Reals];
 /// Lengths of tensors whose last vec4 has one, two and three elements.
 pub(super) const INCOMPLETE_LENGTHS: [usize; 3] = [5, 6, 7];
 
-/// Special values with their names, planted in elements of an incomplete vec4.
+/// Special values with their names, for single elements of an incomplete vec4.
 pub(super) const SPECIAL_VALUES: [(&str, f32); 4] =
     [("NaN", f32::NAN), ("infinity", f32::INFINITY), ("-infinity", f32::NEG_INFINITY), ("-0", -0.0)];
 
-/// A case of one operation that reads the operands in order. A batch of several rows also runs with half of them.
+/// Creates a case of one operation that reads the operands in order. A batch of several rows also runs with
+/// half of its rows.
 pub(super) fn single(name: String, op: Op, batch: usize, operands: Vec<Operand>, data: DataKind) -> Case {
     let wires = (0..operands.len()).map(Wire::Operand).collect();
     chain(name, batch, operands, vec![(op, wires)], data)
 }
 
-/// A case of several operations. A batch of several rows also runs with half of them.
+/// Creates a case of several operations. A batch of several rows also runs with half of its rows.
 pub(super) fn chain(
     name: String,
     batch: usize,
@@ -43,7 +44,7 @@ pub(super) fn chain(
     Case { name: format!("{name} {data}"), work: Work::Ops(ops) }
 }
 
-/// The case modified by `change`, with `, suffix` appended to its name.
+/// Returns the case modified by `change`, with `, suffix` appended to its name.
 pub(super) fn with(case: &Case, suffix: &str, change: impl FnOnce(&mut Ops)) -> Case {
     let case = Case { name: format!("{}, {suffix}", case.name), work: case.work.clone() };
     case.with_ops(change)

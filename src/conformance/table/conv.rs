@@ -1,5 +1,5 @@
-//! Convolutions: all three passes over many geometries, fused chains, split batches, Winograd's transforms, and weight
-//! gradients of partly frozen kernels.
+//! Convolutions: forward and both gradients over many geometries, fused chains, split batches, Winograd's
+//! transforms, and weight gradients of partly frozen kernels.
 
 use super::build::{KINDS, chain, single, with};
 use crate::compiler::GradientStrategy;
@@ -99,8 +99,8 @@ pub(super) fn cases() -> Result<Vec<Case>> {
     Ok(all)
 }
 
-/// Channels that are a multiple of 4 and not, kernels that are larger and smaller than the input, and strides and dilations
-/// that differ by axis.
+/// Channels that are and are not a multiple of 4, kernels that are larger and smaller than the input, and
+/// strides and dilations that differ between the axes.
 fn geometries() -> Vec<Geometry> {
     use Padding::{Same, Valid};
     vec![
@@ -114,7 +114,8 @@ fn geometries() -> Vec<Geometry> {
         geometry("2x3, stride 1x3, dilation 2x1", [9, 10, 4], 4, [2, 3], Same).stride(1, 3).dilation(2, 1),
         geometry("dilation 3", [9, 11, 3], 5, [3, 3], Same).dilation(3, 3),
         geometry("dilation 1x2, stride 2x1", [8, 9, 5], 4, [3, 3], Valid).stride(2, 1).dilation(1, 2),
-        // Input gradients through a stride, by sets of pixels that the same kernel elements reach.
+        // Input gradients of strided convolutions, computed by sets of pixels that receive the same kernel
+        // elements.
         geometry("3x3 by fours, stride 2", [9, 8, 4], 8, [3, 3], Same).stride(2, 2).batch(3),
         geometry("3x3 by fours, stride 2, dilation 3", [11, 12, 4], 4, [3, 3], Valid)
             .stride(2, 2)
@@ -151,7 +152,7 @@ fn geometries() -> Vec<Geometry> {
         geometry("33 channels", [5, 6, 5], 33, [3, 3], Same),
         geometry("36 channels by fours", [5, 6, 16], 36, [3, 3], Same),
         geometry("many rows", [13, 11, 3], 5, [3, 3], Same).batch(5),
-        // Sums that some families compute as split-K.
+        // Sums that some families compute with split-K.
         geometry("many rows by fours", [16, 15, 4], 12, [3, 3], Same).batch(3),
         geometry("many rows in 2 groups", [12, 13, 18], 24, [3, 2], Same).groups(2).batch(4),
         geometry("deep", [6, 5, 63], 12, [3, 3], Same).batch(3),
@@ -177,7 +178,7 @@ fn operands(c: &Conv2d) -> Operands {
     }
 }
 
-/// Forward, input gradient and weight gradient.
+/// Cases of the forward convolution, the input gradient and the weight gradient.
 fn passes(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
     let c = g.conv()?;
     let Operands { x, kernel, dy, .. } = operands(&c);
@@ -191,14 +192,14 @@ fn passes(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
     ])
 }
 
-/// Passes with as many results or terms as the largest tiles need.
+/// Cases with enough results or terms of a sum for the largest tiles.
 fn large_tiles(kind: DataKind) -> Result<Vec<Case>> {
     let forward = geometry("large tiles", [38, 36, 3], 67, [3, 3], Padding::Same).batch(3);
     let forward_vec4 = geometry("large tiles by fours", [38, 36, 4], 68, [3, 3], Padding::Same).batch(3);
     let grad_input = geometry("large tiles", [38, 36, 68], 4, [3, 3], Padding::Same).batch(3);
     let grad_kernel = geometry("large tiles", [46, 45, 9], 66, [3, 3], Padding::Same);
     let grad_kernel_vec4 = geometry("large tiles by fours", [46, 45, 8], 68, [3, 3], Padding::Same);
-    // With the index in `passes`.
+    // Geometries, each with the index of the selected case in the result of `passes`.
     let chosen = [(forward, 0), (forward_vec4, 0), (grad_input, 1), (grad_kernel, 2), (grad_kernel_vec4, 2)];
     chosen.iter().map(|(g, pass)| Ok(passes(g, kind)?.swap_remove(*pass))).collect()
 }
@@ -217,8 +218,8 @@ const CHAINED: [&str; 10] = [
     "depthwise by fours",
 ];
 
-/// An input gradient and the gradient of the ReLU before it; a convolution, bias and ReLU, with and without the ReLU: once
-/// fused, and once with all results as outputs.
+/// An input gradient and the gradient of the ReLU before it; a convolution, bias and ReLU, with and without
+/// the ReLU. Each is compiled with fusion, and once more with all results as outputs, which prevents fusion.
 fn chains(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
     let c = g.conv()?;
     let Operands { x, kernel, dy, bias } = operands(&c);
@@ -245,8 +246,9 @@ fn chains(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
     Ok(all)
 }
 
-/// The geometries of [`transposed`]. Algorithms with an epilogue: implicit GEMM, sets of pixels (stride 2), pointwise.
-/// Without: im2col (output channels of a group that are no multiple of 4, or too many sets of pixels), depthwise.
+/// The geometries of [`transposed`]. Algorithms with an epilogue: implicit GEMM, sets of pixels (stride 2),
+/// pointwise. Algorithms without one: im2col (output channels of a group that are no multiple of 4, or too
+/// many sets of pixels), depthwise.
 const TRANSPOSED: [&str; 9] = [
     "3x3 by fours",
     "3x3 by fours, stride 2",
@@ -259,8 +261,9 @@ const TRANSPOSED: [&str; 9] = [
     "depthwise by fours, stride 2x3",
 ];
 
-/// A transposed convolution (an input gradient as a forward operation), bias and ReLU, with and without the ReLU: once fused
-/// if the algorithm has an epilogue, and once with all results as outputs.
+/// A transposed convolution (an input gradient as a forward operation), bias and ReLU, with and without the
+/// ReLU. Each is compiled with fusion if the algorithm has an epilogue, and once more with all results as
+/// outputs.
 fn transposed(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
     let c = g.conv()?;
     let Operands { kernel, dy, .. } = operands(&c);
@@ -279,11 +282,11 @@ fn transposed(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
     Ok(all)
 }
 
-/// Geometries of [`bias_and_kernel_grad`] in addition to [`CHAINED`]: sums that are whole, split-K, and in groups.
+/// Geometries of [`bias_and_kernel_grad`] in addition to [`CHAINED`]: unsplit sums, split-K, and groups.
 const BIAS_SUMS: [&str; 5] =
     ["1x1 map", "36 channels by fours", "many rows", "many rows by fours", "many rows in 2 groups"];
 
-/// The gradients of a bias and of its kernel, which some families compute in one kernel.
+/// The gradients of a bias and of its kernel, which some families fuse into one kernel.
 fn bias_and_kernel_grad(g: &Geometry, kind: DataKind) -> Result<Case> {
     let c = g.conv()?;
     let Operands { x, dy, .. } = operands(&c);
@@ -295,7 +298,8 @@ fn bias_and_kernel_grad(g: &Geometry, kind: DataKind) -> Result<Case> {
     Ok(with(&case, "both kept", |ops| ops.keep_all = true))
 }
 
-/// Images that 2x2 windows tile: scalar and vec4 elements, few and many output channels, groups, more rows than a tile has.
+/// Images that 2x2 windows divide evenly: scalar and vec4 elements, few and many output channels, groups,
+/// more rows than a tile has.
 fn pooled_geometries() -> Vec<Geometry> {
     use Padding::{Same, Valid};
     vec![
@@ -309,8 +313,8 @@ fn pooled_geometries() -> Vec<Geometry> {
     ]
 }
 
-/// A convolution and a 2x2 max-pool, with and without bias and ReLU between them: once fused, and once with all results as
-/// outputs.
+/// A convolution and a 2x2 max-pool, with and without bias and ReLU between them. Each is compiled with
+/// fusion, and once more with all results as outputs.
 fn pooled(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
     let c = g.conv()?;
     let window = Window { stride: [2, 2], ..Window::new([2, 2]) }.on(c.window.output, g.name)?;
@@ -332,7 +336,7 @@ fn pooled(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
         all.push(with(&case, "all kept", |ops| ops.keep_all = true));
         all.push(case);
     }
-    // An operation between them that no epilogue has.
+    // With an operation in between that cannot be an epilogue.
     let relu_grad = vec![
         (Op::Conv2d(c), vec![Wire::Operand(0), Wire::Operand(1)]),
         (Op::ReluGrad, vec![Wire::Operand(2), Wire::Result(0, 0)]),
@@ -343,8 +347,8 @@ fn pooled(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
     Ok(all)
 }
 
-/// Batches that a small workspace splits into parts of one image, and of several images with a smaller last part. Short
-/// batches end in the first part, at the end of a part, and inside the last.
+/// Batches that a small workspace splits into parts of one image, and of several images with a smaller last
+/// part. Short batches end in the first part, at the end of a part, and inside the last one.
 fn split_batches() -> Result<Vec<Case>> {
     let mut all = Vec::new();
     let geometries = [
@@ -371,8 +375,8 @@ fn split_batches() -> Result<Vec<Case>> {
     Ok(all)
 }
 
-/// Geometries for Winograd's transforms: images that are and are not multiples of a tile, and smaller than one; padding on one
-/// side; more channels than a GEMM tile has.
+/// Geometries for Winograd's transforms: images that are and are not multiples of a tile, and smaller than
+/// one; padding on one side; more channels than a GEMM tile has.
 fn winograd_geometries() -> Vec<Geometry> {
     use Padding::{Same, Valid};
     vec![
@@ -391,7 +395,7 @@ fn winograd_geometries() -> Vec<Geometry> {
     ]
 }
 
-/// Geometries with few results, so that no two results in a pooling window are closer than their bounds.
+/// Geometries with few results, so that any two results in a pooling window differ by more than their bounds.
 fn pooled_winograd_geometries() -> Vec<Geometry> {
     use Padding::Same;
     vec![
@@ -401,7 +405,7 @@ fn pooled_winograd_geometries() -> Vec<Geometry> {
     ]
 }
 
-/// Convolutions by Winograd's transforms, and batches of more than 2 images split into single images as well.
+/// Winograd convolutions; batches of more than 2 images are also run split into single images.
 fn winograd() -> Result<Vec<Case>> {
     let mut direct = Vec::new();
     for g in &winograd_geometries() {
@@ -431,8 +435,8 @@ fn winograd() -> Result<Vec<Case>> {
 /// The geometries of [`winograd`] with [`transposed`] chains.
 const TRANSPOSED_WINOGRAD: [&str; 2] = ["7x9", "2x3 by 5x5"];
 
-/// Weight gradients of partly frozen kernels by every partial algorithm: each geometry that has the algorithm on integers, and
-/// those of [`PARTIAL_ON_REALS`] on reals as well.
+/// Weight gradients of partly frozen kernels by every partial algorithm: on integers for each geometry that
+/// supports the algorithm, and on reals for those of [`PARTIAL_ON_REALS`].
 fn partial_gradients() -> Result<Vec<Case>> {
     let mut all = Vec::new();
     for g in geometries() {
@@ -450,7 +454,7 @@ fn partial_gradients() -> Result<Vec<Case>> {
             }
         }
     }
-    // Dense layers, as 1x1 convolutions of one pixel.
+    // Dense layers, as 1x1 convolutions of a single pixel.
     for (inputs, outputs) in [(7, 5), (16, 12), (40, 36)] {
         let conv = Conv2d::new([1, 1, inputs], outputs, Window::new([1, 1]), 1, "dense")?;
         let operands = [Operand::batched(&[inputs], Fill::Data), Operand::batched(&[outputs], Fill::Data)];
@@ -466,8 +470,8 @@ fn partial_gradients() -> Result<Vec<Case>> {
 const PARTIAL_ON_REALS: [&str; 3] =
     ["3x3 by fours", "asymmetric padding, stride 2x3", "36 channels by fours"];
 
-/// The dense case with each strategy and a mask that suits it; geometries of [`PARTIAL_ON_REALS`] also with the batch split
-/// into single images.
+/// The dense case with each strategy and a suitable mask; for geometries of [`PARTIAL_ON_REALS`] also with
+/// the batch split into single images.
 fn partial_strategies(dense: &Case, conv: &Conv2d) -> Vec<Case> {
     let elements = conv.depth() * conv.c_out;
     let mut all = Vec::new();

@@ -17,7 +17,7 @@ pub(super) fn cases() -> Vec<Case> {
     all
 }
 
-/// Batch and extents, with every number of elements in the last vec4.
+/// Batch sizes and extents; the last vec4 has one, two, three or four elements.
 const SHAPES: [(usize, &[usize]); 8] =
     [(1, &[1]), (3, &[1]), (5, &[1]), (4, &[4]), (3, &[5]), (7, &[3, 3, 3]), (2, &[2049]), (3, &[11, 5, 4])];
 
@@ -42,7 +42,7 @@ fn elementwise(kind: DataKind) -> Vec<Case> {
     let without_batch = || vec![Operand::fixed(&[3, 7], Fill::Data)];
     all.push(single("relu without a batch".into(), Op::Relu, 1, without_batch(), kind));
     all.push(single("mean_grad without a batch".into(), Op::MeanGrad, 1, without_batch(), kind));
-    // A reshape shares the memory of its operand: alone, and between operations.
+    // A reshape, which shares the memory of its operand: alone, and between other operations.
     let images = || vec![Operand::batched(&[2, 3, 5], Fill::Data)];
     all.push(single("reshape".into(), Op::Reshape(vec![4, 30]), 4, images(), kind));
     let nodes = vec![
@@ -63,7 +63,8 @@ fn biases(kind: DataKind) -> Vec<Case> {
         let operands = vec![Operand::batched(extents, Fill::Data), Operand::fixed(&[channels], Fill::Data)];
         all.push(single(format!("bias_add {batch} of {extents:?}"), Op::BiasAdd, batch, operands, kind));
     }
-    // Sums with one part, two parts, a remainder, and the largest number of parts.
+    // Row counts that are summed in one split, two splits, a shorter last split, and the maximum number of
+    // splits.
     let sums: [(usize, &[usize]); 9] = [
         (5, &[3]),
         (1, &[1]),
@@ -104,7 +105,7 @@ fn dropout(kind: DataKind) -> Vec<Case> {
     all
 }
 
-/// NaN and infinities where the definition of the operation covers them.
+/// NaN and infinities, for operations that define the results.
 fn special_values() -> Vec<Case> {
     let kind = DataKind::Integers;
     let images = || Operand::batched(&[9, 8, 3], Fill::Specials);
@@ -158,8 +159,8 @@ fn activations() -> Vec<Case> {
     all
 }
 
-/// NaN, an infinity or -0.0 in each element of an incomplete last vec4, which must not spread to other elements: a compiler
-/// that selects a component of a vector by arithmetic spreads it.
+/// NaN, an infinity or -0.0 in each element of an incomplete last vec4, which must not spread to other
+/// elements: it spreads if a compiler selects a component of a vector by arithmetic.
 fn planted_values() -> Vec<Case> {
     let operations = [
         ("relu", Op::Relu, 1),
@@ -179,8 +180,8 @@ fn planted_values() -> Vec<Case> {
         for length in INCOMPLETE_LENGTHS {
             for index in 4..length {
                 for (what, value) in SPECIAL_VALUES {
-                    // Beyond its limits the slope of clamp is 0, and 0 times infinity is NaN or 0: some drivers fold the
-                    // product to 0.
+                    // Beyond its limits the derivative of clamp is 0, and 0 times infinity is NaN or 0: some
+                    // drivers fold the product to 0.
                     if name == "clamp_grad" && value.is_infinite() {
                         continue;
                     }

@@ -5,8 +5,8 @@ use crate::conformance::case::{Case, DataKind, Fill, Operand, Wire};
 use crate::graph::Op;
 use crate::kernels::MAX_TERMS;
 
-/// `[m, k, n]`: single rows and columns, sizes around the tile sizes, sums that are no multiple of the unrolled step, and
-/// several workgroups along n.
+/// `[m, k, n]`: single rows and columns, sizes around the tile sizes, sums that are not a multiple of the
+/// unrolled step, and several workgroups along n.
 const SIZES: [[usize; 3]; 12] = [
     [1, 1, 1],
     [3, 4, 7],
@@ -22,8 +22,8 @@ const SIZES: [[usize; 3]; 12] = [
     [2, 8, 1100],
 ];
 
-/// The number of [`SIZES`] that are used with all combinations of transposed operands: each combination is another kernel to
-/// compile.
+/// The number of [`SIZES`] that are used with all combinations of transposed operands: each combination
+/// compiles another kernel.
 const TRANSPOSED: usize = 9;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -46,7 +46,8 @@ pub(super) fn cases() -> Vec<Case> {
             all.extend(chains(size, kind));
         }
     }
-    // Sums longer than one dispatch computes: short batches end in the first part, and epilogues apply to the last.
+    // Sums longer than those of one dispatch: short batches end in the first part, and epilogues apply to the
+    // last.
     let kind = DataKind::Integers;
     let long = [5, 2 * MAX_TERMS + 4_471, 6];
     all.extend([rows(long, false, kind), fixed(long, true, true, kind)]);
@@ -62,7 +63,7 @@ pub(super) fn cases() -> Vec<Case> {
     all
 }
 
-/// Sums that some families compute as split-K: short batches leave splits empty, or end inside one.
+/// Sums that some families compute with split-K: with short batches, some splits are empty or end early.
 fn split_k() -> Vec<Case> {
     let mut all = Vec::new();
     for kind in KINDS {
@@ -79,7 +80,7 @@ fn split_k() -> Vec<Case> {
     all
 }
 
-/// Enough results or terms for the largest tiles.
+/// Cases with enough results or terms of a sum for the largest tiles.
 fn large_tiles(kind: DataKind) -> Vec<Case> {
     let (odd, vec4, deep) = ([4_060, 9, 67], [4_060, 8, 68], [70, 4_100, 66]);
     let mut all: Vec<_> = [odd, vec4].map(|size| rows(size, true, kind)).into();
@@ -102,7 +103,7 @@ fn stored([rows, columns]: [usize; 2], transposed: bool) -> [usize; 2] {
     if transposed { [columns, rows] } else { [rows, columns] }
 }
 
-/// Neither operand has a batch axis.
+/// A case in which neither operand has a batch axis.
 fn fixed(size: [usize; 3], transpose_a: bool, transpose_b: bool, kind: DataKind) -> Case {
     let [m, k, n] = size;
     let operands = vec![
@@ -112,7 +113,7 @@ fn fixed(size: [usize; 3], transpose_a: bool, transpose_b: bool, kind: DataKind)
     single(name("no batch", size, transpose_a, transpose_b), op(transpose_a, transpose_b), 1, operands, kind)
 }
 
-/// The batch is the rows of the result, as in a dense layer and its input gradient.
+/// A case in which the batch is the rows of the result, as in a dense layer and its input gradient.
 fn rows(size: [usize; 3], transpose_b: bool, kind: DataKind) -> Case {
     let [m, k, n] = size;
     let operands =
@@ -120,14 +121,14 @@ fn rows(size: [usize; 3], transpose_b: bool, kind: DataKind) -> Case {
     single(name("batched rows", size, false, transpose_b), op(false, transpose_b), m, operands, kind)
 }
 
-/// The sum is over the batch, as in the weight gradient of a dense layer.
+/// A case that sums over the batch, as in the weight gradient of a dense layer.
 fn sums(size: [usize; 3], kind: DataKind) -> Case {
     let [m, k, n] = size;
     let operands = vec![Operand::batched(&[m], Fill::Data), Operand::batched(&[n], Fill::Data)];
     single(name("batched sums", size, true, false), op(true, false), k, operands, kind)
 }
 
-/// The weight and bias gradients of a dense layer, which some families compute in one kernel.
+/// The weight and bias gradients of a dense layer, which some families fuse into one kernel.
 fn sums_and_bias_grad(size: [usize; 3], kind: DataKind) -> Case {
     let [m, k, n] = size;
     let operands = vec![Operand::batched(&[m], Fill::Data), Operand::batched(&[n], Fill::Data)];
@@ -139,8 +140,8 @@ fn sums_and_bias_grad(size: [usize; 3], kind: DataKind) -> Case {
     with(&case, "both kept", |ops| ops.keep_all = true)
 }
 
-/// A matrix multiplication and bias with and without ReLU, and one followed by the gradient of a ReLU: once fused, and once
-/// with all results as outputs.
+/// A matrix multiplication and bias with and without ReLU, and one followed by the gradient of a ReLU. Each
+/// is compiled with fusion, and once more with all results as outputs.
 fn chains(size: [usize; 3], kind: DataKind) -> Vec<Case> {
     let [m, k, n] = size;
     let operands = vec![
@@ -159,7 +160,7 @@ fn chains(size: [usize; 3], kind: DataKind) -> Vec<Case> {
         all.push(case);
         nodes.push((Op::Relu, vec![Wire::Result(1, 0)]));
     }
-    // The input gradient of a dense layer, and of the ReLU before it.
+    // The input gradient of a dense layer, and the gradient of the ReLU before it.
     let backward = vec![
         (op(false, true), vec![Wire::Operand(0), Wire::Operand(1)]),
         (Op::ReluGrad, vec![Wire::Operand(2), Wire::Result(0, 0)]),

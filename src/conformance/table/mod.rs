@@ -12,7 +12,8 @@ mod update;
 use super::case::Case;
 use crate::error::Result;
 
-/// All cases of the op table. They contain every operation of [`Op`](crate::graph::Op) except for the running statistics.
+/// All cases of the op table. They contain every operation of [`Op`](crate::graph::Op) except for the running
+/// statistics.
 ///
 /// # Errors
 /// Those of window geometries; none occurs, because the table is fixed.

@@ -5,7 +5,8 @@ use crate::conformance::case::{Case, DataKind, Fill, Operand};
 use crate::graph::Op;
 
 pub(super) fn cases() -> Vec<Case> {
-    // Sums with one part, two parts, a remainder, and the largest number of parts.
+    // Row counts that are summed in one split, two splits, a shorter last split, and the maximum number of
+    // splits.
     let shapes: [(usize, &[usize]); 9] = [
         (5, &[3]),
         (1, &[1]),

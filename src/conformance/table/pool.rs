@@ -91,7 +91,7 @@ fn max_pools(kind: DataKind) -> Result<Vec<Case>> {
     Ok(all)
 }
 
-/// Only on reals, because means of integers need not be exact.
+/// Cases of average pooling and its gradient, only on reals, because means of integers need not be exact.
 fn average_pools() -> Result<Vec<Case>> {
     let mut all = Vec::new();
     for (name, batch, p) in geometries()? {
@@ -117,7 +117,7 @@ fn global_pools(kind: DataKind) -> Vec<Case> {
     let mut all = Vec::new();
     for (batch, extents) in shapes {
         let [h, w, c] = extents;
-        // The mean of integers is exact only over a power of 2 of pixels.
+        // The mean of integers is exact only if the number of pixels is a power of 2.
         if kind == DataKind::Integers && !(h * w).is_power_of_two() {
             continue;
         }

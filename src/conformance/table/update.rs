@@ -4,8 +4,8 @@ use super::build::{INCOMPLETE_LENGTHS, SPECIAL_VALUES};
 use crate::conformance::case::{Case, Planted, Update, Work};
 use crate::graph::{Clip, UpdateRule};
 
-/// Every rule with and without its options, for tensors with lengths around multiples of 32 (a mask word) and of the alignment
-/// of an arena.
+/// Every rule with and without its options, for tensors with lengths around multiples of 32 (a mask word) and
+/// of the alignment of an arena.
 pub(super) fn cases() -> Vec<Case> {
     let sgd = |momentum, nesterov, weight_decay| UpdateRule::Sgd { momentum, nesterov, weight_decay };
     let adam = |weight_decay, decoupled| UpdateRule::Adam {
@@ -76,7 +76,8 @@ pub(super) fn cases() -> Vec<Case> {
         for length in INCOMPLETE_LENGTHS {
             for index in 4..length {
                 for (what, value) in SPECIAL_VALUES {
-                    // A tensor for each of weights, gradient and state to have the value, with both masks.
+                    // Enough tensors that weights, gradient and state each contain the value, with both
+                    // masks.
                     let sizes = vec![length; 2 * (2 + rule.slots().len())];
                     let planted =
                         Update { planted: Some(Planted { index, value }), ..plain(rule, &sizes, &[]) };
@@ -96,7 +97,7 @@ pub(super) fn cases() -> Vec<Case> {
             case(format!("update {name}, clipped by {what}"), clipped);
         }
     }
-    // Many workgroups sum the squares of the norm.
+    // A norm whose squares are summed by many workgroups.
     let large = Update { clip: Some(Clip::norm(1.0)), ..plain(sgd(0.0, false, 0.0), &[300_001, 3], &[]) };
     case("update sgd, clipped by norm, a large tensor".into(), large);
     all

@@ -22,7 +22,7 @@ pub(super) fn scale(o: &Operands, factor: f64) -> Result<Vec<ResultInfo>> {
     elementwise(o, 1)
 }
 
-/// `x` with 1 operand, `x, dy` with 2.
+/// Validates the operands of an activation (`x`) or of its gradient (`x, dy`).
 pub(super) fn activation(o: &Operands, activation: Activation, operands: usize) -> Result<Vec<ResultInfo>> {
     let results = elementwise(o, operands)?;
     match activation {
@@ -36,7 +36,7 @@ pub(super) fn activation(o: &Operands, activation: Activation, operands: usize) 
     }
 }
 
-/// `x [n, c]` with 1 operand, `y, dy` with 2.
+/// Validates the operands of softmax (`x [n, c]`) or of its gradient (`y, dy`).
 pub(super) fn softmax(o: &Operands, operands: usize) -> Result<Vec<ResultInfo>> {
     let results = elementwise(o, operands)?;
     o.batched(0)?;

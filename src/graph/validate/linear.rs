@@ -4,7 +4,7 @@ use super::{Operands, ResultInfo, result};
 use crate::error::{Error, Result};
 use crate::graph::Value;
 
-/// `a, b` as `[m, k] x [k, n]`, each possibly stored transposed.
+/// Validates the operands `a, b` of `[m, k] x [k, n]`; each may be stored transposed.
 pub(super) fn matmul(o: &Operands, transpose_a: bool, transpose_b: bool) -> Result<Vec<ResultInfo>> {
     o.count(2)?;
     let (a, b) = (o.float(0)?, o.float(1)?);
@@ -19,11 +19,11 @@ pub(super) fn matmul(o: &Operands, transpose_a: bool, transpose_b: bool) -> Resu
     if k != k_b {
         return Err(Error::shape(
             o.operand(1),
-            format!("{k} along the summed axis, as in {} {}", a.name, a.shape),
+            format!("{k} along the reduction axis, as in {} {}", a.name, a.shape),
             &b.shape,
         ));
     }
-    // The batch axis may be the rows of the result, or the summed axis of both operands.
+    // The batch axis may be the rows of the result, or the reduction axis of both operands.
     let batched = a.batched && !transpose_a;
     let summed = a.batched && transpose_a;
     if b.batched != summed || (b.batched && transpose_b) {
@@ -34,7 +34,7 @@ pub(super) fn matmul(o: &Operands, transpose_a: bool, transpose_b: bool) -> Resu
         };
         return Err(Error::argument(
             o.label,
-            "the batch as the rows of the result, or as the summed axis of both operands",
+            "the batch as the rows of the result, or as the reduction axis of both operands",
             format!("{} {}, {} {}", a.name, axis(a, transpose_a), b.name, axis(b, transpose_b)),
         ));
     }
@@ -49,7 +49,7 @@ pub(super) fn channels(o: &Operands, x: &Value) -> Result<()> {
     Ok(())
 }
 
-/// `x [.., c], bias [c]`.
+/// Validates `x [.., c], bias [c]`.
 pub(super) fn bias_add(o: &Operands) -> Result<Vec<ResultInfo>> {
     o.count(2)?;
     let x = o.float(0)?;
@@ -60,7 +60,7 @@ pub(super) fn bias_add(o: &Operands) -> Result<Vec<ResultInfo>> {
     Ok(vec![result(x.shape.extents(), x.batched)?])
 }
 
-/// `dy [.., c]` to `[c]`.
+/// Validates `dy [.., c]`; the result is `[c]`.
 pub(super) fn bias_grad(o: &Operands) -> Result<Vec<ResultInfo>> {
     o.count(1)?;
     let dy = o.float(0)?;

@@ -129,7 +129,7 @@ impl<'a> Operands<'a> {
         Err(Error::argument(
             self.operand(index),
             "a value with a batch axis (Graph::batch_input)",
-            "a value without one",
+            "a value without a batch axis",
         ))
     }
 
@@ -138,7 +138,7 @@ impl<'a> Operands<'a> {
         if !self.values[index].batched {
             return Ok(());
         }
-        Err(Error::argument(self.operand(index), "a value without a batch axis", "a value with one"))
+        Err(Error::argument(self.operand(index), "a value without a batch axis", "a value with a batch axis"))
     }
 
     /// Checks the extents of operand `index`; `None` matches any extent (the batch).

@@ -6,15 +6,15 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Op, ParameterId, ParameterKind, Role, StatisticsRule};
 
 fn valid_epsilon(o: &Operands, epsilon: f64) -> Result<()> {
-    // A smaller epsilon is 0 or subnormal in f32, and a constant channel divides by its root.
+    // A smaller epsilon is 0 or subnormal in f32, and a channel of variance 0 is divided by sqrt(epsilon).
     if epsilon.is_finite() && epsilon >= f64::from(f32::MIN_POSITIVE) {
         return Ok(());
     }
     Err(Error::argument(o.label, "an epsilon that is a positive normal number in f32", epsilon))
 }
 
-/// Validates operand 0 as `[n, .., c]`, the operands `same` as of its shape, and the operands `vectors` as
-/// `[c]`.
+/// Validates operand 0 as `[n, .., c]`, the operands `same` as having the same shape, and the operands
+/// `vectors` as `[c]`.
 fn operands(o: &Operands, same: &[usize], vectors: &[usize]) -> Result<()> {
     o.count(1 + same.len() + vectors.len())?;
     let x = o.float(0)?;
@@ -84,7 +84,7 @@ pub(super) fn update_statistics(
             return Err(Error::argument(o.label, "parameters of kind Statistic", got));
         }
         if graph.nodes().iter().any(updated) {
-            let got = format!("a second one for {}", parameter.path);
+            let got = format!("a second update of {}", parameter.path);
             return Err(Error::argument(o.label, "one update of each statistic", got));
         }
         let batch = o.float(index)?;

@@ -7,7 +7,7 @@ use crate::graph::{Clip, Graph, Op, ParameterId, Role, Target};
 pub(super) fn accumulate(graph: &Graph, o: &Operands, targets: &[ParameterId]) -> Result<Vec<ResultInfo>> {
     gradients(graph, o, targets)?;
     let accumulated = |op: &Op, id: &ParameterId| matches!(op, Op::Accumulate(ids) if ids.contains(id));
-    once(graph, o, targets, "one accumulation of each parameter", accumulated)?;
+    once(graph, o, targets, "accumulation", accumulated)?;
     Ok(Vec::new())
 }
 
@@ -19,7 +19,7 @@ pub(super) fn clip_gradients(
 ) -> Result<Vec<ResultInfo>> {
     gradients(graph, o, targets)?;
     if graph.nodes().iter().any(|node| matches!(node.op, Op::Clip(..))) {
-        return Err(Error::argument(o.label, "at most one clip per graph", "a second one"));
+        return Err(Error::argument(o.label, "at most one clip per graph", "a second clip"));
     }
     let (Clip::Norm { max: limit, .. } | Clip::Value { limit }) = clip;
     if !(limit > 0.0 && limit <= f64::from(f32::MAX)) {
@@ -70,23 +70,23 @@ fn gradients(graph: &Graph, o: &Operands, targets: &[ParameterId]) -> Result<()>
         Op::Update(_, targets) => targets.iter().any(|target| target.parameter == *id),
         _ => false,
     };
-    once(graph, o, targets, "one update of each parameter", updated)
+    once(graph, o, targets, "update", updated)
 }
 
-/// Fails if `has` is true for an earlier operation and one of the targets.
+/// Fails if an earlier operation fulfils `has` for one of the targets.
 fn once(
     graph: &Graph,
     o: &Operands,
     targets: &[ParameterId],
-    expected: &str,
+    what: &str,
     has: impl Fn(&Op, &ParameterId) -> bool,
 ) -> Result<()> {
     let repeated = |target: &&ParameterId| graph.nodes().iter().any(|node| has(&node.op, target));
     match targets.iter().find(repeated) {
         None => Ok(()),
         Some(id) => {
-            let got = format!("a second one for {}", graph.parameters()[id.0].path);
-            Err(Error::argument(o.label, expected, got))
+            let got = format!("a second {what} of {}", graph.parameters()[id.0].path);
+            Err(Error::argument(o.label, format!("one {what} of each parameter"), got))
         }
     }
 }

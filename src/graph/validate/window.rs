@@ -5,8 +5,8 @@ use crate::error::{Error, Result};
 use crate::graph::{Conv2d, DType, Pool2d};
 use crate::shape::WindowGeometry;
 
-/// Validates a geometry. Its fields are public, so it may be built by hand with any values; every geometry
-/// from [`crate::shape::Window::on`] is valid.
+/// Validates a geometry. Its fields are public, so a caller may construct an invalid one; every geometry from
+/// [`crate::shape::Window::on`] is valid.
 fn window(o: &Operands, w: &WindowGeometry) -> Result<()> {
     let in_range = |n: &usize| *n > 0 && *n <= 1 << 20;
     let sizes = [w.kernel, w.stride, w.dilation, w.input].iter().flatten().all(in_range);
@@ -17,8 +17,8 @@ fn window(o: &Operands, w: &WindowGeometry) -> Result<()> {
         );
         return Err(Error::argument(o.label, "extents from 1 to 1,048,576 and padding up to that", got));
     }
-    // The last window may extend into the end padding, which is not stored in the geometry but is at most
-    // 2^20.
+    // The last window may extend into the padding at the end, whose size is not stored in the geometry but is
+    // at most 2^20.
     let last_begin = |axis: usize| w.output[axis].saturating_sub(1).saturating_mul(w.stride[axis]);
     let fits =
         |axis: usize| w.output[axis] > 0 && last_begin(axis) <= w.pad_begin[axis] + w.input[axis] + (1 << 20);
@@ -56,7 +56,7 @@ fn conv_kernel(o: &Operands, index: usize, c: &Conv2d) -> Result<()> {
     o.shape(index, &c.kernel_shape().map(Some))
 }
 
-/// `x, kernel`.
+/// Validates `x, kernel`.
 pub(super) fn conv2d(o: &Operands, c: &Conv2d) -> Result<Vec<ResultInfo>> {
     o.count(2)?;
     conv(o, c)?;
@@ -66,7 +66,7 @@ pub(super) fn conv2d(o: &Operands, c: &Conv2d) -> Result<Vec<ResultInfo>> {
     Ok(vec![result([x.shape.extents()[0], oh, ow, c.c_out], x.batched)?])
 }
 
-/// `dy, kernel`.
+/// Validates `dy, kernel`.
 pub(super) fn conv2d_grad_input(o: &Operands, c: &Conv2d) -> Result<Vec<ResultInfo>> {
     o.count(2)?;
     conv(o, c)?;
@@ -76,7 +76,7 @@ pub(super) fn conv2d_grad_input(o: &Operands, c: &Conv2d) -> Result<Vec<ResultIn
     Ok(vec![result([dy.shape.extents()[0], h, w, c.c_in], dy.batched)?])
 }
 
-/// `x, dy`.
+/// Validates `x, dy`.
 pub(super) fn conv2d_grad_kernel(o: &Operands, c: &Conv2d) -> Result<Vec<ResultInfo>> {
     o.count(2)?;
     conv(o, c)?;
@@ -86,7 +86,7 @@ pub(super) fn conv2d_grad_kernel(o: &Operands, c: &Conv2d) -> Result<Vec<ResultI
     Ok(vec![result(c.kernel_shape(), false)?])
 }
 
-/// `x`.
+/// Validates `x`.
 pub(super) fn max_pool2d(o: &Operands, p: &Pool2d) -> Result<Vec<ResultInfo>> {
     o.count(1)?;
     window(o, &p.window)?;
@@ -101,7 +101,7 @@ pub(super) fn max_pool2d(o: &Operands, p: &Pool2d) -> Result<Vec<ResultInfo>> {
     Ok(vec![result(extents, x.batched)?, position])
 }
 
-/// `position, dy`.
+/// Validates `position, dy`.
 pub(super) fn max_pool2d_grad(o: &Operands, p: &Pool2d) -> Result<Vec<ResultInfo>> {
     o.count(2)?;
     window(o, &p.window)?;
@@ -122,7 +122,7 @@ pub(super) fn avg_pool2d_grad(o: &Operands, p: &Pool2d) -> Result<Vec<ResultInfo
     avg_pool_linear(o, p, p.window.output, p.window.input)
 }
 
-/// Average pooling or its gradient: `[n, from.., c]` to `[n, to.., c]`.
+/// Validates average pooling or its gradient, from `[n, from.., c]` to `[n, to.., c]`.
 fn avg_pool_linear(o: &Operands, p: &Pool2d, from: [usize; 2], to: [usize; 2]) -> Result<Vec<ResultInfo>> {
     o.count(1)?;
     window(o, &p.window)?;
@@ -132,7 +132,7 @@ fn avg_pool_linear(o: &Operands, p: &Pool2d, from: [usize; 2], to: [usize; 2]) -
     Ok(vec![result([x.shape.extents()[0], to[0], to[1], p.channels], x.batched)?])
 }
 
-/// `x [n, h, w, c]` to `[n, c]`.
+/// Validates `x [n, h, w, c]`; the result is `[n, c]`.
 pub(super) fn global_avg_pool(o: &Operands) -> Result<Vec<ResultInfo>> {
     o.count(1)?;
     let x = o.float(0)?;
@@ -141,7 +141,7 @@ pub(super) fn global_avg_pool(o: &Operands) -> Result<Vec<ResultInfo>> {
     Ok(vec![result([n, channels], true)?])
 }
 
-/// `dy [n, c]` to `[n, h, w, c]`.
+/// Validates `dy [n, c]`; the result is `[n, h, w, c]`.
 pub(super) fn global_avg_pool_grad(o: &Operands, [h, w]: [usize; 2]) -> Result<Vec<ResultInfo>> {
     o.count(1)?;
     let dy = o.float(0)?;

@@ -3,7 +3,7 @@ use crate::kernels::{Launch, constant_bool, files, grid_of, to_u32, vector_width
 
 const WORKGROUP: u32 = 64;
 
-/// Adjacent output pixels of a row per invocation, which share each weight that it loads.
+/// Adjacent output pixels of a row that one invocation computes, so that it loads each weight once for all.
 pub(super) const RUN: usize = 4;
 
 /// Depthwise convolution with a kernel `[kernel_h, kernel_w, 1, channels]` and an optional fused bias and

@@ -6,7 +6,7 @@ const WORKGROUP: u32 = 64;
 /// Maximum length of a kernel row that one invocation computes, loading each dy once for all taps of the row.
 const MAX_TAPS: usize = 8;
 
-/// Weight gradient (dW) of [`super::depthwise_conv2d()`], in partial sums over `images.groups` splits of the
+/// Weight gradient (dW) of [`super::depthwise_conv2d()`], as partial sums over `images.groups` splits of the
 /// batch's output rows: `[splits, kernel_h, kernel_w, channels]`; `bias_grad` adds them. Buffers: x, dy,
 /// partial sums.
 pub fn depthwise_conv2d_grad_kernel(images: &Images) -> Launch {

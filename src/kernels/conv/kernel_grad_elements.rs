@@ -21,7 +21,7 @@ params! {
     }
 }
 
-/// Extents of the sums of a weight gradient.
+/// Convolution whose weight gradient is computed for single kernel elements.
 #[derive(Clone, Copy, Debug)]
 pub struct KernelGradElements {
     /// Geometry of the convolution.
@@ -36,7 +36,7 @@ pub struct KernelGradElements {
     pub splits: usize,
 }
 
-/// Computes the weight gradient (dW) of `count` single kernel elements, in partial sums `[splits, count]`.
+/// Computes the weight gradient (dW) of `count` single kernel elements, as partial sums `[splits, count]`.
 /// Buffers: elements (row, column, input channel, output channel), x, dy, partial sums.
 pub fn kernel_grad_elements(conv: &KernelGradElements, count: usize) -> Launch {
     let w = &conv.window;

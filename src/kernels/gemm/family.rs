@@ -1,4 +1,4 @@
-//! GEMM families, and the choice of one for an adapter: a pure function of its report.
+//! GEMM families, and the choice of one for an adapter: a pure function of the adapter's report.
 
 use super::gemm_cooperative;
 use crate::error::{Error, Result};
@@ -8,7 +8,7 @@ use std::str::FromStr;
 /// A GEMM implementation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GemmFamily {
-    /// Tiles in registers, no sharing between invocations. Works on every adapter.
+    /// Each invocation computes a tile in registers; nothing is shared. Works on every adapter.
     Register,
     /// Lanes of a subgroup share their loads by broadcast.
     Subgroup {
@@ -35,7 +35,7 @@ pub enum GemmFamily {
     },
 }
 
-/// Results of one workgroup of the tiled family, 8 x 8 per invocation.
+/// Tile that one workgroup of the tiled family computes; each invocation computes 8 x 8 results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TileSize {
     /// 64 x 64 results, 64 invocations, 8 KiB of workgroup memory.
@@ -45,7 +45,7 @@ pub enum TileSize {
 }
 
 impl TileSize {
-    /// Length of k in workgroup memory at a time.
+    /// Length of one step of k: the part of both operands that is in workgroup memory at a time.
     pub(super) const K_STEP: usize = 16;
 
     /// Rows and columns.
@@ -63,7 +63,7 @@ impl TileSize {
         }
     }
 
-    /// Bytes of workgroup memory: one step of both operands.
+    /// Bytes of workgroup memory: one step of k of both operands.
     fn workgroup_memory(self) -> u32 {
         (2 * 4 * Self::K_STEP * self.side()) as u32
     }
@@ -125,8 +125,8 @@ impl GemmFamily {
     }
 }
 
-/// Parses `register`, `subgroup4`, `subgroup8`, `tiled-small`, `tiled-large`, or `cooperativeSxL` with the side S of the
-/// cooperative matrices and the L lanes of the largest subgroup, such as `cooperative16x32`.
+/// Parses `register`, `subgroup4`, `subgroup8`, `tiled-small`, `tiled-large`, or `cooperativeSxL` with the
+/// side S of the cooperative matrices and the L lanes of the largest subgroup, such as `cooperative16x32`.
 impl FromStr for GemmFamily {
     type Err = Error;
 

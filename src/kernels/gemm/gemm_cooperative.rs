@@ -5,7 +5,7 @@ use crate::kernels::{Launch, files, grid, to_u32};
 /// Rows and columns of a workgroup's tile.
 const SIDE: usize = 64;
 
-/// Invocations per workgroup: four subgroups, and enough to load a step of 16 k.
+/// Invocations per workgroup: four subgroups, and at least as many as load a k step of 16.
 pub(super) fn workgroup(lanes: usize) -> usize {
     (4 * lanes).max(64)
 }
@@ -14,15 +14,15 @@ fn k_step(lanes: usize) -> usize {
     (workgroup(lanes) / 4).min(32)
 }
 
-/// Bytes of workgroup memory: one step of both operands in f16, with 8 elements of padding per k against bank
-/// conflicts, and a quarter of the results in f32.
+/// Bytes of workgroup memory: one step of both operands in f16, with 8 elements of padding per k to avoid
+/// bank conflicts, and a quarter of the results in f32.
 pub(super) fn workgroup_memory(lanes: usize) -> u32 {
     to_u32(2 * 2 * (SIDE + 8) * k_step(lanes) + SIDE * SIDE)
 }
 
-/// Factor on gradients before they are rounded to f16; the results are divided by it. The smallest f16 above
-/// 0 is 6e-8, and below 6e-5 precision decreases. Scaled values beyond 65,504 are clamped, so gradients are
-/// clamped at 63.97.
+/// Factor by which gradients are multiplied before they are rounded to f16; the results are divided by it.
+/// The smallest positive f16 is 6e-8, and precision decreases below 6e-5. Scaled values beyond 65,504 are
+/// clamped, so gradients are clamped at 63.97.
 const GRADIENT_SCALE: u32 = 1024;
 
 /// Launches a GEMM with cooperative matrices of `side` x `side` and subgroups of up to `lanes`.

@@ -2,7 +2,7 @@ use crate::kernels::gemm::launch::{Tile, launch_tiles};
 use crate::kernels::gemm::problem::Gemm;
 use crate::kernels::{Launch, files, grid};
 
-/// A multiple of 8: software Vulkan drivers fill their SIMD lanes along x only.
+/// Invocations per workgroup: a multiple of 8, because software Vulkan drivers fill SIMD lanes along x only.
 const WORKGROUP: usize = 64;
 
 /// Launches a GEMM in registers: 8 rows x 4 or 8 columns per invocation.

@@ -49,20 +49,20 @@ params! {
     }
 }
 
-/// Pixels of a window of [`Gemm::pooled`]: that many rows of C become one.
+/// Pixels of the pooling window of [`Gemm::pooled`]: this many rows of the result become one row of C.
 const POOL_PIXELS: usize = 4;
 
-/// Results of one invocation: `outer * inner` rows of `4 * columns4` columns.
+/// Tile of results that one invocation computes: `outer * inner` rows of `4 * columns4` columns.
 #[derive(Clone, Copy)]
 pub(super) struct Tile {
     pub outer: usize,
     pub inner: usize,
     pub columns4: usize,
-    /// Distance from one group of `inner` rows to the next.
+    /// Distance between the starts of consecutive groups of `inner` rows.
     pub row_step: usize,
-    /// Distance from one group of four columns to the next.
+    /// Distance between the starts of consecutive groups of four columns.
     pub column_step: usize,
-    /// Rows of a group that are stored at a time.
+    /// Rows of a group that are stored per loop iteration.
     pub store_rows: usize,
 }
 
@@ -86,7 +86,7 @@ pub(super) fn launch_tiles(
         Source::Patches(ref window) | Source::Gradients(ref window) => window,
     };
     let (channels, scalar_patches) = (gemm.channels(), gemm.gathers_scalars());
-    // Segments of k: with A by rows, patches that are loaded as vec4 are summed tap by tap.
+    // Segments of k: for row-major A, patches that are loaded as vec4 have one segment per tap.
     let (segment, depth, segments) = match gemm.source {
         Source::Matrix => (gemm.k, gemm.k, [1, 1]),
         _ if gemm.transpose_a => (channels, gemm.k, w.kernel),
@@ -154,9 +154,10 @@ pub(super) fn launch_tiles(
     let mut launch = Launch::new(kernel, &params, to_u32(workgroup), grid)
         .flops(u64::from(pixel_set.reached) * (2 * gemm.groups * gemm.m * gemm.n) as u64 * gemm.k as u64)
         .iterations(gemm.k / 4 + w.taps() + w.kernel[0] + 8);
-    // Pooling stores one window at a time.
+    // With fused pooling, one window is stored per iteration.
     let tile = Tile { store_rows: if gemm.pooled { POOL_PIXELS } else { tile.store_rows }, ..tile };
-    // Matrices that are not vectorized are small: one scalar shader serves all of them.
+    // GEMMs of plain matrices (those with rows that are not multiples of 4) are small: one scalar shader
+    // serves all of them.
     let is_vec4 = |matrix: &Matrix| gemm.source != Source::Matrix && matrix.is_vec4();
     let (store, extra) = if is_vec4(&gemm.c) && gemm.n.is_multiple_of(4) {
         (&files::STORE_C_VEC4, &files::EXTRA_VEC4)
@@ -197,10 +198,10 @@ pub(super) fn launch_tiles(
         ("STORE_ROWS", to_u32(tile.store_rows)),
         ("INNER_SHIFTS", to_u32(tile.inner - tile.store_rows)),
     ]);
-    // k needs no mask where a segment is a multiple of 4. Transposed, its length depends on the batch.
+    // k needs no mask if a segment is a multiple of 4. With a transposed A, its length depends on the batch.
     let masked = gemm.transpose_a || scalar_patches || gemm.source == Source::Matrix;
-    // For the subgroup family with A transposed, the number of splits is a run-time parameter: it costs
-    // nothing, and saves a shader.
+    // For the subgroup family with a transposed A, the number of splits is a run-time parameter: it has no
+    // cost, and one shader serves all numbers of splits.
     let split = gemm.splits > 1 || (gemm.transpose_a && kernel.name == "gemm_subgroup");
     launch.declarations.extend([
         constant_bool("B_TRANSPOSED", gemm.transpose_a && gemm.transpose_b),

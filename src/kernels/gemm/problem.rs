@@ -2,23 +2,23 @@
 
 use crate::shape::WindowGeometry;
 
-/// Maximum k of one loop, which advances by 4: a multiple of 8 that keeps the loop well below
-/// [`super::MAX_ITERATIONS`].
+/// Maximum k of one dispatch, whose loop advances by 4: a multiple of 8 that keeps the number of iterations
+/// well below [`super::MAX_ITERATIONS`].
 pub const MAX_TERMS: usize = 131_072;
 
 /// Layout of a matrix in its buffer, in elements.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Matrix {
-    /// Distance from one stored row to the next.
+    /// Distance between consecutive stored rows.
     pub stride: usize,
-    /// Distance from one group's matrix to the next.
+    /// Distance between the matrices of consecutive groups.
     pub group: usize,
     /// Offset of the first group's matrix.
     pub offset: usize,
 }
 
 impl Matrix {
-    /// Rows of `stride` elements, one group, at offset 0.
+    /// A matrix of one group with rows `stride` elements apart, at offset 0.
     pub fn rows(stride: usize) -> Self {
         Matrix { stride, group: 0, offset: 0 }
     }
@@ -35,11 +35,11 @@ pub enum Source {
     /// A matrix in memory.
     Matrix,
     /// Image patches, gathered during the multiplication (implicit GEMM): row r is the patch under output
-    /// pixel r, and k runs over taps and then channels. The stride of A is the distance from one pixel to the
-    /// next.
+    /// pixel r, and k runs over taps and then channels. The stride of A is the distance between consecutive
+    /// pixels.
     Patches(WindowGeometry),
-    /// Output gradients, gathered for an input gradient at stride 1: row r holds the output pixels that input
-    /// pixel r contributes to, and k runs over taps and then output channels (a multiple of 4).
+    /// Output gradients, gathered for an input gradient at stride 1: row r contains the output pixels that
+    /// input pixel r contributes to, and k runs over taps and then output channels (a multiple of 4).
     Gradients(WindowGeometry),
 }
 
@@ -48,7 +48,7 @@ pub enum Source {
 pub enum Epilogue {
     /// None.
     None,
-    /// Adds the bias of the column (the columns of all groups one after the other), then optionally applies
+    /// Adds the bias of the column (the bias has the columns of all groups in order), then optionally applies
     /// ReLU.
     Bias {
         /// Whether to apply ReLU.
@@ -69,18 +69,18 @@ impl Epilogue {
     }
 }
 
-/// A subset of the input pixels of a strided convolution's input gradient: those that the same taps
-/// contribute to. Its pixels are the rows of one GEMM; they are strided in C, and their taps are strided in
-/// B.
+/// Set of input pixels whose gradients receive contributions from the same kernel taps, in the input gradient
+/// of a strided convolution. The set is computed by one GEMM: its pixels are the rows, strided in C, and
+/// their taps are strided in B.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PixelSet {
-    /// Row and column in A's images of the first tap of the first pixel.
+    /// Row and column in the images of A that the first tap of the first pixel reads.
     pub first: [i32; 2],
-    /// Distance in B from one tap to the next, along the kernel's rows and columns.
+    /// Distance in B between consecutive taps, along the kernel's rows and columns.
     pub b_tap: [usize; 2],
-    /// Distance in C from one row of pixels to the next.
+    /// Distance in C between consecutive rows of pixels.
     pub c_line: usize,
-    /// Distance in C from one image to the next.
+    /// Distance in C between consecutive images.
     pub c_image: usize,
     /// Whether any tap contributes to these pixels; if not, their gradients are 0.
     pub reached: bool,
@@ -102,7 +102,7 @@ pub struct Gemm {
     pub m: usize,
     /// Columns of C.
     pub n: usize,
-    /// Length of the summed axis.
+    /// Length of the reduction axis.
     pub k: usize,
     /// A, stored as `[m, k]`, or `[k, m]` if transposed.
     pub a: Matrix,
@@ -122,31 +122,33 @@ pub struct Gemm {
     pub m_per_row: usize,
     /// Length of k per example; 0 if k does not depend on the batch.
     pub k_per_row: usize,
-    /// Example with which m or k begins.
+    /// First example that m or k covers, as an index into the batch.
     pub first_row: usize,
-    /// First k of this part of the sum. The offset of `b` includes it, and that of `a` if it is a matrix.
+    /// First k of this part of the sum (see [`Gemm::parts`]). Already included in the offset of `b`, and in
+    /// that of `a` if it is a matrix.
     pub k_first: usize,
-    /// Adds to the values in C instead of overwriting them.
+    /// Whether to add to the values in C instead of overwriting them.
     pub accumulate: bool,
     /// Operation on each result before it is stored.
     pub epilogue: Epilogue,
-    /// Whether to prefer a shader for exactly this shape over a shared one. Set where the shader is compiled
-    /// after a change of a mask, so that it does not delay the first step.
+    /// Whether to prefer a shader for exactly this shape over a shared one. Set for GEMMs whose shaders are
+    /// compiled after a mask changes, when compilation does not delay the first step.
     pub specialized: bool,
-    /// Also stores the column sums of B, `[splits, groups * n]`: the bias gradient, fused into the weight
-    /// gradient. Requires a transposed A, a k that is not divided into [`Gemm::parts`], and
+    /// Whether to also store the column sums of B, `[splits, groups * n]`: the bias gradient, fused into the
+    /// weight gradient. Requires a transposed A, a k that is not divided into [`Gemm::parts`], and
     /// [`GemmFamily::Subgroup`](super::GemmFamily::Subgroup); other families ignore it.
     pub bias_grad: bool,
-    /// Fuses a 2x2 max pooling: C holds the largest result of each window, and another buffer its position in
-    /// the window, one row per window. Requires patches that are not transposed, `n` and the rows of C that
-    /// are multiples of 4, an even `output`, and a single split.
+    /// Whether to fuse a 2x2 max pooling: C contains the largest result of each window, one row per window,
+    /// and another buffer its position in the window. Requires patches that are not transposed, `n` and rows
+    /// of C that are multiples of 4, an even `output`, and a single split.
     pub pooled: bool,
-    /// Strided rows of C and taps of B, if any; requires [`Source::Gradients`].
+    /// Strides of the rows of C and of the taps of B for a pixel set; requires [`Source::Gradients`].
     pub pixel_set: Option<PixelSet>,
-    /// Operand that holds gradients: they are small, so a multiplication in f16 has to scale them.
+    /// Operand that contains gradients. Gradients are small, so a multiplication in f16 must scale them.
     pub gradient: Option<Operand>,
-    /// Number of splits of k (split-K): partial sums computed in parallel, each in its own C, one after the
-    /// other in memory. More than 1 excludes `accumulate` and an epilogue. See [`super::splits`].
+    /// Number of splits of k (split-K): partial sums computed in parallel, each stored in its own C,
+    /// consecutively in memory. With more than 1, `accumulate` and an epilogue are not allowed. See
+    /// [`super::splits`].
     pub splits: usize,
 }
 
@@ -188,13 +190,13 @@ impl Gemm {
         }
     }
 
-    /// Whether patches are gathered by scalar loads, because their channels are not a multiple of 4.
+    /// Whether patches are gathered with scalar loads, because the number of channels is not a multiple of 4.
     pub(super) fn gathers_scalars(&self) -> bool {
         self.source != Source::Matrix && !self.channels().is_multiple_of(4)
     }
 
     /// Rewrites a GEMM of matrices whose rows are multiples of 4 as a convolution with a 1x1 kernel, so that
-    /// both use the same pipeline. Returns any other GEMM unchanged.
+    /// both share a pipeline. Returns any other GEMM unchanged.
     pub(super) fn as_pointwise_convolution(&self) -> Gemm {
         let whole_rows = self.k_first == 0
             && [self.n, if self.transpose_a { self.m } else { self.k }].iter().all(|x| x.is_multiple_of(4));
@@ -219,7 +221,7 @@ impl Gemm {
             Gemm {
                 k: length,
                 k_first: first,
-                // Patches are located from k_first.
+                // The shader locates patches from k_first; only a matrix needs another offset.
                 a: if self.source == Source::Matrix { from(self.a, !self.transpose_a) } else { self.a },
                 b: from(self.b, self.transpose_b),
                 accumulate: self.accumulate || first > 0,
@@ -230,24 +232,26 @@ impl Gemm {
         (0..self.k).step_by(MAX_TERMS).map(part).collect()
     }
 
-    /// Length of k of each split but the last.
+    /// Length of k of every split except the last, which may be shorter.
     pub(super) fn k_per_split(&self) -> usize {
         self.k_divided_by(self.splits)
     }
 
-    /// Length of k of each split but the last, for a given number of splits: a multiple of [`SPLIT_STEP`].
+    /// Length of k of every split except the last, for a given number of splits: a multiple of
+    /// [`SPLIT_STEP`].
     pub(super) fn k_divided_by(&self, splits: usize) -> usize {
         self.k.div_ceil(splits).next_multiple_of(SPLIT_STEP).max(SPLIT_STEP)
     }
 }
 
-/// Minimum length of k of a split: below it the reduction costs more than the parallelism gains.
+/// Minimum length of k of a split: with shorter splits, the reduction takes longer than the parallelism
+/// saves.
 pub(super) const MIN_K_PER_SPLIT: usize = 128;
 
 /// Splits begin at multiples of this, which is a multiple of the k step of every family.
 pub(super) const SPLIT_STEP: usize = 16;
 
-/// Window of a matrix: one pixel.
+/// Geometry of a plain matrix: a 1x1 window over one pixel.
 pub(super) const ONE: WindowGeometry = WindowGeometry {
     kernel: [1, 1],
     stride: [1, 1],

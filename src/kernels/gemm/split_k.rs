@@ -7,15 +7,15 @@ use crate::kernels::gemm::problem::{Epilogue, Gemm, MAX_TERMS, MIN_K_PER_SPLIT};
 use crate::kernels::{Launch, files, grid_of, to_u32};
 use crate::wgsl::params;
 
-/// Workgroups that occupy a large GPU.
+/// Number of workgroups that occupies a large GPU.
 const GPU_WORKGROUPS: usize = 256;
 
-/// Workgroups that load the cores of a software adapter evenly: with five on two cores, one core would idle
-/// for a third of the time.
+/// Number of workgroups that loads the cores of a software adapter evenly: with five workgroups on two cores,
+/// one core would idle for a third of the time.
 const SOFTWARE_WORKGROUPS: usize = 8;
 
 /// Chooses the number of splits of k: a pure function of the shape of the full batch and the family, so that
-/// the order of the sum does not depend on the number of valid rows.
+/// the summation order does not depend on the number of valid rows.
 pub fn splits(gemm: &Gemm, family: GemmFamily) -> usize {
     let supported = match family {
         GemmFamily::Subgroup { .. } | GemmFamily::Register => gemm.transpose_a,
@@ -37,9 +37,9 @@ pub fn splits(gemm: &Gemm, family: GemmFamily) -> usize {
     let workgroups: usize = gemm_launch(gemm, family).groups.iter().map(|&count| count as usize).product();
     let target =
         if matches!(family, GemmFamily::Subgroup { .. }) { SOFTWARE_WORKGROUPS } else { GPU_WORKGROUPS };
-    let wanted = target.div_ceil(workgroups.max(1)).min(gemm.k / MIN_K_PER_SPLIT).max(1);
-    // Rounding splits up to whole steps may leave fewer of them.
-    gemm.k.div_ceil(gemm.k_divided_by(wanted))
+    let splits = target.div_ceil(workgroups.max(1)).min(gemm.k / MIN_K_PER_SPLIT).max(1);
+    // Rounding the length of a split up to whole steps may reduce the number of splits.
+    gemm.k.div_ceil(gemm.k_divided_by(splits))
 }
 
 const WORKGROUP: u32 = 64;
@@ -128,7 +128,7 @@ mod tests {
         }
         let grouped = Gemm { groups: 2, c: Matrix { stride: 40, group: 20, offset: 0 }, ..base };
         assert!(splits(&grouped, LARGE) > 1);
-        // With A by rows, only the tiled family splits k.
+        // With a row-major A, only the tiled family splits k.
         let rows = Gemm::plain(24, 20, 4_096);
         assert_eq!((splits(&rows, GemmFamily::Register), splits(&rows, LARGE) > 1), (1, true));
     }

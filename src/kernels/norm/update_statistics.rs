@@ -19,11 +19,11 @@ pub(crate) struct RunningStatistic {
     pub first: usize,
     /// Number of elements.
     pub elements: usize,
-    /// Values of a channel per example.
+    /// Number of values per channel and example.
     pub per_example: usize,
     /// Whether the batch value is multiplied by n/(n-1).
     pub unbiased: bool,
-    /// Weight of the batch value.
+    /// Momentum: the weight of the batch value.
     pub momentum: f64,
 }
 

@@ -3,7 +3,7 @@ use crate::kernels::{Launch, files, grid_of};
 
 const WORKGROUP: u32 = 64;
 
-/// Gradient of average pooling: dy in equal shares to the averaged elements, as a gather. Buffers: dy, dx.
+/// Gradient of average pooling: distributes each dy equally over the averaged elements. Buffers: dy, dx.
 pub fn avg_pool2d_grad(images: &Images) -> Launch {
     let w = &images.window;
     let elements = images.count * w.input[0] * w.input[1] * images.channels;

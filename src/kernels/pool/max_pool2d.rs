@@ -3,7 +3,7 @@ use crate::kernels::{Launch, files, grid_of, to_u32, vector_width};
 
 const WORKGROUP: u32 = 64;
 
-/// Adjacent pixels of a row per invocation.
+/// Number of adjacent pixels of a row that one invocation computes.
 pub(super) const RUN: usize = 4;
 
 /// Max pooling, with the position of the first maximum in each window. Buffers: x, y, position.
@@ -21,7 +21,7 @@ pub fn max_pool2d(images: &Images) -> Launch {
     launch
 }
 
-/// Sizes of the window and of a run as constants, which lets drivers unroll short loops.
+/// Constants with the sizes of the window and of a run, which let drivers unroll short loops.
 pub(super) fn window_constants(images: &Images) -> [(&'static str, u32); 4] {
     let [height, width] = images.window.kernel.map(to_u32);
     let taps = to_u32(images.window.taps());

@@ -4,9 +4,9 @@ use crate::kernels::{Launch, constant_bool, files, grid_of, vector_width};
 
 const WORKGROUP: u32 = 64;
 
-/// Gradient of max pooling: dy to the first maximum of its window, as a gather. `relu` fuses the gradient of
-/// a ReLU in front of the pool, which passes dy only where the maximum is above 0. Buffers: position, dy,
-/// maxima (any buffer without `relu`), dx.
+/// Gradient of max pooling: adds each dy to the first maximum of its window. `relu` fuses the gradient of a
+/// ReLU before the pool, which passes dy only where the maximum is above 0. Buffers: position, dy, maxima
+/// (any buffer without `relu`), dx.
 pub fn max_pool2d_grad(images: &Images, relu: bool) -> Launch {
     let w = &images.window;
     let elements = images.count * w.input[0] * w.input[1] * images.channels;

@@ -10,8 +10,8 @@ params! {
     }
 }
 
-/// Adds one tensor's gradient to the sum over the batches of its update, and replaces the gradient by the
-/// sum. Buffers: gradients, sums.
+/// Adds one tensor's gradient to its sum over the batches of the current update, and replaces the gradient by
+/// the sum. Buffers: gradients, sums.
 pub fn accumulate(tensor: Range<usize>) -> Launch {
     let params = Params { first: to_u32(tensor.start), elements: to_u32(tensor.len()) };
     let groups = grid_of(tensor.len(), ELEMENTWISE_WORKGROUP);

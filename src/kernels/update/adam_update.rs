@@ -47,7 +47,7 @@ fn rule_params(range: &UpdateRange, rule: &AdamUpdate) -> Rule {
         rate_scale: range.rate_scale as f32,
         weight_decay: rule.weight_decay as f32,
         beta1: rule.beta1 as f32,
-        // In f64: 1 - 0.999 from an f32 loses four digits.
+        // Subtracted in f64: if 0.999 were rounded to f32 first, the difference would lose four digits.
         one_minus_beta1: (1.0 - rule.beta1) as f32,
         beta2: rule.beta2 as f32,
         one_minus_beta2: (1.0 - rule.beta2) as f32,

@@ -22,8 +22,9 @@ pub fn norm_parts(elements: usize) -> usize {
     elements.div_ceil(4 * WORKGROUP as usize).clamp(1, MAX_GROUPS)
 }
 
-/// Sums the squares of a range of gradients in [`norm_parts`] partial sums, stored from index `first_part`
-/// on: of the elements that are not frozen, or of all if `over_all`. Buffers: mask, gradients, partial sums.
+/// Sums the squares of a range of gradients as [`norm_parts`] partial sums, stored from index `first_part`
+/// on: over the elements that are not frozen, or over all if `over_all`. Buffers: mask, gradients, partial
+/// sums.
 pub fn gradient_norm(range: &Range<usize>, first_part: usize, over_all: bool) -> Launch {
     let groups = norm_parts(range.len());
     let params = Params {

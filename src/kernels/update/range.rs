@@ -1,4 +1,4 @@
-//! Shared part of the masked updates: the range of an arena, and the parameters in front of those of the
+//! Shared part of the masked updates: the range of an arena, and the parameters that precede those of the
 //! rule.
 
 use crate::graph::Clip;
@@ -15,14 +15,14 @@ pub(crate) struct UpdateRange {
     pub first: usize,
     /// Number of elements; a multiple of 4.
     pub elements: usize,
-    /// Factor on the learning rate.
+    /// Factor of the learning rate.
     pub rate_scale: f64,
     /// Clipping of the gradients, applied when they are loaded.
     pub clip: Option<Clip>,
 }
 
 params! {
-    /// Parameters of every update, in front of those of the rule.
+    /// Parameters of every update; those of the rule come after them.
     pub(super) struct Range {
         pub first_vector: u32,
         pub vectors: u32,
@@ -47,7 +47,7 @@ impl UpdateRange {
             .flops(flops * self.elements as u64)
     }
 
-    /// Maximum magnitude of a gradient element; 0 if elements are not clipped.
+    /// Maximum magnitude of a gradient element, for clipping by value; 0 if elements are not clipped.
     fn clip_value(&self) -> f32 {
         match self.clip {
             // A limit that underflows becomes the smallest normal f32, because 0 means no limit.

@@ -57,7 +57,7 @@ fn launch(kernel: &'static WgslFile, range: &UpdateRange, rule: &RmsPropUpdate) 
         rate_scale: range.rate_scale as f32,
         weight_decay: rule.weight_decay as f32,
         alpha: rule.alpha as f32,
-        // In f64: 1 - 0.99 from an f32 loses digits.
+        // Subtracted in f64: if 0.99 were rounded to f32 first, the difference would lose digits.
         one_minus_alpha: (1.0 - rule.alpha) as f32,
         epsilon: rule.epsilon as f32,
         momentum: rule.momentum as f32,

@@ -22,12 +22,12 @@ use crate::wgsl::params;
 /// Outputs of a tile along each axis.
 pub const TILE: usize = 4;
 
-/// Number of components of a transformed tile, for `taps` x `taps` kernels; `taps` is 3 or 5.
+/// Number of elements of a transformed tile (its components), for `taps` x `taps` kernels; `taps` is 3 or 5.
 pub fn components(taps: usize) -> usize {
     points(taps) * points(taps)
 }
 
-/// Interpolation points of the one-dimensional transform.
+/// Number of interpolation points of the one-dimensional transform.
 fn points(taps: usize) -> usize {
     TILE + taps - 1
 }
