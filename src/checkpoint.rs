@@ -6,7 +6,8 @@ use crate::digest::{Digest, Fnv1a};
 use crate::mask::Mask;
 
 impl Checkpoint {
-    /// Paths of the parameters, in the model's order; for a file of another program, all `f32` tensors by name.
+    /// Paths of the parameters, in the model's order; for a file of another program, all `f32` tensors by
+    /// name.
     pub fn parameters(&self) -> Vec<&str> {
         let mut numbered: Vec<(usize, &str)> = Vec::new();
         for (name, path) in self.notes() {
@@ -39,12 +40,14 @@ impl Checkpoint {
         self.fold(slots, frozen).value()
     }
 
-    /// Digest of the frozen elements of all weights and state; equals that of [`crate::trainer::FreezeReport`].
+    /// Digest of the frozen elements of all weights and state; equal to that of
+    /// [`crate::trainer::FreezeReport`].
     pub fn frozen_digest(&self) -> u64 {
         self.digest(&self.slots(), true)
     }
 
-    /// Digest of all weights, all state and the step; equals [`crate::Trainer::digest`]. `None` if the file has no step.
+    /// Digest of all weights, all state and the step; equal to [`crate::Trainer::digest`]. `None` if the file
+    /// has no step.
     pub fn training_digest(&self) -> Option<u64> {
         let step: u64 = self.number("step").ok()?;
         let mut fold = self.fold(&self.slots(), false);
@@ -52,6 +55,7 @@ impl Checkpoint {
         Some(fold.value())
     }
 
+    /// Hashes the weights and the state tensors in `slots`, or only their frozen elements.
     fn fold(&self, slots: &[&str], frozen: bool) -> Fnv1a {
         let mut fold = Fnv1a::default();
         for slot in std::iter::once(None).chain(slots.iter().map(Some)) {

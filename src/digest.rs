@@ -1,4 +1,4 @@
-//! Digests of tensors by the bits of their elements: on the host, and the twin of what the device computes.
+//! Digests of tensors over the bits of their elements. The host computes the same digests as the device.
 
 use crate::wgsl::params;
 
@@ -8,7 +8,7 @@ params! {
     pub struct Digest {
         /// The first sum.
         pub low: u32,
-        /// The second, with another salt.
+        /// The second sum, with another salt.
         pub high: u32,
     }
 }
@@ -30,12 +30,13 @@ impl Digest {
         digest
     }
 
-    /// Both sums as one number.
+    /// Returns both sums as one number.
     pub fn value(&self) -> u64 {
         u64::from(self.high) << 32 | u64::from(self.low)
     }
 }
 
+/// Hashes an element's index and bits.
 fn mix(index: u32, bits: u32, salt: u32) -> u32 {
     let mut x = bits ^ index.wrapping_mul(0x9e37_79b9).wrapping_add(salt);
     x = (x ^ (x >> 16)).wrapping_mul(0x7feb_352d);
@@ -59,7 +60,7 @@ impl Fnv1a {
         }
     }
 
-    /// Adds the digest of a tensor: `what` of the parameter `path`.
+    /// Hashes the path of a parameter, the name `what` of one of its tensors, and the digest of that tensor.
     pub(crate) fn digest(&mut self, path: &str, what: &str, digest: &Digest) {
         self.bytes(path.as_bytes());
         self.bytes(what.as_bytes());

@@ -1,4 +1,4 @@
-//! Files: bounded reads of regular files, and atomic writes.
+//! Bounded reads of regular files, and atomic writes.
 
 use crate::error::{Error, Result};
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Opens a regular file and returns it with its size in bytes.
 ///
 /// # Errors
-/// [`Error::Io`], also for a folder, a device or a pipe, of which a read might never end.
+/// [`Error::Io`], also for a folder, a device or a pipe, where a read might never end.
 pub(crate) fn open(path: &Path) -> Result<(File, u64)> {
     let error = |source| Error::Io { path: path.to_owned(), source };
     let metadata = std::fs::metadata(path).map_err(error)?;
@@ -27,12 +27,12 @@ pub(crate) fn open(path: &Path) -> Result<(File, u64)> {
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     let (file, size) = open(path)?;
     let mut bytes = reserve(usize::try_from(size).unwrap_or(usize::MAX), path)?;
-    // A file that grows meanwhile is cut at the size that memory was reserved for.
+    // Reads no more than the reserved size, even if the file grows meanwhile.
     file.take(size).read_to_end(&mut bytes).map_err(|source| Error::Io { path: path.to_owned(), source })?;
     Ok(bytes)
 }
 
-/// An empty vector for this many elements of a file.
+/// Returns an empty vector with capacity for this many elements of a file.
 ///
 /// # Errors
 /// [`Error::LimitExceeded`] if there is not enough host memory.
@@ -48,8 +48,8 @@ pub(crate) fn reserve<T>(elements: usize, path: &Path) -> Result<Vec<T>> {
     }
 }
 
-/// Writes a file as a whole or not at all: to a temporary file with a unique name in the same folder, which then replaces the
-/// old file. Symbolic links are followed, and the permissions of an old file are kept.
+/// Writes a file atomically: to a temporary file with a unique name in the same folder, which then replaces
+/// the old file. Symbolic links are followed, and the permissions of an old file are kept.
 ///
 /// # Errors
 /// [`Error::Io`]. The old file is then unchanged, and the temporary file is removed.
@@ -60,7 +60,7 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".frazil-").suffix(".partial");
     let permissions = std::fs::metadata(&target).ok().map(|metadata| metadata.permissions());
-    // With the permissions of any new file: those of temporary files are private by default.
+    // `make_in` creates the file with the permissions of any new file; a temporary file would be private.
     let mut file = builder.make_in(&folder, |path| File::create_new(path)).map_err(error)?;
     if let Some(permissions) = permissions {
         file.as_file().set_permissions(permissions).map_err(error)?;
@@ -71,10 +71,10 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     sync_folder(&folder).map_err(error)
 }
 
-/// The file that a path names in the end; it need not exist.
+/// Follows symbolic links, and returns the path of the file behind them, which need not exist.
 fn resolve_links(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
-    // As many as Linux follows.
+    // Linux follows at most 40 links as well.
     for _ in 0..40 {
         match std::fs::symlink_metadata(&path) {
             Ok(metadata) if metadata.file_type().is_symlink() => {

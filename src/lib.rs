@@ -1,8 +1,8 @@
 //! Trains convolutional networks on any Vulkan, Metal or DX12 GPU with single weights frozen, to the bit.
 //!
-//! A parameter is frozen element by element, at any step: a frozen element's bits do not change, nor does its optimizer
-//! state, under any optimizer, decay, momentum, NaN or infinity. [`Trainer::verify_frozen`] proves it from digests that
-//! the device computes.
+//! A parameter is frozen element by element, at any step: a frozen element's bits do not change, nor does its
+//! optimizer state, under any optimizer, decay, momentum, NaN or infinity. [`Trainer::verify_frozen`] proves
+//! it from digests that the device computes.
 //!
 //! ```
 //! use frazil::{Digits, FreezeRule, Gpu, GpuOptions, Loss, Mask, Model, Padding::Same, Sgd, Trainer, TrainerOptions};
@@ -18,7 +18,7 @@
 //!     let options = TrainerOptions::batch(64).seed(7);
 //!     let mut trainer = Trainer::new(&gpu, model, Loss::SoftmaxCrossEntropy, sgd, options)?;
 //!
-//!     // Half of a kernel at its present values, and one weight of another tensor at a given value.
+//!     // Freeze half of a kernel at its current values, and one weight of another tensor at a given value.
 //!     trainer.freeze("conv*.kernel", FreezeRule::random(0.5).seed(42))?;
 //!     trainer.set_and_freeze("fc.bias", &[0.25; 10], &Mask::from_frozen((0..10).map(|i| i == 3)))?;
 //!
@@ -35,16 +35,20 @@
 //!
 //! # Overview
 //! - [`Model`] and [`Trainer`]: layers, losses, optimizers, freezing, evaluation, checkpoints.
-//! - [`Mask`] and [`FreezeRule`]: the frozen elements; 1 = frozen, stated in the name of every constructor.
-//! - [`low_level`]: graphs of operations, compiled for a device or interpreted in f64, for custom networks and losses.
+//! - [`Mask`] and [`FreezeRule`]: the frozen elements. A set bit means frozen; the names of the constructors
+//!   say which elements they take.
+//! - [`low_level`]: graphs of operations, compiled for a device or interpreted in f64, for custom networks
+//!   and losses.
 //! - [`conformance`]: compares every operation on an adapter with the reference, over a table of cases.
 //!
 //! # Layouts
-//! Images are NHWC, convolution kernels HWIO `[kernel_h, kernel_w, c_in / groups, c_out]`, dense kernels `[in, out]`,
-//! all row-major (TensorFlow's). Losses are means over a batch, in nats. Equal seeds on one adapter give equal bits.
+//! Images are NHWC, convolution kernels HWIO `[kernel_h, kernel_w, c_in / groups, c_out]`, dense kernels
+//! `[in, out]`, all row-major, as in TensorFlow. Losses are means over a batch, in nats. Equal seeds on one
+//! adapter give equal bits.
 //!
 //! # The program
-//! The package `frazil-cli` contains the program `frazil`, which trains, evaluates, benchmarks and checks adapters.
+//! The package `frazil-cli` contains the program `frazil`, which trains, evaluates, benchmarks and checks
+//! adapters.
 
 pub mod checkpoint;
 mod compiler;
@@ -81,7 +85,7 @@ pub use shape::Padding;
 pub use trainer::{ThawPolicy, Trainer, TrainerOptions};
 pub use wgpu;
 
-/// Types that applications share between threads.
+/// Checks at compile time that the types that applications share between threads are `Send` and `Sync`.
 const _: () = {
     const fn assert_send_sync<T: Send + Sync>() {}
     assert_send_sync::<Gpu>();

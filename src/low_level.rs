@@ -1,7 +1,9 @@
-//! Graphs of operations and what runs them: for custom networks and losses, single operations, and tools that look inside.
+//! Graphs of operations, their compilation and their execution: for custom networks and losses, single
+//! operations, and inspection tools.
 //!
-//! A [`Graph`] is a flat list of operations. [`Reference`] interprets it in f64 on the CPU; [`Plan`] compiles it for a device and
-//! runs it. [`Graph::backward`] appends the gradients of any loss. A single operation, compiled and run:
+//! A [`Graph`] is a flat list of operations. [`Reference`] interprets it in f64 on the CPU; [`Plan`] compiles
+//! it for a device and runs it. [`Graph::backward`] appends the gradients of any loss. A single operation,
+//! compiled and run:
 //!
 //! ```
 //! use frazil::low_level::{Conv2d, DType, Graph, Op, Plan, PlanOptions, Shape, StepScalars, Window};

@@ -1,7 +1,8 @@
 //! Tensors and notes in a safetensors file.
 //!
-//! Notes are `name = value` lines in the header's metadata entry `frazil`. The note `content` is a checksum over all other
-//! notes and all tensors, so that any damage is detected. A file of another program has no notes; its weights can be read.
+//! Notes are `name = value` lines in the header's metadata entry `frazil`. The note `content` is a checksum
+//! over all other notes and all tensors, so that any damage is detected. A file of another program has no
+//! notes; its weights can be read.
 
 use crate::digest::{Digest, Fnv1a};
 use crate::error::{Error, Result};
@@ -11,10 +12,10 @@ use safetensors::{SafeTensorError, SafeTensors};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-/// Version of the names and notes in a file.
+/// Version of the file format: the names of tensors and notes.
 pub const VERSION: &str = "1";
 
-/// Metadata entry of the header that holds the notes.
+/// Metadata entry of the header that contains the notes.
 const ENTRY: &str = "frazil";
 
 /// Description of the mask format, written to every file.
@@ -39,7 +40,7 @@ impl Tensor {
         Tensor { dtype: Dtype::U32, shape, bits }
     }
 
-    /// Element type: `f32` or `u32`; of a foreign file also `u8` or `bool`.
+    /// Element type: `f32` or `u32`; in a file of another program also `u8` or `bool`.
     pub fn dtype(&self) -> &'static str {
         match self.dtype {
             Dtype::F32 => "f32",
@@ -49,7 +50,7 @@ impl Tensor {
         }
     }
 
-    /// The content as it is stored in a file.
+    /// Bytes of the elements as they are stored in a file.
     fn bytes(&self) -> Vec<u8> {
         match self.dtype {
             Dtype::U8 | Dtype::BOOL => self.bits.iter().map(|&bits| bits as u8).collect(),
@@ -62,7 +63,7 @@ impl Tensor {
         &self.shape
     }
 
-    /// Bits of the elements, row-major; of `u8` and `bool` one element each.
+    /// Bits of the elements, row-major, one word per element also for `u8` and `bool`.
     pub fn bits(&self) -> &[u32] {
         &self.bits
     }
@@ -75,7 +76,8 @@ pub struct Checkpoint {
     tensors: Vec<(String, Tensor)>,
     /// The position of each tensor in `tensors`, by name.
     index: HashMap<String, usize>,
-    /// Tensors of a foreign file with other element types, and their types: they are not read.
+    /// Names and element types of tensors that are not read because their type is not supported (only in
+    /// files of other programs).
     other: BTreeMap<String, String>,
 }
 
@@ -111,7 +113,8 @@ impl Checkpoint {
         !self.notes.is_empty()
     }
 
-    /// The tensors of a foreign file that are not read, with their element types.
+    /// Tensors of a file of another program that are not read because their element type is not supported,
+    /// with that type.
     pub fn unread(&self) -> &BTreeMap<String, String> {
         &self.other
     }
@@ -131,19 +134,18 @@ impl Checkpoint {
         format!("{:016x}", fold.value())
     }
 
-    /// Checks that a note has this value; the error says what was expected.
+    /// Checks that a note has this value; the error contains the expected and the actual value.
     pub(crate) fn expect(&self, name: &str, value: &str) -> std::result::Result<(), String> {
         match self.notes.get(name) {
             Some(got) if got == value => Ok(()),
             Some(got) => Err(format!("{name}: expected {value:?}, got {got:?}")),
-            None => Err(format!("{name}: expected {value:?}, got no such note")),
+            None => Err(format!("{name}: expected {value:?}, got none")),
         }
     }
 
     /// Parses a note as a number.
     pub(crate) fn number<N: std::str::FromStr>(&self, name: &str) -> std::result::Result<N, String> {
-        let text =
-            self.notes.get(name).ok_or_else(|| format!("{name}: expected a number, got no such note"))?;
+        let text = self.notes.get(name).ok_or_else(|| format!("{name}: expected a number, got none"))?;
         text.parse().map_err(|_| format!("{name}: expected a number, got {text:?}"))
     }
 
@@ -156,7 +158,7 @@ impl Checkpoint {
     ) -> std::result::Result<&Tensor, String> {
         let expected = format!("tensor {name:?}: expected {dtype} {shape:?}");
         let Some(tensor) = self.tensor(name) else {
-            let got = self.other.get(name).map_or("no such tensor", String::as_str);
+            let got = self.other.get(name).map_or("none", String::as_str);
             return Err(format!("{expected}, got {got}"));
         };
         if tensor.dtype() != dtype || tensor.shape != shape {
@@ -165,12 +167,14 @@ impl Checkpoint {
         Ok(tensor)
     }
 
-    /// Reads a file. Version and checksum of a file of this crate are verified. Of a foreign file, tensors of other element types
-    /// than `f32`, `u32`, `u8` and `bool` are listed in [`Checkpoint::unread`].
+    /// Reads a file. Version and checksum of a file of this crate are verified. In a file of another program,
+    /// tensors of other element types than `f32`, `u32`, `u8` and `bool` are listed in
+    /// [`Checkpoint::unread`].
     ///
     /// # Errors
     /// - [`Error::Io`] if the file cannot be read, or is not a regular file;
-    /// - [`Error::Checkpoint`] if it is not a safetensors file, or a file of this crate that is of another version or damaged;
+    /// - [`Error::Checkpoint`] if it is not a safetensors file, or if it is a file of this crate that is
+    ///   damaged or has another version;
     /// - [`Error::LimitExceeded`] if there is not enough host memory.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = file::read(path)?;
@@ -191,15 +195,15 @@ impl Checkpoint {
         views.sort_by(|(a, _), (b, _)| a.cmp(b));
         for (name, view) in views {
             let dtype = view.dtype();
-            let known = match dtype {
+            let supported = match dtype {
                 Dtype::F32 | Dtype::U32 => true,
                 Dtype::U8 | Dtype::BOOL => !checkpoint.is_own(),
                 _ => false,
             };
-            if !known && checkpoint.is_own() {
+            if !supported && checkpoint.is_own() {
                 return Err(error(format!("tensor {name:?}: expected F32 or U32, got {dtype:?}")));
             }
-            if !known {
+            if !supported {
                 checkpoint.other.insert(name.to_owned(), format!("{dtype:?} {:?}", view.shape()));
                 continue;
             }
@@ -222,7 +226,8 @@ impl Checkpoint {
 
     fn from_notes(header: &Metadata) -> std::result::Result<Self, String> {
         let mut checkpoint = Checkpoint::default();
-        // Notes under another key: the key is damaged, and with it would go the checksum.
+        // Notes under another key mean that the key is damaged. Without this error, the file would pass as
+        // one of another program, and its checksum would not be verified.
         let entries = header.metadata().iter().flatten();
         if let Some((key, _)) =
             entries.clone().find(|(key, value)| *key != ENTRY && value.contains("content = "))
@@ -241,13 +246,14 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// Writes a file atomically: to a temporary file with a unique name, that then replaces the old file. A crash leaves the old
-    /// file intact. Symbolic links are followed, and the permissions of an old file are kept.
+    /// Writes a file atomically: to a temporary file with a unique name, that then replaces the old file. A
+    /// crash leaves the old file intact. Symbolic links are followed, and the permissions of an old file are
+    /// kept.
     ///
     /// # Errors
     /// - [`Error::Io`] if the file cannot be written;
-    /// - [`Error::Checkpoint`] if a tensor's shape does not match its number of elements, two tensors have the same name, or
-    ///   a note contains a line break.
+    /// - [`Error::Checkpoint`] if a tensor's shape does not match its number of elements, two tensors have
+    ///   the same name, or a note contains a line break.
     pub fn write(&self, path: &Path) -> Result<()> {
         let invalid = |why: String| Error::Checkpoint { path: path.to_owned(), why, source: None };
         let refused = |error: SafeTensorError| Error::Checkpoint {
@@ -275,7 +281,8 @@ impl Checkpoint {
             Ok((name.as_str(), TensorView::new(tensor.dtype, tensor.shape.clone(), bytes)?))
         });
         let views = views.collect::<std::result::Result<Vec<_>, SafeTensorError>>().map_err(refused)?;
-        // One metadata entry with sorted lines: the format's own map is unordered, and equal checkpoints give equal files.
+        // The notes are sorted lines of one metadata entry, because the format's map of entries is unordered:
+        // equal checkpoints give equal files.
         let lines: Vec<_> = complete.notes.iter().map(|(name, value)| format!("{name} = {value}")).collect();
         let metadata = HashMap::from([(ENTRY.to_owned(), lines.join("\n"))]);
         let file = safetensors::serialize(views, Some(metadata)).map_err(refused)?;
@@ -283,7 +290,8 @@ impl Checkpoint {
     }
 }
 
-/// The name of a format that is often given instead of a safetensors file.
+/// Recognizes a format that is often passed instead of a safetensors file; returns its name and how to
+/// convert it.
 fn other_format(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => {

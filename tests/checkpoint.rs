@@ -231,7 +231,7 @@ fn inconsistent_content_is_reported_by_tensor_or_note() {
             assert_load_fails(&mut t, &rewritten, part);
         };
     let same = |_: &str, tensor: &Tensor| Some(tensor.clone());
-    check("\"fc.bias\": expected f32 [4], got no such", &|n, t| (n != "fc.bias").then(|| t.clone()), None);
+    check("\"fc.bias\": expected f32 [4], got none", &|n, t| (n != "fc.bias").then(|| t.clone()), None);
     check("state.v.fc.bias", &|n, t| (n != "state.v.fc.bias").then(|| t.clone()), None);
     let short = |n: &str, t: &Tensor| {
         Some(if n == "state.m.conv.bias" {

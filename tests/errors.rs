@@ -223,8 +223,8 @@ fn invalid_graphs_and_accesses_to_plans_are_rejected() {
         small.value(y).is_none() && small.parameter_value(frazil::low_level::ParameterId::of(7)).is_none()
     );
     let other = Plan::compile(gpu(), &small, &PlanOptions::default()).unwrap();
-    assert_error!(other.read_f32(y), Error::InvalidArgument { .. }, "one of this graph");
-    assert_error!(other.write_f32(y, &[0.0]), Error::InvalidArgument { .. }, "one of this graph");
+    assert_error!(other.read_f32(y), Error::InvalidArgument { .. }, "a value of this graph");
+    assert_error!(other.write_f32(y, &[0.0]), Error::InvalidArgument { .. }, "a value of this graph");
     assert_error!(
         other.store().read_weights(frazil::low_level::ParameterId::of(0)),
         Error::InvalidArgument { .. },

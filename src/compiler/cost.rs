@@ -1,41 +1,44 @@
-//! What operations cost on a class of devices: the constants behind every choice between algorithms.
+//! Cost model: the constants that decide between algorithms on a class of devices.
 
 use crate::gpu::{AdapterReport, DeviceKind};
 
-/// The constants of a class of devices. Costs are in multiply-adds of a GEMM on that class.
+/// Cost constants of a class of devices. The unit is one multiply-add of a GEMM on that class.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CostModel {
-    /// Rows and columns of a GEMM are charged in multiples of this.
+    /// Size of a GEMM tile: estimates round rows and columns up to a multiple of it.
     pub tile: usize,
-    /// One element gathered into a matrix, or put back from one.
+    /// Cost of gathering one element into a matrix, or of scattering one element of a matrix.
     pub gathered: usize,
-    /// One term of a weight gradient that is computed by itself.
+    /// Cost of one term of a weight-gradient element that is computed separately, as a dot product.
     pub element_term: usize,
-    /// One term of the weight gradient of a depthwise convolution.
+    /// Cost of one term of the weight gradient of a depthwise convolution.
     pub depthwise_term: usize,
-    /// The dispatches that a weight gradient in part takes beyond those of the whole one.
+    /// Cost of the dispatches that a partial weight gradient needs in addition to those of the dense
+    /// gradient.
     pub dispatches: usize,
-    /// Winograd's transforms, where they are known to pay.
+    /// Minimum sizes for Winograd convolutions, and their speedup; `None` if no speedup has been measured.
     pub winograd: Option<WinogradCost>,
-    /// Whether images with 3, 7, 11 .. channels are padded by one: it saves compiling another shader.
+    /// Whether images with 3, 7, 11 .. channels are padded to a multiple of 4 channels, which saves compiling
+    /// another shader.
     pub pads_channels: bool,
 }
 
-/// Where Winograd's transforms pay, and what they gain.
+/// Minimum sizes for which a Winograd convolution is faster, and its speedup.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WinogradCost {
-    /// Input and output channels, at least.
+    /// Minimum number of input channels and of output channels.
     pub channels: usize,
-    /// Tiles of 4x4 results in a batch, at least.
+    /// Minimum number of 4x4 output tiles in a batch.
     pub tiles: usize,
-    /// How many times less a weight gradient costs.
+    /// Factor by which Winograd reduces the cost of a weight gradient.
     pub gain: usize,
 }
 
 impl CostModel {
-    /// Software adapters, measured on llvmpipe (Mesa 22.3.6, LLVM 15, two cores): 0.05 ns a multiply-add, 4.2 ns a gathered
-    /// element, 1.5 ns a term by itself, 60 us a dispatch. Transforms gain 1.7 times with 32 channels and 2.5 with 64 by 3x3, 1.8
-    /// from 32 to 64 by 5x5.
+    /// Constants of software adapters, measured on llvmpipe (Mesa 22.3.6, LLVM 15, two cores): 0.05 ns per
+    /// multiply-add, 4.2 ns per gathered element, 1.5 ns per term of a separate element, 60 us per dispatch.
+    /// Winograd's speedup is 1.7 with 32 channels and 2.5 with 64 channels for 3x3 kernels, and 1.8 from 32
+    /// to 64 channels for 5x5 kernels.
     pub const SOFTWARE: CostModel = CostModel {
         tile: 32,
         gathered: 80,
@@ -46,8 +49,9 @@ impl CostModel {
         pads_channels: true,
     };
 
-    /// Integrated GPUs, estimated for 0.5 tera multiply-adds/s, 100 GB/s and 4 us a dispatch (an Apple M3's published peaks, of
-    /// which a tiled GEMM is expected to reach 45 %): a gathered element moves 8 bytes, a term by itself 4 from a cache.
+    /// Constants of integrated GPUs, estimated for 0.5 tera multiply-adds/s, 100 GB/s and 4 us per dispatch
+    /// (an Apple M3's published peaks, of which a tiled GEMM is expected to reach 45 %). A gathered element
+    /// moves 8 bytes; a term of a separate element reads 4 bytes from a cache.
     pub const INTEGRATED: CostModel = CostModel {
         tile: 64,
         gathered: 40,
@@ -58,8 +62,8 @@ impl CostModel {
         pads_channels: false,
     };
 
-    /// Discrete GPUs, estimated as integrated ones are, for 18 tera multiply-adds/s, 1 TB/s and 3.5 us a dispatch (an RTX 4090's
-    /// published peaks).
+    /// Constants of discrete GPUs, estimated in the same way for 18 tera multiply-adds/s, 1 TB/s and 3.5 us
+    /// per dispatch (an RTX 4090's published peaks).
     pub const DISCRETE: CostModel = CostModel {
         tile: 64,
         gathered: 144,
@@ -70,12 +74,12 @@ impl CostModel {
         pads_channels: false,
     };
 
-    /// The number of results of an `[m, n]` GEMM with both sides rounded up to whole tiles.
+    /// Returns the number of results of an `[m, n]` GEMM, with both sides rounded up to whole tiles.
     pub(crate) fn tiled_results(&self, m: usize, n: usize) -> usize {
         m.next_multiple_of(self.tile).saturating_mul(n.next_multiple_of(self.tile))
     }
 
-    /// That of an adapter's class. Unknown and virtual GPUs count as integrated.
+    /// Returns the cost model of an adapter's class. Unknown and virtual GPUs count as integrated.
     pub fn of(report: &AdapterReport) -> Self {
         match report.kind {
             _ if report.software => Self::SOFTWARE,

@@ -1,64 +1,71 @@
-//! The compiler's intermediate representation: the graph's operations in order, each with what is fused into it.
+//! The compiler's intermediate representation: the graph's operations in execution order, each with the
+//! operations that are fused into it.
 
 use super::conv::Choice;
 use crate::graph::{Graph, Node, Op, ValueId};
 use crate::kernels::Epilogue;
 
-/// An operation of the graph, with the operations that its kernels compute as well.
+/// An operation of the graph, with the operations that are fused into its kernels.
 #[derive(Clone, Debug)]
 pub(crate) struct Operation {
-    /// The index of its node in the graph.
+    /// Index of the node in the graph.
     pub index: usize,
     pub node: Node,
-    /// Of a GEMM or a convolution: what is done to each result before it is stored.
+    /// Fused epilogue of a GEMM or a convolution.
     pub epilogue: Option<FusedEpilogue>,
-    /// Of a weight gradient: the node of the bias gradient, which the same kernel computes if it can.
+    /// Bias gradient to fuse into this weight gradient. It is computed separately if the kernel does not
+    /// support that.
     pub bias_grad: Option<Node>,
-    /// Of the gradient of a max-pool: the gradient of the ReLU before the pool.
+    /// Gradient of the ReLU before the pool, fused into this max-pool gradient.
     pub relu_grad: Option<FusedReluGrad>,
-    /// Of a convolution or one of its gradients, or of a partly frozen dense kernel's gradient: the algorithm.
+    /// Algorithm of a convolution, of one of its gradients, or of the gradient of a partly frozen dense
+    /// kernel.
     pub choice: Option<Choice>,
-    /// Of a GEMM or a gradient of a convolution: which of the first two operands is a gradient of the loss.
+    /// Index of the operand (0 or 1) of a GEMM or a convolution that is a gradient of the loss, if there is
+    /// one.
     pub gradient_input: Option<usize>,
 }
 
-/// What is done to the results of a GEMM or a convolution, and which value is written in the end.
+/// Epilogue of a GEMM or a convolution, and the values that it reads and writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FusedEpilogue {
     pub kind: Epilogue,
-    /// The bias, or the result of the ReLU.
+    /// Bias of [`Epilogue::Bias`], or ReLU output of [`Epilogue::ReluGrad`].
     pub operand: Option<ValueId>,
+    /// Value that is written.
     pub output: ValueId,
-    /// The position of each maximum, if a 2x2 max-pool follows: `output` holds the maxima.
+    /// Position of each maximum, if a 2x2 max-pool is fused; `output` then contains the maxima.
     pub positions: Option<ValueId>,
 }
 
 impl FusedEpilogue {
-    /// Stores the results as they are.
+    /// Returns an epilogue that stores the results unchanged.
     pub fn none(output: ValueId) -> Self {
         FusedEpilogue { kind: Epilogue::None, operand: None, output, positions: None }
     }
 }
 
-/// The gradient of the ReLU before a max-pool.
+/// ReLU gradient that is fused into the gradient of the max-pool after the ReLU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FusedReluGrad {
-    /// The result of the pool. It equals the ReLU's result wherever a gradient arrives, so its sign decides.
+    /// Output of the max-pool. At the maxima, where the gradient is nonzero, it equals the ReLU output, so
+    /// its sign gives the ReLU's derivative.
     pub pooled: ValueId,
+    /// Result of the ReLU gradient.
     pub output: ValueId,
 }
 
 impl Operation {
-    /// The epilogue: without a fused one, the result is stored as it is.
+    /// Returns the fused epilogue, or one that stores the results unchanged.
     pub fn epilogue(&self) -> FusedEpilogue {
         self.epilogue.unwrap_or_else(|| FusedEpilogue::none(self.node.outputs[0]))
     }
 }
 
-/// The operations of a graph, nothing fused.
+/// Converts the nodes of a graph to operations, with nothing fused.
 pub(crate) fn operations(graph: &Graph) -> Vec<Operation> {
     let gradients = gradients(graph);
-    let of = |node: &Node, input: usize| node.inputs.get(input).is_some_and(|id| gradients[id.0]);
+    let is_gradient = |node: &Node, input: usize| node.inputs.get(input).is_some_and(|id| gradients[id.0]);
     let operation = |(index, node): (usize, &Node)| Operation {
         index,
         node: node.clone(),
@@ -67,20 +74,21 @@ pub(crate) fn operations(graph: &Graph) -> Vec<Operation> {
         relu_grad: None,
         choice: None,
         gradient_input: match node.op {
-            // In a forward pass, `Conv2dGradInput` is a transposed convolution, whose input gradient is a `Conv2d`.
-            Op::Conv2d(_) | Op::Conv2dGradInput(_) => of(node, 0).then_some(0),
+            // In a forward pass, `Conv2dGradInput` is a transposed convolution, whose input gradient is a
+            // `Conv2d`.
+            Op::Conv2d(_) | Op::Conv2dGradInput(_) => is_gradient(node, 0).then_some(0),
             // The kernel gradient of a transposed convolution has its operands exchanged.
-            Op::Conv2dGradKernel(_) if of(node, 0) && !of(node, 1) => Some(0),
+            Op::Conv2dGradKernel(_) if is_gradient(node, 0) && !is_gradient(node, 1) => Some(0),
             Op::Conv2dGradKernel(_) => Some(1),
-            Op::MatMul { .. } if of(node, 1) => Some(1),
-            Op::MatMul { .. } => of(node, 0).then_some(0),
+            Op::MatMul { .. } if is_gradient(node, 1) => Some(1),
+            Op::MatMul { .. } => is_gradient(node, 0).then_some(0),
             _ => None,
         },
     };
     graph.nodes().iter().enumerate().map(operation).collect()
 }
 
-/// For each value, whether it is a gradient of a loss or computed from one.
+/// Returns for each value whether it is a gradient of a loss or computed from one.
 fn gradients(graph: &Graph) -> Vec<bool> {
     let mut gradients = vec![false; graph.values().len()];
     for node in graph.nodes() {
@@ -93,10 +101,11 @@ fn gradients(graph: &Graph) -> Vec<bool> {
     gradients
 }
 
-/// For each value, the one whose memory it shares: itself, unless it is the result of a reshape.
+/// Returns for each value the value whose memory it shares: itself, or the operand of the reshape (or chain
+/// of reshapes) that computes it.
 pub(crate) fn roots(graph: &Graph) -> Vec<ValueId> {
     let mut roots: Vec<_> = (0..graph.values().len()).map(ValueId).collect();
-    // Operands come before results, so one pass follows chains of reshapes to their beginning.
+    // Nodes are in topological order, so one pass resolves chains of reshapes.
     for node in graph.nodes() {
         if let Op::Reshape(_) = node.op {
             roots[node.outputs[0].0] = roots[node.inputs[0].0];

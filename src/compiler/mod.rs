@@ -38,8 +38,8 @@ use options::Settings;
 /// Compiles a graph for an adapter.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`], [`Error::MaskMismatch`], and [`Error::LimitExceeded`] for a tensor, a loop or a grid that the
-/// adapter does not allow.
+/// [`Error::InvalidArgument`], [`Error::MaskMismatch`], and [`Error::LimitExceeded`] for a tensor, a loop or
+/// a dispatch grid that exceeds a limit of the adapter.
 pub(crate) fn compile(
     graph: &Graph,
     layout: &Layout,
@@ -62,8 +62,8 @@ pub(crate) fn compile(
     let contents = (&dispatches[..], &memory.slots[..], &lowered.lists[..]);
     let mut report = program::report(graph, layout, adapter, &settings, contents)?;
     if !options.masks.is_empty() {
-        let all = lower_graph(graph, layout, &settings, &FrozenWork::none(graph))?;
-        report.avoided = avoided(&all, &lowered);
+        let unmasked = lower_graph(graph, layout, &settings, &FrozenWork::none(graph))?;
+        report.avoided = avoided(&unmasked, &lowered);
     }
     Ok(Program {
         submission_ends: program::submission_ends(&dispatches, options.flops_per_submission),
@@ -77,10 +77,11 @@ pub(crate) fn compile(
     })
 }
 
-/// The work that frozen elements save: what decides whether new masks need another program.
+/// Determines the work that frozen elements save. New masks need another program only if it changes.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] for a wrong number of masks, [`Error::MaskMismatch`] for one of a wrong length.
+/// [`Error::InvalidArgument`] for a wrong number of masks, [`Error::MaskMismatch`] for a mask of the wrong
+/// length.
 pub(crate) fn analyse_masks(
     graph: &Graph,
     adapter: &AdapterReport,
@@ -103,7 +104,7 @@ pub(crate) fn analyse_masks(
     Ok(passes::frozen_work(graph, masks, &settings))
 }
 
-/// The arenas' layout on an adapter.
+/// Returns the layout of the parameter arenas on an adapter.
 ///
 /// # Errors
 /// [`Error::LimitExceeded`] for a parameter larger than a binding.
@@ -142,17 +143,17 @@ fn choose_algorithms(operations: &mut [Operation], settings: &Settings, frozen_w
     }
 }
 
-/// By label, the floating-point operations of `all` that `done` does not compute.
-fn avoided(all: &Lowered, done: &Lowered) -> Vec<Avoided> {
+/// Returns for each label the floating-point operations of `unmasked` that `masked` does not contain.
+fn avoided(unmasked: &Lowered, masked: &Lowered) -> Vec<Avoided> {
     let mut avoided: Vec<Avoided> = Vec::new();
-    for dispatch in &all.dispatches {
+    for dispatch in &unmasked.dispatches {
         let flops = dispatch.launch.flops;
         match avoided.iter_mut().find(|a| a.label == dispatch.label) {
             Some(found) => found.flops += flops,
             None => avoided.push(Avoided { label: dispatch.label.clone(), flops }),
         }
     }
-    for dispatch in &done.dispatches {
+    for dispatch in &masked.dispatches {
         if let Some(found) = avoided.iter_mut().find(|a| a.label == dispatch.label) {
             found.flops = found.flops.saturating_sub(dispatch.launch.flops);
         }

@@ -1,4 +1,4 @@
-//! How a graph is compiled: the caller's options, and the settings that the passes read.
+//! Options of compilation, and the settings that the compiler passes derive from them for an adapter.
 
 use super::cost::CostModel;
 use crate::error::{Error, Result};
@@ -6,7 +6,8 @@ use crate::gpu::AdapterReport;
 use crate::kernels::GemmFamily;
 use crate::mask::Mask;
 
-/// Workspaces stay below this where they can: a column matrix larger than the caches gains nothing.
+/// Default maximum bytes of a workspace, unless one image needs more: a column matrix larger than the caches
+/// is not faster.
 const WORKSPACE_BYTES: u64 = 64 << 20;
 
 /// When convolutions use Winograd's minimal filtering.
@@ -15,7 +16,7 @@ const WORKSPACE_BYTES: u64 = 64 << 20;
 pub enum Winograd {
     /// Never.
     Never,
-    /// Where the cost model says that it pays.
+    /// Where the cost model predicts a speedup.
     Auto,
     /// Wherever the geometry allows it.
     Always,
@@ -27,17 +28,17 @@ pub enum Winograd {
 pub enum GradientStrategy {
     /// The cheapest of the others under the cost model.
     Auto,
-    /// The whole gradient; its frozen elements are not used.
+    /// The dense gradient; its frozen elements are not used.
     Dense,
     /// Only the columns (output channels) that have trainable elements.
     Columns,
     /// Only the rows (kernel row, kernel column, input channel) that have trainable elements.
     Rows,
-    /// Each trainable element as a dot product of its own.
+    /// Each trainable element separately, as a dot product.
     Elements,
 }
 
-/// How to compile a graph.
+/// Options of graph compilation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlanOptions {
     pub(crate) family: Option<GemmFamily>,
@@ -52,12 +53,13 @@ pub struct PlanOptions {
 }
 
 impl Default for PlanOptions {
-    /// The adapter's own GEMM family and cost model, no masks, no guard bands.
+    /// GEMM family and cost model of the adapter, no masks, no guard bands.
     fn default() -> Self {
         PlanOptions {
             family: None,
             guard_bands: false,
-            // About a second on the slowest adapter worth using; a shorter step is one submission.
+            // About one second on the slowest practical adapter. A step with fewer operations is a single
+            // submission.
             flops_per_submission: 40_000_000_000,
             workspace_bytes: WORKSPACE_BYTES,
             explicit_columns: false,
@@ -76,33 +78,36 @@ impl PlanOptions {
         self
     }
 
-    /// Puts a band with a known pattern behind every tensor, for `Plan::check_guards`, and disables memory sharing.
+    /// Adds a guard band with a fixed pattern after every tensor, for `Plan::check_guards`, and disables
+    /// memory sharing between tensors.
     pub fn guard_bands(mut self, on: bool) -> Self {
         self.guard_bands = on;
         self
     }
 
-    /// Splits a run into submissions of about this many floating-point operations, so that no watchdog resets the device.
+    /// Splits a run into submissions of about this many floating-point operations, so that the driver's
+    /// watchdog does not reset the device.
     pub fn flops_per_submission(mut self, flops: u64) -> Self {
         self.flops_per_submission = flops;
         self
     }
 
-    /// Computes every convolution by im2col in memory, the reference for the faster algorithms.
+    /// Computes every convolution with an explicit column matrix in memory (im2col), as a baseline for the
+    /// faster algorithms.
     pub fn explicit_columns(mut self, on: bool) -> Self {
         self.explicit_columns = on;
         self
     }
 
-    /// Skips work whose results only frozen elements would use. One mask per parameter, or none at all. Whenever the plan
-    /// runs, the store must hold these masks, or masks that freeze more.
+    /// Skips work whose results only frozen elements would use. Takes one mask per parameter, or an empty
+    /// slice. Whenever the plan runs, the store must contain these masks, or masks that freeze more elements.
     pub fn masks(mut self, masks: &[Mask]) -> Self {
         self.masks = masks.to_vec();
         self
     }
 
-    /// Sets how the gradients of partly frozen kernels are computed. Where the graph or the geometry does not allow the
-    /// strategy, the dense gradient is computed.
+    /// Sets how the gradients of partly frozen kernels are computed. Where the graph or the geometry does not
+    /// allow the strategy, the dense gradient is computed.
     pub fn gradient_strategy(mut self, strategy: GradientStrategy) -> Self {
         self.gradient_strategy = strategy;
         self
@@ -114,20 +119,21 @@ impl PlanOptions {
         self
     }
 
-    /// Sets the cost model that decides between algorithms, instead of that of the adapter's class.
+    /// Sets the cost model that decides between algorithms, instead of the one of the adapter's class.
     pub fn cost_model(mut self, cost: CostModel) -> Self {
         self.cost_model = Some(cost);
         self
     }
 
-    /// Splits a batch so that the column matrix of each part takes about this many bytes, but never less than one image.
+    /// Divides a batch so that the column matrix of each part takes at most about this many bytes; a part has
+    /// at least one image.
     pub fn workspace_bytes(mut self, bytes: u64) -> Self {
         self.workspace_bytes = bytes;
         self
     }
 }
 
-/// What the passes read: the options, with everything that depends on the adapter resolved.
+/// Options resolved for an adapter: the settings that the compiler passes read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     /// Examples in a full batch.
@@ -151,7 +157,7 @@ impl Settings {
     pub fn new(batch: usize, adapter: &AdapterReport, options: &PlanOptions) -> Result<Self> {
         let family = options.family.unwrap_or_else(|| GemmFamily::choose(adapter));
         if !family.is_supported(adapter) {
-            let mut expected = format!("one that {} supports", adapter.name);
+            let mut expected = format!("a family that {} supports", adapter.name);
             if matches!(family, GemmFamily::Cooperative { .. }) && adapter.cooperative_matrix.is_none() {
                 expected += " (cooperative matrices need `GpuOptions::cooperative_matrix` and a device that has them)";
             }
@@ -173,7 +179,7 @@ impl Settings {
 
 #[cfg(test)]
 impl Settings {
-    /// Those of software Vulkan with batches of 64.
+    /// Settings of software Vulkan, with batches of 64.
     pub const SOFTWARE: Settings = Settings {
         batch: 64,
         family: GemmFamily::Subgroup { lanes: 8 },

@@ -1,4 +1,4 @@
-//! The result of compilation: everything that a run does and needs, as data.
+//! The result of compilation as plain data: dispatches, memory and constants.
 
 use super::conv::Algorithm;
 use super::memory::{ArenaRange, Layout, segments};
@@ -10,35 +10,37 @@ use crate::gpu::AdapterReport;
 use crate::graph::{Graph, Op, StepScalars};
 use crate::kernels::{Digest, Launch, SUMS_BYTES, Segment, digest};
 
-/// Uniform bindings begin at multiples of this on every device; no kernel's parameters are larger.
+/// Distance between the parameters of consecutive dispatches in the uniform buffer: a valid uniform alignment
+/// on every device, and not smaller than any kernel's parameters.
 pub(crate) const UNIFORM_STRIDE: u64 = 256;
 
-/// Read-back buffers of a store or a plan, and the bytes of one; larger reads take several.
+/// Number of read-back buffers of a store or a plan.
 pub(crate) const READ_SLOTS: usize = 3;
+/// Bytes of one read-back buffer; larger reads use several.
 pub(crate) const READ_BYTES: u64 = 256 << 10;
 
-/// Everything that a run does and needs.
+/// A compiled graph: the dispatches of one run, and the memory that they use.
 #[derive(Debug)]
 pub(crate) struct Program {
     pub dispatches: Vec<Dispatch>,
-    /// The number of dispatches before the end of each submission.
+    /// Index after the last dispatch of each submission.
     pub submission_ends: Vec<usize>,
     /// Bytes of each memory slot.
     pub slots: Vec<u64>,
-    /// The contents of each list of constants.
+    /// Contents of each list of constants, such as indices to gather.
     pub lists: Vec<Vec<u32>>,
-    /// Where each value of the graph is stored; `None` for values that nothing binds.
+    /// Location of each value of the graph; `None` if no dispatch binds it.
     pub locations: Vec<Option<Location>>,
-    /// The guard bands, if there are any.
+    /// Guard bands; empty unless `PlanOptions::guard_bands` is set.
     pub guards: Vec<Guard>,
     pub frozen_work: FrozenWork,
     pub report: PlanReport,
 }
 
-/// A kernel's launch with its bindings, in the order of the kernel's buffers.
+/// A kernel launch with its bindings, in the order of the kernel's buffers.
 #[derive(Debug)]
 pub(crate) struct Dispatch {
-    /// The operation it belongs to.
+    /// Label of the operation.
     pub label: String,
     pub algorithm: Option<Algorithm>,
     pub launch: Launch,
@@ -51,7 +53,7 @@ pub(crate) struct Binding {
     pub buffer: BufferId,
     pub offset: u64,
     pub bytes: u64,
-    /// Bytes that the kernel reads or writes: less than `bytes` where an arena is bound whole.
+    /// Bytes that the kernel reads or writes; less than `bytes` if a whole chunk of an arena is bound.
     pub accessed: u64,
 }
 
@@ -61,7 +63,7 @@ pub(crate) enum BufferId {
     Slot(usize),
     List(usize),
     RunningSums,
-    /// A chunk of one of the store's arenas.
+    /// A chunk (buffer) of one of the store's arenas.
     Arena(ArenaId, usize),
 }
 
@@ -75,29 +77,30 @@ pub(crate) enum ArenaId {
     State(usize),
 }
 
-/// Where a value is stored.
+/// Location of a value in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Location {
     /// A memory slot of the plan.
     Slot(usize),
-    /// The store's weights.
+    /// A range of the store's weights.
     Weights(ArenaRange),
-    /// The store's gradients.
+    /// A range of the store's gradients.
     Gradients(ArenaRange),
 }
 
-/// A guard band behind a tensor.
+/// A guard band after a tensor.
 #[derive(Clone, Debug)]
 pub(crate) struct Guard {
     pub slot: usize,
-    /// Where the tensor ends and the band begins, in bytes.
+    /// Offset of the band in the slot, in bytes: the end of the tensor.
     pub begin: u64,
     pub bytes: u64,
     /// The tensor's name.
     pub name: String,
 }
 
-/// Splits a run into submissions of about this many floating-point operations.
+/// Divides a run into submissions of about this many floating-point operations. Returns the index after the
+/// last dispatch of each.
 pub(super) fn submission_ends(dispatches: &[Dispatch], flops_per_submission: u64) -> Vec<usize> {
     let mut ends = Vec::new();
     let mut flops = 0;
@@ -119,17 +122,17 @@ pub(crate) fn accumulates(graph: &Graph) -> bool {
     graph.nodes().iter().any(|node| matches!(node.op, Op::Accumulate(_)))
 }
 
-/// The names of the state tensors of a graph's update; `None` without an update.
+/// Returns the names of the optimizer state tensors of a graph's updates; `None` without an update.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] for updates with different state.
+/// [`Error::InvalidArgument`] for updates with different state tensors.
 pub(crate) fn state_slots(graph: &Graph) -> Result<Option<&'static [&'static str]>> {
     let mut found: Option<&'static [&'static str]> = None;
     for node in graph.nodes() {
         if let Op::Update(rule, _) = &node.op {
             match found {
                 Some(slots) if slots != rule.slots() => {
-                    let expected = format!("one kind of state for all updates, {slots:?}");
+                    let expected = format!("the same state tensors for all updates, {slots:?}");
                     return Err(Error::argument(&node.label, expected, format!("{:?}", rule.slots())));
                 }
                 _ => found = Some(rule.slots()),
@@ -139,7 +142,7 @@ pub(crate) fn state_slots(graph: &Graph) -> Result<Option<&'static [&'static str
     Ok(found)
 }
 
-/// The report of a program, without the work avoided.
+/// Builds the report of a program, except for [`PlanReport::avoided`].
 pub(super) fn report(
     graph: &Graph,
     layout: &Layout,

@@ -1,57 +1,57 @@
-//! What a plan uses.
+//! Report of a plan: buffers, dispatches and floating-point operations.
 
 use super::Algorithm;
 use std::fmt;
 
-/// A buffer.
+/// A buffer of a plan or of its parameter store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BufferUse {
-    /// What it holds.
+    /// Name of the contents, such as `weights`.
     pub name: String,
-    /// Its bytes.
+    /// Size in bytes.
     pub bytes: u64,
 }
 
-/// A dispatch of each run.
+/// A dispatch of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DispatchUse {
-    /// The operation it belongs to.
+    /// Label of the operation.
     pub label: String,
-    /// By which algorithm, of a convolution or its gradients.
+    /// Algorithm, if the operation is a convolution or one of its gradients.
     pub algorithm: Option<Algorithm>,
-    /// The kernel.
+    /// Name of the kernel.
     pub kernel: &'static str,
-    /// Workgroups.
+    /// Number of workgroups in x, y and z.
     pub groups: [u32; 3],
     /// Floating-point operations for a full batch.
     pub flops: u64,
 }
 
-/// What frozen elements save in one operation.
+/// Work that frozen elements save in one operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Avoided {
-    /// The operation.
+    /// Label of the operation.
     pub label: String,
-    /// Floating-point operations that a plan with nothing frozen does more.
+    /// Floating-point operations that are omitted, compared with a plan with nothing frozen.
     pub flops: u64,
 }
 
-/// Everything that a plan holds and does.
+/// Buffers, dispatches and floating-point operations of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanReport {
     /// The adapter's name.
     pub adapter: String,
-    /// How matrices are multiplied.
+    /// Name of the GEMM family.
     pub family: String,
     /// Examples in a full batch.
     pub batch: usize,
-    /// Buffers that outlive the plan.
+    /// Buffers that outlive the plan, such as those of the parameter store.
     pub persistent: Vec<BufferUse>,
-    /// Buffers that the plan's values share.
+    /// Buffers of the plan itself; its intermediate values share them.
     pub per_step: Vec<BufferUse>,
     /// Dispatches in order.
     pub dispatches: Vec<DispatchUse>,
-    /// By operation, what is left out because of what is frozen.
+    /// Work of each operation that is omitted because of frozen elements.
     pub avoided: Vec<Avoided>,
 }
 
@@ -66,7 +66,7 @@ impl PlanReport {
         self.dispatches.iter().map(|d| d.flops).sum()
     }
 
-    /// Floating-point operations that one run with nothing frozen would do more.
+    /// Floating-point operations of one run that are omitted because of frozen elements.
     pub fn flops_avoided(&self) -> u64 {
         self.avoided.iter().map(|a| a.flops).sum()
     }
@@ -79,7 +79,7 @@ fn mebibytes(bytes: u64) -> f64 {
 impl fmt::Display for PlanReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "plan for batches of {} on {}, gemm family {}", self.batch, self.adapter, self.family)?;
-        for (kind, buffers) in [("kept", &self.persistent), ("per step", &self.per_step)] {
+        for (kind, buffers) in [("persistent", &self.persistent), ("per step", &self.per_step)] {
             for buffer in buffers {
                 writeln!(f, "  {:<10} {:<24} {:>10.3} MiB", kind, buffer.name, mebibytes(buffer.bytes))?;
             }

@@ -1,8 +1,9 @@
 //! Compiles shaders on a second device while the first one runs.
 //!
-//! Mesa's software Vulkan translates a shader to machine code at its first dispatch, on the single thread of a device's queue,
-//! and keeps the result on disk. A second device starts at the other end of a plan, so that two cores share the work: what it
-//! has finished, the first device finds on disk.
+//! Mesa's software Vulkan compiles a shader to machine code at its first dispatch, on the single thread of a
+//! device's queue, and caches the result on disk. A second device compiles the shaders of a plan in reverse
+//! order, so that two cores share the work; the first device loads the compiled shaders from the driver's
+//! on-disk cache.
 
 use super::encode::{Command, bind_group, encode};
 use crate::compiler::{Program, UNIFORM_STRIDE};
@@ -11,11 +12,12 @@ use crate::graph::StepScalars;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Queues the shaders of a program, in the order of their first dispatches.
+/// Queues the shaders of a program for the second device, in the order of their first dispatches.
 pub(super) fn compile(gpu: &Gpu, program: &Program, shaders: &[Arc<Shader>], scalars: StepScalars) {
     gpu.compile_ahead(program.dispatches.iter().zip(shaders).map(|(dispatch, shader)| {
         let (label, shader) = (dispatch.launch.kernel.name, Arc::clone(shader));
-        // The driver treats uniforms as constants where that halves a shader, so they must be those of the first run.
+        // The driver may compile the values of uniforms into a shader as constants, if that halves it, so the
+        // values must be those of the first run.
         let uniforms = [dispatch.launch.params.clone(), bytemuck::bytes_of(&scalars).to_vec()];
         let key = Arc::clone(&shader);
         let run = Box::new(move |device: &wgpu::Device, queue: &wgpu::Queue, timeout| {
@@ -25,8 +27,8 @@ pub(super) fn compile(gpu: &Gpu, program: &Program, shaders: &[Arc<Shader>], sca
     }));
 }
 
-/// Dispatches 0 workgroups, for which a driver compiles the shader all the same. Returns false if the device reports an error or
-/// takes too long.
+/// Dispatches 0 workgroups of a shader, which makes the driver compile it. Returns false if the device
+/// reports an error or exceeds the timeout.
 fn dispatch_nothing(
     device: &wgpu::Device,
     queue: &wgpu::Queue,
@@ -55,7 +57,7 @@ fn dispatch_nothing(
     let waited = device.poll(wait);
     let compiled = waited.is_ok() && pollster::block_on(errors.pop()).is_none();
     let ms = 1e3 * begun.elapsed().as_secs_f64();
-    log::debug!("{label} ahead: compiled {compiled}, {ms:.0} ms");
+    log::debug!("second device: {label}: compiled: {compiled}, {ms:.0} ms");
     compiled
 }
 
@@ -81,12 +83,12 @@ mod tests {
     }
 
     #[test]
-    fn each_shader_is_compiled_once_and_an_invalid_one_does_no_harm() {
+    fn each_shader_is_compiled_once_and_an_invalid_one_is_skipped() {
         let off = Gpu::new(GpuOptions::default().compile_ahead(false)).unwrap();
         assert!(off.compiled_ahead().is_none());
         let gpu = Gpu::new(GpuOptions::default().compile_ahead(true)).unwrap();
         if gpu.compiled_ahead().is_none() {
-            eprintln!("SKIPPED: this driver, or a single core, gains nothing from a second device");
+            eprintln!("SKIPPED: no second device with this driver or on a single core");
             return;
         }
         let store = "@group(0) @binding(2) var<storage, read_write> y: array<u32>;";
@@ -95,6 +97,6 @@ mod tests {
             gpu.compile_ahead([job(&valid), job("no shader at all"), job(&valid)].into_iter());
         }
         gpu.wait_for_second_device();
-        assert_eq!(gpu.compiled_ahead(), Some((2, 1)), "two shaders known, the valid one compiled");
+        assert_eq!(gpu.compiled_ahead(), Some((2, 1)), "two shaders queued, only the valid one compiled");
     }
 }

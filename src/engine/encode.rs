@@ -3,7 +3,7 @@
 use crate::gpu::{GpuBuffer, Pipeline, Shader};
 use std::sync::Arc;
 
-/// A dispatch with everything bound.
+/// A dispatch with its pipeline and bind group.
 pub(super) struct Command {
     pub label: String,
     pub pipeline: Arc<Pipeline>,
@@ -12,8 +12,8 @@ pub(super) struct Command {
     pub groups: [u32; 3],
 }
 
-/// Encodes commands in order: in one pass, or with `timestamps` each in a pass of its own, whose beginning and end are
-/// written to the queries `2 * i` and `2 * i + 1`.
+/// Encodes commands in order: all in one pass, or with `timestamps` each in a separate pass, whose begin and
+/// end times are written to the queries `2 * i` and `2 * i + 1`.
 pub(super) fn encode(
     encoder: &mut wgpu::CommandEncoder,
     commands: &[Command],
@@ -48,7 +48,7 @@ fn dispatch(pass: &mut wgpu::ComputePass<'_>, commands: &[Command]) {
     }
 }
 
-/// The bind group of a kernel; `resources` are in the order of its shader's bindings.
+/// Creates the bind group of a kernel; `resources` are in the order of its shader's bindings.
 pub(super) fn bind_group(
     device: &wgpu::Device,
     label: &str,
@@ -66,7 +66,7 @@ pub(super) fn bind_group(
     })
 }
 
-/// A range of a buffer as a resource.
+/// Returns a range of a buffer as a binding resource.
 pub(super) fn range(buffer: &GpuBuffer, offset: u64, bytes: u64) -> wgpu::BindingResource<'_> {
     wgpu::BindingResource::Buffer(wgpu::BufferBinding {
         buffer: buffer.raw(),

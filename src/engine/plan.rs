@@ -16,7 +16,7 @@ use crate::mask::Mask;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A graph that is ready to run. See the module's documentation.
+/// A graph compiled for a device and ready to run: all pipelines, buffers and bind groups exist.
 pub struct Plan {
     gpu: Gpu,
     graph: Graph,
@@ -25,7 +25,7 @@ pub struct Plan {
     program: Program,
     buffers: Buffers,
     commands: Vec<Command>,
-    /// Held while scalars are written and the dispatches that read them are submitted.
+    /// Locked while a run writes its scalars and submits the dispatches that read them.
     running: Mutex<()>,
     ring: Mutex<ReadRing>,
 }
@@ -37,34 +37,36 @@ struct Buffers {
     /// The parameters of every dispatch.
     params: GpuBuffer,
     scalars: GpuBuffer,
-    /// Shared with the plans that continue this one's metrics.
+    /// Shared with the plans that were compiled from this one.
     running_sums: Arc<GpuBuffer>,
 }
 
 /// One dispatch of a profiled run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TimedDispatch {
-    /// The operation it belongs to.
+    /// Label of the operation.
     pub label: String,
-    /// The algorithm, of a convolution or its gradients.
+    /// Algorithm, if the operation is a convolution or one of its gradients.
     pub algorithm: Option<Algorithm>,
-    /// The kernel.
+    /// Name of the kernel.
     pub kernel: &'static str,
-    /// Its beginning in nanoseconds since that of the run's first dispatch.
+    /// Begin time in nanoseconds, relative to the begin of the run's first dispatch.
     pub begin_ns: f64,
-    /// Its duration in nanoseconds.
+    /// Duration in nanoseconds.
     pub ns: f64,
     /// Floating-point operations for a full batch.
     pub flops: u64,
-    /// Bytes of everything that it binds, each counted once: a lower bound of its memory traffic if it uses all of it.
+    /// Bytes of all bound ranges, each counted once: a lower bound of the memory traffic of a kernel that
+    /// uses all of them.
     pub bytes: u64,
 }
 
-/// Dispatches with timestamps in one submission: wgpu allows 4,096 queries in a set.
+/// Maximum number of dispatches with timestamps per submission, with two queries each: wgpu allows 4,096
+/// queries in a set.
 const TIMED_AT_ONCE: usize = 2_000;
 
 impl Plan {
-    /// Compiles a graph with a store of its own: parameters are 0 until written, and nothing is frozen.
+    /// Compiles a graph with a new store: parameters are 0 until written, and nothing is frozen.
     ///
     /// # Errors
     /// [`Error::LimitExceeded`] before anything is created if a tensor does not fit the device;
@@ -77,7 +79,8 @@ impl Plan {
     /// Compiles a graph on an existing store, which must have the graph's parameters.
     ///
     /// # Errors
-    /// As [`Plan::compile`]; [`Error::InvalidArgument`] if the store holds other parameters or other state.
+    /// As [`Plan::compile`]; [`Error::InvalidArgument`] if the store's parameters or state tensors are not
+    /// those of the graph.
     pub fn compile_with(gpu: &Gpu, graph: &Graph, store: &Store, options: &PlanOptions) -> Result<Self> {
         Self::build(gpu, graph, store, options, None)
     }
@@ -91,11 +94,11 @@ impl Plan {
         Self::build(&self.gpu, graph, &self.store, &self.options, Some(running_sums))
     }
 
-    /// Compiles the plan for other masks, if they change what is computed. Running sums continue; inputs must be written
-    /// again.
+    /// Compiles the plan for other masks; `None` if they do not change which work is omitted. The new plan
+    /// continues the running sums; its inputs must be written again.
     ///
     /// # Errors
-    /// As [`Plan::compile`]; [`Error::MaskMismatch`]. This plan stays as it is.
+    /// As [`Plan::compile`]; [`Error::MaskMismatch`]. This plan is not changed.
     pub fn recompile(&self, masks: &[Mask]) -> Result<Option<Self>> {
         let options = self.options.clone().masks(masks);
         let frozen_work = compiler::analyse_masks(&self.graph, self.gpu.report(), &options)?;
@@ -106,16 +109,16 @@ impl Plan {
         Self::build(&self.gpu, &self.graph, &self.store, &options, Some(running_sums)).map(Some)
     }
 
-    /// The bytes and dispatches of a graph on this adapter, without creating anything.
+    /// Returns the buffers and dispatches that a graph would need on an adapter, without creating anything.
     ///
     /// # Errors
-    /// [`Error::LimitExceeded`] if it does not fit.
+    /// [`Error::LimitExceeded`] if a tensor does not fit the adapter.
     pub fn estimate(graph: &Graph, report: &AdapterReport, options: &PlanOptions) -> Result<PlanReport> {
         let layout = compiler::layout_on(graph, report)?;
         Ok(compiler::compile(graph, &layout, report, options)?.report)
     }
 
-    /// The kernel launches of a plan, in order, without creating anything.
+    /// Returns the kernel launches of a plan, in order, without creating anything.
     ///
     /// # Errors
     /// As [`Plan::estimate`].
@@ -125,7 +128,8 @@ impl Plan {
         Ok(program.dispatches.into_iter().map(|dispatch| dispatch.launch).collect())
     }
 
-    /// Creates everything that the program needs. `running_sums`: those of the plan that this one continues.
+    /// Compiles a graph and creates its buffers, pipelines and bind groups. `running_sums` are those of an
+    /// existing plan to continue, if any.
     fn build(
         gpu: &Gpu,
         graph: &Graph,
@@ -171,11 +175,12 @@ impl Plan {
         &self.program.report
     }
 
-    /// Runs every operation once on `scalars.rows` examples. Returns when the work is submitted; reading waits for it.
+    /// Runs every operation once on `scalars.rows` examples. Returns when the work is submitted; reads wait
+    /// for it to finish.
     ///
     /// # Errors
-    /// [`Error::EmptyBatch`]; [`Error::ShapeMismatch`] for more rows than the graph's batch; [`Error::DeviceLost`],
-    /// [`Error::Timeout`].
+    /// [`Error::EmptyBatch`]; [`Error::ShapeMismatch`] for more rows than the graph's batch;
+    /// [`Error::DeviceLost`], [`Error::Timeout`].
     pub fn run(&self, scalars: StepScalars) -> Result<()> {
         let _running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         self.write_scalars(scalars)?;
@@ -187,7 +192,8 @@ impl Plan {
         Ok(())
     }
 
-    /// Runs like [`Plan::run`], each dispatch in a pass of its own with timestamps around it, and waits.
+    /// Runs like [`Plan::run`], with each dispatch in a separate compute pass between timestamps, and waits
+    /// for the device.
     ///
     /// # Errors
     /// As [`Plan::run`]; [`Error::InvalidArgument`] if the adapter has no timestamps.
@@ -216,7 +222,7 @@ impl Plan {
         Ok(timed.collect())
     }
 
-    /// The device's clock before and after each command.
+    /// Runs commands, and returns the device's clock before and after each of them.
     fn time(&self, commands: &[Command]) -> Result<Vec<[u64; 2]>> {
         let count = 2 * commands.len() as u32;
         let bytes = 8 * u64::from(count);
@@ -248,11 +254,12 @@ impl Plan {
         self.gpu.write(&self.buffers.scalars, 0, bytemuck::bytes_of(&scalars))
     }
 
-    /// Writes floats into an input or a parameter: the first rows of a batched one, all elements of another.
+    /// Writes floats to an input or a parameter: to the first rows if it has a batch axis, else to all
+    /// elements.
     ///
     /// # Errors
-    /// [`Error::ShapeMismatch`] for a wrong number of elements, [`Error::InvalidArgument`] for a value that is computed,
-    /// not of this graph, or of another type.
+    /// [`Error::ShapeMismatch`] for a wrong number of elements, [`Error::InvalidArgument`] for a computed
+    /// value, a value of another graph, or a value of another type.
     pub fn write_f32(&self, value: ValueId, data: &[f32]) -> Result<()> {
         self.write(value, DType::F32, data.len(), bytemuck::cast_slice(data))
     }
@@ -265,11 +272,12 @@ impl Plan {
         self.write(value, DType::U32, data.len(), bytemuck::cast_slice(data))
     }
 
-    /// Reads floats: an input, a parameter, a gradient that an update reads, or a value marked as output.
-    /// Waits for the device.
+    /// Reads the floats of an input, a parameter, a gradient that an update reads, or a value marked with
+    /// [`Graph::mark_output`]. Waits for the device.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for any other value or another type; [`Error::DeviceLost`], [`Error::Timeout`].
+    /// [`Error::InvalidArgument`] for any other value or another type; [`Error::DeviceLost`],
+    /// [`Error::Timeout`].
     pub fn read_f32(&self, value: ValueId) -> Result<Vec<f32>> {
         Ok(self.read(value, DType::F32)?.into_iter().map(f32::from_bits).collect())
     }
@@ -282,7 +290,7 @@ impl Plan {
         self.read(value, DType::U32)
     }
 
-    /// The running sums since [`Plan::clear_sums`]. Waits for the device.
+    /// Reads the running sums since [`Plan::clear_sums`]. Waits for the device.
     ///
     /// # Errors
     /// [`Error::DeviceLost`], [`Error::Timeout`].
@@ -293,18 +301,19 @@ impl Plan {
         Ok(sums)
     }
 
-    /// Starts a read of the running sums into a ring of the caller's.
+    /// Starts an asynchronous read of the running sums through the caller's ring.
     pub(crate) fn begin_sums(&self, ring: &mut ReadRing) -> Result<()> {
         ring.begin(&self.gpu, &self.buffers.running_sums, 0, SUMS_BYTES)
     }
 
-    /// Sets loss, correct predictions, examples and weights to 0. A non-finite loss is still reported.
+    /// Resets the sums of loss, correct predictions, examples and weights to 0, but not the report of a
+    /// non-finite loss.
     ///
     /// # Errors
     /// [`Error::DeviceLost`].
     pub fn clear_sums(&self) -> Result<()> {
         self.gpu.write(&self.buffers.running_sums, 0, &[0; 12])?;
-        // The words 3 and 4 report a non-finite loss.
+        // Words 3 and 4 contain the report of a non-finite loss.
         self.gpu.write(&self.buffers.running_sums, 20, &[0; 4])
     }
 
@@ -316,7 +325,8 @@ impl Plan {
         self.gpu.write(&self.buffers.running_sums, 12, &[0; 8])
     }
 
-    /// Checks the guard bands behind all tensors; only for a plan compiled with [`PlanOptions::guard_bands`].
+    /// Checks the guard bands after all tensors. A plan compiled without [`PlanOptions::guard_bands`] has
+    /// none.
     ///
     /// # Errors
     /// [`Error::Validation`] that names the first tensor with a write beyond its end.
@@ -331,10 +341,10 @@ impl Plan {
         Ok(())
     }
 
-    /// The buffer and offset in bytes of a value of this type.
+    /// Returns the buffer and the byte offset of a value, after checking its type.
     fn locate(&self, value: ValueId, dtype: DType) -> Result<(&GpuBuffer, u64)> {
         let Some(info) = self.graph.values().get(value.0) else {
-            return Err(Error::argument("value", "one of this graph", format!("number {}", value.0)));
+            return Err(Error::argument("value", "a value of this graph", format!("number {}", value.0)));
         };
         if info.dtype != dtype {
             return Err(Error::argument(&info.name, format!("{:?}", info.dtype), format!("{dtype:?}")));
@@ -347,7 +357,7 @@ impl Plan {
             Some(Location::Gradients(range)) => {
                 Ok((&self.store.arena(ArenaId::Gradients)[range.chunk], 4 * range.first as u64))
             }
-            None => Err(not_kept(&info.name)),
+            None => Err(unmarked(&info.name)),
         }
     }
 
@@ -365,7 +375,7 @@ impl Plan {
         };
         if !fits {
             let rows = if info.batched { "rows of " } else { "" };
-            let expected = format!("{rows}{row} elements, {} in all", info.shape);
+            let expected = format!("{rows}{row} elements, shape {}", info.shape);
             return Err(Error::shape(&info.name, expected, format!("{count} elements")));
         }
         self.gpu.write(buffer, offset, bytes)
@@ -376,7 +386,7 @@ impl Plan {
         let info = self.graph.at(value);
         let in_slot = matches!(self.program.locations[value.0], Some(Location::Slot(_)));
         if in_slot && info.role == Role::Computed && !info.output {
-            return Err(not_kept(&info.name));
+            return Err(unmarked(&info.name));
         }
         self.read_words(buffer, offset, 4 * info.shape.elements() as u64)
     }
@@ -464,11 +474,12 @@ fn command(
     Ok(Command { label, pipeline, bind_group, groups: dispatch.launch.groups })
 }
 
-/// The shader of each dispatch; equal ones are made once.
+/// Returns the shader of each dispatch; equal shaders are generated once.
 fn shaders(program: &Program) -> Vec<Arc<Shader>> {
-    let mut known: HashMap<Variant, Arc<Shader>> = HashMap::new();
-    let mut shader =
-        |launch: &Launch| Arc::clone(known.entry(launch.variant()).or_insert_with(|| launch.shader().into()));
+    let mut generated: HashMap<Variant, Arc<Shader>> = HashMap::new();
+    let mut shader = |launch: &Launch| {
+        Arc::clone(generated.entry(launch.variant()).or_insert_with(|| launch.shader().into()))
+    };
     program.dispatches.iter().map(|dispatch| shader(&dispatch.launch)).collect()
 }
 
@@ -491,15 +502,15 @@ fn check_store(graph: &Graph, store: &Store) -> Result<()> {
     if accumulates(graph) && !store.accumulates() {
         return Err(Error::argument(
             "store",
-            "one made for a graph that accumulates gradients",
-            "one made for a graph that does not",
+            "a store created for a graph that accumulates gradients",
+            "a store without accumulated gradients",
         ));
     }
     Ok(())
 }
 
-fn not_kept(name: &str) -> Error {
-    Error::argument(name, "a value that is kept (Graph::mark_output)", "one that is not")
+fn unmarked(name: &str) -> Error {
+    Error::argument(name, "a value marked with Graph::mark_output", "an unmarked value")
 }
 
 #[cfg(test)]
@@ -519,7 +530,7 @@ mod tests {
         plan.run(StepScalars::forward(3)).unwrap();
         plan.check_guards().unwrap();
         for guard in &plan.program.guards {
-            // The last word of the band, then the first, right behind the tensor.
+            // The last word of the band, then the first, which follows the tensor.
             for offset in [guard.begin + guard.bytes - 4, guard.begin] {
                 gpu.write(&plan.buffers.slots[guard.slot], offset, &[0; 4]).unwrap();
                 let error = plan.check_guards().unwrap_err().to_string();

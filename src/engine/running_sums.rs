@@ -6,20 +6,21 @@
 pub struct RunningSums {
     /// The sum of the examples' losses.
     pub loss: f32,
-    /// Examples whose largest output is that of their label.
+    /// Number of examples whose prediction (the largest output) is their label.
     pub correct: u32,
-    /// Examples.
+    /// Number of examples.
     pub examples: u32,
-    /// The sum of the class weights of their labels; 0 without class weights.
+    /// The sum of the class weights of the examples' labels; 0 without class weights.
     pub weight: f32,
     /// The first step, modulo 2^32, whose mean loss was NaN or infinite.
     pub non_finite_step: Option<u32>,
-    /// The last gradient norm that [`crate::graph::Clip::Norm`] computed, before clipping; 0 before any.
+    /// The last gradient norm that [`crate::graph::Clip::Norm`] computed, before clipping; 0 before the first
+    /// one.
     pub gradient_norm: f32,
 }
 
 impl RunningSums {
-    /// Reads the device's layout, the struct `Sums` of `metrics.wgsl`; missing bytes count as 0.
+    /// Parses the bytes of the device's struct `Sums` of `metrics.wgsl`; missing bytes count as 0.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
         let word = |i: usize| {
             let word = bytes.get(4 * i..4 * i + 4).unwrap_or(&[0; 4]);

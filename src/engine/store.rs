@@ -1,4 +1,5 @@
-//! What outlives plans: weights, gradients, optimizer state and masks, each in an arena.
+//! Parameter store: weights, gradients, optimizer state and masks, each in an arena. It outlives the plans
+//! that use it.
 
 use super::encode::{Command, bind_group, encode, range};
 use crate::compiler::{
@@ -14,7 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The word that fills guard bands and the padding of guarded arenas: a NaN that no kernel produces.
 pub(super) const GUARD_WORD: u32 = 0x7fa5_5aa5;
 
-/// Parameters, their masks and their optimizer state on a device. Cheap to clone; all clones are the same store.
+/// Parameters, their masks and their optimizer state on a device. Clones are cheap and share the same
+/// buffers.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
@@ -36,7 +38,7 @@ struct Inner {
     ring: Mutex<ReadRing>,
 }
 
-/// An arena whose elements have digests.
+/// An arena whose digests can be computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arena {
     /// The weights.
@@ -45,12 +47,12 @@ pub enum Arena {
     State(usize),
 }
 
-/// Which elements a digest covers.
+/// Selects the elements that a digest covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Elements {
-    /// All of them.
+    /// All elements.
     All,
-    /// The frozen ones.
+    /// The frozen elements.
     Frozen,
 }
 
@@ -60,12 +62,13 @@ struct Digester {
     scalars: GpuBuffer,
 }
 
+/// Buffers of the digest kernel for one chunk of an arena.
 struct DigestChunk {
     segments: GpuBuffer,
-    /// The parameter of each segment.
+    /// Index of each segment's parameter.
     owners: Vec<usize>,
     results: GpuBuffer,
-    /// For frozen elements, and for all.
+    /// Kernel parameters: for the frozen elements, and for all elements.
     params: [GpuBuffer; 2],
 }
 
@@ -95,7 +98,8 @@ impl Store {
     /// Creates a store for a graph's parameters, with the state of its update rule if it has one.
     ///
     /// # Errors
-    /// [`Error::LimitExceeded`], [`Error::OutOfMemory`]; [`Error::InvalidArgument`] for two rules that need different state.
+    /// [`Error::LimitExceeded`], [`Error::OutOfMemory`]; [`Error::InvalidArgument`] for updates that need
+    /// different state tensors.
     pub fn new(gpu: &Gpu, graph: &Graph) -> Result<Self> {
         let parameters = graph.parameters().to_vec();
         let layout = layout_on(graph, gpu.report())?;
@@ -124,17 +128,17 @@ impl Store {
         Ok(store)
     }
 
-    /// The parameters, in order.
+    /// Returns the parameters, in order.
     pub fn parameters(&self) -> &[Parameter] {
         &self.inner.parameters
     }
 
-    /// Names of the optimizer's state tensors.
+    /// Returns the names of the optimizer's state tensors.
     pub fn slots(&self) -> &'static [&'static str] {
         self.inner.slots
     }
 
-    /// The id of the parameter with this path.
+    /// Returns the id of the parameter with this path.
     ///
     /// # Errors
     /// [`Error::UnknownParameter`].
@@ -146,7 +150,7 @@ impl Store {
         })
     }
 
-    /// Sets the mask of a parameter, from the next run on.
+    /// Writes the mask of a parameter, which applies from the next run on.
     ///
     /// # Errors
     /// [`Error::MaskMismatch`].
@@ -163,7 +167,7 @@ impl Store {
         self.inner.gpu.write(&self.inner.masks[range.chunk], range.first as u64 / 8, bytes)
     }
 
-    /// The mask of a parameter on the device.
+    /// Reads the mask of a parameter from the device.
     ///
     /// # Errors
     /// [`Error::DeviceLost`], [`Error::Timeout`].
@@ -173,7 +177,7 @@ impl Store {
         Mask::from_words(self.read(&self.inner.masks, words)?, range.len)
     }
 
-    /// The bits of a parameter. Waits for the device.
+    /// Reads the bits of a parameter. Waits for the device.
     ///
     /// # Errors
     /// [`Error::DeviceLost`], [`Error::Timeout`].
@@ -182,7 +186,7 @@ impl Store {
         self.read(&self.inner.weights, range)
     }
 
-    /// Writes the bits of a parameter, frozen ones too.
+    /// Writes the bits of a parameter, also those of frozen elements.
     ///
     /// # Errors
     /// [`Error::ShapeMismatch`].
@@ -191,7 +195,7 @@ impl Store {
         self.write(&self.inner.weights, parameter, range, bits)
     }
 
-    /// The bits of one of a parameter's state tensors, by its number in [`Store::slots`].
+    /// Reads the bits of one of a parameter's state tensors, by its number in [`Store::slots`].
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a number out of range.
@@ -209,10 +213,10 @@ impl Store {
         self.write(self.state(slot)?, parameter, range, bits)
     }
 
-    /// The bits of a parameter's gradient from the last run. Waits for the device.
+    /// Reads the bits of a parameter's gradient from the last run. Waits for the device.
     ///
     /// # Errors
-    /// [`Error::GradientNotKept`] if the store was made for a graph without an update.
+    /// [`Error::GradientNotKept`] if the store was created for a graph without an update.
     pub fn read_gradient(&self, id: ParameterId) -> Result<Vec<u32>> {
         let (parameter, range) = self.range(id)?;
         if self.inner.gradients.is_empty() {
@@ -224,7 +228,7 @@ impl Store {
     fn range(&self, id: ParameterId) -> Result<(&Parameter, ArenaRange)> {
         match (self.inner.parameters.get(id.0), self.inner.layout.ranges().get(id.0)) {
             (Some(parameter), Some(range)) => Ok((parameter, *range)),
-            _ => Err(Error::argument("parameter", "one of this store", format!("number {}", id.0))),
+            _ => Err(Error::argument("parameter", "a parameter of this store", format!("number {}", id.0))),
         }
     }
 
@@ -261,7 +265,7 @@ impl Store {
         self.inner.gpu.write(&arena[range.chunk], 4 * range.first as u64, bytemuck::cast_slice(bits))
     }
 
-    /// Freezes only the padding between tensors, which is never written.
+    /// Resets all masks: only the padding between tensors is frozen, so that it is never written.
     fn clear_masks(&self) -> Result<()> {
         for buffer in &self.inner.masks {
             let ones = vec![u8::MAX; usize::try_from(buffer.bytes()).unwrap_or(0)];
@@ -275,7 +279,7 @@ impl Store {
         Ok(())
     }
 
-    /// The arenas' layout.
+    /// Returns the layout of the arenas.
     pub(super) fn layout(&self) -> &Layout {
         &self.inner.layout
     }
@@ -288,7 +292,7 @@ impl Store {
         !self.inner.accumulated.is_empty()
     }
 
-    /// The chunks of an arena.
+    /// Returns the chunks (buffers) of an arena.
     pub(super) fn arena(&self, id: ArenaId) -> &[GpuBuffer] {
         let inner = &self.inner;
         match id {
@@ -300,7 +304,8 @@ impl Store {
         }
     }
 
-    /// A digest for each parameter, over the bits of its elements in one arena. Waits for the device.
+    /// Computes on the device a digest of each parameter, over the bits of its elements in one arena. Waits
+    /// for the device.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a slot out of range; [`Error::DeviceLost`], [`Error::Timeout`].
@@ -311,7 +316,7 @@ impl Store {
             Arena::State(slot) => self.state(slot)?,
         };
         let mut digests = vec![Digest::default(); inner.parameters.len()];
-        // Held until the results are read: every call writes them to the same buffers.
+        // Locked until the results are read, because every call writes them to the same buffers.
         let mut ring = self.ring();
         for (number, (chunk, buffer)) in inner.digester.chunks.iter().zip(buffers).enumerate() {
             let params = &chunk.params[usize::from(elements == Elements::All)];
@@ -349,7 +354,7 @@ impl Store {
         Ok(Command { label: name.to_owned(), pipeline, bind_group, groups: launch.groups })
     }
 
-    /// Fills the padding between tensors with a known pattern, a NaN, in weights, gradients and state.
+    /// Fills the padding between tensors with [`GUARD_WORD`], in weights, gradients and state.
     pub(crate) fn guard_padding(&self) -> Result<()> {
         for (_, arena) in self.float_arenas() {
             for range in self.inner.layout.ranges() {
@@ -363,7 +368,7 @@ impl Store {
         Ok(())
     }
 
-    /// Checks that the padding still holds what [`Store::guard_padding`] wrote.
+    /// Checks that the padding still contains what [`Store::guard_padding`] wrote.
     ///
     /// # Errors
     /// [`Error::Validation`] that names the arena and the tensor.
@@ -387,7 +392,7 @@ impl Store {
         Ok(())
     }
 
-    /// All arenas of floats that exist, with their names.
+    /// Returns all existing arenas of floats, with their names.
     fn float_arenas(&self) -> impl Iterator<Item = (&'static str, &Vec<GpuBuffer>)> {
         let inner = &self.inner;
         let weights_and_gradients = [
@@ -400,12 +405,13 @@ impl Store {
     }
 }
 
+/// Creates the buffers of an arena with `bits` bits per element.
 fn arena(gpu: &Gpu, what: &str, layout: &Layout, bits: usize) -> Result<Vec<GpuBuffer>> {
     let chunk = |elements: &usize| gpu.storage_buffer(what, (elements * bits / 8) as u64);
     layout.chunks().iter().map(chunk).collect()
 }
 
-/// Offset in bytes and number of elements of the padding behind a tensor.
+/// Returns the byte offset and the number of elements of the padding after a tensor.
 fn padding(range: &ArenaRange) -> (u64, usize) {
     (4 * (range.first + range.len) as u64, Layout::padded_len(range) - range.len)
 }

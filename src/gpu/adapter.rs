@@ -17,7 +17,7 @@ pub enum Backend {
     Dx12,
     /// OpenGL or OpenGL ES.
     Gl,
-    /// Any other API, such as wgpu's no-op backend, which measures host cost.
+    /// Any other API, such as wgpu's no-op backend, which executes nothing and serves to measure host time.
     Other,
 }
 
@@ -59,7 +59,7 @@ impl fmt::Display for Backend {
     }
 }
 
-/// Compiler that turns naga's translation of a WGSL shader into device code.
+/// Compiler from naga's translation of a WGSL shader to device code.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ShaderCompiler {
@@ -78,7 +78,8 @@ pub enum ShaderCompiler {
 }
 
 impl ShaderCompiler {
-    /// wgpu does not report DX12's compiler: it is DXC if a feature of shader model 6 is available, which FXC lacks.
+    /// wgpu does not report DX12's compiler: it is DXC if a feature of shader model 6 is available, which FXC
+    /// lacks.
     fn from_features(backend: wgpu::Backend, features: wgpu::Features) -> Self {
         let shader_model_6 =
             wgpu::Features::SUBGROUP | wgpu::Features::SHADER_INT64 | wgpu::Features::SHADER_F16;
@@ -136,8 +137,8 @@ impl fmt::Display for DeviceKind {
 
 /// Identity, features and limits of an adapter and its device. Kernels are selected from this report alone.
 ///
-/// Outside of this crate a report is made by [`AdapterReport::new`], [`devices`] or [`Gpu::report`](crate::Gpu::report);
-/// fields may be set afterwards.
+/// Outside of this crate, [`AdapterReport::new`], [`devices`] and [`Gpu::report`](crate::Gpu::report) return
+/// reports; their fields can be changed.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdapterReport {
@@ -155,21 +156,21 @@ pub struct AdapterReport {
     pub software: bool,
     /// Smallest and largest subgroup size; `None` without subgroup operations in shaders.
     pub subgroup: Option<[u32; 2]>,
-    /// Rows and columns of the largest square cooperative matrices with f16 operands and f32 accumulators; `None` unless
-    /// the device was opened with [`GpuOptions::cooperative_matrix`]. In the reports of [`devices`]: what it could be
-    /// opened with.
+    /// Rows and columns of the largest square cooperative matrices with f16 operands and f32 accumulators;
+    /// `None` unless the device was opened with [`GpuOptions::cooperative_matrix`]. In the reports of
+    /// [`devices`], the size that the device can be opened with.
     pub cooperative_matrix: Option<u32>,
     /// Whether compute passes can write timestamps.
     pub timestamps: bool,
-    /// Largest buffer, in bytes.
+    /// Maximum size of a buffer, in bytes.
     pub max_buffer: u64,
-    /// Largest storage buffer binding, in bytes.
+    /// Maximum size of a storage buffer binding, in bytes.
     pub max_binding: u64,
-    /// Most storage buffers in one kernel.
+    /// Maximum number of storage buffers per kernel.
     pub max_storage_buffers: u32,
-    /// Most workgroup memory, in bytes.
+    /// Maximum workgroup memory of a kernel, in bytes.
     pub max_workgroup_memory: u32,
-    /// Most invocations in one workgroup.
+    /// Maximum number of invocations per workgroup.
     pub max_invocations: u32,
 }
 
@@ -208,7 +209,8 @@ impl AdapterReport {
         AdapterReport { cooperative_matrix: cooperative_matrix(adapter, device.features()), ..report }
     }
 
-    /// `features` and `limits` are those that the device was opened with, or those that the adapter offers.
+    /// Creates a report from the features and limits that the device was opened with, or that the adapter
+    /// supports.
     fn from_wgpu(
         info: &wgpu::AdapterInfo,
         adapter_features: wgpu::Features,
@@ -256,7 +258,8 @@ pub struct GpuOptions {
 }
 
 impl Default for GpuOptions {
-    /// The best adapter, a timeout of 120 s, background compilation on, cooperative matrices off.
+    /// The adapter of the highest hardware class, a timeout of 120 s, background compilation on, cooperative
+    /// matrices off.
     fn default() -> Self {
         GpuOptions {
             adapter: None,
@@ -288,26 +291,26 @@ impl GpuOptions {
         self
     }
 
-    /// Whether to compile shaders in the background, on a second thread and device; on unless set.
+    /// Whether to compile shaders in the background, on a second thread and device; on by default.
     ///
-    /// Has an effect on Mesa's software Vulkan (llvmpipe) only, where the first step of a large network takes seconds.
-    /// Results do not change. The compiled shaders pass through the driver's cache on disk: without that cache nothing
-    /// is gained. Dropping the last clone of a [`crate::Gpu`] joins the thread, so turn it off for a `Gpu` in a
-    /// `static`, which is never dropped.
+    /// Has an effect on Mesa's software Vulkan (llvmpipe) only, where the first step of a large network takes
+    /// seconds. Results do not change. The first device loads the compiled shaders from the driver's on-disk
+    /// cache, so there is no speedup without that cache. Dropping the last clone of a [`crate::Gpu`] joins
+    /// the thread, so turn it off for a `Gpu` in a `static`, which is never dropped.
     pub fn compile_ahead(mut self, on: bool) -> Self {
         self.compile_ahead = on;
         self
     }
 
-    /// Whether to enable cooperative matrices (tensor cores) for [`crate::kernels::GemmFamily::Cooperative`], if the adapter
-    /// has them; off unless set, because wgpu marks the feature as experimental.
+    /// Whether to enable cooperative matrices (tensor cores) for [`crate::kernels::GemmFamily::Cooperative`],
+    /// if the adapter has them; off by default, because wgpu marks the feature as experimental.
     pub fn cooperative_matrix(mut self, on: bool) -> Self {
         self.cooperative_matrix = on;
         self
     }
 
-    /// Limits the bytes of all buffers together. Unless set: 4 GiB on a software adapter, whose driver never reports that
-    /// memory is exhausted; unlimited on others.
+    /// Limits the total bytes of all buffers. Default: 4 GiB on a software adapter, whose driver never
+    /// reports that memory is exhausted; unlimited on others.
     pub fn memory_budget(mut self, bytes: u64) -> Self {
         self.memory_budget = Some(bytes);
         self
@@ -328,12 +331,13 @@ pub fn devices() -> Vec<AdapterReport> {
     adapters.iter().map(report).collect()
 }
 
+/// Features that cooperative matrices with f16 operands need.
 const COOPERATIVE_MATRIX: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
     .union(wgpu::Features::SHADER_F16)
     .union(wgpu::Features::SUBGROUP);
 
-/// Side of the largest square cooperative matrix with f16 operands and f32 accumulators; `None` unless `features` has
-/// all that it needs.
+/// Side of the largest square cooperative matrix with f16 operands and f32 accumulators; `None` unless
+/// `features` contains [`COOPERATIVE_MATRIX`].
 fn cooperative_matrix(adapter: &wgpu::Adapter, features: wgpu::Features) -> Option<u32> {
     use wgpu::CooperativeScalarType::{F16, F32};
     let properties = adapter.cooperative_matrix_properties();
@@ -356,7 +360,7 @@ async fn enumerate_adapters() -> Vec<wgpu::Adapter> {
     adapters
 }
 
-/// Preference among adapters: the hardware class, then any API over OpenGL.
+/// Returns the preference of an adapter: by hardware class, then any API before OpenGL.
 fn rank(info: &wgpu::AdapterInfo) -> (DeviceKind, bool) {
     let none = wgpu::Features::empty();
     let report = AdapterReport::from_wgpu(info, none, none, &wgpu::Limits::default());
@@ -386,13 +390,13 @@ pub(super) async fn request_adapter(options: &GpuOptions) -> Result<wgpu::Adapte
     Ok(adapters[index].clone())
 }
 
-/// Index of the matching adapter of highest rank; the first one among equals.
+/// Returns the index of the matching adapter with the highest rank; the first of equal ones.
 fn select_adapter(
     infos: &[wgpu::AdapterInfo],
     name_or_index: Option<&str>,
     backend: Option<Backend>,
 ) -> Option<usize> {
-    // A number beyond the last index may still be a part of a name.
+    // A number that is not a valid index may still be a part of a name.
     let index = name_or_index.and_then(|n| n.parse::<usize>().ok()).filter(|&i| i < infos.len());
     let name = name_or_index.map(str::to_lowercase);
     infos
@@ -446,8 +450,8 @@ pub(super) async fn request_device(
     if options.cooperative_matrix && cooperative_matrix(adapter, adapter.features()).is_some() {
         let cooperative = wgpu::DeviceDescriptor {
             required_features: descriptor.required_features | COOPERATIVE_MATRIX,
-            // SAFETY: enabling experimental features requires the caller to accept that they may have bugs, which
-            // `GpuOptions::cooperative_matrix` does; shaders are validated like all others.
+            // SAFETY: enabling experimental features requires the caller to accept that they may have bugs,
+            // which `GpuOptions::cooperative_matrix` does; shaders are validated like all others.
             experimental_features: unsafe { wgpu::ExperimentalFeatures::enabled() },
             ..descriptor.clone()
         };

@@ -21,7 +21,7 @@ impl MemoryBudget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Checks that so many more bytes fit.
+    /// Checks that `bytes` more bytes fit the budget.
     pub(super) fn check(&self, what: &str, bytes: u64) -> Result<()> {
         let available = self.limit.saturating_sub(self.used());
         if bytes > available {
@@ -102,7 +102,7 @@ impl Gpu {
         self.buffer(label, bytes, usage, self.report().max_buffer)
     }
 
-    /// Creates a buffer that timestamp queries are resolved into.
+    /// Creates a buffer that receives the results of timestamp queries.
     pub(crate) fn query_buffer(&self, label: &str, bytes: u64) -> Result<GpuBuffer> {
         let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
         self.buffer(label, bytes, usage, self.report().max_buffer)

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Most submissions in flight; the next one waits for the oldest.
+/// Maximum number of submissions in flight; the next one waits for the oldest.
 const MAX_IN_FLIGHT: usize = 3;
 
 /// A wgpu device and its queue. Clones are cheap and share the device; it can be used from several threads.
@@ -50,7 +50,7 @@ struct DeviceErrors {
     uncaptured: Option<wgpu::Error>,
 }
 
-/// Locks a mutex, poisoned or not: all data behind these mutexes stays valid after a panic.
+/// Locks a mutex even if it is poisoned: the data behind these mutexes stays valid after a panic.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -60,12 +60,12 @@ impl Gpu {
     ///
     /// # Errors
     /// - [`Error::NoAdapter`] if no adapter matches `options`;
-    /// - [`Error::AdapterRejected`] if the adapter gives no device.
+    /// - [`Error::AdapterRejected`] if the adapter refuses to open a device.
     pub fn new(options: GpuOptions) -> Result<Self> {
         pollster::block_on(Self::request(options))
     }
 
-    /// Opens a device without blocking; otherwise as [`Gpu::new`].
+    /// Opens a device like [`Gpu::new`], but without blocking.
     ///
     /// # Errors
     /// As [`Gpu::new`].
@@ -91,7 +91,8 @@ impl Gpu {
         Ok(Self::from_parts(device, queue, report, errors, &options, second_device))
     }
 
-    /// Wraps a device that the application owns. Its error handlers are not replaced, and work is submitted to `queue`.
+    /// Wraps a device that the application owns. Its error handlers are not replaced, and work is submitted
+    /// to `queue`.
     ///
     /// Features (subgroups, timestamps) and limits are those with which the device was opened.
     pub fn from_wgpu(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Self {
@@ -125,21 +126,21 @@ impl Gpu {
         }
     }
 
-    /// Queues jobs that compile the shaders of a plan on a second device, in the order of their first dispatches, where that
-    /// gains time.
+    /// Queues jobs that compile the shaders of a plan on the second device, if there is one. The jobs are in
+    /// the order of the first dispatches.
     pub(crate) fn compile_ahead(&self, plan: impl Iterator<Item = Job>) {
         if let Some(second_device) = &self.inner.second_device {
             second_device.push(plan);
         }
     }
 
-    /// Shaders queued and shaders compiled on the second device, if there is one.
+    /// Returns the numbers of shaders queued for and compiled on the second device, if there is one.
     #[cfg(test)]
     pub(crate) fn compiled_ahead(&self) -> Option<(usize, usize)> {
         self.inner.second_device.as_ref().map(SecondDevice::counts)
     }
 
-    /// Waits until the second device has nothing left to do.
+    /// Waits until the second device has no jobs left.
     #[cfg(test)]
     pub(crate) fn wait_for_second_device(&self) {
         if let Some(second_device) = &self.inner.second_device {
@@ -147,17 +148,17 @@ impl Gpu {
         }
     }
 
-    /// Identity, features and limits of the adapter.
+    /// Returns the identity, features and limits of the adapter.
     pub fn report(&self) -> &AdapterReport {
         &self.inner.report
     }
 
-    /// Bytes of all buffers that exist now.
+    /// Returns the total bytes of all existing buffers.
     pub fn allocated_bytes(&self) -> u64 {
         self.inner.budget.used()
     }
 
-    /// Checks that so many more bytes fit the memory budget.
+    /// Checks that `bytes` more bytes fit the memory budget.
     ///
     /// # Errors
     /// [`Error::LimitExceeded`].
@@ -180,7 +181,8 @@ impl Gpu {
     /// # Errors
     /// - [`Error::DeviceLost`];
     /// - [`Error::Timeout`] after [`GpuOptions::timeout`];
-    /// - [`Error::OutOfMemory`] or [`Error::Validation`] if the device reported such an error outside of a scope.
+    /// - [`Error::OutOfMemory`] or [`Error::Validation`] if the device reported such an error outside of a
+    ///   scope.
     pub fn wait(&self) -> Result<()> {
         self.wait_for(None, "all submitted work")?;
         lock(&self.inner.in_flight).clear();
@@ -210,7 +212,7 @@ impl Gpu {
 
     /// Calls `work` inside error scopes of every filter, and converts the error that they capture.
     ///
-    /// `label` and `bytes` go into the error: the resource, and its size where memory is allocated.
+    /// The error contains `label`, the name of the resource, and `bytes`, its size if memory is allocated.
     pub(crate) fn error_scope<T>(&self, label: &str, bytes: u64, work: impl FnOnce() -> T) -> Result<T> {
         self.check_errors()?;
         let device = &self.inner.device;
@@ -229,9 +231,10 @@ impl Gpu {
         }
     }
 
-    /// Records commands with `record` and submits them, once fewer than [`MAX_IN_FLIGHT`] submissions are in flight.
+    /// Records commands with `record` and submits them, once fewer than [`MAX_IN_FLIGHT`] submissions are in
+    /// flight.
     ///
-    /// If it fails, nothing was submitted.
+    /// After an error, nothing was submitted.
     pub(crate) fn submit(
         &self,
         label: &str,
@@ -260,7 +263,7 @@ impl Gpu {
         })
     }
 
-    /// Waits for one submission, or for all; `what` names it in [`Error::Timeout`].
+    /// Waits for one submission, or for all if `None`; [`Error::Timeout`] contains `what`.
     pub(crate) fn wait_for(&self, submission: Option<wgpu::SubmissionIndex>, what: &str) -> Result<()> {
         let wait = wgpu::PollType::Wait { submission_index: submission, timeout: Some(self.inner.timeout) };
         match self.inner.device.poll(wait) {

@@ -5,7 +5,7 @@ use crate::error::Result;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-/// Access of a kernel to a binding.
+/// How a kernel accesses a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
     /// `var<uniform>`

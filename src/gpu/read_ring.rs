@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 type MapResult = std::result::Result<(), wgpu::BufferAsyncError>;
 
-/// Staging buffers of one size, used in turn. Reads finish in the order in which they began.
+/// Ring of staging buffers of one size. Reads finish in the order in which they began.
 pub struct ReadRing {
     free: Vec<GpuBuffer>,
     in_flight: VecDeque<PendingRead>,
@@ -59,7 +59,7 @@ impl ReadRing {
         let submitted = gpu.submit("read back", |encoder| {
             encoder.copy_buffer_to_buffer(source.raw(), offset, staging.raw(), 0, bytes);
             encoder.map_buffer_on_submit(staging.raw(), wgpu::MapMode::Read, 0..bytes, move |result| {
-                // Fails if the ring was dropped: the result is not needed then.
+                // Sending fails if the ring was dropped, in which case the result is not needed.
                 let _ = sender.send(result);
             });
         });
@@ -116,14 +116,15 @@ impl ReadRing {
                 Err(error) => Err(error.to_string()),
             },
             Some(Err(error)) => Err(error.to_string()),
-            None => Err("the mapping was dropped".to_owned()),
+            None => Err("the mapping callback was dropped".to_owned()),
         };
         staging.raw().unmap();
         self.free.push(staging);
         consumed.map_err(|why| Error::DeviceLost { reason: format!("a read-back failed: {why}") })
     }
 
-    /// Reads a range of any length, slot by slot, and passes the bytes to `consume` in order. Waits for the device.
+    /// Reads a range of any length, slot by slot, and passes the bytes to `consume` in order. Waits for the
+    /// device.
     pub(crate) fn read_all(
         &mut self,
         gpu: &Gpu,
@@ -132,7 +133,7 @@ impl ReadRing {
         bytes: u64,
         mut consume: impl FnMut(&[u8]),
     ) -> Result<()> {
-        // A call that failed may have left reads in flight.
+        // An earlier call that failed may have left reads in flight.
         while self.pending() > 0 {
             self.finish(gpu, |_| ())?;
         }

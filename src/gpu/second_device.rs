@@ -1,4 +1,4 @@
-//! A second device on the same adapter, with a thread of its own.
+//! A second device on the same adapter, which runs jobs on a background thread.
 
 use super::{AdapterReport, Backend, GpuOptions, Shader, adapter, lock};
 use std::collections::HashSet;
@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// What a job does with the second device and a time limit; returns whether it succeeded.
+/// Function that a job calls with the second device, its queue and a timeout; returns whether it succeeded.
 pub(crate) type Work = Box<dyn FnOnce(&wgpu::Device, &wgpu::Queue, Duration) -> bool + Send>;
 
-/// Work for the second device.
+/// Job for the second device.
 pub(crate) struct Job {
-    /// Jobs with a shader that was queued before are dropped.
+    /// Identifies the job: jobs with a shader that was queued before are dropped.
     pub key: Arc<Shader>,
     pub run: Work,
 }
@@ -26,21 +26,22 @@ pub(super) struct SecondDevice {
 
 #[derive(Default)]
 struct Jobs {
-    /// The last one is the next.
+    /// Jobs not yet started. The last one runs next, so the jobs of a plan run in reverse order.
     waiting: Vec<Job>,
-    /// The keys of all jobs that were ever queued.
+    /// Keys of all jobs that were ever queued.
     seen: HashSet<Arc<Shader>>,
-    /// Jobs that succeeded.
+    /// Number of jobs that succeeded.
     done: usize,
     running: bool,
 }
 
 impl SecondDevice {
-    /// `None` where it is not wanted, or would gain nothing: it is for drivers that keep compiled shaders on disk.
+    /// Returns `None` if background compilation is off, or if it would not be faster: it needs a second core,
+    /// and a driver that caches compiled shaders on disk (llvmpipe).
     pub fn new(adapter: &wgpu::Adapter, report: &AdapterReport, options: &GpuOptions) -> Option<Self> {
-        let keeps = report.backend == Backend::Vulkan && report.driver.starts_with("llvmpipe");
+        let caches_shaders = report.backend == Backend::Vulkan && report.driver.starts_with("llvmpipe");
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        (options.compile_ahead && keeps && cores > 1).then(|| SecondDevice {
+        (options.compile_ahead && caches_shaders && cores > 1).then(|| SecondDevice {
             adapter: adapter.clone(),
             options: options.clone(),
             jobs: Arc::default(),
@@ -53,7 +54,7 @@ impl SecondDevice {
         let mut jobs = lock(&self.jobs);
         let new: Vec<Job> = plan.filter(|job| jobs.seen.insert(Arc::clone(&job.key))).collect();
         let nothing_new = new.is_empty();
-        // Plans that were compiled earlier run earlier.
+        // The jobs of earlier plans stay last, so they run first.
         jobs.waiting.splice(0..0, new);
         if jobs.running || nothing_new {
             return;
@@ -63,12 +64,12 @@ impl SecondDevice {
         match worker.spawn(move || work(&adapter, &shared, &options)) {
             Ok(handle) => {
                 jobs.running = true;
-                // The previous worker has nothing left to do, and ends.
+                // The previous worker has no jobs left, so it ends without delay.
                 if let Some(previous) = lock(&self.worker).replace(handle) {
                     let _ = previous.join();
                 }
             }
-            Err(error) => log::debug!("no thread for a second device: {error}"),
+            Err(error) => log::debug!("the thread of the second device cannot be started: {error}"),
         }
     }
 
@@ -81,7 +82,7 @@ impl SecondDevice {
         }
     }
 
-    /// Jobs queued, and jobs that succeeded.
+    /// Returns the numbers of jobs queued and of jobs that succeeded.
     #[cfg(test)]
     pub fn counts(&self) -> (usize, usize) {
         let jobs = lock(&self.jobs);
@@ -93,12 +94,13 @@ impl Drop for SecondDevice {
     fn drop(&mut self) {
         lock(&self.jobs).waiting.clear();
         if let Some(worker) = lock(&self.worker).take() {
-            // It reports nothing, and the first device does what is left.
+            // A panic of the worker is ignored: the first device compiles the remaining shaders.
             let _ = worker.join();
         }
     }
 }
 
+/// Runs jobs until none are left.
 fn work(adapter: &wgpu::Adapter, jobs: &Mutex<Jobs>, options: &GpuOptions) {
     let opened = pollster::block_on(adapter::request_device(adapter, options));
     if let Ok((device, _)) = &opened {

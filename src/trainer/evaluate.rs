@@ -9,19 +9,19 @@ use std::fmt;
 /// The result of [`Trainer::evaluate`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
-    /// The mean loss of an example, as in [`Metrics`]. NaN if the loss of any batch is NaN or infinite.
+    /// The mean loss per example, as in [`Metrics`]. NaN if the loss of any batch is NaN or infinite.
     pub loss: f64,
-    /// The number of examples whose largest output is that of their label, over batches with a finite loss; `None` for a loss
-    /// without labels.
+    /// The number of examples whose prediction (the largest output) is their label, over batches with a
+    /// finite loss; `None` for a loss without labels.
     pub correct: Option<u64>,
     /// The number of examples.
     pub examples: u64,
-    /// Examples by label and prediction. `None` for a loss without labels.
+    /// The confusion matrix; `None` for a loss without labels.
     pub confusion: Option<Confusion>,
 }
 
 impl Evaluation {
-    /// The share of correct examples, from 0 to 1; NaN for a loss without labels.
+    /// Returns the fraction of correct examples, from 0 to 1; NaN for a loss without labels.
     pub fn accuracy(&self) -> f64 {
         accuracy(self.correct, self.examples)
     }
@@ -37,7 +37,8 @@ impl fmt::Display for Evaluation {
 }
 
 impl Trainer {
-    /// Evaluates loss, accuracy and confusion matrix on a data set. The training state does not change. Waits for the device.
+    /// Computes loss, accuracy and confusion matrix on a data set. The training state does not change. Waits
+    /// for the device.
     ///
     /// # Errors
     /// [`Error::ShapeMismatch`] if the examples, classes or targets do not fit the model and the loss;
@@ -74,11 +75,12 @@ impl Trainer {
         Ok(Evaluation { loss, correct, examples, confusion })
     }
 
-    /// The outputs of the model, `[rows, ..output]`, row-major, for `features`, `[rows, ..example_shape]`, of any number of
-    /// rows. Waits for the device.
+    /// Computes the outputs of the model, `[rows, ..output]`, row-major, for `features`,
+    /// `[rows, ..example_shape]`, with any number of rows. Waits for the device.
     ///
     /// # Errors
-    /// [`Error::ShapeMismatch`] if the features are not whole examples; [`Error::DeviceLost`], [`Error::Timeout`].
+    /// [`Error::ShapeMismatch`] if the number of features is not a multiple of that of one example;
+    /// [`Error::DeviceLost`], [`Error::Timeout`].
     pub fn predict(&self, features: &[f32]) -> Result<Vec<f32>> {
         let row: usize = self.model.example_shape().iter().product();
         let output: usize = self.model.output().iter().product();
@@ -90,7 +92,8 @@ impl Trainer {
         let mut outputs = Vec::with_capacity(features.len() / row * output);
         for part in features.chunks(self.options.batch * row) {
             let rows = part.len() / row;
-            // The evaluation graph also computes the loss, so it needs labels or targets of some value.
+            // The evaluation graph also computes the loss, so it needs labels or targets, whose values do not
+            // matter.
             let targets = if self.loss.has_labels() { Vec::new() } else { vec![0.0; rows * output] };
             let batch = Batch { features: part.to_vec(), labels: vec![0; rows], targets };
             evaluation.run(&batch, StepScalars::forward(rows))?;
@@ -101,8 +104,8 @@ impl Trainer {
     }
 }
 
-/// A confusion matrix: the number of examples by label (rows) and prediction (columns). The prediction is the class of the
-/// largest output, the first of equal ones; a NaN is never the largest.
+/// A confusion matrix: the number of examples by label (rows) and prediction (columns). The prediction is the
+/// class of the largest output, the first of equal ones; a NaN is never the largest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Confusion {
     classes: usize,
@@ -127,17 +130,17 @@ impl Confusion {
         }
     }
 
-    /// The number of classes.
+    /// Returns the number of classes.
     pub fn classes(&self) -> usize {
         self.classes
     }
 
-    /// The number of examples of class `label` with this prediction; 0 for classes that do not exist.
+    /// Returns the number of examples of class `label` with this prediction; 0 for classes that do not exist.
     pub fn count(&self, label: usize, prediction: usize) -> u64 {
         if label.max(prediction) >= self.classes { 0 } else { self.counts[label * self.classes + prediction] }
     }
 
-    /// The number of correct predictions.
+    /// Returns the number of correct predictions.
     pub fn correct(&self) -> u64 {
         (0..self.classes).map(|class| self.count(class, class)).sum()
     }

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::graph::{ParameterId, ParameterKind};
 use crate::mask::{FreezeRule, Mask, TensorView};
 
-/// A new mask of a parameter, with everything that had to be read for it: applying it only writes.
+/// A new mask of a parameter, with all data that is needed to apply it without further reads.
 pub(super) struct MaskChange {
     pub id: ParameterId,
     pub mask: Mask,
@@ -17,8 +17,8 @@ pub(super) struct MaskChange {
 }
 
 impl Trainer {
-    /// Freezes the elements that `rule` selects in every parameter that `glob` matches, at their present values. Elements that
-    /// are frozen already stay frozen. Returns the number of newly frozen elements.
+    /// Freezes the elements that `rule` selects in every parameter that `glob` matches, at their current
+    /// values. Elements that are already frozen stay frozen. Returns the number of newly frozen elements.
     ///
     /// # Errors
     /// [`Error::UnknownParameter`], [`Error::InvalidArgument`], [`Error::MaskMismatch`]: nothing was frozen.
@@ -29,8 +29,9 @@ impl Trainer {
         Ok(self.frozen_count() - before)
     }
 
-    /// Writes `values` into the elements of `mask` (frozen ones too) and freezes them there. The other elements of `values`
-    /// are ignored. All bits are kept: NaN payloads, -0.0 and subnormals.
+    /// Sets the elements that `mask` selects, including frozen ones, to the corresponding elements of
+    /// `values`, and freezes them. The other elements of `values` are ignored. All bits are preserved: NaN
+    /// payloads, -0.0 and subnormals.
     ///
     /// # Errors
     /// [`Error::UnknownParameter`], [`Error::ShapeMismatch`], [`Error::MaskMismatch`]: nothing was changed.
@@ -45,15 +46,15 @@ impl Trainer {
         for index in mask.frozen_indices() {
             weights[index] = values[index].to_bits();
         }
-        // Elements frozen earlier are removed first, so that the proof is of their new values.
+        // Elements that were already frozen are removed first, so that the proof uses their new values.
         let mut baseline = self.baselines[id.index()].clone();
         baseline.keep_only(&old.difference(mask)?);
         let baseline = baseline.with(mask, &weights, &self.read_state(id)?);
         self.apply(vec![MaskChange { id, mask: union, baseline, weights: Some(weights), state: Vec::new() }])
     }
 
-    /// Thaws the elements that `rule` selects in every parameter that `glob` matches. `policy` decides about their optimizer
-    /// state. Returns the number of thawed elements.
+    /// Thaws the elements that `rule` selects in every parameter that `glob` matches. `policy` defines what
+    /// happens to their optimizer state. Returns the number of thawed elements.
     ///
     /// # Errors
     /// As [`Trainer::freeze`].
@@ -73,12 +74,13 @@ impl Trainer {
         self.apply(vec![change])
     }
 
-    /// The number of frozen elements in all parameters.
+    /// Returns the number of frozen elements in all parameters.
     pub fn frozen_count(&self) -> usize {
         self.masks.iter().map(Mask::frozen_count).sum()
     }
 
-    /// Combines the mask of each matching parameter with the selection of a rule. Everything is read before anything changes.
+    /// Combines the mask of each matching parameter with the selection of a rule. All reads precede the first
+    /// change, so that an error leaves the trainer unchanged.
     fn change_all(
         &mut self,
         glob: &str,
@@ -95,7 +97,8 @@ impl Trainer {
         self.apply(changes)
     }
 
-    /// The selection of a rule in each parameter that a glob matches. Weights are read only for rules that need them.
+    /// Returns the elements that a rule selects in each parameter that a glob matches. Weights are read only
+    /// for rules that need them.
     pub(super) fn select(&self, glob: &str, rule: &FreezeRule) -> Result<Vec<(ParameterId, Mask)>> {
         let ids = self.matching(glob)?;
         let mut bits = Vec::new();
@@ -119,7 +122,7 @@ impl Trainer {
         Ok(ids.into_iter().zip(masks).collect())
     }
 
-    /// Reads everything that a new mask needs.
+    /// Reads all data that is needed to apply a new mask.
     fn prepare(&self, id: ParameterId, mask: Mask, policy: ThawPolicy) -> Result<MaskChange> {
         let old = &self.masks[id.index()];
         let thawed = old.difference(&mask)?;
@@ -143,8 +146,8 @@ impl Trainer {
         (0..self.store.slots().len()).map(|slot| self.store.read_state(slot, id)).collect()
     }
 
-    /// Applies new masks. The plan for them is compiled first, so that an error leaves everything as it is: the writes that
-    /// follow fail only if the device is lost.
+    /// Applies new masks. The plan for them is compiled first, so that a compilation error leaves the trainer
+    /// unchanged. The writes after that fail only if the device is lost.
     pub(super) fn apply(&mut self, changes: Vec<MaskChange>) -> Result<()> {
         let mut masks = self.masks.clone();
         for change in &changes {
@@ -177,8 +180,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// Sets the trainable elements that `rule` selects to 0 and freezes them. Elements that are frozen already keep their
-    /// bits, 0 or not. Returns the number of newly frozen elements.
+    /// Sets the trainable elements that `rule` selects to 0 and freezes them. Elements that are already
+    /// frozen keep their values. Returns the number of newly frozen elements.
     ///
     /// # Errors
     /// As [`Trainer::freeze`]: nothing was changed.
@@ -193,7 +196,7 @@ impl Trainer {
             let state = self.read_state(id)?;
             let baseline = self.baselines[id.index()].clone().with(&fresh, &weights, &state);
             let mask = old.union(&fresh)?;
-            // Nothing to write if all selected elements were frozen already.
+            // If all selected elements were already frozen, there is nothing to write.
             let weights = (fresh.frozen_count() > 0).then_some(weights);
             changes.push(MaskChange { id, mask, baseline, weights, state: Vec::new() });
         }
@@ -201,9 +204,9 @@ impl Trainer {
         Ok(self.frozen_count() - before)
     }
 
-    /// Freezes the running statistics that `glob` matches (`bn1.running_*`) at their present values; [`Trainer::verify_frozen`]
-    /// covers them. Training still normalizes by the statistics of the batch. [`Trainer::freeze`] does not match running
-    /// statistics.
+    /// Freezes the running statistics that `glob` matches (`bn1.running_*`) at their current values;
+    /// [`Trainer::verify_frozen`] checks them too. Training still normalizes with the statistics of the
+    /// batch. [`Trainer::freeze`] does not match running statistics.
     ///
     /// # Errors
     /// [`Error::UnknownParameter`] if no running statistic matches: nothing was changed.
@@ -211,7 +214,7 @@ impl Trainer {
         self.set_statistics(glob, Mask::all)
     }
 
-    /// Updates the running statistics that `glob` matches from the batches again.
+    /// Thaws the running statistics that `glob` matches: training updates them from the batches again.
     ///
     /// # Errors
     /// As [`Trainer::freeze_statistics`].
@@ -229,7 +232,7 @@ impl Trainer {
     }
 }
 
-/// Adds the path of the parameter to an error of mask algebra.
+/// Adds the path of the parameter to an error of a mask operation.
 fn named(error: Error, path: &str) -> Error {
     match error {
         Error::MaskMismatch { expected, got, .. } => {

@@ -1,4 +1,4 @@
-//! Training on cached features: the results of the lowest, fully frozen layers are computed once.
+//! Training on cached features: the outputs of the lowest, fully frozen layers are computed once.
 
 use super::{GradientPolicy, ModelPlan, Trainer};
 use crate::compiler::PlanReport;
@@ -9,21 +9,21 @@ use crate::graph::{Clip, ParameterId, StepScalars};
 use crate::mask::Mask;
 use crate::model::Updates;
 
-/// The step on the features of the lowest layers.
+/// Training step on the cached features of the lowest layers.
 pub(super) struct FrozenPrefix {
-    /// The number of layers that are skipped.
+    /// Number of layers that the step skips.
     layers: usize,
-    /// The number of their parameters.
+    /// Number of parameters of these layers.
     parameters: usize,
-    /// The shape of one example's features.
+    /// Shape of the features of one example.
     example: Vec<usize>,
     pub training: ModelPlan,
 }
 
 impl Trainer {
-    /// The number of lowest layers whose results for an example never change: all their parameters are fully frozen, none of
-    /// them is random (dropout) or depends on the batch (batch norm, in training), and none of their gradients is needed. 0 if
-    /// everything is frozen.
+    /// Returns the number of lowest layers whose outputs for an example never change: all their parameters
+    /// are fully frozen, none of them is random (dropout) or depends on the batch (batch norm, in training),
+    /// and none of their gradients is needed. 0 if all parameters are frozen.
     pub fn frozen_prefix(&self) -> usize {
         let over_all = matches!(self.optimizer.clip_setting(), Some(Clip::Norm { over_all: true, .. }));
         if over_all || self.options.gradient_policy == GradientPolicy::Dense {
@@ -32,7 +32,7 @@ impl Trainer {
         let fully_frozen = |mask: &Mask| mask.frozen_count() == mask.len();
         let layers = self.model.layers();
         let fixed = layers.iter().take_while(|(_, layer)| layer.is_fixed()).count();
-        // `below` cannot fail: the model was built, so its layers have shapes.
+        // `below` cannot fail, because building the model validated the shapes of all layers.
         let is_frozen = |end: &usize| {
             self.model
                 .below(*end)
@@ -40,14 +40,14 @@ impl Trainer {
         };
         let all = self.masks.iter().all(fully_frozen);
         let frozen = (1..=fixed).take_while(is_frozen).last().unwrap_or(0);
-        // Layers without parameters are not worth caching.
+        // A prefix without parameters is too cheap to cache.
         let parameters = self.model.below(frozen).map_or(0, |(_, parameters)| parameters);
         if all || parameters == 0 { 0 } else { frozen }
     }
 
-    /// Computes the features of the frozen layers ([`Trainer::frozen_prefix`]) for a data set, with its labels or targets:
-    /// examples for [`Trainer::step_above`], in host memory. Features of an earlier call with fewer frozen layers can no longer
-    /// be used. Waits for the device.
+    /// Computes the outputs (features) of the frozen layers ([`Trainer::frozen_prefix`]) for a data set.
+    /// Returns them in host memory with the labels or targets, for [`Trainer::step_above`]. Features of an
+    /// earlier call with fewer frozen layers become invalid. Waits for the device.
     ///
     /// ```
     /// use frazil::{Digits, FreezeRule, Gpu, GpuOptions, Loss, Model, Sgd, Trainer, TrainerOptions};
@@ -67,8 +67,9 @@ impl Trainer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if there are no such layers; [`Error::ShapeMismatch`] for examples of another
-    /// shape; [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`], [`Error::Timeout`].
+    /// [`Error::InvalidArgument`] if there are no such frozen layers; [`Error::ShapeMismatch`] for examples
+    /// of another shape; [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`],
+    /// [`Error::Timeout`].
     pub fn prefix_features(&mut self, data: &Dataset) -> Result<Dataset> {
         let at = "Trainer::prefix_features";
         let layers = self.frozen_prefix();
@@ -102,16 +103,18 @@ impl Trainer {
         Ok(features)
     }
 
-    /// [`Trainer::step`] on a batch of [`Trainer::prefix_features`]: the same bits without the work of the frozen layers.
+    /// Trains one step on a batch of [`Trainer::prefix_features`]. The result has the same bits as that of
+    /// [`Trainer::step`], without computing the frozen layers.
     ///
     /// # Errors
-    /// As [`Trainer::step`]; [`Error::InvalidArgument`] if the layers were thawed or their weights set since the last call of
-    /// [`Trainer::prefix_features`]. Batches of earlier calls are not recognized and must not be used.
+    /// As [`Trainer::step`]; [`Error::InvalidArgument`] if the layers were thawed or their weights set since
+    /// the last call of [`Trainer::prefix_features`]. Batches of earlier calls are not detected and must not
+    /// be used.
     pub fn step_above(&mut self, batch: &Batch) -> Result<()> {
         self.step_above_over(std::slice::from_ref(batch))
     }
 
-    /// [`Trainer::step_over`] on batches of [`Trainer::prefix_features`].
+    /// Trains one step on several batches of [`Trainer::prefix_features`], as [`Trainer::step_over`].
     ///
     /// # Errors
     /// As [`Trainer::step_over`] and [`Trainer::step_above`].
@@ -120,7 +123,7 @@ impl Trainer {
         self.update_over(batches, true)
     }
 
-    /// [`Trainer::profile_step`] on a batch of [`Trainer::prefix_features`].
+    /// Profiles one step on a batch of [`Trainer::prefix_features`], as [`Trainer::profile_step`].
     ///
     /// # Errors
     /// As [`Trainer::step_above`] and [`Plan::profile`].
@@ -129,7 +132,8 @@ impl Trainer {
         self.profile(batch, true)
     }
 
-    /// Buffers, bytes and dispatches of a step on cached features, while such features are valid.
+    /// Returns the buffers and dispatches of a step on cached features; `None` if no cached features are
+    /// valid.
     pub fn report_above(&self) -> Option<&PlanReport> {
         self.frozen_prefix.as_ref().map(|prefix| prefix.training.plan.report())
     }
@@ -145,7 +149,8 @@ impl Trainer {
         self.validate_batches(at, batches, &prefix.example)
     }
 
-    /// Compiles the step on cached features again for changed masks, or discards it if the features are no longer valid.
+    /// Recompiles the step on cached features for changed masks, or discards it if the features are no longer
+    /// valid.
     pub(super) fn recompile_prefix(&mut self) {
         let layers = self.frozen_prefix();
         let Some(prefix) = self.frozen_prefix.take().filter(|prefix| prefix.layers <= layers) else {
@@ -158,7 +163,7 @@ impl Trainer {
         }
     }
 
-    /// Discards features that depend on a parameter.
+    /// Discards the step on cached features if the features depend on a parameter.
     pub(super) fn invalidate_prefix_of(&mut self, id: ParameterId) {
         self.frozen_prefix = self.frozen_prefix.take().filter(|prefix| id.index() >= prefix.parameters);
     }

@@ -1,4 +1,5 @@
-//! Training: owns a model's plans, weights, masks and optimizer, and proves that frozen elements did not change.
+//! Training: owns a model's plans, weights, masks and optimizer, and proves that frozen elements did not
+//! change.
 
 mod evaluate;
 mod freeze;
@@ -30,7 +31,8 @@ use frozen_prefix::FrozenPrefix;
 use proof::Baseline;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Trains a [`Model`] with single elements of its parameters frozen. The crate's documentation has an example.
+/// Trains a [`Model`] while individual elements of its parameters are frozen. The crate's documentation has
+/// an example.
 pub struct Trainer {
     gpu: Gpu,
     model: Model,
@@ -39,19 +41,19 @@ pub struct Trainer {
     options: TrainerOptions,
     store: Store,
     training: ModelPlan,
-    /// Locked for a whole evaluation, whose batches share the plan's inputs and sums.
+    /// Locked during a whole evaluation, because its batches share the plan's inputs and sums.
     evaluation: Mutex<ModelPlan>,
     report: PlanReport,
-    /// The step on cached features of the frozen layers, while such features are valid.
+    /// Training step on cached features of the frozen layers; `None` if no cached features are valid.
     frozen_prefix: Option<FrozenPrefix>,
     masks: Vec<Mask>,
     baselines: Vec<Baseline>,
     step: u64,
-    /// Runs that drew random numbers so far.
+    /// Number of training runs so far: with the seed, it determines the random numbers of the next run.
     draws: u64,
     ring: ReadRing,
     progress: Option<Metrics>,
-    /// The first step whose loss was not finite, once that is known.
+    /// First step with a non-finite loss, once the host has read that from the device.
     non_finite: Option<u64>,
 }
 
@@ -64,9 +66,10 @@ struct ModelPlan {
 /// Loss and accuracy over some examples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Metrics {
-    /// The mean loss of an example, in nats for a cross-entropy; with class weights, the weighted mean.
+    /// The mean loss per example, in nats for a cross-entropy; with class weights, the weighted mean.
     pub loss: f64,
-    /// The number of examples whose largest output is that of their label; `None` for a loss without labels.
+    /// The number of examples whose prediction (the largest output) is their label; `None` for a loss without
+    /// labels.
     pub correct: Option<u64>,
     /// The number of examples.
     pub examples: u64,
@@ -83,7 +86,7 @@ impl Metrics {
         }
     }
 
-    /// The share of correct examples, from 0 to 1; NaN for a loss without labels.
+    /// Returns the fraction of correct examples, from 0 to 1; NaN for a loss without labels.
     pub fn accuracy(&self) -> f64 {
         accuracy(self.correct, self.examples)
     }
@@ -98,7 +101,7 @@ impl ModelPlan {
         Self::with_constants(Plan::compile_with(gpu, &values.graph, store, options)?, values)
     }
 
-    /// Writes the inputs that are the same in every run.
+    /// Combines a plan with its values, and writes the inputs that are the same in every run.
     fn with_constants(plan: Plan, values: ModelGraph) -> Result<Self> {
         if let Some((input, weights)) = &values.class_weights {
             plan.write_f32(*input, weights)?;
@@ -106,7 +109,7 @@ impl ModelPlan {
         Ok(ModelPlan { plan, values })
     }
 
-    /// The plan for other masks, if they change what has to be computed.
+    /// Recompiles the plan for other masks; `None` if they do not change which work is omitted.
     fn recompile(&self, masks: &[Mask]) -> Result<Option<Self>> {
         let plan = self.plan.recompile(masks)?;
         plan.map(|plan| Self::with_constants(plan, self.values.clone())).transpose()
@@ -179,39 +182,39 @@ impl Trainer {
         })
     }
 
-    /// The device.
+    /// Returns the device.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
     }
 
-    /// The model.
+    /// Returns the model.
     pub fn model(&self) -> &Model {
         &self.model
     }
 
-    /// The loss.
+    /// Returns the loss.
     pub fn loss(&self) -> &Loss {
         &self.loss
     }
 
-    /// The optimizer.
+    /// Returns the optimizer.
     pub fn optimizer(&self) -> &Optimizer {
         &self.optimizer
     }
 
-    /// Weights, state and masks on the device. Writes to the store bypass the trainer, and [`Trainer::verify_frozen`] reports
-    /// frozen elements that they change.
+    /// Returns the weights, state and masks on the device. Writes to the store bypass the trainer;
+    /// [`Trainer::verify_frozen`] reports frozen elements that they changed.
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// Buffers, bytes and dispatches of a training step. The bytes are those of the whole trainer: evaluation and read-back
-    /// are included.
+    /// Returns the buffers and dispatches of a training step. The buffers are those of the whole trainer,
+    /// including evaluation and read-back.
     pub fn report(&self) -> &PlanReport {
         &self.report
     }
 
-    /// The memory of a trainer on this adapter, without creating anything.
+    /// Returns the buffers and dispatches of a trainer on an adapter, without creating anything.
     ///
     /// # Errors
     /// As [`Trainer::new`].
@@ -233,7 +236,8 @@ impl Trainer {
         ))
     }
 
-    /// The number of steps made so far. Steps from a non-finite loss on are subtracted as soon as that is reported.
+    /// Returns the number of steps so far. Once a non-finite loss is reported, the step with that loss and
+    /// all later steps are no longer counted.
     pub fn steps(&self) -> u64 {
         self.step
     }
@@ -246,23 +250,23 @@ impl Trainer {
         self.optimizer.set_learning_rate(learning_rate)
     }
 
-    /// One step: forward, backward, masked update. Returns when the work is submitted, at most three steps ahead of the
-    /// device.
+    /// Trains one step: forward, backward, masked update. Returns when the work is submitted, at most three
+    /// steps ahead of the device.
     ///
     /// # Errors
-    /// [`Error::EmptyBatch`], [`Error::ShapeMismatch`], [`Error::LabelOutOfRange`]: nothing was done.
-    /// [`Error::NonFiniteLoss`] once the metrics read so far report one, until [`Trainer::forget_non_finite`];
-    /// [`Error::DeviceLost`], [`Error::Timeout`].
+    /// [`Error::EmptyBatch`], [`Error::ShapeMismatch`], [`Error::LabelOutOfRange`]: nothing was submitted.
+    /// [`Error::NonFiniteLoss`] once metrics that were read from the device report one, until
+    /// [`Trainer::forget_non_finite`]; [`Error::DeviceLost`], [`Error::Timeout`].
     pub fn step(&mut self, batch: &Batch) -> Result<()> {
         self.step_over(std::slice::from_ref(batch))
     }
 
-    /// One step over several batches as if they were one: their gradients are averaged over all examples, and one update
-    /// follows. [`Trainer::step`] is this with one batch. Layers see each batch by itself, and [`Trainer::metrics`]
-    /// counts every example.
+    /// Trains one step over several batches (gradient accumulation): averages the gradients over all
+    /// examples, then does a single update. Layers such as batch norm process each batch separately.
+    /// [`Trainer::metrics`] counts every example.
     ///
     /// # Errors
-    /// As [`Trainer::step`], for every batch before anything is done; [`Error::EmptyBatch`] for none;
+    /// As [`Trainer::step`], for every batch before anything is submitted; [`Error::EmptyBatch`] for none;
     /// [`Error::InvalidArgument`] for more than one without [`TrainerOptions::accumulate`].
     pub fn step_over(&mut self, batches: &[Batch]) -> Result<()> {
         self.check_finite()?;
@@ -270,20 +274,22 @@ impl Trainer {
         self.update_over(batches, false)
     }
 
-    /// [`Trainer::step`], then waits for the mean loss of the batch (before the update), in nats for a cross-entropy.
+    /// Trains one step and returns the mean loss of the batch before the update, in nats for a cross-entropy.
+    /// Waits for the device.
     ///
     /// # Errors
     /// As [`Trainer::step`]; [`Error::NonFiniteLoss`] if this loss is not finite.
     pub fn step_loss(&mut self, batch: &Batch) -> Result<f32> {
         self.step(batch)?;
         let loss = self.training.plan.read_f32(self.training.values.mean_loss)?;
-        // The loss is finite again after an earlier one that was not, whose report is in the sums.
+        // An earlier loss may have been non-finite although this one is finite: the running sums contain the
+        // report of it.
         let sums = self.training.plan.sums()?;
         self.metrics_of(&sums)?;
         Ok(loss.first().copied().unwrap_or(f32::NAN))
     }
 
-    /// One step, each dispatch timed by the device's clock. Waits for the device.
+    /// Trains one step and times each dispatch with the device's clock. Waits for the device.
     ///
     /// # Errors
     /// As [`Trainer::step`] and [`Plan::profile`].
@@ -294,10 +300,12 @@ impl Trainer {
         self.profile(batch, false)
     }
 
-    /// Loss and accuracy of all steps since the last call, each batch before its update. Waits for the device.
+    /// Returns loss and accuracy over all steps since the last call, each batch before its update. Waits for
+    /// the device.
     ///
     /// # Errors
-    /// [`Error::NonFiniteLoss`] unless [`OnNonFinite::Continue`] is set; [`Error::DeviceLost`], [`Error::Timeout`].
+    /// [`Error::NonFiniteLoss`] unless [`OnNonFinite::Continue`] is set; [`Error::DeviceLost`],
+    /// [`Error::Timeout`].
     pub fn metrics(&mut self) -> Result<Metrics> {
         self.discard_pending_reads()?;
         let sums = self.training.plan.sums()?;
@@ -307,13 +315,14 @@ impl Trainer {
         Ok(metrics)
     }
 
-    /// The latest metrics that were read without waiting, since the last call of [`Trainer::metrics`].
+    /// Returns the latest metrics that were read without waiting for the device; `None` if none have arrived
+    /// since the last call of [`Trainer::metrics`].
     pub fn progress(&self) -> Option<Metrics> {
         self.progress
     }
 
-    /// Clears the report of a non-finite loss, so that updates continue with the weights as they are: for example after a
-    /// change of the learning rate or of the data.
+    /// Clears the report of a non-finite loss, so that updates continue with the current weights: for example
+    /// after a change of the learning rate or of the data.
     ///
     /// # Errors
     /// [`Error::DeviceLost`], [`Error::Timeout`].
@@ -325,10 +334,12 @@ impl Trainer {
         Ok(())
     }
 
-    /// The norm of the last step's gradient before clipping, over the elements of [`Clip::norm`]. Waits for the device.
+    /// Returns the norm of the last step's gradient before clipping, over the elements that [`Clip::norm`]
+    /// includes. Waits for the device.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] unless the optimizer clips by norm; [`Error::DeviceLost`], [`Error::Timeout`].
+    /// [`Error::InvalidArgument`] unless the optimizer clips by norm; [`Error::DeviceLost`],
+    /// [`Error::Timeout`].
     pub fn gradient_norm(&self) -> Result<f32> {
         match self.optimizer.clip_setting() {
             Some(Clip::Norm { .. }) => Ok(self.training.plan.sums()?.gradient_norm),
@@ -339,7 +350,7 @@ impl Trainer {
         }
     }
 
-    /// The plan of a step on examples, or with `cached` on cached features of the frozen layers.
+    /// Returns the plan of a step on examples, or if `cached` on cached features of the frozen layers.
     fn plan_of(&self, cached: bool) -> &ModelPlan {
         self.frozen_prefix.as_ref().filter(|_| cached).map_or(&self.training, |prefix| &prefix.training)
     }
@@ -379,7 +390,8 @@ impl Trainer {
         scalars
     }
 
-    /// Takes the metrics that have arrived, and starts another read if one is due and a slot is free.
+    /// Stores the metrics that have arrived, and starts another read if one is due and a staging buffer is
+    /// free.
     fn read_progress(&mut self) -> Result<()> {
         while let Some(sums) = self.ring.try_finish(&self.gpu, RunningSums::from_bytes)? {
             self.progress = Some(self.metrics_of(&sums)?);
@@ -397,8 +409,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// The metrics, or the error for a loss that was not finite: the steps from that one on did not update anything, and are
-    /// not counted.
+    /// Returns the metrics, or the error for a non-finite loss. The step with that loss and all later ones
+    /// did not update anything, so they are no longer counted.
     fn metrics_of(&mut self, sums: &RunningSums) -> Result<Metrics> {
         if let Some(step) = self.non_finite_step(sums) {
             self.non_finite = Some(step);
@@ -408,20 +420,20 @@ impl Trainer {
         Ok(Metrics::new(sums, &self.loss))
     }
 
-    /// The number of steps that made an update. Waits for the device.
+    /// Returns the number of steps with an update. Waits for the device.
     fn updated_steps(&self) -> Result<u64> {
         Ok(self.non_finite_step(&self.training.plan.sums()?).unwrap_or(self.step))
     }
 
-    /// The evaluation plan, for one call at a time.
+    /// Locks the evaluation plan.
     fn evaluation(&self) -> MutexGuard<'_, ModelPlan> {
         self.evaluation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first step without an update because its loss was not finite.
+    /// Returns the first step that made no update because its loss was not finite.
     fn non_finite_step(&self, sums: &RunningSums) -> Option<u64> {
         let low = sums.non_finite_step.filter(|_| self.options.on_non_finite == OnNonFinite::Stop)?;
-        // The device counts modulo 2^32; the step is one of the latest.
+        // The device counts steps modulo 2^32; of the possible steps, it is the latest one.
         let back = (self.step as u32).wrapping_sub(low);
         Some(self.step.saturating_sub(back.into()))
     }
@@ -476,7 +488,8 @@ impl Trainer {
     }
 }
 
-/// The report of the training plan, with the memory of the evaluation plan and of the trainer's own read-back.
+/// Returns the report of the training plan, with the memory of the evaluation plan and of the trainer's
+/// read-back added.
 fn report(training: &PlanReport, evaluation: &PlanReport) -> PlanReport {
     let mut report = training.clone();
     for BufferUse { name, bytes } in &evaluation.per_step {

@@ -3,28 +3,29 @@
 use crate::compiler::PlanOptions;
 use crate::kernels::GemmFamily;
 
-/// How to handle a loss that is NaN or infinite.
+/// Handling of a loss that is NaN or infinite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum OnNonFinite {
     /// Skips that update and all later ones, so that the last finite weights are kept, and reports
     /// [`crate::Error::NonFiniteLoss`] when metrics are next read.
     #[default]
     Stop,
-    /// Continues. Frozen elements keep their bits all the same.
+    /// Continues with updates. Frozen elements keep their bits even then.
     Continue,
 }
 
-/// What [`crate::Trainer::gradient`] returns for frozen elements.
+/// Gradient that [`crate::Trainer::gradient`] returns for frozen elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum GradientPolicy {
     /// Exactly 0.
     #[default]
     Masked,
-    /// The gradient that the element would have if it were trainable, for methods that score or thaw frozen weights.
+    /// The gradient that the element would have if it were trainable, for methods that score or thaw frozen
+    /// weights.
     Dense,
 }
 
-/// The optimizer state of thawed elements.
+/// Handling of the optimizer state of thawed elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ThawPolicy {
     /// Keeps the state that the element had when it was frozen.
@@ -47,7 +48,8 @@ pub struct TrainerOptions {
 }
 
 impl TrainerOptions {
-    /// Options for batches of up to this many examples: seed 0, gradients not kept, training stops at a non-finite loss.
+    /// Options for batches of up to this many examples: seed 0, gradients not kept, training stops at a
+    /// non-finite loss.
     pub fn batch(batch: usize) -> Self {
         TrainerOptions {
             batch,
@@ -79,19 +81,21 @@ impl TrainerOptions {
         self
     }
 
-    /// How to handle a loss that is NaN or infinite.
+    /// Sets how to handle a loss that is NaN or infinite.
     pub fn on_non_finite(mut self, policy: OnNonFinite) -> Self {
         self.on_non_finite = policy;
         self
     }
 
-    /// Sets the number of steps between two reads of the running metrics for [`crate::Trainer::progress`]; 0 disables them.
+    /// Sets the number of steps between two reads of the running metrics for [`crate::Trainer::progress`]; 0
+    /// disables them.
     pub fn progress_every(mut self, steps: u64) -> Self {
         self.progress_every = steps;
         self
     }
 
-    /// Allows several batches in [`crate::Trainer::step_over`], for the memory of one more copy of all gradients.
+    /// Allows several batches in [`crate::Trainer::step_over`] (gradient accumulation). Takes the memory of
+    /// another copy of all gradients.
     pub fn accumulate(mut self, accumulate: bool) -> Self {
         self.accumulate = accumulate;
         self

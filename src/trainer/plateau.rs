@@ -12,11 +12,13 @@ pub struct FreezeOnPlateau {
     patience: usize,
     min_delta: f64,
     best: f64,
+    /// Observations since the best one, or since the last freeze.
     since: usize,
 }
 
 impl FreezeOnPlateau {
-    /// A plateau is `patience` observations in a row that are not lower than the best one by more than `min_delta`.
+    /// Defines a plateau: `patience` observations in a row that are not lower than the best one by more than
+    /// `min_delta`.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a patience of 0, and for a `min_delta` that is negative or not finite.
@@ -29,11 +31,11 @@ impl FreezeOnPlateau {
         Ok(FreezeOnPlateau { globs, next: 0, patience, min_delta, best: f64::INFINITY, since: 0 })
     }
 
-    /// Observes a loss, and returns the glob whose parameters were frozen, if any. After a freeze the count starts again. A NaN
-    /// loss is not an improvement.
+    /// Observes a loss, and returns the glob whose parameters were frozen, if any. A freeze resets the count.
+    /// A NaN loss is not an improvement.
     ///
     /// # Errors
-    /// As [`Trainer::freeze`]; the next plateau tries the same glob again.
+    /// As [`Trainer::freeze`]; after an error, the next plateau tries the same glob again.
     pub fn observe(&mut self, trainer: &mut Trainer, loss: f64) -> Result<Option<String>> {
         if loss < self.best - self.min_delta {
             (self.best, self.since) = (loss, 0);

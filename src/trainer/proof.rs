@@ -8,38 +8,39 @@ use crate::graph::ParameterId;
 use crate::mask::Mask;
 use std::fmt;
 
-/// The bits of one parameter's frozen elements on the host, since they were frozen. Training never reads it.
+/// Host copy of the bits of one parameter's frozen elements, from the time when they were frozen. Training
+/// never reads it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Baseline {
     /// The indices of the frozen elements, ascending.
     pub indices: Vec<usize>,
-    /// Their bits: of the weights, then of each state slot.
+    /// Their bits: in the weights, then in each state slot.
     pub columns: Vec<Vec<u32>>,
 }
 
 /// The first frozen element that changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changed {
-    /// The parameter.
+    /// Path of the parameter.
     pub path: String,
     /// `weight`, the name of a state tensor, or `mask` if the mask on the device differs.
     pub what: String,
     /// The index of the element, row-major.
     pub index: usize,
-    /// Its index along each axis.
+    /// Index of the element along each axis.
     pub coordinates: Vec<usize>,
-    /// Its bits when it was frozen.
+    /// Bits of the element when it was frozen.
     pub expected: u32,
-    /// Its bits now.
+    /// Current bits of the element.
     pub got: u32,
 }
 
-/// The result for one parameter.
+/// Result of the proof for one parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorProof {
-    /// The parameter.
+    /// Path of the parameter.
     pub path: String,
-    /// The number of its elements.
+    /// The number of elements of the parameter.
     pub elements: usize,
     /// The number of frozen elements.
     pub frozen: usize,
@@ -61,23 +62,24 @@ pub struct FreezeReport {
 }
 
 impl FreezeReport {
-    /// The number of frozen elements in all parameters.
+    /// Returns the number of frozen elements in all parameters.
     pub fn frozen(&self) -> usize {
         self.tensors.iter().map(|t| t.frozen).sum()
     }
 
-    /// The number of frozen elements that changed.
+    /// Returns the number of frozen elements that changed.
     pub fn changed(&self) -> usize {
         self.tensors.iter().map(|t| t.changed).sum()
     }
 }
 
 impl Trainer {
-    /// Compares the weight and state of every frozen element with its bits when it was frozen: by digests computed on the
-    /// device, and element by element where a digest differs. Waits for the device.
+    /// Compares the weight and state of every frozen element with its bits when it was frozen: by digests
+    /// computed on the device, and element by element where a digest differs. Waits for the device.
     ///
     /// # Errors
-    /// [`crate::Error::DeviceLost`], [`crate::Error::Timeout`]. Changed elements are in the report and are not an error.
+    /// [`crate::Error::DeviceLost`], [`crate::Error::Timeout`]. Changed elements are in the report and are
+    /// not an error.
     pub fn verify_frozen(&self) -> Result<FreezeReport> {
         let slots = self.store.slots();
         let mut arenas = vec![(Arena::Weights, "weight")];
@@ -111,7 +113,7 @@ impl Trainer {
                         });
                     }
                 }
-                // No element differs, so the device has another mask.
+                // No element differs, so the digest differs because the mask on the device does.
                 if changed[parameter].len() == before {
                     self.compare_mask(parameter, &mut changed[parameter], &mut first_changed)?;
                 }
@@ -158,8 +160,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// The digest of the bits of all parameters and optimizer state, and of the step: equal for two runs that are identical
-    /// to the bit. Waits for the device.
+    /// Returns a digest of the bits of all parameters and optimizer state, and of the step: equal for two
+    /// bit-identical runs. Waits for the device.
     ///
     /// # Errors
     /// [`crate::Error::DeviceLost`], [`crate::Error::Timeout`].
@@ -182,6 +184,7 @@ impl Trainer {
         }
     }
 
+    /// Converts a row-major index into the parameter to an index along each axis.
     fn coordinates(&self, parameter: usize, index: usize) -> Vec<usize> {
         let mut rest = index;
         let extents = self.model.parameters()[parameter].shape.extents();
@@ -200,7 +203,7 @@ impl Trainer {
 }
 
 impl Baseline {
-    /// Adds the elements of a mask with their present bits.
+    /// Adds the elements of a mask with their current bits.
     pub(super) fn with(self, fresh: &Mask, weights: &[u32], state: &[Vec<u32>]) -> Self {
         let mut columns = self.columns;
         columns.resize(1 + state.len(), Vec::new());

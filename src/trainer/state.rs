@@ -11,26 +11,26 @@ use crate::optimizer::Optimizer;
 use std::path::Path;
 use wildmatch::WildMatch;
 
-/// The most names in an error message.
+/// Maximum number of names in an error message.
 const SIMILAR: usize = 5;
 
-/// Weights, optimizer state and the step of a trainer, in host memory, by their bits.
+/// Copy of the weights, optimizer state and step of a trainer, as bits in host memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// By parameter.
+    /// Bits of each parameter.
     weights: Vec<Vec<u32>>,
-    /// By parameter, then by slot.
+    /// Bits of each parameter's state slots.
     state: Vec<Vec<Vec<u32>>>,
     step: u64,
 }
 
-/// What [`Trainer::rewind`] does to the optimizer state of trainable elements, and to the number of steps, from which the
-/// bias corrections of Adam are computed.
+/// Handling, in [`Trainer::rewind`], of the optimizer state of trainable elements and of the number of steps,
+/// on which Adam's bias corrections depend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RewindState {
-    /// Keeps state and steps as they are.
+    /// Keeps the current state and number of steps.
     Keep,
-    /// Restores those of the snapshot.
+    /// Restores the state and the number of steps of the snapshot.
     Restore,
     /// Sets both to 0.
     Zero,
@@ -46,7 +46,7 @@ struct Loaded {
 }
 
 impl Trainer {
-    /// The values of a parameter, row-major. Waits for the device.
+    /// Returns the values of a parameter, row-major. Waits for the device.
     ///
     /// # Errors
     /// [`Error::UnknownParameter`], [`Error::DeviceLost`], [`Error::Timeout`].
@@ -55,7 +55,8 @@ impl Trainer {
         Ok(bits.into_iter().map(f32::from_bits).collect())
     }
 
-    /// Sets the trainable elements of a parameter; frozen ones keep their bits (see [`Trainer::set_and_freeze`] for those).
+    /// Sets the trainable elements of a parameter; frozen ones keep their bits (see
+    /// [`Trainer::set_and_freeze`] for those).
     ///
     /// # Errors
     /// [`Error::UnknownParameter`], [`Error::ShapeMismatch`].
@@ -69,7 +70,7 @@ impl Trainer {
         self.store.write_weights(id, &bits)
     }
 
-    /// The mask of a parameter: which of its elements are frozen.
+    /// Returns the mask of a parameter: which of its elements are frozen.
     ///
     /// # Errors
     /// [`Error::UnknownParameter`].
@@ -77,12 +78,13 @@ impl Trainer {
         Ok(&self.masks[self.find(path)?.index()])
     }
 
-    /// The names of the optimizer's state tensors.
+    /// Returns the names of the optimizer's state tensors.
     pub fn state_slots(&self) -> &'static [&'static str] {
         self.store.slots()
     }
 
-    /// The optimizer state of a parameter, by its number in [`Trainer::state_slots`]. Waits for the device.
+    /// Returns one state tensor of a parameter; `slot` is its number in [`Trainer::state_slots`]. Waits for
+    /// the device.
     ///
     /// # Errors
     /// [`Error::UnknownParameter`], [`Error::InvalidArgument`] for a number out of range.
@@ -91,7 +93,7 @@ impl Trainer {
         Ok(bits.into_iter().map(f32::from_bits).collect())
     }
 
-    /// Sets the optimizer state of a parameter's trainable elements; frozen ones keep theirs.
+    /// Sets the optimizer state of a parameter's trainable elements; frozen elements keep their state.
     ///
     /// # Errors
     /// [`Error::UnknownParameter`], [`Error::InvalidArgument`], [`Error::ShapeMismatch`].
@@ -114,11 +116,12 @@ impl Trainer {
         }
     }
 
-    /// The gradient of the last step's mean loss with respect to a parameter, before weight decay; exactly 0 for frozen
-    /// elements, unless the policy is [`GradientPolicy::Dense`]. Waits for the device.
+    /// Returns the gradient of the last step's mean loss with respect to a parameter, before weight decay;
+    /// exactly 0 for frozen elements, unless the policy is [`GradientPolicy::Dense`]. Waits for the device.
     ///
     /// # Errors
-    /// [`Error::GradientNotKept`] without `keep_gradients` or before the first step; [`Error::UnknownParameter`].
+    /// [`Error::GradientNotKept`] without `keep_gradients` or before the first step;
+    /// [`Error::UnknownParameter`].
     pub fn gradient(&self, path: &str) -> Result<Vec<f32>> {
         let id = self.find(path)?;
         if !self.options.keep_gradients || self.step == 0 {
@@ -130,18 +133,19 @@ impl Trainer {
         Ok(bits.map(|(i, b)| if masked && mask.is_frozen(i) { 0.0 } else { f32::from_bits(b) }).collect())
     }
 
-    /// The parameter with this path.
+    /// Returns the id of the parameter with this path.
     pub(super) fn find(&self, path: &str) -> Result<ParameterId> {
         let found = self.model.parameters().iter().position(|p| p.path == path);
         found.map(ParameterId::of).ok_or_else(|| self.unknown(path))
     }
 
-    /// The trained parameters that a glob matches, at least one: `*` stands for any characters, `?` for any one.
+    /// Returns the trained parameters that a glob matches; an error if there are none. `*` matches any
+    /// characters, `?` any single one.
     pub(super) fn matching(&self, glob: &str) -> Result<Vec<ParameterId>> {
         self.matching_kind(glob, ParameterKind::Trained)
     }
 
-    /// The parameters of one kind that a glob matches, at least one.
+    /// Returns the parameters of one kind that a glob matches; an error if there are none.
     pub(super) fn matching_kind(&self, glob: &str, kind: ParameterKind) -> Result<Vec<ParameterId>> {
         let pattern = WildMatch::new(glob);
         let all = self.model.parameters().iter().enumerate();
@@ -152,6 +156,7 @@ impl Trainer {
         if found.is_empty() { Err(self.unknown(glob)) } else { Ok(found) }
     }
 
+    /// Returns the error for an unknown path, with the most similar paths.
     pub(super) fn unknown(&self, path: &str) -> Error {
         let mut similar: Vec<_> = self.model.parameters().iter().map(|p| p.path.clone()).collect();
         similar.sort_by_key(|name| strsim::levenshtein(name, path));
@@ -172,8 +177,8 @@ impl Trainer {
         })
     }
 
-    /// Sets the trainable elements back to a snapshot of this trainer, or of one with the same model and optimizer. Frozen
-    /// elements keep their bits and state.
+    /// Resets the trainable elements to a snapshot of this trainer, or of another trainer with the same model
+    /// and optimizer. Frozen elements keep their bits and state.
     ///
     /// # Errors
     /// [`Error::ShapeMismatch`] for a snapshot of another model or optimizer: nothing was changed;
@@ -215,19 +220,19 @@ impl Trainer {
         Ok(())
     }
 
-    /// Writes weights, masks, optimizer state and the step to a safetensors file: `PATH` for weights, `mask.PATH` for
-    /// packed mask bits (1 = frozen) where anything is frozen, `state.SLOT.PATH` for optimizer state. An existing file is
-    /// replaced as a whole or not at all. [`Trainer::load`] reads it.
+    /// Writes weights, masks, optimizer state and the step to a safetensors file: `PATH` for weights,
+    /// `mask.PATH` for packed mask bits (1 = frozen) where anything is frozen, `state.SLOT.PATH` for
+    /// optimizer state. An existing file is replaced atomically. [`Trainer::load`] reads it.
     ///
     /// # Errors
-    /// [`Error::FrozenChanged`] if a frozen element has other bits than when it was frozen; [`Error::Io`],
+    /// [`Error::FrozenChanged`] if a frozen element has changed since it was frozen; [`Error::Io`],
     /// [`Error::Checkpoint`], [`Error::DeviceLost`], [`Error::Timeout`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         self.save_with_notes(path, &[])
     }
 
-    /// [`Trainer::save`] with additional metadata, stored as `note.NAME` in the file's header. Names and values must not
-    /// contain line breaks.
+    /// [`Trainer::save`] with additional metadata, stored as `note.NAME` in the file's header. Names and
+    /// values must not contain line breaks.
     ///
     /// # Errors
     /// As [`Trainer::save`].
@@ -263,19 +268,19 @@ impl Trainer {
         checkpoint.note("seed", self.options.seed);
         checkpoint.note("draws", self.draws);
         checkpoint.note("slots", self.store.slots().join(" "));
-        // Of the bits at the time of freezing, with which the device was just compared: a file whose frozen elements have
-        // other bits is refused when it is loaded.
+        // Digest of the bits at the time of freezing, which were just compared with those on the device.
+        // Loading rejects a file whose frozen elements do not match it.
         checkpoint.note("frozen", format!("{:016x}", proof.digest));
         checkpoint.write(path.as_ref())
     }
 
-    /// Restores everything that [`Trainer::save`] wrote: weights, masks, optimizer state, step, learning rate, seed. Training
-    /// then continues as if it had not been interrupted, to the bit. Running metrics start from 0, and the report of a
-    /// non-finite loss is cleared.
+    /// Restores everything that [`Trainer::save`] wrote: weights, masks, optimizer state, step, learning
+    /// rate, seed. Training then continues bit by bit as if it had not been interrupted. Running metrics
+    /// start from 0, and the report of a non-finite loss is cleared.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Checkpoint`] if the file is damaged, is of another model or optimizer, or its frozen
-    /// elements do not match its own digest. The trainer is then as it was before.
+    /// [`Error::Io`]; [`Error::Checkpoint`] if the file is damaged, is of another model or optimizer, or its
+    /// frozen elements do not match its own digest. The trainer is not changed then.
     pub fn load(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let checkpoint = Checkpoint::read(path)?;
@@ -290,13 +295,14 @@ impl Trainer {
         Ok(())
     }
 
-    /// Loads the weights of the parameters that `glob` matches from a safetensors file of any program, by path and in this
-    /// crate's layouts. Frozen elements keep their bits; optimizer state, masks and step do not change. Returns the number of
-    /// parameters set.
+    /// Loads the weights of the parameters that `glob` matches from a safetensors file of any program, by
+    /// path and in this crate's layouts. Frozen elements keep their bits; optimizer state, masks and step do
+    /// not change. Returns the number of parameters set.
     ///
     /// # Errors
-    /// [`Error::UnknownParameter`] if `glob` matches none; [`Error::Io`]; [`Error::Checkpoint`] if the file lacks one of
-    /// them or has it in another type or shape. Nothing was changed then.
+    /// [`Error::UnknownParameter`] if `glob` matches no parameter; [`Error::Io`]; [`Error::Checkpoint`] if
+    /// the file lacks one of the parameters, or contains it with another type or shape. Nothing was changed
+    /// then.
     pub fn load_weights(&mut self, path: impl AsRef<Path>, glob: &str) -> Result<usize> {
         let path = path.as_ref();
         let pattern = WildMatch::new(glob);
@@ -335,9 +341,9 @@ impl Trainer {
         let slots = self.store.slots();
         checkpoint.expect("slots", &slots.join(" "))?;
         let paths = self.model.parameters().iter().map(|p| p.path.as_str());
-        let known = checkpoint.parameters();
-        if !paths.clone().eq(known.iter().copied()) {
-            return Err(format!("expected parameters {:?}, got {known:?}", paths.collect::<Vec<_>>()));
+        let stored = checkpoint.parameters();
+        if !paths.clone().eq(stored.iter().copied()) {
+            return Err(format!("expected parameters {:?}, got {stored:?}", paths.collect::<Vec<_>>()));
         }
         let mut names = Vec::new();
         let mut changes = Vec::new();
@@ -368,7 +374,7 @@ impl Trainer {
             });
         }
         if let Some((name, _)) = checkpoint.tensors().iter().find(|(name, _)| !names.contains(name)) {
-            return Err(format!("tensor {name:?}: expected none of this name"));
+            return Err(format!("expected only tensors of this model and optimizer, got {name:?}"));
         }
         checkpoint.expect("frozen", &format!("{:016x}", checkpoint.frozen_digest()))?;
         let learning_rate: f64 = checkpoint.number("learning_rate")?;
@@ -383,7 +389,7 @@ impl Trainer {
         })
     }
 
-    /// Resets the running metrics, which belong to another run.
+    /// Resets the running metrics, which belong to the training before a load.
     fn reset_metrics(&mut self) -> Result<()> {
         self.forget_non_finite()?;
         self.training.plan.clear_sums()?;
@@ -392,7 +398,7 @@ impl Trainer {
     }
 }
 
-/// The text form of an optimizer without its learning rate, which may change at any step and is stored separately.
+/// Describes an optimizer without its learning rate, which may change at any step and is stored separately.
 fn describe(optimizer: &Optimizer) -> String {
     let all = optimizer.describe();
     let rest: Vec<_> = all.split(' ').filter(|word| !word.starts_with("learning-rate=")).collect();

@@ -2,29 +2,30 @@
 
 use std::fmt;
 
-/// How a convolution or one of its gradients is computed.
+/// Algorithm of a convolution or of one of its gradients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Algorithm {
-    /// A direct kernel for convolutions with one filter per channel.
+    /// Direct kernel for depthwise convolutions (one filter per channel).
     Depthwise,
     /// Winograd's F(4x4, 3x3) or F(4x4, 5x5): transforms and a batched GEMM.
     Winograd,
-    /// An implicit GEMM over images with one more channel, of zeros, so that patches are loaded as vec4.
+    /// Implicit GEMM over images padded with a channel of zeros, so that patches are loaded as vec4.
     PaddedChannels,
-    /// A GEMM of the images themselves, for 1x1 kernels of stride 1.
+    /// GEMM of the images without a column matrix, for 1x1 kernels of stride 1.
     Pointwise,
-    /// A GEMM that gathers patches where it loads them.
+    /// Implicit GEMM: gathers patches while it loads tiles, without a column matrix in memory.
     ImplicitGemm,
-    /// An input gradient through a stride: a GEMM for each set of input pixels that the same kernel elements reach.
+    /// Input gradient of a strided convolution: one GEMM for each set of input pixels that use the same
+    /// kernel positions.
     StridedGradInput,
-    /// A GEMM of a column matrix in memory (im2col, col2im), in parts of the batch.
+    /// GEMM of a column matrix in memory (im2col, col2im), for parts of the batch.
     Im2col,
-    /// The weight gradient of some output channels.
+    /// Partial weight gradient: only the output channels that have trainable elements.
     Columns,
-    /// The weight gradient of some rows of the kernel matrix.
+    /// Partial weight gradient: only the rows of the kernel matrix that have trainable elements.
     Rows,
-    /// The weight gradient of single elements.
+    /// Partial weight gradient: each trainable element separately, as a dot product.
     Elements,
 }
 
@@ -52,10 +53,11 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// An algorithm, and what a partial one computes.
+/// An algorithm, with the indices that a partial algorithm computes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Choice {
     pub algorithm: Algorithm,
-    /// The columns, rows or elements of the kernel matrix that a partial algorithm computes, ascending; empty otherwise.
-    pub live: Vec<usize>,
+    /// Columns, rows or elements of the kernel matrix that a partial algorithm computes, ascending; empty for
+    /// other algorithms.
+    pub trainable: Vec<usize>,
 }

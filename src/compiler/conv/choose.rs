@@ -1,4 +1,5 @@
-//! Chooses the algorithm of a convolution and its gradients: one pure function of the geometry, the mask and the cost model.
+//! Chooses the algorithm of a convolution and its gradients: one pure function of the geometry, the mask and
+//! the cost model.
 
 use super::algorithm::{Algorithm, Choice};
 use super::{columns, winograd};
@@ -7,7 +8,7 @@ use crate::graph::Conv2d;
 use crate::kernels::{GemmFamily, MAX_TERMS, Tiles};
 use crate::mask::Mask;
 
-/// One of a convolution's three computations.
+/// Forward pass, input gradient or kernel gradient of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pass {
     Forward,
@@ -15,10 +16,12 @@ pub(crate) enum Pass {
     GradKernel,
 }
 
-/// The most sets of pixels that [`Algorithm::StridedGradInput`] pays for: with more, the GEMMs become small and many.
+/// Maximum number of pixel sets for [`Algorithm::StridedGradInput`]: with more, there are too many small
+/// GEMMs.
 const MAX_PIXEL_SETS: usize = 4;
 
-/// The cheapest algorithm of one pass under the cost model. `mask`: of the kernel, if only its live gradients are needed.
+/// Returns the cheapest algorithm of one pass under the cost model. `mask` is the mask of the kernel, if only
+/// the gradients of its trainable elements are needed.
 pub(crate) fn choose(conv: &Conv2d, pass: Pass, mask: Option<&Mask>, settings: &Settings) -> Choice {
     if let Some(mask) = mask.filter(|_| pass == Pass::GradKernel)
         && let Some(choice) = partial(conv, mask, settings)
@@ -45,39 +48,41 @@ pub(crate) fn choose(conv: &Conv2d, pass: Pass, mask: Option<&Mask>, settings: &
         _ if pointwise => Algorithm::Pointwise,
         _ => Algorithm::Im2col,
     };
-    Choice { algorithm, live: Vec::new() }
+    Choice { algorithm, trainable: Vec::new() }
 }
 
-/// Whether the forward algorithm can pool in its epilogue.
+/// Whether the forward algorithm can fuse a max-pool into its epilogue.
 pub(crate) fn fuses_pool(conv: &Conv2d, settings: &Settings) -> bool {
     let algorithm = choose(conv, Pass::Forward, None, settings).algorithm;
     matches!(algorithm, Algorithm::Winograd | Algorithm::PaddedChannels | Algorithm::ImplicitGemm)
 }
 
-/// Whether the last kernel of an input gradient has an epilogue.
+/// Whether operations can be fused into the epilogue of an input gradient.
 pub(crate) fn grad_input_has_epilogue(conv: &Conv2d, settings: &Settings) -> bool {
     let algorithm = choose(conv, Pass::GradInput, None, settings).algorithm;
     !matches!(algorithm, Algorithm::Depthwise | Algorithm::Im2col)
 }
 
-/// The partial algorithm of a weight gradient, if it is asked for or cheaper than the dense gradient.
+/// Returns the partial algorithm of a weight gradient, if one is requested or cheaper than the dense
+/// gradient.
 fn partial(conv: &Conv2d, mask: &Mask, settings: &Settings) -> Option<Choice> {
     let cost = &settings.cost;
     let width = conv.c_out;
-    let mut live_rows = vec![false; conv.depth()];
-    let mut live_columns = vec![false; width];
+    let mut trainable_rows = vec![false; conv.depth()];
+    let mut trainable_columns = vec![false; width];
     let mut elements = Vec::new();
     for index in (0..mask.len()).filter(|&i| !mask.is_frozen(i)) {
-        live_rows[index / width] = true;
-        live_columns[index % width] = true;
+        trainable_rows[index / width] = true;
+        trainable_columns[index % width] = true;
         elements.push(index);
     }
     let set = |flags: &[bool]| (0..flags.len()).filter(|&i| flags[i]).collect::<Vec<_>>();
-    let (rows, columns) = (set(&live_rows), set(&live_columns));
-    let columns = || Choice { algorithm: Algorithm::Columns, live: columns.clone() };
-    let rows = || Choice { algorithm: Algorithm::Rows, live: rows.clone() };
-    let elements = || Choice { algorithm: Algorithm::Elements, live: elements.clone() };
-    // With groups, each row of the kernel matrix has columns of its own.
+    let (rows, columns) = (set(&trainable_rows), set(&trainable_columns));
+    let columns = || Choice { algorithm: Algorithm::Columns, trainable: columns.clone() };
+    let rows = || Choice { algorithm: Algorithm::Rows, trainable: rows.clone() };
+    let elements = || Choice { algorithm: Algorithm::Elements, trainable: elements.clone() };
+    // With groups, a row of the kernel matrix belongs to a different input channel in each group, so one GEMM
+    // does not suffice.
     let one_group = conv.groups == 1;
     match settings.gradient_strategy {
         GradientStrategy::Dense => None,
@@ -92,13 +97,15 @@ fn partial(conv: &Conv2d, mask: &Mask, settings: &Settings) -> Option<Choice> {
             };
             let dense = dense_grad_kernel_cost(conv, settings);
             let column_cost =
-                columns::cost(conv, columns.live.len(), settings) + gathered(columns.live.len());
-            let row_cost =
-                cost.tiled_results(rows.live.len().next_multiple_of(4), conv.c_out).saturating_mul(pixels)
-                    + gathered(rows.live.len());
-            let element_cost = cost.element_term.saturating_mul(elements.live.len()).saturating_mul(pixels)
-                + cost.dispatches;
-            // A tenth less, at least: the estimates are rough.
+                columns::cost(conv, columns.trainable.len(), settings) + gathered(columns.trainable.len());
+            let row_cost = cost
+                .tiled_results(rows.trainable.len().next_multiple_of(4), conv.c_out)
+                .saturating_mul(pixels)
+                + gathered(rows.trainable.len());
+            let element_cost =
+                cost.element_term.saturating_mul(elements.trainable.len()).saturating_mul(pixels)
+                    + cost.dispatches;
+            // A partial algorithm must be at least 10 % cheaper, because the estimates are rough.
             let mut best = (dense - dense / 10, None);
             if one_group && column_cost < best.0 {
                 best = (column_cost, Some(columns));
@@ -114,7 +121,7 @@ fn partial(conv: &Conv2d, mask: &Mask, settings: &Settings) -> Option<Choice> {
     }
 }
 
-/// The cost of a whole weight gradient, in multiply-adds of a GEMM.
+/// Returns the cost of a dense weight gradient, in multiply-adds of a GEMM.
 fn dense_grad_kernel_cost(conv: &Conv2d, settings: &Settings) -> usize {
     let cost = &settings.cost;
     let pixels = settings.batch * conv.window.outputs();
@@ -127,25 +134,26 @@ fn dense_grad_kernel_cost(conv: &Conv2d, settings: &Settings) -> usize {
     direct / cost.winograd.filter(|_| uses_winograd(conv, settings)).map_or(1, |winograd| winograd.gain)
 }
 
-/// Whether all three passes use Winograd's transforms.
+/// Whether all three passes use Winograd's algorithm.
 fn uses_winograd(conv: &Conv2d, settings: &Settings) -> bool {
     let tiles = Tiles { window: conv.window, first: 0, images: settings.batch };
-    let pays = settings.cost.winograd.is_some_and(|cost| {
+    let is_faster = settings.cost.winograd.is_some_and(|cost| {
         conv.c_in.min(conv.c_out) >= cost.channels
             && tiles.count() >= cost.tiles
             && !settings.explicit_columns
     });
-    // The transforms add elements up: rounded to f16, the sums would lose more than the elements do.
-    let exact = !matches!(settings.family, GemmFamily::Cooperative { .. });
-    let wanted = match settings.winograd {
+    // Cooperative matrices have f16 operands: rounding the sums that Winograd's transforms compute to f16
+    // loses more accuracy than rounding the elements.
+    let f32_operands = !matches!(settings.family, GemmFamily::Cooperative { .. });
+    let requested = match settings.winograd {
         Winograd::Never => false,
-        Winograd::Auto => pays,
+        Winograd::Auto => is_faster,
         Winograd::Always => true,
     };
-    wanted && exact && winograd::is_applicable(conv, settings.max_binding)
+    requested && f32_operands && winograd::is_applicable(conv, settings.max_binding)
 }
 
-/// Whether images get one more channel, of zeros.
+/// Whether images are padded with a channel of zeros.
 fn pads_channels(conv: &Conv2d, settings: &Settings) -> bool {
     settings.cost.pads_channels
         && matches!(settings.family, GemmFamily::Subgroup { .. })
@@ -157,7 +165,7 @@ fn pads_channels(conv: &Conv2d, settings: &Settings) -> bool {
         && conv.window.taps() * (conv.c_in + 1) <= MAX_TERMS
 }
 
-/// Whether each channel has one filter of its own.
+/// Whether the convolution is depthwise: one filter per channel.
 fn is_depthwise(conv: &Conv2d) -> bool {
     conv.groups > 1 && conv.groups == conv.c_in && conv.c_out == conv.c_in
 }
@@ -186,24 +194,24 @@ mod tests {
     #[test]
     fn each_algorithm_is_chosen_for_its_convolutions() {
         use Algorithm::*;
-        let of = |conv: Conv2d| {
+        let algorithms = |conv: Conv2d| {
             [Pass::Forward, Pass::GradInput, Pass::GradKernel]
                 .map(|pass| choose(&conv, pass, None, &Settings::SOFTWARE).algorithm)
         };
-        assert_eq!(of(conv(64, 64, 3, 1, 1)), [Winograd; 3]);
-        assert_eq!(of(conv(3, 32, 3, 1, 1)), [PaddedChannels, ImplicitGemm, PaddedChannels]);
-        assert_eq!(of(conv(16, 32, 3, 1, 1)), [ImplicitGemm; 3]);
-        assert_eq!(of(conv(64, 64, 3, 2, 1)), [ImplicitGemm, StridedGradInput, ImplicitGemm]);
-        assert_eq!(of(conv(64, 64, 3, 3, 1)), [ImplicitGemm, Im2col, ImplicitGemm]);
-        assert_eq!(of(conv(64, 64, 1, 1, 1)), [Pointwise; 3]);
-        assert_eq!(of(conv(64, 64, 3, 1, 64)), [Depthwise; 3]);
-        assert_eq!(of(conv(16, 30, 3, 1, 1)), [ImplicitGemm, Im2col, ImplicitGemm]);
+        assert_eq!(algorithms(conv(64, 64, 3, 1, 1)), [Winograd; 3]);
+        assert_eq!(algorithms(conv(3, 32, 3, 1, 1)), [PaddedChannels, ImplicitGemm, PaddedChannels]);
+        assert_eq!(algorithms(conv(16, 32, 3, 1, 1)), [ImplicitGemm; 3]);
+        assert_eq!(algorithms(conv(64, 64, 3, 2, 1)), [ImplicitGemm, StridedGradInput, ImplicitGemm]);
+        assert_eq!(algorithms(conv(64, 64, 3, 3, 1)), [ImplicitGemm, Im2col, ImplicitGemm]);
+        assert_eq!(algorithms(conv(64, 64, 1, 1, 1)), [Pointwise; 3]);
+        assert_eq!(algorithms(conv(64, 64, 3, 1, 64)), [Depthwise; 3]);
+        assert_eq!(algorithms(conv(16, 30, 3, 1, 1)), [ImplicitGemm, Im2col, ImplicitGemm]);
         let explicit = Settings { explicit_columns: true, ..Settings::SOFTWARE };
         assert_eq!(choose(&conv(64, 64, 3, 1, 1), Pass::Forward, None, &explicit).algorithm, Im2col);
     }
 
     #[test]
-    fn cost_model_changes_the_algorithm() {
+    fn cost_model_changes_the_forward_algorithm() {
         let layer = conv(64, 64, 3, 1, 1);
         let forward = |cost| choose(&layer, Pass::Forward, None, &with_cost(cost)).algorithm;
         assert_eq!(forward(CostModel::SOFTWARE), Algorithm::Winograd);
@@ -225,21 +233,27 @@ mod tests {
     }
 
     #[test]
-    fn mask_shape_decides_how_a_weight_gradient_is_computed() {
+    fn mask_shape_decides_the_weight_gradient_algorithm() {
         let layer = conv(64, 64, 3, 1, 1);
         let of = |frozen: &dyn Fn(usize) -> bool| grad_kernel(&layer, &Settings::SOFTWARE, frozen);
         let scattered = of(&|i| (i as u32).wrapping_mul(2_654_435_761) >> 16 & 1 == 0);
-        assert_eq!(scattered.algorithm, Algorithm::Winograd, "the dense gradient");
-        assert_eq!(of(&|i| i % 64 >= 6), Choice { algorithm: Algorithm::Columns, live: (0..6).collect() });
-        assert_eq!(of(&|i| i / 64 >= 32), Choice { algorithm: Algorithm::Rows, live: (0..32).collect() });
+        assert_eq!(scattered.algorithm, Algorithm::Winograd, "expected the dense gradient");
+        assert_eq!(
+            of(&|i| i % 64 >= 6),
+            Choice { algorithm: Algorithm::Columns, trainable: (0..6).collect() }
+        );
+        assert_eq!(
+            of(&|i| i / 64 >= 32),
+            Choice { algorithm: Algorithm::Rows, trainable: (0..32).collect() }
+        );
         let few = (0..9 * 64 * 64).step_by(1000).collect();
-        assert_eq!(of(&|i| i % 1000 != 0), Choice { algorithm: Algorithm::Elements, live: few });
+        assert_eq!(of(&|i| i % 1000 != 0), Choice { algorithm: Algorithm::Elements, trainable: few });
 
         let depthwise = conv(64, 64, 3, 1, 64);
         let of = |frozen: &dyn Fn(usize) -> bool| grad_kernel(&depthwise, &Settings::SOFTWARE, frozen);
         assert_eq!(of(&|i| i % 2 == 0).algorithm, Algorithm::Depthwise);
-        let live = (0..9 * 64).step_by(10).collect();
-        assert_eq!(of(&|i| i % 10 != 0), Choice { algorithm: Algorithm::Elements, live });
+        let trainable = (0..9 * 64).step_by(10).collect();
+        assert_eq!(of(&|i| i % 10 != 0), Choice { algorithm: Algorithm::Elements, trainable });
 
         let window = Window { padding: Padding::Same, ..Window::new([3, 3]) };
         let small = Conv2d::new([8, 8, 4], 4, window, 1, "conv").unwrap();
@@ -249,11 +263,14 @@ mod tests {
     }
 
     #[test]
-    fn cost_model_changes_how_a_weight_gradient_is_computed() {
+    fn cost_model_changes_the_weight_gradient_algorithm() {
         let window = Window { padding: Padding::Same, ..Window::new([3, 3]) };
         let conv = Conv2d::new([8, 8, 16], 16, window, 1, "conv").unwrap();
         let of = |cost| grad_kernel(&conv, &with_cost(cost), &|i| i % 1000 != 0).algorithm;
         assert_eq!(of(CostModel::SOFTWARE), Algorithm::Elements);
-        assert!(!of(CostModel::DISCRETE).is_partial(), "its dispatches take longer than the dense gradient");
+        assert!(
+            !of(CostModel::DISCRETE).is_partial(),
+            "additional dispatches cost more than the dense gradient"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! The weight gradient of the output channels that have trainable elements: their gradients are gathered and multiplied with
-//! the patches, and the results scattered into the kernel.
+//! Partial weight gradient of the output channels that have trainable elements: gathers their output
+//! gradients, multiplies these with the patches, and scatters the results into the kernel gradient.
 
 use super::gather::{gather_channels, one_pixel, scatter};
 use super::operands::operands;
@@ -10,15 +10,16 @@ use crate::graph::Conv2d;
 use crate::kernels::{Gemm, Matrix, NO_INDEX, Source};
 use crate::shape::WindowGeometry;
 
-/// The cost of the GEMM for this many live columns, in multiply-adds.
-pub(super) fn cost(conv: &Conv2d, live: usize, settings: &Settings) -> usize {
-    let [direct, exchanged] = costs(conv, live, settings);
+/// Returns the cost of the GEMM for `count` trainable columns, in multiply-adds.
+pub(super) fn cost(conv: &Conv2d, count: usize, settings: &Settings) -> usize {
+    let [direct, exchanged] = costs(conv, count, settings);
     if flipped(conv).is_some() { direct.min(exchanged) } else { direct }
 }
 
-/// Of patches times gradients, and of patches of the gradients times images.
-fn costs(conv: &Conv2d, live: usize, settings: &Settings) -> [usize; 2] {
-    let (cost, width) = (&settings.cost, live.next_multiple_of(4));
+/// Returns the costs of the direct GEMM (image patches times gradients) and of the exchanged one (gradient
+/// patches times images).
+fn costs(conv: &Conv2d, count: usize, settings: &Settings) -> [usize; 2] {
+    let (cost, width) = (&settings.cost, count.next_multiple_of(4));
     let outputs = settings.batch * conv.window.outputs();
     let inputs = settings.batch * conv.window.input[0] * conv.window.input[1];
     [
@@ -27,10 +28,10 @@ fn costs(conv: &Conv2d, live: usize, settings: &Settings) -> [usize; 2] {
     ]
 }
 
-pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d, live: &[usize]) {
+pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d, trainable: &[usize]) {
     let [x, dy] = operands(op);
-    let width = live.len().next_multiple_of(4);
-    let [direct, exchanged] = costs(conv, live.len(), &b.settings);
+    let width = trainable.len().next_multiple_of(4);
+    let [direct, exchanged] = costs(conv, trainable.len(), &b.settings);
     let flipped = flipped(conv).filter(|_| exchanged < direct);
     let (rows, columns) = match flipped {
         Some(_) => (conv.window.taps() * width, conv.c_in),
@@ -39,7 +40,7 @@ pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d, live: 
     let results = b.workspace(rows * columns);
     let [height, across] = conv.window.output;
     for images in b.parts_of_batch(conv.window.outputs() * width, u64::MAX) {
-        let gathered = gather_channels(b, op, [height, across, conv.c_out], live, images.clone(), dy);
+        let gathered = gather_channels(b, op, [height, across, conv.c_out], trainable, images.clone(), dy);
         let x_matrix = Matrix {
             offset: images.start * conv.window.input[0] * conv.window.input[1] * conv.c_in,
             ..Matrix::rows(conv.c_in)
@@ -65,12 +66,12 @@ pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d, live: 
         b.gemm(op, &gemm, &GemmBuffers::plain(left, right, results));
     }
     let index = |row: usize, column: usize| {
-        // Exchanged, rows are the kernel's positions, the last one first, and then its columns.
+        // In the exchanged GEMM, a row is a kernel position (the last one first) and a trainable column.
         let (row, column) = if flipped.is_some() {
             let tap = conv.window.taps() - 1 - row / width;
-            (tap * conv.c_in + column, live.get(row % width))
+            (tap * conv.c_in + column, trainable.get(row % width))
         } else {
-            (row, live.get(column))
+            (row, trainable.get(column))
         };
         column.map_or(NO_INDEX, |column| (row * conv.c_out + column) as u32)
     };
@@ -78,8 +79,9 @@ pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d, live: 
     scatter(b, op, indices, 1, results);
 }
 
-/// The window under which each input pixel sees the output pixels that it contributes to, at flipped kernel positions: for
-/// stride 1 without groups, and padding no wider than the kernel's reach.
+/// Returns the window of the exchanged GEMM: the patch of an input pixel consists of the output pixels that
+/// it contributes to, and kernel positions are reversed. `None` for a stride above 1, groups, or padding
+/// larger than the dilated kernel size minus 1.
 fn flipped(conv: &Conv2d) -> Option<WindowGeometry> {
     let w = &conv.window;
     let reach = [0, 1].map(|axis| (w.kernel[axis] - 1) * w.dilation[axis]);
@@ -94,7 +96,7 @@ fn flipped(conv: &Conv2d) -> Option<WindowGeometry> {
     })
 }
 
-/// Patches of one pixel are the rows of a matrix.
+/// Returns the GEMM source of a window; patches of one pixel are the rows of a plain matrix.
 fn source(window: WindowGeometry) -> Source {
     if window == one_pixel(window.input) { Source::Matrix } else { Source::Patches(window) }
 }

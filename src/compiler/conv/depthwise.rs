@@ -1,4 +1,5 @@
-//! Convolutions with one filter per channel. A GEMM for each channel would have a single column and leave most lanes idle.
+//! Direct kernels for depthwise convolutions (one filter per channel). A GEMM per channel would have a single
+//! column and leave most lanes idle.
 
 use super::operands::{operands, result};
 use crate::compiler::ir::Operation;
@@ -8,8 +9,9 @@ use crate::kernels::{
     Epilogue, Images, bias_grad, depthwise_conv2d, depthwise_conv2d_grad_input, depthwise_conv2d_grad_kernel,
 };
 
-/// Output pixels of one split of the kernel gradient, at least.
+/// Minimum number of output pixels per split of the kernel gradient.
 const MIN_PIXELS: usize = 256;
+/// Maximum number of splits of the kernel gradient.
 const MAX_SPLITS: usize = 256;
 
 pub(super) fn forward(b: &mut Builder, op: &Operation, conv: &Conv2d) {

@@ -1,4 +1,4 @@
-//! The weight gradient of single elements, each a dot product of its own, in splits of the batch.
+//! Partial weight gradient of single elements: one dot product per trainable element, split over the batch.
 
 use super::gather::{patch_element, scatter};
 use super::operands::operands;
@@ -7,10 +7,10 @@ use crate::compiler::lower::Builder;
 use crate::graph::Conv2d;
 use crate::kernels::{KernelGradElements, kernel_grad_elements};
 
-/// Terms of one invocation's sum, about.
+/// Approximate number of terms that one invocation sums.
 const TERMS: usize = 1024;
 
-pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d, live: &[usize]) {
+pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d, trainable: &[usize]) {
     let [x, dy] = operands(op);
     let batch = b.settings.batch;
     let splits = (batch * conv.window.outputs()).div_ceil(TERMS).clamp(1, batch);
@@ -20,10 +20,10 @@ pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d, live: 
         let group = column / conv.c_out_per_group();
         [down, across, channel + (group * conv.c_in_per_group()) as u32, column as u32]
     };
-    let elements = b.list(live.iter().flat_map(element).collect());
-    let sums = b.workspace(splits * live.len());
+    let elements = b.list(trainable.iter().flat_map(element).collect());
+    let sums = b.workspace(splits * trainable.len());
     let kernel =
         KernelGradElements { window: conv.window, c_in: conv.c_in, c_out: conv.c_out, images: batch, splits };
-    b.push(op, kernel_grad_elements(&kernel, live.len()), vec![elements, x, dy, sums]);
-    scatter(b, op, live.iter().map(|&index| index as u32).collect(), splits, sums);
+    b.push(op, kernel_grad_elements(&kernel, trainable.len()), vec![elements, x, dy, sums]);
+    scatter(b, op, trainable.iter().map(|&index| index as u32).collect(), splits, sums);
 }

@@ -1,4 +1,4 @@
-//! Gathers parts of images into dense matrices, and scatters results back into a kernel.
+//! Gathers parts of images into dense matrices, and scatters results into a kernel gradient.
 
 use crate::compiler::ir::Operation;
 use crate::compiler::lower::{Builder, Resource};
@@ -7,10 +7,11 @@ use crate::kernels::{Images, gather_patches, scatter_splits};
 use crate::shape::WindowGeometry;
 use std::ops::Range;
 
-/// One element of every patch: row and column from the patch's corner, channel, and 1; all 0 for padding.
+/// Position of an element in a patch: row and column relative to the patch's corner, channel, and 1. All 0
+/// for an element that is always 0.
 pub(super) type PatchElement = [u32; 4];
 
-/// Writes the given elements of every patch to a workspace, `[patches, elements]`.
+/// Gathers the given elements of every patch into a workspace, `[patches, elements]`.
 pub(super) fn gather(
     b: &mut Builder,
     op: &Operation,
@@ -24,7 +25,8 @@ pub(super) fn gather(
     gathered
 }
 
-/// Writes some channels of some images to a workspace, `[pixels, channels]`, with zeros up to a multiple of 4 channels.
+/// Gathers the chosen channels of a range of images into a workspace, `[pixels, channels]`, padded with zeros
+/// to a multiple of 4 channels.
 pub(super) fn gather_channels(
     b: &mut Builder,
     op: &Operation,
@@ -40,14 +42,16 @@ pub(super) fn gather_channels(
     gather(b, op, &images, &elements, from)
 }
 
-/// Adds up the splits of `[splits, count]` results and writes each to the kernel element of its index, or nowhere.
+/// Adds up `[splits, count]` partial sums over the splits, and writes each sum to the kernel element of its
+/// index, if it has one.
 pub(super) fn scatter(b: &mut Builder, op: &Operation, indices: Vec<u32>, splits: usize, from: Resource) {
     let count = indices.len();
     let list = b.list(indices);
     b.push(op, scatter_splits(count, splits), vec![list, from, Resource::Value(op.node.outputs[0])]);
 }
 
-/// The patch element that a row of the kernel matrix multiplies, its channel within the group.
+/// Returns the patch element that is multiplied with a row of the kernel matrix. Its channel is relative to
+/// the group.
 pub(super) fn patch_element(conv: &Conv2d, row: usize) -> PatchElement {
     let w = &conv.window;
     let (tap, channel) = (row / conv.c_in_per_group(), row % conv.c_in_per_group());
@@ -55,7 +59,7 @@ pub(super) fn patch_element(conv: &Conv2d, row: usize) -> PatchElement {
     [down as u32, across as u32, channel as u32, 1]
 }
 
-/// The window of single pixels over images of this size.
+/// Returns the window of a 1x1 kernel of stride 1 over images of this size.
 pub(super) fn one_pixel(size: [usize; 2]) -> WindowGeometry {
     WindowGeometry {
         kernel: [1, 1],

@@ -1,4 +1,4 @@
-//! GEMMs of a column matrix in memory, in parts of the batch: the algorithm that every convolution has.
+//! GEMMs of a column matrix in memory (im2col, col2im), for parts of the batch. Supports every convolution.
 
 use super::operands::{kernel_matrix, operands, output_matrix, result};
 use crate::compiler::ir::Operation;
@@ -8,7 +8,7 @@ use crate::graph::Conv2d;
 use crate::kernels::{Gemm, Images, Matrix, col2im, im2col};
 use std::ops::Range;
 
-/// Groups are workgroups in z, of which there are at most 65,535.
+/// Maximum number of groups: they are workgroups in z, which WebGPU limits to 65,535.
 const MAX_GROUPS: usize = 65_535;
 
 pub(super) fn forward(b: &mut Builder, op: &Operation, conv: &Conv2d) -> Result<()> {
@@ -79,14 +79,14 @@ pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d) -> Res
     Ok(())
 }
 
-/// Writes the patches of some images to a workspace.
+/// Writes the column matrix of a range of images to a workspace.
 fn columns(b: &mut Builder, op: &Operation, conv: &Conv2d, x: Resource, images: &Range<usize>) -> Resource {
     let columns = b.workspace(conv.groups * images.len() * conv.window.outputs() * conv.depth());
     b.push(op, im2col(&images_of(conv, images)), vec![x, columns]);
     columns
 }
 
-/// Splits the batch so that the columns of each part fit a workspace.
+/// Divides the batch so that the column matrix of each part fits a workspace.
 fn parts(b: &Builder, op: &Operation, conv: &Conv2d) -> Result<Vec<Range<usize>>> {
     let label = &op.node.label;
     if conv.groups > MAX_GROUPS {
@@ -96,7 +96,7 @@ fn parts(b: &Builder, op: &Operation, conv: &Conv2d) -> Result<Vec<Range<usize>>
     let elements = (conv.groups * conv.window.outputs()).saturating_mul(conv.depth());
     let (needed, available) = ((elements as u64).saturating_mul(4), b.settings.max_binding);
     if needed > available {
-        let what = format!("{label}: the columns of one image");
+        let what = format!("{label}: the column matrix of one image");
         return Err(Error::LimitExceeded { what, needed, available });
     }
     Ok(b.parts_of_batch(elements, u64::MAX))
@@ -112,7 +112,7 @@ fn images_of(conv: &Conv2d, images: &Range<usize>) -> Images {
     }
 }
 
-/// The column matrices of all groups, one after the other.
+/// Returns the layout of the column matrices of all groups, which are stored one after the other.
 fn column_matrix(conv: &Conv2d, images: usize) -> Matrix {
     Matrix { stride: conv.depth(), group: images * conv.window.outputs() * conv.depth(), offset: 0 }
 }

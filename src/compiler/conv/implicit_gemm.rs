@@ -1,4 +1,4 @@
-//! A GEMM that gathers patches where it loads them: no column matrix in memory.
+//! Implicit GEMM: gathers patches while it loads tiles, without a column matrix in memory.
 
 use super::operands::{input_matrix, kernel_matrix, operands, output_matrix, result};
 use crate::compiler::ir::Operation;
@@ -23,7 +23,8 @@ pub(super) fn forward(b: &mut Builder, op: &Operation, conv: &Conv2d) {
     b.gemm_with_epilogue(op, &gemm, x, kernel);
 }
 
-/// At stride 1: what each input pixel gets back from the output pixels that it went into.
+/// Lowers an input gradient at stride 1: each input pixel gathers the gradients of the output pixels that it
+/// contributes to.
 pub(super) fn grad_input(b: &mut Builder, op: &Operation, conv: &Conv2d) {
     let [dy, kernel] = operands(op);
     let pixels = conv.window.input[0] * conv.window.input[1];
@@ -49,7 +50,7 @@ pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d) {
     b.gemm(op, &gemm, &GemmBuffers::plain(x, dy, result(op)));
 }
 
-/// Transposed patches times output gradients, over the whole batch.
+/// Returns the GEMM of a kernel gradient: transposed patches times output gradients, over the whole batch.
 pub(super) fn grad_kernel_gemm(batch: usize, conv: &Conv2d, source: Source) -> Gemm {
     Gemm {
         m: conv.depth(),

@@ -38,7 +38,7 @@ pub(super) fn forward(b: &mut Builder, op: &Operation, conv: &Conv2d) -> Result<
     Ok(())
 }
 
-/// Lowers the gradient of a convolution's input.
+/// Lowers the input gradient of a convolution.
 pub(super) fn grad_input(b: &mut Builder, op: &Operation, conv: &Conv2d) -> Result<()> {
     match algorithm_of(b, op, conv, Pass::GradInput) {
         Algorithm::Depthwise => depthwise::grad_input(b, op, conv),
@@ -51,7 +51,7 @@ pub(super) fn grad_input(b: &mut Builder, op: &Operation, conv: &Conv2d) -> Resu
     Ok(())
 }
 
-/// Lowers the gradient of a convolution's kernel.
+/// Lowers the kernel gradient of a convolution.
 pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d) -> Result<()> {
     match algorithm_of(b, op, conv, Pass::GradKernel) {
         Algorithm::Depthwise => depthwise::grad_kernel(b, op, conv),
@@ -69,9 +69,9 @@ pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d) -> Res
 pub(super) fn partial_grad_kernel(b: &mut Builder, op: &Operation) -> Result<()> {
     if let (Some(conv), Some(choice)) = (weight_gradient(b.graph, &op.node), &op.choice) {
         match choice.algorithm {
-            Algorithm::Columns => columns::grad_kernel(b, op, &conv, &choice.live),
-            Algorithm::Rows => rows::grad_kernel(b, op, &conv, &choice.live),
-            _ => elements::grad_kernel(b, op, &conv, &choice.live),
+            Algorithm::Columns => columns::grad_kernel(b, op, &conv, &choice.trainable),
+            Algorithm::Rows => rows::grad_kernel(b, op, &conv, &choice.trainable),
+            _ => elements::grad_kernel(b, op, &conv, &choice.trainable),
         }
     }
     Ok(())

@@ -1,33 +1,33 @@
-//! The operands of a convolution as matrices.
+//! Layouts of a convolution's operands as matrices.
 
 use crate::compiler::ir::Operation;
 use crate::compiler::lower::Resource;
 use crate::graph::Conv2d;
 use crate::kernels::Matrix;
 
-/// The images from number `first` on, as a matrix of pixels and channels.
+/// Returns the layout of the input images, beginning with image `first`, as a matrix of pixels and channels.
 pub(super) fn input_matrix(conv: &Conv2d, first: usize) -> Matrix {
     let pixels = conv.window.input[0] * conv.window.input[1];
     Matrix { stride: conv.c_in, group: conv.c_in_per_group(), offset: first * pixels * conv.c_in }
 }
 
-/// The results of the images from number `first` on, as a matrix of pixels and channels.
+/// Returns the layout of the output images, beginning with image `first`, as a matrix of pixels and channels.
 pub(super) fn output_matrix(conv: &Conv2d, first: usize) -> Matrix {
     let offset = first * conv.window.outputs() * conv.c_out;
     Matrix { stride: conv.c_out, group: conv.c_out_per_group(), offset }
 }
 
-/// The kernel as a matrix of patch elements and output channels.
+/// Returns the layout of the kernel as a matrix of patch elements and output channels.
 pub(super) fn kernel_matrix(conv: &Conv2d) -> Matrix {
     Matrix { stride: conv.c_out, group: conv.c_out_per_group(), offset: 0 }
 }
 
-/// The operands of a node as GEMM operands.
+/// Returns the two operands of a node.
 pub(super) fn operands(op: &Operation) -> [Resource; 2] {
     [0, 1].map(|i| Resource::Value(op.node.inputs[i]))
 }
 
-/// The node's result, for passes without an epilogue.
+/// Returns the result of a node, for passes without an epilogue.
 pub(super) fn result(op: &Operation) -> Resource {
     Resource::Value(op.node.outputs[0])
 }

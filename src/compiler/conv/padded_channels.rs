@@ -1,5 +1,5 @@
-//! Convolutions of images with 3 channels (or 7, 11, ..) as if they had one more, which is 0: elements are then loaded as vec4,
-//! and the shader is the one of all other convolutions.
+//! Convolutions of images with 3, 7, 11 .. channels, padded with a channel of zeros: elements are then loaded
+//! as vec4, by the same shader as in other convolutions.
 
 use super::gather::gather_channels;
 use super::operands::{operands, result};
@@ -13,7 +13,7 @@ pub(super) fn forward(b: &mut Builder, op: &Operation, conv: &Conv2d) {
     let images = padded_images(b, op, conv);
     let width = conv.c_in + 1;
     let rows = conv.window.taps() * width;
-    // Each element of the padded kernel, in the kernel as it is stored.
+    // Returns the index in the stored kernel of an element of the padded kernel.
     let stored = |index: usize| {
         let (row, column) = (index / conv.c_out, index % conv.c_out);
         let (tap, channel) = (row / width, row % width);
@@ -47,6 +47,7 @@ pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d) {
         ..Gemm::plain(rows, conv.c_out, b.settings.batch * conv.window.outputs())
     };
     b.gemm(op, &gemm, &GemmBuffers::plain(images, dy, sums));
+    // Returns the index in the padded gradient of an element of the kernel.
     let padded = |index: usize| {
         let (row, column) = (index / conv.c_out, index % conv.c_out);
         let (tap, channel) = (row / conv.c_in, row % conv.c_in);
@@ -57,7 +58,7 @@ pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d) {
     b.push(op, gather(count), vec![indices, sums, result(op)]);
 }
 
-/// The images with one more channel.
+/// Copies the images to a workspace, with the additional channel.
 fn padded_images(b: &mut Builder, op: &Operation, conv: &Conv2d) -> Resource {
     let channels: Vec<usize> = (0..conv.c_in).collect();
     let [height, width] = conv.window.input;

@@ -1,5 +1,5 @@
-//! The weight gradient of the kernel-matrix rows that have trainable elements: their patch elements are gathered and multiplied
-//! with the gradients, and the results scattered into the kernel.
+//! Partial weight gradient of the kernel-matrix rows that have trainable elements: gathers their patch
+//! elements, multiplies these with the output gradients, and scatters the results into the kernel gradient.
 
 use super::gather::{gather, patch_element, scatter};
 use super::operands::operands;
@@ -8,10 +8,10 @@ use crate::compiler::lower::{Builder, GemmBuffers};
 use crate::graph::Conv2d;
 use crate::kernels::{Gemm, Images, Matrix, NO_INDEX};
 
-pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d, live: &[usize]) {
+pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d, trainable: &[usize]) {
     let [x, dy] = operands(op);
-    let width = live.len().next_multiple_of(4);
-    let mut elements: Vec<_> = live.iter().map(|&row| patch_element(conv, row)).collect();
+    let width = trainable.len().next_multiple_of(4);
+    let mut elements: Vec<_> = trainable.iter().map(|&row| patch_element(conv, row)).collect();
     elements.resize(width, [0; 4]);
     let results = b.workspace(width * conv.c_out);
     let outputs = conv.window.outputs();
@@ -29,8 +29,9 @@ pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d, live: 
         };
         b.gemm(op, &gemm, &GemmBuffers::plain(gathered, dy, results));
     }
-    let index =
-        |row: usize, column: usize| live.get(row).map_or(NO_INDEX, |row| (row * conv.c_out + column) as u32);
+    let index = |row: usize, column: usize| {
+        trainable.get(row).map_or(NO_INDEX, |row| (row * conv.c_out + column) as u32)
+    };
     let indices = (0..width * conv.c_out).map(|i| index(i / conv.c_out, i % conv.c_out)).collect();
     scatter(b, op, indices, 1, results);
 }

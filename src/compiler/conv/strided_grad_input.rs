@@ -1,5 +1,6 @@
-//! The input gradient of a strided convolution without columns in memory: input pixels a stride apart are reached by the same
-//! kernel elements, so each such set of pixels is a convolution of stride 1 with a part of the kernel.
+//! Input gradient of a strided convolution, without a column matrix in memory. Input pixels whose distance is
+//! a multiple of the stride use the same kernel positions, so the gradient of each such set of pixels is a
+//! convolution of stride 1 with a subset of the kernel.
 
 use super::operands::{operands, output_matrix};
 use crate::compiler::ir::Operation;
@@ -8,20 +9,21 @@ use crate::graph::Conv2d;
 use crate::kernels::{Gemm, Matrix, PixelSet, Source};
 use crate::shape::WindowGeometry;
 
-/// Along one axis: the pixels `first, first + stride, ..`, and the kernel positions (taps) that reach them.
+/// One axis of a pixel set: the pixels `first, first + stride, ..`, and the kernel positions (taps) that
+/// connect them to output pixels.
 struct Axis {
     pixels: usize,
     first_tap: usize,
     taps: usize,
-    /// From a tap to the next.
+    /// Distance between consecutive taps.
     step: usize,
-    /// The output row (or column) that the first tap reaches from the first pixel.
+    /// Output row (or column) that the first pixel contributes to through the first tap.
     output: i32,
-    /// Output rows between two taps.
+    /// Distance in output rows (or columns) between consecutive taps.
     dilation: usize,
 }
 
-/// One GEMM for each set of pixels.
+/// Lowers the input gradient to one GEMM per pixel set.
 pub(super) fn grad_input(b: &mut Builder, op: &Operation, conv: &Conv2d) {
     let [dy, kernel] = operands(op);
     let w = &conv.window;
@@ -37,7 +39,7 @@ pub(super) fn grad_input(b: &mut Builder, op: &Operation, conv: &Conv2d) {
     }
 }
 
-/// The GEMM of the pixels that begin at `first`.
+/// Returns the GEMM of the pixel set whose first pixel is `first`.
 fn set_gemm(batch: usize, conv: &Conv2d, first: [usize; 2], [down, across]: [&Axis; 2]) -> Gemm {
     let w = &conv.window;
     let window = WindowGeometry {
@@ -48,7 +50,7 @@ fn set_gemm(batch: usize, conv: &Conv2d, first: [usize; 2], [down, across]: [&Ax
         pad_begin: [0, 0],
         output: w.output,
     };
-    // Kernel elements of one tap.
+    // Number of kernel elements of one tap.
     let tap = conv.c_in_per_group() * conv.c_out;
     let line = w.input[1] * conv.c_in;
     Gemm {
@@ -81,12 +83,14 @@ fn set_gemm(batch: usize, conv: &Conv2d, first: [usize; 2], [down, across]: [&Ax
     }
 }
 
+/// Returns one axis of the pixel set whose first pixel is `first`.
 fn set(w: &WindowGeometry, axis: usize, first: usize) -> Axis {
     let (stride, dilation) = (w.stride[axis], w.dilation[axis]);
-    // From the edge of the padding; negative where the tap lies beyond the first pixel.
-    let distance = |tap: usize| (first + w.pad_begin[axis]) as i64 - (tap * dilation) as i64;
-    let taps: Vec<usize> = (0..w.kernel[axis]).filter(|&tap| distance(tap) % stride as i64 == 0).collect();
-    // Without any taps the other fields are not used.
+    // Corner, relative to the edge of the padding, of the window whose position `tap` is on the first pixel;
+    // negative if that window would begin before the padding.
+    let corner = |tap: usize| (first + w.pad_begin[axis]) as i64 - (tap * dilation) as i64;
+    let taps: Vec<usize> = (0..w.kernel[axis]).filter(|&tap| corner(tap) % stride as i64 == 0).collect();
+    // Without taps, `first_tap` and the fields computed from it are not used.
     let first_tap = taps.first().copied().unwrap_or(0);
     let step = taps.get(1).map_or(1, |second| second - first_tap);
     Axis {
@@ -94,7 +98,7 @@ fn set(w: &WindowGeometry, axis: usize, first: usize) -> Axis {
         first_tap,
         taps: taps.len(),
         step,
-        output: (distance(first_tap) / stride as i64) as i32,
+        output: (corner(first_tap) / stride as i64) as i32,
         dilation: step * dilation / stride,
     }
 }
@@ -103,10 +107,11 @@ fn set(w: &WindowGeometry, axis: usize, first: usize) -> Axis {
 mod tests {
     use super::*;
 
-    /// Each pair of a pixel and a tap that reaches an output is in one set, with that output.
+    /// Every pair of a pixel and a tap that contributes to an output occurs in exactly one set, with that
+    /// output.
     #[test]
     fn sets_cover_every_pair_of_pixel_and_tap_once() {
-        let mut beyond = 0;
+        let mut negative_outputs = 0;
         let windows: [[usize; 5]; 6] = [
             [2, 1, 1, 3, 9],
             [2, 1, 0, 2, 8],
@@ -128,7 +133,7 @@ mod tests {
             let mut found = Vec::new();
             for first in 0..stride.min(input) {
                 let pixels = set(&w, 0, first);
-                beyond += usize::from(pixels.output < 0);
+                negative_outputs += usize::from(pixels.output < 0);
                 for (number, pixel) in (first..input).step_by(stride).enumerate() {
                     assert!(number < pixels.pixels);
                     for tap in 0..pixels.taps {
@@ -145,11 +150,11 @@ mod tests {
                 pairs.filter_map(|(out, tap)| Some((out, tap, w.source(0, out, tap)?))).collect();
             assert_eq!(found, want, "stride {stride}, dilation {dilation}, padding {pad}");
         }
-        assert!(beyond > 0, "a first tap beyond the first pixel");
+        assert!(negative_outputs > 0, "expected a case with a window that begins before the padding");
     }
 
     #[test]
-    fn pixels_between_taps_are_reached_by_none() {
+    fn pixels_between_taps_have_no_taps() {
         let w = WindowGeometry {
             input: [6, 6],
             kernel: [1, 2],

@@ -1,5 +1,6 @@
-//! 3x3 and 5x5 convolutions of stride 1 by Winograd's F(4x4, 3x3) and F(4x4, 5x5): a quarter or a sixth of the multiplications,
-//! for the passes that transform (Lavin and Gray 2016: Fast Algorithms for Convolutional Neural Networks).
+//! 3x3 and 5x5 convolutions of stride 1 by Winograd's F(4x4, 3x3) and F(4x4, 5x5): a quarter or a sixth of
+//! the multiplications, but additional passes that transform images and kernels (Lavin and Gray 2016: Fast
+//! Algorithms for Convolutional Neural Networks).
 
 use super::operands::{operands, result};
 use crate::compiler::ir::{FusedEpilogue, Operation};
@@ -12,10 +13,11 @@ use crate::kernels::{
 use crate::shape::WindowGeometry;
 use std::ops::Range;
 
-/// Bytes of the components of one part of the batch: little beside the activations, and within the caches.
+/// Maximum bytes of the transformed images of one part of the batch: small compared with the activations, and
+/// within the caches.
 const PART_BYTES: u64 = 8 << 20;
 
-/// Whether the transforms can compute this convolution and its gradients.
+/// Whether Winograd's algorithm supports this convolution and its gradients.
 pub(super) fn is_applicable(conv: &Conv2d, max_binding: u64) -> bool {
     let w = &conv.window;
     [[3, 3], [5, 5]].contains(&w.kernel)
@@ -28,7 +30,7 @@ pub(super) fn is_applicable(conv: &Conv2d, max_binding: u64) -> bool {
         && fits(conv, max_binding)
 }
 
-/// Whether the components of one image, forward or backward, and those of the kernels fit a binding.
+/// Whether one transformed image (input or output) and the transformed kernels each fit a binding.
 fn fits(conv: &Conv2d, max_binding: u64) -> bool {
     let w = &conv.window;
     let tiles = |size: [usize; 2]| size.map(|n| n.div_ceil(TILE)).iter().product::<usize>();
@@ -53,13 +55,14 @@ pub(super) fn grad_input(b: &mut Builder, op: &Operation, conv: &Conv2d) {
     convolve(b, op, window, [conv.c_out, conv.c_in], true);
 }
 
-/// Convolves images of `from` channels to images of `to` channels; `backward`: with flipped and transposed kernels.
+/// Convolves images with `from` channels to images with `to` channels; if `backward`, with flipped and
+/// transposed kernels.
 fn convolve(b: &mut Builder, op: &Operation, window: WindowGeometry, [from, to]: [usize; 2], backward: bool) {
     let [images_in, kernel] = operands(op);
     let FusedEpilogue { kind, operand, output, positions } = op.epilogue();
     let taps = window.kernel[0];
     let components = components(taps);
-    // As the kernel is stored.
+    // The order in which the kernel is stored.
     let [c_in, c_out] = if backward { [to, from] } else { [from, to] };
     let kernels = b.workspace(components * from * to);
     b.push(op, winograd_kernel(taps, c_in, c_out, backward), vec![kernel, kernels]);
@@ -113,7 +116,8 @@ pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d) {
     b.push(op, winograd_kernel_grad(taps, conv.c_in, conv.c_out), vec![sums, result(op)]);
 }
 
-/// Splits the batch so that the components of each part, of this many channels, fit a workspace.
+/// Divides the batch so that the transformed images of each part, with this many channels in all, fit a
+/// workspace.
 fn parts(b: &Builder, window: WindowGeometry, channels: usize) -> Vec<Range<usize>> {
     let of_image = components(window.kernel[0]) * Tiles { window, first: 0, images: 1 }.count() * channels;
     b.parts_of_batch(of_image, PART_BYTES)
@@ -125,14 +129,15 @@ mod tests {
     use crate::shape::{Padding, Window};
 
     #[test]
-    fn transforms_larger_than_a_binding_are_not_applicable() {
+    fn winograd_is_not_applicable_if_transformed_tensors_exceed_a_binding() {
         let applies = |size: usize, channels: usize, taps: usize| {
             let window = Window { padding: Padding::Same, ..Window::new([taps, taps]) };
             let conv = Conv2d::new([size, size, channels], channels, window, 1, "conv").unwrap();
             is_applicable(&conv, 128 << 20)
         };
         assert!(applies(64, 32, 5) && applies(64, 32, 3));
-        // An image of 640 x 640 is 52 MB, its components 118 and 210 MB; those of 1024 x 1024 kernels are 151 and 268 MB.
+        // A 640 x 640 image with 32 channels takes 52 MB; transformed, it takes 118 MB (3x3) or 210 MB (5x5).
+        // The transformed kernels between 1024 channels take 151 MB or 268 MB.
         assert!(applies(640, 32, 3) && !applies(640, 32, 5));
         assert!(!applies(64, 1024, 3) && !applies(64, 1024, 5));
     }

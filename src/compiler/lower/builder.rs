@@ -9,14 +9,15 @@ use crate::kernels::{Epilogue, Gemm, Images, Launch, MAX_TERMS, Operand, gemm_la
 use crate::shape::WindowGeometry;
 use std::ops::Range;
 
-/// Memory that a dispatch binds, before it has an address.
+/// Memory that a dispatch binds, before it is assigned to a buffer. An arena is divided into chunks, one
+/// buffer each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resource {
-    /// A value, wherever it is stored.
+    /// A value of the graph.
     Value(ValueId),
-    /// Memory that only a few dispatches use, by number.
+    /// A temporary buffer of one operation, by number.
     Workspace(usize),
-    /// Constant numbers written when the plan is made, by number.
+    /// A list of constants that is written when the plan is created, by number.
     List(usize),
     /// A chunk of the weights.
     Weights(usize),
@@ -26,13 +27,13 @@ pub(crate) enum Resource {
     Accumulated(usize),
     /// A chunk of the mask bits.
     Masks(usize),
-    /// A state slot and a chunk of it.
+    /// A chunk of an optimizer state tensor: the state slot, then the chunk.
     State(usize, usize),
     /// The running sums of the metrics.
     RunningSums,
 }
 
-/// A kernel's launch with what it binds.
+/// A kernel launch with the resources that it binds.
 #[derive(Clone, Debug)]
 pub(crate) struct LoweredDispatch {
     pub label: String,
@@ -51,30 +52,30 @@ pub(crate) struct Lowered {
     pub lists: Vec<Vec<u32>>,
 }
 
-/// What a GEMM reads and writes.
+/// Resources of a GEMM.
 pub(crate) struct GemmBuffers {
     pub a: Resource,
     pub b: Resource,
     pub c: Resource,
-    /// What the epilogue reads, if anything.
+    /// Operand of the epilogue, if it has one.
     pub epilogue: Option<Resource>,
-    /// Where the positions of pooled maxima are written.
+    /// Receives the positions of the maxima, if a max-pool is fused.
     pub positions: Option<Resource>,
 }
 
 impl GemmBuffers {
-    /// Without an epilogue.
+    /// Returns the resources of a GEMM without an epilogue.
     pub fn plain(a: Resource, b: Resource, c: Resource) -> Self {
         GemmBuffers { a, b, c, epilogue: None, positions: None }
     }
 }
 
-/// What lowering reads, and the dispatches so far.
+/// Inputs of lowering, and the dispatches generated so far.
 pub(crate) struct Builder<'a> {
     pub graph: &'a Graph,
     pub layout: &'a Layout,
     pub settings: Settings,
-    /// By parameter, whether every element is frozen.
+    /// For each parameter, whether every element is frozen.
     pub fully_frozen: &'a [bool],
     pub lowered: Lowered,
 }
@@ -102,24 +103,24 @@ impl<'a> Builder<'a> {
         self.lowered.dispatches.push(LoweredDispatch { label, algorithm, launch, resources });
     }
 
-    /// A workspace of this many elements.
+    /// Allocates a workspace of this many elements.
     pub fn workspace(&mut self, elements: usize) -> Resource {
         self.lowered.workspaces.push(4 * elements as u64);
         Resource::Workspace(self.lowered.workspaces.len() - 1)
     }
 
-    /// A list of constants.
+    /// Adds a list of constants.
     pub fn list(&mut self, words: Vec<u32>) -> Resource {
         self.lowered.lists.push(words);
         Resource::List(self.lowered.lists.len() - 1)
     }
 
-    /// The windows over all images of the batch.
+    /// Returns the windows over all images of the batch.
     pub fn images(&self, window: WindowGeometry, channels: usize) -> Images {
         Images { window, channels, groups: 1, first: 0, count: self.settings.batch }
     }
 
-    /// Adds a GEMM into the operation's result, with the operation's epilogue.
+    /// Adds a GEMM that computes the operation's result, with the operation's epilogue.
     pub fn gemm_with_epilogue(&mut self, op: &Operation, gemm: &Gemm, a: Resource, b: Resource) {
         let epilogue = op.epilogue();
         let gemm = Gemm { epilogue: epilogue.kind, pooled: epilogue.positions.is_some(), ..*gemm };
@@ -133,19 +134,20 @@ impl<'a> Builder<'a> {
         self.gemm(op, &gemm, &buffers);
     }
 
-    /// Adds a GEMM: as one dispatch, as split-K with a reduction, or as several parts of a sum too long for one loop.
-    pub fn gemm(&mut self, op: &Operation, gemm_of: &Gemm, buffers: &GemmBuffers) {
+    /// Adds a GEMM: as one dispatch, as split-K with a reduction, or as consecutive parts if k is too long
+    /// for one loop.
+    pub fn gemm(&mut self, op: &Operation, gemm: &Gemm, buffers: &GemmBuffers) {
         let GemmBuffers { a, b, c, epilogue, positions } = *buffers;
         let family = self.settings.family;
-        let bias_grad = op.bias_grad.as_ref().filter(|bias_grad| self.computes(gemm_of, b, bias_grad));
+        let bias_grad = op.bias_grad.as_ref().filter(|bias_grad| self.can_fuse(gemm, b, bias_grad));
         let bias_grad = bias_grad.map(|bias_grad| Resource::Value(bias_grad.outputs[0]));
         let gradient = gradient_operand(op, b);
-        let whole = Gemm { bias_grad: bias_grad.is_some(), gradient, ..*gemm_of };
+        let whole = Gemm { bias_grad: bias_grad.is_some(), gradient, ..*gemm };
         let split = Gemm { splits: splits(&whole, family), ..whole };
         let elements = split.splits * split.m * split.n * split.groups;
         if split.splits > 1 && 4 * elements as u64 <= self.settings.max_binding {
             let partial_sums = self.workspace(elements);
-            // Without an epilogue its binding is not read.
+            // There is no epilogue, so the binding of its operand is not read.
             let mut partial = vec![a, b, partial_sums, b];
             let mut reduced = vec![partial_sums, c];
             if let Some(bias_grad) = bias_grad {
@@ -158,7 +160,7 @@ impl<'a> Builder<'a> {
             return;
         }
         for part in whole.parts() {
-            // Only the last part has the epilogue; without one its binding is not read.
+            // Only the last part has the epilogue; the other parts do not read the binding of its operand.
             let operand = epilogue.filter(|_| part.epilogue != Epilogue::None).unwrap_or(b);
             let mut resources = vec![a, b, c, operand];
             resources.extend(positions);
@@ -167,8 +169,9 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Whether a GEMM reads every element that a bias gradient sums, so that it can compute it.
-    fn computes(&self, gemm: &Gemm, b: Resource, bias_grad: &Node) -> bool {
+    /// Whether a GEMM reads every element that a bias gradient sums, so that its kernel can also compute the
+    /// bias gradient.
+    fn can_fuse(&self, gemm: &Gemm, b: Resource, bias_grad: &Node) -> bool {
         let dy = bias_grad.inputs[0];
         b == Resource::Value(dy)
             && gemm.transpose_a
@@ -177,19 +180,19 @@ impl<'a> Builder<'a> {
             && gemm.k * gemm.n * gemm.groups == self.graph.at(dy).shape.elements()
     }
 
-    /// Splits the batch so that `elements` of each example, of four bytes, fit `bytes` and a workspace. Parts are of equal size,
-    /// but for the last.
+    /// Divides the batch so that `elements` 4-byte elements per example fit `bytes` and a workspace. All
+    /// parts but the last have the same size.
     pub fn parts_of_batch(&self, elements: usize, bytes: u64) -> Vec<Range<usize>> {
         let batch = self.settings.batch;
         let bytes = bytes.min(self.settings.workspace_bytes).min(self.settings.max_binding);
-        let most = bytes / (4 * elements as u64).max(1);
-        let most = usize::try_from(most).unwrap_or(usize::MAX).clamp(1, batch);
-        let each = batch.div_ceil(batch.div_ceil(most));
+        let max_images = bytes / (4 * elements as u64).max(1);
+        let max_images = usize::try_from(max_images).unwrap_or(usize::MAX).clamp(1, batch);
+        let each = batch.div_ceil(batch.div_ceil(max_images));
         (0..batch).step_by(each).map(|start| start..(start + each).min(batch)).collect()
     }
 }
 
-/// Which operand of an operation's GEMM holds gradients; `b` is the right one.
+/// Returns the operand of an operation's GEMM that contains gradients of the loss; `b` is the right operand.
 fn gradient_operand(op: &Operation, b: Resource) -> Option<Operand> {
     let input = op.gradient_input?;
     // A partial weight gradient may exchange the images and their gradients.

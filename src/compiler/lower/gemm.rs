@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::graph::Node;
 use crate::kernels::{Gemm, Matrix, bias_grad};
 
-/// A matrix multiplication, or the partial gradient of a dense kernel.
+/// Lowers a matrix multiplication, or the partial gradient of a dense kernel.
 pub(super) fn matmul(b: &mut Builder, op: &Operation, transposed: [bool; 2]) -> Result<()> {
     if op.choice.is_some() {
         return conv::partial_grad_kernel(b, op);
@@ -33,7 +33,7 @@ pub(super) fn matmul(b: &mut Builder, op: &Operation, transposed: [bool; 2]) -> 
     Ok(())
 }
 
-/// The sums of a bias gradient over all rows, in two stages where there are many.
+/// Lowers a bias gradient, the sum over all rows: in two stages if there are many rows.
 pub(super) fn bias_grad_of(b: &mut Builder, node: &Node) {
     let dy = b.graph.at(node.inputs[0]);
     let channels = dy.shape.last();
@@ -51,7 +51,8 @@ pub(super) fn bias_grad_of(b: &mut Builder, node: &Node) {
     b.push_of(node, none, bias_grad(splits, 0, channels, 1), vec![partial, result]);
 }
 
-/// The parts of a sum over rows: enough to fill a GPU, each long enough to be worth an invocation.
+/// Returns the number of partial sums of a sum over rows: enough to occupy a GPU, but with at least 64 rows
+/// each.
 pub(super) fn row_splits(rows: usize) -> usize {
     (rows / 64).clamp(1, 256)
 }

@@ -9,13 +9,13 @@ use crate::kernels::{
     softmax_cross_entropy_grad,
 };
 
-/// A loss, its gradient, or the metrics.
+/// Lowers a loss, its gradient, or the metrics.
 pub(super) fn loss(b: &mut Builder, op: &Operation) -> Result<()> {
     let node = &op.node;
     let graph = b.graph;
     let operands: Vec<Resource> = node.inputs.iter().map(|&id| Resource::Value(id)).collect();
     let result = Resource::Value(node.outputs[0]);
-    // The binding of an optional operand that is absent; it is not read.
+    // An absent optional operand still needs a binding, which is not read.
     let operand = |index: usize| operands.get(index).copied().unwrap_or(operands[0]);
     match node.op {
         Op::SoftmaxCrossEntropy { smoothing } | Op::SoftmaxCrossEntropyGrad { smoothing } => {

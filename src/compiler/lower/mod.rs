@@ -1,4 +1,4 @@
-//! Lowers operations to dispatches: which kernels run, with which parameters, over which memory.
+//! Lowers operations to dispatches: kernels with their parameters and the memory that they bind.
 
 mod builder;
 mod gemm;
@@ -21,7 +21,8 @@ use crate::kernels::{
 /// Lowers operations in order.
 ///
 /// # Errors
-/// [`Error::LimitExceeded`] for loops that software adapters would not finish, and for columns or groups beyond a limit.
+/// [`Error::LimitExceeded`] for loops with more iterations than software adapters execute, and for column
+/// matrices or groups that exceed a limit.
 pub(super) fn lower(mut builder: Builder, operations: &[Operation]) -> Result<Lowered> {
     for operation in operations {
         let first = builder.lowered.dispatches.len();
@@ -62,7 +63,7 @@ fn lower_one(b: &mut Builder, op: &Operation) -> Result<()> {
             gemm::bias_grad_of(b, node);
             return Ok(());
         }
-        // The same bytes under another shape.
+        // A reshape has no dispatch: its result shares the memory of its operand.
         (Op::Reshape(_), _) => return Ok(()),
         (Op::Accumulate(targets), _) => return update::accumulate(b, op, targets),
         (Op::Clip(clip, targets), _) => return update::clip(b, op, *clip, targets),
@@ -85,7 +86,7 @@ fn lower_one(b: &mut Builder, op: &Operation) -> Result<()> {
         ) => return norm::norm(b, op),
         (Op::MaxPool2dGrad(pool), _) => return pool::max_pool2d_grad_of(b, op, pool),
         (Op::GlobalAvgPool | Op::GlobalAvgPoolGrad(_), _) => return pool::global_avg_pool_of(b, op),
-        // Only the number of elements of its operand matters.
+        // The result depends only on the number of elements of the operand, which is not read.
         (Op::MeanGrad, Some(x)) => {
             let launch = mean_grad(extent(x));
             b.push(op, launch, vec![Resource::Value(node.outputs[0])]);
@@ -114,7 +115,7 @@ fn lower_one(b: &mut Builder, op: &Operation) -> Result<()> {
     Ok(())
 }
 
-/// The elements of a value, and those of one example.
+/// Returns the number of elements of a value, and of one example in it.
 pub(super) fn extent(value: &Value) -> Extent {
     let per_row = if value.batched { value.elements_per_row() } else { 0 };
     Extent { elements: value.shape.elements(), per_row }

@@ -10,7 +10,7 @@ use crate::kernels::{
     batch_statistics, bias_grad, update_statistics as update_statistic,
 };
 
-/// Statistics of a batch, normalization, or one of its gradients.
+/// Lowers batch statistics, batch normalization, or one of its gradients.
 pub(super) fn norm(b: &mut Builder, op: &Operation) -> Result<()> {
     let node = &op.node;
     let x = b.graph.at(node.inputs[0]);
@@ -41,7 +41,7 @@ pub(super) fn norm(b: &mut Builder, op: &Operation) -> Result<()> {
     Ok(())
 }
 
-/// The exponential moving averages of mean and variance.
+/// Lowers the update of the running mean and variance, which are exponential moving averages.
 pub(super) fn update_statistics(
     b: &mut Builder,
     op: &Operation,

@@ -1,4 +1,4 @@
-//! Gradients of max-pooling, and pooling over whole images.
+//! Gradients of max-pooling, and global average pooling.
 
 use super::{Builder, Resource};
 use crate::compiler::ir::Operation;
@@ -6,18 +6,18 @@ use crate::error::Result;
 use crate::graph::{Op, Pool2d};
 use crate::kernels::{global_avg_pool, global_avg_pool_grad, max_pool2d_grad};
 
-/// The gradient of a max-pool, with the gradient of the ReLU before it if that is fused.
+/// Lowers the gradient of a max-pool, with the gradient of the ReLU before it if that is fused.
 pub(super) fn max_pool2d_grad_of(b: &mut Builder, op: &Operation, pool: &Pool2d) -> Result<()> {
     let [positions, dy] = [op.node.inputs[0], op.node.inputs[1]];
     let launch = max_pool2d_grad(&b.images(pool.window, pool.channels), op.relu_grad.is_some());
-    // Without the ReLU, the binding of its result is not read.
+    // Without the ReLU gradient, the binding of the pool's output is not read.
     let (pooled, output) =
         op.relu_grad.map_or((dy, op.node.outputs[0]), |fused| (fused.pooled, fused.output));
     b.push(op, launch, [positions, dy, pooled, output].map(Resource::Value).to_vec());
     Ok(())
 }
 
-/// Global average pooling or its gradient.
+/// Lowers global average pooling or its gradient.
 pub(super) fn global_avg_pool_of(b: &mut Builder, op: &Operation) -> Result<()> {
     let node = &op.node;
     let forward = node.op == Op::GlobalAvgPool;

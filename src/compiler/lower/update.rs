@@ -1,4 +1,4 @@
-//! Masked updates, and what is done to gradients before them.
+//! Masked updates, and the accumulation and clipping of gradients before them.
 
 use super::{Builder, Resource};
 use crate::compiler::ir::Operation;
@@ -13,14 +13,15 @@ use crate::kernels::{
 };
 use std::ops::Range;
 
-/// Adjacent parameters of one chunk that are updated with the same factors.
+/// Adjacent parameters of one chunk that have the same learning-rate and weight-decay factors and the same
+/// clipping.
 struct Run {
     chunk: usize,
     range: UpdateRange,
     decay_scale: f64,
 }
 
-/// One dispatch for each run of adjacent parameters with equal factors: for most models, one.
+/// Lowers an update to one dispatch per [`Run`]; most models have a single one.
 pub(super) fn update(b: &mut Builder, op: &Operation, rule: &UpdateRule, targets: &[Target]) -> Result<()> {
     for Run { chunk, range, decay_scale } in runs(b, targets) {
         let launch = launch(&rule.scale_decay(decay_scale), &range);
@@ -36,6 +37,7 @@ pub(super) fn update(b: &mut Builder, op: &Operation, rule: &UpdateRule, targets
     Ok(())
 }
 
+/// Groups the trainable parameters of an update into runs.
 fn runs(b: &Builder, targets: &[Target]) -> Vec<Run> {
     let clip = b.graph.nodes().iter().find_map(|node| match &node.op {
         Op::Clip(clip, clipped) => Some((*clip, clipped)),
@@ -68,7 +70,8 @@ fn runs(b: &Builder, targets: &[Target]) -> Vec<Run> {
     runs
 }
 
-/// One dispatch for each tensor: the padding between tensors must not be written.
+/// Lowers gradient accumulation to one dispatch per tensor, because the padding between tensors must not be
+/// written.
 pub(super) fn accumulate(b: &mut Builder, op: &Operation, targets: &[ParameterId]) -> Result<()> {
     for target in targets.iter().filter(|target| !b.fully_frozen[target.0]) {
         let range = b.layout.ranges()[target.0];
@@ -78,7 +81,8 @@ pub(super) fn accumulate(b: &mut Builder, op: &Operation, targets: &[ParameterId
     Ok(())
 }
 
-/// The norm of the gradients and the factor that clips them. Clipping by value needs nothing before the update.
+/// Lowers clipping by norm: computes the norm of the gradients, and the factor that scales them. Clipping by
+/// value needs no dispatch before the update.
 pub(super) fn clip(b: &mut Builder, op: &Operation, clip: Clip, targets: &[ParameterId]) -> Result<()> {
     let Clip::Norm { max, over_all } = clip else { return Ok(()) };
     let trainable = targets.iter().filter(|target| !b.fully_frozen[target.0]);
@@ -97,8 +101,8 @@ pub(super) fn clip(b: &mut Builder, op: &Operation, clip: Clip, targets: &[Param
     Ok(())
 }
 
-/// The ranges of a norm, by chunk. The mask excludes the padding between tensors; `over_all`, which ignores masks, needs a
-/// range for each tensor.
+/// Returns the ranges of the elements in a norm, each with its chunk. Masks exclude the padding between
+/// tensors, so adjacent tensors share a range. `over_all` ignores masks, so each tensor has its own range.
 fn ranges(targets: &[ParameterId], layout: &Layout, over_all: bool) -> Vec<(usize, Range<usize>)> {
     let mut tensors: Vec<_> = targets.iter().map(|t| layout.ranges()[t.0]).collect();
     tensors.sort_by_key(|range| (range.chunk, range.first));
@@ -117,6 +121,7 @@ fn ranges(targets: &[ParameterId], layout: &Layout, over_all: bool) -> Vec<(usiz
     all
 }
 
+/// Returns the kernel launch of an update rule for a range of parameters.
 fn launch(rule: &UpdateRule, range: &UpdateRange) -> Launch {
     match *rule {
         UpdateRule::Sgd { momentum: 0.0, weight_decay, .. } => sgd_update(range, weight_decay),

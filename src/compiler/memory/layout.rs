@@ -1,24 +1,25 @@
-//! Offsets of the parameters in the arenas. All arenas (weights, gradients, state, mask bits) have the same layout.
+//! Offsets of the parameters in the arenas, the buffers that contain one tensor of every parameter. All
+//! arenas (weights, gradients, state, mask bits) have the same layout.
 
 use crate::error::{Error, Result};
 use crate::graph::Parameter;
 use crate::kernels::{SEGMENT_ELEMENTS, Segment};
 
-/// Tensors begin at multiples of 256 bytes, the largest alignment that devices require of a binding.
+/// Alignment of tensors, in elements: 256 bytes, the largest alignment that a device requires of a binding.
 const ALIGN_ELEMENTS: usize = 64;
 
-/// The elements of a tensor in an arena.
+/// Range of a tensor's elements in an arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArenaRange {
-    /// The arena's buffer.
+    /// Index of the arena's buffer.
     pub chunk: usize,
-    /// The first element there.
+    /// First element in that buffer.
     pub first: usize,
-    /// The number of elements.
+    /// Number of elements.
     pub len: usize,
 }
 
-/// The layout of the arenas.
+/// Layout of the parameters in the arenas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     ranges: Vec<ArenaRange>,
@@ -26,21 +27,22 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Places the parameters in order, in buffers of at most `max_bytes`.
+    /// Assigns the parameters in order to buffers of at most `max_bytes`.
     ///
     /// # Errors
-    /// [`Error::LimitExceeded`] if one tensor is larger than that.
+    /// [`Error::LimitExceeded`] if one tensor is larger than `max_bytes`.
     pub fn new(parameters: &[Parameter], max_bytes: u64) -> Result<Self> {
-        let most = usize::try_from(max_bytes / 4).unwrap_or(usize::MAX) / ALIGN_ELEMENTS * ALIGN_ELEMENTS;
+        let max_elements =
+            usize::try_from(max_bytes / 4).unwrap_or(usize::MAX) / ALIGN_ELEMENTS * ALIGN_ELEMENTS;
         let mut layout = Layout { ranges: Vec::new(), chunks: Vec::new() };
         for parameter in parameters {
             let len = parameter.shape.elements();
             let padded = len.next_multiple_of(ALIGN_ELEMENTS);
-            if padded > most {
+            if padded > max_elements {
                 let what = format!("{} (one binding)", parameter.path);
                 return Err(Error::LimitExceeded { what, needed: 4 * padded as u64, available: max_bytes });
             }
-            if layout.chunks.last().is_none_or(|used| used + padded > most) {
+            if layout.chunks.last().is_none_or(|used| used + padded > max_elements) {
                 layout.chunks.push(0);
             }
             let chunk = layout.chunks.len() - 1;
@@ -50,23 +52,24 @@ impl Layout {
         Ok(layout)
     }
 
-    /// The range of each parameter, in order.
+    /// Returns the range of each parameter, in order.
     pub fn ranges(&self) -> &[ArenaRange] {
         &self.ranges
     }
 
-    /// Elements of each buffer of an arena, padding included.
+    /// Returns the number of elements of each buffer of an arena, padding included.
     pub fn chunks(&self) -> &[usize] {
         &self.chunks
     }
 
-    /// Elements of a tensor with the padding behind it.
+    /// Returns the number of elements of a tensor and the padding after it.
     pub fn padded_len(range: &ArenaRange) -> usize {
         range.len.next_multiple_of(ALIGN_ELEMENTS)
     }
 }
 
-/// The parameters in segments of at most [`SEGMENT_ELEMENTS`], for digests: by chunk, each with its parameter's number.
+/// Divides the parameters into segments of at most [`SEGMENT_ELEMENTS`] elements, for digests. Returns the
+/// segments of each chunk, each with the index of its parameter.
 pub(crate) fn segments(layout: &Layout) -> Vec<Vec<(Segment, usize)>> {
     let mut all = vec![Vec::new(); layout.chunks().len()];
     for (parameter, range) in layout.ranges().iter().enumerate() {

@@ -1,6 +1,6 @@
 //! Assigns tensors to memory slots: tensors whose lifetimes do not overlap may share one.
 
-/// From the dispatch that first binds a tensor to the last, both included.
+/// Size of a tensor, and the first and the last dispatch that bind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lifetime {
     pub bytes: u64,
@@ -15,8 +15,8 @@ pub(super) struct Slots {
     pub bytes: Vec<u64>,
 }
 
-/// Assigns the largest tensors first, each to the first slot that is free during its lifetime. Two tensors of one dispatch
-/// overlap and never share a slot: wgpu rejects a buffer bound both for reading and for writing.
+/// Assigns the largest tensors first, each to the first slot that is free during its lifetime. Two tensors of
+/// one dispatch overlap and never share a slot: wgpu rejects a buffer bound both for reading and for writing.
 pub(super) fn share(lifetimes: &[Lifetime]) -> Slots {
     let mut order: Vec<usize> = (0..lifetimes.len()).collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(lifetimes[i].bytes), lifetimes[i].first, i));
@@ -40,7 +40,7 @@ pub(super) fn share(lifetimes: &[Lifetime]) -> Slots {
     slots
 }
 
-/// Gives each tensor a slot of its own.
+/// Assigns each tensor a separate slot.
 pub(super) fn separate(lifetimes: &[Lifetime]) -> Slots {
     Slots { of: (0..lifetimes.len()).collect(), bytes: lifetimes.iter().map(|l| l.bytes).collect() }
 }
@@ -51,7 +51,7 @@ mod tests {
     use crate::rng::{Purpose, Stream};
 
     #[test]
-    fn slots_never_overlap_in_time_and_hold_their_tensors() {
+    fn tensors_that_share_a_slot_fit_it_and_never_overlap_in_time() {
         let mut rng = Stream::new(5, Purpose::Data, 0);
         for _ in 0..200 {
             let lifetimes: Vec<_> = (0..rng.below(40))

@@ -14,12 +14,12 @@ use crate::graph::{Graph, Op, Role, ValueId};
 use crate::kernels::SUMS_BYTES;
 use liveness::{Lifetime, separate, share};
 
-/// Bytes of the guard band behind a tensor.
+/// Bytes of the guard band after a tensor.
 const GUARD_BYTES: u64 = 256;
 
-/// Where everything is stored.
+/// Memory of a program: locations, slots and guard bands.
 pub(super) struct Memory {
-    /// By value; `None` for values that nothing binds.
+    /// Location of each value; `None` if no dispatch binds it.
     pub locations: Vec<Option<Location>>,
     /// The slot of each workspace.
     workspaces: Vec<usize>,
@@ -31,8 +31,8 @@ pub(super) struct Memory {
 /// Assigns arenas and slots.
 ///
 /// # Errors
-/// [`Error::LimitExceeded`] for a tensor larger than a binding; [`Error::InvalidArgument`] for gradients that cannot be stored
-/// in the arena of gradients.
+/// [`Error::LimitExceeded`] for a tensor larger than a binding; [`Error::InvalidArgument`] for gradients that
+/// cannot be stored in the arena of gradients.
 pub(super) fn assign(
     graph: &Graph,
     layout: &Layout,
@@ -67,10 +67,10 @@ pub(super) fn assign(
 }
 
 impl Memory {
-    /// The bindings of a dispatch.
+    /// Returns the bindings of a dispatch.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a value that has no memory.
+    /// [`Error::InvalidArgument`] for a value without a location.
     pub fn bind(
         &self,
         graph: &Graph,
@@ -98,7 +98,8 @@ impl Memory {
             Binding { buffer: BufferId::Arena(id, chunk), offset: 0, bytes, accessed }
         };
         let whole = |buffer: BufferId, bytes: u64| Binding { buffer, offset: 0, bytes, accessed: bytes };
-        // A guarded tensor is bound with its band, so that a write beyond its end is seen and not clamped.
+        // A tensor with a guard band is bound together with the band: otherwise bounds checks would discard
+        // or clamp a write beyond the tensor's end, so that it would not be detected.
         let slot = |slot: usize, bytes: u64| {
             let bytes = if self.guards.is_empty() { bytes } else { self.slots[slot] };
             whole(BufferId::Slot(slot), bytes)
@@ -128,7 +129,11 @@ impl Memory {
                     Some(Location::Weights(range)) => of_arena(ArenaId::Weights, range),
                     Some(Location::Gradients(range)) => of_arena(ArenaId::Gradients, range),
                     None => {
-                        return Err(Error::argument(&dispatch.label, "operands with memory", &value.name));
+                        return Err(Error::argument(
+                            &dispatch.label,
+                            "operands that are stored in memory",
+                            &value.name,
+                        ));
                     }
                 }
             }
@@ -136,7 +141,7 @@ impl Memory {
     }
 }
 
-/// A tensor that needs a slot.
+/// A tensor that is stored in a slot.
 struct Tensor {
     contents: Contents,
     name: String,
@@ -150,7 +155,7 @@ enum Contents {
     Workspace(usize),
 }
 
-/// Values outside of the arenas, and workspaces.
+/// Returns the values outside of the arenas and the workspaces, with their lifetimes.
 fn tensors(
     graph: &Graph,
     roots: &[ValueId],
@@ -170,7 +175,8 @@ fn tensors(
             span.get_or_insert((number, number)).1 = number;
         }
     }
-    // The caller may write an input once for many runs, and read an output at any time: they share with nothing.
+    // The caller may write an input once for many runs, and read an output at any time, so they never share
+    // memory.
     for (value, root) in graph.values().iter().zip(roots) {
         if value.output || value.role == Role::Input {
             values[root.0] = Some((0, usize::MAX));
@@ -201,7 +207,8 @@ fn tensors(
     tensors
 }
 
-/// Parameters are stored in the arena of weights, and gradients that an update reads in the arena of gradients.
+/// Returns the locations of parameters (in the arena of weights) and of gradients that an update reads (in
+/// the arena of gradients).
 fn arena_locations(graph: &Graph, layout: &Layout, roots: &[ValueId]) -> Result<Vec<Option<Location>>> {
     let mut locations = vec![None; graph.values().len()];
     for (index, value) in graph.values().iter().enumerate() {
@@ -214,9 +221,9 @@ fn arena_locations(graph: &Graph, layout: &Layout, roots: &[ValueId]) -> Result<
         for (gradient, target) in node.inputs.iter().zip(targets) {
             let location = &mut locations[roots[gradient.0].0];
             let range = Location::Gradients(layout.ranges()[target.parameter.0]);
-            if location.is_some_and(|known| known != range) {
-                let got = format!("{} for two", graph.at(*gradient).name);
-                return Err(Error::argument(&node.label, "a gradient of one parameter alone", got));
+            if location.is_some_and(|existing| existing != range) {
+                let got = format!("{}, which updates two", graph.at(*gradient).name);
+                return Err(Error::argument(&node.label, "a gradient that updates one parameter", got));
             }
             *location = Some(range);
         }
@@ -225,8 +232,9 @@ fn arena_locations(graph: &Graph, layout: &Layout, roots: &[ValueId]) -> Result<
     Ok(locations)
 }
 
-/// What accumulates or clips gradients works on the arena of gradients; and as an arena cannot be bound for reading and for
-/// writing in one dispatch, no gradient of an update may be computed from another.
+/// Checks that the gradients can be stored in the arena of gradients. Accumulation and clipping require them
+/// there. An arena cannot be bound for reading and for writing in one dispatch, so no gradient of an update
+/// may be computed from another one.
 fn check_gradients(
     graph: &Graph,
     layout: &Layout,
@@ -239,7 +247,11 @@ fn check_gradients(
                 let expected = Some(Location::Gradients(layout.ranges()[target.0]));
                 if locations[roots[gradient.0].0] != expected {
                     let name = &graph.at(*gradient).name;
-                    return Err(Error::argument(&node.label, "gradients that an update reads", name));
+                    return Err(Error::argument(
+                        &node.label,
+                        "gradients that an update of the graph reads",
+                        name,
+                    ));
                 }
             }
         }
@@ -255,7 +267,7 @@ fn check_gradients(
             return Err(Error::argument(
                 &node.label,
                 expected,
-                "one that is; update it in a graph of its own",
+                "a gradient computed from another; update it in a separate graph",
             ));
         }
     }

@@ -1,4 +1,5 @@
-//! Fuses the gradient of a bias into the gradient of the kernel, which reads the same operand.
+//! Fuses the gradient of a bias into the gradient of the same layer's kernel, which reads the same output
+//! gradient.
 
 use crate::compiler::ir::Operation;
 use crate::compiler::options::Settings;
@@ -6,13 +7,14 @@ use crate::graph::{Node, Op};
 use crate::kernels::GemmFamily;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Attaches each bias gradient to the later kernel gradient that reads the same output gradient, unless something needs it
-/// before. Only for the subgroup family on software adapters, where a dispatch costs more than the sum.
+/// Attaches each bias gradient to the later kernel gradient that reads the same output gradient, unless
+/// another operation reads the bias gradient before that. Only for the subgroup GEMM family, which software
+/// adapters use: there a dispatch costs more than the sum itself.
 pub(crate) fn fuse_bias_grads(mut operations: Vec<Operation>, settings: &Settings) -> Vec<Operation> {
     if !matches!(settings.family, GemmFamily::Subgroup { .. }) {
         return operations;
     }
-    // By kernel gradient: a kernel computes one bias gradient, the last that it could.
+    // For each kernel gradient, the bias gradient to fuse: at most one, the last candidate.
     let mut fused: BTreeMap<usize, usize> = BTreeMap::new();
     for (index, operation) in operations.iter().enumerate() {
         let node = &operation.node;
@@ -41,7 +43,7 @@ pub(crate) fn fuse_bias_grads(mut operations: Vec<Operation>, settings: &Setting
     operations
 }
 
-/// Whether a node reads a bias gradient: as an operand, or with all others of an update.
+/// Whether a node reads a bias gradient: as an operand, or as one of the gradients that an update processes.
 fn reads(node: &Node, bias_grad: &Node) -> bool {
     node.inputs.contains(&bias_grad.outputs[0])
         || matches!(node.op, Op::Accumulate(_) | Op::Clip(..) | Op::Update(..))
@@ -54,7 +56,7 @@ mod tests {
     use crate::graph::{DType, Graph};
 
     #[test]
-    fn bias_gradient_fuses_with_its_kernels_unless_something_reads_it_before() {
+    fn bias_gradient_fuses_into_the_kernel_gradient_unless_it_is_read_before() {
         let kernel_grad = Op::MatMul { transpose_a: true, transpose_b: false };
         for (read, other, expected) in [(false, false, 1), (true, false, 3), (false, true, 2)] {
             let mut graph = Graph::new(2).unwrap();

@@ -1,4 +1,5 @@
-//! Fuses bias, ReLU, the gradient of a ReLU and max-pooling into the epilogue of the GEMM or convolution before them.
+//! Fuses bias, ReLU, the gradient of a ReLU and max-pooling into the epilogue of the GEMM or convolution
+//! before them.
 
 use crate::compiler::conv::{fuses_pool, grad_input_has_epilogue};
 use crate::compiler::ir::{FusedEpilogue, Operation, roots};
@@ -6,7 +7,7 @@ use crate::compiler::options::Settings;
 use crate::graph::{Conv2d, Graph, Node, Op, ParameterId, Pool2d, Role, ValueId};
 use crate::kernels::Epilogue;
 
-/// Fuses each chain of operations that can be computed where the results of a GEMM or convolution are stored.
+/// Fuses each chain of operations that the epilogue of the GEMM or convolution before it can compute.
 pub(crate) fn fuse_epilogues(
     graph: &Graph,
     mut operations: Vec<Operation>,
@@ -36,17 +37,17 @@ pub(crate) fn fuse_epilogues(
     operations
 }
 
-/// Finds what follows a GEMM.
+/// Finds the chain of operations that follows a GEMM or a convolution.
 struct Chains<'a> {
     graph: &'a Graph,
     operations: &'a [Operation],
-    /// By value, the operations that read it.
+    /// For each value, the operations that read it.
     users: Vec<Vec<usize>>,
     roots: Vec<ValueId>,
 }
 
 impl Chains<'_> {
-    /// The epilogue of the operation at `index`, and the operations that it covers.
+    /// Returns the epilogue of the operation at `index`, and the operations that are fused into it.
     fn from(&self, index: usize, settings: &Settings) -> (FusedEpilogue, Vec<usize>) {
         let node = &self.operations[index].node;
         let mut epilogue = FusedEpilogue::none(node.outputs[0]);
@@ -79,7 +80,8 @@ impl Chains<'_> {
                 epilogue.output = self.operations[relu].node.outputs[0];
             }
         }
-        // Not after a forward convolution: its epilogue may pool, which does not combine with the gradient of a ReLU.
+        // Not after a forward convolution: its epilogue may pool, which does not combine with the gradient of
+        // a ReLU.
         if members.is_empty()
             && !matches!(node.op, Op::Conv2d(_))
             && let Some(relu_grad) = self.only_user(epilogue.output)
@@ -109,7 +111,8 @@ impl Chains<'_> {
         (epilogue, members)
     }
 
-    /// The only operation that reads a value, unless the caller may read it too.
+    /// Returns the only operation that reads a value; `None` if there are several, or if the value is an
+    /// output of the graph.
     fn only_user(&self, value: ValueId) -> Option<usize> {
         match self.users[value.0].as_slice() {
             [one] if !self.graph.at(value).output => Some(*one),
@@ -117,7 +120,8 @@ impl Chains<'_> {
         }
     }
 
-    /// Whether any node after the operation `first` (or it, if `inclusive`) and before the operation `last` writes a value.
+    /// Whether a node between the operations `first` and `last` writes a value. `first` itself counts if
+    /// `inclusive`; `last` does not.
     fn written_between(&self, first: usize, last: usize, value: ValueId, inclusive: bool) -> bool {
         let value = self.roots[value.0];
         let [first, last] = [first, last].map(|operation| self.operations[operation].index);
@@ -125,8 +129,8 @@ impl Chains<'_> {
         self.graph.nodes()[first..last].iter().any(|node| writes(self.graph, node, value))
     }
 
-    /// The max-pool that alone reads the results of a convolution, if its 2x2 windows tile the image and channels are a
-    /// multiple of 4.
+    /// Returns the max-pool that is the only reader of a convolution's results, if its 2x2 windows cover the
+    /// image exactly, without overlap, and the channels of a group are a multiple of 4.
     fn pool_after(&self, conv: &Conv2d, results: ValueId) -> Option<usize> {
         let pool = self.only_user(results)?;
         let Op::MaxPool2d(Pool2d { window: w, .. }) = self.operations[pool].node.op else { return None };
@@ -175,7 +179,8 @@ mod tests {
         operations.iter().map(|operation| operation.index).collect()
     }
 
-    /// The operands of a matrix multiplication, its bias (a parameter), and the gradient of the bias.
+    /// Creates a graph with the operands of a matrix multiplication, its bias (a parameter), and the gradient
+    /// of the bias.
     fn start() -> Result<(Graph, [ValueId; 4])> {
         let mut graph = Graph::new(2)?;
         let x = graph.batch_input("x", &[3], DType::F32)?;
@@ -200,7 +205,7 @@ mod tests {
 
     #[test]
     fn bias_written_after_the_gemm_is_not_fused() {
-        // Computed in between, also under another shape.
+        // A bias that is computed after the GEMM, directly or through a reshape.
         for reshaped in [false, true] {
             let (mut graph, [x, w, bias, _]) = start().unwrap();
             let y = graph.push_one(MATMUL, &[x, w], "gemm").unwrap();
@@ -211,7 +216,7 @@ mod tests {
             graph.push_one(Op::BiasAdd, &[y, computed], "add").unwrap();
             assert_eq!(fused(&graph).len(), graph.nodes().len(), "reshaped: {reshaped}");
         }
-        // A parameter that is updated in between.
+        // A bias parameter that is updated after the GEMM.
         let (mut graph, [x, w, bias, gradient]) = start().unwrap();
         let Role::Parameter(id) = graph.at(bias).role else { unreachable!() };
         let y = graph.push_one(MATMUL, &[x, w], "gemm").unwrap();
@@ -221,7 +226,8 @@ mod tests {
         assert_eq!(fused(&graph).len(), graph.nodes().len());
     }
 
-    /// A convolution to 4x6 pixels of `channels`, a ReLU, and a 2x2 max-pool of this stride, with the gradients of both.
+    /// Creates a graph of a convolution with 4x6 output pixels of `channels` channels, a ReLU and a 2x2
+    /// max-pool of this stride, with the gradients of the pool and the ReLU.
     fn pooled(channels: usize, stride: usize) -> (Graph, ValueId) {
         let window = Window { padding: Padding::Same, ..Window::new([3, 3]) };
         let conv = Conv2d::new([4, 6, 3], channels, window, 1, "conv").unwrap();
@@ -234,11 +240,11 @@ mod tests {
         let y = graph.push_one(Op::Conv2d(conv), &[x, kernel], "conv").unwrap();
         let y = graph.push_one(Op::BiasAdd, &[y, bias], "bias").unwrap();
         let y = graph.push_one(Op::Relu, &[y], "relu").unwrap();
-        let made = graph.push(Op::MaxPool2d(pool), &[y], "pool").unwrap();
+        let pooled = graph.push(Op::MaxPool2d(pool), &[y], "pool").unwrap();
         let [h, w] = pool.window.output;
         let dy = graph.batch_input("dy", &[h, w, channels], DType::F32).unwrap();
-        let back = graph.push_one(Op::MaxPool2dGrad(pool), &[made[1], dy], "pool grad").unwrap();
-        graph.push_one(Op::ReluGrad, &[y, back], "relu grad").unwrap();
+        let pool_grad = graph.push_one(Op::MaxPool2dGrad(pool), &[pooled[1], dy], "pool grad").unwrap();
+        graph.push_one(Op::ReluGrad, &[y, pool_grad], "relu grad").unwrap();
         (graph, y)
     }
 
@@ -256,7 +262,7 @@ mod tests {
 
     #[test]
     fn bias_of_a_transposed_convolution_fuses_unless_its_algorithm_has_no_epilogue() {
-        // 30 output channels are no multiple of 4: the input gradient uses im2col.
+        // 30 output channels are not a multiple of 4: the input gradient uses im2col.
         for (channels, operations) in [(32, 1), (30, 2)] {
             let window = Window { padding: Padding::Same, ..Window::new([3, 3]) };
             let conv = Conv2d::new([4, 4, 4], channels, window, 1, "conv").unwrap();
@@ -282,19 +288,19 @@ mod tests {
     }
 
     #[test]
-    fn pool_is_not_fused_if_results_are_read_elsewhere_or_windows_do_not_tile() {
+    fn pool_is_not_fused_if_results_are_read_elsewhere_or_its_geometry_is_unsupported() {
         let mut output = pooled(4, 2);
         output.0.mark_output(output.1).unwrap();
         let mut read_twice = pooled(4, 2);
         read_twice.0.push_one(Op::Relu, &[read_twice.1], "another").unwrap();
-        let apart = |operations: Vec<Operation>| {
+        let is_separate = |operations: Vec<Operation>| {
             indices(&operations).contains(&3) && operations[0].epilogue().positions.is_none()
         };
         for (graph, _) in [output, read_twice, pooled(3, 2), pooled(4, 1)] {
-            assert!(apart(fused(&graph)));
+            assert!(is_separate(fused(&graph)));
         }
         let (graph, _) = pooled(4, 2);
         let im2col = Settings { explicit_columns: true, ..Settings::SOFTWARE };
-        assert!(apart(fused_with(&graph, &im2col)), "an algorithm without pooling");
+        assert!(is_separate(fused_with(&graph, &im2col)), "im2col does not support a fused pool");
     }
 }

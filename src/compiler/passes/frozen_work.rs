@@ -1,5 +1,5 @@
-//! Finds the work that frozen elements save: operations whose results nothing needs, and weight gradients that can be computed
-//! in part. A pure function of the graph, the masks and the settings.
+//! Finds the work that frozen elements save: operations whose results are not used, and weight gradients of
+//! which only a part is needed. A pure function of the graph, the masks and the settings.
 
 use crate::compiler::conv::{Choice, Pass, choose};
 use crate::compiler::ir::roots;
@@ -9,30 +9,31 @@ use crate::mask::Mask;
 use crate::shape::{Padding, Window};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is not computed because of frozen elements.
+/// Work that is omitted because of frozen elements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FrozenWork {
-    /// Nodes whose results nothing needs.
+    /// Indices of the nodes whose results are not used.
     pub skipped: BTreeSet<usize>,
-    /// The algorithms of weight gradients that are computed in part, by node.
+    /// Algorithms of the partial weight gradients, by node index.
     pub partial: BTreeMap<usize, Choice>,
-    /// By parameter, whether every element is frozen.
+    /// For each parameter, whether every element is frozen.
     pub fully_frozen: Vec<bool>,
 }
 
 impl FrozenWork {
-    /// The same graph with nothing frozen.
+    /// Returns the result for a graph with nothing frozen.
     pub fn none(graph: &Graph) -> Self {
         let fully_frozen = vec![false; graph.parameters().len()];
         FrozenWork { skipped: BTreeSet::new(), partial: BTreeMap::new(), fully_frozen }
     }
 }
 
-/// Analyses the graph backwards from its outputs and effects. `masks` are by parameter, or empty.
+/// Analyses the graph backwards from its outputs and side effects. `masks` contains one mask per parameter,
+/// or is empty.
 pub(crate) fn frozen_work(graph: &Graph, masks: &[Mask], settings: &Settings) -> FrozenWork {
     let nodes = graph.nodes();
     let mut work = FrozenWork::none(graph);
-    // A norm over all elements reads the gradients of frozen ones.
+    // A gradient norm over all elements also reads the gradients of frozen elements.
     let over_all = |node: &Node| matches!(node.op, Op::Clip(Clip::Norm { over_all: true, .. }, _));
     if masks.is_empty() || nodes.iter().any(over_all) {
         return work;
@@ -45,7 +46,7 @@ pub(crate) fn frozen_work(graph: &Graph, masks: &[Mask], settings: &Settings) ->
     for (value, root) in graph.values().iter().zip(&roots) {
         needed[root.0] |= value.output;
     }
-    // For values that only the update of one parameter reads, that parameter.
+    // For each value that only the update of one parameter reads, that parameter.
     let mut gradient_of: Vec<Option<ParameterId>> = vec![None; roots.len()];
     for (index, node) in nodes.iter().enumerate().rev() {
         if let Some(targets) = targets(&node.op) {
@@ -86,7 +87,7 @@ pub(crate) fn frozen_work(graph: &Graph, masks: &[Mask], settings: &Settings) ->
     work
 }
 
-/// The parameters whose gradients an update reads, or an operation on gradients before it.
+/// Returns the parameters whose gradients an update, an accumulation or a clip reads.
 fn targets(op: &Op) -> Option<Vec<ParameterId>> {
     match op {
         Op::Update(_, targets) => Some(targets.iter().map(|t| t.parameter).collect()),
@@ -95,7 +96,8 @@ fn targets(op: &Op) -> Option<Vec<ParameterId>> {
     }
 }
 
-/// The convolution whose kernel gradient a node computes. A dense layer is a 1x1 convolution of one pixel.
+/// Returns the convolution whose kernel gradient a node computes. A dense layer counts as a 1x1 convolution
+/// of one pixel.
 pub(crate) fn weight_gradient(graph: &Graph, node: &Node) -> Option<Conv2d> {
     match node.op {
         Op::Conv2dGradKernel(conv) => Some(conv),
@@ -119,7 +121,8 @@ mod tests {
 
     const SGD: UpdateRule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
 
-    /// Two dense layers, their backward operations and the update.
+    /// Creates two dense layers, their backward operations and the update. `marked` makes the gradient of the
+    /// lower kernel an output of the graph.
     fn two_layers(marked: bool, clip: Option<Clip>) -> (Graph, Vec<Mask>) {
         let mut g = Graph::new(4).unwrap();
         let x = g.batch_input("x", &[64], DType::F32).unwrap();
@@ -159,11 +162,15 @@ mod tests {
         masks[1] = Mask::all(64 * 32);
         assert_eq!(skipped(&graph, &masks), [2], "the upper layer frozen");
         masks[0] = Mask::all(64 * 64);
-        assert_eq!(skipped(&graph, &masks), [2, 3, 4], "both");
+        assert_eq!(skipped(&graph, &masks), [2, 3, 4], "both layers frozen");
         masks[1] = Mask::none(64 * 32);
         assert_eq!(skipped(&graph, &masks), [3, 4], "the lower layer frozen");
         let (graph, _) = two_layers(true, None);
-        assert_eq!(skipped(&graph, &masks), none, "a gradient that the caller reads");
+        assert_eq!(
+            skipped(&graph, &masks),
+            none,
+            "the gradient of the lower kernel is an output of the graph"
+        );
     }
 
     #[test]

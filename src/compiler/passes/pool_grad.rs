@@ -3,7 +3,7 @@
 use crate::compiler::ir::{FusedReluGrad, Operation};
 use crate::graph::{Graph, Op};
 
-/// Where nothing else reads the gradient of the pool, its kernel computes the gradient of the ReLU as well.
+/// Fuses each ReLU gradient into the pool gradient that it reads, if nothing else reads that gradient.
 pub(crate) fn fuse_relu_grad_into_pool_grad(graph: &Graph, mut operations: Vec<Operation>) -> Vec<Operation> {
     let mut fused = vec![false; operations.len()];
     for index in 0..operations.len() {
@@ -43,7 +43,8 @@ mod tests {
         output: ValueId,
     }
 
-    /// A ReLU, a max-pool and the gradients of both; the gradient of the ReLU reads the ReLU's result or its operand.
+    /// Creates a ReLU, a max-pool and the gradients of both. The gradient of the ReLU reads the ReLU's result
+    /// (if `at_result`) or its operand.
     fn built(at_result: bool) -> Built {
         let window = Window { padding: Padding::Valid, ..Window::new([2, 2]) };
         let pool = Pool2d { window: window.on([4, 4], "pool").unwrap(), channels: 3 };
@@ -51,11 +52,11 @@ mod tests {
         let x = graph.batch_input("x", &[4, 4, 3], DType::F32).unwrap();
         let dy = graph.batch_input("dy", &[3, 3, 3], DType::F32).unwrap();
         let y = graph.push_one(Op::Relu, &[x], "relu").unwrap();
-        let made = graph.push(Op::MaxPool2d(pool), &[y], "pool").unwrap();
-        let gradient = graph.push_one(Op::MaxPool2dGrad(pool), &[made[1], dy], "pool grad").unwrap();
-        let of = if at_result { y } else { x };
-        let output = graph.push_one(Op::ReluGrad, &[of, gradient], "relu grad").unwrap();
-        Built { graph, pooled: made[0], gradient, output }
+        let outputs = graph.push(Op::MaxPool2d(pool), &[y], "pool").unwrap();
+        let gradient = graph.push_one(Op::MaxPool2dGrad(pool), &[outputs[1], dy], "pool grad").unwrap();
+        let operand = if at_result { y } else { x };
+        let output = graph.push_one(Op::ReluGrad, &[operand, gradient], "relu grad").unwrap();
+        Built { graph, pooled: outputs[0], gradient, output }
     }
 
     fn fused(graph: &Graph) -> Vec<Operation> {
