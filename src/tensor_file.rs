@@ -192,7 +192,7 @@ impl Checkpoint {
         let error = |why| Error::Checkpoint { path: path.to_owned(), why, source: None };
         let mut checkpoint = Self::from_notes(&header).map_err(error)?;
         let mut views: Vec<_> = file.iter().collect();
-        views.sort_by(|(a, _), (b, _)| a.cmp(b));
+        views.sort_by_key(|(name, _)| *name);
         for (name, view) in views {
             let dtype = view.dtype();
             let supported = match dtype {

@@ -28,7 +28,7 @@ pub struct Launch {
     pub groups: [u32; 3],
     /// Multiplications and additions of a full batch.
     pub flops: u64,
-    /// Loop iterations of one invocation, over all its loops; see [`super::MAX_ITERATIONS`].
+    /// Loop iterations of one invocation, over all its loops, of which software adapters run 65,535.
     pub iterations: usize,
 }
 
