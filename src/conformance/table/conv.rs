@@ -105,7 +105,7 @@ fn geometries() -> Vec<Geometry> {
     use Padding::{Same, Valid};
     vec![
         geometry("3x3", [7, 9, 3], 4, [3, 3], Same),
-        geometry("3x3 by fours", [6, 5, 4], 8, [3, 3], Same).batch(3),
+        geometry("3x3 vec4", [6, 5, 4], 8, [3, 3], Same).batch(3),
         geometry("5x5 valid", [9, 8, 1], 10, [5, 5], Valid),
         geometry("1x7", [5, 9, 3], 5, [1, 7], Valid),
         geometry("7x1", [9, 4, 2], 3, [7, 1], Same),
@@ -116,11 +116,9 @@ fn geometries() -> Vec<Geometry> {
         geometry("dilation 1x2, stride 2x1", [8, 9, 5], 4, [3, 3], Valid).stride(2, 1).dilation(1, 2),
         // Input gradients of strided convolutions, computed by sets of pixels that receive the same kernel
         // elements.
-        geometry("3x3 by fours, stride 2", [9, 8, 4], 8, [3, 3], Same).stride(2, 2).batch(3),
-        geometry("3x3 by fours, stride 2, dilation 3", [11, 12, 4], 4, [3, 3], Valid)
-            .stride(2, 2)
-            .dilation(3, 3),
-        geometry("5x2 by fours, stride 3x1, dilation 2x1", [13, 4, 4], 4, [5, 2], Valid)
+        geometry("3x3 vec4, stride 2", [9, 8, 4], 8, [3, 3], Same).stride(2, 2).batch(3),
+        geometry("3x3 vec4, stride 2, dilation 3", [11, 12, 4], 4, [3, 3], Valid).stride(2, 2).dilation(3, 3),
+        geometry("5x2 vec4, stride 3x1, dilation 2x1", [13, 4, 4], 4, [5, 2], Valid)
             .stride(3, 1)
             .dilation(2, 1),
         geometry("asymmetric padding", [7, 9, 3], 4, [3, 3], explicit(1, 2, 0, 3)),
@@ -133,30 +131,30 @@ fn geometries() -> Vec<Geometry> {
         geometry("1x1 map", [1, 1, 17], 33, [3, 3], Same).batch(5),
         geometry("one row", [1, 9, 3], 4, [3, 3], Same),
         geometry("one column", [8, 1, 4], 10, [3, 1], Valid),
-        geometry("pointwise by fours", [5, 4, 8], 12, [1, 1], Same).batch(3),
+        geometry("pointwise vec4", [5, 4, 8], 12, [1, 1], Same).batch(3),
         geometry("pointwise", [3, 5, 5], 10, [1, 1], Valid).batch(3),
         geometry("pointwise to one channel", [4, 4, 4], 1, [1, 1], Same),
         geometry("1x1 kernel, stride 2", [5, 6, 3], 4, [1, 1], Same).stride(2, 2),
         geometry("1x1 kernel, padded", [3, 3, 4], 4, [1, 1], explicit(1, 0, 0, 2)),
         geometry("2 groups", [7, 9, 4], 6, [3, 2], explicit(2, 0, 1, 1)).groups(2),
-        geometry("2 groups by fours", [5, 5, 8], 8, [3, 3], Same).groups(2).stride(2, 2),
+        geometry("2 groups vec4", [5, 5, 8], 8, [3, 3], Same).groups(2).stride(2, 2),
         geometry("3 groups, 1x1 kernel", [4, 4, 6], 9, [1, 1], Same).groups(3),
         geometry("depthwise", [7, 6, 5], 5, [3, 3], Same).groups(5),
-        geometry("depthwise by fours", [7, 10, 8], 8, [3, 3], Same).groups(8).batch(3),
-        geometry("depthwise by fours, stride 2x3", [8, 9, 4], 4, [3, 2], explicit(1, 2, 0, 3))
+        geometry("depthwise vec4", [7, 10, 8], 8, [3, 3], Same).groups(8).batch(3),
+        geometry("depthwise vec4, stride 2x3", [8, 9, 4], 4, [3, 2], explicit(1, 2, 0, 3))
             .groups(4)
             .stride(2, 3),
         geometry("depthwise, dilation 2x1", [9, 9, 3], 3, [2, 9], Same).groups(3).dilation(2, 1),
         geometry("depthwise, many rows", [20, 9, 4], 4, [3, 3], Same).groups(4).batch(5),
         geometry("depthwise, twice the channels", [6, 7, 4], 8, [3, 3], Valid).groups(4).stride(1, 2),
         geometry("33 channels", [5, 6, 5], 33, [3, 3], Same),
-        geometry("36 channels by fours", [5, 6, 16], 36, [3, 3], Same),
+        geometry("36 channels vec4", [5, 6, 16], 36, [3, 3], Same),
         geometry("many rows", [13, 11, 3], 5, [3, 3], Same).batch(5),
         // Sums that some families compute with split-K.
-        geometry("many rows by fours", [16, 15, 4], 12, [3, 3], Same).batch(3),
+        geometry("many rows vec4", [16, 15, 4], 12, [3, 3], Same).batch(3),
         geometry("many rows in 2 groups", [12, 13, 18], 24, [3, 2], Same).groups(2).batch(4),
         geometry("deep", [6, 5, 63], 12, [3, 3], Same).batch(3),
-        geometry("deep by fours", [6, 5, 64], 12, [3, 3], Same).stride(1, 2),
+        geometry("deep vec4", [6, 5, 64], 12, [3, 3], Same).stride(1, 2),
         geometry("deep gradients", [5, 4, 12], 64, [3, 3], Same),
     ]
 }
@@ -195,10 +193,10 @@ fn passes(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
 /// Cases with enough results or terms of a sum for the largest tiles.
 fn large_tiles(kind: DataKind) -> Result<Vec<Case>> {
     let forward = geometry("large tiles", [38, 36, 3], 67, [3, 3], Padding::Same).batch(3);
-    let forward_vec4 = geometry("large tiles by fours", [38, 36, 4], 68, [3, 3], Padding::Same).batch(3);
+    let forward_vec4 = geometry("large tiles vec4", [38, 36, 4], 68, [3, 3], Padding::Same).batch(3);
     let grad_input = geometry("large tiles", [38, 36, 68], 4, [3, 3], Padding::Same).batch(3);
     let grad_kernel = geometry("large tiles", [46, 45, 9], 66, [3, 3], Padding::Same);
-    let grad_kernel_vec4 = geometry("large tiles by fours", [46, 45, 8], 68, [3, 3], Padding::Same);
+    let grad_kernel_vec4 = geometry("large tiles vec4", [46, 45, 8], 68, [3, 3], Padding::Same);
     // Geometries, each with the index of the selected case in the result of `passes`.
     let chosen = [(forward, 0), (forward_vec4, 0), (grad_input, 1), (grad_kernel, 2), (grad_kernel_vec4, 2)];
     chosen.iter().map(|(g, pass)| Ok(passes(g, kind)?.swap_remove(*pass))).collect()
@@ -207,15 +205,15 @@ fn large_tiles(kind: DataKind) -> Result<Vec<Case>> {
 /// The geometries of [`chains`].
 const CHAINED: [&str; 10] = [
     "3x3",
-    "3x3 by fours",
-    "3x3 by fours, stride 2",
+    "3x3 vec4",
+    "3x3 vec4, stride 2",
     "3x2, stride 2x1",
     "2x2 even, one channel out",
     "pointwise",
     "2 groups",
     "33 channels",
     "depthwise",
-    "depthwise by fours",
+    "depthwise vec4",
 ];
 
 /// An input gradient and the gradient of the ReLU before it; a convolution, bias and ReLU, with and without
@@ -250,15 +248,15 @@ fn chains(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
 /// pointwise. Algorithms without one: im2col (output channels of a group that are no multiple of 4, or too
 /// many sets of pixels), depthwise.
 const TRANSPOSED: [&str; 9] = [
-    "3x3 by fours",
-    "3x3 by fours, stride 2",
-    "pointwise by fours",
+    "3x3 vec4",
+    "3x3 vec4, stride 2",
+    "pointwise vec4",
     "33 channels",
     "2 groups",
     "stride larger than the kernel",
     "depthwise",
-    "depthwise by fours",
-    "depthwise by fours, stride 2x3",
+    "depthwise vec4",
+    "depthwise vec4, stride 2x3",
 ];
 
 /// A transposed convolution (an input gradient as a forward operation), bias and ReLU, with and without the
@@ -284,7 +282,7 @@ fn transposed(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
 
 /// Geometries of [`bias_and_kernel_grad`] in addition to [`CHAINED`]: unsplit sums, split-K, and groups.
 const BIAS_SUMS: [&str; 5] =
-    ["1x1 map", "36 channels by fours", "many rows", "many rows by fours", "many rows in 2 groups"];
+    ["1x1 map", "36 channels vec4", "many rows", "many rows vec4", "many rows in 2 groups"];
 
 /// The gradients of a bias and of its kernel, which some families fuse into one kernel.
 fn bias_and_kernel_grad(g: &Geometry, kind: DataKind) -> Result<Case> {
@@ -305,11 +303,11 @@ fn pooled_geometries() -> Vec<Geometry> {
     vec![
         geometry("3x3", [6, 8, 3], 4, [3, 3], Same).batch(3),
         geometry("5x5 valid", [10, 8, 1], 8, [5, 5], Valid),
-        geometry("3x3 by fours", [4, 6, 4], 20, [3, 3], Same).batch(3),
-        geometry("3x2 by fours, stride 2", [8, 12, 8], 36, [3, 2], Same).stride(2, 2),
+        geometry("3x3 vec4", [4, 6, 4], 20, [3, 3], Same).batch(3),
+        geometry("3x2, stride 2, vec4", [8, 12, 8], 36, [3, 2], Same).stride(2, 2),
         geometry("2 groups", [6, 4, 8], 8, [3, 3], Same).groups(2),
         geometry("many rows", [22, 20, 2], 4, [3, 3], Same).batch(3),
-        geometry("many rows by fours", [12, 14, 4], 36, [3, 3], Same),
+        geometry("many rows vec4", [12, 14, 4], 36, [3, 3], Same),
     ]
 }
 
@@ -353,7 +351,7 @@ fn split_batches() -> Result<Vec<Case>> {
     let mut all = Vec::new();
     let geometries = [
         geometry("3x3", [6, 5, 3], 4, [3, 3], Padding::Same).batch(7),
-        geometry("3x2 by fours in 2 groups", [5, 4, 8], 6, [3, 2], Padding::Valid).groups(2).batch(7),
+        geometry("3x2 vec4 in 2 groups", [5, 4, 8], 6, [3, 2], Padding::Valid).groups(2).batch(7),
     ];
     for g in &geometries {
         let c = g.conv()?;
@@ -467,8 +465,7 @@ fn partial_gradients() -> Result<Vec<Case>> {
     Ok(all)
 }
 
-const PARTIAL_ON_REALS: [&str; 3] =
-    ["3x3 by fours", "asymmetric padding, stride 2x3", "36 channels by fours"];
+const PARTIAL_ON_REALS: [&str; 3] = ["3x3 vec4", "asymmetric padding, stride 2x3", "36 channels vec4"];
 
 /// The dense case with each strategy and a suitable mask; for geometries of [`PARTIAL_ON_REALS`] also with
 /// the batch split into single images.

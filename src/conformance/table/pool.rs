@@ -41,7 +41,7 @@ fn geometries() -> Result<Vec<(&'static str, usize, Pool2d)>> {
     let beyond = Padding::Explicit { top: 3, bottom: 0, left: 2, right: 4 };
     Ok(vec![
         ("2x2", 2, pool([7, 9, 3], [2, 2], [2, 2], [1, 1], Valid)?),
-        ("2x2 by fours", 3, pool([8, 8, 4], [2, 2], [2, 2], [1, 1], Same)?),
+        ("2x2 vec4", 3, pool([8, 8, 4], [2, 2], [2, 2], [1, 1], Same)?),
         ("overlapping", 2, pool([9, 7, 3], [3, 3], [2, 2], [1, 1], Same)?),
         ("overlapping at stride 1", 3, pool([5, 6, 2], [3, 2], [1, 1], [1, 1], Same)?),
         ("stride larger than the window", 2, pool([9, 9, 1], [2, 1], [3, 4], [1, 1], Valid)?),
