@@ -55,7 +55,8 @@ fn noop_gpu() -> Gpu {
     let instance = wgpu::Instance::new(descriptor);
     let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()));
     let adapter = adapter.expect("no-op adapter");
-    // Default limits instead of the adapter's: those are unbounded, and tables in wgpu overflow.
+    // Uses wgpu's default limits: the no-op adapter reports unbounded limits, and table sizes that wgpu computes
+    // from them overflow.
     let descriptor = wgpu::DeviceDescriptor { label: Some("noop"), ..Default::default() };
     let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).expect("no-op device");
     Gpu::from_wgpu(&adapter, device, queue)

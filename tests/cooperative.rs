@@ -3,7 +3,7 @@
 
 use crate::support::compare::assert_relative;
 use crate::support::device::gpu;
-use crate::support::say;
+use crate::support::skip;
 use crate::support::training::{assert_frozen, snapshot};
 use frazil::low_level::GemmFamily;
 use frazil::low_level::{DType, Graph, Op, StepScalars};
@@ -18,10 +18,7 @@ const PATHS: [&str; 4] = ["conv1.kernel", "conv2.kernel", "fc1.kernel", "fc2.ker
 fn family() -> Option<GemmFamily> {
     let family = GemmFamily::cooperative(gpu().report());
     if family.is_none() {
-        say(&format!(
-            "cooperative: SKIPPED, 1 test: {} does not support cooperative matrices",
-            gpu().report().name
-        ));
+        skip("cooperative", &format!("{} does not support cooperative matrices", gpu().report().name));
     }
     family
 }

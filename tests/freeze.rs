@@ -240,7 +240,7 @@ fn verify_frozen_reports_the_corrupted_element() {
     t.store().write_mask(id, &mask).unwrap();
     state[index] ^= 1;
 
-    // A change of a trainable element is no error.
+    // Changing a trainable element is not an error.
     state[index] ^= 1;
     t.store().write_state(0, id, &state).unwrap();
     let trainable = (0..bits.len()).find(|&i| !t.mask("fc.kernel").unwrap().is_frozen(i)).unwrap();

@@ -162,7 +162,8 @@ fn global_pruning_counts_over_all_matching_tensors() {
     assert_ne!(halves, [true, true], "half of each tensor was pruned");
 }
 
-/// After a rewind with state, training repeats to the bit; frozen elements are not rewound.
+/// After a rewind that restores the optimizer state, training repeats bit for bit. A rewind does not change frozen
+/// elements.
 #[test]
 fn rewind_restores_trainable_elements_only() {
     for (name, optimizer) in optimizers() {

@@ -107,7 +107,8 @@ fn global_magnitudes_share_one_count() {
 
 #[test]
 fn n_of_m_keeps_n_along_the_input_channels() {
-    // [1, 1, 5, 2]: input channels 0..4 and the short group of channel 4.
+    // Shape [1, 1, 5, 2], HWIO. With m = 4, each output channel has one complete group, input channels 0 to 3, and
+    // one incomplete group, input channel 4.
     let w = [4.0, 1.0, -3.0, 1.0, 2.0, 1.0, 1.0, 1.0, 0.1, 9.0];
     let got = pick(FreezeRule::n_of_m(2, 4), &[1, 1, 5, 2], &w);
     // Output 0: channels 2 and 3 are the smallest. Output 1 has ties: channels 0 and 1. The short group keeps
