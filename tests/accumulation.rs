@@ -1,4 +1,4 @@
-//! Gradient accumulation: one update from several batches.
+//! Tests of gradient accumulation: one update from the gradients of several batches.
 
 use crate::support::compare::{assert_relative, widen};
 use crate::support::device::gpu;
@@ -14,7 +14,7 @@ fn options() -> TrainerOptions {
     TrainerOptions::batch(ROWS).seed(3)
 }
 
-/// Splits a batch at the row indices `at`: into rows `at[0]..at[1]`, `at[1]..at[2]`, and so on.
+/// Splits a batch into parts at the row indices `at`: rows `at[0]..at[1]`, `at[1]..at[2]`, and so on.
 fn split(batch: &Batch, at: &[usize]) -> Vec<Batch> {
     let rows = batch.rows();
     let part = |all: &[f32], first: usize, end: usize| {
@@ -35,11 +35,12 @@ fn rules() -> Vec<(&'static str, Optimizer)> {
     optimizers().into_iter().chain([("adam decay clip", clip)]).collect()
 }
 
-/// Row indices that split a batch of 8 into parts of 1, 2, 1 and 4 rows. Their fractions of the batch are
-/// exact in f32.
+/// Row indices that split a batch of 8 rows into parts of 1, 2, 1 and 4 rows. Each part's fraction of the
+/// batch, such as 1/8, is exact in f32.
 const PARTS: [usize; 5] = [0, 1, 3, 4, 8];
 
-/// Runs one update on the reference, with gradients accumulated over parts of a batch of up to 8 rows.
+/// Runs one update on the CPU reference, with gradients accumulated over `parts`, which together have up to 8
+/// rows.
 fn reference_step(
     r: &mut Reference,
     model: &frazil::model::ModelGraph,
@@ -49,7 +50,8 @@ fn reference_step(
 ) {
     let total: usize = parts.iter().map(Batch::rows).sum();
     for (number, part) in parts.iter().enumerate() {
-        // Rows beyond the part contain NaN and must not be read.
+        // The graph's batch size is 8; the rows after those of the part contain NaN, so that the test fails
+        // if they are read.
         let mut features = widen(&part.features);
         features.resize(8 * 50, f64::NAN);
         let mut labels: Vec<f64> = part.labels.iter().copied().map(f64::from).collect();
@@ -64,8 +66,8 @@ fn reference_step(
     }
 }
 
-/// On the reference with real-valued data, accumulation over several batches differs from one batch only by
-/// f64 rounding.
+/// On the CPU reference, an update accumulated over several batches differs from the update from one batch
+/// only by f64 rounding.
 #[test]
 fn reference_update_from_several_batches_equals_that_from_one() {
     let data: Vec<_> = data().batches(8, 5).unwrap().collect();
@@ -102,8 +104,9 @@ fn reference_update_from_several_batches_equals_that_from_one() {
     }
 }
 
-/// A source of random weights, features and targets from {-1, 0, 1}. The numbers of rows and outputs are
-/// powers of two, so every sum, including those of gradients, is exact in any order.
+/// Random weights, features and targets from {-1, 0, 1}. The numbers of rows and outputs are powers of two,
+/// so every sum, including those of gradients, is exact in any order and the results can be compared bit for
+/// bit.
 struct Exact {
     draw: Stream,
 }
@@ -121,7 +124,7 @@ impl Exact {
         Batch { features: self.integers(8 * 50), labels: vec![0; 8], targets: self.integers(8 * 4) }
     }
 
-    /// Sets the same new weights in all trainers.
+    /// Draws new weights and sets them in all trainers.
     fn set_weights(&mut self, trainers: &mut [Trainer]) {
         for (path, len) in PARAMETERS {
             let values = self.integers(len);
@@ -129,7 +132,7 @@ impl Exact {
         }
     }
 
-    /// A trainer that keeps its gradients.
+    /// Creates a trainer whose gradients can be read after a step.
     fn trainer(optimizer: &Optimizer, accumulate: bool) -> Trainer {
         let options = TrainerOptions::batch(8).accumulate(accumulate).keep_gradients(true);
         Trainer::new(gpu(), model(), Loss::MeanSquaredError, optimizer.clone(), options).unwrap()
@@ -150,7 +153,8 @@ fn device_update_from_several_batches_equals_that_from_one_where_sums_are_exact(
     for (name, optimizer) in rules() {
         let mut all = [false, true, true].map(|accumulate| Exact::trainer(&optimizer, accumulate));
         for update in 0..3 {
-            // Optimizer state is kept; weights are drawn again because they are not integers after an update.
+            // The trainers keep their optimizer state between updates, but get new weights from {-1, 0, 1},
+            // because updated weights are not integers and their sums would not be exact.
             exact.set_weights(&mut all);
             let batch = exact.batch();
             let parts = split(&batch, &PARTS);
@@ -221,7 +225,7 @@ fn accumulation_rejects_missing_option_and_invalid_batches() {
         snapshot(&t) == before && t.steps() == 0,
         "a rejected call changed weights, state or the step count"
     );
-    // A non-finite loss in one of the batches skips the update.
+    // A non-finite loss in one of the accumulated batches skips the whole update.
     let mut bad = batches.clone();
     bad[0].features[0] = f32::NAN;
     t.step_over(&bad).unwrap();

@@ -1,4 +1,5 @@
-//! Adjoint identities between an operation and its gradients: `dot(f(x, w), dy) = dot(w, dw) = dot(x, dx)`.
+//! Tests the adjoint identities of convolutions and matrix multiplications `y = f(x, w)` and their gradients
+//! dX and dW: `dot(y, dy) = dot(w, dw) = dot(x, dx)` for any `dy`, because f is linear in x and in w.
 
 use crate::support::device::{device, families};
 use crate::support::executor::{Fault, Faulty, Make, Operand, evaluate_one, reference};
@@ -11,17 +12,18 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// Returns the largest difference between the dot products of the pairs, relative to the largest product of
-/// the norms of a pair.
+/// Returns the largest difference between the three dot products `dot(y, dy)`, `dot(w, dw)` and `dot(x, dx)`,
+/// relative to the largest product of the norms of a pair.
 fn disagreement(pairs: [(&[f64], &[f64]); 3]) -> f64 {
     let dots = pairs.map(|(a, b)| dot(a, b));
     let scale = pairs.map(|(a, b)| (dot(a, a) * dot(b, b)).sqrt()).into_iter().fold(0.0, f64::max);
     let difference = (dots[0] - dots[1]).abs().max((dots[0] - dots[2]).abs());
-    // All outputs may read only padding; then all dot products are 0.
+    // A random convolution may have outputs that all read only padding. Then all dot products and norms are
+    // 0.
     if scale == 0.0 { difference } else { difference / scale }
 }
 
-/// Returns the [`disagreement`] of a convolution and its two gradients on random data.
+/// Returns the [`disagreement`] of a convolution, its input gradient and its weight gradient on random data.
 pub fn convolution_disagreement(make: Make, c: Conv2d, batch: usize, data: &mut Stream) -> f64 {
     let shapes = convolution_shapes(&c, batch);
     let [x, kernel, dy] = [0, 1, 2].map(|i| normal(data, elements(&shapes[i])));
@@ -68,8 +70,8 @@ pub fn worst_matmul(make: Make, count: usize, seed: u64) -> f64 {
     (0..count).map(draw).fold(0.0, f64::max)
 }
 
-/// Maximum disagreement of f64 sums of at most a few hundred products, whose rounding errors are about 1e-16
-/// of the norms.
+/// Maximum [`disagreement`] in f64: sums have at most a few hundred terms, so their rounding errors are about
+/// 1e-16 of the norms.
 const TOLERANCE: f64 = 1e-13;
 
 #[test]
@@ -88,7 +90,8 @@ fn matmul_gradients_are_adjoint_in_reference() {
 
 #[test]
 fn injected_error_is_detected() {
-    // The results of one operation are scaled by 1.001; the threshold is above the error of f32 executors.
+    // `Fault::Scale` multiplies the results of one operation by 1.001. The adjoint identities must then fail,
+    // even with a threshold that f32 executors stay below.
     let threshold = 1e-5;
     for op in ["conv2d", "conv2d_grad_input", "conv2d_grad_kernel"] {
         let make = move |graph: &_| Faulty::boxed(&reference, graph, Fault::Scale { op, factor: 1.001 });
@@ -100,7 +103,8 @@ fn injected_error_is_detected() {
     assert!(worst > threshold, "matmul: {worst:e}");
 }
 
-/// Maximum disagreement of f32 sums of a few hundred products, each with a relative rounding error of 6e-8.
+/// Maximum [`disagreement`] in f32: sums have a few hundred terms, each with a relative rounding error of
+/// 6e-8.
 const DEVICE_TOLERANCE: f64 = 1e-6;
 
 #[test]

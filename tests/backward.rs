@@ -1,5 +1,6 @@
-//! `Graph::backward`: the adjoint of every operation compared with central differences, sums over several
-//! uses, the appended operations and their order, and rejected calls.
+//! Tests of `Graph::backward`: the gradients of every operation are compared with central differences,
+//! gradients of values with several uses are summed, operations are appended in a fixed order, and invalid
+//! calls are rejected.
 
 use crate::support::executor::Operand;
 use crate::support::gradients::{Data, assert_gradients, draw};
@@ -10,14 +11,15 @@ use frazil::model::Model;
 use frazil::{Error, Loss, conformance};
 use std::collections::BTreeSet;
 
-/// Step and relative tolerance for operations that are piecewise linear in each element: central differences
-/// have no truncation error, so the step is a large power of two.
+/// Finite-difference step and relative tolerance for operations that are piecewise linear in each element.
+/// Central differences have no truncation error here, so a large step, a power of two, has the least rounding
+/// error.
 const LINEAR: (f64, f64) = (1.0 / 64.0, 1e-11);
-/// Step and relative tolerance for other operations.
+/// Finite-difference step and relative tolerance for nonlinear operations.
 const SMOOTH: (f64, f64) = (1.0 / 16384.0, 1e-7);
 
-/// An operation with its operands, the indices of the operands whose gradients are checked, and step and
-/// tolerance.
+/// An operation with its operands, the indices of the operands whose gradients are checked, and the
+/// finite-difference step and tolerance.
 struct Case {
     op: Op,
     operands: Vec<Operand>,
@@ -27,19 +29,20 @@ struct Case {
 
 const BATCH: usize = 3;
 
-/// Returns a batched operand with standard normal elements.
+/// Returns an operand of shape `[BATCH, ..extents]` with standard normal elements.
 fn batch(extents: &[usize], seed: u64) -> Operand {
     let shape: Vec<_> = [BATCH].iter().chain(extents).copied().collect();
     Operand::batch(&shape, normal(&mut stream(seed), elements(&shape)))
 }
 
-/// Returns an unbatched operand with standard normal elements.
+/// Returns an operand without a batch axis, with standard normal elements.
 fn fixed(shape: &[usize], seed: u64) -> Operand {
     Operand::fixed(shape, normal(&mut stream(seed), elements(shape)))
 }
 
-/// Returns a batched operand whose elements are at least 0.1 apart and at least 0.05 away from 0, so that the
-/// steps of central differences cross no kink.
+/// Returns an operand of shape `[BATCH, ..extents]` whose elements are at least 0.1 apart and at least 0.05
+/// away from 0, so that no finite-difference step changes the sign of an element or the position of a
+/// maximum.
 fn separated(extents: &[usize], seed: u64) -> Operand {
     let shape: Vec<_> = [BATCH].iter().chain(extents).copied().collect();
     Operand::batch(&shape, spread(&mut stream(seed), elements(&shape), 0.1))
@@ -72,7 +75,8 @@ fn convolutions(all: &mut Vec<Case>) {
 }
 
 fn matmuls(all: &mut Vec<Case>) {
-    // All valid combinations of transposes and batch axes; the batch is m, or k if both operands are batched.
+    // Tests every valid combination of `[transpose_a, transpose_b]` and `[a is batched, b is batched]`. The
+    // batch axis is m if only a is batched, and k if both operands are.
     for (transposes, batches) in [
         ([false, false], [false, false]),
         ([false, true], [false, false]),
@@ -156,7 +160,7 @@ fn table() -> Vec<Case> {
     all
 }
 
-/// Builds a graph with one operation; returns the graph, its inputs and its results.
+/// Builds a graph with one operation. Returns the graph, its inputs and the results of the operation.
 fn single(op: &Op, operands: &[Operand]) -> (Graph, Vec<ValueId>, Vec<ValueId>) {
     let mut graph = Graph::new(BATCH).unwrap();
     let mut input = |(number, o): (usize, &Operand)| {
@@ -180,8 +184,9 @@ fn adjoints_match_central_differences() {
         let (mut graph, inputs, results) = single(&op, &operands);
         let mut data: Data = inputs.iter().zip(operands).map(|(&id, o)| (id, o.data)).collect();
         let y = graph.value(results[0]).unwrap().clone();
-        // The scalar to differentiate is the mean of the losses, or the mean of the elements times random
-        // weights.
+        // `backward` differentiates the mean of a value. That value is the loss of each example for a loss
+        // operation; for any other operation, its elements times random weights, so that each element has a
+        // different upstream gradient.
         let loss = if op == Op::MeanSquaredError {
             results[0]
         } else {
@@ -200,7 +205,7 @@ fn adjoints_match_central_differences() {
     }
 }
 
-/// Operations without an adjoint for one operand, with the index of that operand.
+/// Operations that have no gradient with respect to one of their operands, with the index of that operand.
 fn without_adjoint() -> Vec<(Op, Vec<Operand>, usize)> {
     let window = Window { stride: [2, 2], ..Window::new([2, 2]) };
     let pool = Pool2d { window: window.on([4, 4], "pool").unwrap(), channels: 2 };
@@ -240,12 +245,14 @@ fn missing_adjoint_is_reported_and_leaves_graph_unchanged() {
     }
 }
 
-/// Every operation of the conformance suite is covered by a test of this file or has no gradient.
+/// Checks that this file tests the gradients of every operation in the conformance suite, except those that
+/// have none.
 #[test]
 fn every_operation_is_covered() {
     let mut covered: BTreeSet<_> = table().iter().map(|case| case.op.name()).collect();
     covered.extend(without_adjoint().iter().map(|(op, ..)| op.name()));
-    // mean_grad is constant, metrics is covered by the tests of losses, and the others have no results.
+    // The result of mean_grad is constant, the gradient of metrics is tested with the losses below, and
+    // accumulate, clip and update have no results.
     covered.extend(["mean_grad", "metrics", "accumulate", "clip", "update"]);
     for case in conformance::cases().unwrap() {
         for op in case.op().split('+') {
@@ -270,8 +277,9 @@ fn batch_norm_is_differentiated_through_batch_statistics() {
     assert_gradients("batch norm", &graph, loss, &pairs, &draw(&graph, 0, 1), SMOOTH.0, SMOOTH.1);
 }
 
-/// The network has two heads with class-weighted, label-smoothed cross-entropy, the second scaled by 0.4;
-/// `Op::Metrics` computes the weighted mean of their sum.
+/// Differentiates a sum of two losses. The network has two outputs, each with class-weighted, label-smoothed
+/// cross-entropy; the second loss is scaled by 0.4, and `Op::Metrics` computes the class-weighted mean of the
+/// sum.
 #[test]
 fn weighted_sum_of_losses_matches_central_differences() {
     for (weighted, smoothing) in [(false, 0.0), (true, 0.0), (true, 0.2)] {
@@ -321,14 +329,15 @@ fn mean_with_class_weights_other_than_the_loss_is_rejected() {
     }
     let own = graph.push_one(Op::Metrics, &[losses, logits, labels, own], "own").unwrap();
     assert!(graph.backward(own, &[logits]).is_ok());
-    // A class-weighted mean of a loss that is not a cross-entropy.
+    // `Op::Metrics` with class weights has a gradient for cross-entropy only, so a class-weighted mean of
+    // squared errors is rejected.
     let square = graph.push_one(Op::MeanSquaredError, &[logits, logits], "square").unwrap();
     let mean = graph.push_one(Op::Metrics, &[square, logits, labels, others], "mean").unwrap();
     assert!(matches!(graph.backward(mean, &[logits]), Err(Error::NoAdjoint { .. })));
 }
 
-/// The graph uses `w` three times and `x` twice, and has a multiplication and an addition whose two operands
-/// are the same value.
+/// The gradient of a value with several uses is the sum of the gradients of all uses. The graph uses `w`
+/// three times and `x` twice, and has a multiplication and an addition whose two operands are the same value.
 #[test]
 fn gradients_of_several_uses_are_summed() {
     let mut graph = Graph::new(3).unwrap();
@@ -348,8 +357,8 @@ fn gradients_of_several_uses_are_summed() {
     let pairs = [(w, gradients[0]), (x, gradients[1])];
     assert_gradients("several uses", &graph, loss, &pairs, &draw(&graph, 0, 5), SMOOTH.0, SMOOTH.1);
     let labels: Vec<_> = graph.nodes()[begin..].iter().map(|node| node.label.as_str()).collect();
-    // The gradient of the mean is scaled by 2 for the square, because both operands of `twice` are the
-    // square, and by 1 for x.
+    // Labels of the appended operations. The gradient of the mean of `loss` is scaled by 2 for `square`,
+    // because both operands of `twice` are `square`, and by 1 for `x`.
     let expected = [
         "square grad",
         "square grad",
@@ -370,9 +379,9 @@ fn gradients_of_several_uses_are_summed() {
     assert_eq!(labels, expected);
 }
 
-/// Gradients are appended from the last layer to the first: within a layer for bias, kernel and input; within
-/// a residual layer for the main branch, the shortcut, then their sum. Fusion in a plan and the bits of
-/// trained weights depend on this order.
+/// `backward` appends gradients from the last layer to the first: within a layer for bias, kernel and input;
+/// within a residual layer for the main branch and the shortcut, followed by the sum of both. The order must
+/// not change, because the fusion of operations in a plan and the bits of trained weights depend on it.
 #[test]
 fn gradients_of_model_are_in_fixed_order() {
     let model = Model::input([4, 4, 2])
@@ -462,8 +471,8 @@ fn values_without_gradient_are_reported() {
     let matmul = Op::MatMul { transpose_a: false, transpose_b: false };
     let y = graph.push_one(matmul.clone(), &[x, w], "y").unwrap();
     let later = graph.push_one(matmul, &[y, unused], "later").unwrap();
-    // The derivative is 0 with respect to the operand of `ReluGrad` that only selects elements, and the
-    // operand of `MeanGrad`, of which only the number of elements is used.
+    // Each of these losses has no gradient with respect to `unused`: `y` does not depend on it, `ReluGrad`
+    // depends on `later` only through the sign of its elements, and `MeanGrad` only through their number.
     let gate = graph.push_one(Op::ReluGrad, &[later, y], "gate").unwrap();
     let constant = graph.push_one(Op::MeanGrad, &[later], "constant").unwrap();
     for loss in [y, gate, constant] {
@@ -493,7 +502,7 @@ fn backward_after_update_of_operands_is_rejected() {
     graph.push(Op::Update(rule, vec![id.into()]), &gradient, "update").unwrap();
     let late = graph.backward(y, &[x]);
     assert!(matches!(&late, Err(Error::InvalidArgument { at, .. }) if at == "y"), "{late:?}");
-    // Values computed after the update can be differentiated.
+    // A value that is computed after the update, from the updated weights, can be differentiated.
     let again = graph.push_one(matmul, &[x, w], "again").unwrap();
     assert!(graph.backward(again, &[x]).is_ok());
 }

@@ -1,6 +1,6 @@
-//! `Graph::backward` of custom networks and losses, built from operations instead of layers and `Loss`.
-//! Gradients of the reference are compared with central differences, and those of the device with the
-//! reference.
+//! Tests of `Graph::backward` on custom networks and losses, built from operations instead of layers and
+//! `Loss`. The gradients of the CPU reference are compared with central differences, and those of the device
+//! with the reference.
 
 use crate::support::device::gpu;
 use crate::support::gradients::{Data, assert_gradients, draw};
@@ -12,8 +12,8 @@ use frazil::low_level::{Plan, PlanOptions};
 const TANH: Op = Op::Activation(Activation::Tanh);
 const MATMUL: Op = Op::MatMul { transpose_a: false, transpose_b: false };
 
-/// Compares the gradients of the mean of `loss` with central differences and those of the device with the
-/// reference.
+/// Differentiates the mean of `loss` with respect to `values`. Compares the gradients of the CPU reference
+/// with central differences, and those of the device with the reference.
 fn check(what: &str, mut graph: Graph, loss: ValueId, values: &[ValueId], tolerance: f64) {
     let gradients = graph.backward(loss, values).unwrap();
     for &gradient in &gradients {
@@ -25,7 +25,8 @@ fn check(what: &str, mut graph: Graph, loss: ValueId, values: &[ValueId], tolera
     compare_on_device(what, &graph, &pairs, &data);
 }
 
-/// Compares gradients on the device with the reference, on equal rounded data.
+/// Compares the gradients of the device with those of the CPU reference. Both get the same data, rounded to
+/// f32.
 fn compare_on_device(what: &str, graph: &Graph, pairs: &[(ValueId, ValueId)], data: &Data) {
     let plan = Plan::compile(gpu(), graph, &PlanOptions::default()).unwrap();
     let mut reference = Reference::new(graph).unwrap();
@@ -93,8 +94,8 @@ fn network_with_two_inputs() {
     check("two inputs", g, loss, &[image, facts, kernel, image_weights, facts_weights, bias, head], 1e-6);
 }
 
-/// The Huber loss with threshold 0.7 (Huber 1964): `c * (d - c / 2)` with `c` the difference `d` clamped to
-/// `[-0.7, 0.7]`.
+/// A Huber loss with threshold 0.7 (Huber 1964), built from operations: `c * (d - c / 2)`, where `c` is the
+/// difference `d` clamped to `[-0.7, 0.7]`.
 #[test]
 fn huber_loss_from_operations() {
     let mut g = Graph::new(5).unwrap();
@@ -112,8 +113,8 @@ fn huber_loss_from_operations() {
     check("huber", g, loss, &[x, target, w], 1e-6);
 }
 
-/// Downsampling by a convolution of stride 2, upsampling by a transposed convolution (the input gradient of
-/// such a convolution), and a skip connection.
+/// A U-Net of one level: downsampling by a convolution of stride 2, upsampling by a transposed convolution
+/// (`Op::Conv2dGradInput` in the forward pass), and a skip connection.
 #[test]
 fn u_net_with_skip_connection() {
     let mut g = Graph::new(2).unwrap();

@@ -1,4 +1,5 @@
-//! Batch norm: golden vectors, gradients through the batch statistics, and running statistics in training.
+//! Tests of batch norm: golden vectors, gradients through the batch statistics, and running statistics during
+//! training.
 
 use crate::support::compare::assert_relative;
 use crate::support::device::{device, families, gpu};
@@ -11,13 +12,13 @@ use frazil::{Batch, FreezeRule, Loss, Mask, Model, Sgd, Trainer, TrainerOptions}
 
 const EPSILON: f64 = 1e-5;
 
-/// A graph of one training step of a batch norm: forward, the gradients of `sum(y * dy)`, and the update of
-/// the running statistics.
+/// The graph of one training step of a batch norm: the forward pass, the gradients of `sum(y * dy)`, and the
+/// update of the running statistics.
 struct Step {
     graph: Graph,
     x: ValueId,
     dy: ValueId,
-    /// Scale, shift, running mean, running variance.
+    /// Scale, shift, running mean and running variance, each `[channels]`.
     vectors: [ValueId; 4],
     y: ValueId,
     mean: ValueId,
@@ -28,7 +29,8 @@ struct Step {
     loss: ValueId,
 }
 
-/// Builds the graph for `x` of `shape`; `rule` gets the number of values of one channel in one example.
+/// Builds the graph of a step for `x` of `shape`, `[batch, .., channels]`. `rule` creates the update rule of
+/// the running statistics from the number of values that one example has per channel.
 fn step(shape: &[usize], epsilon: f64, rule: impl Fn(usize) -> StatisticsRule) -> Step {
     let channels = shape[shape.len() - 1];
     let vector = || Shape::new([channels]).unwrap();
@@ -41,8 +43,8 @@ fn step(shape: &[usize], epsilon: f64, rule: impl Fn(usize) -> StatisticsRule) -
     let running_var = graph.declare("running_var", vector(), ParameterKind::Statistic).unwrap();
     let s = graph.push(Op::BatchStatistics { epsilon }, &[x], "statistics").unwrap();
     let y = graph.push_one(Op::BatchNorm { epsilon: None }, &[x, scale, shift, s[0], s[1]], "norm").unwrap();
-    // `Graph::backward` differentiates the mean of a loss. Scaling the loss by the number of elements turns
-    // this mean into the sum.
+    // `Graph::backward` differentiates the mean of a loss. Scaling the loss by the number of elements makes
+    // this mean equal `sum(y * dy)`.
     let elements = shape.iter().product::<usize>();
     let weighted = graph.push_one(Op::Mul, &[y, dy], "weighted").unwrap();
     let loss = graph.push_one(Op::Scale(elements as f64), &[weighted], "loss").unwrap();
@@ -56,7 +58,7 @@ fn step(shape: &[usize], epsilon: f64, rule: impl Fn(usize) -> StatisticsRule) -
     Step { graph, x, dy, vectors, y, mean: s[0], variance: s[2], dx, dscale, dshift, loss }
 }
 
-/// Compares a batch norm, in the mode of the case, with its golden results.
+/// Compares a batch norm with the golden results of a case, in the case's mode: training or evaluation.
 fn assert_golden(make: Make, case: &Case, tolerance: f64) {
     let number = |field: &str| case.params[field].as_f64().unwrap();
     let fields = ["gamma", "beta", "running_mean", "running_var"];
@@ -103,8 +105,8 @@ fn assert_golden(make: Make, case: &Case, tolerance: f64) {
 fn batch_norm_golden() {
     let all = cases("batch_norm");
     for case in &all {
-        // With a constant channel or a mean of 100, the libraries that computed the golden vectors agree only
-        // to 1e-10.
+        // A channel that is constant or has a mean of 100 is ill-conditioned: even the libraries that
+        // computed the golden vectors agree only to 1e-10.
         let ill_conditioned = case.params["data"] != "normal";
         assert_golden(&reference, case, if ill_conditioned { 1e-10 } else { 1e-12 });
         for family in families() {
@@ -118,7 +120,8 @@ fn batch_norm_golden() {
 fn batch_norm_gradients_match_differences() {
     let rule = |per_example| StatisticsRule { momentum: 0.5, biased: false, per_example };
     let Step { graph, x, dy, vectors, dx, dscale, dshift, loss, .. } = step(&[4, 3, 2], EPSILON, rule);
-    // No pattern of the channels repeats, and no channel is near constant.
+    // A wave plus a slope: no two channels are equal, and no channel is near constant, where batch norm would
+    // be ill-conditioned.
     let wave =
         |n: usize, step: f64| (0..n).map(|i| (i as f64 * step).sin() + 0.1 * i as f64).collect::<Vec<_>>();
     let data = vec![
@@ -183,7 +186,8 @@ fn running_statistics_are_updated_unless_frozen() {
     let mut t = trainer();
     assert_eq!(t.parameter("bn1.scale").unwrap(), [1.0; 4]);
     assert_eq!(t.parameter("bn1.running_var").unwrap(), [1.0; 4]);
-    // `freeze` matches trained parameters only, `freeze_statistics` running statistics only.
+    // `freeze` accepts the paths of trained parameters only, and `freeze_statistics` those of running
+    // statistics only.
     assert_eq!(t.freeze("bn1.*", FreezeRule::all()).unwrap(), 8);
     assert!(t.freeze("bn1.running_mean", FreezeRule::all()).is_err());
     assert!(t.freeze_statistics("bn1.scale").is_err());

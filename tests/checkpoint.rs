@@ -1,4 +1,4 @@
-//! Checkpoints: writing, reading, resuming, damaged and incompatible files.
+//! Tests of checkpoints: writing, reading, resuming, and rejecting damaged or incompatible files.
 
 use crate::support::training::*;
 use frazil::checkpoint::{Checkpoint, Tensor};
@@ -29,7 +29,7 @@ impl Drop for Folder {
     }
 }
 
-/// Returns the reason of the expected checkpoint error; panics for any other result.
+/// Returns the reason (`why`) of an expected checkpoint error. Panics for any other result.
 fn checkpoint_error(result: frazil::Result<impl std::fmt::Debug>) -> String {
     match result {
         Err(Error::Checkpoint { why, .. }) => why,
@@ -43,7 +43,8 @@ fn half_frozen_trainer(optimizer: Optimizer) -> Trainer {
     t
 }
 
-/// A half-frozen Adam trainer after 5 steps, and its checkpoint.
+/// Trains a model with half of its elements frozen for 5 Adam steps and saves it. Returns the path of the
+/// checkpoint and the trainer.
 fn saved_trainer(folder: &Folder) -> (PathBuf, Trainer) {
     let mut t = half_frozen_trainer(Adam::new(0.01).into());
     train(&mut t, 5);
@@ -52,7 +53,8 @@ fn saved_trainer(folder: &Folder) -> (PathBuf, Trainer) {
     (file, t)
 }
 
-/// F13: resuming drops optimizer state, or is not bit-exact.
+/// Regression test F13 (docs/masks.md): a resumed run must restore all optimizer state and continue bit for
+/// bit like the uninterrupted run.
 #[test]
 fn f13_resumed_run_equals_the_uninterrupted_run() {
     let folder = Folder::new("f13");
@@ -66,7 +68,8 @@ fn f13_resumed_run_equals_the_uninterrupted_run() {
         let middle = uninterrupted.digest().unwrap();
         all[7..].iter().for_each(|batch| uninterrupted.step(batch).unwrap());
 
-        // Other initial weights and no mask: everything must come from the file.
+        // The resumed trainer has other initial weights and no mask, so that the comparison fails unless
+        // everything is loaded from the file.
         let mut resumed = trainer(optimizer, TrainerOptions::batch(ROWS).seed(99));
         resumed.load(&file).unwrap();
         assert_eq!((resumed.digest().unwrap(), resumed.steps()), (middle, 7), "{name}");
@@ -77,7 +80,8 @@ fn f13_resumed_run_equals_the_uninterrupted_run() {
         assert_eq!(resumed.digest().unwrap(), uninterrupted.digest().unwrap(), "{name}");
         assert_ne!(resumed.digest().unwrap(), middle, "{name}: nothing was trained");
         assert_frozen(name, &resumed, &before);
-        // Equal files mean equal bits, step, learning rate and seed.
+        // The checkpoints of both trainers must be equal files. They contain all weights and state, the step,
+        // the learning rate and the seed.
         let files = [folder.file("a.safetensors"), folder.file("b.safetensors")];
         uninterrupted.save(&files[0]).unwrap();
         resumed.save(&files[1]).unwrap();
@@ -85,7 +89,8 @@ fn f13_resumed_run_equals_the_uninterrupted_run() {
     }
 }
 
-/// F10: copying a model loses or shares its mask.
+/// Regression test F10 (docs/masks.md): a copy of a model must have the same mask as the original, and the
+/// two masks must be independent.
 #[test]
 fn f10_two_trainers_from_one_file_have_separate_masks() {
     let folder = Folder::new("f10");
@@ -107,7 +112,7 @@ fn f10_two_trainers_from_one_file_have_separate_masks() {
     assert!(snapshot(&original) == before);
 }
 
-/// F11: the mask is stored twice, or as floats.
+/// Regression test F11 (docs/masks.md): a checkpoint stores each mask once, as one bit per element.
 #[test]
 fn f11_mask_is_stored_as_one_bit_per_element() {
     let folder = Folder::new("f11");
@@ -119,15 +124,17 @@ fn f11_mask_is_stored_as_one_bit_per_element() {
     };
     let bytes = |file: &Checkpoint| file.tensors().iter().map(|(_, t)| 4 * t.bits().len()).sum::<usize>();
     let (unfrozen, half) = (save(FreezeRule::none(), "none"), save(FreezeRule::random(0.5), "half"));
-    // 90 + 5 elements of conv and 500 + 4 of fc, in weights and one state slot; one mask word per 32
-    // elements.
+    // Both checkpoints store 599 elements (conv: 90 + 5, fc: 500 + 4) twice, as f32 weights and as one slot
+    // of optimizer state. The half-frozen one also stores one u32 mask word per 32 elements of each
+    // parameter.
     assert_eq!(bytes(&unfrozen), 2 * 4 * 599);
     assert_eq!(bytes(&half) - bytes(&unfrozen), 4 * (3 + 1 + 16 + 1));
     let masks = |file: &Checkpoint| file.tensors().iter().filter(|(n, _)| n.starts_with("mask.")).count();
     assert_eq!((masks(&unfrozen), masks(&half)), (0, 4));
 }
 
-/// F12: a mask is saved, but cannot be loaded for further training.
+/// Regression test F12 (docs/masks.md): a mask loaded from a checkpoint must apply to further training, and
+/// can be extended and thawed.
 #[test]
 fn f12_loaded_mask_can_be_trained_extended_and_thawed() {
     let folder = Folder::new("f12");
@@ -168,7 +175,8 @@ fn digests_of_a_file_equal_those_of_the_device() {
     assert!(read.notes()["mask"].contains("1 = frozen") && read.notes()["version"] == "1");
 }
 
-/// Asserts that loading fails with `part` in the reason, and changes neither weights, state, masks nor step.
+/// Asserts that loading fails with an error that contains `part`, and changes neither weights, state, masks
+/// nor the step.
 fn assert_load_fails(t: &mut Trainer, file: &Path, part: &str) {
     let (before, digest, frozen, steps) = (snapshot(t), t.digest().unwrap(), t.frozen_count(), t.steps());
     let message = checkpoint_error(t.load(file));
@@ -207,7 +215,8 @@ fn loading_for_another_model_or_optimizer_is_an_error() {
     }
 }
 
-/// Files with a valid checksum whose content no trainer writes.
+/// Loading rejects files whose checksum is valid but whose content is inconsistent, and the error names the
+/// tensor or the note (metadata entry).
 #[test]
 fn inconsistent_content_is_reported_by_tensor_or_note() {
     let folder = Folder::new("content");
@@ -249,7 +258,8 @@ fn inconsistent_content_is_reported_by_tensor_or_note() {
         Some(if n == "mask.fc.kernel" { Tensor::u32(vec![15], t.bits()[..15].to_vec()) } else { t.clone() })
     };
     check("\"mask.fc.kernel\": expected u32 [16], got u32 [15]", &words, None);
-    // The digest of frozen elements detects a changed frozen weight, frozen state element and mask bit.
+    // The checkpoint stores a digest of all frozen elements. Loading must detect one flipped bit of a frozen
+    // weight, of frozen optimizer state or of a mask.
     let frozen = valid.mask("fc.kernel").frozen_indices().next().unwrap();
     for name in ["fc.kernel", "state.v.fc.kernel"] {
         let flip = |n: &str, t: &Tensor| {
@@ -276,7 +286,7 @@ fn inconsistent_content_is_reported_by_tensor_or_note() {
     copy.push("extra".into(), Tensor::u32(vec![1], vec![0]));
     copy.write(&rewritten).unwrap();
     assert_load_fails(&mut t, &rewritten, "\"extra\": expected none");
-    // The valid file still loads after all failures.
+    // The valid file can still be loaded into the same trainer after all rejected ones.
     valid.write(&rewritten).unwrap();
     t.load(&rewritten).unwrap();
     assert_eq!(t.steps(), 5);
@@ -297,7 +307,8 @@ fn damage_anywhere_is_an_error() {
             other => panic!("{what}: {other:?}"),
         }
     };
-    // All lengths near the boundaries of the header and the data, and a sample of the others.
+    // Truncates the file at all lengths near the start and the end of the header and the end of the data, and
+    // at every 61st length.
     let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let near = |boundary: usize| boundary.saturating_sub(9)..boundary + 9;
     let lengths = near(8).chain(near(header)).chain(near(bytes.len())).chain((0..bytes.len()).step_by(61));
@@ -305,7 +316,7 @@ fn damage_anywhere_is_an_error() {
         assert_fails(&bytes[..length], format!("cut to {length}"));
     }
     assert_fails(&[&bytes[..], &[0]].concat(), "longer".into());
-    // One bit of each byte of the header, and of a sample of the data.
+    // Flips one bit in each byte of the header, and in every 7th byte of the data.
     for at in (0..header).chain((header..bytes.len()).step_by(7)) {
         let mut copy = bytes.clone();
         copy[at] ^= 1 << (at % 8);
@@ -319,7 +330,7 @@ fn damage_anywhere_is_an_error() {
     assert_eq!(t.steps(), 0);
 }
 
-/// A process killed while writing leaves a partial temporary file and the intact old file.
+/// A process killed while it writes leaves a partial temporary file next to the intact old checkpoint.
 #[test]
 fn interrupted_or_failed_write_keeps_the_old_file() {
     let folder = Folder::new("partial");
@@ -330,13 +341,14 @@ fn interrupted_or_failed_write_keeps_the_old_file() {
     let mut resumed = trainer(Adam::new(0.01).into(), continuing());
     resumed.load(&file).unwrap();
     assert_eq!(resumed.digest().unwrap(), t.digest().unwrap());
-    // The next write replaces the file.
+    // The next save replaces the old checkpoint, although the partial temporary file exists.
     train(&mut t, 1);
     t.save(&file).unwrap();
     assert!(std::fs::read(&file).unwrap() != old);
     resumed.load(&file).unwrap();
     assert_eq!(resumed.digest().unwrap(), t.digest().unwrap());
-    // A failed write leaves the existing file or folder unchanged: a file cannot replace a folder.
+    // A failed write leaves the existing target unchanged. Here it fails because the target is a folder,
+    // which a file cannot replace.
     let taken = folder.file("taken.safetensors");
     std::fs::create_dir(&taken).unwrap();
     assert!(matches!(t.save(&taken), Err(Error::Io { .. })));

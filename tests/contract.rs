@@ -1,5 +1,5 @@
-//! Contract of every shader: its parameters and bindings match their Rust declarations, and naga translates
-//! it for every backend. Needs no GPU.
+//! Tests of every shader without a GPU: its parameters and bindings match their Rust declarations, and naga
+//! translates it for every backend.
 
 use crate::support::portable::{duplicate_definition, portability_violations};
 use frazil::conformance::shaders;
@@ -12,13 +12,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// Every launch variant, by shader text.
+/// Every launch (kernel with its declarations and bindings) that the conformance suite uses, keyed by its
+/// WGSL text.
 fn launches() -> &'static BTreeMap<String, Launch> {
     static ALL: OnceLock<BTreeMap<String, Launch>> = OnceLock::new();
     ALL.get_or_init(|| shaders().unwrap())
 }
 
-/// Parses and validates a shader with subgroups and `additional` capabilities.
+/// Parses and validates a shader. Subgroup operations and the `additional` capabilities are allowed.
 fn parse(source: &str, additional: Capabilities) -> Result<(Module, ModuleInfo), String> {
     let capabilities = Capabilities::SUBGROUP | additional;
     let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
@@ -28,7 +29,8 @@ fn parse(source: &str, additional: Capabilities) -> Result<(Module, ModuleInfo),
     Ok((module, info))
 }
 
-/// Capabilities that a kernel needs in addition to subgroups; only one kernel uses cooperative matrices.
+/// Returns the naga capabilities that a kernel needs in addition to subgroups. Only one kernel uses
+/// cooperative matrices.
 fn additional_capabilities(kernel: &str) -> Capabilities {
     if kernel == "gemm_cooperative" {
         Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16
@@ -37,7 +39,8 @@ fn additional_capabilities(kernel: &str) -> Capabilities {
     }
 }
 
-/// Fields of a struct with their offsets, and its size; fields of nested structs are named `outer.inner`.
+/// Returns the fields of a struct with their byte offsets, and its size in bytes. Fields of nested structs
+/// are named `outer.inner`.
 fn fields(module: &Module, ty: naga::Handle<naga::Type>) -> Result<(Vec<(String, usize)>, usize), String> {
     let TypeInner::Struct { members, span } = &module.types[ty].inner else {
         return Err(format!("expected a struct as uniform, got {:?}", module.types[ty].inner));
@@ -53,7 +56,7 @@ fn fields(module: &Module, ty: naga::Handle<naga::Type>) -> Result<(Vec<(String,
     Ok((all, *span as usize))
 }
 
-/// Checks a shader against its launch: entry point, bindings, parameter layout, resource limits.
+/// Checks a shader against its Rust declaration: entry point, bindings, parameter layout and resource limits.
 fn check(launch: &Launch, source: &str) -> Result<(Module, ModuleInfo), String> {
     let kernel = launch.kernel;
     let (module, info) = parse(source, additional_capabilities(kernel.name))?;
@@ -77,7 +80,8 @@ fn check(launch: &Launch, source: &str) -> Result<(Module, ModuleInfo), String> 
                 workgroup_bytes += module.types[global.ty].inner.size(module.to_ctx());
                 continue;
             }
-            // Private copy of the parameters.
+            // The global `p` is the private copy of the parameters from the uniform buffer, and needs no
+            // binding.
             AddressSpace::Private if global.name.as_deref() == Some("p") => continue,
             other => return Err(format!("expected a buffer or workgroup memory, got a global in {other:?}")),
         };
@@ -123,7 +127,7 @@ fn check(launch: &Launch, source: &str) -> Result<(Module, ModuleInfo), String> 
     Ok((module, info))
 }
 
-/// Feature of a kernel that not every backend supports.
+/// Optional WGSL feature of a kernel that some backends do not support.
 #[derive(Clone, Copy, PartialEq)]
 enum Feature {
     None,
@@ -146,7 +150,7 @@ fn hlsl(module: &Module, info: &ModuleInfo, shader_model: ShaderModel) -> Result
     Ok(text)
 }
 
-/// Writes a module for every backend that supports its feature.
+/// Translates a module for every backend that supports its `feature`.
 fn write(module: &Module, info: &ModuleInfo, feature: Feature) -> Result<(), String> {
     let spirv = naga::back::spv::Options { lang_version: (1, 3), ..Default::default() };
     naga::back::spv::write_vec(module, info, &spirv, None).map_err(|e| format!("SPIR-V: {e}"))?;
@@ -157,7 +161,8 @@ fn write(module: &Module, info: &ModuleInfo, feature: Feature) -> Result<(), Str
     if feature == Feature::CooperativeMatrix {
         return Ok(());
     }
-    // Shader model 5.1 for FXC, which has no subgroup operations; 6.0 for DXC.
+    // Writes HLSL for shader model 5.1 (compiled by FXC, which has no subgroup operations) and 6.0 (compiled
+    // by DXC).
     let models = match feature {
         Feature::None => &[ShaderModel::V5_1, ShaderModel::V6_0][..],
         _ => &[ShaderModel::V6_0],
@@ -197,7 +202,8 @@ fn every_shader_matches_its_declarations_and_compiles_for_every_backend() {
             _ => Feature::None,
         };
         write(&module, &info, feature).unwrap_or_else(|message| panic!("{name}: {message}"));
-        // Browsers and DX12 have no cooperative matrices.
+        // Shaders with cooperative matrices run on Vulkan and Metal only, so the restrictions of browsers and
+        // DX12 do not apply to them.
         if feature != Feature::CooperativeMatrix {
             let violations = portability_violations(&module, &info);
             assert!(violations.is_empty(), "{name}: {violations:#?}");
@@ -240,8 +246,8 @@ fn marked_loops_are_unrolled() {
     }
 }
 
-/// `&&` and `||` are branches, and one driver takes minutes and gigabytes to compile a few dozen of them in
-/// sequence, as in an unrolled loop. Values are therefore computed with `&` and `|`.
+/// Values must be computed with `&` and `|` instead of `&&` and `||`, which compile to branches: one driver
+/// takes minutes and gigabytes to compile a few dozen of them in sequence, as in an unrolled loop.
 #[test]
 fn values_use_no_short_circuit_operators() {
     let branch = |line: &&str| {
@@ -280,7 +286,8 @@ fn contract_check_detects_mismatches() {
     ];
     for (right, wrong, expected) in mutations {
         assert!(source.contains(right), "{right}");
-        // Also renames the uses of a renamed field, so that the shader remains valid.
+        // Renames all uses of the field `beta2` too, so that the shader remains valid and only the comparison
+        // with the Rust declaration fails.
         let mut text = source.replacen(right, wrong, 1);
         if wrong.contains("beta_two") {
             text = text.replace("p.beta2", "p.beta_two");
@@ -290,7 +297,8 @@ fn contract_check_detects_mismatches() {
     }
 }
 
-/// Returns the portability violations of a shader with the entry point `body` and the declarations `before`.
+/// Returns the portability violations of a shader whose entry point has the given `body` and whose additional
+/// declarations are `before`.
 fn violations_of(before: &str, body: &str) -> Vec<String> {
     let text = format!(
         "struct Params {{ n: u32, lane: u32 }}
@@ -353,7 +361,7 @@ fn portability_checks_detect_what_other_compilers_reject() {
         ),
         ("", "y[0] = bitcast<vec4<f32>>(vec4(0x7f800000u));", "constant expression with value inf"),
         ("", "y[0] = quadBroadcast(y[1], 4u);", "quadBroadcast from lane"),
-        // Valid shaders.
+        // Valid shaders, in which no violation may be found.
         ("", "if (group.x < uniform_params.n) { return; } workgroupBarrier();", ""),
         ("", "let n = uniform_params.n; for (var i = 0u; i < n; i++) { workgroupBarrier(); }", ""),
         (
@@ -378,8 +386,8 @@ fn portability_checks_detect_what_other_compilers_reject() {
     }
 }
 
-/// naga emits the constructor of an array type twice in HLSL if the type is used both directly and through an
-/// alias.
+/// Detects a naga bug: the HLSL backend writes the constructor of an array type twice if the type is used
+/// both directly and through an alias.
 #[test]
 fn duplicate_hlsl_definitions_are_detected() {
     let text = "

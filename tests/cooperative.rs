@@ -1,5 +1,6 @@
-//! GEMM with cooperative matrices, on adapters that support them. The op table compares it with the reference
-//! on operands that are exact in f16; these tests cover rounded operands and whole training runs.
+//! Tests of GEMM with cooperative matrices, on adapters that support them. `tests/op_table.rs` compares such
+//! GEMMs with the reference on operands that are exact in f16; these tests cover operands that are rounded to
+//! f16, and whole training runs.
 
 use crate::support::compare::assert_relative;
 use crate::support::device::gpu;
@@ -14,7 +15,8 @@ use frazil::{
 
 const PATHS: [&str; 4] = ["conv1.kernel", "conv2.kernel", "fc1.kernel", "fc2.kernel"];
 
-/// The cooperative-matrix family; `None`, with a printed message, if the adapter does not support it.
+/// Returns the cooperative-matrix GEMM family, or prints a message and returns `None` if the adapter does not
+/// support it.
 fn family() -> Option<GemmFamily> {
     let family = GemmFamily::cooperative(gpu().report());
     if family.is_none() {
@@ -23,7 +25,7 @@ fn family() -> Option<GemmFamily> {
     family
 }
 
-/// Computes `a * b` of `[m, k]` and `[k, n]` with a family.
+/// Computes `a * b`, with `a` of shape `[m, k]` and `b` of `[k, n]`, in the given GEMM family.
 fn multiply([m, n, k]: [usize; 3], a: &[f32], b: &[f32], family: GemmFamily) -> Vec<f32> {
     let mut graph = Graph::new(m).unwrap();
     let left = graph.batch_input("a", &[k], DType::F32).unwrap();
@@ -43,8 +45,8 @@ fn operands_are_rounded_to_f16_and_sums_are_f32() {
     let Some(cooperative) = family() else { return };
     let sizes = [70, 36, 100];
     let [m, n, k] = sizes;
-    // All elements are positive, so that f16 accumulation would cause a far larger error than rounding the
-    // operands to f16 does.
+    // All elements are positive, so that sums grow to k terms without cancellation. Accumulation in f16 would
+    // then cause a far larger error than rounding the operands to f16.
     let draw = |count: usize, seed: usize| -> Vec<f32> {
         (0..count).map(|i| ((i * 7919 + seed) % 10_007) as f32 / 10_007.0 + 0.1).collect()
     };
@@ -60,8 +62,8 @@ fn operands_are_rounded_to_f16_and_sums_are_f32() {
     };
     let (rounded, exact) = (worst(cooperative), worst(GemmFamily::Register));
     println!("worst relative error: {cooperative} {rounded:.1e}, register {exact:.1e}");
-    // Each product has two operands rounded to 11 bits. Their errors partly cancel in a sum, but remain well
-    // above those of f32.
+    // Each term is a product of two operands rounded to 11 bits. Their rounding errors partly cancel in a
+    // sum, but remain well above those of the f32 family.
     assert!(rounded < 2.0 / 2048.0 && rounded > 10.0 * exact && exact < 1e-6);
 }
 
@@ -94,9 +96,10 @@ fn frozen_weights_keep_their_bits_and_runs_are_reproducible() {
     assert!(once.1 < 1.0 && in_f32.1 < 1.0);
     for (path, (got, want)) in PATHS.iter().zip(once.3.iter().zip(&in_f32.3)) {
         let wide = |data: &[f32]| data.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
-        // The gradient of the last kernel is one GEMM whose operands have 11 bits. In earlier layers,
-        // rounding changes the sign of some ReLU inputs and the position of some maxima. This affects about 1
-        // in 1000 gradient elements entirely, which is an error of sqrt(1/1000) of the norm.
+        // fc2.kernel is the last kernel: its gradient is one GEMM whose operands are rounded to 11 bits.
+        // Before that layer, rounding also changes the sign of some ReLU inputs and the position of some
+        // maxima in max pooling. About 1 in 1000 gradient elements is then entirely wrong, which is a
+        // relative L2 error of sqrt(1/1000).
         let allowed = if *path == "fc2.kernel" { 3e-3 } else { 5e-2 };
         let error = assert_relative(path, &wide(got), &wide(want), allowed);
         println!("{path}: first gradient within {error:.1e}");
@@ -116,8 +119,9 @@ fn cooperative_family_requires_a_device_opened_with_cooperative_matrices() {
     assert!(expected.contains("GpuOptions::cooperative_matrix"), "{expected}");
 }
 
-/// Gradients are multiplied by 1024 before they are rounded to f16, so they are clamped to [-63.97, 63.97].
-/// The loss is finite, so the update is not skipped.
+/// Large gradients must not overflow f16. They are multiplied by 1024 before they are rounded to f16, and
+/// therefore clamped to [-63.97, 63.97]. The loss is finite, so the update is not skipped, and the weights
+/// must remain finite.
 #[test]
 fn large_gradients_of_a_finite_loss_leave_finite_weights() {
     let Some(cooperative) = family() else { return };
@@ -135,7 +139,8 @@ fn large_gradients_of_a_finite_loss_leave_finite_weights() {
     assert!(before != after);
 }
 
-/// Only gradients of a loss are scaled. A GEMM with a transposed B is not necessarily a gradient computation.
+/// Only gradients of a loss are multiplied by 1024. A GEMM with a transposed B may also be a forward
+/// operation, whose operand of 100 would be clamped if it were scaled.
 #[test]
 fn gemm_with_a_transposed_operand_is_not_scaled() {
     let Some(cooperative) = family() else { return };

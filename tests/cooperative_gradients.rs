@@ -1,5 +1,6 @@
-//! Scaling of gradients in the cooperative family, through a transposed convolution: `Op::Conv2dGradInput` in
-//! the forward pass, so that `Op::Conv2d` computes an input gradient in the backward pass.
+//! Tests the scaling of gradients in the cooperative-matrix family on a transposed convolution, where the
+//! roles are exchanged: `Op::Conv2dGradInput` is the forward operation, and `Op::Conv2d` computes its input
+//! gradient.
 
 use crate::support::compare::{assert_relative, widen};
 use crate::support::device::gpu;
@@ -10,13 +11,13 @@ use frazil::low_level::{Conv2d, DType, Graph, Op, StepScalars, ValueId};
 use frazil::low_level::{Padding, Shape, Window};
 use frazil::low_level::{Plan, PlanOptions};
 
-/// A graph of a transposed convolution 8x8 -> 16x16, a convolution and a mean squared error, with its
-/// gradients.
+/// The graph of a transposed convolution from 8x8 to 16x16 (`up`), a convolution (`head`) and a mean squared
+/// error, with its gradients with respect to the images and both kernels.
 struct Network {
     graph: Graph,
-    /// The images, the target, and both kernels.
+    /// The images, the target, the kernel of `up` and the kernel of `head`.
     inputs: [ValueId; 4],
-    /// The gradients of the images and both kernels.
+    /// The gradients with respect to the images, the kernel of `up` and the kernel of `head`.
     gradients: Vec<ValueId>,
 }
 
@@ -33,15 +34,15 @@ fn network() -> Network {
     let y = g.push_one(Op::Conv2dGradInput(conv(2)), &[x, up], "up").unwrap();
     let y = g.push_one(Op::Conv2d(conv(1)), &[y, head], "head").unwrap();
     let losses = g.push_one(Op::MeanSquaredError, &[y, target], "loss").unwrap();
-    // The gradients are about 1e-6, where f16 numbers are 6e-8 apart. Multiplied by 1024, they have the full
-    // relative precision of 2^-11.
+    // Scaling the loss makes the gradients as small as 1e-6, where adjacent f16 numbers are 6e-8 apart.
+    // Multiplied by 1024 before they are rounded, they have the full relative precision of f16, 2^-11.
     let loss = g.push_one(Op::Scale(1.0 / 64.0), &[losses], "scaled loss").unwrap();
     let gradients = g.backward(loss, &[x, up, head]).unwrap();
     gradients.iter().for_each(|&gradient| g.mark_output(gradient).unwrap());
     Network { graph: g, inputs: [x, target, up, head], gradients }
 }
 
-/// Every GEMM scales the operand that is a gradient of the loss, and no other one.
+/// Every GEMM multiplies by 1024 the operand that is a gradient of the loss, and no other operand.
 #[test]
 fn gemms_scale_gradients_and_no_other_operand() {
     let mut adapter = gpu().report().clone();
@@ -66,16 +67,17 @@ fn gemms_scale_gradients_and_no_other_operand() {
         };
         scales.push((dispatch.label.as_str(), [scaled("A"), scaled("B")]));
     }
-    // The strided transposed convolution is several GEMMs, and a GEMM with split-K may be several.
+    // The transposed convolution of stride 2 consists of several GEMMs, and so may a GEMM with split-K. Each
+    // is listed once.
     scales.dedup();
     let expected = [
         ("up", [false, false]),
         ("head", [false, false]),
-        // The weight gradient is x' dy.
+        // The weight gradient is `transpose(x) * dy`, so operand B is scaled.
         ("head grad_kernel", [false, true]),
         ("head grad_input", [true, false]),
-        // The gradient of the transposed convolution's result is operand A, as the input of a convolution
-        // would be.
+        // `up` is an `Op::Conv2dGradInput`, so its upstream gradient takes the place of the input x of a
+        // convolution: operand A in both of its gradients.
         ("up grad_kernel", [true, false]),
         ("up grad_input", [true, false]),
     ];
@@ -94,7 +96,8 @@ fn small_gradients_survive_a_transposed_convolution() {
         let mut draw = stream(5);
         for id in inputs {
             let elements = graph.value(id).unwrap().shape.elements();
-            // Kernels are scaled by 1 / sqrt(9 * 32), so that results keep the variance of the inputs.
+            // Kernels are scaled by about 1 / sqrt(9 * 32), the number of terms in a sum, so that results
+            // have the same variance as the inputs.
             let scale = if graph.value(id).unwrap().batched { 1.0 } else { 1.0 / 17.0 };
             let data: Vec<f32> = (0..elements).map(|_| draw.normal() * scale).collect();
             plan.write_f32(id, &data).unwrap();
@@ -104,8 +107,8 @@ fn small_gradients_survive_a_transposed_convolution() {
     };
     let (got, want) = (run(cooperative), run(GemmFamily::Register));
     for (name, (got, want)) in ["x", "up", "head"].iter().zip(got.iter().zip(&want)) {
-        // Rounding both operands of each GEMM to 11 bits causes an error of 4e-4. Without scaling, the error
-        // is 1.2e-2.
+        // Both operands of each GEMM are rounded to 11 bits, which causes an error of 4e-4. Without scaling,
+        // the error would be 1.2e-2.
         let error = assert_relative(&format!("gradient of {name}"), got, want, 2e-3);
         println!("gradient of {name}: within {error:.1e}");
     }

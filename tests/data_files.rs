@@ -1,4 +1,4 @@
-//! Readers of data set files, valid and damaged.
+//! Tests of the readers of data set files (IDX and CIFAR-10), with valid and damaged files.
 
 use flate2::{Compression, write::GzEncoder};
 use frazil::Error;
@@ -31,7 +31,7 @@ impl Drop for Folder {
     }
 }
 
-/// Returns file name, position and reason of the expected data error; panics for any other result.
+/// Returns the file name, position and reason of an expected data error. Panics for any other result.
 #[track_caller]
 fn data_error<T: std::fmt::Debug>(result: frazil::Result<T>) -> (String, String, String) {
     match result {
@@ -55,12 +55,12 @@ fn idx_file(extents: &[u32], values: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// IDX file of 3 x 2 images with pixels 0, 1, 2 and so on.
+/// Returns an IDX file of `count` images of 3 x 2 pixels with the values 0, 1, 2 and so on.
 fn images(count: u32) -> Vec<u8> {
     idx_file(&[count, 3, 2], &(0..count * 6).map(|i| i as u8).collect::<Vec<_>>())
 }
 
-/// Writes a training set of three images and a test set of two.
+/// Writes an MNIST-like training set of three images and a test set of two.
 fn write_mnist(folder: &Folder) {
     folder.write("train-images-idx3-ubyte", &images(3));
     folder.write("train-labels-idx1-ubyte", &idx_file(&[3], &[9, 0, 4]));
@@ -83,7 +83,8 @@ fn idx_reads_plain_and_gzipped_files_with_hyphen_or_dot() {
         let plain = format!("{name}-idx{axes}-ubyte");
         let bytes = std::fs::read(folder.0.join(&plain)).unwrap();
         folder.remove(&plain);
-        // Uses the other three accepted forms of the file name, the last one for both test files.
+        // Writes the same content under the other three accepted forms of the file name. Both test files have
+        // the last form.
         match name {
             "train-images" => folder.write(&format!("{name}.idx{axes}-ubyte"), &bytes),
             "train-labels" => folder.write(&format!("{name}.idx{axes}-ubyte.gz"), &gz(&bytes)),
@@ -103,7 +104,7 @@ fn idx_errors_name_file_and_byte() {
         bytes
     };
     let long = [&good[..], &[0]].concat();
-    // File, bytes, position, part of the reason.
+    // Each case is a file name, its content, and the expected position and part of the reason in the error.
     let cases: Vec<(&str, Vec<u8>, &str, &str)> = vec![
         (pixels, Vec::new(), "byte 0", "header of 16 bytes, got 0"),
         (pixels, good[..15].to_vec(), "byte 15", "header of 16 bytes, got 15"),
@@ -119,7 +120,8 @@ fn idx_errors_name_file_and_byte() {
         (labels, images(3), "byte 0", "1 axes"),
         (pixels, good[..good.len() - 1].to_vec(), "byte 33", "expected 34 bytes for [3, 3, 2], got 33"),
         (pixels, long, "byte 34", "expected 34 bytes for [3, 3, 2], got 35"),
-        // A header with 65,536 images too many: an error before memory is allocated.
+        // The header declares 65,536 images more than the file contains. This must be an error before memory
+        // is allocated for them.
         (pixels, with_byte(5, 1), "", "bytes for [65539, 3, 2], got"),
     ];
     for (name, bytes, place, part) in cases {
@@ -162,7 +164,8 @@ fn idx_reports_damaged_gzip_streams_and_missing_files() {
     assert!(data_error(idx(&folder.0)).2.contains("expected images of [3, 2, 1], got [2, 3, 1]"));
 }
 
-/// Returns a CIFAR-10 record. Pixel i of a channel plane is the plane's value in `first` plus i, modulo 256.
+/// Returns a CIFAR-10 record: a label and three planes (red, green, blue) of 1024 pixels. Pixel i of a plane
+/// is the plane's value in `first` plus i, modulo 256.
 fn record(label: u8, first: [u8; 3]) -> Vec<u8> {
     let plane = |first: u8| (0..1024u32).map(move |i| first.wrapping_add(i as u8));
     std::iter::once(label).chain(first.into_iter().flat_map(plane)).collect()
@@ -185,10 +188,11 @@ fn cifar10_reads_planes_as_channels() {
     assert_eq!(train.example_shape(), [32, 32, 3]);
     assert_eq!(train.labels(), [1, 0, 2, 0, 3, 0, 4, 0, 5, 0]);
     let scaled = |bytes: [u8; 6]| bytes.map(|b| f32::from(b) / 255.0);
-    // The first two pixels of the third file's first image, and the last two of the test image.
+    // Compares the first two pixels of the first image of the third training file, and the last two pixels of
+    // the test image.
     assert_eq!(train.features()[4 * 3072..][..6], scaled([3, 100, 200, 4, 101, 201]));
     assert_eq!(test.features()[3066..], scaled([5, 6, 7, 6, 7, 8]));
-    // The files may be in the subfolder of the official archive.
+    // The files are also found in the subfolder `cifar-10-batches-bin`, which the official archive contains.
     let outer = Folder::new("cifar-outer");
     let inner = Folder(outer.0.join("cifar-10-batches-bin"));
     std::fs::create_dir_all(&inner.0).unwrap();

@@ -1,4 +1,4 @@
-//! Dropout: its random masks, and training with it.
+//! Tests of dropout: its random masks, and training with it.
 
 use crate::support::device::{device, gpu};
 use crate::support::executor::{Operand, Single, reference};
@@ -8,13 +8,13 @@ use frazil::low_level::GemmFamily;
 use frazil::low_level::{Dropout, Op, StepScalars};
 use frazil::{Adam, Error, FreezeRule, Loss, Model, Padding, Sgd, Trainer, TrainerOptions};
 
-/// Returns which of `elements` elements dropout keeps. Asserts that the reference and the device agree, and
-/// that kept elements are scaled by `1 / (1 - rate)`.
+/// Returns which of `elements` elements dropout keeps. Asserts that the CPU reference and the device keep the
+/// same ones, and that both scale them by `1 / (1 - rate)`.
 fn kept(dropout: Dropout, seed: [u32; 2], draw: u32, elements: usize) -> Vec<bool> {
     let x = Operand::batch(&[1, elements], vec![1.0; elements]);
     let single = Single::new(Op::Dropout(dropout), std::slice::from_ref(&x));
     let family = GemmFamily::choose(gpu().report());
-    // Dropout has no GEMM: its kernel is the same in every family.
+    // One GEMM family is enough, because dropout uses no GEMM and its kernel is the same in every family.
     let of_each = [reference(&single.graph), device(&single.graph, family)].map(|mut executor| {
         executor.write(single.inputs[0], &x.data).unwrap();
         executor.run(StepScalars { seed, draw, ..StepScalars::forward(1) }).unwrap();
@@ -42,7 +42,7 @@ fn masks_agree_on_both_executors_and_depend_on_seed_draw_and_layer() {
         kept(first, [u32::MAX; 2], u32::MAX, 5003),
     ];
     for other in &others {
-        // Independent masks agree on 0.7^2 + 0.3^2 of the elements: 58 %.
+        // Two independent masks that keep 70 % of the elements agree on 0.7^2 + 0.3^2 = 58 % of them.
         let agree = mask.iter().zip(other).filter(|(a, b)| a == b).count() as f64 / 5003.0;
         assert!((agree - 0.58).abs() < 0.04, "{agree}");
     }
@@ -145,7 +145,8 @@ fn a_resumed_run_continues_the_draws() {
     all[..7].iter().for_each(|batch| uninterrupted.step(batch).unwrap());
     uninterrupted.save(&file).unwrap();
     all[7..].iter().for_each(|batch| uninterrupted.step(batch).unwrap());
-    // Created with another seed: the seed of the file takes effect.
+    // The resumed trainer is created with another seed, so that the comparison fails unless the seed of the
+    // file takes effect.
     let mut resumed = trainer_of(model_with_dropout(0.4), 99);
     resumed.load(&file).unwrap();
     std::fs::remove_file(&file).unwrap();
@@ -171,8 +172,8 @@ fn frozen_elements_keep_their_bits() {
     assert!(moved(&t, &before).0 > 0);
 }
 
-/// The dropout mask of a short batch equals the first rows of the mask of a full batch. The other rows
-/// contain NaN and must not be read.
+/// The dropout mask of a batch with fewer rows than the batch size (3 of 7) equals the first rows of the mask
+/// of a full batch. The unused rows contain NaN, so that the test fails if they are read.
 #[test]
 fn a_short_batch_draws_the_first_rows_of_the_mask() {
     let elements = 7 * 5;

@@ -1,4 +1,4 @@
-//! Invalid input is rejected with an error that names it, and changes nothing.
+//! Tests that invalid input is rejected with an error that names it, and changes nothing.
 
 use crate::support::device::gpu;
 use crate::support::skip;
@@ -13,7 +13,7 @@ use frazil::{
 };
 use std::time::Duration;
 
-/// Asserts that a result is an error of this variant, whose message contains these parts.
+/// Asserts that a result is an error of the given variant, whose message contains all the given parts.
 macro_rules! assert_error {
     ($result:expr, $variant:pat, $($part:expr),*) => {{
         let error = $result.err().expect("an error");
@@ -197,7 +197,7 @@ fn invalid_graphs_and_accesses_to_plans_are_rejected() {
     assert_error!(plan.write_f32(y, &[0.0; 72]), Error::InvalidArgument { .. }, "computed");
     assert_error!(plan.read_f32(y), Error::InvalidArgument { .. }, "mark_output");
     plan.write_f32(w, &[1.0; 3]).unwrap();
-    // Output sizes and padding that no window results in.
+    // A convolution whose padding or output size does not belong to its window is rejected.
     let mut odd = Conv2d::new([6, 6, 2], 4, Window::new([3, 3]), 1, "conv").unwrap();
     let kernel = g.input("kernel", Shape::new([3, 3, 2, 4]).unwrap(), DType::F32);
     odd.window.pad_begin = [usize::MAX, 0];
@@ -215,7 +215,7 @@ fn invalid_graphs_and_accesses_to_plans_are_rejected() {
         "odd",
         "padded input"
     );
-    // Value ids of another graph.
+    // Value ids that belong to another graph are rejected.
     let mut small = Graph::new(1).unwrap();
     assert_error!(small.mark_output(y), Error::InvalidArgument { .. }, "another");
     assert_error!(small.push(Op::Relu, &[y], "relu"), Error::InvalidArgument { .. }, "another");
@@ -253,7 +253,7 @@ fn sizes_over_a_limit_are_rejected_before_anything_is_created() {
     );
     let estimate = Plan::estimate(&big(limit + 1), gpu.report(), &PlanOptions::default());
     assert_error!(estimate, Error::LimitExceeded { .. }, "big");
-    // Within the device's limits, over the memory budget.
+    // A buffer within the device's limits may still exceed the memory budget of `GpuOptions`.
     assert_error!(
         Plan::compile(&gpu, &big(3 << 20), &PlanOptions::default()),
         Error::LimitExceeded { .. },
@@ -288,7 +288,7 @@ fn every_call_on_a_lost_device_is_an_error() {
     let adapter = all.first().expect("an adapter to test");
     let descriptor = frazil::wgpu::DeviceDescriptor::default();
     let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
-    // A device created by the application, with default limits, can be used.
+    // A trainer also runs on a wgpu device that the application created with default limits.
     let gpu = Gpu::from_wgpu(adapter, device.clone(), queue);
     let mut t =
         Trainer::new(&gpu, model(), Loss::SoftmaxCrossEntropy, Sgd::new(0.1), TrainerOptions::batch(ROWS))
@@ -296,7 +296,8 @@ fn every_call_on_a_lost_device_is_an_error() {
     train(&mut t, 2);
     assert!(t.metrics().unwrap().loss.is_finite());
     device.destroy();
-    // Repeated: the first failure must not leave a state in which a later call waits forever.
+    // The calls are repeated, because the first failure must not leave a state in which a later call waits
+    // forever.
     for _ in 0..8 {
         assert_error!(t.metrics(), Error::DeviceLost { .. }, "lost");
         assert_error!(t.step(&batches(1)[0]), Error::DeviceLost { .. }, "checkpoint");
@@ -320,7 +321,8 @@ fn plan_report_counts_every_allocated_byte() {
     let plan = Plan::compile(&gpu, &graph, &PlanOptions::default()).unwrap();
     assert_eq!(plan.report().bytes(), gpu.allocated_bytes());
     assert_eq!(Plan::estimate(&graph, gpu.report(), &PlanOptions::default()).unwrap(), *plan.report());
-    // The store of a graph without an update has no gradients.
+    // The parameter store of a graph without an update has no gradient buffers, so a training graph cannot
+    // use it.
     let forward = model().evaluation_graph(ROWS, Loss::SoftmaxCrossEntropy).unwrap().graph;
     let store = frazil::low_level::Store::new(&gpu, &forward).unwrap();
     let plain = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };

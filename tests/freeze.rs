@@ -1,5 +1,5 @@
-//! The freeze API, and regression tests of freezing failures F1 to F15 of other projects. Bits are compared
-//! as u32.
+//! Tests of the freeze API, and regression tests of the freezing failures F1 to F15 that are listed in
+//! docs/masks.md. Weights and state are compared by their bits, as u32.
 
 use crate::support::training::*;
 use frazil::low_level::ParameterId;
@@ -9,7 +9,8 @@ fn random_half() -> FreezeRule {
     FreezeRule::random(0.5).seed(1)
 }
 
-/// F1: weight decay moves "frozen" weights although the gradient is 0.
+/// Regression test F1 (docs/masks.md): weight decay must not change frozen weights, although it acts even
+/// where the gradient is 0.
 #[test]
 fn f1_weight_decay_does_not_change_frozen_weights() {
     for (name, optimizer) in optimizers() {
@@ -21,7 +22,7 @@ fn f1_weight_decay_does_not_change_frozen_weights() {
         let (moved, trainable) = moved(&t, &before);
         assert!(moved * 10 > trainable * 9, "{name}: {moved} of {trainable} trainable elements changed");
 
-        // With everything frozen.
+        // Repeats the test with every element frozen.
         let mut t = trainer(optimizer, continuing());
         t.freeze("*", FreezeRule::all()).unwrap();
         let before = snapshot(&t);
@@ -30,7 +31,8 @@ fn f1_weight_decay_does_not_change_frozen_weights() {
     }
 }
 
-/// F2: momentum or Adam state from before the freeze continues to change weights.
+/// Regression test F2 (docs/masks.md): momentum or Adam state from before the freeze must not change frozen
+/// weights.
 #[test]
 fn f2_optimizer_state_from_before_the_freeze_has_no_effect() {
     for (name, optimizer) in optimizers() {
@@ -39,7 +41,8 @@ fn f2_optimizer_state_from_before_the_freeze_has_no_effect() {
         t.freeze("*", random_half()).unwrap();
         let before = snapshot(&t);
         if !t.state_slots().is_empty() {
-            // Most frozen elements have a momentum that would change them.
+            // Checks that most frozen elements have a nonzero momentum, which would change them if it were
+            // applied.
             let mask = t.mask("fc.kernel").unwrap();
             let nonzero = mask.frozen_indices().filter(|&i| f32::from_bits(before.0[2][1][i]) != 0.0).count();
             assert!(nonzero * 2 > mask.frozen_count(), "{name}: {nonzero}");
@@ -50,8 +53,8 @@ fn f2_optimizer_state_from_before_the_freeze_has_no_effect() {
     }
 }
 
-/// F3: the gradient is projected onto the trainable subspace, but Adam's rescaling of it also changes frozen
-/// elements.
+/// Regression test F3 (docs/masks.md): Adam's rescaling of the gradient must not reach frozen elements. It
+/// does so in methods that project the gradient onto the trainable subspace before Adam rescales it.
 #[test]
 fn f3_adaptive_rescaling_does_not_reach_frozen_elements() {
     for (name, optimizer) in optimizers().into_iter().filter(|(name, _)| name.starts_with("adam")) {
@@ -64,7 +67,7 @@ fn f3_adaptive_rescaling_does_not_reach_frozen_elements() {
             let mask = t.mask(path).unwrap().clone();
             for slot in 0..2 {
                 let state = t.state(path, slot).unwrap();
-                // The moments of frozen elements stay 0.
+                // Adam's moments of frozen elements stay 0.
                 assert!(mask.frozen_indices().all(|i| state[i].to_bits() == 0), "{name} {path}");
                 assert!((0..mask.len()).any(|i| !mask.is_frozen(i) && state[i] != 0.0), "{name} {path}");
             }
@@ -72,7 +75,8 @@ fn f3_adaptive_rescaling_does_not_reach_frozen_elements() {
     }
 }
 
-/// F5: the mask is applied in the forward pass only; stored weights and checkpoints still change.
+/// Regression test F5 (docs/masks.md): frozen weights must also be unchanged in the parameter store and in
+/// checkpoints. A mask that is applied only in the forward pass does not ensure this.
 #[test]
 fn f5_checkpoint_contains_the_frozen_bits() {
     let folder = std::env::temp_dir().join(format!("frazil-f5-{}", std::process::id()));
@@ -108,7 +112,8 @@ fn words(bytes: &[u8]) -> Vec<u32> {
     bytes.chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().unwrap())).collect()
 }
 
-/// F7: 0 * NaN = NaN. One NaN or infinite input makes every gradient NaN.
+/// Regression test F7 (docs/masks.md): frozen elements must not become NaN through `0 * NaN = NaN`. One NaN
+/// or infinite input makes every gradient NaN.
 #[test]
 fn f7_nan_and_infinite_gradients_do_not_reach_frozen_elements() {
     for (name, optimizer) in optimizers() {
@@ -123,7 +128,8 @@ fn f7_nan_and_infinite_gradients_do_not_reach_frozen_elements() {
                     t.step(&batch).unwrap();
                 }
                 assert_frozen(name, &t, &before);
-                // The trainable weights of the last layer are NaN.
+                // The trainable weights of the last layer must be NaN, which shows that NaN gradients were
+                // applied.
                 let bias = t.parameter("fc.bias").unwrap();
                 let mask = t.mask("fc.bias").unwrap();
                 assert!((0..4).any(|i| !mask.is_frozen(i) && bias[i].is_nan()), "{name}: {bias:?}");
@@ -132,7 +138,8 @@ fn f7_nan_and_infinite_gradients_do_not_reach_frozen_elements() {
     }
 }
 
-/// F9: masks are per tensor only, and static.
+/// Regression test F9 (docs/masks.md): single elements, and not only whole tensors, can be frozen at any step
+/// of the training.
 #[test]
 fn f9_single_elements_can_be_frozen_at_any_step() {
     for (name, optimizer) in optimizers() {
@@ -140,7 +147,8 @@ fn f9_single_elements_can_be_frozen_at_any_step() {
         let sizes: Vec<_> =
             t.model().parameters().iter().map(|p| (p.path.clone(), p.shape.elements())).collect();
         for stage in 0..6 {
-            // Freezes one more element of each tensor, including the first and the last.
+            // Each stage freezes one more element of each tensor. The first two are the first and the last
+            // element.
             for (path, len) in &sizes {
                 let element = [0, len - 1, len / 2, 1, len / 3, 2][stage];
                 let mask = Mask::from_frozen((0..*len).map(|i| i == element));
@@ -155,7 +163,8 @@ fn f9_single_elements_can_be_frozen_at_any_step() {
     }
 }
 
-/// F15: pruned zeros become nonzero after the last update, or in a later training stage.
+/// Regression test F15 (docs/masks.md): pruned weights must stay 0 after the last update and in later
+/// training stages.
 #[test]
 fn f15_frozen_zeros_stay_zero_through_later_stages() {
     for (name, optimizer) in optimizers() {
@@ -171,7 +180,7 @@ fn f15_frozen_zeros_stay_zero_through_later_stages() {
         };
         train(&mut t, 7);
         check_zeros(&t, "first stage");
-        // The later stage freezes more, thaws it again, and changes the learning rate.
+        // The later stage freezes further elements, thaws them again, and changes the learning rate.
         t.freeze("*", random_half()).unwrap();
         train(&mut t, 3);
         let later = Mask::from_frozen((0..len).map(|i| i % 3 != 0));
@@ -218,7 +227,7 @@ fn verify_frozen_reports_the_corrupted_element() {
     assert_eq!((first.got, first.expected), (bits[index], bits[index] ^ 1 << 13));
     assert!(report.to_string().contains("fc.kernel["), "{report}");
 
-    // A flipped bit in the optimizer state.
+    // `verify_frozen` detects a flipped bit in the optimizer state of a frozen element.
     bits[index] ^= 1 << 13;
     t.store().write_weights(id, &bits).unwrap();
     assert_eq!(t.verify_frozen().unwrap(), clean);
@@ -228,7 +237,7 @@ fn verify_frozen_reports_the_corrupted_element() {
     let first = t.verify_frozen().unwrap().first_changed.unwrap();
     assert_eq!((first.what.as_str(), first.index), ("momentum", index));
 
-    // A cleared bit in the device's mask.
+    // `verify_frozen` detects a cleared bit in the mask on the device.
     state[index] ^= 1;
     t.store().write_state(0, id, &state).unwrap();
     let mask = t.mask("fc.kernel").unwrap().clone();
@@ -240,7 +249,7 @@ fn verify_frozen_reports_the_corrupted_element() {
     t.store().write_mask(id, &mask).unwrap();
     state[index] ^= 1;
 
-    // Changing a trainable element is not an error.
+    // A changed trainable element is not an error for `verify_frozen`.
     state[index] ^= 1;
     t.store().write_state(0, id, &state).unwrap();
     let trainable = (0..bits.len()).find(|&i| !t.mask("fc.kernel").unwrap().is_frozen(i)).unwrap();
@@ -279,7 +288,8 @@ fn digest_covers_weights_state_and_step() {
         }
     }
     assert_eq!(t.digest().unwrap(), digest);
-    // A step with learning rate 0 changes the step count only.
+    // The digest includes the step count: a step with learning rate 0 changes nothing else, but changes the
+    // digest.
     let mut unchanged = trainer(Sgd::new(0.0).into(), continuing());
     let before = unchanged.digest().unwrap();
     train(&mut unchanged, 1);
@@ -363,14 +373,14 @@ fn set_and_freeze_sets_masked_elements_only() {
         let expected = if mask.is_frozen(i) { value.to_bits() } else { before.0[0][0][i] };
         assert_eq!(after.0[0][0][i], expected);
     }
-    // set_and_freeze overwrites elements that are frozen already.
+    // `set_and_freeze` also overwrites elements that are already frozen.
     t.set_and_freeze("conv.kernel", &[0.25; 90], &mask).unwrap();
     assert_eq!(t.frozen_count(), 9);
     train(&mut t, 3);
     let now = t.parameter("conv.kernel").unwrap();
     assert!(mask.frozen_indices().all(|i| now[i] == 0.25));
     assert_eq!(t.verify_frozen().unwrap().changed(), 0);
-    // set_parameter does not change frozen elements.
+    // `set_parameter` changes trainable elements only.
     t.set_parameter("conv.kernel", &[1.0; 90]).unwrap();
     let now = t.parameter("conv.kernel").unwrap();
     assert!((0..90).all(|i| now[i] == if mask.is_frozen(i) { 0.25 } else { 1.0 }));

@@ -1,4 +1,5 @@
-//! Freezing has no effect on trainable elements, and no cost per step: freezing failures F6, F8, F14 and F16.
+//! Tests that freezing has no effect on trainable elements and no cost per step: regression tests of the
+//! freezing failures F6, F8, F14 and F16 (docs/masks.md).
 
 use crate::support::device::gpu;
 use crate::support::training::*;
@@ -9,11 +10,13 @@ use frazil::{
 
 const PATHS: [&str; 4] = ["conv.kernel", "conv.bias", "fc.kernel", "fc.bias"];
 
-/// F6: huge gradients of frozen elements count in the clipping norm. Trainable elements must be clipped as if
-/// those gradients were 0, with and without `keep_gradients`, with masked and dense gradients.
+/// Regression test F6 (docs/masks.md): gradient clipping must ignore frozen elements. Trainable elements are
+/// clipped as if the gradients of frozen elements were 0, even if those are huge, with and without
+/// `keep_gradients`, with masked and dense gradients.
 #[test]
 fn f6_huge_gradients_of_frozen_elements_do_not_clip_trainable_ones() {
-    // Row 3 of the kernel is frozen at 0: feature 3 has an effect on that row's gradient only.
+    // Row 3 of the kernel `[6, 4]` is frozen at 0, so feature 3 has no effect except on the gradient of this
+    // row.
     let model = || Model::input([6]).dense("fc", 4).build().unwrap();
     let row = Mask::from_frozen((0..24).map(|i| i / 4 == 3));
     let batch = |feature: f32| {
@@ -42,15 +45,17 @@ fn f6_huge_gradients_of_frozen_elements_do_not_clip_trainable_ones() {
             for options in [masked(), kept(), dense()] {
                 let (got, got_norm) = run(1e15, options);
                 let same = got == expected && got_norm == norm;
-                // A norm over all elements differs, so the test detects frozen elements in the norm.
+                // With `over_all`, the norm includes frozen elements and the results must differ. This shows
+                // that the huge gradients would be detected.
                 assert_eq!(same, !over_all, "{name}, over all: {over_all}: {got_norm} and {norm}");
             }
         }
     }
 }
 
-/// F8: a masked gradient transformation passes the raw gradients of the other elements through as updates.
-/// Here frozen elements get no update, and trainable elements their full gradient.
+/// Regression test F8 (docs/masks.md): frozen elements must get no update, and trainable elements their full
+/// gradient. A masked gradient transformation instead passes the raw gradients of the other elements through
+/// as their updates.
 #[test]
 fn f8_frozen_elements_get_no_raw_gradient_and_trainable_ones_the_full_gradient() {
     let options = continuing().keep_gradients(true).gradient_policy(GradientPolicy::Dense);
@@ -68,7 +73,8 @@ fn f8_frozen_elements_get_no_raw_gradient_and_trainable_ones_the_full_gradient()
             );
             for (i, g) in gradient.into_iter().enumerate() {
                 let old = before.0[number][0][i];
-                // With a learning rate of 1 there is one rounding, with or without a fused multiply-add.
+                // With a learning rate of 1, `w - g` is rounded once, with or without a fused multiply-add,
+                // so bits can be compared.
                 let expected = if mask.is_frozen(i) { old } else { (f32::from_bits(old) - g).to_bits() };
                 assert_eq!(after.0[number][0][i], expected, "{path} {i}");
             }
@@ -77,12 +83,12 @@ fn f8_frozen_elements_get_no_raw_gradient_and_trainable_ones_the_full_gradient()
     }
 }
 
-/// F8, for every update rule: the first update of a trainable element has the same weight and state bits with
-/// and without frozen elements.
+/// Regression test F8 (docs/masks.md): for every update rule, the first update of a trainable element gives
+/// the same weight and state bits with and without frozen elements.
 #[test]
 fn f8_frozen_elements_do_not_change_the_update_of_trainable_ones() {
     for (name, optimizer) in optimizers() {
-        // The norm over trainable elements depends on the mask (F6).
+        // Skips clipping by the norm over trainable elements, which depends on the mask by definition (F6).
         if matches!(optimizer.clip_setting(), Some(Clip::Norm { over_all: false, .. })) {
             continue;
         }
@@ -107,7 +113,8 @@ fn f8_frozen_elements_do_not_change_the_update_of_trainable_ones() {
                 for (column, (got, expected)) in after.0[number].iter().zip(&unfrozen.0[number]).enumerate() {
                     let differing = (0..mask.len()).find(|&i| !mask.is_frozen(i) && got[i] != expected[i]);
                     assert_eq!(differing, None, "{name}, {glob}: {path}, column {column}");
-                    // Without the mask some of the frozen elements would have changed.
+                    // Checks that the update without a mask changes some of the elements that are frozen
+                    // here.
                     let effective =
                         mask.frozen_indices().any(|i| expected[i] != initial.0[number][column][i]);
                     assert!(effective || mask.frozen_count() < 5, "{name}, {glob}: {path}, column {column}");
@@ -117,7 +124,8 @@ fn f8_frozen_elements_do_not_change_the_update_of_trainable_ones() {
     }
 }
 
-/// A network with every kind of parameter: convolution, batch norm and dense.
+/// A network with every kind of parameter: the kernels and biases of a convolution and a dense layer, and the
+/// scale, shift and running statistics of a batch norm.
 fn batch_norm_model() -> Model {
     Model::input([5, 5, 2])
         .conv2d("conv", 6, [3, 3], |c| c)
@@ -133,13 +141,14 @@ fn batch_norm_trainer(optimizer: Optimizer) -> Trainer {
     Trainer::new(gpu(), batch_norm_model(), Loss::SoftmaxCrossEntropy, optimizer, continuing()).unwrap()
 }
 
-/// Bits of the running mean and variance.
+/// Returns the bits of the running mean and variance.
 fn statistics(t: &Trainer) -> Vec<Vec<u32>> {
     let read = |path| t.parameter(path).unwrap().into_iter().map(f32::to_bits).collect();
     ["bn.running_mean", "bn.running_var"].map(read).to_vec()
 }
 
-/// F14: batch norm's scale and shift, or biases, cannot be frozen. Here each of their elements can.
+/// Regression test F14 (docs/masks.md): each element of a batch norm's scale and shift, and of a bias, can be
+/// frozen.
 #[test]
 fn f14_scale_shift_and_biases_are_frozen_by_element() {
     for (name, optimizer) in optimizers() {
@@ -164,8 +173,9 @@ fn f14_scale_shift_and_biases_are_frozen_by_element() {
     }
 }
 
-/// F14: batch norm's running statistics change under frozen weights. They are frozen separately; with
-/// everything frozen, evaluation gives the same bits after any training.
+/// Regression test F14 (docs/masks.md): batch norm's running statistics change while all weights are frozen,
+/// unless `freeze_statistics` freezes them too. With both frozen, evaluation gives the same bits after any
+/// further training.
 #[test]
 fn f14_running_statistics_are_frozen_separately_and_a_frozen_model_evaluates_to_equal_bits() {
     for (name, optimizer) in optimizers() {
@@ -179,7 +189,7 @@ fn f14_running_statistics_are_frozen_separately_and_a_frozen_model_evaluates_to_
         let (before, initial_statistics, initial_outputs) = (snapshot(&t), statistics(&t), outputs(&t));
         train(&mut t, 2);
         assert_frozen(name, &t, &before);
-        // Frozen weights do not freeze the statistics, so the outputs change.
+        // Frozen weights do not freeze the running statistics, so the outputs in evaluation change.
         for (old, new) in initial_statistics.iter().zip(statistics(&t)) {
             assert!(
                 old.iter().zip(new).all(|(&old, new)| old != new),
@@ -188,7 +198,7 @@ fn f14_running_statistics_are_frozen_separately_and_a_frozen_model_evaluates_to_
         }
         assert_ne!(outputs(&t), initial_outputs, "{name}");
 
-        // The mean alone is frozen.
+        // Freezes the running mean only; the running variance must still change.
         t.freeze_statistics("bn.running_mean").unwrap();
         let old = statistics(&t);
         train(&mut t, 2);
@@ -210,11 +220,12 @@ fn f14_running_statistics_are_frozen_separately_and_a_frozen_model_evaluates_to_
     }
 }
 
-/// F16: a hook at every step makes every step slow. Here a step is one submission with or without a mask, and
-/// a mask adds no dispatch, allocation or read-back.
+/// Regression test F16 (docs/masks.md): a mask must not make steps slower, as a hook that runs at every step
+/// does. A step is one submission with or without a mask, and a mask adds no dispatch, allocation or
+/// read-back.
 #[test]
 fn f16_mask_adds_no_submission_dispatch_allocation_or_read_back() {
-    // A separate device: the counters are per device.
+    // Creates a separate device, because the counters are per device and other tests use the shared one.
     let gpu = Gpu::new(GpuOptions::default()).unwrap();
     let optimizer = || Optimizer::from(Sgd::new(0.01).momentum(0.9).weight_decay(0.1)).clip(Clip::norm(0.5));
     let options = || continuing().progress_every(0);
@@ -231,7 +242,8 @@ fn f16_mask_adds_no_submission_dispatch_allocation_or_read_back() {
         gpu.wait().unwrap();
         let (submissions, buffers) = (gpu.submissions(), gpu.buffers_created());
         train(t, 20);
-        // Read-backs are also submissions; the check of `verify_frozen` below shows that they are counted.
+        // A read-back would be a further submission; the call of `verify_frozen` below shows that read-backs
+        // are counted.
         assert_eq!(gpu.submissions() - submissions, 20, "{} frozen", t.frozen_count());
         assert_eq!(gpu.buffers_created(), buffers);
         let masked = work(t);
@@ -244,7 +256,8 @@ fn f16_mask_adds_no_submission_dispatch_allocation_or_read_back() {
     }
 }
 
-/// Each of the freezing failures F1 to F20 has a test whose name begins with its number.
+/// Checks that each of the freezing failures F1 to F20 (docs/masks.md) has a test whose name begins with its
+/// number.
 #[test]
 fn every_freezing_failure_has_a_test() {
     let mut sources = Vec::new();

@@ -1,5 +1,6 @@
-//! Every update rule with every modifier of the update, under masks that are set, extended and thawed during
-//! training: frozen weights and their state keep their bits, and trainable elements change.
+//! Tests every combination of update rule, modifier (such as weight decay or clipping) and scenario, in which
+//! masks are set, extended and thawed during training: frozen weights and their optimizer state keep their
+//! bits, and trainable elements change.
 
 use crate::support::device::{families, gpu};
 use crate::support::training::*;
@@ -10,10 +11,10 @@ use frazil::{
     Trainer,
 };
 
-/// Creates an optimizer with this weight decay.
+/// Creates an optimizer with the given weight decay.
 type Rule = fn(f64) -> Optimizer;
 
-/// The update rules: one for each update kernel and each branch within it.
+/// The update rules: one for each update kernel and for each branch within a kernel.
 const RULES: [(&str, Rule); 12] = [
     ("sgd", |decay| Sgd::new(0.01).weight_decay(decay).into()),
     ("momentum", |decay| Sgd::new(0.01).momentum(0.9).weight_decay(decay).into()),
@@ -31,12 +32,12 @@ const RULES: [(&str, Rule); 12] = [
     ("adagrad", |decay| Adagrad::new(0.01).weight_decay(decay).into()),
 ];
 
-/// Modifiers of an update.
+/// Modifiers of an update: weight decay, clipping and gradient accumulation.
 struct Modifiers {
     name: &'static str,
     decay: f64,
     clip: Option<Clip>,
-    /// Number of batches accumulated for one update.
+    /// Number of batches whose gradients are accumulated for one update.
     accumulate: usize,
 }
 
@@ -53,15 +54,16 @@ const NORM: Clip = Clip::Norm { max: 0.5, over_all: false };
 
 /// One event of a scenario.
 enum Event {
-    /// Trains some steps, and compares the frozen bits before and after.
+    /// Trains some steps and checks that no frozen bit changes.
     Train,
-    /// Freezes [`Part::Preset`] at given weights, with given state.
+    /// Sets the elements of [`Part::Preset`] to given weights and state, and freezes them.
     FreezePreset,
-    /// Freezes [`Part::Frozen`] at its present weights.
+    /// Freezes the elements of [`Part::Frozen`] at their present weights.
     Freeze,
-    /// Thaws [`Part::Frozen`].
+    /// Thaws the elements of [`Part::Frozen`].
     Thaw(ThawPolicy),
-    /// Flips one bit of a frozen element in the parameter store: of the weights (0), or of slot n - 1 (n).
+    /// Flips one bit of a frozen element in the parameter store: in its weight for `Corrupt(0)`, in slot n -
+    /// 1 of its optimizer state for `Corrupt(n)`. Shows that the checks detect it.
     Corrupt(usize),
 }
 
@@ -75,11 +77,12 @@ const SCENARIOS: [(&str, &[Event]); 5] = [
     ("thawed without its state", &[FreezePreset, Freeze, Train, Thaw(ThawPolicy::ZeroState), Train]),
 ];
 
-/// Bits that float arithmetic may not preserve and that keep the loss finite: -0.0, the smallest and the
-/// largest subnormal, 1 + 1 ulp, and a weight so large that every softmax is saturated.
+/// Bits of weights that float arithmetic may not preserve, with a finite loss: -0.0, the smallest and the
+/// largest subnormal, 1 + 1 ulp, and 100, which is so large that every softmax is saturated.
 const FINITE_BITS: [u32; 5] = [0x8000_0000, 0x0000_0001, 0x807f_ffff, 0x3f80_0001, 0x42c8_0001];
 
-/// Role of an element. Every tensor has all three, next to each other in the vec4s that kernels update.
+/// Role of an element in a scenario. Every tensor has elements of all three roles, next to each other, so
+/// that the vec4s that update kernels process contain frozen and trainable elements.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Part {
     Preset,
@@ -96,8 +99,8 @@ fn mask_of(which: Part, len: usize) -> Mask {
     Mask::from_frozen((0..len).map(|index| part(index) == which))
 }
 
-/// A model whose gradients are never exactly 0: it has leaky ReLU, and label smoothing in case softmax is
-/// saturated.
+/// A model whose gradients are never exactly 0, so that trainable elements change: it uses leaky ReLU, and is
+/// trained with label smoothing in case the softmax is saturated.
 fn model() -> Model {
     Model::input([4, 4, 1])
         .conv2d("conv", 4, [3, 3], |c| c.padding(frazil::Padding::Same))
@@ -108,19 +111,19 @@ fn model() -> Model {
         .unwrap()
 }
 
-/// Three batches of 4 rows and one of 3.
+/// Returns three batches of 4 rows and one of 3.
 fn batches() -> Vec<Batch> {
     let data = frazil::data::synthetic("synthetic", [4, 4, 1], 3, 15, 11).unwrap();
     data.batches(4, 5).unwrap().collect()
 }
 
-/// A trainer for one combination of rule, modifiers, scenario and GEMM family.
+/// A trainer for one combination of update rule, modifiers, scenario and GEMM family.
 struct Run {
     name: String,
     trainer: Trainer,
-    /// Bits of the weights of [`Part::Preset`].
+    /// Bits to which the weights of [`Part::Preset`] are set.
     bits: &'static [u32],
-    /// Number of batches accumulated for one update.
+    /// Number of batches whose gradients are accumulated for one update.
     accumulate: usize,
     batches: Vec<Batch>,
     /// Expected weights and optimizer state before the next event.
@@ -154,7 +157,7 @@ impl Run {
     /// Runs the events of a scenario.
     ///
     /// # Errors
-    /// Names the frozen element that changed.
+    /// Returns a message that names the frozen element that changed.
     fn run(&mut self, events: &[Event]) -> Result<(), String> {
         for event in events {
             match event {
@@ -182,8 +185,9 @@ impl Run {
         Ok(())
     }
 
-    /// Checks that all trainable elements are NaN if some frozen weights are not finite; otherwise that at
-    /// least 90 % of the trainable weights of each tensor changed, and some state in each slot.
+    /// Checks that training changed the trainable elements. If some frozen weights are not finite, all
+    /// trainable elements must be NaN; otherwise at least 90 % of the trainable weights of each tensor must
+    /// change, and some state in each slot.
     fn check_trainable(&self, now: &Snapshot) {
         let non_finite = self.trainer.frozen_count() > 0
             && self.bits.iter().any(|&bits| !f32::from_bits(bits).is_finite());
@@ -208,7 +212,8 @@ impl Run {
                         changed * 10 >= trainable().count() * 9 && changed > 0,
                         "{context}: {changed} changed"
                     ),
-                    // AMSGrad's maximum of the second moment may stay the same.
+                    // AMSGrad's maximum of the second moment may stay the same for one tensor, so changes of
+                    // state are counted per slot.
                     Some(slot) => state_changed[slot] += changed,
                 }
             }
@@ -224,7 +229,8 @@ impl Run {
         for (number, (path, len)) in self.paths().into_iter().enumerate() {
             let mask = mask_of(Part::Preset, len);
             let values: Vec<f32> = (0..len).map(|i| f32::from_bits(self.bits[i % self.bits.len()])).collect();
-            // No kernel may read the state of a frozen element, so NaN bits have no effect.
+            // No kernel may use the optimizer state of a frozen element, so NaN bits in this state must have
+            // no effect.
             write_state_bits(&self.trainer, number, &mask, &ODD_BITS);
             self.trainer.set_and_freeze(&path, &values, &mask).unwrap();
             let weights = self.trainer.store().read_weights(ParameterId::of(number)).unwrap();
@@ -243,7 +249,7 @@ impl Run {
         assert!(snapshot(&self.trainer) == self.last, "{}: freezing changed a bit", self.name);
     }
 
-    /// Thaws, and checks that no bit changes except the state of thawed elements under
+    /// Thaws [`Part::Frozen`] and checks that no bit changes, except the state of thawed elements under
     /// [`ThawPolicy::ZeroState`].
     fn thaw(&mut self, policy: ThawPolicy) {
         for (number, (path, len)) in self.paths().into_iter().enumerate() {
@@ -276,7 +282,8 @@ impl Run {
     }
 }
 
-/// Runs all rules, modifiers, scenarios and GEMM families with [`Part::Preset`] frozen at these bits.
+/// Runs all combinations of update rule, modifiers, scenario and GEMM family, with the weights of
+/// [`Part::Preset`] set to these bits.
 fn run_matrix(bits: &'static [u32]) {
     let mut runs = 0;
     for (rule, make) in RULES {
@@ -304,7 +311,8 @@ fn frozen_bits_are_kept_while_trainable_elements_train() {
     run_matrix(&FINITE_BITS);
 }
 
-/// A flipped bit of a frozen weight or state element fails a scenario, and the error names it.
+/// Checks the test itself: one flipped bit of a frozen weight or of its state fails a scenario, and the error
+/// names it.
 #[test]
 fn matrix_detects_one_changed_bit() {
     for (rule, make) in RULES {

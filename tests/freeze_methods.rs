@@ -1,5 +1,5 @@
-//! Masks that are computed from values and change during training: freezing failures F4, F18, F19 and F20;
-//! rewinding.
+//! Tests of masks that are computed from values and change during training: regression tests of the freezing
+//! failures F4, F18, F19 and F20 (docs/masks.md), and rewinding.
 
 use crate::support::training::*;
 use frazil::mask::MaskSchedule;
@@ -12,7 +12,8 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| v.to_bits()).collect()
 }
 
-/// F4: a mask recomputed from values freezes all negative weights, or weights that pass through 0.
+/// Regression test F4 (docs/masks.md): a mask from values selects by magnitude and is computed once. A mask
+/// recomputed from values at each step would freeze all negative weights, or weights that pass through 0.
 #[test]
 fn f4_mask_from_values_is_by_magnitude_and_computed_once() {
     let mut t = trainer(Sgd::new(0.05).momentum(0.9).into(), continuing());
@@ -24,7 +25,7 @@ fn f4_mask_from_values_is_by_magnitude_and_computed_once() {
     let kept: Vec<f32> = mask.complement().frozen_indices().map(|i| weights[i]).collect();
     assert!(kept.iter().all(|w| w.abs() >= largest) && kept.iter().any(|&w| w < 0.0));
 
-    // A trainable weight that is exactly 0 stays trainable.
+    // A trainable weight that is set to exactly 0 stays trainable.
     let zero = mask.complement().frozen_indices().next().unwrap();
     let mut values = t.parameter(KERNEL).unwrap();
     values[zero] = 0.0;
@@ -37,7 +38,8 @@ fn f4_mask_from_values_is_by_magnitude_and_computed_once() {
     assert!(mask.frozen_indices().all(|i| t.parameter(KERNEL).unwrap()[i].to_bits() == 0));
 }
 
-/// F18: a mask is applied one step too early or too late. It must apply from the next step on.
+/// Regression test F18 (docs/masks.md): a mask change must apply from the next step on, not one step earlier
+/// or later.
 #[test]
 fn f18_mask_applies_from_the_next_step_on() {
     for (name, optimizer) in optimizers() {
@@ -63,8 +65,8 @@ fn f18_mask_applies_from_the_next_step_on() {
     }
 }
 
-/// F19: regrowing returns fewer weights than requested (because of ties or weights that are active already),
-/// so that the density decays.
+/// Regression test F19 (docs/masks.md): regrowing must thaw exactly the requested number of weights, despite
+/// ties and weights that are already trainable. Otherwise the density decreases with each iteration.
 #[test]
 fn f19_regrowing_thaws_exactly_the_requested_count() {
     let options = continuing().keep_gradients(true).gradient_policy(GradientPolicy::Dense);
@@ -74,12 +76,14 @@ fn f19_regrowing_thaws_exactly_the_requested_count() {
     let len = t.mask(KERNEL).unwrap().len();
     for (iteration, tied) in [false, true, false, true].into_iter().enumerate() {
         train(&mut t, 3);
-        // Equal scores tie everywhere; the largest gradients may belong to active weights.
+        // Tests the two cases in which too few weights could be regrown: all scores are equal (ties), or the
+        // largest gradients belong to weights that are already trainable.
         let scores = if tied { vec![0.0; len] } else { t.gradient(KERNEL).unwrap() };
         let candidates = t.mask(KERNEL).unwrap().clone();
         let before = t.parameter(KERNEL).unwrap();
         let dropped = t.prune(KERNEL, FreezeRule::smallest(0.0).count(17).among_trainable()).unwrap();
-        // Candidates were frozen before the drop, so that dropped weights are not regrown at once.
+        // The candidates for regrowing are the weights that were frozen before this iteration's drop, so that
+        // dropped weights are not regrown at once.
         let grow = FreezeRule::largest(0.0).count(17).among_frozen().scores(scores.clone());
         let view = frazil::mask::TensorView { path: KERNEL, shape: &[len], bits: None, frozen: &candidates };
         let grown = grow.resolve_all(&[view]).unwrap().remove(0);
@@ -107,7 +111,7 @@ fn f19_regrowing_thaws_exactly_the_requested_count() {
     assert_eq!(t.mask(KERNEL).unwrap().frozen_count(), frozen);
 }
 
-/// F20: a freeze flag is silently overwritten later in set-up.
+/// Regression test F20 (docs/masks.md): later set-up calls must not thaw what was frozen before.
 #[test]
 fn f20_later_set_up_does_not_thaw() {
     let mut t = trainer(Sgd::new(0.05).momentum(0.9).weight_decay(0.1).into(), continuing());
@@ -162,7 +166,7 @@ fn global_pruning_counts_over_all_matching_tensors() {
     assert_ne!(halves, [true, true], "half of each tensor was pruned");
 }
 
-/// After a rewind that restores the optimizer state, training repeats bit for bit. A rewind does not change frozen
+/// A rewind that restores the optimizer state makes training repeat bit for bit, and does not change frozen
 /// elements.
 #[test]
 fn rewind_restores_trainable_elements_only() {

@@ -1,5 +1,6 @@
-//! Training on cached outputs (features) of the frozen lowest layers (prefix). Steps give the same bits as
-//! full steps, and stale features are errors.
+//! Tests of training on features: the cached outputs of the lowest layers (the prefix), which are frozen. A
+//! step on features gives the same bits as a full step, and features that no longer match the frozen weights
+//! are rejected.
 
 use crate::support::device::{families, gpu};
 use crate::support::training::optimizers;
@@ -28,7 +29,7 @@ fn model() -> Model {
         .unwrap()
 }
 
-/// Examples whose last batch has two rows.
+/// Returns a data set whose last batch has two rows instead of `ROWS`.
 fn data() -> Dataset {
     frazil::data::synthetic("prefix", [6, 4, 3], 3, 4 * ROWS + 2, 5).unwrap()
 }
@@ -41,8 +42,8 @@ fn options() -> TrainerOptions {
     TrainerOptions::batch(ROWS)
 }
 
-/// Trains two epochs with `accumulate` batches per update, on examples or (`cached`) on features of the
-/// prefix.
+/// Trains two epochs with `accumulate` batches per update, on the features of the prefix if `cached`, and on
+/// the examples otherwise.
 fn train(t: &mut Trainer, data: &Dataset, cached: bool, accumulate: usize) -> Result<()> {
     for epoch in 0..2 {
         let batches: Vec<Batch> = data.batches_for_epoch(ROWS, 9, epoch)?.collect();
@@ -72,7 +73,8 @@ fn steps_on_cached_features_equal_full_steps_to_the_bit() {
         }
         let features = match cached.prefix_features(&data()) {
             Ok(features) => features,
-            // A norm over all elements needs the gradients of frozen layers, so there is no prefix.
+            // Clipping by a norm over all elements needs the gradients of frozen layers, so such a trainer
+            // has no prefix and is skipped.
             Err(Error::InvalidArgument { .. }) if cached.frozen_prefix() == 0 => continue,
             Err(error) => panic!("{name}: {error}"),
         };
@@ -164,7 +166,7 @@ fn stale_features_are_errors_and_change_nothing() {
     loaded.load(&file).unwrap();
     assert_stale(&mut loaded, &batch);
 
-    // Features stay valid after operations that cannot change a frozen weight.
+    // Features stay valid after operations that cannot change a frozen weight of the prefix.
     let (mut valid, batch) = with_features();
     let snapshot = valid.snapshot().unwrap();
     valid.rewind(&snapshot, RewindState::Restore).unwrap();
@@ -174,7 +176,7 @@ fn stale_features_are_errors_and_change_nothing() {
     assert_eq!(valid.verify_frozen().unwrap().changed(), 0);
     std::fs::remove_file(&file).unwrap();
 
-    // The masks of the layers above may change, and apply from the next step on.
+    // The masks of the layers above the prefix may change; the change applies from the next step on.
     let (mut t, batch) = with_features();
     t.step_above(&batch).unwrap();
     t.freeze("fc2.*", FreezeRule::all()).unwrap();
@@ -182,7 +184,7 @@ fn stale_features_are_errors_and_change_nothing() {
     t.step_above(&batch).unwrap();
     assert_eq!(t.parameter("fc2.kernel").unwrap(), before);
     assert_eq!(t.verify_frozen().unwrap().changed(), 0);
-    // Examples are rejected: they do not have the shape of features.
+    // `step_above` rejects examples, because they do not have the shape of features.
     let examples = data().batches(ROWS, 0).unwrap().next().unwrap();
     assert!(matches!(t.step_above(&examples), Err(Error::ShapeMismatch { .. })));
     assert!(matches!(t.step_above(&Batch::default()), Err(Error::EmptyBatch { .. })));

@@ -1,5 +1,5 @@
-//! Compares the reference and the device, in every GEMM family, with the golden vectors, which other
-//! libraries computed in f64.
+//! Compares the CPU reference, and the device in every GEMM family, with the golden vectors, which other
+//! libraries computed in f64 (tests/golden/README.md).
 
 use crate::support::compare::{assert_equal, assert_relative};
 use crate::support::device::{Device, device, families, gpu};
@@ -13,14 +13,15 @@ use frazil::low_level::{Activation, Graph, Op};
 use frazil::low_level::{Algorithm, Winograd};
 use frazil::low_level::{Plan, PlanOptions};
 
-/// Relative tolerance for the reference: both sides sum up to 1,000 terms in f64, in different orders.
+/// Relative tolerance for the CPU reference: it and the golden libraries sum up to 1,000 terms in f64, in
+/// different orders.
 const TOLERANCE: f64 = 1e-13;
 
-/// Relative tolerance for the device, in f32; tests/golden/README.md suggests 1e-5, and PyTorch's kernels
+/// Relative tolerance for the device, in f32. tests/golden/README.md suggests 1e-5, and PyTorch's kernels
 /// reach 1.3e-6.
 const DEVICE_TOLERANCE: f64 = 2e-6;
 
-/// Runs a check on the reference, and on the device in every GEMM family that it supports.
+/// Runs a check on the CPU reference, and on the device in every GEMM family that it supports.
 fn everywhere(check: impl Fn(Make, f64)) {
     check(&reference, TOLERANCE);
     for family in families() {
@@ -29,7 +30,7 @@ fn everywhere(check: impl Fn(Make, f64)) {
     }
 }
 
-/// Compares results with those of the case and returns the largest relative error.
+/// Compares named results with those of a golden case and returns the largest relative error.
 fn assert_results(case: &Case, results: &[(&str, Vec<f64>)], tolerance: f64) -> f64 {
     let check = |(name, got): &(&str, Vec<f64>)| {
         let want = case.f64(&format!("{name}_f64"));
@@ -46,7 +47,7 @@ fn fixed(case: &Case, name: &str) -> Operand {
     Operand::fixed(case.shape(name), case.wide(name))
 }
 
-/// Prints how many cases ran; [`cases`] checks that none is missing.
+/// Prints how many cases of a set ran. [`cases`] checks that none is missing.
 fn report(set: &str, ran: usize, worst: f64) {
     println!("{set}: {ran} golden cases, worst relative L2 error {worst:.1e}");
 }
@@ -169,7 +170,8 @@ fn max_pool2d() {
             assert_equal(&case.name, &pooled[0], &case.f64("output_f64"));
             let position = Operand::integers(case.shape("output"), pooled[1].clone());
             let dx = evaluate_one(make, Op::MaxPool2dGrad(p), &[position, batch(case, "grad_output")]);
-            // Gradients of overlapping windows are summed in another order than in the golden data.
+            // The input gradients of overlapping windows are sums, in another order than in the golden data,
+            // so they are compared with a tolerance.
             worst = worst.max(assert_results(case, &[("grad_input", dx)], tolerance));
         }
         report("max_pool2d", all.len(), worst);
@@ -237,8 +239,8 @@ fn mean_squared_error() {
     });
 }
 
-/// A pass (forward or one gradient) of a sampled convolution: the name of its result, the operation and its
-/// operands.
+/// One pass of a convolution (forward, input gradient or weight gradient): the name of its result, the
+/// operation and its operands. The golden file contains only a sample of the result's elements.
 type Pass = (&'static str, Op, [Operand; 2]);
 
 fn sampled_passes(case: &Case) -> [Pass; 3] {
@@ -254,20 +256,20 @@ fn sampled_passes(case: &Case) -> [Pass; 3] {
     ]
 }
 
-/// Compares the sampled elements of a result, each within an absolute `bound`; returns the largest error as a
-/// fraction of it.
+/// Compares the sampled elements of a result with the golden ones, each within the absolute error `bound`.
+/// Returns the largest error as a fraction of `bound`.
 fn check_sampled(case: &Case, name: &str, result: &[f64], bound: f64) -> Result<f64, String> {
     let want = case.f64(&format!("{name}_f64"));
     let got = sampled(case, name, result);
     compare(&format!("{} {name}", case.name), &got, &want, &vec![bound; want.len()])
 }
 
-/// Compiles a plan in a family. Panics unless every convolution uses Winograd, or none does, as `transformed`
-/// says.
+/// Compiles a plan in a GEMM family, and panics unless every convolution uses Winograd (if `transformed`) or
+/// none does.
 fn convolution_plan(graph: &Graph, family: GemmFamily, transformed: bool) -> Box<dyn Executor> {
     let when = match transformed {
-        // On software adapters the cost model chooses Winograd for these sizes; on other adapters it never
-        // does.
+        // On software adapters `Auto` also tests that the cost model chooses Winograd for these sizes; on
+        // other adapters it never does.
         true if gpu().report().software => Winograd::Auto,
         true => Winograd::Always,
         false => Winograd::Never,
@@ -281,9 +283,9 @@ fn convolution_plan(graph: &Graph, family: GemmFamily, transformed: bool) -> Box
     Box::new(Device(plan))
 }
 
-/// Operands are multiples of 1/64 below 1, so every sum is a multiple of 2^-12. Sums of fewer than 4,230
-/// terms of at most 63 * 63 / 2^12 stay below 2^12. They need at most 24 bits, so they are exact in f32 and
-/// f64 in any order.
+/// Direct convolutions (without Winograd) equal the golden sums exactly. Operands are multiples of 1/64 below
+/// 1, so every sum is a multiple of 2^-12. It has fewer than 4,230 terms of at most 63 * 63 / 2^12, so it
+/// stays below 2^12. Such a sum needs at most 24 bits and is exact in f32 and f64 in any order.
 #[test]
 fn direct_convolutions_equal_the_sampled_golden_sums() {
     for case in &cases("conv2d_sampled") {
@@ -300,8 +302,9 @@ fn direct_convolutions_equal_the_sampled_golden_sums() {
     }
 }
 
-/// Returns the absolute error allowed for Winograd: four times the largest one on llvmpipe (4.7e-4 for 3x3,
-/// 1.9e-3 for 5x5, both in weight gradients). The smallest product of two operands is 1/4.
+/// Returns the absolute error allowed for Winograd: four times the largest error on llvmpipe (4.7e-4 for 3x3
+/// kernels, 1.9e-3 for 5x5 kernels, both in weight gradients). This is far below the smallest product of two
+/// operands, 1/4, so a missing product is detected.
 fn winograd_bound(case: &Case) -> f64 {
     match case.params["kernel"][0].as_u64() {
         Some(3) => 2e-3,
@@ -326,15 +329,16 @@ fn winograd_convolutions_match_the_sampled_golden_sums() {
     }
 }
 
-/// Setting one element of an operand to 0 removes one product of at least 1/4 from each sum that it
-/// contributes to.
+/// The comparison with `winograd_bound` fails if one product is missing. Setting one element of an operand to
+/// 0 removes one product of at least 1/4 from each sum that the element contributes to.
 #[test]
 fn sampled_comparison_fails_on_a_missing_product() {
     for case in &cases("conv2d_sampled") {
         for (name, op, mut operands) in sampled_passes(case) {
             let make = |graph: &Graph| convolution_plan(graph, GemmFamily::Register, true);
-            // An element away from the border contributes to 9 or 25 results (one for each kernel element) in
-            // each of at least 32 channels: more than 300 results, of which at least every 29th is sampled.
+            // An element away from the border contributes to 9 or 25 results (one per kernel element) in each
+            // of at least 32 channels: more than 300 results. The golden file contains at least every 29th of
+            // them.
             let middle = operands[0].data.len() / 2;
             operands[0].data[middle] = 0.0;
             let got = evaluate_one(&make, op, &operands);
@@ -343,19 +347,19 @@ fn sampled_comparison_fails_on_a_missing_product() {
     }
 }
 
-/// Tolerances of a trajectory on the reference.
+/// Returns the tolerances for a training run (trajectory) on the CPU reference.
 ///
-/// Everything is f64 except the learning rate and Adam's bias corrections, which are f32. An update is
-/// proportional to the rate and, for Adam with a small epsilon, to `sqrt(correction2) / correction1`. So the
-/// relative error of an update is at most the value that [`update_rounding`] computes from the actual
-/// roundings. The error of the weights is at most this fraction of the path's length, plus the effect of the
-/// changed weights on later gradients. The factor of 2 covers this effect: in the 22 cases, it is at most
-/// half of the error of the roundings themselves.
+/// Weights: the reference computes in f64, except that the learning rate and Adam's bias corrections are f32.
+/// An update is proportional to the learning rate and, for Adam with a small epsilon, to `sqrt(correction2) /
+/// correction1`. The relative error of an update is therefore at most the value that [`update_rounding`]
+/// computes from the actual roundings. The error of a weight is at most this fraction of its path length (the
+/// sum of the norms of all updates), plus the effect of the changed weights on later gradients. The factor of
+/// 2 covers this effect: in the 22 golden cases, it is at most half of the error of the roundings themselves.
 ///
 /// State, loss and gradients are not rounded to f32. Their errors result from those of the weights, by
-/// factors that depend on the network: three times the largest errors of the 22 cases are allowed. Where the
-/// weights do not change (`weights` and `early_weights`, with a path of length 0), the tolerance is 1e-12, to
-/// which the libraries of the golden data agree.
+/// factors that depend on the network; the tolerances are three times the largest errors of the 22 golden
+/// cases. Where the weights do not change (`weights` and `early_weights`, without updates), the tolerance is
+/// 1e-12, to which the libraries of the golden data agree.
 fn reference_tolerance(case: &Case) -> Errors {
     Errors {
         early_weights: 1e-12,
@@ -368,8 +372,8 @@ fn reference_tolerance(case: &Case) -> Errors {
     }
 }
 
-/// Tolerances for the device, in f32: those that tests/golden/README.md suggests. llvmpipe stays below 3e-7
-/// for early weights, 2e-6 for weights, 6e-6 for state, and 4e-7 for the loss.
+/// Tolerances for a training run on the device, in f32, as tests/golden/README.md suggests. Errors on
+/// llvmpipe are below 3e-7 for early weights, 2e-6 for weights, 6e-6 for state, and 4e-7 for the loss.
 const DEVICE_TRAJECTORY: Errors = Errors {
     early_weights: 1e-5,
     weights: 5e-5,

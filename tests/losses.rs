@@ -1,10 +1,10 @@
-//! Losses, evaluation and prediction through a trainer.
+//! Tests of losses, evaluation and prediction through a trainer.
 
 use crate::support::device::gpu;
 use frazil::data::synthetic;
 use frazil::{Batch, Dataset, Error, Loss, Model, Sgd, Trainer, TrainerOptions};
 
-/// A dense layer from 3 inputs.
+/// A model of one dense layer with 3 inputs.
 fn linear_model(outputs: usize) -> Model {
     Model::input([3]).dense("fc", outputs).build().unwrap()
 }
@@ -13,7 +13,7 @@ fn trainer(model: Model, loss: impl Into<Loss>, rate: f64) -> Trainer {
     Trainer::new(gpu(), model, loss, Sgd::new(rate), TrainerOptions::batch(4).seed(5)).unwrap()
 }
 
-/// `-log(softmax)` of a row, in f64.
+/// Returns `-log(softmax(row))`, computed in f64.
 fn negative_log_softmax(row: &[f32]) -> Vec<f64> {
     let sum: f64 = row.iter().map(|&x| f64::from(x).exp()).sum();
     row.iter().map(|&x| sum.ln() - f64::from(x)).collect()
@@ -54,7 +54,7 @@ fn class_weights_and_label_smoothing_match_definition() {
         total += 0.2 / 3.0 * costs.iter().zip(w).map(|(c, w)| c * w).sum::<f64>();
         divisor += w[label as usize];
     }
-    // Batches of 4, 4 and 2: the mean does not depend on the batch size.
+    // The trainer evaluates in batches of 4, 4 and 2 rows; the mean loss must not depend on the batch size.
     let got = t.evaluate(&data).unwrap();
     assert!((got.loss - total / divisor).abs() < 1e-6, "{} {}", got.loss, total / divisor);
     let confusion = got.confusion.as_ref().unwrap();

@@ -1,6 +1,6 @@
-//! Compares the reference and the device with the node cases of ONNX's backend tests, which are independent
-//! of this crate and of the golden vectors. `scripts/fetch-onnx-cases.sh` downloads them; without them each
-//! test here reports itself as skipped.
+//! Compares the CPU reference and the device with the node cases of ONNX's backend tests, which are
+//! independent of this crate and of the golden vectors. `scripts/fetch-onnx-cases.sh` downloads them; without
+//! them each test here reports itself as skipped.
 
 mod layout;
 mod loss;
@@ -16,7 +16,7 @@ use frazil::low_level::Graph;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Reason why operations of this crate cannot express a case.
+/// Reason why the operations of this crate cannot express an ONNX case.
 #[derive(Debug)]
 struct OutOfScope(String);
 
@@ -27,11 +27,11 @@ fn out_of_scope<T>(why: impl Into<String>) -> Result<T, OutOfScope> {
     Err(OutOfScope(why.into()))
 }
 
-/// Translates a case to operations of this crate and runs it on an executor.
+/// Function that translates an ONNX case to operations of this crate and runs it on an executor.
 type Map = fn(&Case, Make) -> Results;
 
-/// The supported operators: name, translation to operations of this crate, and the least number of cases that
-/// must run, so that a reader that finds no cases does not pass.
+/// The supported ONNX operators: the name, the translation to operations of this crate, and the minimum
+/// number of cases that must run, so that the test fails if the reader finds no cases.
 const OPERATORS: &[(&str, Map, usize)] = &[
     ("AveragePool", windows::average_pool, 11),
     ("BatchNormalization", ops::batch_normalization, 4),
@@ -49,17 +49,17 @@ const OPERATORS: &[(&str, Map, usize)] = &[
     ("Tanh", ops::tanh, 2),
 ];
 
-/// Tolerance of the relative L2 error: both sides compute short sums in f32.
+/// Tolerance of the relative L2 error of an output: ONNX and this crate both compute short sums in f32.
 const TOLERANCE: f64 = 1e-5;
 
 /// ONNX's tolerances for each f32 element: `|got - want| <= ABSOLUTE + RELATIVE * |want|`.
 const ABSOLUTE: f64 = 1e-7;
 const RELATIVE: f64 = 1e-3;
 
-/// Compares all outputs of a case and returns the largest relative L2 error.
+/// Compares all outputs of a case with the expected ones and returns the largest relative L2 error.
 ///
 /// # Errors
-/// Names the first output whose shape or elements differ.
+/// Returns a message that names the first output whose shape or elements differ.
 fn check_outputs(case: &Case, got: &[Tensor]) -> Result<f64, String> {
     if got.len() != case.outputs.len() {
         return Err(format!("expected {} outputs, got {}", case.outputs.len(), got.len()));
@@ -72,7 +72,7 @@ fn check_outputs(case: &Case, got: &[Tensor]) -> Result<f64, String> {
             return Err(format!("{what}: expected shape {:?}, got {:?}", want.shape, got.shape));
         }
         worst = worst.max(check_relative(&what, &got.data, &want.data, TOLERANCE)?);
-        // A comparison with NaN is false, so NaN fails.
+        // A comparison with NaN is false, so an element that is NaN fails.
         let near = |(g, w): (&f64, &f64)| (g - w).abs() <= ABSOLUTE + RELATIVE * w.abs();
         if let Some(i) = got.data.iter().zip(&want.data).position(|pair| !near(pair)) {
             return Err(format!("{what}: element {i}: expected {:e}, got {:e}", want.data[i], got.data[i]));
@@ -99,8 +99,8 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/onnx-cases/node")
 }
 
-/// Loads all cases of [`OPERATORS`], and the names of their expansions into other operators; `None` if the
-/// cases are not downloaded.
+/// Loads all cases of [`OPERATORS`], and the names of their variants that expand the operator into several
+/// others. Returns `None` if the cases are not downloaded.
 fn load_cases() -> Option<(Vec<Case>, Vec<String>)> {
     let folder = folder();
     folder.join("COMPLETE").exists().then_some(())?;
@@ -201,7 +201,8 @@ fn comparison_fails_on_an_injected_fault() {
     }
 }
 
-/// Every output is compared, not only the first.
+/// [`check_outputs`] compares every output of a case, not only the first: an error in any of them is
+/// detected.
 #[test]
 fn comparison_fails_on_an_error_in_any_output() {
     let Some((cases, _)) = cases_or_skip("comparison_fails_on_an_error_in_any_output") else { return };

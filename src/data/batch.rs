@@ -48,7 +48,7 @@ impl Iterator for Batches<'_> {
     type Item = Batch;
 
     fn next(&mut self) -> Option<Batch> {
-        // Saturates: a batch of usize::MAX rows means the whole data set.
+        // The addition saturates because a batch size of `usize::MAX` is valid and means the whole data set.
         let rows = self.next_row..self.next_row.saturating_add(self.batch).min(self.data.len());
         if rows.is_empty() {
             return None;
@@ -85,8 +85,8 @@ impl FusedIterator for Batches<'_> {}
 mod tests {
     use super::*;
 
-    /// `rows` examples whose two features are the row number and the row number + 0.5, and whose label is the
-    /// row number.
+    /// Returns a data set of `rows` examples. The features of an example are its row number and its row
+    /// number + 0.5; its label is its row number.
     fn numbered(rows: usize) -> Dataset {
         let features = (0..rows).flat_map(|row| [row as f32, row as f32 + 0.5]).collect();
         Dataset::new("numbered", [2], features, (0..rows as u32).collect(), rows).unwrap()

@@ -8,10 +8,10 @@ use std::path::Path;
 const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
 const CHANNELS: usize = 3;
-/// Bytes of a record: a label, then the red, the green and the blue plane.
+/// Size in bytes of a record: a label, then the red, the green and the blue plane.
 const RECORD: usize = 1 + CHANNELS * PLANE;
 const CLASSES: usize = 10;
-/// Name of the folder in the archive.
+/// Name of the folder in the official archive.
 const ARCHIVE_FOLDER: &str = "cifar-10-batches-bin";
 
 /// Reads the training set and the test set of CIFAR-10 from a folder, or from its subfolder

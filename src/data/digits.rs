@@ -101,12 +101,12 @@ fn parse(text: &str) -> Result<(Vec<f32>, Vec<u32>)> {
 mod tests {
     use super::*;
 
-    /// A line whose pixels are all `pixel`.
+    /// Returns a line of the embedded file whose pixels are all `pixel`.
     fn line(pixel: &str, label: &str) -> String {
         format!("{}{label}", format!("{pixel},").repeat(PIXELS))
     }
 
-    /// Returns position and reason of the error that `parse` must return.
+    /// Returns the position and reason of the error that `parse` must return.
     fn parse_error(text: &str) -> (String, String) {
         match parse(text) {
             Err(Error::Data { place, why, .. }) => (place, why),

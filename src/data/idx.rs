@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// Number of classes of MNIST and its variants.
 const CLASSES: usize = 10;
 
-/// Maximum compression ratio of DEFLATE: the longest match, encoded in the shortest code.
+/// Maximum compression ratio of DEFLATE, reached by the longest match encoded in the shortest code.
 const DEFLATE_RATIO: u64 = 1032;
 
 /// Reads the training set and the test set of an MNIST-like data set from a folder.
@@ -55,7 +55,7 @@ fn read_set(folder: &Path, name: &str) -> Result<Dataset> {
     Dataset::new(what, [extents[1], extents[2], 1], features, classes, CLASSES)
 }
 
-/// Path of the first existing file among the accepted names.
+/// Returns the path of the first existing file among the accepted names.
 fn find(folder: &Path, part: &str, what: &str, axes: usize) -> Result<PathBuf> {
     for separator in ["-", "."] {
         for suffix in ["", ".gz"] {
@@ -76,7 +76,7 @@ fn read(path: &Path, axes: usize) -> Result<(Vec<usize>, Vec<u8>)> {
     let gzipped = path.extension().is_some_and(|extension| extension == "gz");
     let mut bytes: Box<dyn Read> =
         if gzipped { Box::new(flate2::read::GzDecoder::new(file)) } else { Box::new(file) };
-    // An error of the decoder concerns the file's content, not the system.
+    // An error of the decompressor is an error of the file's content ([`Error::Data`]), not of the system.
     let read_error = |why: std::io::Error| match gzipped {
         false => io(why),
         true => Error::Data {
@@ -108,7 +108,7 @@ fn read(path: &Path, axes: usize) -> Result<(Vec<usize>, Vec<u8>)> {
         error(path, "byte 4", format!("expected at most {MAX_ELEMENTS} elements, got {extents:?}"))
     })?;
 
-    // Compared with the size of the file before memory is allocated for the elements.
+    // Compares the size in the header with the size of the file before memory is allocated for the elements.
     let needed = (header.len() + elements) as u64;
     let possible = if gzipped { size.saturating_mul(DEFLATE_RATIO) } else { size };
     if possible < needed || (!gzipped && size > needed) {
@@ -117,7 +117,7 @@ fn read(path: &Path, axes: usize) -> Result<(Vec<usize>, Vec<u8>)> {
         return Err(error(path, format!("byte {}", possible.min(needed)), why));
     }
     let mut values = file::reserve(elements + 1, path)?;
-    // One byte more than expected, to detect trailing bytes.
+    // Reads up to one byte more than expected, to detect trailing bytes.
     bytes.take(elements as u64 + 1).read_to_end(&mut values).map_err(read_error)?;
     if values.len() != elements {
         let got = header.len() + values.len();

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::rng::{Purpose, Stream};
 use crate::shape::Shape;
 
-/// Generates `rows` random examples, a function of `seed` and the sizes.
+/// Generates `rows` random examples. Equal arguments give equal data.
 ///
 /// Features are normal with mean 0 and variance 1. Labels are uniform in `0..classes` and independent of the
 /// features, so that a network can only memorize them. `example_shape` is the shape of one example, `[h, w,
@@ -22,7 +22,7 @@ pub fn synthetic(
     seed: u64,
 ) -> Result<Dataset> {
     let example_shape = example_shape.into();
-    // Checked before allocation: a wrong size must not exhaust memory.
+    // The total size is validated before allocation, so that invalid arguments cannot exhaust memory.
     let all = Shape::new([&[rows], example_shape.as_slice()].concat())?;
     let mut draw = Stream::new(seed, Purpose::Data, 0);
     let features = (0..all.elements()).map(|_| draw.normal()).collect();

@@ -71,7 +71,8 @@ impl BatchNormLayer {
             .collect()
     }
 
-    /// Appends the normalization; in training, the batch statistics are appended before it.
+    /// Appends the normalization; in training mode, the operation that computes the batch statistics precedes
+    /// it.
     pub(super) fn forward(
         &self,
         graph: &mut Graph,
@@ -93,7 +94,8 @@ impl BatchNormLayer {
         graph.push_one(Op::BatchNorm { epsilon: None }, &operands, name)
     }
 
-    /// Appends the update of the running statistics from the batch statistics of the training forward pass.
+    /// Appends the update of the running statistics from the batch statistics that the training forward pass
+    /// computes.
     pub(super) fn update_statistics(&self, graph: &mut Graph, name: &str) -> Result<()> {
         let parameter = |field: &str| {
             let path = format!("{name}.{field}");

@@ -77,7 +77,8 @@ pub struct ParameterSpec {
 }
 
 impl Layer {
-    /// The output shape for one example of shape `input`; `name` is the layer's name for errors.
+    /// Returns the output shape for one example of shape `input`; error messages contain `name`, the layer's
+    /// name.
     ///
     /// # Errors
     /// [`Error::ShapeMismatch`] if the layer does not accept the shape; [`Error::InvalidArgument`] for an
@@ -105,7 +106,7 @@ impl Layer {
         }
     }
 
-    /// The parameters for examples of shape `input`, with paths that begin with `name`.
+    /// Returns the parameters for examples of shape `input`, with paths that begin with `name`.
     ///
     /// # Errors
     /// As [`Layer::output`].
@@ -126,8 +127,8 @@ impl Layer {
         }
     }
 
-    /// Whether the output in training depends only on the example and the parameters: no random draws, no
-    /// statistics over the batch.
+    /// Returns whether the output in training depends only on the example and the parameters: no random
+    /// numbers, no statistics over the batch.
     pub(crate) fn is_fixed(&self) -> bool {
         match self {
             Layer::Dropout { rate } => *rate == 0.0,
@@ -189,12 +190,12 @@ impl Layer {
     }
 }
 
-/// The shape of one example of a batched value.
+/// Returns the shape of one example of a batched value.
 fn example(graph: &Graph, value: ValueId) -> &[usize] {
     graph.at(value).shape.extents().get(1..).unwrap_or(&[])
 }
 
-/// The parameter specifications of a kernel and, if `bias` is `Some(outputs)`, of a zero-initialized bias
+/// Returns the specifications of a kernel and, if `bias` is `Some(outputs)`, of a zero-initialized bias
 /// `[outputs]`.
 fn kernel_and_bias(
     name: &str,
@@ -212,7 +213,7 @@ fn kernel_and_bias(
     Ok(specs)
 }
 
-/// Appends the addition of the bias if the layer has one.
+/// Appends the addition of the bias, the second of `parameters`, if the layer has one.
 fn add_bias(graph: &mut Graph, name: &str, y: ValueId, parameters: &[ValueId]) -> Result<ValueId> {
     match parameters.get(1) {
         Some(&bias) => graph.push_one(Op::BiasAdd, &[y, bias], &format!("{name} bias")),
@@ -220,7 +221,7 @@ fn add_bias(graph: &mut Graph, name: &str, y: ValueId, parameters: &[ValueId]) -
     }
 }
 
-/// Checks a dropout rate.
+/// Validates a dropout rate.
 fn dropout_rate(name: &str, rate: f64) -> Result<()> {
     if (0.0..1.0).contains(&rate) {
         return Ok(());

@@ -60,7 +60,7 @@ impl Conv2dLayer {
         self
     }
 
-    /// The convolution for examples of shape `input`.
+    /// Returns the convolution operation for examples of shape `input`.
     pub(super) fn resolve(&self, name: &str, input: &[usize]) -> Result<Conv2d> {
         let image = <[usize; 3]>::try_from(input)
             .map_err(|_| Error::shape(name, "examples of shape [h, w, c]", format!("{input:?}")))?;
@@ -123,7 +123,7 @@ impl Pool2dLayer {
         self
     }
 
-    /// The pooling operation for examples of shape `input`.
+    /// Returns the pooling operation for examples of shape `input`.
     pub(super) fn resolve(&self, name: &str, input: &[usize]) -> Result<Pool2d> {
         match *input {
             [h, w, channels] => Ok(Pool2d { window: self.window.on([h, w], name)?, channels }),

@@ -3,12 +3,12 @@
 use super::Mask;
 use crate::error::{Error, Result};
 
-/// Task that owns each element of a tensor shared by several tasks; 0 = free.
+/// The task that owns each element of a tensor shared by several tasks; 0 means that the element is free.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owners(Vec<u16>);
 
 impl Owners {
-    /// Creates owners of `len` elements, all free.
+    /// Creates the owners of a tensor of `len` elements, all free.
     pub fn new(len: usize) -> Self {
         Owners(vec![0; len])
     }
@@ -16,7 +16,7 @@ impl Owners {
     /// Assigns the frozen elements of `mask` to a task.
     ///
     /// # Errors
-    /// Nothing is assigned then.
+    /// In case of an error, nothing is assigned.
     /// - [`Error::MaskMismatch`] if `mask` has another length;
     /// - [`Error::InvalidArgument`] if `task` is 0, or another task owns one of the elements.
     pub fn claim(&mut self, mask: &Mask, task: u16) -> Result<()> {
@@ -35,18 +35,18 @@ impl Owners {
         Ok(())
     }
 
-    /// Task that owns an element; 0 if it is free, or beyond the end.
+    /// Returns the task that owns an element, or 0 if the element is free or the index is beyond the end.
     pub fn owner(&self, index: usize) -> u16 {
         self.0.get(index).copied().unwrap_or(0)
     }
 
-    /// Mask of the elements that a task owns; for task 0, mask of the free elements.
+    /// Returns the mask of the elements that a task owns; for task 0, of the free elements.
     pub fn mask_of(&self, task: u16) -> Mask {
         Mask::from_frozen(self.0.iter().map(|&owner| owner == task))
     }
 
-    /// Mask of the elements to freeze while a task trains: the elements of all other tasks. Free elements and
-    /// the task's own elements remain trainable.
+    /// Returns the mask of the elements to freeze while a task trains: those that other tasks own. Free
+    /// elements and the task's own elements remain trainable.
     pub fn frozen_for(&self, task: u16) -> Mask {
         Mask::from_frozen(self.0.iter().map(|&owner| owner != 0 && owner != task))
     }

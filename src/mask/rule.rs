@@ -235,10 +235,11 @@ impl FreezeRule {
         Ok(())
     }
 
-    /// Resolves the rule for one tensor of `len` elements with nothing frozen; for rules that do not depend
-    /// on weights.
+    /// Resolves the rule for one tensor of `len` elements, none of them frozen. Only for rules that do not
+    /// depend on weights.
     ///
-    /// The path is a part of the seed, so that two tensors of one size get different random masks.
+    /// Random rules combine the seed with the path, so that two tensors of one size get different random
+    /// masks.
     ///
     /// # Errors
     /// As [`FreezeRule::resolve_all`].

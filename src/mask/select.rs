@@ -1,4 +1,4 @@
-//! Selection of elements: random, by magnitude, by structure, by value and from a file.
+//! Selection of elements: random, by magnitude, by structure, by value, or read from a file.
 
 use super::Mask;
 use crate::error::{Error, Result};
@@ -29,7 +29,7 @@ impl TensorView<'_> {
     }
 }
 
-/// Number of candidates to select: a fraction, or an exact count.
+/// Number of candidates to select: a fraction of them, or an exact count.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Amount {
     Fraction(f64),
@@ -37,7 +37,8 @@ pub(super) enum Amount {
 }
 
 impl Amount {
-    /// Number of elements to select from `candidates`; a fraction is rounded to the nearest count.
+    /// Returns the number of elements to select from `candidates`. A fraction is rounded to the nearest
+    /// count.
     fn resolve(self, candidates: usize, path: &str) -> Result<usize> {
         match self {
             Amount::Fraction(fraction) => Ok((fraction * candidates as f64).round() as usize),
@@ -58,7 +59,7 @@ impl fmt::Display for Amount {
     }
 }
 
-/// Elements that are counted and may be selected.
+/// Candidates of a rule: the elements that it counts and may select.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Candidates {
     All,
@@ -88,14 +89,14 @@ pub enum Norm {
     Random,
 }
 
-/// Channel axis of a kernel: the last one, or the second-to-last.
+/// Channel axis of a kernel: the last axis for output channels, the second-to-last one for input channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ChannelAxis {
     Input,
     Output,
 }
 
-/// Channels of an axis to select.
+/// Channels to select along one axis.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Channels {
     Fraction(f64, Norm),
@@ -107,7 +108,7 @@ fn weights<'a>(view: &TensorView<'a>) -> Result<&'a [u32]> {
     view.bits.ok_or_else(|| Error::argument(view.path, "weights, on which the rule depends", "none"))
 }
 
-/// Selects candidates without replacement. The path is a part of the seed.
+/// Selects random candidates without replacement. The path of the tensor is a part of the seed.
 pub(super) fn random(view: &TensorView, amount: Amount, candidates: Candidates, seed: u64) -> Result<Mask> {
     let len = view.elements();
     let mut order: Vec<usize> = (0..len).filter(|&i| candidates.includes(view, i)).collect();
@@ -122,15 +123,15 @@ fn shuffle(order: &mut [usize], seed: u64, path: &str) {
     Stream::new(seed, Purpose::Mask, path_hash(path)).shuffle(order);
 }
 
-/// FNV-1a hash of a path, as the stream number of its random draws.
+/// Returns the FNV-1a hash of a path, used as the random stream's number.
 fn path_hash(path: &str) -> u64 {
     path.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
 }
 
-/// Selects the smallest or largest magnitudes over all views together; ties go to the earlier tensor and the
+/// Selects the smallest or largest magnitudes over all views together. Ties go to the earlier tensor and the
 /// lower index.
 ///
-/// `scores` replace the weights of a single view.
+/// If `scores` are given, there is a single view, and they replace its weights.
 pub(super) fn by_magnitude(
     views: &[TensorView],
     amount: Amount,
@@ -165,14 +166,14 @@ pub(super) fn by_magnitude(
     Ok(frozen.into_iter().map(Mask::from_frozen).collect())
 }
 
-/// Key by which elements are sorted in ascending order. Without the sign bit, the bits of f32 values are
-/// ordered by magnitude.
+/// Returns the key by which elements are sorted in ascending order. Without the sign bit, the bits of f32
+/// values have the same order as their magnitudes.
 fn sort_key(bits: u32, largest: bool) -> u32 {
     let magnitude = bits & 0x7fff_ffff;
     if largest { !magnitude } else { magnitude }
 }
 
-/// Extents of a kernel: positions of the window, input channels and output channels.
+/// Returns the extents of a kernel: number of kernel positions, input channels and output channels.
 fn kernel_extents(view: &TensorView) -> Result<[usize; 3]> {
     match view.shape {
         [window @ .., inputs, outputs] => Ok([window.iter().product(), *inputs, *outputs]),
@@ -203,7 +204,7 @@ pub(super) fn n_of_m(view: &TensorView, n: usize, m: usize) -> Result<Mask> {
     Ok(Mask::from_frozen(frozen))
 }
 
-/// Selects all elements of some input or output channels.
+/// Selects all elements of some input or output channels of a kernel.
 pub(super) fn channels(view: &TensorView, axis: ChannelAxis, which: &Channels, seed: u64) -> Result<Mask> {
     let [_, inputs, outputs] = match (axis, view.shape) {
         // A vector, such as a bias, has one element per output channel.
@@ -279,11 +280,11 @@ pub(super) fn block(view: &TensorView, ranges: &[Range<usize>]) -> Result<Mask> 
 /// Selects the elements with the bits of `value`; 0.0 equals -0.0.
 pub(super) fn equal(view: &TensorView, value: f32) -> Result<Mask> {
     let (bits, zero) = (value.to_bits(), value == 0.0);
-    // Shifting the sign bit out makes the bits of both zeros equal.
+    // Shifting out the sign bit leaves 0 for both 0.0 and -0.0.
     Ok(Mask::from_frozen(weights(view)?.iter().map(|&b| b == bits || (zero && b << 1 == 0))))
 }
 
-/// Reads the mask `tensor` of a safetensors file: one u8 or bool per element in the shape of the parameter,
+/// Reads the mask `tensor` from a safetensors file: one u8 or bool per element in the shape of the parameter,
 /// or packed u32 words; 1 = frozen.
 pub(super) fn from_file(view: &TensorView, path: &Path, tensor: &str) -> Result<Mask> {
     let error = |why: String| Error::Checkpoint { path: path.to_owned(), why, source: None };
@@ -301,7 +302,7 @@ pub(super) fn from_file(view: &TensorView, path: &Path, tensor: &str) -> Result<
     let words = len.div_ceil(32);
     let mismatch = |expected, got| Error::MaskMismatch { path: view.path.to_owned(), expected, got };
     match stored.dtype() {
-        // A one-dimensional mask is accepted for any shape.
+        // A one-dimensional mask is accepted for a parameter of any shape.
         "u8" | "bool" if stored.shape() == view.shape || stored.shape() == [len] => {
             Ok(Mask::from_frozen(bits.iter().map(|&bit| bit != 0)))
         }

@@ -1,4 +1,5 @@
-//! Masks and every rule: exact counts, ties, short tensors, errors; text forms; schedules and owners.
+//! Tests of masks and of every rule: exact counts, ties, tensors shorter than a group, errors and text forms;
+//! tests of schedules and owners.
 
 use super::*;
 
@@ -107,12 +108,13 @@ fn global_magnitudes_share_one_count() {
 
 #[test]
 fn n_of_m_keeps_n_along_the_input_channels() {
-    // Shape [1, 1, 5, 2], HWIO. With m = 4, each output channel has one complete group, input channels 0 to 3, and
-    // one incomplete group, input channel 4.
+    // A kernel of shape [1, 1, 5, 2], HWIO: 5 input channels, 2 output channels. With m = 4, each output
+    // channel has one complete group (input channels 0 to 3) and one incomplete group (input channel 4).
     let w = [4.0, 1.0, -3.0, 1.0, 2.0, 1.0, 1.0, 1.0, 0.1, 9.0];
     let got = pick(FreezeRule::n_of_m(2, 4), &[1, 1, 5, 2], &w);
-    // Output 0: channels 2 and 3 are the smallest. Output 1 has ties: channels 0 and 1. The short group keeps
-    // channel 4.
+    // Element indices are `2 * input + output`. Output 0: input channels 2 and 3 have the smallest
+    // magnitudes. Output 1: all four are equal, and the tie goes to input channels 0 and 1. The incomplete
+    // group keeps input channel 4.
     assert_eq!(got, [1, 3, 4, 6]);
     let all = pick(FreezeRule::n_of_m(0, 4), &[1, 1, 5, 2], &w);
     assert_eq!(all.len(), 10);

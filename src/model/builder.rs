@@ -77,7 +77,8 @@ impl ModelBuilder {
         main: impl FnOnce(ModelBuilder) -> ModelBuilder,
         shortcut: impl FnOnce(ModelBuilder) -> ModelBuilder,
     ) -> Self {
-        // `build` infers and validates the shapes of the branches.
+        // The branches start with an empty input shape: `ModelBuilder::build` infers and validates their
+        // shapes.
         let empty = || ModelBuilder { input: Vec::new(), layers: Vec::new() };
         let (main, shortcut) = (main(empty()).layers, shortcut(empty()).layers);
         self.layer(name, Layer::Residual(ResidualLayer::new(main, shortcut)))

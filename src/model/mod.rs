@@ -134,7 +134,8 @@ impl Model {
         }
         let wanted: Vec<_> = targets.iter().map(|&id| graph.at_parameter(id)).collect();
         let gradients = graph.backward(model_graph.mean_loss, &wanted)?;
-        // After the loss, so that a step with a non-finite loss updates no running statistics.
+        // The update of the running statistics follows the loss, so that a step with a non-finite loss does
+        // not change them.
         Sequence { prefix: "", layers: &self.layers[first..] }.update_statistics(graph)?;
         updates.push(graph, targets, &gradients)?;
         Ok(model_graph)
@@ -151,7 +152,7 @@ impl Model {
         Ok(model_graph)
     }
 
-    /// Builds forward and loss of the layers from index `first` on.
+    /// Builds the forward pass and the loss of the layers from index `first` on.
     fn forward(&self, first: usize, batch: usize, loss: &Loss, mode: Mode) -> Result<ModelGraph> {
         let (example, skipped) = self.below(first)?;
         let mut graph = Graph::new(batch)?;
@@ -195,7 +196,7 @@ impl Model {
         Ok(FeaturesGraph { graph, input, features })
     }
 
-    /// The output shape for one example and the number of parameters of the first `end` layers.
+    /// Returns the output shape for one example and the number of parameters of the first `end` layers.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if `end` exceeds the number of layers.
@@ -220,7 +221,7 @@ pub struct Updates {
 }
 
 impl From<UpdateRule> for Updates {
-    /// An update with this rule, without clipping, accumulation or factors.
+    /// Creates the update by a rule without clipping, accumulation or factors.
     fn from(rule: UpdateRule) -> Self {
         Updates { rule, clip: None, accumulate: false, factors: Vec::new() }
     }
@@ -238,7 +239,7 @@ impl Updates {
         Ok(Updates { rule: *optimizer.rule(), clip: optimizer.clip_setting(), accumulate, factors })
     }
 
-    /// Appends accumulation, clipping and update of `parameters` with their `gradients`.
+    /// Appends accumulation, clipping and the update of `parameters` by their `gradients`.
     fn push(&self, graph: &mut Graph, parameters: Vec<ParameterId>, gradients: &[ValueId]) -> Result<()> {
         let target = |&parameter: &ParameterId| {
             let [learning_rate, weight_decay] =

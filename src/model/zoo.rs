@@ -152,7 +152,8 @@ impl Model {
     }
 }
 
-/// Options of a convolution before a batch norm: no bias, since the shift of the batch norm replaces it.
+/// Sets the options of a convolution that precedes a batch norm: no bias, because the shift of the batch norm
+/// replaces it, and [`Init::HeNormal`].
 fn without_bias(layer: Conv2dLayer) -> Conv2dLayer {
     layer.bias(false).init(Init::HeNormal)
 }
@@ -167,7 +168,7 @@ mod tests {
         let count = |model: Result<Model>| -> usize {
             model.unwrap().parameters().iter().map(|p| p.shape.elements()).sum()
         };
-        // Kernels and biases, layer by layer.
+        // Expected number of parameters of each model: kernel and bias of each layer.
         let digits = (9 * 16 + 16) + (9 * 16 * 32 + 32) + (512 * 64 + 64) + (64 * 10 + 10);
         let lenet28 = (25 * 32 + 32) + (25 * 32 * 64 + 64) + (3136 * 256 + 256) + (256 * 10 + 10);
         let convs = (27 * 32 + 32) + (288 * 32 + 32) + (288 * 64 + 64) + (576 * 64 + 64) + (576 * 128 + 128);
@@ -178,7 +179,7 @@ mod tests {
 
     #[test]
     fn parameter_counts_of_models_with_batch_norm() {
-        // Returns the number of all parameters, and of the trained ones.
+        // Returns the number of all parameters and the number of trained ones.
         let count = |model: Result<Model>| -> [usize; 2] {
             let model = model.unwrap();
             let elements = |all: bool| {
@@ -187,7 +188,8 @@ mod tests {
             };
             [elements(true), elements(false)]
         };
-        // By stage: weights of the convolution kernels and projections; then parameters of the batch norms.
+        // Expected number of convolution weights, including projections, by stage; the next line counts the
+        // parameters of the batch norms.
         let kernels = 27 * 16
             + 6 * (9 * 16 * 16)
             + (9 * 16 * 32 + 5 * (9 * 32 * 32) + 16 * 32)

@@ -27,7 +27,7 @@ pub struct Optimizer {
     factors: Vec<Factor>,
 }
 
-/// Factor of the learning rate or of the weight decay, for the parameters that a glob matches.
+/// Factor of the learning rate or of the weight decay for the parameters that a glob matches.
 #[derive(Clone, Debug, PartialEq)]
 struct Factor {
     glob: String,
@@ -110,7 +110,7 @@ impl Optimizer {
         self
     }
 
-    /// Factors `[learning rate, weight decay]` of each of these parameters.
+    /// Returns the factors `[learning rate, weight decay]` of each of these parameters.
     ///
     /// # Errors
     /// [`Error::UnknownParameter`] for a glob that matches none of them.
@@ -133,8 +133,8 @@ impl Optimizer {
         Ok(all)
     }
 
-    /// Text of the rule, all hyper-parameters including the base learning rate, schedule, clipping and
-    /// factors.
+    /// Returns a text with the rule, all hyper-parameters including the base learning rate, the schedule,
+    /// clipping and factors.
     ///
     /// Equal optimizers have equal texts, and different optimizers have different texts. Checkpoints store
     /// the text, so it does not change between versions that have the same rules.
@@ -214,7 +214,8 @@ impl Optimizer {
         })
     }
 
-    /// Scalars of step `step`, counted from 0, with `rows` examples.
+    /// Returns the scalars that a step needs (learning rate, bias corrections and others) at `step`, counted
+    /// from 0, for `rows` examples.
     pub fn scalars(&self, step: u64, rows: usize) -> StepScalars {
         let (correction1, correction2) = match self.rule {
             UpdateRule::Adam { beta1, beta2, .. } => {
@@ -233,7 +234,7 @@ impl Optimizer {
     }
 }
 
-/// Bias correction `1 - beta^t`, with t = 1 at step 0.
+/// Returns Adam's bias correction `1 - beta^t`, with t = 1 at step 0.
 fn bias_correction(beta: f64, step: u64) -> f32 {
     let t = i32::try_from(step.saturating_add(1)).unwrap_or(i32::MAX);
     (1.0 - beta.powi(t)) as f32
@@ -246,7 +247,7 @@ fn at_least_zero(what: &str, value: f64) -> Result<()> {
     Err(Error::argument(what, "a finite number, 0 or more", value))
 }
 
-/// Requires a normal f32, because a device that flushes subnormals to 0 would divide by 0.
+/// Requires that epsilon is a normal f32: a device that flushes subnormals to 0 would divide by 0.
 fn valid_epsilon(epsilon: f64) -> Result<()> {
     if epsilon >= f64::from(f32::MIN_POSITIVE) && epsilon <= f64::from(f32::MAX) {
         return Ok(());

@@ -24,7 +24,7 @@ impl Sgd {
         self
     }
 
-    /// Whether to use Nesterov momentum; requires a momentum above 0.
+    /// Sets whether to use Nesterov momentum, which requires a momentum above 0.
     pub fn nesterov(mut self, nesterov: bool) -> Self {
         self.nesterov = nesterov;
         self
@@ -78,8 +78,8 @@ impl Adam {
         self
     }
 
-    /// Whether to divide by the largest second moment so far (AMSGrad, Reddi et al. 2018). The maximum is of
-    /// the uncorrected moments; the bias correction is applied to it.
+    /// Sets whether to divide by the largest second moment so far (AMSGrad, Reddi et al. 2018). The maximum
+    /// is over the uncorrected moments; the bias correction is applied to it.
     pub fn amsgrad(mut self, amsgrad: bool) -> Self {
         self.amsgrad = amsgrad;
         self
@@ -177,7 +177,7 @@ impl RmsProp {
         self
     }
 
-    /// Whether to subtract the square of the mean gradient from the mean square (centred RMSprop).
+    /// Sets whether to subtract the square of the mean gradient from the mean square (centred RMSprop).
     pub fn centered(mut self, centered: bool) -> Self {
         self.centered = centered;
         self

@@ -86,7 +86,7 @@ impl LrSchedule {
     /// Factor of the base learning rate at step `step`.
     pub fn factor(&self, step: u64) -> f64 {
         if step < self.warm_up {
-            // The curve starts at 1, except for one-cycle and custom ones.
+            // The value with which the curve starts: 1, except for one-cycle and custom schedules.
             return self.with_floor(0) * ((step + 1) as f64 / self.warm_up as f64);
         }
         self.with_floor(step - self.warm_up)
@@ -232,7 +232,7 @@ impl fmt::Display for LrSchedule {
 }
 
 impl PartialEq for LrSchedule {
-    /// Compares all numbers; custom functions by their addresses.
+    /// Compares all numbers, and custom functions by their addresses.
     fn eq(&self, other: &Self) -> bool {
         let same_function = match (self.curve, other.curve) {
             (Curve::Custom(one), Curve::Custom(two)) => std::ptr::fn_addr_eq(one, two),

@@ -1,16 +1,16 @@
-//! Conversions between ONNX's layouts (images NCHW, kernels OIHW, one or two spatial axes) and this crate's
-//! (NHWC, HWIO, two spatial axes), and access to a case's attributes.
+//! Conversions between ONNX's layouts (images NCHW, kernels OIHW, one or two spatial axes) and those of this
+//! crate (NHWC, HWIO, two spatial axes), and access to a case's inputs and attributes.
 
 use super::{OutOfScope, out_of_scope};
 use crate::support::executor::Operand;
 use crate::support::onnx::{Attribute, Case, Tensor};
 
-/// A float tensor.
+/// Returns a tensor of ONNX type `float`.
 pub fn tensor(shape: &[usize], data: Vec<f64>) -> Tensor {
     Tensor { shape: shape.to_vec(), data, dtype: "float" }
 }
 
-/// Permutes the axes, like NumPy's `transpose`.
+/// Permutes the axes like NumPy's `transpose`.
 pub fn permute(t: &Tensor, axes: &[usize]) -> Tensor {
     let shape: Vec<_> = axes.iter().map(|&axis| t.shape[axis]).collect();
     let stride = |axis: usize| t.shape[axis + 1..].iter().product::<usize>();
@@ -27,8 +27,8 @@ pub fn permute(t: &Tensor, axes: &[usize]) -> Tensor {
     Tensor { shape, data, dtype: t.dtype }
 }
 
-/// Returns an image batch or kernel with two spatial axes; a single spatial axis becomes the columns of one
-/// row.
+/// Returns an image batch or a kernel with two spatial axes. A tensor with a single spatial axis becomes an
+/// image of one row.
 pub fn planar(t: &Tensor) -> Result<Tensor, OutOfScope> {
     let mut t = t.clone();
     match t.shape.len() {
@@ -44,7 +44,7 @@ pub fn channels_last(t: &Tensor) -> Tensor {
     permute(t, &[0, 2, 3, 1])
 }
 
-/// Converts NHWC to NCHW, or to NCW if `like` has three axes.
+/// Converts NHWC to NCHW, or to NCW if `like` has a single spatial axis.
 pub fn channels_first(shape: [usize; 4], data: Vec<f64>, like: &Tensor) -> Tensor {
     let mut t = permute(&tensor(&shape, data), &[0, 3, 1, 2]);
     if like.shape.len() == 3 {
@@ -53,27 +53,27 @@ pub fn channels_first(shape: [usize; 4], data: Vec<f64>, like: &Tensor) -> Tenso
     t
 }
 
-/// The tensor as an operand whose first axis is the batch.
+/// Returns the tensor as an operand whose first axis is the batch axis.
 pub fn batch(t: &Tensor) -> Operand {
     Operand::batch(&t.shape, t.data.clone())
 }
 
-/// The tensor as an operand without a batch axis.
+/// Returns the tensor as an operand without a batch axis.
 pub fn fixed(t: &Tensor) -> Operand {
     Operand::fixed(&t.shape, t.data.clone())
 }
 
-/// A required input.
+/// Returns a required input of a case.
 pub fn input(case: &Case, number: usize) -> &Tensor {
     case.inputs[number].as_ref().expect("an input of a supported type")
 }
 
-/// An optional input.
+/// Returns an optional input of a case, or `None` if it is absent.
 pub fn optional(case: &Case, number: usize) -> Option<&Tensor> {
     case.inputs.get(number).and_then(Option::as_ref)
 }
 
-/// A float attribute.
+/// Returns a float attribute, or `default` if it is absent.
 pub fn float(case: &Case, name: &str, default: f64) -> f64 {
     match case.attributes.get(name) {
         None => default,
@@ -82,7 +82,7 @@ pub fn float(case: &Case, name: &str, default: f64) -> f64 {
     }
 }
 
-/// An integer attribute.
+/// Returns an integer attribute, or `default` if it is absent.
 pub fn int(case: &Case, name: &str, default: i64) -> i64 {
     match case.attributes.get(name) {
         None => default,
@@ -91,7 +91,7 @@ pub fn int(case: &Case, name: &str, default: i64) -> i64 {
     }
 }
 
-/// A text attribute.
+/// Returns a string attribute, or `default` if it is absent.
 pub fn text<'a>(case: &'a Case, name: &str, default: &'a str) -> &'a str {
     match case.attributes.get(name) {
         None => default,
@@ -100,7 +100,7 @@ pub fn text<'a>(case: &'a Case, name: &str, default: &'a str) -> &'a str {
     }
 }
 
-/// An attribute of sizes; `None` if it is absent.
+/// Returns an attribute that is a list of sizes, or `None` if it is absent.
 pub fn ints(case: &Case, name: &str) -> Option<Vec<usize>> {
     match case.attributes.get(name) {
         None => None,
@@ -111,8 +111,8 @@ pub fn ints(case: &Case, name: &str) -> Option<Vec<usize>> {
     }
 }
 
-/// Returns an attribute with one size for rows and one for columns. `default` replaces an absent attribute,
-/// and the rows' size if the case has a single spatial axis.
+/// Returns an attribute that has one size per spatial axis as `[rows, columns]`. `default` replaces an absent
+/// attribute, and the size of the rows if the case has a single spatial axis.
 pub fn pair(case: &Case, name: &str, default: usize) -> [usize; 2] {
     match ints(case, name).as_deref() {
         None => [default; 2],
@@ -122,7 +122,7 @@ pub fn pair(case: &Case, name: &str, default: usize) -> [usize; 2] {
     }
 }
 
-/// The attribute `pads` as `[top, left, bottom, right]`; 0 if it is absent.
+/// Returns the attribute `pads` as `[top, left, bottom, right]`; all are 0 if it is absent.
 pub fn pads(case: &Case) -> [usize; 4] {
     match ints(case, "pads").as_deref() {
         None => [0; 4],

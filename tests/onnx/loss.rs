@@ -1,4 +1,4 @@
-//! SoftmaxCrossEntropyLoss.
+//! ONNX's SoftmaxCrossEntropyLoss.
 
 use super::layout::*;
 use super::{OutOfScope, Results, out_of_scope};
@@ -6,7 +6,7 @@ use crate::support::executor::{Make, Operand, evaluate_one};
 use crate::support::onnx::Case;
 use frazil::low_level::Op;
 
-/// The class weights of a case, if it has any. An ignored class has weight 0.
+/// Returns the class weights of a case, or `None` if it has none. An ignored class gets the weight 0.
 fn class_weights(case: &Case, classes: usize) -> Result<Option<Vec<f64>>, OutOfScope> {
     let given = optional(case, 2).map(|weights| weights.data.clone());
     if !case.attributes.contains_key("ignore_index") {
@@ -22,8 +22,8 @@ fn class_weights(case: &Case, classes: usize) -> Result<Option<Vec<f64>>, OutOfS
     }
 }
 
-/// SoftmaxCrossEntropyLoss of scores `[n, classes, ..]` and labels `[n, ..]`: one row of class scores for
-/// each label.
+/// Computes SoftmaxCrossEntropyLoss of scores `[n, classes, ..]` and labels `[n, ..]`. The scores are
+/// reshaped to one row of class scores for each label.
 pub fn softmax_cross_entropy(case: &Case, make: Make) -> Results {
     let (scores, labels) = (input(case, 0), input(case, 1));
     let mut axes: Vec<_> = (0..scores.shape.len()).filter(|&axis| axis != 1).collect();
@@ -48,7 +48,8 @@ pub fn softmax_cross_entropy(case: &Case, make: Make) -> Results {
         _ => tensor(&[], vec![mean()]),
     }];
     if case.outputs.len() > 1 {
-        // The log-probability of a class is minus the unweighted loss with that class as the label.
+        // The second output of the operator contains log-probabilities. That of a class equals minus the
+        // unweighted loss with this class as the label.
         let loss_of = |data: Vec<f64>| evaluate_one(make, plain.clone(), &[logits.clone(), label(data)]);
         let by_class = (0..classes)
             .map(|class| loss_of(vec![class as f64; rows]).iter().map(|loss| -loss).collect::<Vec<_>>());

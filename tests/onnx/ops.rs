@@ -1,4 +1,4 @@
-//! Gemm, activations, Softmax, BatchNormalization.
+//! ONNX's Gemm, activations, Softmax and BatchNormalization.
 
 use super::Results;
 use super::layout::*;
@@ -9,8 +9,8 @@ use frazil::low_level::{
     Activation, DType, Graph, Op, ParameterId, ParameterKind, StatisticsRule, StepScalars,
 };
 
-/// Gemm, `alpha*a*b + beta*c`. `a` and `c` are multiplied by `alpha` and `beta` before, because `Op::MatMul`
-/// has no factors.
+/// Computes Gemm, `alpha*a*b + beta*c`. The inputs `a` and `c` are multiplied by `alpha` and `beta` first,
+/// because `Op::MatMul` has no factors.
 pub fn gemm(case: &Case, make: Make) -> Results {
     let (alpha, beta) = (float(case, "alpha", 1.0), float(case, "beta", 1.0));
     let (transpose_a, transpose_b) = (int(case, "transA", 0) != 0, int(case, "transB", 0) != 0);
@@ -32,7 +32,7 @@ pub fn gemm(case: &Case, make: Make) -> Results {
     Ok(vec![tensor(&[m, n], sum)])
 }
 
-/// An element-wise operator.
+/// Computes an elementwise operator.
 fn activation(case: &Case, make: Make, op: Op) -> Results {
     let x = input(case, 0);
     Ok(vec![tensor(&x.shape, evaluate_one(make, op, &[batch(x)]))])
@@ -64,7 +64,7 @@ pub fn tanh(case: &Case, make: Make) -> Results {
     activation(case, make, Op::Activation(Activation::Tanh))
 }
 
-/// Softmax over any axis: the axis is moved to the end for `Op::Softmax`, and back.
+/// Computes Softmax over any axis. The axis is moved to the end for `Op::Softmax`, and back in the result.
 pub fn softmax(case: &Case, make: Make) -> Results {
     let x = input(case, 0);
     let rank = x.shape.len();
@@ -79,9 +79,9 @@ pub fn softmax(case: &Case, make: Make) -> Results {
     Ok(vec![permute(&tensor(&moved.shape, y), &back)])
 }
 
-/// BatchNormalization of images with any number of spatial axes, channels second. In training mode the
-/// outputs are the result and both running statistics, `running = momentum * running + (1 - momentum) *
-/// batch`.
+/// Computes BatchNormalization of images `[n, channels, ..]` with any number of spatial axes. In training
+/// mode the outputs are the result and both running statistics, `running = momentum * running + (1 -
+/// momentum) * batch`.
 pub fn batch_normalization(case: &Case, make: Make) -> Results {
     let x = input(case, 0);
     let rank = x.shape.len();

@@ -1,4 +1,4 @@
-//! Convolution and pooling.
+//! ONNX's convolution and pooling operators.
 
 use super::layout::*;
 use super::{OutOfScope, Results, out_of_scope};
@@ -7,7 +7,7 @@ use crate::support::onnx::{Case, Tensor};
 use frazil::low_level::{Conv2d, Op, Pool2d};
 use frazil::low_level::{Padding, Window, WindowGeometry};
 
-/// The window of a case on an input of `[rows, columns]`.
+/// Returns the window geometry of a case for an input of `[rows, columns]`.
 fn window(case: &Case, input: [usize; 2], kernel: [usize; 2]) -> Result<WindowGeometry, OutOfScope> {
     let mut w = Window::new(kernel);
     w.stride = pair(case, "strides", 1);
@@ -18,8 +18,8 @@ fn window(case: &Case, input: [usize; 2], kernel: [usize; 2]) -> Result<WindowGe
         "SAME_UPPER" => Padding::Same,
         automatic => {
             if automatic == "SAME_LOWER" {
-                // SAME_LOWER has the total padding of SAME_UPPER, but an odd total pads one more at the
-                // beginning.
+                // SAME_LOWER has the same total padding as SAME_UPPER, but if the total is odd, the extra row
+                // or column is at the beginning.
                 let total = [0, 1].map(|axis| {
                     let outputs = input[axis].div_ceil(w.stride[axis]);
                     let reach = (kernel[axis] - 1) * w.dilation[axis] + 1;
@@ -37,7 +37,7 @@ fn window(case: &Case, input: [usize; 2], kernel: [usize; 2]) -> Result<WindowGe
             let padded = g.pad_begin[axis] + input[axis] + end;
             let reach = (kernel[axis] - 1) * w.dilation[axis] + 1;
             g.output[axis] = (padded - reach).div_ceil(w.stride[axis]) + 1;
-            // A window that starts in the padding at the end is dropped.
+            // Drops the last window if it starts in the padding at the end.
             if (g.output[axis] - 1) * w.stride[axis] >= g.pad_begin[axis] + input[axis] {
                 g.output[axis] -= 1;
             }
@@ -46,7 +46,7 @@ fn window(case: &Case, input: [usize; 2], kernel: [usize; 2]) -> Result<WindowGe
     Ok(g)
 }
 
-/// Adds the bias, if there is one, to an image batch NHWC.
+/// Adds the bias, if there is one, to an image batch in NHWC layout.
 fn with_bias(make: Make, shape: [usize; 4], y: Vec<f64>, bias: Option<&Tensor>) -> Vec<f64> {
     match bias {
         None => y,
@@ -66,8 +66,9 @@ pub fn conv(case: &Case, make: Make) -> Results {
     Ok(vec![channels_first(shape, y, input(case, 0))])
 }
 
-/// ConvTranspose: the input gradient of the convolution whose output has the shape of the operator's input.
-/// ONNX stores the kernel `[C, M / group, kh, kw]`, which is OIHW of that convolution.
+/// Computes ConvTranspose as the input gradient of the convolution whose output has the shape of the
+/// operator's input. ONNX stores the kernel as `[C, M / group, kh, kw]`, which is the OIHW layout of that
+/// convolution.
 pub fn conv_transpose(case: &Case, make: Make) -> Results {
     let x = channels_last(&planar(input(case, 0))?);
     let kernel = permute(&planar(input(case, 1))?, &[2, 3, 1, 0]);
@@ -116,7 +117,8 @@ pub fn max_pool(case: &Case, make: Make) -> Results {
     let results = evaluate(make, Op::MaxPool2d(Pool2d { window, channels }), &[batch(&x)]);
     let mut outputs = vec![channels_first(shape, results[0].clone(), input(case, 0))];
     if case.outputs.len() > 1 {
-        // ONNX returns indices into the input NCHW, `Op::MaxPool2d` the position in the window.
+        // Converts indices: ONNX returns the index of each maximum in the NCHW input, `Op::MaxPool2d` its
+        // position in the window.
         let by_column = int(case, "storage_order", 0) != 0;
         let number = |(index, &tap): (usize, &f64)| {
             let (channel, pixel) = (index % channels, index / channels);
