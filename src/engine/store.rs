@@ -57,7 +57,7 @@ pub enum Elements {
     Frozen,
 }
 
-/// Shader and buffers that compute digests on the device.
+/// Buffers of the digest kernel, for all chunks of an arena.
 struct Digester {
     chunks: Vec<DigestChunk>,
     scalars: GpuBuffer,
