@@ -3,12 +3,13 @@
 use crate::wgsl::params;
 
 params! {
-    /// Two sums over a hash of (index, bits) of a tensor's elements; see `shaders/update/digest.wgsl`.
+    /// Digest of a tensor: two sums, with different salts, over a hash of each element's (index, bits). The
+    /// kernel `shaders/update/digest.wgsl` computes the same.
     #[derive(Default, Eq)]
     pub struct Digest {
         /// The first sum.
         pub low: u32,
-        /// The second sum, with another salt.
+        /// The second sum, with a different salt in the hash.
         pub high: u32,
     }
 }
@@ -44,7 +45,7 @@ fn mix(index: u32, bits: u32, salt: u32) -> u32 {
     x ^ (x >> 16)
 }
 
-/// FNV-1a hash over names and digests.
+/// FNV-1a hash that combines the names and digests of several tensors into one number.
 pub(crate) struct Fnv1a(u64);
 
 impl Default for Fnv1a {

@@ -60,7 +60,8 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".frazil-").suffix(".partial");
     let permissions = std::fs::metadata(&target).ok().map(|metadata| metadata.permissions());
-    // `make_in` creates the file with the permissions of any new file; a temporary file would be private.
+    // `make_in` creates the file with default permissions, because it replaces a normal file. A file from
+    // `tempfile`'s own constructor would be readable by its owner only.
     let mut file = builder.make_in(&folder, |path| File::create_new(path)).map_err(error)?;
     if let Some(permissions) = permissions {
         file.as_file().set_permissions(permissions).map_err(error)?;
@@ -74,7 +75,7 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Follows symbolic links, and returns the path of the file behind them, which need not exist.
 fn resolve_links(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
-    // Linux follows at most 40 links as well.
+    // Follow at most 40 links, which is also Linux's limit, so that a cycle ends.
     for _ in 0..40 {
         match std::fs::symlink_metadata(&path) {
             Ok(metadata) if metadata.file_type().is_symlink() => {
@@ -94,7 +95,7 @@ fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
-/// Flushes a folder, so that a rename survives a loss of power. Only Unix can open a folder for that.
+/// Flushes a folder, so that a rename survives a loss of power. Only Unix can open a folder for flushing.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }

@@ -155,7 +155,7 @@ fn ln(x: f64) -> f64 {
         e += 1;
     }
     let s = (m - 1.0) / (m + 1.0);
-    // Truncated after 11 terms: the next one is below 2^-60.
+    // The power series is truncated after 11 terms, because the next term is below 2^-60.
     let series = (0..11).rev().fold(0.0, |sum, k| sum * s * s + 2.0 / f64::from(2 * k + 1));
     f64::from(e) * std::f64::consts::LN_2 + s * series
 }
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn threefry_matches_published_test_vectors() {
-        // Known-answer tests of the Random123 library.
+        // Expected words from the known-answer tests of the Random123 library.
         assert_eq!(threefry([0; 2], [0; 2]), [0x6b20_0159, 0x99ba_4efe]);
         assert_eq!(threefry([u32::MAX; 2], [u32::MAX; 2]), [0x1cb9_96fc, 0xbb00_2be7]);
     }

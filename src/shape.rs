@@ -1,4 +1,5 @@
-//! Tensor shapes and the geometry of sliding windows, with bounds that rule out overflow.
+//! Tensor shapes and the geometry of sliding windows. Sizes are limited so that computations with them cannot
+//! overflow.
 
 use crate::error::{Error, Result};
 use std::fmt;
@@ -158,7 +159,7 @@ impl Window {
                 "input, kernel, stride and dilation from 1 to 2^20, (kernel - 1) * dilation below 2^24";
             return Err(Error::argument(at, expected, got));
         }
-        // Input extent covered by the dilated window.
+        // Number of input rows (or columns) that the dilated window covers.
         let extent = (k - 1) * d + 1;
         let (begin, total) = match self.padding {
             Padding::Same => {

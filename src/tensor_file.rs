@@ -226,8 +226,8 @@ impl Checkpoint {
 
     fn from_notes(header: &Metadata) -> std::result::Result<Self, String> {
         let mut checkpoint = Checkpoint::default();
-        // Notes under another key mean that the key is damaged. Without this error, the file would pass as
-        // one of another program, and its checksum would not be verified.
+        // If notes of this crate are found under a key other than `frazil`, the key is damaged. Without this
+        // error, the file would be read as one of another program, and its checksum would not be verified.
         let entries = header.metadata().iter().flatten();
         if let Some((key, _)) =
             entries.clone().find(|(key, value)| *key != ENTRY && value.contains("content = "))

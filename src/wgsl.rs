@@ -1,4 +1,4 @@
-//! Structs shared by Rust and WGSL, declared once in Rust.
+//! Structs that are shared by Rust and WGSL: declared in Rust, from which the WGSL declaration is generated.
 
 /// Member of a shared struct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

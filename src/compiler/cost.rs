@@ -1,25 +1,26 @@
-//! Cost model: the constants that decide between algorithms on a class of devices.
+//! Cost model: constants from which the compiler estimates the cost of each algorithm on a class of devices.
 
 use crate::gpu::{AdapterReport, DeviceKind};
 
 /// Cost constants of a class of devices. The unit is one multiply-add of a GEMM on that class.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CostModel {
-    /// Size of a GEMM tile: estimates round rows and columns up to a multiple of it.
+    /// Rows and columns of a GEMM tile: estimates round the size of a result up to a multiple of it.
     pub tile: usize,
-    /// Cost of gathering one element into a matrix, or of scattering one element of a matrix.
+    /// Cost of gathering one element into a matrix, or of scattering one element from it.
     pub gathered: usize,
-    /// Cost of one term of a weight-gradient element that is computed separately, as a dot product.
+    /// Cost of one product of [`crate::low_level::GradientStrategy::Elements`], which computes each element
+    /// of a weight gradient as a dot product.
     pub element_term: usize,
-    /// Cost of one term of the weight gradient of a depthwise convolution.
+    /// Cost of one product in the weight gradient of a depthwise convolution.
     pub depthwise_term: usize,
     /// Cost of the dispatches that a partial weight gradient needs in addition to those of the dense
     /// gradient.
     pub dispatches: usize,
     /// Minimum sizes for Winograd convolutions, and their speedup; `None` if no speedup has been measured.
     pub winograd: Option<WinogradCost>,
-    /// Whether images with 3, 7, 11 .. channels are padded to a multiple of 4 channels, which saves compiling
-    /// another shader.
+    /// Whether images with 3, 7, 11 .. channels are padded to a multiple of 4 channels. They then use the
+    /// same shader as other convolutions, which saves the time to compile another one.
     pub pads_channels: bool,
 }
 
@@ -30,15 +31,15 @@ pub struct WinogradCost {
     pub channels: usize,
     /// Minimum number of 4x4 output tiles in a batch.
     pub tiles: usize,
-    /// Factor by which Winograd reduces the cost of a weight gradient.
+    /// Factor by which Winograd reduces the estimated cost of a weight gradient.
     pub gain: usize,
 }
 
 impl CostModel {
     /// Constants of software adapters, measured on llvmpipe (Mesa 22.3.6, LLVM 15, two cores): 0.05 ns per
-    /// multiply-add, 4.2 ns per gathered element, 1.5 ns per term of a separate element, 60 us per dispatch.
-    /// Winograd's speedup is 1.7 with 32 channels and 2.5 with 64 channels for 3x3 kernels, and 1.8 from 32
-    /// to 64 channels for 5x5 kernels.
+    /// multiply-add, 4.2 ns per gathered element, 1.5 ns per product of a separately computed gradient
+    /// element, 60 us per dispatch. Winograd's speedup is 1.7 with 32 channels and 2.5 with 64 channels for
+    /// 3x3 kernels, and 1.8 from 32 to 64 channels for 5x5 kernels.
     pub const SOFTWARE: CostModel = CostModel {
         tile: 32,
         gathered: 80,
@@ -51,7 +52,7 @@ impl CostModel {
 
     /// Constants of integrated GPUs, estimated for 0.5 tera multiply-adds/s, 100 GB/s and 4 us per dispatch
     /// (an Apple M3's published peaks, of which a tiled GEMM is expected to reach 45 %). A gathered element
-    /// moves 8 bytes; a term of a separate element reads 4 bytes from a cache.
+    /// moves 8 bytes; a product of a separately computed gradient element reads 4 bytes from a cache.
     pub const INTEGRATED: CostModel = CostModel {
         tile: 64,
         gathered: 40,
@@ -74,7 +75,7 @@ impl CostModel {
         pads_channels: false,
     };
 
-    /// Returns the number of results of an `[m, n]` GEMM, with both sides rounded up to whole tiles.
+    /// Returns the number of elements of an `[m, n]` GEMM result, with `m` and `n` rounded up to whole tiles.
     pub(crate) fn tiled_results(&self, m: usize, n: usize) -> usize {
         m.next_multiple_of(self.tile).saturating_mul(n.next_multiple_of(self.tile))
     }

@@ -13,26 +13,26 @@ pub(crate) struct Operation {
     pub node: Node,
     /// Fused epilogue of a GEMM or a convolution.
     pub epilogue: Option<FusedEpilogue>,
-    /// Bias gradient to fuse into this weight gradient. It is computed separately if the kernel does not
-    /// support that.
+    /// Bias gradient to fuse into this weight gradient. If the weight gradient's kernel cannot compute it,
+    /// lowering adds a separate dispatch for it.
     pub bias_grad: Option<Node>,
-    /// Gradient of the ReLU before the pool, fused into this max-pool gradient.
+    /// ReLU gradient that is fused into this max-pool gradient; the ReLU is the operation before the pool.
     pub relu_grad: Option<FusedReluGrad>,
     /// Algorithm of a convolution, of one of its gradients, or of the gradient of a partly frozen dense
     /// kernel.
     pub choice: Option<Choice>,
-    /// Index of the operand (0 or 1) of a GEMM or a convolution that is a gradient of the loss, if there is
-    /// one.
+    /// Index (0 or 1) of the operand of this GEMM or convolution that is computed from a gradient of the
+    /// loss; `None` if neither is.
     pub gradient_input: Option<usize>,
 }
 
-/// Epilogue of a GEMM or a convolution, and the values that it reads and writes.
+/// Fused epilogue of a GEMM or a convolution, with the values that it reads and writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FusedEpilogue {
     pub kind: Epilogue,
     /// Bias of [`Epilogue::Bias`], or ReLU output of [`Epilogue::ReluGrad`].
     pub operand: Option<ValueId>,
-    /// Value that is written.
+    /// Value that the epilogue writes.
     pub output: ValueId,
     /// Position of each maximum, if a 2x2 max-pool is fused; `output` then contains the maxima.
     pub positions: Option<ValueId>,
@@ -56,7 +56,7 @@ pub(crate) struct FusedReluGrad {
 }
 
 impl Operation {
-    /// Returns the fused epilogue, or one that stores the results unchanged.
+    /// Returns the fused epilogue, or if there is none an epilogue that stores the results unchanged.
     pub fn epilogue(&self) -> FusedEpilogue {
         self.epilogue.unwrap_or_else(|| FusedEpilogue::none(self.node.outputs[0]))
     }
@@ -74,10 +74,11 @@ pub(crate) fn operations(graph: &Graph) -> Vec<Operation> {
         relu_grad: None,
         choice: None,
         gradient_input: match node.op {
-            // In a forward pass, `Conv2dGradInput` is a transposed convolution, whose input gradient is a
-            // `Conv2d`.
+            // Layers of transposed convolution use `Conv2dGradInput` in the forward pass and `Conv2d` for the
+            // input gradient, so either operation may have a gradient as operand 0.
             Op::Conv2d(_) | Op::Conv2dGradInput(_) => is_gradient(node, 0).then_some(0),
-            // The kernel gradient of a transposed convolution has its operands exchanged.
+            // The operands are usually (images, gradient). The kernel gradient of a transposed convolution
+            // exchanges them: its gradient is operand 0.
             Op::Conv2dGradKernel(_) if is_gradient(node, 0) && !is_gradient(node, 1) => Some(0),
             Op::Conv2dGradKernel(_) => Some(1),
             Op::MatMul { .. } if is_gradient(node, 1) => Some(1),
@@ -88,7 +89,7 @@ pub(crate) fn operations(graph: &Graph) -> Vec<Operation> {
     graph.nodes().iter().enumerate().map(operation).collect()
 }
 
-/// Returns for each value whether it is a gradient of a loss or computed from one.
+/// Returns, for each value, whether it is a gradient of a loss or computed from one.
 fn gradients(graph: &Graph) -> Vec<bool> {
     let mut gradients = vec![false; graph.values().len()];
     for node in graph.nodes() {
@@ -101,8 +102,8 @@ fn gradients(graph: &Graph) -> Vec<bool> {
     gradients
 }
 
-/// Returns for each value the value whose memory it shares: itself, or the operand of the reshape (or chain
-/// of reshapes) that computes it.
+/// Returns, for each value, the value whose memory it shares: for the result of a reshape (or of a chain of
+/// reshapes) the original operand, otherwise the value itself.
 pub(crate) fn roots(graph: &Graph) -> Vec<ValueId> {
     let mut roots: Vec<_> = (0..graph.values().len()).map(ValueId).collect();
     // Nodes are in topological order, so one pass resolves chains of reshapes.

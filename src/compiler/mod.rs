@@ -1,4 +1,5 @@
-//! Compiles a graph for an adapter: a pure function from graph, masks and adapter report to a [`Program`].
+//! Compiles a graph for an adapter into a [`Program`]. The result depends only on the graph, the options, the
+//! masks and the adapter report; no device is needed.
 //!
 //! ```text
 //! Graph --operations--> fuse ReLU gradients into pooling --> fuse epilogues --> skip frozen work
@@ -77,7 +78,8 @@ pub(crate) fn compile(
     })
 }
 
-/// Determines the work that frozen elements save. New masks need another program only if it changes.
+/// Determines which operations and gradients need not be computed because of frozen elements. New masks
+/// require recompilation only if this result changes.
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] for a wrong number of masks, [`Error::MaskMismatch`] for a mask of the wrong
@@ -143,7 +145,8 @@ fn choose_algorithms(operations: &mut [Operation], settings: &Settings, frozen_w
     }
 }
 
-/// Returns for each label the floating-point operations of `unmasked` that `masked` does not contain.
+/// Returns, for each operation label, how many floating-point operations the program `masked` saves compared
+/// with `unmasked`.
 fn avoided(unmasked: &Lowered, masked: &Lowered) -> Vec<Avoided> {
     let mut avoided: Vec<Avoided> = Vec::new();
     for dispatch in &unmasked.dispatches {

@@ -6,19 +6,19 @@ use crate::gpu::AdapterReport;
 use crate::kernels::GemmFamily;
 use crate::mask::Mask;
 
-/// Default maximum bytes of a workspace, unless one image needs more: a column matrix larger than the caches
-/// is not faster.
+/// Default maximum bytes of a workspace; one image may exceed it. Larger column matrices do not fit the
+/// caches and are not faster.
 const WORKSPACE_BYTES: u64 = 64 << 20;
 
 /// When convolutions use Winograd's minimal filtering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Winograd {
-    /// Never.
+    /// Never use Winograd.
     Never,
-    /// Where the cost model predicts a speedup.
+    /// Use Winograd where the cost model predicts a speedup.
     Auto,
-    /// Wherever the geometry allows it.
+    /// Use Winograd wherever the geometry allows it.
     Always,
 }
 
@@ -26,15 +26,16 @@ pub enum Winograd {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GradientStrategy {
-    /// The cheapest of the others under the cost model.
+    /// The cheapest of the other strategies under the cost model.
     Auto,
-    /// The dense gradient; its frozen elements are not used.
+    /// Compute the dense gradient, and ignore its frozen elements.
     Dense,
-    /// Only the columns (output channels) that have trainable elements.
+    /// Compute only the columns of the kernel matrix (output channels) that have trainable elements.
     Columns,
-    /// Only the rows (kernel row, kernel column, input channel) that have trainable elements.
+    /// Compute only the rows of the kernel matrix (kernel row, kernel column, input channel) that have
+    /// trainable elements.
     Rows,
-    /// Each trainable element separately, as a dot product.
+    /// Compute each trainable element separately, as a dot product.
     Elements,
 }
 
@@ -58,8 +59,8 @@ impl Default for PlanOptions {
         PlanOptions {
             family: None,
             guard_bands: false,
-            // About one second on the slowest practical adapter. A step with fewer operations is a single
-            // submission.
+            // This many operations take about one second on the slowest adapter that is still practical. A
+            // run with fewer operations is a single submission.
             flops_per_submission: 40_000_000_000,
             workspace_bytes: WORKSPACE_BYTES,
             explicit_columns: false,
@@ -136,10 +137,10 @@ impl PlanOptions {
 /// Options resolved for an adapter: the settings that the compiler passes read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
-    /// Examples in a full batch.
+    /// Number of examples in a full batch.
     pub batch: usize,
     pub family: GemmFamily,
-    /// Bytes of the largest binding.
+    /// Maximum size of a storage buffer binding, in bytes.
     pub max_binding: u64,
     pub workspace_bytes: u64,
     pub explicit_columns: bool,

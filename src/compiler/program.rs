@@ -1,4 +1,4 @@
-//! The result of compilation as plain data: dispatches, memory and constants.
+//! The result of compilation, which creates no GPU objects: dispatches, memory layout and constants.
 
 use super::conv::Algorithm;
 use super::memory::{ArenaRange, Layout, segments};
@@ -10,22 +10,22 @@ use crate::gpu::AdapterReport;
 use crate::graph::{Graph, Op, StepScalars};
 use crate::kernels::{Digest, Launch, SUMS_BYTES, Segment, digest};
 
-/// Distance between the parameters of consecutive dispatches in the uniform buffer: a valid uniform alignment
-/// on every device, and not smaller than any kernel's parameters.
+/// Distance in bytes between the parameters of consecutive dispatches in the uniform buffer. It is a valid
+/// uniform buffer offset alignment on every device, and no kernel has larger parameters.
 pub(crate) const UNIFORM_STRIDE: u64 = 256;
 
-/// Number of read-back buffers of a store or a plan.
+/// Number of staging buffers in the read-back ring of a store or a plan.
 pub(crate) const READ_SLOTS: usize = 3;
-/// Bytes of one read-back buffer; larger reads use several.
+/// Size of one staging buffer in bytes; larger reads use several.
 pub(crate) const READ_BYTES: u64 = 256 << 10;
 
 /// A compiled graph: the dispatches of one run, and the memory that they use.
 #[derive(Debug)]
 pub(crate) struct Program {
     pub dispatches: Vec<Dispatch>,
-    /// Index after the last dispatch of each submission.
+    /// For each submission, the index of the dispatch after its last one.
     pub submission_ends: Vec<usize>,
-    /// Bytes of each memory slot.
+    /// Size of each memory slot in bytes.
     pub slots: Vec<u64>,
     /// Contents of each list of constants, such as indices to gather.
     pub lists: Vec<Vec<u32>>,
@@ -37,7 +37,7 @@ pub(crate) struct Program {
     pub report: PlanReport,
 }
 
-/// A kernel launch with its bindings, in the order of the kernel's buffers.
+/// A kernel launch with the buffer ranges that it binds, in the order of the shader's bindings.
 #[derive(Debug)]
 pub(crate) struct Dispatch {
     /// Label of the operation.
@@ -53,7 +53,8 @@ pub(crate) struct Binding {
     pub buffer: BufferId,
     pub offset: u64,
     pub bytes: u64,
-    /// Bytes that the kernel reads or writes; less than `bytes` if a whole chunk of an arena is bound.
+    /// Number of bytes that the kernel reads or writes. If a whole chunk of an arena is bound, this is less
+    /// than the bound size `bytes`.
     pub accessed: u64,
 }
 
@@ -92,15 +93,15 @@ pub(crate) enum Location {
 #[derive(Clone, Debug)]
 pub(crate) struct Guard {
     pub slot: usize,
-    /// Offset of the band in the slot, in bytes: the end of the tensor.
+    /// Byte offset of the band in its slot, which is the end of the tensor.
     pub begin: u64,
     pub bytes: u64,
-    /// The tensor's name.
+    /// Name of the tensor before the band.
     pub name: String,
 }
 
-/// Divides a run into submissions of about this many floating-point operations. Returns the index after the
-/// last dispatch of each.
+/// Divides a run into submissions of about this many floating-point operations each. Returns, for each
+/// submission, the index of the dispatch after its last one.
 pub(super) fn submission_ends(dispatches: &[Dispatch], flops_per_submission: u64) -> Vec<usize> {
     let mut ends = Vec::new();
     let mut flops = 0;
@@ -189,7 +190,7 @@ pub(super) fn report(
     })
 }
 
-/// Bytes of a store's read-back and digest buffers.
+/// Returns the total size in bytes of a store's read-back and digest buffers.
 fn upkeep_bytes(layout: &Layout) -> u64 {
     let params = 2 * digest(1, true).params.len();
     let of_chunk =

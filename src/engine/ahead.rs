@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 pub(super) fn compile(gpu: &Gpu, program: &Program, shaders: &[Arc<Shader>], scalars: StepScalars) {
     gpu.compile_ahead(program.dispatches.iter().zip(shaders).map(|(dispatch, shader)| {
         let (label, shader) = (dispatch.launch.kernel.name, Arc::clone(shader));
-        // The driver may compile the values of uniforms into a shader as constants, if that halves it, so the
-        // values must be those of the first run.
+        // The driver may compile the values of uniforms into a shader as constants, if that halves the
+        // shader's size. Bind the values of the first run, so that the first run can use the compiled shader.
         let uniforms = [dispatch.launch.params.clone(), bytemuck::bytes_of(&scalars).to_vec()];
         let key = Arc::clone(&shader);
         let run = Box::new(move |device: &wgpu::Device, queue: &wgpu::Queue, timeout| {
@@ -27,8 +27,8 @@ pub(super) fn compile(gpu: &Gpu, program: &Program, shaders: &[Arc<Shader>], sca
     }));
 }
 
-/// Dispatches 0 workgroups of a shader, which makes the driver compile it. Returns false if the device
-/// reports an error or exceeds the timeout.
+/// Dispatches 0 workgroups of a shader: the driver compiles the shader, but executes nothing. Returns false
+/// if the device reports an error or exceeds the timeout.
 fn dispatch_nothing(
     device: &wgpu::Device,
     queue: &wgpu::Queue,

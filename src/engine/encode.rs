@@ -12,8 +12,8 @@ pub(super) struct Command {
     pub groups: [u32; 3],
 }
 
-/// Encodes commands in order: all in one pass, or with `timestamps` each in a separate pass, whose begin and
-/// end times are written to the queries `2 * i` and `2 * i + 1`.
+/// Encodes commands in order, in one compute pass. With `timestamps`, command `i` has a separate pass, whose
+/// begin and end times are written to the queries `2 * i` and `2 * i + 1`.
 pub(super) fn encode(
     encoder: &mut wgpu::CommandEncoder,
     commands: &[Command],

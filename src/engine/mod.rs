@@ -1,4 +1,4 @@
-//! Runs compiled graphs: parameter stores, plans, and the only encoder of compute passes.
+//! Runs compiled graphs: parameter stores, plans, and the encoding of compute passes.
 
 mod ahead;
 mod encode;

@@ -1,4 +1,5 @@
-//! A graph compiled for a device: every pipeline, buffer and bind group exists before the first run.
+//! Plans: graphs compiled for a device. Compilation creates all pipelines, buffers and bind groups, so runs
+//! create none.
 
 use super::ahead;
 use super::encode::{Command, bind_group, encode, range};
@@ -34,10 +35,10 @@ pub struct Plan {
 struct Buffers {
     slots: Vec<GpuBuffer>,
     lists: Vec<GpuBuffer>,
-    /// The parameters of every dispatch.
+    /// Uniform buffer with the kernel parameters of every dispatch.
     params: GpuBuffer,
     scalars: GpuBuffer,
-    /// Shared with the plans that were compiled from this one.
+    /// Running sums of the metrics, shared with the plans that were compiled from this one.
     running_sums: Arc<GpuBuffer>,
 }
 
@@ -61,8 +62,8 @@ pub struct TimedDispatch {
     pub bytes: u64,
 }
 
-/// Maximum number of dispatches with timestamps per submission, with two queries each: wgpu allows 4,096
-/// queries in a set.
+/// Maximum number of profiled dispatches per submission. Each one needs two timestamp queries, and wgpu
+/// allows 4,096 queries in a set.
 const TIMED_AT_ONCE: usize = 2_000;
 
 impl Plan {
@@ -313,7 +314,8 @@ impl Plan {
     /// [`Error::DeviceLost`].
     pub fn clear_sums(&self) -> Result<()> {
         self.gpu.write(&self.buffers.running_sums, 0, &[0; 12])?;
-        // Words 3 and 4 contain the report of a non-finite loss.
+        // The sums are words 0 to 2 and word 5. Words 3 and 4 contain the report of a non-finite loss, which
+        // is kept.
         self.gpu.write(&self.buffers.running_sums, 20, &[0; 4])
     }
 
@@ -530,7 +532,8 @@ mod tests {
         plan.run(StepScalars::forward(3)).unwrap();
         plan.check_guards().unwrap();
         for guard in &plan.program.guards {
-            // The last word of the band, then the first, which follows the tensor.
+            // Overwrite the last word of the guard band, then its first word, which is the one after the
+            // tensor's end. The error must name the tensor.
             for offset in [guard.begin + guard.bytes - 4, guard.begin] {
                 gpu.write(&plan.buffers.slots[guard.slot], offset, &[0; 4]).unwrap();
                 let error = plan.check_guards().unwrap_err().to_string();

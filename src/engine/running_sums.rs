@@ -1,6 +1,6 @@
 //! The running sums of the metrics, on the host.
 
-/// Loss, correct predictions and examples since the sums were last cleared.
+/// Sums of the metrics of all runs since the sums were last cleared.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RunningSums {
@@ -14,13 +14,14 @@ pub struct RunningSums {
     pub weight: f32,
     /// The first step, modulo 2^32, whose mean loss was NaN or infinite.
     pub non_finite_step: Option<u32>,
-    /// The last gradient norm that [`crate::graph::Clip::Norm`] computed, before clipping; 0 before the first
-    /// one.
+    /// Last gradient norm that [`crate::graph::Clip::Norm`] computed, before clipping; 0 if it has not
+    /// computed one.
     pub gradient_norm: f32,
 }
 
 impl RunningSums {
-    /// Parses the bytes of the device's struct `Sums` of `metrics.wgsl`; missing bytes count as 0.
+    /// Parses the bytes of the struct `Sums` of `metrics.wgsl`, as read from the device; missing bytes count
+    /// as 0.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
         let word = |i: usize| {
             let word = bytes.get(4 * i..4 * i + 4).unwrap_or(&[0; 4]);

@@ -12,7 +12,8 @@ use crate::kernels::{Digest, digest};
 use crate::mask::Mask;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The word that fills guard bands and the padding of guarded arenas: a NaN that no kernel produces.
+/// Bits that fill guard bands, and the padding between tensors in arenas that are checked for writes out of
+/// bounds. Read as a float it is a NaN whose payload no kernel produces.
 pub(super) const GUARD_WORD: u32 = 0x7fa5_5aa5;
 
 /// Parameters, their masks and their optimizer state on a device. Clones are cheap and share the same
@@ -28,9 +29,9 @@ struct Inner {
     layout: Layout,
     slots: &'static [&'static str],
     weights: Vec<GpuBuffer>,
-    /// Empty for a graph without an update.
+    /// Arena of gradients; empty if the graph has no update.
     gradients: Vec<GpuBuffer>,
-    /// Empty unless the graph accumulates gradients.
+    /// Arena of accumulated gradients; empty unless the graph accumulates gradients.
     accumulated: Vec<GpuBuffer>,
     state: Vec<Vec<GpuBuffer>>,
     masks: Vec<GpuBuffer>,
@@ -56,7 +57,7 @@ pub enum Elements {
     Frozen,
 }
 
-/// The buffers of the digest kernel.
+/// Buffers of the digest kernel, for all chunks of an arena.
 struct Digester {
     chunks: Vec<DigestChunk>,
     scalars: GpuBuffer,
@@ -65,10 +66,10 @@ struct Digester {
 /// Buffers of the digest kernel for one chunk of an arena.
 struct DigestChunk {
     segments: GpuBuffer,
-    /// Index of each segment's parameter.
+    /// For each segment, the index of the parameter that it belongs to.
     owners: Vec<usize>,
     results: GpuBuffer,
-    /// Kernel parameters: for the frozen elements, and for all elements.
+    /// Kernel parameters: first for digests of the frozen elements, then for digests of all elements.
     params: [GpuBuffer; 2],
 }
 
@@ -316,7 +317,8 @@ impl Store {
             Arena::State(slot) => self.state(slot)?,
         };
         let mut digests = vec![Digest::default(); inner.parameters.len()];
-        // Locked until the results are read, because every call writes them to the same buffers.
+        // Keep the ring locked until the results are read: every call writes its results to the same buffers,
+        // so two calls must not overlap.
         let mut ring = self.ring();
         for (number, (chunk, buffer)) in inner.digester.chunks.iter().zip(buffers).enumerate() {
             let params = &chunk.params[usize::from(elements == Elements::All)];
@@ -368,7 +370,8 @@ impl Store {
         Ok(())
     }
 
-    /// Checks that the padding still contains what [`Store::guard_padding`] wrote.
+    /// Checks that the padding between tensors still contains [`GUARD_WORD`], written by
+    /// [`Store::guard_padding`].
     ///
     /// # Errors
     /// [`Error::Validation`] that names the arena and the tensor.

@@ -59,7 +59,7 @@ impl fmt::Display for Backend {
     }
 }
 
-/// Compiler from naga's translation of a WGSL shader to device code.
+/// Compiler that turns the output of naga (wgpu's shader translator) into device code.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ShaderCompiler {
@@ -360,7 +360,7 @@ async fn enumerate_adapters() -> Vec<wgpu::Adapter> {
     adapters
 }
 
-/// Returns the preference of an adapter: by hardware class, then any API before OpenGL.
+/// Returns a sort key for adapters: the hardware class first, then `true` for every API except OpenGL.
 fn rank(info: &wgpu::AdapterInfo) -> (DeviceKind, bool) {
     let none = wgpu::Features::empty();
     let report = AdapterReport::from_wgpu(info, none, none, &wgpu::Limits::default());
@@ -390,13 +390,14 @@ pub(super) async fn request_adapter(options: &GpuOptions) -> Result<wgpu::Adapte
     Ok(adapters[index].clone())
 }
 
-/// Returns the index of the matching adapter with the highest rank; the first of equal ones.
+/// Returns the index of the matching adapter with the highest [`rank`], the first one if several are equal.
 fn select_adapter(
     infos: &[wgpu::AdapterInfo],
     name_or_index: Option<&str>,
     backend: Option<Backend>,
 ) -> Option<usize> {
-    // A number that is not a valid index may still be a part of a name.
+    // `name_or_index` is an index if it is a number in range. Any other number may still be part of a name,
+    // such as `4090`.
     let index = name_or_index.and_then(|n| n.parse::<usize>().ok()).filter(|&i| i < infos.len());
     let name = name_or_index.map(str::to_lowercase);
     infos
@@ -450,14 +451,15 @@ pub(super) async fn request_device(
     if options.cooperative_matrix && cooperative_matrix(adapter, adapter.features()).is_some() {
         let cooperative = wgpu::DeviceDescriptor {
             required_features: descriptor.required_features | COOPERATIVE_MATRIX,
-            // SAFETY: enabling experimental features requires the caller to accept that they may have bugs,
-            // which `GpuOptions::cooperative_matrix` does; shaders are validated like all others.
+            // SAFETY: wgpu requires the caller to accept that experimental features may have bugs. The user
+            // accepts this by setting `GpuOptions::cooperative_matrix`. The shaders are validated like all
+            // others.
             experimental_features: unsafe { wgpu::ExperimentalFeatures::enabled() },
             ..descriptor.clone()
         };
         match adapter.request_device(&cooperative).await {
             Ok(opened) => return Ok(opened),
-            // A driver may refuse features that it advertises.
+            // A driver may refuse features that its adapter reports as supported.
             Err(error) => {
                 log::warn!("{} is opened without cooperative matrices: {error}", adapter.get_info().name);
             }

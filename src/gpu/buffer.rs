@@ -36,7 +36,7 @@ impl MemoryBudget {
     }
 }
 
-/// Bytes reserved from the budget; dropping it returns them.
+/// Bytes reserved from a [`MemoryBudget`]. Dropping the reservation returns them.
 struct Reservation {
     budget: Arc<MemoryBudget>,
     bytes: u64,

@@ -43,7 +43,7 @@ struct Inner {
     submissions: AtomicU64,
 }
 
-/// Errors that the device's callbacks have reported.
+/// Errors that wgpu has reported to the device's error and device-lost callbacks.
 #[derive(Default)]
 struct DeviceErrors {
     lost: Option<String>,
@@ -78,7 +78,7 @@ impl Gpu {
             lock(&on_lost).lost = Some(format!("{reason:?}: {message}"));
         });
         let on_error = Arc::clone(&errors);
-        // wgpu's default handler panics.
+        // Record uncaptured errors instead of calling wgpu's default handler, which panics.
         device.on_uncaptured_error(Arc::new(move |error| {
             log::error!("uncaptured device error: {error}");
             lock(&on_error).uncaptured.get_or_insert(error);
@@ -210,7 +210,8 @@ impl Gpu {
         }
     }
 
-    /// Calls `work` inside error scopes of every filter, and converts the error that they capture.
+    /// Calls `work` inside wgpu error scopes (validation, out of memory, internal), and converts the captured
+    /// error, if any.
     ///
     /// The error contains `label`, the name of the resource, and `bytes`, its size if memory is allocated.
     pub(crate) fn error_scope<T>(&self, label: &str, bytes: u64, work: impl FnOnce() -> T) -> Result<T> {
@@ -283,7 +284,7 @@ impl Gpu {
         }
     }
 
-    /// Records a failed poll as device loss: wgpu may not call the device-lost callback.
+    /// Records a failed poll as device loss, because wgpu may fail to call the device-lost callback.
     fn mark_lost(&self, error: &wgpu::PollError) -> Error {
         let mut errors = lock(&self.inner.errors);
         let reason = errors.lost.get_or_insert_with(|| error.to_string()).clone();

@@ -37,7 +37,7 @@ pub(super) struct PipelineCache(Mutex<HashMap<String, Arc<Pipeline>>>);
 impl Gpu {
     /// Returns the pipeline of a shader, created at the first call.
     pub(crate) fn pipeline(&self, label: &str, shader: &Shader) -> Result<Arc<Pipeline>> {
-        // The source contains every generated constant, so it identifies the pipeline.
+        // The WGSL source contains all generated constants, so equal sources can share a pipeline.
         if let Some(found) = lock(&self.inner.pipelines.0).get(&shader.wgsl) {
             return Ok(Arc::clone(found));
         }
@@ -80,7 +80,8 @@ pub(crate) fn create_pipeline(device: &wgpu::Device, label: &str, shader: &Shade
         module: &module,
         entry_point: Some("main"),
         cache: None,
-        // Every kernel writes workgroup memory before reading it.
+        // wgpu need not initialize workgroup memory to zero, because every kernel writes it before reading
+        // it.
         compilation_options: wgpu::PipelineCompilationOptions {
             constants: &[],
             zero_initialize_workgroup_memory: false,

@@ -123,8 +123,8 @@ impl ReadRing {
         consumed.map_err(|why| Error::DeviceLost { reason: format!("a read-back failed: {why}") })
     }
 
-    /// Reads a range of any length, slot by slot, and passes the bytes to `consume` in order. Waits for the
-    /// device.
+    /// Reads a range of any length in parts of one staging buffer each, and passes the bytes of the parts to
+    /// `consume` in order. Waits for the device.
     pub(crate) fn read_all(
         &mut self,
         gpu: &Gpu,

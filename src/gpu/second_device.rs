@@ -54,7 +54,8 @@ impl SecondDevice {
         let mut jobs = lock(&self.jobs);
         let new: Vec<Job> = plan.filter(|job| jobs.seen.insert(Arc::clone(&job.key))).collect();
         let nothing_new = new.is_empty();
-        // The jobs of earlier plans stay last, so they run first.
+        // Jobs are taken from the end of `waiting`. Insert the new jobs at the beginning, so that the jobs of
+        // earlier plans run first.
         jobs.waiting.splice(0..0, new);
         if jobs.running || nothing_new {
             return;
@@ -64,7 +65,8 @@ impl SecondDevice {
         match worker.spawn(move || work(&adapter, &shared, &options)) {
             Ok(handle) => {
                 jobs.running = true;
-                // The previous worker has no jobs left, so it ends without delay.
+                // No job is running, so the previous worker thread is about to end, and joining it does not
+                // block.
                 if let Some(previous) = lock(&self.worker).replace(handle) {
                     let _ = previous.join();
                 }
@@ -94,7 +96,7 @@ impl Drop for SecondDevice {
     fn drop(&mut self) {
         lock(&self.jobs).waiting.clear();
         if let Some(worker) = lock(&self.worker).take() {
-            // A panic of the worker is ignored: the first device compiles the remaining shaders.
+            // Ignore a panic of the worker thread: the first device compiles the remaining shaders itself.
             let _ = worker.join();
         }
     }

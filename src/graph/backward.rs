@@ -75,12 +75,12 @@ enum Gradient {
 /// The contribution of one use to the gradient of a value.
 #[derive(Clone, Copy, Debug)]
 struct Term {
-    /// Position of the use: index of the node, index of the operand.
+    /// Position of the use in the graph: index of the node, index of its operand.
     site: (usize, usize),
     gradient: Gradient,
 }
 
-/// State of one reverse sweep. Each vector is indexed by value, node or parameter.
+/// State of one reverse sweep over the operations. Each vector has one entry per value, node or parameter.
 struct Sweep<'a> {
     pub graph: &'a mut Graph,
     /// Per value: whether it depends on a requested value and the loss depends on it.
@@ -167,7 +167,7 @@ impl<'a> Sweep<'a> {
         }
         let mut done = vec![false; self.graph.nodes.len()];
         self.sum(loss)?;
-        // A stack of values whose gradients are complete.
+        // Stack of values whose gradients are complete and have yet to be propagated.
         let mut stack = vec![loss];
         while let Some(value) = stack.pop() {
             let Some(index) = self.producers[value.0] else { continue };
@@ -204,7 +204,8 @@ impl<'a> Sweep<'a> {
     /// Propagates the gradient of a node's result to its operands.
     fn propagate(&mut self, index: usize) -> Result<()> {
         let node = self.graph.nodes[index].clone();
-        // No operation has two differentiable results.
+        // At most one result of an operation has a gradient, because no operation has two differentiable
+        // results.
         let Some(dy) = node.outputs.iter().find_map(|id| self.gradients[id.0]) else { return Ok(()) };
         for id in &node.inputs {
             if let Role::Parameter(parameter) = self.graph.at(*id).role
@@ -296,7 +297,7 @@ fn common_post_dominator(post_dominators: &[usize], mut a: usize, mut b: usize) 
         // Post-dominators have higher indices than the nodes before them, so only the earlier node can
         // advance.
         let earlier = if a < b { &mut a } else { &mut b };
-        // All paths meet at the node of the loss at the latest.
+        // The node of the loss is its own post-dominator. All paths end there, so it is the common one.
         if post_dominators[*earlier] == *earlier {
             return a.max(b);
         }
@@ -373,8 +374,8 @@ impl Adjoint<'_, '_> {
                 self.push(1, Op::Conv2dGradKernel(*c), &[i(0), dy], "grad_kernel")?;
                 self.push(0, Op::Conv2dGradInput(*c), &[dy, i(1)], "grad_input")
             }
-            // A convolution's gradients are bilinear too: their adjoints are convolutions with the operands'
-            // roles exchanged.
+            // The gradients of a convolution are linear in each operand, as the convolution is, so their
+            // adjoints are convolutions and gradients of convolutions again.
             Op::Conv2dGradInput(c) => {
                 self.push(1, Op::Conv2dGradKernel(*c), &[dy, i(0)], "grad_kernel")?;
                 self.push(0, Op::Conv2d(*c), &[dy, i(1)], "grad_input")
@@ -413,7 +414,8 @@ impl Adjoint<'_, '_> {
                 self.push(1, Op::Mul, &[dy, i(0)], "grad_b")
             }
             Op::Scale(factor) => self.push(0, Op::Scale(*factor), &[dy], "grad_input"),
-            // The result depends only on the number of elements of x, so the gradient with respect to x is 0.
+            // The result `1 / elements` does not depend on the elements of x, so the gradient with respect to
+            // x is 0.
             Op::MeanGrad => Ok(()),
             Op::Relu => self.push(0, Op::ReluGrad, &[y, dy], "grad_input"),
             // The result is linear in dy and piecewise constant in y, so the gradient with respect to y is 0.
@@ -426,7 +428,8 @@ impl Adjoint<'_, '_> {
                 self.push(1, Op::ActivationGrad(*a), &[i(0), dy], "grad_dy")
             }
             Op::Softmax => self.push(0, Op::SoftmaxGrad, &[y, dy], "grad_input"),
-            // The Jacobian of softmax is symmetric.
+            // The result is `J dy`, where J is the Jacobian of softmax. J is symmetric, so the adjoint with
+            // respect to dy is the same operation.
             Op::SoftmaxGrad => {
                 self.reject_gradient(0)?;
                 self.push(1, Op::SoftmaxGrad, &[i(0), dy], "grad_dy")
@@ -545,7 +548,7 @@ impl Adjoint<'_, '_> {
         Ok(())
     }
 
-    /// Fails if the gradient of an operand without an implemented adjoint is needed.
+    /// Returns an error if the gradient of this operand is needed, because its adjoint is not implemented.
     fn reject_gradient(&self, operand: usize) -> Result<()> {
         if !self.needs(operand) {
             return Ok(());

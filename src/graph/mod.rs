@@ -75,7 +75,7 @@ pub struct Value {
     pub dtype: DType,
     /// Whether the first axis is the batch axis; a run may use fewer rows than its extent.
     pub batched: bool,
-    /// Origin.
+    /// Origin: input, parameter or result of an operation.
     pub role: Role,
     /// Whether the value can be read after a run.
     pub output: bool,

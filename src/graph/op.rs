@@ -1,4 +1,4 @@
-//! Operations and their attributes, defined as formulas.
+//! Operations and their attributes. The documentation of each operation defines it by a formula.
 
 use super::{Clip, ParameterId, Target, UpdateRule};
 use crate::error::{Error, Result};
@@ -109,7 +109,8 @@ pub struct Dropout {
 impl Dropout {
     /// Threshold below which a random word drops its element: `rate * 2^32`, rounded.
     pub fn threshold(&self) -> u32 {
-        // The conversion saturates at 2^32 - 1, so even a rate within 2^-33 of 1 keeps one of the 2^32 words.
+        // The conversion to `u32` saturates at 2^32 - 1, so even for a rate that rounds to 2^32, one of the
+        // 2^32 possible words keeps its element.
         (self.rate * 4_294_967_296.0).round() as u32
     }
 
@@ -138,7 +139,8 @@ pub struct StatisticsRule {
     /// Whether to average the biased batch variance; if not, the variance is first multiplied by `n/(n-1)`
     /// (by 1 for `n` = 1).
     pub biased: bool,
-    /// Elements per channel and example; `n` is this times the number of valid rows.
+    /// Number of elements per channel and example. The `n` of `biased` is this times the number of valid
+    /// rows.
     pub per_example: usize,
 }
 

@@ -1,5 +1,5 @@
-//! Convolution and its two gradients, which sum the same products of x, kernel and output (gradient), each
-//! over different indices.
+//! Convolution and its two gradients. All three iterate over the same index triples (element of x, element of
+//! the kernel, element of y), and each accumulates into another one of the three.
 
 use crate::graph::Conv2d;
 

@@ -34,7 +34,7 @@ fn value_and_derivative(activation: Activation, x: f64) -> [f64; 2] {
             [x * cdf, cdf + x * density]
         }
         Activation::GeluTanh => {
-            // (1 + tanh(u)) / 2 = logistic(2 u).
+            // Uses the identity (1 + tanh(u)) / 2 = sigmoid(2 u).
             let factor = (8.0 / std::f64::consts::PI).sqrt();
             let two_u = factor * (x + 0.044715 * x * x * x);
             let two_u_derivative = factor * (1.0 + 3.0 * 0.044715 * x * x);
@@ -44,14 +44,14 @@ fn value_and_derivative(activation: Activation, x: f64) -> [f64; 2] {
     }
 }
 
-/// `y = activation(x)`; NaN inputs are copied.
+/// `y = activation(x)`; where x is NaN, y is NaN.
 pub(super) fn activation(activation: Activation, x: &[f64], y: &mut [f64]) {
     y.iter_mut()
         .zip(x)
         .for_each(|(y, &x)| *y = if x.is_nan() { x } else { value_and_derivative(activation, x)[0] });
 }
 
-/// `dx = dy * activation'(x)`; NaN inputs are copied.
+/// `dx = dy * activation'(x)`; where x is NaN, dx is NaN.
 pub(super) fn activation_grad(activation: Activation, x: &[f64], dy: &[f64], dx: &mut [f64]) {
     for ((dx, &x), &dy) in dx.iter_mut().zip(x).zip(dy) {
         *dx = if x.is_nan() { x } else { dy * value_and_derivative(activation, x)[1] };
@@ -89,7 +89,7 @@ fn erfc(x: f64) -> f64 {
 /// `y = exp(x - max) / sum(exp(x - max))` per row; a NaN makes its whole row NaN.
 pub(super) fn softmax(classes: usize, x: &[f64], y: &mut [f64]) {
     for (y, x) in y.chunks_mut(classes).zip(x.chunks(classes)) {
-        // `f64::max` ignores NaN.
+        // `f64::max` ignores NaN, so a NaN in the row is handled separately.
         let max = if x.iter().any(|x| x.is_nan()) {
             f64::NAN
         } else {
@@ -148,7 +148,8 @@ mod tests {
 
     #[test]
     fn erfc_matches_tables_and_its_reflection_formula() {
-        // Abramowitz and Stegun, table 7.1, and erfc(x) + erfc(-x) = 2.
+        // Expected values from Abramowitz and Stegun, table 7.1; those for negative x from erfc(x) + erfc(-x)
+        // = 2.
         for (x, value) in [
             (0.0, 1.0),
             (0.5, 0.479_500_122_186_953_5),

@@ -56,7 +56,8 @@ fn exponentials(logits: &[f64]) -> (f64, Vec<f64>, f64) {
 pub(super) fn softmax_cross_entropy(logits: &[f64], labels: &Labels, smoothing: f64, loss: &mut [f64]) {
     for ((loss, logits), &label) in loss.iter_mut().zip(logits.chunks(labels.classes)).zip(&labels.index) {
         let (max, _, sum) = exponentials(logits);
-        // A NaN logit makes the sum NaN, for every target.
+        // Negative log-probability of a class. If any logit of the row is NaN, `sum` is NaN and so is the
+        // loss.
         let cost = |logit: f64| sum.ln() + (max - logit);
         let target = labels.target(label, smoothing);
         let costs = target.iter().zip(logits).filter(|(t, _)| **t != 0.0);

@@ -47,7 +47,7 @@ pub struct Reference {
     accumulated: Vec<Vec<f64>>,
     clipping: Clipping,
     sums: ReferenceSums,
-    /// Whether a loss was not finite.
+    /// Whether the mean loss of some run was NaN or infinite.
     stopped: bool,
 }
 
@@ -181,7 +181,8 @@ impl Reference {
                 }
                 continue;
             }
-            // No operation reads its own results, so they can be moved out while it runs.
+            // Move the result tensors out of `self` while the operation runs; no operation reads its own
+            // results.
             let mut results: Vec<_> =
                 node.outputs.iter().map(|id| std::mem::take(&mut values[id.0])).collect();
             let outcome = compute(graph, node, &step, values, &mut results, sums);

@@ -21,7 +21,8 @@ pub(super) fn statistics(
     }
 }
 
-/// `spread` itself if `epsilon` is `None`, else `1/sqrt(spread + epsilon)`.
+/// Returns `inv_std` of each channel: `spread` itself if `epsilon` is `None`, otherwise `1/sqrt(spread +
+/// epsilon)`.
 pub(super) fn inv_std(spread: &[f64], epsilon: Option<f64>) -> Vec<f64> {
     match epsilon {
         None => spread.to_vec(),
@@ -72,8 +73,8 @@ pub(super) fn grad_input(
     }
 }
 
-/// Factor from the biased batch variance to the one that is averaged: Bessel's correction `n/(n-1)`, or 1 if
-/// biased or for a single value.
+/// Returns the factor that is applied to the biased batch variance before it updates the running variance:
+/// Bessel's correction `n/(n-1)`, or 1 if the rule uses the biased variance or if `n` = 1.
 pub(super) fn variance_factor(rule: &StatisticsRule, rows: usize) -> f64 {
     let n = (rows * rule.per_example) as f64;
     if rule.biased || n <= 1.0 { 1.0 } else { n / (n - 1.0) }

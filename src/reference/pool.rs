@@ -1,4 +1,4 @@
-//! Pooling.
+//! Max-pooling, average pooling, global average pooling, and their gradients.
 
 use crate::graph::Pool2d;
 use crate::shape::WindowGeometry;

@@ -37,7 +37,7 @@ fn sgd_matches_hand_computation() {
     r.write(w, &[1.0, 2.0, 4.0]).unwrap();
     r.write(g, &[0.5, 0.5, 1.0]).unwrap();
     r.run(step(1, 0.5)).unwrap();
-    // g + w/4 = 0.75, 1, 2
+    // The momentum buffer after the first step is g + weight_decay * w with weight_decay = 1/4.
     assert_eq!(r.state(ParameterId(0), 0), [0.75, 1.0, 2.0]);
     assert_eq!(r.read(w), [0.625, 1.5, 3.0]);
     r.write(g, &[0.0; 3]).unwrap();
@@ -99,7 +99,8 @@ fn frozen_elements_keep_weight_and_state_bits() {
     }
 }
 
-/// A graph of a cross-entropy, its metrics, and an update by a constant gradient.
+/// Creates a graph of a cross-entropy over 3 classes, its metrics, and an SGD update of `w [1]` by the
+/// gradient 1. Returns the values `[logits, labels, w, loss, mean]`.
 fn loss_and_update(batch: usize) -> (Reference, [ValueId; 5]) {
     let mut graph = Graph::new(batch).unwrap();
     let logits = graph.batch_input("logits", &[3], DType::F32).unwrap();
@@ -135,8 +136,9 @@ fn non_finite_loss_stops_updates_permanently() {
 #[test]
 fn metrics_use_only_rows_in_use() {
     let (mut r, [logits, labels, _, loss, mean]) = loss_and_update(4);
-    // Row 0: the label is the first of two equal maxima (correct). Row 1: it is the second (incorrect). Row
-    // 2: correct. Row 3: not a valid row.
+    // The first run has 3 valid rows of 4. Row 0: the label is the first of two equal maxima, which counts as
+    // correct. Row 1: the label is the second of two equal maxima, which counts as incorrect. Row 2: correct.
+    // Row 3 is not valid; its NaN logit and its label out of range must be ignored.
     r.write(logits, &[1., 1., 0., 0., 2., 2., -3., -2., -1., f64::NAN, 0., 0.]).unwrap();
     r.write(labels, &[0.0, 2.0, 2.0, 9.0]).unwrap();
     r.run(step(3, 0.0)).unwrap();
@@ -177,7 +179,8 @@ fn max_pool_selects_first_maximum_with_padding_and_nan() {
 
     r.write(x, &[-1.0, -1.0, f64::NAN, -2.0, -1.0, f64::NAN]).unwrap();
     r.run(step(1, 0.0)).unwrap();
-    // Windows: two entirely in the padding, one with a tie, one of NaN and padding.
+    // Output pixels 0 and 1 have windows entirely in the padding, window 2 has equal maxima, and window 3
+    // contains NaN and padding.
     assert_eq!(r.read(pooled[0])[..3], [low, low, -1.0]);
     assert!(r.read(pooled[0])[3].is_nan());
     assert_eq!(r.read(pooled[1]), [none, none, 0.0, 0.0]);

@@ -15,7 +15,7 @@ pub(super) struct Clipping {
 }
 
 impl Clipping {
-    /// Resets clipping at the beginning of a run; keeps the last norm.
+    /// Disables clipping at the beginning of a run; `norm` keeps the norm of the last run.
     pub fn begin(&mut self) {
         self.targets.clear();
     }
@@ -45,7 +45,7 @@ impl Clipping {
                     }
                 }
                 self.norm = squares.sqrt();
-                // Not `f64::min`, which would discard a NaN norm.
+                // `f64::min` would ignore a NaN norm, which must make the gradients NaN.
                 let factor = max / (self.norm + Clip::EPSILON);
                 self.factor = if factor > 1.0 { 1.0 } else { factor };
                 self.limit = None;
@@ -59,7 +59,7 @@ impl Clipping {
             return g;
         }
         match self.limit {
-            // `clamp` propagates NaN.
+            // A NaN gradient stays NaN: `clamp` propagates it.
             Some(limit) => g.clamp(-limit, limit),
             None => g * self.factor,
         }
@@ -119,7 +119,7 @@ struct Hyper {
     corrections: [f64; 2],
 }
 
-/// Returns `decay * w`, or 0 for a decay of 0, so that an infinite weight does not give NaN.
+/// Returns `decay * w`, or 0 if `decay` is 0: `0 * w` would be NaN for an infinite weight.
 fn decay_term(decay: f64, w: f64) -> f64 {
     if decay == 0.0 { 0.0 } else { decay * w }
 }
@@ -140,13 +140,13 @@ fn masked(hyper: &Hyper, gradient: &[f64], mask: &Mask, weights: &mut [f64], sta
             UpdateRule::Adam { decoupled: true, weight_decay, .. } => *w -= lr * decay_term(weight_decay, *w),
             _ => g += decay_term(rule.weight_decay(), *w),
         }
-        // The state elements of this weight, in the order of the rule's slots.
+        // The optimizer state elements of this weight, in the order of the rule's slots.
         let mut slots = state.iter_mut().map(|slot| &mut slot[index]);
         let mut next = || slots.next();
         let step = match rule {
             UpdateRule::Sgd { momentum, nesterov, .. } => match next() {
-                // Without momentum there is no slot, and the step is the gradient, even with Nesterov
-                // momentum.
+                // With a momentum of 0 there is no momentum buffer, and the step is the gradient, also if
+                // `nesterov` is set.
                 None => g,
                 Some(buffer) => {
                     *buffer = momentum * *buffer + g;
@@ -154,7 +154,7 @@ fn masked(hyper: &Hyper, gradient: &[f64], mask: &Mask, weights: &mut [f64], sta
                 }
             },
             UpdateRule::Adam { beta1, beta2, epsilon, .. } => {
-                // `Reference::new` allocates the slots of the rule.
+                // Never returns here: `Reference::new` allocates all slots of the rule.
                 let (Some(m), Some(v)) = (next(), next()) else { return };
                 *m = beta1 * *m + (1.0 - beta1) * g;
                 *v = beta2 * *v + (1.0 - beta2) * g * g;

@@ -92,8 +92,8 @@ impl Trainer {
         let mut outputs = Vec::with_capacity(features.len() / row * output);
         for part in features.chunks(self.options.batch * row) {
             let rows = part.len() / row;
-            // The evaluation graph also computes the loss, so it needs labels or targets, whose values do not
-            // matter.
+            // The evaluation graph also computes the loss, so it needs labels or targets. The loss is not
+            // read, so zeros suffice.
             let targets = if self.loss.has_labels() { Vec::new() } else { vec![0.0; rows * output] };
             let batch = Batch { features: part.to_vec(), labels: vec![0; rows], targets };
             evaluation.run(&batch, StepScalars::forward(rows))?;
@@ -117,7 +117,7 @@ impl Confusion {
         Confusion { classes, counts: vec![0; classes * classes] }
     }
 
-    /// Counts the rows of `outputs`, `[rows, classes]`; labels are below `classes`.
+    /// Counts each row of `outputs`, `[rows, classes]`, with its label, which must be below `classes`.
     fn add(&mut self, outputs: &[f32], labels: &[u32]) {
         for (row, &label) in outputs.chunks_exact(self.classes).zip(labels) {
             let mut prediction = 0;
@@ -147,7 +147,7 @@ impl Confusion {
 }
 
 impl fmt::Display for Confusion {
-    /// Writes a table with a line for each label.
+    /// Writes a table with one line per label and one column per prediction.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let most = self.counts.iter().copied().max().unwrap_or(0).max(self.classes as u64);
         let width = most.to_string().len() + 1;

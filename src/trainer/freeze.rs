@@ -12,7 +12,8 @@ pub(super) struct MaskChange {
     pub mask: Mask,
     pub baseline: Baseline,
     pub weights: Option<Vec<u32>>,
-    /// New values of state slots: with thawed elements set to 0, or from a checkpoint.
+    /// State slots to overwrite, with their new bits: after a thaw with [`ThawPolicy::ZeroState`] (thawed
+    /// elements are 0), or from a checkpoint.
     pub state: Vec<(usize, Vec<u32>)>,
 }
 
@@ -46,7 +47,8 @@ impl Trainer {
         for index in mask.frozen_indices() {
             weights[index] = values[index].to_bits();
         }
-        // Elements that were already frozen are removed first, so that the proof uses their new values.
+        // Remove elements that were already frozen from the baseline, so that the proof compares with their
+        // new values.
         let mut baseline = self.baselines[id.index()].clone();
         baseline.keep_only(&old.difference(mask)?);
         let baseline = baseline.with(mask, &weights, &self.read_state(id)?);
@@ -79,8 +81,8 @@ impl Trainer {
         self.masks.iter().map(Mask::frozen_count).sum()
     }
 
-    /// Combines the mask of each matching parameter with the selection of a rule. All reads precede the first
-    /// change, so that an error leaves the trainer unchanged.
+    /// Combines the mask of each matching parameter with the selection of a rule, and applies the new masks.
+    /// All reads come before the first change, so that an error leaves the trainer unchanged.
     fn change_all(
         &mut self,
         glob: &str,
@@ -146,8 +148,8 @@ impl Trainer {
         (0..self.store.slots().len()).map(|slot| self.store.read_state(slot, id)).collect()
     }
 
-    /// Applies new masks. The plan for them is compiled first, so that a compilation error leaves the trainer
-    /// unchanged. The writes after that fail only if the device is lost.
+    /// Compiles the plan for new masks, then writes the masks, weights and state. A compilation error leaves
+    /// the trainer unchanged; the writes fail only if the device is lost.
     pub(super) fn apply(&mut self, changes: Vec<MaskChange>) -> Result<()> {
         let mut masks = self.masks.clone();
         for change in &changes {
@@ -196,7 +198,8 @@ impl Trainer {
             let state = self.read_state(id)?;
             let baseline = self.baselines[id.index()].clone().with(&fresh, &weights, &state);
             let mask = old.union(&fresh)?;
-            // If all selected elements were already frozen, there is nothing to write.
+            // If all selected elements were already frozen, no weight is set to 0, so the weights need not be
+            // written.
             let weights = (fresh.frozen_count() > 0).then_some(weights);
             changes.push(MaskChange { id, mask, baseline, weights, state: Vec::new() });
         }

@@ -32,7 +32,8 @@ impl Trainer {
         let fully_frozen = |mask: &Mask| mask.frozen_count() == mask.len();
         let layers = self.model.layers();
         let fixed = layers.iter().take_while(|(_, layer)| layer.is_fixed()).count();
-        // `below` cannot fail, because building the model validated the shapes of all layers.
+        // `below(end)` returns the output shape and the number of parameters of the lowest `end` layers. It
+        // cannot fail, because building the model validated the shapes of all layers.
         let is_frozen = |end: &usize| {
             self.model
                 .below(*end)
@@ -40,7 +41,8 @@ impl Trainer {
         };
         let all = self.masks.iter().all(fully_frozen);
         let frozen = (1..=fixed).take_while(is_frozen).last().unwrap_or(0);
-        // A prefix without parameters is too cheap to cache.
+        // Without parameters, the lowest layers (such as a flatten) take too little time for a cache to be
+        // useful.
         let parameters = self.model.below(frozen).map_or(0, |(_, parameters)| parameters);
         if all || parameters == 0 { 0 } else { frozen }
     }
@@ -163,7 +165,8 @@ impl Trainer {
         }
     }
 
-    /// Discards the step on cached features if the features depend on a parameter.
+    /// Discards the step on cached features if the features depend on this parameter, whose weights are about
+    /// to change.
     pub(super) fn invalidate_prefix_of(&mut self, id: ParameterId) {
         self.frozen_prefix = self.frozen_prefix.take().filter(|prefix| id.index() >= prefix.parameters);
     }

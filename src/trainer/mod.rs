@@ -282,8 +282,8 @@ impl Trainer {
     pub fn step_loss(&mut self, batch: &Batch) -> Result<f32> {
         self.step(batch)?;
         let loss = self.training.plan.read_f32(self.training.values.mean_loss)?;
-        // An earlier loss may have been non-finite although this one is finite: the running sums contain the
-        // report of it.
+        // Although this loss is finite, an earlier one may have been non-finite. The running sums report
+        // that, so check them too.
         let sums = self.training.plan.sums()?;
         self.metrics_of(&sums)?;
         Ok(loss.first().copied().unwrap_or(f32::NAN))
@@ -350,7 +350,8 @@ impl Trainer {
         }
     }
 
-    /// Returns the plan of a step on examples, or if `cached` on cached features of the frozen layers.
+    /// Returns the plan of a training step: on cached features of the frozen layers if `cached`, otherwise on
+    /// examples.
     fn plan_of(&self, cached: bool) -> &ModelPlan {
         self.frozen_prefix.as_ref().filter(|_| cached).map_or(&self.training, |prefix| &prefix.training)
     }
@@ -384,7 +385,7 @@ impl Trainer {
     fn scalars(&self, batch: &Batch) -> StepScalars {
         let mut scalars = self.optimizer.scalars(self.step, batch.rows());
         scalars.seed = [self.options.seed as u32, (self.options.seed >> 32) as u32];
-        // Modulo 2^32: random numbers repeat after 4 billion runs.
+        // The device counts draws modulo 2^32, so random numbers repeat after 4 billion runs.
         scalars.draw = self.draws as u32;
         scalars.on_non_finite_continue = (self.options.on_non_finite == OnNonFinite::Continue).into();
         scalars
@@ -433,7 +434,8 @@ impl Trainer {
     /// Returns the first step that made no update because its loss was not finite.
     fn non_finite_step(&self, sums: &RunningSums) -> Option<u64> {
         let low = sums.non_finite_step.filter(|_| self.options.on_non_finite == OnNonFinite::Stop)?;
-        // The device counts steps modulo 2^32; of the possible steps, it is the latest one.
+        // The device reports the step modulo 2^32. Choose the latest step up to the current one that has this
+        // remainder.
         let back = (self.step as u32).wrapping_sub(low);
         Some(self.step.saturating_sub(back.into()))
     }

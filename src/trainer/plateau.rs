@@ -12,13 +12,13 @@ pub struct FreezeOnPlateau {
     patience: usize,
     min_delta: f64,
     best: f64,
-    /// Observations since the best one, or since the last freeze.
+    /// Number of observations since the best loss or the last freeze, whichever is later.
     since: usize,
 }
 
 impl FreezeOnPlateau {
-    /// Defines a plateau: `patience` observations in a row that are not lower than the best one by more than
-    /// `min_delta`.
+    /// Creates the rule. A plateau is a sequence of `patience` observations, none of which is lower than the
+    /// best loss by more than `min_delta`.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a patience of 0, and for a `min_delta` that is negative or not finite.

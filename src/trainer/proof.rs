@@ -14,7 +14,7 @@ use std::fmt;
 pub(super) struct Baseline {
     /// The indices of the frozen elements, ascending.
     pub indices: Vec<usize>,
-    /// Their bits: in the weights, then in each state slot.
+    /// Bits of these elements: one vector for the weights, then one per state slot.
     pub columns: Vec<Vec<u32>>,
 }
 
@@ -113,7 +113,8 @@ impl Trainer {
                         });
                     }
                 }
-                // No element differs, so the digest differs because the mask on the device does.
+                // The digest differs, but no frozen element does, so the mask on the device must differ from
+                // the host's mask.
                 if changed[parameter].len() == before {
                     self.compare_mask(parameter, &mut changed[parameter], &mut first_changed)?;
                 }
@@ -203,7 +204,8 @@ impl Trainer {
 }
 
 impl Baseline {
-    /// Adds the elements of a mask with their current bits.
+    /// Returns the copy with the frozen elements of `fresh` added, with their current bits in `weights` and
+    /// `state`.
     pub(super) fn with(self, fresh: &Mask, weights: &[u32], state: &[Vec<u32>]) -> Self {
         let mut columns = self.columns;
         columns.resize(1 + state.len(), Vec::new());
@@ -222,7 +224,7 @@ impl Baseline {
         }
     }
 
-    /// Removes all elements that are not in a mask.
+    /// Removes all elements that are not frozen in `mask`.
     pub(super) fn keep_only(&mut self, mask: &Mask) {
         let kept: Vec<usize> = (0..self.indices.len()).filter(|&i| mask.is_frozen(self.indices[i])).collect();
         for column in &mut self.columns {

@@ -11,7 +11,7 @@ use crate::optimizer::Optimizer;
 use std::path::Path;
 use wildmatch::WildMatch;
 
-/// Maximum number of names in an error message.
+/// Maximum number of similar parameter paths that an error message lists.
 const SIMILAR: usize = 5;
 
 /// Copy of the weights, optimizer state and step of a trainer, as bits in host memory.
@@ -268,8 +268,9 @@ impl Trainer {
         checkpoint.note("seed", self.options.seed);
         checkpoint.note("draws", self.draws);
         checkpoint.note("slots", self.store.slots().join(" "));
-        // Digest of the bits at the time of freezing, which were just compared with those on the device.
-        // Loading rejects a file whose frozen elements do not match it.
+        // The digest covers the bits that the frozen elements had when they were frozen; the proof above
+        // compared these with the bits on the device. Loading rejects a file whose frozen elements do not
+        // match the digest.
         checkpoint.note("frozen", format!("{:016x}", proof.digest));
         checkpoint.write(path.as_ref())
     }
@@ -398,7 +399,8 @@ impl Trainer {
     }
 }
 
-/// Describes an optimizer without its learning rate, which may change at any step and is stored separately.
+/// Describes an optimizer as text, to check that a checkpoint matches. The learning rate is omitted, because
+/// it may change at any step and is stored separately.
 fn describe(optimizer: &Optimizer) -> String {
     let all = optimizer.describe();
     let rest: Vec<_> = all.split(' ').filter(|word| !word.starts_with("learning-rate=")).collect();

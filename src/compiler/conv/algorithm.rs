@@ -8,18 +8,22 @@ use std::fmt;
 pub enum Algorithm {
     /// Direct kernel for depthwise convolutions (one filter per channel).
     Depthwise,
-    /// Winograd's F(4x4, 3x3) or F(4x4, 5x5): transforms and a batched GEMM.
+    /// Winograd convolution F(4x4, 3x3) or F(4x4, 5x5), which computes 4x4 output tiles of 3x3 or 5x5
+    /// kernels: transforms and a batched GEMM.
     Winograd,
-    /// Implicit GEMM over images padded with a channel of zeros, so that patches are loaded as vec4.
+    /// Implicit GEMM over images with one additional channel of zeros, which makes the number of channels a
+    /// multiple of 4, so that patches are loaded as vec4.
     PaddedChannels,
-    /// GEMM of the images without a column matrix, for 1x1 kernels of stride 1.
+    /// GEMM that reads the images `[n * h * w, c]` as a matrix, without a column matrix, for 1x1 kernels of
+    /// stride 1.
     Pointwise,
     /// Implicit GEMM: gathers patches while it loads tiles, without a column matrix in memory.
     ImplicitGemm,
     /// Input gradient of a strided convolution: one GEMM for each set of input pixels that use the same
     /// kernel positions.
     StridedGradInput,
-    /// GEMM of a column matrix in memory (im2col, col2im), for parts of the batch.
+    /// GEMM of a column matrix in memory (im2col, col2im). The batch is divided so that the matrix stays
+    /// small.
     Im2col,
     /// Partial weight gradient: only the output channels that have trainable elements.
     Columns,
@@ -30,7 +34,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Whether it computes only a part of a weight gradient.
+    /// Whether the algorithm computes only a part of a weight gradient.
     pub(crate) fn is_partial(self) -> bool {
         matches!(self, Algorithm::Columns | Algorithm::Rows | Algorithm::Elements)
     }
@@ -53,11 +57,11 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// An algorithm, with the indices that a partial algorithm computes.
+/// An algorithm, with the indices of the columns, rows or elements if it is a partial weight gradient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Choice {
     pub algorithm: Algorithm,
-    /// Columns, rows or elements of the kernel matrix that a partial algorithm computes, ascending; empty for
-    /// other algorithms.
+    /// Indices of the columns, rows or elements of the kernel matrix `[kernel_h * kernel_w * c_in / groups,
+    /// c_out]` that a partial weight gradient computes, ascending; empty for other algorithms.
     pub trainable: Vec<usize>,
 }

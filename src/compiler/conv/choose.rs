@@ -1,5 +1,5 @@
-//! Chooses the algorithm of a convolution and its gradients: one pure function of the geometry, the mask and
-//! the cost model.
+//! Chooses the algorithms of a convolution and its gradients, from the geometry, the mask and the cost model
+//! alone.
 
 use super::algorithm::{Algorithm, Choice};
 use super::{columns, winograd};
@@ -16,12 +16,12 @@ pub(crate) enum Pass {
     GradKernel,
 }
 
-/// Maximum number of pixel sets for [`Algorithm::StridedGradInput`]: with more, there are too many small
-/// GEMMs.
+/// Maximum number of pixel sets (stride_h * stride_w) for [`Algorithm::StridedGradInput`]: it runs one GEMM
+/// per set, and many small GEMMs are slow.
 const MAX_PIXEL_SETS: usize = 4;
 
-/// Returns the cheapest algorithm of one pass under the cost model. `mask` is the mask of the kernel, if only
-/// the gradients of its trainable elements are needed.
+/// Returns the cheapest algorithm of one pass under the cost model. Pass the mask of the kernel as `mask` if
+/// only the gradients of its trainable elements are needed, `None` for the dense gradient.
 pub(crate) fn choose(conv: &Conv2d, pass: Pass, mask: Option<&Mask>, settings: &Settings) -> Choice {
     if let Some(mask) = mask.filter(|_| pass == Pass::GradKernel)
         && let Some(choice) = partial(conv, mask, settings)
@@ -57,14 +57,14 @@ pub(crate) fn fuses_pool(conv: &Conv2d, settings: &Settings) -> bool {
     matches!(algorithm, Algorithm::Winograd | Algorithm::PaddedChannels | Algorithm::ImplicitGemm)
 }
 
-/// Whether operations can be fused into the epilogue of an input gradient.
+/// Whether the algorithm of the input gradient supports a fused epilogue (bias, ReLU, ReLU gradient).
 pub(crate) fn grad_input_has_epilogue(conv: &Conv2d, settings: &Settings) -> bool {
     let algorithm = choose(conv, Pass::GradInput, None, settings).algorithm;
     !matches!(algorithm, Algorithm::Depthwise | Algorithm::Im2col)
 }
 
-/// Returns the partial algorithm of a weight gradient, if one is requested or cheaper than the dense
-/// gradient.
+/// Returns the partial algorithm of a weight gradient: the requested one, or the cheapest one if it is
+/// cheaper than the dense gradient; `None` for the dense gradient.
 fn partial(conv: &Conv2d, mask: &Mask, settings: &Settings) -> Option<Choice> {
     let cost = &settings.cost;
     let width = conv.c_out;
@@ -81,8 +81,8 @@ fn partial(conv: &Conv2d, mask: &Mask, settings: &Settings) -> Option<Choice> {
     let columns = || Choice { algorithm: Algorithm::Columns, trainable: columns.clone() };
     let rows = || Choice { algorithm: Algorithm::Rows, trainable: rows.clone() };
     let elements = || Choice { algorithm: Algorithm::Elements, trainable: elements.clone() };
-    // With groups, a row of the kernel matrix belongs to a different input channel in each group, so one GEMM
-    // does not suffice.
+    // With several groups, one row of the kernel matrix is multiplied with a different input channel in each
+    // group, so one GEMM cannot compute its gradient.
     let one_group = conv.groups == 1;
     match settings.gradient_strategy {
         GradientStrategy::Dense => None,
@@ -134,7 +134,7 @@ fn dense_grad_kernel_cost(conv: &Conv2d, settings: &Settings) -> usize {
     direct / cost.winograd.filter(|_| uses_winograd(conv, settings)).map_or(1, |winograd| winograd.gain)
 }
 
-/// Whether all three passes use Winograd's algorithm.
+/// Whether all three passes (forward, input gradient, kernel gradient) use Winograd's algorithm.
 fn uses_winograd(conv: &Conv2d, settings: &Settings) -> bool {
     let tiles = Tiles { window: conv.window, first: 0, images: settings.batch };
     let is_faster = settings.cost.winograd.is_some_and(|cost| {
@@ -142,8 +142,8 @@ fn uses_winograd(conv: &Conv2d, settings: &Settings) -> bool {
             && tiles.count() >= cost.tiles
             && !settings.explicit_columns
     });
-    // Cooperative matrices have f16 operands: rounding the sums that Winograd's transforms compute to f16
-    // loses more accuracy than rounding the elements.
+    // Cooperative matrices round their operands to f16. Winograd's transforms produce sums of elements, and
+    // rounding these sums loses more accuracy than rounding the elements themselves.
     let f32_operands = !matches!(settings.family, GemmFamily::Cooperative { .. });
     let requested = match settings.winograd {
         Winograd::Never => false,
@@ -153,7 +153,7 @@ fn uses_winograd(conv: &Conv2d, settings: &Settings) -> bool {
     requested && f32_operands && winograd::is_applicable(conv, settings.max_binding)
 }
 
-/// Whether images are padded with a channel of zeros.
+/// Whether to use [`Algorithm::PaddedChannels`], which adds a channel of zeros to the images.
 fn pads_channels(conv: &Conv2d, settings: &Settings) -> bool {
     settings.cost.pads_channels
         && matches!(settings.family, GemmFamily::Subgroup { .. })
@@ -170,7 +170,8 @@ fn is_depthwise(conv: &Conv2d) -> bool {
     conv.groups > 1 && conv.groups == conv.c_in && conv.c_out == conv.c_in
 }
 
-/// Whether every patch is one pixel of the input, in order: the column matrix is the input itself.
+/// Whether the kernel is 1x1 with stride 1 and without padding or groups, so that the column matrix is the
+/// input itself.
 fn is_pointwise(conv: &Conv2d) -> bool {
     let w = &conv.window;
     conv.groups == 1 && w.taps() == 1 && w.stride == [1, 1] && w.pad_begin == [0, 0] && w.input == w.output

@@ -1,5 +1,7 @@
-//! Partial weight gradient of the output channels that have trainable elements: gathers their output
-//! gradients, multiplies these with the patches, and scatters the results into the kernel gradient.
+//! Partial weight gradient for the output channels that have trainable elements.
+//!
+//! Gathers the output gradients of these channels, multiplies them with the image patches, and scatters the
+//! results into the kernel gradient.
 
 use super::gather::{gather_channels, one_pixel, scatter};
 use super::operands::operands;
@@ -10,14 +12,15 @@ use crate::graph::Conv2d;
 use crate::kernels::{Gemm, Matrix, NO_INDEX, Source};
 use crate::shape::WindowGeometry;
 
-/// Returns the cost of the GEMM for `count` trainable columns, in multiply-adds.
+/// Returns the cost of the cheaper of the two GEMMs for `count` trainable columns (output channels), in
+/// multiply-adds.
 pub(super) fn cost(conv: &Conv2d, count: usize, settings: &Settings) -> usize {
     let [direct, exchanged] = costs(conv, count, settings);
     if flipped(conv).is_some() { direct.min(exchanged) } else { direct }
 }
 
-/// Returns the costs of the direct GEMM (image patches times gradients) and of the exchanged one (gradient
-/// patches times images).
+/// Returns the costs of the direct GEMM (patches of the images times output gradients) and of the exchanged
+/// GEMM (patches of the output gradients times images).
 fn costs(conv: &Conv2d, count: usize, settings: &Settings) -> [usize; 2] {
     let (cost, width) = (&settings.cost, count.next_multiple_of(4));
     let outputs = settings.batch * conv.window.outputs();
@@ -66,7 +69,8 @@ pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d, traina
         b.gemm(op, &gemm, &GemmBuffers::plain(left, right, results));
     }
     let index = |row: usize, column: usize| {
-        // In the exchanged GEMM, a row is a kernel position (the last one first) and a trainable column.
+        // A row of the exchanged GEMM's result is a pair of a kernel position, in reverse order, and a
+        // trainable column; its column is an input channel.
         let (row, column) = if flipped.is_some() {
             let tap = conv.window.taps() - 1 - row / width;
             (tap * conv.c_in + column, trainable.get(row % width))
@@ -79,9 +83,9 @@ pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d, traina
     scatter(b, op, indices, 1, results);
 }
 
-/// Returns the window of the exchanged GEMM: the patch of an input pixel consists of the output pixels that
-/// it contributes to, and kernel positions are reversed. `None` for a stride above 1, groups, or padding
-/// larger than the dilated kernel size minus 1.
+/// Returns the window of the exchanged GEMM, which slides over the output gradients: the patch of an input
+/// pixel consists of the output pixels that it contributes to, so the kernel positions are in reverse order.
+/// `None` for a stride above 1, groups, or padding larger than the dilated kernel size minus 1.
 fn flipped(conv: &Conv2d) -> Option<WindowGeometry> {
     let w = &conv.window;
     let reach = [0, 1].map(|axis| (w.kernel[axis] - 1) * w.dilation[axis]);
@@ -96,7 +100,8 @@ fn flipped(conv: &Conv2d) -> Option<WindowGeometry> {
     })
 }
 
-/// Returns the GEMM source of a window; patches of one pixel are the rows of a plain matrix.
+/// Returns how the GEMM loads the patches of a window: as the rows of a matrix if a patch is a single pixel,
+/// otherwise by gathering.
 fn source(window: WindowGeometry) -> Source {
     if window == one_pixel(window.input) { Source::Matrix } else { Source::Patches(window) }
 }

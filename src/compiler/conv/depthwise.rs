@@ -1,5 +1,5 @@
-//! Direct kernels for depthwise convolutions (one filter per channel). A GEMM per channel would have a single
-//! column and leave most lanes idle.
+//! Direct kernels for depthwise convolutions (one filter per channel). As a GEMM per channel, the result
+//! would have a single column, so most invocations of a GEMM tile would be idle.
 
 use super::operands::{operands, result};
 use crate::compiler::ir::Operation;
@@ -9,9 +9,9 @@ use crate::kernels::{
     Epilogue, Images, bias_grad, depthwise_conv2d, depthwise_conv2d_grad_input, depthwise_conv2d_grad_kernel,
 };
 
-/// Minimum number of output pixels per split of the kernel gradient.
+/// Minimum number of output pixels in each partial sum of the kernel gradient.
 const MIN_PIXELS: usize = 256;
-/// Maximum number of splits of the kernel gradient.
+/// Maximum number of partial sums of the kernel gradient.
 const MAX_SPLITS: usize = 256;
 
 pub(super) fn forward(b: &mut Builder, op: &Operation, conv: &Conv2d) {

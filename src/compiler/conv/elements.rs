@@ -1,4 +1,5 @@
-//! Partial weight gradient of single elements: one dot product per trainable element, split over the batch.
+//! Partial weight gradient of single elements: one dot product per trainable element, divided into partial
+//! sums over the batch.
 
 use super::gather::{patch_element, scatter};
 use super::operands::operands;
@@ -7,7 +8,7 @@ use crate::compiler::lower::Builder;
 use crate::graph::Conv2d;
 use crate::kernels::{KernelGradElements, kernel_grad_elements};
 
-/// Approximate number of terms that one invocation sums.
+/// Approximate number of products that one invocation sums.
 const TERMS: usize = 1024;
 
 pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d, trainable: &[usize]) {

@@ -7,8 +7,8 @@ use crate::kernels::{Images, gather_patches, scatter_splits};
 use crate::shape::WindowGeometry;
 use std::ops::Range;
 
-/// Position of an element in a patch: row and column relative to the patch's corner, channel, and 1. All 0
-/// for an element that is always 0.
+/// An element to gather from each patch: `[row, column, channel, 1]`, with row and column relative to the
+/// patch's top left corner. `[0, 0, 0, 0]` gathers the constant 0.
 pub(super) type PatchElement = [u32; 4];
 
 /// Gathers the given elements of every patch into a workspace, `[patches, elements]`.
@@ -25,8 +25,8 @@ pub(super) fn gather(
     gathered
 }
 
-/// Gathers the chosen channels of a range of images into a workspace, `[pixels, channels]`, padded with zeros
-/// to a multiple of 4 channels.
+/// Gathers the channels `chosen` of a range of images into a workspace `[pixels, chosen channels]`, padded
+/// with zeros to a multiple of 4 channels.
 pub(super) fn gather_channels(
     b: &mut Builder,
     op: &Operation,
@@ -42,16 +42,16 @@ pub(super) fn gather_channels(
     gather(b, op, &images, &elements, from)
 }
 
-/// Adds up `[splits, count]` partial sums over the splits, and writes each sum to the kernel element of its
-/// index, if it has one.
+/// Reduces partial sums `[splits, indices.len()]` over the first axis, and writes sum `i` to element
+/// `indices[i]` of the kernel gradient. Sums with the index `NO_INDEX` are not written.
 pub(super) fn scatter(b: &mut Builder, op: &Operation, indices: Vec<u32>, splits: usize, from: Resource) {
     let count = indices.len();
     let list = b.list(indices);
     b.push(op, scatter_splits(count, splits), vec![list, from, Resource::Value(op.node.outputs[0])]);
 }
 
-/// Returns the patch element that is multiplied with a row of the kernel matrix. Its channel is relative to
-/// the group.
+/// Returns the patch element that the forward pass multiplies with this row of the kernel matrix. Its channel
+/// is relative to the first channel of the group.
 pub(super) fn patch_element(conv: &Conv2d, row: usize) -> PatchElement {
     let w = &conv.window;
     let (tap, channel) = (row / conv.c_in_per_group(), row % conv.c_in_per_group());

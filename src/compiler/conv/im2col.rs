@@ -1,4 +1,5 @@
-//! GEMMs of a column matrix in memory (im2col, col2im), for parts of the batch. Supports every convolution.
+//! GEMMs of a column matrix in memory (im2col, col2im). Supports every convolution; the batch is divided so
+//! that the column matrix of each part fits a workspace.
 
 use super::operands::{kernel_matrix, operands, output_matrix, result};
 use crate::compiler::ir::Operation;
@@ -8,7 +9,7 @@ use crate::graph::Conv2d;
 use crate::kernels::{Gemm, Images, Matrix, col2im, im2col};
 use std::ops::Range;
 
-/// Maximum number of groups: they are workgroups in z, which WebGPU limits to 65,535.
+/// Maximum number of groups: each one is a workgroup in z, and WebGPU allows 65,535 workgroups per dimension.
 const MAX_GROUPS: usize = 65_535;
 
 pub(super) fn forward(b: &mut Builder, op: &Operation, conv: &Conv2d) -> Result<()> {
@@ -79,7 +80,7 @@ pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d) -> Res
     Ok(())
 }
 
-/// Writes the column matrix of a range of images to a workspace.
+/// Writes the column matrix (im2col) of a range of images to a workspace, and returns the workspace.
 fn columns(b: &mut Builder, op: &Operation, conv: &Conv2d, x: Resource, images: &Range<usize>) -> Resource {
     let columns = b.workspace(conv.groups * images.len() * conv.window.outputs() * conv.depth());
     b.push(op, im2col(&images_of(conv, images)), vec![x, columns]);

@@ -23,8 +23,8 @@ pub(super) fn forward(b: &mut Builder, op: &Operation, conv: &Conv2d) {
     b.gemm_with_epilogue(op, &gemm, x, kernel);
 }
 
-/// Lowers an input gradient at stride 1: each input pixel gathers the gradients of the output pixels that it
-/// contributes to.
+/// Lowers an input gradient of stride 1: for each input pixel, the GEMM gathers the gradients of the output
+/// pixels that this pixel contributes to.
 pub(super) fn grad_input(b: &mut Builder, op: &Operation, conv: &Conv2d) {
     let [dy, kernel] = operands(op);
     let pixels = conv.window.input[0] * conv.window.input[1];

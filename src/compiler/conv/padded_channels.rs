@@ -1,5 +1,6 @@
-//! Convolutions of images with 3, 7, 11 .. channels, padded with a channel of zeros: elements are then loaded
-//! as vec4, by the same shader as in other convolutions.
+//! Convolutions of images with 3, 7, 11 .. channels. An additional channel of zeros makes the number of
+//! channels a multiple of 4, so that elements are loaded as vec4, by the same shader as in other
+//! convolutions.
 
 use super::gather::gather_channels;
 use super::operands::{operands, result};
@@ -13,7 +14,8 @@ pub(super) fn forward(b: &mut Builder, op: &Operation, conv: &Conv2d) {
     let images = padded_images(b, op, conv);
     let width = conv.c_in + 1;
     let rows = conv.window.taps() * width;
-    // Returns the index in the stored kernel of an element of the padded kernel.
+    // Maps an index of the padded kernel (`c_in + 1` input channels) to one of the stored kernel; the
+    // additional channel has none.
     let stored = |index: usize| {
         let (row, column) = (index / conv.c_out, index % conv.c_out);
         let (tap, channel) = (row / width, row % width);
@@ -47,7 +49,7 @@ pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d) {
         ..Gemm::plain(rows, conv.c_out, b.settings.batch * conv.window.outputs())
     };
     b.gemm(op, &gemm, &GemmBuffers::plain(images, dy, sums));
-    // Returns the index in the padded gradient of an element of the kernel.
+    // Maps an index of the kernel gradient to one of the padded gradient (`c_in + 1` input channels).
     let padded = |index: usize| {
         let (row, column) = (index / conv.c_out, index % conv.c_out);
         let (tap, channel) = (row / conv.c_in, row % conv.c_in);
@@ -58,7 +60,7 @@ pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d) {
     b.push(op, gather(count), vec![indices, sums, result(op)]);
 }
 
-/// Copies the images to a workspace, with the additional channel.
+/// Copies the images to a workspace `[n, h, w, c_in + 1]` with zeros in the last channel.
 fn padded_images(b: &mut Builder, op: &Operation, conv: &Conv2d) -> Resource {
     let channels: Vec<usize> = (0..conv.c_in).collect();
     let [height, width] = conv.window.input;

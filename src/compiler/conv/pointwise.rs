@@ -1,4 +1,4 @@
-//! 1x1 convolutions of stride 1 without groups: the images themselves are the column matrix.
+//! 1x1 convolutions of stride 1 without groups, as GEMMs of the images `[n * h * w, c]`.
 
 use super::implicit_gemm::grad_kernel_gemm;
 use super::operands::{input_matrix, kernel_matrix, operands, output_matrix, result};

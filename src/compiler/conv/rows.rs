@@ -1,5 +1,8 @@
-//! Partial weight gradient of the kernel-matrix rows that have trainable elements: gathers their patch
-//! elements, multiplies these with the output gradients, and scatters the results into the kernel gradient.
+//! Partial weight gradient for the rows of the kernel matrix (kernel row, kernel column, input channel) that
+//! have trainable elements.
+//!
+//! Gathers the patch elements that these rows are multiplied with, multiplies them with the output gradients,
+//! and scatters the results into the kernel gradient.
 
 use super::gather::{gather, patch_element, scatter};
 use super::operands::operands;

@@ -9,17 +9,18 @@ use crate::graph::Conv2d;
 use crate::kernels::{Gemm, Matrix, PixelSet, Source};
 use crate::shape::WindowGeometry;
 
-/// One axis of a pixel set: the pixels `first, first + stride, ..`, and the kernel positions (taps) that
-/// connect them to output pixels.
+/// One axis of a pixel set: the input pixels `first, first + stride, ..`, and the kernel positions (taps)
+/// that multiply these pixels.
 struct Axis {
     pixels: usize,
     first_tap: usize,
     taps: usize,
-    /// Distance between consecutive taps.
+    /// Distance between consecutive taps of the set, in kernel positions.
     step: usize,
     /// Output row (or column) that the first pixel contributes to through the first tap.
     output: i32,
-    /// Distance in output rows (or columns) between consecutive taps.
+    /// Distance, in output rows (or columns), between the outputs that a pixel contributes to through
+    /// consecutive taps.
     dilation: usize,
 }
 
@@ -50,7 +51,7 @@ fn set_gemm(batch: usize, conv: &Conv2d, first: [usize; 2], [down, across]: [&Ax
         pad_begin: [0, 0],
         output: w.output,
     };
-    // Number of kernel elements of one tap.
+    // Number of kernel elements at one kernel position.
     let tap = conv.c_in_per_group() * conv.c_out;
     let line = w.input[1] * conv.c_in;
     Gemm {
@@ -83,14 +84,15 @@ fn set_gemm(batch: usize, conv: &Conv2d, first: [usize; 2], [down, across]: [&Ax
     }
 }
 
-/// Returns one axis of the pixel set whose first pixel is `first`.
+/// Returns one axis (0 for rows, 1 for columns) of the pixel set whose first pixel is `first`.
 fn set(w: &WindowGeometry, axis: usize, first: usize) -> Axis {
     let (stride, dilation) = (w.stride[axis], w.dilation[axis]);
-    // Corner, relative to the edge of the padding, of the window whose position `tap` is on the first pixel;
-    // negative if that window would begin before the padding.
+    // Begin of the window whose tap `tap` reads the first pixel, relative to the begin of the padding;
+    // negative if the window would begin before the padding.
     let corner = |tap: usize| (first + w.pad_begin[axis]) as i64 - (tap * dilation) as i64;
     let taps: Vec<usize> = (0..w.kernel[axis]).filter(|&tap| corner(tap) % stride as i64 == 0).collect();
-    // Without taps, `first_tap` and the fields computed from it are not used.
+    // If the set has no taps, its gradient is 0, and `first_tap` and the fields computed from it are not
+    // used.
     let first_tap = taps.first().copied().unwrap_or(0);
     let step = taps.get(1).map_or(1, |second| second - first_tap);
     Axis {
@@ -107,8 +109,9 @@ fn set(w: &WindowGeometry, axis: usize, first: usize) -> Axis {
 mod tests {
     use super::*;
 
-    /// Every pair of a pixel and a tap that contributes to an output occurs in exactly one set, with that
-    /// output.
+    /// Checks that every pair of an input pixel and a tap that contributes to an output occurs in exactly one
+    /// pixel set, and that the set maps it to that output. Each row is `[stride, dilation, padding, kernel,
+    /// input]` of one axis.
     #[test]
     fn sets_cover_every_pair_of_pixel_and_tap_once() {
         let mut negative_outputs = 0;

@@ -1,6 +1,8 @@
-//! 3x3 and 5x5 convolutions of stride 1 by Winograd's F(4x4, 3x3) and F(4x4, 5x5): a quarter or a sixth of
-//! the multiplications, but additional passes that transform images and kernels (Lavin and Gray 2016: Fast
-//! Algorithms for Convolutional Neural Networks).
+//! Winograd convolutions F(4x4, 3x3) and F(4x4, 5x5), for 3x3 and 5x5 kernels of stride 1 (Lavin and Gray
+//! 2016: Fast Algorithms for Convolutional Neural Networks).
+//!
+//! They need a quarter (3x3) or a sixth (5x5) of the multiplications of a direct convolution, but additional
+//! dispatches that transform images and kernels.
 
 use super::operands::{operands, result};
 use crate::compiler::ir::{FusedEpilogue, Operation};
@@ -13,8 +15,8 @@ use crate::kernels::{
 use crate::shape::WindowGeometry;
 use std::ops::Range;
 
-/// Maximum bytes of the transformed images of one part of the batch: small compared with the activations, and
-/// within the caches.
+/// Maximum bytes of the transformed images of one part of the batch, so that they fit the caches and take
+/// little memory compared with the activations.
 const PART_BYTES: u64 = 8 << 20;
 
 /// Whether Winograd's algorithm supports this convolution and its gradients.
@@ -30,7 +32,8 @@ pub(super) fn is_applicable(conv: &Conv2d, max_binding: u64) -> bool {
         && fits(conv, max_binding)
 }
 
-/// Whether one transformed image (input or output) and the transformed kernels each fit a binding.
+/// Whether one transformed input image, one transformed output image and the transformed kernels each fit a
+/// binding.
 fn fits(conv: &Conv2d, max_binding: u64) -> bool {
     let w = &conv.window;
     let tiles = |size: [usize; 2]| size.map(|n| n.div_ceil(TILE)).iter().product::<usize>();
@@ -55,14 +58,15 @@ pub(super) fn grad_input(b: &mut Builder, op: &Operation, conv: &Conv2d) {
     convolve(b, op, window, [conv.c_out, conv.c_in], true);
 }
 
-/// Convolves images with `from` channels to images with `to` channels; if `backward`, with flipped and
-/// transposed kernels.
+/// Convolves images of `from` channels into images of `to` channels. If `backward`, kernels are flipped in
+/// both axes and input and output channels are exchanged, as in an input gradient.
 fn convolve(b: &mut Builder, op: &Operation, window: WindowGeometry, [from, to]: [usize; 2], backward: bool) {
     let [images_in, kernel] = operands(op);
     let FusedEpilogue { kind, operand, output, positions } = op.epilogue();
     let taps = window.kernel[0];
     let components = components(taps);
-    // The order in which the kernel is stored.
+    // Channels of the stored kernel `[kernel_h, kernel_w, c_in, c_out]`, which a backward pass reads
+    // transposed.
     let [c_in, c_out] = if backward { [to, from] } else { [from, to] };
     let kernels = b.workspace(components * from * to);
     b.push(op, winograd_kernel(taps, c_in, c_out, backward), vec![kernel, kernels]);
@@ -116,8 +120,8 @@ pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d) {
     b.push(op, winograd_kernel_grad(taps, conv.c_in, conv.c_out), vec![sums, result(op)]);
 }
 
-/// Divides the batch so that the transformed images of each part, with this many channels in all, fit a
-/// workspace.
+/// Divides the batch so that the transformed input and output images of each part, with `channels` channels
+/// in total, fit a workspace.
 fn parts(b: &Builder, window: WindowGeometry, channels: usize) -> Vec<Range<usize>> {
     let of_image = components(window.kernel[0]) * Tiles { window, first: 0, images: 1 }.count() * channels;
     b.parts_of_batch(of_image, PART_BYTES)
@@ -136,8 +140,9 @@ mod tests {
             is_applicable(&conv, 128 << 20)
         };
         assert!(applies(64, 32, 5) && applies(64, 32, 3));
-        // A 640 x 640 image with 32 channels takes 52 MB; transformed, it takes 118 MB (3x3) or 210 MB (5x5).
-        // The transformed kernels between 1024 channels take 151 MB or 268 MB.
+        // The binding limit is 128 MiB. A 640 x 640 image with 32 channels takes 52 MB; transformed, it takes
+        // 118 MB (3x3 kernel) or 210 MB (5x5). The transformed kernels from 1024 to 1024 channels take 151 MB
+        // (3x3) or 268 MB (5x5).
         assert!(applies(640, 32, 3) && !applies(640, 32, 5));
         assert!(!applies(64, 1024, 3) && !applies(64, 1024, 5));
     }

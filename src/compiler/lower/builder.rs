@@ -9,8 +9,8 @@ use crate::kernels::{Epilogue, Gemm, Images, Launch, MAX_TERMS, Operand, gemm_la
 use crate::shape::WindowGeometry;
 use std::ops::Range;
 
-/// Memory that a dispatch binds, before it is assigned to a buffer. An arena is divided into chunks, one
-/// buffer each.
+/// Memory that a dispatch binds, before memory assignment maps it to a buffer. An arena (the storage of one
+/// tensor per parameter) is divided into chunks, each of which is one buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resource {
     /// A value of the graph.
@@ -19,15 +19,16 @@ pub(crate) enum Resource {
     Workspace(usize),
     /// A list of constants that is written when the plan is created, by number.
     List(usize),
-    /// A chunk of the weights.
+    /// A chunk of the arena of weights.
     Weights(usize),
-    /// A chunk of the gradients.
+    /// A chunk of the arena of gradients.
     Gradients(usize),
-    /// A chunk of the accumulated gradients.
+    /// A chunk of the arena of accumulated gradients.
     Accumulated(usize),
-    /// A chunk of the mask bits.
+    /// A chunk of the arena of mask bits.
     Masks(usize),
-    /// A chunk of an optimizer state tensor: the state slot, then the chunk.
+    /// A chunk of an arena of optimizer state: the index of the state tensor (such as Adam's `m`), then the
+    /// chunk.
     State(usize, usize),
     /// The running sums of the metrics.
     RunningSums,
@@ -42,24 +43,24 @@ pub(crate) struct LoweredDispatch {
     pub resources: Vec<Resource>,
 }
 
-/// All dispatches of a run, before memory is assigned.
+/// All dispatches of one run of the graph, before memory is assigned.
 #[derive(Debug, Default)]
 pub(crate) struct Lowered {
     pub dispatches: Vec<LoweredDispatch>,
-    /// Bytes of each workspace.
+    /// Size of each workspace in bytes.
     pub workspaces: Vec<u64>,
     /// The contents of each list.
     pub lists: Vec<Vec<u32>>,
 }
 
-/// Resources of a GEMM.
+/// Memory that a GEMM reads and writes: operands `a` and `b`, result `c`.
 pub(crate) struct GemmBuffers {
     pub a: Resource,
     pub b: Resource,
     pub c: Resource,
-    /// Operand of the epilogue, if it has one.
+    /// Bias or ReLU output that the epilogue reads, if it needs one.
     pub epilogue: Option<Resource>,
-    /// Receives the positions of the maxima, if a max-pool is fused.
+    /// Destination of the positions of the maxima, if a max-pool is fused.
     pub positions: Option<Resource>,
 }
 
@@ -115,7 +116,7 @@ impl<'a> Builder<'a> {
         Resource::List(self.lowered.lists.len() - 1)
     }
 
-    /// Returns the windows over all images of the batch.
+    /// Returns the parameters of a kernel that processes all images of the batch, with one group.
     pub fn images(&self, window: WindowGeometry, channels: usize) -> Images {
         Images { window, channels, groups: 1, first: 0, count: self.settings.batch }
     }
@@ -134,8 +135,8 @@ impl<'a> Builder<'a> {
         self.gemm(op, &gemm, &buffers);
     }
 
-    /// Adds a GEMM: as one dispatch, as split-K with a reduction, or as consecutive parts if k is too long
-    /// for one loop.
+    /// Adds a GEMM: as one dispatch, as split-K (partial sums and their reduction), or, if k is too long for
+    /// one shader loop, as several dispatches that each add a range of k.
     pub fn gemm(&mut self, op: &Operation, gemm: &Gemm, buffers: &GemmBuffers) {
         let GemmBuffers { a, b, c, epilogue, positions } = *buffers;
         let family = self.settings.family;
@@ -147,7 +148,8 @@ impl<'a> Builder<'a> {
         let elements = split.splits * split.m * split.n * split.groups;
         if split.splits > 1 && 4 * elements as u64 <= self.settings.max_binding {
             let partial_sums = self.workspace(elements);
-            // There is no epilogue, so the binding of its operand is not read.
+            // The partial sums have no epilogue. The fourth binding, its operand, must exist but is not read,
+            // so `b` is bound there.
             let mut partial = vec![a, b, partial_sums, b];
             let mut reduced = vec![partial_sums, c];
             if let Some(bias_grad) = bias_grad {
@@ -160,7 +162,8 @@ impl<'a> Builder<'a> {
             return;
         }
         for part in whole.parts() {
-            // Only the last part has the epilogue; the other parts do not read the binding of its operand.
+            // Only the last part applies the epilogue. The binding of the epilogue's operand must exist in
+            // every part, so the parts that do not read it bind `b`.
             let operand = epilogue.filter(|_| part.epilogue != Epilogue::None).unwrap_or(b);
             let mut resources = vec![a, b, c, operand];
             resources.extend(positions);
@@ -180,8 +183,8 @@ impl<'a> Builder<'a> {
             && gemm.k * gemm.n * gemm.groups == self.graph.at(dy).shape.elements()
     }
 
-    /// Divides the batch so that `elements` 4-byte elements per example fit `bytes` and a workspace. All
-    /// parts but the last have the same size.
+    /// Divides the batch into parts of equal size (the last may be smaller), so that `elements` 4-byte
+    /// elements per example fit both `bytes` and a workspace.
     pub fn parts_of_batch(&self, elements: usize, bytes: u64) -> Vec<Range<usize>> {
         let batch = self.settings.batch;
         let bytes = bytes.min(self.settings.workspace_bytes).min(self.settings.max_binding);
@@ -192,10 +195,11 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// Returns the operand of an operation's GEMM that contains gradients of the loss; `b` is the right operand.
+/// Returns which operand of the operation's GEMM contains gradients of the loss, if any; `b` is the GEMM's
+/// right operand.
 fn gradient_operand(op: &Operation, b: Resource) -> Option<Operand> {
     let input = op.gradient_input?;
-    // A partial weight gradient may exchange the images and their gradients.
+    // The partial weight gradient of columns may pass the images (operand 0) as the right matrix.
     let exchanged = b == Resource::Value(op.node.inputs[0]);
     Some(if (input == 1) != exchanged { Operand::B } else { Operand::A })
 }

@@ -33,7 +33,8 @@ pub(super) fn matmul(b: &mut Builder, op: &Operation, transposed: [bool; 2]) -> 
     Ok(())
 }
 
-/// Lowers a bias gradient, the sum over all rows: in two stages if there are many rows.
+/// Lowers a bias gradient `[channels]`, the sum of `[rows, channels]` over the rows. If there are many rows,
+/// a first dispatch computes partial sums and a second one adds them.
 pub(super) fn bias_grad_of(b: &mut Builder, node: &Node) {
     let dy = b.graph.at(node.inputs[0]);
     let channels = dy.shape.last();
@@ -51,8 +52,8 @@ pub(super) fn bias_grad_of(b: &mut Builder, node: &Node) {
     b.push_of(node, none, bias_grad(splits, 0, channels, 1), vec![partial, result]);
 }
 
-/// Returns the number of partial sums of a sum over rows: enough to occupy a GPU, but with at least 64 rows
-/// each.
+/// Returns the number of partial sums into which a sum over rows is divided: at most 256, which occupies a
+/// GPU, and with at least 64 rows each.
 pub(super) fn row_splits(rows: usize) -> usize {
     (rows / 64).clamp(1, 256)
 }

@@ -15,7 +15,8 @@ pub(super) fn loss(b: &mut Builder, op: &Operation) -> Result<()> {
     let graph = b.graph;
     let operands: Vec<Resource> = node.inputs.iter().map(|&id| Resource::Value(id)).collect();
     let result = Resource::Value(node.outputs[0]);
-    // An absent optional operand still needs a binding, which is not read.
+    // The kernel has a binding for every optional operand. If an operand is absent, its binding is not read,
+    // so operand 0 is bound.
     let operand = |index: usize| operands.get(index).copied().unwrap_or(operands[0]);
     match node.op {
         Op::SoftmaxCrossEntropy { smoothing } | Op::SoftmaxCrossEntropyGrad { smoothing } => {

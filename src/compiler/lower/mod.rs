@@ -86,7 +86,8 @@ fn lower_one(b: &mut Builder, op: &Operation) -> Result<()> {
         ) => return norm::norm(b, op),
         (Op::MaxPool2dGrad(pool), _) => return pool::max_pool2d_grad_of(b, op, pool),
         (Op::GlobalAvgPool | Op::GlobalAvgPoolGrad(_), _) => return pool::global_avg_pool_of(b, op),
-        // The result depends only on the number of elements of the operand, which is not read.
+        // Each element of the result is 1 divided by the number of elements of the operand, so the kernel
+        // does not bind the operand.
         (Op::MeanGrad, Some(x)) => {
             let launch = mean_grad(extent(x));
             b.push(op, launch, vec![Resource::Value(node.outputs[0])]);
@@ -115,7 +116,7 @@ fn lower_one(b: &mut Builder, op: &Operation) -> Result<()> {
     Ok(())
 }
 
-/// Returns the number of elements of a value, and of one example in it.
+/// Returns the number of elements of a value for a full batch, and the number per example.
 pub(super) fn extent(value: &Value) -> Extent {
     let per_row = if value.batched { value.elements_per_row() } else { 0 };
     Extent { elements: value.shape.elements(), per_row }

@@ -13,15 +13,15 @@ use crate::kernels::{
 };
 use std::ops::Range;
 
-/// Adjacent parameters of one chunk that have the same learning-rate and weight-decay factors and the same
-/// clipping.
+/// Parameters that one dispatch updates: they are adjacent in one chunk and have the same learning-rate
+/// factor, weight-decay factor and clipping.
 struct Run {
     chunk: usize,
     range: UpdateRange,
     decay_scale: f64,
 }
 
-/// Lowers an update to one dispatch per [`Run`]; most models have a single one.
+/// Lowers an update to one dispatch per [`Run`]. Most models need a single dispatch.
 pub(super) fn update(b: &mut Builder, op: &Operation, rule: &UpdateRule, targets: &[Target]) -> Result<()> {
     for Run { chunk, range, decay_scale } in runs(b, targets) {
         let launch = launch(&rule.scale_decay(decay_scale), &range);
@@ -81,8 +81,8 @@ pub(super) fn accumulate(b: &mut Builder, op: &Operation, targets: &[ParameterId
     Ok(())
 }
 
-/// Lowers clipping by norm: computes the norm of the gradients, and the factor that scales them. Clipping by
-/// value needs no dispatch before the update.
+/// Lowers clipping by norm to dispatches that compute the norm of the gradients and the factor that scales
+/// them. Clipping by value has no dispatch here, because the update kernel clamps each element.
 pub(super) fn clip(b: &mut Builder, op: &Operation, clip: Clip, targets: &[ParameterId]) -> Result<()> {
     let Clip::Norm { max, over_all } = clip else { return Ok(()) };
     let trainable = targets.iter().filter(|target| !b.fully_frozen[target.0]);
@@ -101,8 +101,10 @@ pub(super) fn clip(b: &mut Builder, op: &Operation, clip: Clip, targets: &[Param
     Ok(())
 }
 
-/// Returns the ranges of the elements in a norm, each with its chunk. Masks exclude the padding between
-/// tensors, so adjacent tensors share a range. `over_all` ignores masks, so each tensor has its own range.
+/// Returns the ranges of elements over which a gradient norm is computed, each with its chunk. Adjacent
+/// tensors are merged into one range, because the padding between them is frozen and the norm skips frozen
+/// elements. With `over_all`, the norm includes frozen elements, so each tensor has its own range, without
+/// padding.
 fn ranges(targets: &[ParameterId], layout: &Layout, over_all: bool) -> Vec<(usize, Range<usize>)> {
     let mut tensors: Vec<_> = targets.iter().map(|t| layout.ranges()[t.0]).collect();
     tensors.sort_by_key(|range| (range.chunk, range.first));

@@ -5,7 +5,8 @@ use crate::error::{Error, Result};
 use crate::graph::Parameter;
 use crate::kernels::{SEGMENT_ELEMENTS, Segment};
 
-/// Alignment of tensors, in elements: 256 bytes, the largest alignment that a device requires of a binding.
+/// Alignment of tensors, in elements: 256 bytes, the largest offset alignment that WebGPU lets a device
+/// require for a storage buffer binding.
 const ALIGN_ELEMENTS: usize = 64;
 
 /// Range of a tensor's elements in an arena.

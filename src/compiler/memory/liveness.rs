@@ -8,7 +8,7 @@ pub(super) struct Lifetime {
     pub last: usize,
 }
 
-/// The slot of each tensor, and the bytes of each slot.
+/// The slot (index of a buffer) of each tensor, and the size of each slot in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Slots {
     pub of: Vec<usize>,

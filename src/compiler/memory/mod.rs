@@ -98,8 +98,8 @@ impl Memory {
             Binding { buffer: BufferId::Arena(id, chunk), offset: 0, bytes, accessed }
         };
         let whole = |buffer: BufferId, bytes: u64| Binding { buffer, offset: 0, bytes, accessed: bytes };
-        // A tensor with a guard band is bound together with the band: otherwise bounds checks would discard
-        // or clamp a write beyond the tensor's end, so that it would not be detected.
+        // A tensor with a guard band is bound together with the band. Otherwise the shader's bounds checks
+        // would discard or clamp a write beyond the tensor's end, and the guard band would not detect it.
         let slot = |slot: usize, bytes: u64| {
             let bytes = if self.guards.is_empty() { bytes } else { self.slots[slot] };
             whole(BufferId::Slot(slot), bytes)
@@ -155,7 +155,8 @@ enum Contents {
     Workspace(usize),
 }
 
-/// Returns the values outside of the arenas and the workspaces, with their lifetimes.
+/// Returns all tensors that need a slot (workspaces and values that are not in an arena), with their
+/// lifetimes.
 fn tensors(
     graph: &Graph,
     roots: &[ValueId],
@@ -175,8 +176,8 @@ fn tensors(
             span.get_or_insert((number, number)).1 = number;
         }
     }
-    // The caller may write an input once for many runs, and read an output at any time, so they never share
-    // memory.
+    // Inputs and outputs never share memory: the caller may write an input once for many runs, and may read
+    // an output at any time after a run.
     for (value, root) in graph.values().iter().zip(roots) {
         if value.output || value.role == Role::Input {
             values[root.0] = Some((0, usize::MAX));
@@ -232,9 +233,9 @@ fn arena_locations(graph: &Graph, layout: &Layout, roots: &[ValueId]) -> Result<
     Ok(locations)
 }
 
-/// Checks that the gradients can be stored in the arena of gradients. Accumulation and clipping require them
-/// there. An arena cannot be bound for reading and for writing in one dispatch, so no gradient of an update
-/// may be computed from another one.
+/// Checks that all gradients of an update can be stored in the arena of gradients, as accumulation and
+/// clipping require. A dispatch cannot bind one buffer both for reading and for writing, so no gradient of an
+/// update may be computed from another one.
 fn check_gradients(
     graph: &Graph,
     layout: &Layout,

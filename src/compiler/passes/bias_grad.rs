@@ -1,5 +1,4 @@
-//! Fuses the gradient of a bias into the gradient of the same layer's kernel, which reads the same output
-//! gradient.
+//! Fuses the bias gradient of a layer into its kernel gradient: both read the same output gradient.
 
 use crate::compiler::ir::Operation;
 use crate::compiler::options::Settings;
@@ -7,14 +6,15 @@ use crate::graph::{Node, Op};
 use crate::kernels::GemmFamily;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Attaches each bias gradient to the later kernel gradient that reads the same output gradient, unless
-/// another operation reads the bias gradient before that. Only for the subgroup GEMM family, which software
-/// adapters use: there a dispatch costs more than the sum itself.
+/// Attaches each bias gradient to the next kernel gradient that reads the same output gradient, unless an
+/// operation between the two reads the bias gradient. Applies only to the subgroup GEMM family, which
+/// software adapters use: on these, a separate dispatch takes longer than the sum itself.
 pub(crate) fn fuse_bias_grads(mut operations: Vec<Operation>, settings: &Settings) -> Vec<Operation> {
     if !matches!(settings.family, GemmFamily::Subgroup { .. }) {
         return operations;
     }
-    // For each kernel gradient, the bias gradient to fuse: at most one, the last candidate.
+    // Maps the index of a kernel gradient to the index of the bias gradient to fuse into it. If several bias
+    // gradients qualify, the last one is fused.
     let mut fused: BTreeMap<usize, usize> = BTreeMap::new();
     for (index, operation) in operations.iter().enumerate() {
         let node = &operation.node;
@@ -43,7 +43,7 @@ pub(crate) fn fuse_bias_grads(mut operations: Vec<Operation>, settings: &Setting
     operations
 }
 
-/// Whether a node reads a bias gradient: as an operand, or as one of the gradients that an update processes.
+/// Whether a node reads a bias gradient. Every accumulation, clip and update counts as a reader.
 fn reads(node: &Node, bias_grad: &Node) -> bool {
     node.inputs.contains(&bias_grad.outputs[0])
         || matches!(node.op, Op::Accumulate(_) | Op::Clip(..) | Op::Update(..))

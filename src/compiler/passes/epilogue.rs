@@ -7,7 +7,7 @@ use crate::compiler::options::Settings;
 use crate::graph::{Conv2d, Graph, Node, Op, ParameterId, Pool2d, Role, ValueId};
 use crate::kernels::Epilogue;
 
-/// Fuses each chain of operations that the epilogue of the GEMM or convolution before it can compute.
+/// Fuses the operations after each GEMM or convolution into its epilogue, as far as its kernel supports them.
 pub(crate) fn fuse_epilogues(
     graph: &Graph,
     mut operations: Vec<Operation>,
@@ -37,11 +37,11 @@ pub(crate) fn fuse_epilogues(
     operations
 }
 
-/// Finds the chain of operations that follows a GEMM or a convolution.
+/// Finds the operations after a GEMM or a convolution that its epilogue can compute.
 struct Chains<'a> {
     graph: &'a Graph,
     operations: &'a [Operation],
-    /// For each value, the operations that read it.
+    /// For each value, the indices of the operations that read it.
     users: Vec<Vec<usize>>,
     roots: Vec<ValueId>,
 }
@@ -57,7 +57,8 @@ impl Chains<'_> {
         {
             return (epilogue, members);
         }
-        // The bias is read when the GEMM runs, so nothing in between may write it.
+        // The fused epilogue reads the bias when the GEMM runs, so no operation between the GEMM and the bias
+        // addition may write the bias.
         let add = self.only_user(epilogue.output).filter(|&add| {
             let add_node = &self.operations[add].node;
             add_node.op == Op::BiasAdd
@@ -80,8 +81,8 @@ impl Chains<'_> {
                 epilogue.output = self.operations[relu].node.outputs[0];
             }
         }
-        // Not after a forward convolution: its epilogue may pool, which does not combine with the gradient of
-        // a ReLU.
+        // A ReLU gradient is not fused after a forward convolution, whose epilogue may contain a max-pool: no
+        // kernel combines the two.
         if members.is_empty()
             && !matches!(node.op, Op::Conv2d(_))
             && let Some(relu_grad) = self.only_user(epilogue.output)
@@ -120,8 +121,8 @@ impl Chains<'_> {
         }
     }
 
-    /// Whether a node between the operations `first` and `last` writes a value. `first` itself counts if
-    /// `inclusive`; `last` does not.
+    /// Whether an operation after `first` and before `last` writes a value. If `inclusive`, the operation
+    /// `first` is checked too.
     fn written_between(&self, first: usize, last: usize, value: ValueId, inclusive: bool) -> bool {
         let value = self.roots[value.0];
         let [first, last] = [first, last].map(|operation| self.operations[operation].index);
@@ -129,8 +130,8 @@ impl Chains<'_> {
         self.graph.nodes()[first..last].iter().any(|node| writes(self.graph, node, value))
     }
 
-    /// Returns the max-pool that is the only reader of a convolution's results, if its 2x2 windows cover the
-    /// image exactly, without overlap, and the channels of a group are a multiple of 4.
+    /// Returns the index of the max-pool to fuse: it is the only reader of the convolution's results, its 2x2
+    /// windows cover the image exactly without overlap, and the channels per group are a multiple of 4.
     fn pool_after(&self, conv: &Conv2d, results: ValueId) -> Option<usize> {
         let pool = self.only_user(results)?;
         let Op::MaxPool2d(Pool2d { window: w, .. }) = self.operations[pool].node.op else { return None };
@@ -179,8 +180,8 @@ mod tests {
         operations.iter().map(|operation| operation.index).collect()
     }
 
-    /// Creates a graph with the operands of a matrix multiplication, its bias (a parameter), and the gradient
-    /// of the bias.
+    /// Creates a graph with the values `x`, `w`, `bias` (a parameter) and `gradient` (the gradient of the
+    /// bias), and without operations.
     fn start() -> Result<(Graph, [ValueId; 4])> {
         let mut graph = Graph::new(2)?;
         let x = graph.batch_input("x", &[3], DType::F32)?;
@@ -205,7 +206,7 @@ mod tests {
 
     #[test]
     fn bias_written_after_the_gemm_is_not_fused() {
-        // A bias that is computed after the GEMM, directly or through a reshape.
+        // Case 1: the bias is computed after the GEMM, directly or through a reshape.
         for reshaped in [false, true] {
             let (mut graph, [x, w, bias, _]) = start().unwrap();
             let y = graph.push_one(MATMUL, &[x, w], "gemm").unwrap();
@@ -216,7 +217,7 @@ mod tests {
             graph.push_one(Op::BiasAdd, &[y, computed], "add").unwrap();
             assert_eq!(fused(&graph).len(), graph.nodes().len(), "reshaped: {reshaped}");
         }
-        // A bias parameter that is updated after the GEMM.
+        // Case 2: the bias is a parameter that is updated between the GEMM and the bias addition.
         let (mut graph, [x, w, bias, gradient]) = start().unwrap();
         let Role::Parameter(id) = graph.at(bias).role else { unreachable!() };
         let y = graph.push_one(MATMUL, &[x, w], "gemm").unwrap();
@@ -226,8 +227,9 @@ mod tests {
         assert_eq!(fused(&graph).len(), graph.nodes().len());
     }
 
-    /// Creates a graph of a convolution with 4x6 output pixels of `channels` channels, a ReLU and a 2x2
-    /// max-pool of this stride, with the gradients of the pool and the ReLU.
+    /// Creates a graph of a convolution with 4x6 output pixels and `channels` output channels, a bias, a ReLU
+    /// and a 2x2 max-pool of stride `stride`, followed by the gradients of the pool and the ReLU. Returns the
+    /// graph and the result of the ReLU.
     fn pooled(channels: usize, stride: usize) -> (Graph, ValueId) {
         let window = Window { padding: Padding::Same, ..Window::new([3, 3]) };
         let conv = Conv2d::new([4, 6, 3], channels, window, 1, "conv").unwrap();
@@ -262,7 +264,8 @@ mod tests {
 
     #[test]
     fn bias_of_a_transposed_convolution_fuses_unless_its_algorithm_has_no_epilogue() {
-        // 30 output channels are not a multiple of 4: the input gradient uses im2col.
+        // With 32 channels, the bias is fused (one operation). 30 channels are not a multiple of 4, so the
+        // transposed convolution uses im2col, which has no epilogue (two operations).
         for (channels, operations) in [(32, 1), (30, 2)] {
             let window = Window { padding: Padding::Same, ..Window::new([3, 3]) };
             let conv = Conv2d::new([4, 4, 4], channels, window, 1, "conv").unwrap();

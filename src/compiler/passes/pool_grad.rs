@@ -3,7 +3,8 @@
 use crate::compiler::ir::{FusedReluGrad, Operation};
 use crate::graph::{Graph, Op};
 
-/// Fuses each ReLU gradient into the pool gradient that it reads, if nothing else reads that gradient.
+/// Fuses each ReLU gradient into the max-pool gradient whose result it reads, if no other operation reads
+/// that result.
 pub(crate) fn fuse_relu_grad_into_pool_grad(graph: &Graph, mut operations: Vec<Operation>) -> Vec<Operation> {
     let mut fused = vec![false; operations.len()];
     for index in 0..operations.len() {
@@ -43,8 +44,9 @@ mod tests {
         output: ValueId,
     }
 
-    /// Creates a ReLU, a max-pool and the gradients of both. The gradient of the ReLU reads the ReLU's result
-    /// (if `at_result`) or its operand.
+    /// Creates a ReLU, a max-pool and the gradients of both. If `at_result`, the ReLU gradient reads the
+    /// ReLU's result, so it can be fused; otherwise it reads the ReLU's operand, which is not the pool's
+    /// input, so it cannot.
     fn built(at_result: bool) -> Built {
         let window = Window { padding: Padding::Valid, ..Window::new([2, 2]) };
         let pool = Pool2d { window: window.on([4, 4], "pool").unwrap(), channels: 3 };

@@ -4,7 +4,7 @@ use super::{Operands, ResultInfo, result};
 use crate::error::{Error, Result};
 use crate::graph::{Activation, Dropout};
 
-/// Validates `operands` F32 operands of one shape.
+/// Validates that there are `operands` operands, all of type F32 and of the same shape.
 pub(super) fn elementwise(o: &Operands, operands: usize) -> Result<Vec<ResultInfo>> {
     o.count(operands)?;
     let x = o.float(0)?;

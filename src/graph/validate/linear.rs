@@ -23,7 +23,8 @@ pub(super) fn matmul(o: &Operands, transpose_a: bool, transpose_b: bool) -> Resu
             &b.shape,
         ));
     }
-    // The batch axis may be the rows of the result, or the reduction axis of both operands.
+    // The batch axis may be the rows `m` of `a` and of the result, or the reduction axis `k` of both
+    // operands.
     let batched = a.batched && !transpose_a;
     let summed = a.batched && transpose_a;
     if b.batched != summed || (b.batched && transpose_b) {

@@ -16,7 +16,8 @@ pub(super) struct ResultInfo {
     pub shape: Shape,
     pub dtype: DType,
     pub batched: bool,
-    /// Appended to the operation's label to name the value; empty for a single result.
+    /// Suffix that is appended to the operation's label to name the value; empty if the operation has a
+    /// single result.
     pub suffix: &'static str,
 }
 
@@ -83,7 +84,7 @@ fn reshape(o: &Operands, extents: &[usize]) -> Result<Vec<ResultInfo>> {
     Ok(vec![ResultInfo { shape, dtype: x.dtype, batched: x.batched, suffix: "" }])
 }
 
-/// The error of an update whose target is not a parameter of this graph.
+/// Returns the error for an update whose target is not a parameter of this graph.
 fn foreign_parameter(graph: &Graph, o: &Operands, target: ParameterId) -> Error {
     let expected = format!("a parameter of this graph (index below {})", graph.parameters().len());
     Error::argument(o.label, expected, format!("index {}", target.0))
@@ -154,7 +155,8 @@ impl<'a> Operands<'a> {
         Err(Error::shape(self.operand(index), format!("[{}]", words.join(", ")), &value.shape))
     }
 
-    /// Checks that two operands have the same first extent and that it is the batch in both or in neither.
+    /// Checks that two operands have the same first extent, and that it is the batch axis in both or in
+    /// neither.
     fn same_rows(&self, a: usize, b: usize) -> Result<()> {
         let (va, vb) = (self.values[a], self.values[b]);
         if va.shape.extents().first() == vb.shape.extents().first() && va.batched == vb.batched {

@@ -6,7 +6,8 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Op, ParameterId, ParameterKind, Role, StatisticsRule};
 
 fn valid_epsilon(o: &Operands, epsilon: f64) -> Result<()> {
-    // A smaller epsilon is 0 or subnormal in f32, and a channel of variance 0 is divided by sqrt(epsilon).
+    // An epsilon below the smallest normal f32 becomes 0 or subnormal on the device, where a channel of
+    // variance 0 would be divided by 0: its inv_std is `1/sqrt(epsilon)`.
     if epsilon.is_finite() && epsilon >= f64::from(f32::MIN_POSITIVE) {
         return Ok(());
     }

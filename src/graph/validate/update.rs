@@ -73,7 +73,7 @@ fn gradients(graph: &Graph, o: &Operands, targets: &[ParameterId]) -> Result<()>
     once(graph, o, targets, "update", updated)
 }
 
-/// Fails if an earlier operation fulfils `has` for one of the targets.
+/// Returns an error if `has` is true for an earlier operation and one of the targets.
 fn once(
     graph: &Graph,
     o: &Operands,

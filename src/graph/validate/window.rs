@@ -5,8 +5,8 @@ use crate::error::{Error, Result};
 use crate::graph::{Conv2d, DType, Pool2d};
 use crate::shape::WindowGeometry;
 
-/// Validates a geometry. Its fields are public, so a caller may construct an invalid one; every geometry from
-/// [`crate::shape::Window::on`] is valid.
+/// Validates the geometry of a window. [`crate::shape::Window::on`] returns only valid geometries, but the
+/// fields are public, so a caller may construct an invalid one.
 fn window(o: &Operands, w: &WindowGeometry) -> Result<()> {
     let in_range = |n: &usize| *n > 0 && *n <= 1 << 20;
     let sizes = [w.kernel, w.stride, w.dilation, w.input].iter().flatten().all(in_range);
@@ -56,7 +56,7 @@ fn conv_kernel(o: &Operands, index: usize, c: &Conv2d) -> Result<()> {
     o.shape(index, &c.kernel_shape().map(Some))
 }
 
-/// Validates `x, kernel`.
+/// Validates the operands `x [n, h, w, c_in], kernel` of a convolution.
 pub(super) fn conv2d(o: &Operands, c: &Conv2d) -> Result<Vec<ResultInfo>> {
     o.count(2)?;
     conv(o, c)?;
@@ -66,7 +66,7 @@ pub(super) fn conv2d(o: &Operands, c: &Conv2d) -> Result<Vec<ResultInfo>> {
     Ok(vec![result([x.shape.extents()[0], oh, ow, c.c_out], x.batched)?])
 }
 
-/// Validates `dy, kernel`.
+/// Validates the operands `dy [n, oh, ow, c_out], kernel` of an input gradient.
 pub(super) fn conv2d_grad_input(o: &Operands, c: &Conv2d) -> Result<Vec<ResultInfo>> {
     o.count(2)?;
     conv(o, c)?;
@@ -76,7 +76,7 @@ pub(super) fn conv2d_grad_input(o: &Operands, c: &Conv2d) -> Result<Vec<ResultIn
     Ok(vec![result([dy.shape.extents()[0], h, w, c.c_in], dy.batched)?])
 }
 
-/// Validates `x, dy`.
+/// Validates the operands `x [n, h, w, c_in], dy [n, oh, ow, c_out]` of a kernel gradient.
 pub(super) fn conv2d_grad_kernel(o: &Operands, c: &Conv2d) -> Result<Vec<ResultInfo>> {
     o.count(2)?;
     conv(o, c)?;
@@ -86,7 +86,7 @@ pub(super) fn conv2d_grad_kernel(o: &Operands, c: &Conv2d) -> Result<Vec<ResultI
     Ok(vec![result(c.kernel_shape(), false)?])
 }
 
-/// Validates `x`.
+/// Validates the operand `x [n, h, w, c]` of a max-pool.
 pub(super) fn max_pool2d(o: &Operands, p: &Pool2d) -> Result<Vec<ResultInfo>> {
     o.count(1)?;
     window(o, &p.window)?;
@@ -101,7 +101,7 @@ pub(super) fn max_pool2d(o: &Operands, p: &Pool2d) -> Result<Vec<ResultInfo>> {
     Ok(vec![result(extents, x.batched)?, position])
 }
 
-/// Validates `position, dy`.
+/// Validates the operands `position, dy` (both `[n, oh, ow, c]`) of the gradient of a max-pool.
 pub(super) fn max_pool2d_grad(o: &Operands, p: &Pool2d) -> Result<Vec<ResultInfo>> {
     o.count(2)?;
     window(o, &p.window)?;
