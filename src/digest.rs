@@ -15,13 +15,13 @@ params! {
 }
 
 impl Digest {
-    /// Adds the sums of further elements.
+    /// Adds the sums of further elements of the same tensor.
     pub(crate) fn add(&mut self, low: u32, high: u32) {
         self.low = self.low.wrapping_add(low);
         self.high = self.high.wrapping_add(high);
     }
 
-    /// Computes on the host what the kernel computes for these (index, bits) pairs.
+    /// Computes the digest of these (index, bits) pairs on the host, with the same result as the kernel.
     pub fn of(elements: impl IntoIterator<Item = (usize, u32)>) -> Self {
         let mut digest = Digest::default();
         for (index, bits) in elements {

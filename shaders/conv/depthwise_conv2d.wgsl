@@ -5,11 +5,11 @@
 
 @group(0) @binding(2) var<storage, read> x: array<Element>;
 @group(0) @binding(3) var<storage, read> kernel: array<Element>;
-// Any buffer if BIAS is false.
+// The bias; any buffer may be bound if BIAS is false.
 @group(0) @binding(4) var<storage, read> bias: array<Element>;
 @group(0) @binding(5) var<storage, read_write> y: array<Element>;
 
-// x <= 0, and false for NaN; compares bits, as in shared/bits.wgsl.
+// Returns x <= 0, and false for NaN. Compares bits, like at_most_zero in shared/bits.wgsl.
 fn not_positive(x: Element) -> Flags {
     let bits = bitcast<Words>(x);
     return (bits - Words(0x80000000u) <= Words(0x7f800000u)) | (bits == Words(0u));

@@ -1,6 +1,6 @@
 // Input gradient (dX) of a depthwise convolution, as a gather in ascending order of kernel positions. One
 // invocation per RUN adjacent input pixels of a row and per Element (one channel, or four). The strides are
-// constants, because division by a constant is cheap.
+// constants, because division by a constant is fast.
 // uses: window, scalars, grid
 
 @group(0) @binding(2) var<storage, read> dy: array<Element>;
@@ -24,7 +24,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let first = run % runs * RUN;
     var sums: array<Element, RUN>;
     for (var kh = 0u; kh < p.kernel_h; kh++) {
-        // Negative distances wrap to values far out of range.
+        // A negative distance wraps to a value far out of range, because the subtraction is unsigned.
         let distance_h = row + p.pad_top - kh * p.dilation_h;
         let row_start = (image * p.out_height + distance_h / STRIDE_H) * p.out_width;
         let starts_before = row + p.pad_top >= kh * p.dilation_h;

@@ -1,7 +1,7 @@
-// Partial weight gradients (dW) of a depthwise convolution: partials[s][kh][kw][c] is the sum over the output
-// rows of split s, ascending; bias_grad adds the splits. One invocation per TAPS adjacent kernel positions of
-// a kernel row and per Element (one channel, or four). p.groups is the number of splits: in a depthwise
-// convolution each channel is its own group.
+// Partial weight gradients (dW) of a depthwise convolution: partials[s][kh][kw][c] is the sum of x * dy over
+// the output rows of split s, in ascending order; the kernel bias_grad then adds the splits. One invocation
+// per TAPS adjacent kernel positions of a kernel row and per Element (one channel, or four). p.groups is the
+// number of splits: in a depthwise convolution each channel is its own group.
 // uses: window, scalars, grid
 
 @group(0) @binding(2) var<storage, read> x: array<Element>;

@@ -3,7 +3,8 @@
 // 4. Covers images first_example .. first_example + images. One invocation per four elements of a row.
 // uses: window, scalars, grid
 
-// Row and column relative to the corner of the patch, channel, and 1; or 0 for padding to a multiple of 4.
+// Each element is its row and column relative to the corner of the patch, its channel, and 1; or four zeros
+// for an element that only pads the row to a multiple of 4.
 @group(0) @binding(2) var<storage, read> elements: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> x: array<f32>;
 @group(0) @binding(4) var<storage, read_write> gathered: array<vec4<f32>>;

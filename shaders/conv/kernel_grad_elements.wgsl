@@ -4,7 +4,8 @@
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;
-// Row and column relative to the corner of the patch, input channel, output channel.
+// Each element is its row and column relative to the corner of the patch, its input channel, and its output
+// channel.
 @group(0) @binding(2) var<storage, read> elements: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> x: array<f32>;
 @group(0) @binding(4) var<storage, read> dy: array<f32>;

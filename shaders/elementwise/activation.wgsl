@@ -1,4 +1,5 @@
-// y = activate(x), element by element; the activation is a separate file. Propagates NaN.
+// y = activate(x), element by element; `activate` is defined in a separate file for each activation.
+// Propagates NaN.
 // uses: activation_math, elementwise, scalars, grid
 
 @group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;

@@ -1,4 +1,4 @@
-// x clamped to [-scalar, scalar]. The derivative is 1 strictly inside, else 0.
+// Clamps x to [-scalar, scalar]. The derivative is 1 strictly inside this interval, else 0.
 fn activate(x: vec4<f32>) -> vec4<f32> {
     let limit = vec4<f32>(bitcast<f32>(p.scalar_bits));
     return min(max(x, -limit), limit);

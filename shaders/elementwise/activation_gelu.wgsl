@@ -10,6 +10,6 @@ fn activate(x: vec4<f32>) -> vec4<f32> {
 }
 
 fn derivative(x: vec4<f32>) -> vec4<f32> {
-    // 1 / sqrt(2 pi) times exp(-x^2 / 2) is the density.
+    // 0.39894228 is 1 / sqrt(2 pi); times exp(-x^2 / 2) it is the density of the normal distribution.
     return normal_cdf(x) + x * (0.39894228 * exp(-0.5 * x * x));
 }

@@ -1,5 +1,5 @@
-// dx (bound as y) = dy * derivative(x), element by element; the activation is a separate file. Propagates NaN
-// in x.
+// dx (bound as y) = dy * derivative(x), element by element; `derivative` is defined in a separate file for
+// each activation. Propagates NaN in x.
 // uses: activation_math, elementwise, scalars, grid
 
 @group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;

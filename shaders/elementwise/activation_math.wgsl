@@ -1,5 +1,5 @@
-// Functions that the activations share. The built-in tanh errs by 1e-5, and on one driver is NaN for large x;
-// WGSL has no erf.
+// Functions that several activations use. The built-in tanh is not used, because it has an error of 1e-5 and
+// on one driver returns NaN for large x; WGSL has no erf.
 fn propagate_nan(x: vec4<f32>, result: vec4<f32>) -> vec4<f32> {
     let nan = (bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
     return select(result, x, nan);
@@ -27,8 +27,8 @@ fn erfc_accurate(x: vec4<f32>) -> vec4<f32> {
     let t = 1.0 / (1.0 + 0.5 * x);
     let tail = t * (0.27886807 + t * (-1.13520398 + t * (1.48851587 + t * (-0.82215223 + t * 0.17087277))));
     let fit = -1.26551223 + t * (1.00002368 + t * (0.37409196 + t * (0.09678418 + t * (-0.18628806 + tail))));
-    // The square is split in two parts, because for large x its rounding would cause a relative error of
-    // 1e-6.
+    // exp(-x^2) is computed from two parts of x^2, because for large x the rounding of x^2 would cause a
+    // relative error of 1e-6. `high` has 12 significant bits, so its square is exact.
     let high = bitcast<vec4<f32>>(bitcast<vec4<u32>>(x) & vec4<u32>(0xfffff000u));
     return t * exp(-high * high) * exp((high - x) * (high + x) + fit);
 }

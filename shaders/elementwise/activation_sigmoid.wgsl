@@ -1,4 +1,4 @@
-// 1 / (1 + exp(-x)), without cancellation for small results.
+// Sigmoid: 1 / (1 + exp(-x)), computed without cancellation for small results.
 fn activate(x: vec4<f32>) -> vec4<f32> {
     return logistic(x);
 }

@@ -1,4 +1,4 @@
-// tanh(x). The derivative 1 - tanh(x)^2 is written as a product that does not cancel.
+// Hyperbolic tangent. The derivative 1 - tanh(x)^2 is written as a product, which avoids cancellation.
 fn activate(x: vec4<f32>) -> vec4<f32> {
     return tanh_accurate(x);
 }

@@ -1,6 +1,7 @@
-// sums[s][c] = the sum of dy[r][c] over the rows r of split s, ascending. Dispatched twice, over splits of
-// the rows and then over the partial sums as one split: the order of summation is fixed, and the grid is
-// wide. One invocation per split and Element (one channel, or four).
+// sums[s][c] = the sum of dy[r][c] over the rows r of split s, in ascending order. Dispatched twice: the
+// first dispatch sums the rows of each split, and the second adds these partial sums as the rows of a single
+// split. The order of summation is fixed, and the first dispatch has many invocations. One invocation per
+// split and Element (one channel, or four).
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -22,7 +23,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let end = min((split + 1u) * rows_per_split, rows);
     var r = split * rows_per_split;
     var sum = Element(0.0);
-    // Four rows per iteration: on software drivers an iteration costs about as much as a row.
+    // Adds four rows per iteration, because on software drivers the overhead of an iteration is about the
+    // time of adding one row.
     for (; r + 4u <= end; r += 4u) {
         let offset = r * channels + channel;
         sum += dy[offset];

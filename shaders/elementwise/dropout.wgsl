@@ -1,5 +1,5 @@
-// y = x * scale where the element's random word is at least the threshold, else 0; with dy as x, the result
-// is dx. The mask is the same as that of graph::Dropout on the host.
+// Dropout: y = x * scale where the element's random word is at least the threshold, else 0. In the backward
+// pass, dy is bound as x and dx as y. The mask is the same as that of graph::Dropout on the host.
 // uses: threefry, scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;

@@ -7,8 +7,8 @@ fn store4(index: u32, count: u32, value: vec4<f32>) {
         return;
     }
     // Stores the last elements one by one, because the memory after them belongs to another tensor. Unrolled,
-    // because FXC turns a vector component with a variable index into a dot product with a one-hot vector,
-    // through which a NaN of another component spreads.
+    // because FXC (the older shader compiler of DX12) turns a vector component with a variable index into a
+    // dot product with a one-hot vector, through which a NaN of another component spreads.
     for (var i = 0u; i < 3u; i++) { // unroll
         if (index * 4u + i < count) {
             y[index][i] = value[i];

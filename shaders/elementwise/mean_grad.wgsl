@@ -1,4 +1,4 @@
-// y = 1 / (number of valid elements), in each of them.
+// Gradient of the mean: sets each valid element of y to 1 / (number of valid elements).
 // uses: elementwise, scalars, grid
 
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;

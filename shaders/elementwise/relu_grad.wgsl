@@ -1,4 +1,4 @@
-// dx (bound as y) = dy where the activation is above 0, else 0.
+// Gradient of ReLU: dx (bound as y) = dy where the ReLU output (`activation`) is above 0, else 0.
 // uses: elementwise, scalars, grid
 
 @group(0) @binding(2) var<storage, read> activation: array<vec4<f32>>;

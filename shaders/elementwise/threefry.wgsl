@@ -23,7 +23,8 @@ fn threefry_inject(s: ThreefryState, a: u32, b: u32) -> ThreefryState {
     return ThreefryState(s.a + vec4<u32>(a), s.b + vec4<u32>(b));
 }
 
-// First word of each result; `low` and `high` are the words of the counter.
+// Returns the first output word for each of four 64-bit counters; `low` and `high` are the words of a
+// counter.
 fn threefry_first(key: vec2<u32>, low: vec4<u32>, high: u32) -> vec4<u32> {
     let parity = 0x1bd11bdau ^ key.x ^ key.y;
     var s = threefry_inject(ThreefryState(low, vec4<u32>(high)), key.x, key.y);

@@ -1,5 +1,6 @@
-// A is transposed and its column k is the image patch under output pixel k. A Cursor is the top-left corner
-// of that patch, before padding is subtracted.
+// Transposed A of an implicit GEMM (weight gradients): column k of op(A) is the image patch under output
+// pixel k. A Cursor is the buffer offset of the image and the top-left corner of that patch, counted from the
+// edge of the padding.
 struct Cursor {
     image: u32,
     row: u32,
@@ -13,7 +14,8 @@ fn a_cursor(base: u32, k: u32) -> Cursor {
     return Cursor(base + image, output_row % p.out_height * p.stride_h, pixel % p.out_width * p.stride_w);
 }
 
-// Moves a cursor from k - by to k; if a row has at least `by` pixels, without the divisions of a_cursor.
+// Moves a cursor from output pixel k - by to output pixel k. If an output row has at least `by` pixels, this
+// avoids the divisions of a_cursor.
 fn a_advance(cursor: Cursor, base: u32, k: u32, by: u32) -> Cursor {
     var next = cursor;
     if (p.out_width < by) {

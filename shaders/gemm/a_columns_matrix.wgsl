@@ -1,5 +1,5 @@
-// A is a matrix stored transposed, [k, m]: a Cursor is the offset of stored row k, Rows4 is the first of four
-// rows of A.
+// Transposed A in memory, stored as [k, m]. A Cursor is the buffer offset of stored row k; Rows4 is the index
+// of the first of four consecutive rows of op(A).
 alias Cursor = u32;
 alias Rows4 = u32;
 

@@ -1,5 +1,5 @@
-// A's columns are patches whose channels are not a multiple of 4. Rows4 locates rows m .. m+3 of A, each with
-// its own kernel position and channel.
+// Transposed A of an implicit GEMM: the columns of op(A) are image patches, with a number of channels that is
+// not a multiple of 4. Rows4 locates rows m .. m+3 of op(A), each with its own kernel position and channel.
 struct Rows4 {
     row: vec4<u32>,
     column: vec4<u32>,
@@ -7,7 +7,7 @@ struct Rows4 {
 }
 
 fn a_rows4(m: u32) -> Rows4 {
-    // Rows beyond the last are clamped: their results are not stored.
+    // Rows beyond the last are clamped to the last row; their results are not stored.
     let row = min(vec4<u32>(m) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(p.m - 1u));
     let tap = row / p.segment_length;
     return Rows4(tap / p.kernel_w * p.dilation_h, tap % p.kernel_w * p.dilation_w, row % p.segment_length);

@@ -1,4 +1,5 @@
-// A is a row-major matrix, [m, k]; k is a single segment.
+// Row-major A in memory, [m, k]. k is a single segment; in an implicit GEMM, each kernel position is a
+// segment.
 struct RowOrigin {
     start: u32,
 }

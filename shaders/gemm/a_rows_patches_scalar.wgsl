@@ -1,7 +1,8 @@
-// Row r of A is the image patch under output pixel r, for channels that are not a multiple of 4: k runs over
-// kernel positions and channels in a single segment, and each element is located separately. KERNEL_W and
-// CHANNELS are constants, because division by a constant is cheap.
-// RowOrigin is the image offset and the top-left corner of a patch, before padding is subtracted.
+// Row-major A of an implicit GEMM: row r is the image patch under output pixel r, with a number of channels
+// that is not a multiple of 4. k runs over kernel positions and channels in a single segment, and each
+// element is located separately. KERNEL_W and CHANNELS are constants, because division by a constant is fast.
+// RowOrigin is the buffer offset of the image and the top-left corner of a patch, counted from the edge of
+// the padding.
 struct RowOrigin {
     image: u32,
     row: u32,

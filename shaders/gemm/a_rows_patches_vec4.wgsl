@@ -1,7 +1,7 @@
-// Row r of A is the image patch under output pixel r; a segment of k is one kernel position with all its
-// channels, a multiple of 4. For an input gradient (Source::Gradients) the images are dy, r is an input
-// pixel, and dilation and padding are negated.
-// RowOrigin is the image offset and the top-left corner of a patch, before padding is subtracted.
+// Row-major A of an implicit GEMM: row r is the image patch under output pixel r. A segment of k is one
+// kernel position with all its channels, whose number is a multiple of 4. For an input gradient
+// (Source::Gradients) the images are dy, r is an input pixel, and dilation and padding are negated. RowOrigin
+// is the buffer offset of the image and the top-left corner of a patch, counted from the edge of the padding.
 struct RowOrigin {
     image: u32,
     row: u32,
@@ -22,7 +22,7 @@ fn a_row_origin(base: u32, row: u32) -> RowOrigin {
 alias SegmentStart = u32;
 
 fn a_segment(origin: RowOrigin, kernel_row: u32, kernel_column: u32) -> SegmentStart {
-    // Negative positions wrap to values far out of range.
+    // For positions above or left of the image, the unsigned subtractions wrap to values far out of range.
     let h = origin.row + kernel_row * p.dilation_h - p.pad_top;
     let w = origin.column + kernel_column * p.dilation_w - p.pad_left;
     return select(PADDING, origin.image + (h * p.width + w) * p.a_stride, (h < p.height) & (w < p.width));

@@ -1,5 +1,5 @@
-// Stores the column sums of B, [splits, groups * n]: the bias gradient, computed with the weight gradient.
-// Only the first row of tiles stores them.
+// Bias gradient fused into the GEMM of a weight gradient: the column sums of B (dy), [splits, groups * n].
+// All rows of tiles compute the same sums, so only the first row of tiles stores them.
 @group(0) @binding(6) var<storage, read_write> bias_grad: array<f32>;
 
 fn add_to_bias_grad(bias_grad_sum: ptr<function, Row>, row: Row) {

@@ -1,6 +1,6 @@
 // Epilogue of each result, selected by p.epilogue: 0 = none, 1 = bias of the column, 2 = bias and ReLU. If
-// RELU_GRAD, it is the gradient of a ReLU instead: 0 where the ReLU output at the same index is not above 0.
-// If the epilogue reads no operand, any buffer may be bound as `extra`.
+// RELU_GRAD, the epilogue is the gradient of a ReLU instead: the result is 0 where the ReLU output at the
+// same index (`extra`) is not above 0. If the epilogue reads no operand, any buffer may be bound as `extra`.
 // uses: bits
 
 fn bias4(column: u32) -> vec4<f32> {
@@ -12,7 +12,7 @@ fn bias4(column: u32) -> vec4<f32> {
 }
 
 fn biased(value: vec4<f32>, bias: vec4<f32>) -> vec4<f32> {
-    // A select, not value + 0, which would turn -0.0 into 0.
+    // Without a bias, the value is selected unchanged, because adding 0 would turn -0.0 into 0.
     let sum = select(value + bias, value, p.epilogue == 0u);
     // `select`, not `max`: NaN must propagate, and max(NaN, 0) is 0 on some drivers.
     return select(sum, vec4<f32>(0.0), vec4<bool>(p.epilogue == 2u) & at_most_zero(sum));

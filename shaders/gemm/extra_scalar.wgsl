@@ -1,4 +1,4 @@
-// Epilogue operand as scalars, for rows of C of any length.
+// Scalar loads of the epilogue operand (the bias, or a ReLU output), for rows of C of any length.
 @group(0) @binding(5) var<storage, read> extra: array<f32>;
 
 fn extra4(index: u32) -> vec4<f32> {

@@ -12,19 +12,19 @@
 // uses: Sums
 
 @group(0) @binding(0) var<uniform> uniform_params: Params;
-// A private copy, assigned in `main`: software drivers load uniforms lane by lane inside loops. WGSL's
-// uniformity analysis treats private variables as non-uniform, so control flow around barriers and subgroup
-// operations must depend on `uniform_params`, read outside of loops.
+// Private copy of the uniform parameters, assigned in `main`, because software drivers load uniforms lane by
+// lane inside loops. WGSL's uniformity analysis treats private variables as non-uniform, so control flow
+// around barriers and subgroup operations must depend on `uniform_params`, read outside of loops.
 var<private> p: Params;
 
-// Loops marked `unroll` are unrolled before the shader is compiled: registers have no dynamic index, so a
-// driver that keeps such a loop stores its arrays in memory.
+// Loops marked `unroll` are unrolled before the shader is compiled: registers cannot be indexed dynamically,
+// so a driver that keeps such a loop stores its arrays in memory.
 alias Row = array<vec4<f32>, COLUMNS4>;
 alias BBlock = array<Row, 4>;
-// A tile of OUTER*INNER rows.
+// Tile of results that one invocation computes: OUTER*INNER rows of 4*COLUMNS4 columns.
 alias Tile = array<array<Row, INNER>, OUTER>;
 
-// Offsets of a group in each operand.
+// Buffer offsets of one group's A, B and C.
 struct Bases {
     a: u32,
     b: u32,
@@ -45,8 +45,8 @@ fn group_bases(z: u32) -> Bases {
     );
 }
 
-// Output pixel of a row of C. If POOLED, each four rows are the pixels of one 2 x 2 window, in row-major
-// order.
+// Output pixel of a result row. If POOLED, every four consecutive rows are the pixels of one 2 x 2 pooling
+// window, in row-major order.
 fn pixel_of(row: u32) -> u32 {
     var pixel = row;
     if (POOLED) {
@@ -58,8 +58,8 @@ fn pixel_of(row: u32) -> u32 {
     return pixel;
 }
 
-// Offset of a row of C. If PIXEL_SET, the rows are a strided set of pixels, c_line_stride and c_image_stride
-// apart.
+// Buffer offset of a row of C. If PIXEL_SET, the rows are a strided set of pixels: pixels of a line are
+// c_stride apart, lines c_line_stride, and images c_image_stride.
 fn c_row_offset(row: u32) -> u32 {
     var offset = row * p.c_stride;
     if (PIXEL_SET) {
@@ -80,7 +80,8 @@ fn split_begin(z: u32) -> u32 {
     return first;
 }
 
-// End of this split. In a short batch, a split may be empty: its end is then before its begin.
+// End of this split along k, at most `depth`. If the batch has few valid examples, a split may be empty; its
+// end is then before its beginning.
 fn split_end(z: u32, depth: u32) -> u32 {
     var end = depth;
     if (SPLIT) {
@@ -89,7 +90,8 @@ fn split_end(z: u32, depth: u32) -> u32 {
     return end;
 }
 
-// Length of k in this GEMM, which begins at k_begin, that belongs to valid examples.
+// Length of k that belongs to valid examples. A very long k is divided into several GEMMs; k_begin is the
+// first k of this one.
 fn valid_depth() -> u32 {
     let end = valid_count(
         uniform_params.k_begin + uniform_params.k,
@@ -99,8 +101,8 @@ fn valid_depth() -> u32 {
     return max(end, uniform_params.k_begin) - uniform_params.k_begin;
 }
 
-// Row k of B at columns n .. n + 4*COLUMNS4, 0 from row `depth` on if MASKED. Columns beyond the last are
-// undefined; their results are not stored.
+// Loads row k of B at columns n .. n + 4*COLUMNS4. If MASKED, rows from `depth` on are 0. Columns beyond the
+// last are undefined; their results are not stored.
 fn b_row(base: u32, k: u32, n: u32, depth: u32) -> Row {
     var row: Row;
     let inside = (k < depth) | !MASKED;
@@ -120,8 +122,8 @@ fn b_row(base: u32, k: u32, n: u32, depth: u32) -> Row {
     return row;
 }
 
-// Rows k .. k+3 of B at columns n .. n+3, as in b_row. The layout of B is a run-time parameter: it costs one
-// select per element, but one shader serves both layouts.
+// Loads rows k .. k+3 of B at columns n .. n+3, with bounds as in b_row. The layout of B is a run-time
+// parameter, which costs one select per element but lets one shader serve both layouts.
 fn b_quad(base: u32, k: u32, n: u32, depth: u32) -> mat4x4<f32> {
     let transposed = p.b_transposed != 0u;
     var stored: mat4x4<f32>;
@@ -140,7 +142,7 @@ fn b_quad(base: u32, k: u32, n: u32, depth: u32) -> mat4x4<f32> {
     return quad;
 }
 
-// Rows k .. k+3 of B at columns n .. n + 4*COLUMNS4.
+// Loads rows k .. k+3 of B at columns n .. n + 4*COLUMNS4.
 fn b_block(base: u32, k: u32, n: u32, depth: u32) -> BBlock {
     var block: BBlock;
     for (var j = 0u; j < COLUMNS4; j++) { // unroll

@@ -8,7 +8,8 @@ enable wgpu_cooperative_matrix;
 // computes SUBTILES_PER_SUBGROUP subtiles of 2 x 2 matrices, so that each matrix it loads is used twice. The
 // loads of the next step are issued before the current step is multiplied.
 
-// Distance between consecutive k of a tile: 8 more than its side, which avoids bank conflicts.
+// Distance in workgroup memory between consecutive k of a tile: 8 more than its side, which avoids bank
+// conflicts.
 const TILE_STRIDE = SIDE + 8u;
 var<workgroup> a_tile: array<f16, TILE_STRIDE * K_STEP>;
 var<workgroup> b_tile: array<f16, TILE_STRIDE * K_STEP>;
@@ -81,7 +82,7 @@ fn main(
                 b_next = load_b(b_loader, base.b, k + K_STEP, end);
             }
         }
-        // Both operands are 0 beyond the last k.
+        // The last iteration may go beyond the last k, where both operands are 0.
         for (var k_local = 0u; k_local < min(K_STEP, end - k); k_local += MATRIX_SIDE) {
             for (var s = 0u; s < SUBTILES_PER_SUBGROUP; s++) { // unroll
                 let subtile = subtile_index(subgroup + s * subgroups);
@@ -99,8 +100,8 @@ fn main(
         }
         workgroupBarrier();
     }
-    // Stores the four matrices of a subtile in turn; after each, the others are shifted down, so that indices
-    // are constant.
+    // Stores the four matrices of a subtile in turn; after each, the others are shifted down, so that all
+    // indices into `sum` are constant.
     for (var quarter = 0u; quarter < 4u; quarter++) {
         for (var s = 0u; s < SUBTILES_PER_SUBGROUP; s++) { // unroll
             let subtile = subtile_index(subgroup + s * subgroups);

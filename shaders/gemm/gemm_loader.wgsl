@@ -4,7 +4,7 @@ const SIDE_VECTORS = SIDE / 4u;
 const BLOCKS = SIDE_VECTORS * (K_STEP / 4u);
 
 // Block of B that an invocation loads: its first k within a step, its vector within the tile, and its first
-// column. Adjacent invocations load adjacent elements, in either layout of B.
+// column. Adjacent invocations load adjacent elements, for row-major and for transposed B.
 struct BLoader {
     k_offset: u32,
     vector: u32,

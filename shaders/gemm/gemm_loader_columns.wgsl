@@ -1,4 +1,5 @@
-// Loader for transposed A: a block is four columns of four rows. Adjacent invocations load adjacent rows.
+// Loader for transposed A: a block is loaded as four columns of op(A), four rows each. Adjacent invocations
+// load adjacent rows.
 struct ALoader {
     cursor: array<Cursor, 4>,
     rows4: Rows4,

@@ -1,5 +1,5 @@
-// Loader for row-major A: a block is four vectors along k, transposed after the load. Adjacent invocations
-// load adjacent k. k runs over all segments.
+// Loader for row-major A: a block is loaded as four rows, each a vec4 along k, and then transposed. Adjacent
+// invocations load adjacent k. k runs over all segments (kernel positions).
 struct ALoader {
     origin: array<RowOrigin, 4>,
     k_offset: u32,

@@ -1,6 +1,6 @@
-// C = op(A) * op(B) in registers: each invocation computes OUTER*INNER rows x 4*COLUMNS4 columns. No
-// workgroup memory and no barriers: works on every adapter, and is faster where barriers cost more than
-// loads.
+// C = op(A) * op(B) in registers: each invocation computes OUTER*INNER rows x 4*COLUMNS4 columns. Uses
+// neither workgroup memory nor barriers, so it works on every adapter, and is faster on adapters where
+// barriers take more time than repeated loads.
 // uses: gemm, scalars, grid, bits
 
 alias ABlock = array<array<vec4<f32>, INNER>, OUTER>;

@@ -1,4 +1,5 @@
-// Transposed A, for k in first .. end: four columns are loaded and transposed; INNER is 4.
+// Multiplication with a transposed A, for k in first .. end: each iteration loads four columns of op(A) and
+// transposes them. INNER is 4.
 fn multiply(sum: ptr<function, Tile>, base: Bases, m: u32, n: u32, rows: u32, first: u32, end: u32) {
     var rows4: array<Rows4, OUTER>;
     for (var o = 0u; o < OUTER; o++) { // unroll

@@ -1,4 +1,5 @@
-// Row-major A: loads a vec4 along k for each row of the tile. k is never split, so `first` is not used.
+// Multiplication with a row-major A: each iteration loads a vec4 along k for each row of the tile. Split-K is
+// not used with a row-major A, so `first` is not used.
 fn multiply(sum: ptr<function, Tile>, base: Bases, m: u32, n: u32, rows: u32, first: u32, depth: u32) {
     let padded_depth = (depth + 3u) & ~3u;
     var origin: array<array<RowOrigin, INNER>, OUTER>;

@@ -13,7 +13,7 @@ fn main(
     p = uniform_params;
     let rows = valid_count(uniform_params.m, uniform_params.m_per_example, uniform_params.first_example);
     let depth = valid_depth();
-    // Narrow GEMMs: each quad (four lanes) computes its own rows.
+    // In a narrow GEMM (QUAD_ROWS), each quad of four lanes computes its own rows.
     let lanes_per_tile = select(WORKGROUP, 4u, QUAD_ROWS);
     let tile_columns = 4u * COLUMNS4 * lanes_per_tile;
     let tiles_n = (uniform_params.n + tile_columns - 1u) / tile_columns;

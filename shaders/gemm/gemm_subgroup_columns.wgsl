@@ -1,5 +1,5 @@
-// Transposed A: lane l loads column k + l; INNER is 4. A step covers LANES columns; those beyond the last are
-// 0.
+// Multiplication with a transposed A: lane l loads column k + l of op(A); INNER is 4. One iteration covers
+// LANES columns; columns beyond the last are 0.
 const K_STEP = LANES;
 
 fn multiply(
@@ -28,8 +28,8 @@ fn multiply(
             b_tile[kk] = b_row(base.b, k + kk, n, depth);
             add_to_bias_grad(bias_grad_sum, b_tile[kk]);
         }
-        // Adds all k of a step to one result before the next result, so that each is loaded and stored once
-        // per step.
+        // Adds all LANES terms of the iteration to one result before the next result, so that each result is
+        // loaded and stored once per iteration.
         for (var o = 0u; o < OUTER; o++) { // unroll
             for (var i = 0u; i < INNER; i++) { // unroll
                 for (var kk = 0u; kk < LANES; kk++) { // unroll

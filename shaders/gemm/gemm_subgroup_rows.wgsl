@@ -1,7 +1,8 @@
-// Row-major A: lane l loads rows m + l, m + LANES + l, .. of the tile; INNER is LANES. A step covers four k.
+// Multiplication with a row-major A: lane l loads rows m + l, m + LANES + l, .. of the tile; INNER is LANES.
+// One iteration covers four k.
 const K_STEP = 4u;
 
-// k is never split here: `first` is 0.
+// Split-K is not used with a row-major A, so `first` is 0.
 fn multiply(
     sum: ptr<function, Tile>,
     bias_grad_sum: ptr<function, Row>,

@@ -4,14 +4,15 @@
 // are issued before the current step is multiplied.
 // uses: gemm, gemm_loader, scalars, grid, bits
 
-// A vector is four rows of A (columns of B) at one k. Indexed by `tile_index`.
+// Tiles of both operands, indexed by `tile_index`: each vector is four rows of A (or four columns of B) at
+// one k.
 var<workgroup> a_tile: array<vec4<f32>, SIDE_VECTORS * K_STEP>;
 var<workgroup> b_tile: array<vec4<f32>, SIDE_VECTORS * K_STEP>;
 
 const HALF = SIDE / 8u;
 
-// Index of a vector at k. Adjacent invocations store the same vector for values of k that are 4 apart: the
-// XOR spreads these stores over the memory banks.
+// Index in a tile of vector number `vector` at k. Adjacent invocations store the same vector for values of k
+// that are 4 apart: the XOR spreads these stores over the memory banks.
 fn tile_index(k: u32, vector: u32) -> u32 {
     return k * SIDE_VECTORS + (vector ^ (k / 4u * 2u));
 }

@@ -1,5 +1,5 @@
-// Split-K reduction of the fused bias gradient, in the same dispatch: bias_count elements, over the same
-// number of splits.
+// Split-K reduction of the fused bias gradient, in the same dispatch as the reduction of C: bias_count
+// elements, over the same number of splits.
 @group(0) @binding(4) var<storage, read> bias_partials: array<f32>;
 @group(0) @binding(5) var<storage, read_write> bias_grad: array<f32>;
 

@@ -1,4 +1,4 @@
-// Scalar stores of C, for rows of any length: stores the first `count` of four elements, at most four.
+// Scalar stores of C, for rows of any length: stores the first min(count, 4) of four elements.
 @group(0) @binding(4) var<storage, read_write> c: array<f32>;
 
 fn store_c4(index: u32, count: u32, bias: vec4<f32>, value: vec4<f32>) {

@@ -1,5 +1,5 @@
-// Fused 2x2 max pooling: every four rows of a tile are the pixels of one window (see pixel_of); stores their
-// maximum and its position in the window. C has one row per window.
+// Fused 2x2 max pooling: every four rows of a tile are the pixels of one window (see pixel_of in gemm.wgsl);
+// stores their maximum and its position in the window. C has one row per window.
 // uses: largest
 
 @group(0) @binding(6) var<storage, read_write> position: array<vec4<u32>>;

@@ -1,7 +1,7 @@
-// mean[0] = the mean loss of the batch; with class weights, the sum of the losses over the sum of the labels'
-// weights. Adds loss, correct predictions (the first maximum is at the label; only if COUNTED), examples and
-// weights to the running sums. The first mean that is NaN or infinite sets a flag that is never cleared. One
-// workgroup; the order of the sum is fixed.
+// mean[0] = the mean loss of the batch; with class weights, the sum of the losses divided by the sum of the
+// labels' weights. Adds loss, correct predictions (the first maximum is at the label; only if COUNTED),
+// examples and weights to the running sums. The first mean that is NaN or infinite sets a flag that is never
+// cleared. Runs in one workgroup, so that the order of summation is fixed.
 // uses: scalars, bits, class_weight, Sums
 
 @group(0) @binding(0) var<uniform> p: Params;

@@ -34,7 +34,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
             all_classes += block;
         }
-        // With a label share of 0, an infinite loss at the label would give 0 times infinity.
+        // With a label share of 0, `value` is NaN (0 times infinity) if the loss at the label is infinite, so
+        // it is replaced by 0.
         value = select(0.0, value, p.label_share > 0.0) + p.class_share * all_classes;
     }
     loss[row] = select(value, float_of(0x7fc00000u), r.non_finite);

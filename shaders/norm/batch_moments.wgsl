@@ -1,5 +1,6 @@
-// moments[s] = the mean of each channel over the rows of split s, and the sum of squared deviations from it.
-// Computed relative to the first row of the split, so that a mean far from 0 does not reduce the precision.
+// Partial batch statistics: moments[s] = the mean of each channel over the rows of split s, and the sum of
+// squared deviations from it. The mean is computed from differences to the first row of the split, so that a
+// mean far from 0 does not reduce the precision.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;

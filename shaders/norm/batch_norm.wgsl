@@ -1,5 +1,5 @@
-// y = (x - mean)*inv_std*scale + shift along the last axis. If from_variance is set, inv_std_or_variance is a
-// variance and inv_std is 1/sqrt(variance + epsilon).
+// Batch normalization along the last axis: y = (x - mean)*inv_std*scale + shift. If from_variance is set,
+// inv_std_or_variance is a variance and inv_std is 1/sqrt(variance + epsilon).
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;

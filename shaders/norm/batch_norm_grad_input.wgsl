@@ -1,4 +1,5 @@
-// dx = scale*inv_std*(dy - dshift/n - (x - mean)*inv_std*dscale/n)
+// Input gradient (dX) of a batch normalization: dx = scale*inv_std*(dy - dshift/n - (x -
+// mean)*inv_std*dscale/n), where n is the number of valid rows.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;

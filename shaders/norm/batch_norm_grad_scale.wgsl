@@ -1,4 +1,5 @@
-// sums[s][c] = the sum of dy*(x - mean)*inv_std over the rows of split s, in ascending order.
+// Partial scale gradients of a batch normalization: sums[s][c] = the sum of dy*(x - mean)*inv_std over the
+// rows of split s, in ascending order.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;

@@ -1,5 +1,5 @@
-// Merges the moments of the splits in order (Chan, Golub and LeVeque 1979): mean, biased variance,
-// 1/sqrt(variance + epsilon).
+// Batch statistics of each channel: the mean, the biased variance, and 1/sqrt(variance + epsilon). Merges the
+// moments of the splits in ascending order (Chan, Golub and LeVeque 1979).
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;

@@ -1,5 +1,5 @@
-// running = (1 - momentum)*running + momentum*batch, where not frozen; a variance is multiplied by n/(n-1) if
-// unbiased.
+// Running statistics of a batch normalization: running = (1 - momentum)*running + momentum*batch, where not
+// frozen. If p.unbiased is set, the batch value (a variance of n values) is first multiplied by n/(n-1).
 // uses: scalars, grid, Sums
 
 @group(0) @binding(0) var<uniform> p: Params;

@@ -1,5 +1,6 @@
-// y = the mean of the elements of the window that lie on the image, 0 where none does. Summed in ascending
-// order of kernel positions. One invocation per output pixel and Element (one channel, or four).
+// Average pooling: y = the mean of the elements of the window that lie on the image; 0 if the whole window
+// lies in the padding. Summed in ascending order of kernel positions. One invocation per output pixel and
+// Element (one channel, or four).
 // uses: average, window, scalars, grid
 
 @group(0) @binding(2) var<storage, read> x: array<Element>;

@@ -1,5 +1,6 @@
-// dx = the sum of dy / (elements averaged) over the windows that cover the pixel, in ascending order of
-// kernel positions. One invocation per input pixel and Element (one channel, or four).
+// Gradient of average pooling: dx = the sum of dy / (number of averaged elements) over the windows that cover
+// the pixel, in ascending order of kernel positions. One invocation per input pixel and Element (one channel,
+// or four).
 // uses: average, window, scalars, grid
 
 @group(0) @binding(2) var<storage, read> dy: array<Element>;

@@ -1,5 +1,5 @@
-// y[n, c] = the sum of x[n, pixel, c] over the pixels, ascending, times 1/pixels. One invocation per element
-// of y.
+// Global average pooling: y[n, c] = the sum of x[n, pixel, c] over the pixels in ascending order, times
+// 1/pixels. One invocation per element of y.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;

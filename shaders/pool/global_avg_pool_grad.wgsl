@@ -1,4 +1,5 @@
-// dx[n, pixel, c] = dy[n, c] times 1/pixels. One invocation per element of dx.
+// Gradient of global average pooling: dx[n, pixel, c] = dy[n, c] times 1/pixels. One invocation per element
+// of dx.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;

@@ -1,7 +1,7 @@
-// y = the largest element of the window, position = the row-major index of its first occurrence in the
-// window. NaN counts as the largest, so that it propagates. Padding is never selected; a window that lies
-// entirely in the padding gives minus infinity and position 0xffffffff. One invocation per RUN output pixels
-// of a row and per Element (one channel, or four).
+// Max pooling: y = the largest element of the window, position = the row-major index of its first occurrence
+// in the window. NaN counts as the largest, so that it propagates. Padding is never selected; a window that
+// lies entirely in the padding gives minus infinity and position 0xffffffff. One invocation per RUN output
+// pixels of a row and per Element (one channel, or four).
 // uses: window, scalars, grid, bits
 
 @group(0) @binding(2) var<storage, read> x: array<Element>;

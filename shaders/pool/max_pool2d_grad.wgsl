@@ -1,17 +1,18 @@
-// dx = the sum of dy over the windows whose first maximum is this element, in ascending order of kernel
-// positions. RELU fuses the gradient of a ReLU before the pool: only windows whose maximum is above 0 count
-// (all other elements of a window receive 0 with or without the ReLU). One invocation per RUN input pixels of
-// a row and per Element (one channel, or four); if WINDOWS_TILE_INPUT, per RUN output pixels, each of which
-// writes its whole window.
+// Gradient of max pooling: dx = the sum of dy over the windows whose first maximum is this element, in
+// ascending order of kernel positions. RELU fuses the gradient of a ReLU before the pool: only windows whose
+// maximum is above 0 count (all other elements of a window receive 0 with or without the ReLU). One
+// invocation per RUN input pixels of a row and per Element (one channel, or four); if WINDOWS_TILE_INPUT
+// (every input pixel lies in exactly one window), per RUN output pixels, each of which writes its whole
+// window.
 // uses: window, scalars, grid
 
 @group(0) @binding(2) var<storage, read> position: array<Words>;
 @group(0) @binding(3) var<storage, read> dy: array<Element>;
-// Output of the pool; any buffer if RELU is false.
+// Output of the pool; any buffer may be bound if RELU is false.
 @group(0) @binding(4) var<storage, read> pooled: array<Element>;
 @group(0) @binding(5) var<storage, read_write> dx: array<Element>;
 
-// Gradient that output `offset` passes to its maximum.
+// Gradient that the window of output `offset` passes to its maximum.
 fn gradient_at(offset: u32) -> Element {
     if (RELU) {
         return select(Element(0.0), dy[offset], pooled[offset] > Element(0.0));

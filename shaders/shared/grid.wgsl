@@ -1,5 +1,5 @@
-// Linear indices in a grid that is folded into y, because a grid has at most 65,535 workgroups in x; GRID_X
-// is a generated constant.
+// Linear index of a workgroup. A grid has at most 65,535 workgroups in x, so a longer grid is folded into
+// rows of GRID_X workgroups (a generated constant) along y.
 fn workgroup_index(group: vec3<u32>) -> u32 {
     return group.y * GRID_X + group.x;
 }

@@ -1,5 +1,5 @@
-// The largest element of a 2 x 2 window, channel by channel, and its position in the window: the first one if
-// several are equal. NaN counts as the largest, as in max_pool2d.wgsl.
+// The largest element of a 2 x 2 window, channel by channel, and its position in the window (`tap`, 0 to 3 in
+// row-major order): the first one if several are equal. NaN counts as the largest, as in max_pool2d.wgsl.
 // uses: bits
 
 struct Largest {

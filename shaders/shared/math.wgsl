@@ -1,9 +1,9 @@
-// Natural logarithm of a positive, normal x with a relative error of about 1e-7; that of the built-in log is
-// 1e-5 on some drivers. x = 2^e * m with m in [sqrt(1/2), sqrt(2)), and log(m) = 2 atanh(s), s = (m - 1) / (m
-// + 1), as a series in s.
+// Natural logarithm of a positive, normal x with a relative error of about 1e-7; the error of the built-in
+// log is 1e-5 on some drivers. x = 2^e * m with m in [sqrt(1/2), sqrt(2)), and log(m) = 2 atanh(s), s = (m -
+// 1) / (m + 1), as a series in s.
 fn log_accurate(x: f32) -> f32 {
     let bits = bitcast<u32>(x);
-    // 0x3f3504f3 is sqrt(1/2); subtracting it makes the exponent field the e above.
+    // 0x3f3504f3 are the bits of sqrt(1/2). After subtracting them, the exponent field contains e.
     let shifted = bits - 0x3f3504f3u;
     let e = bitcast<i32>(shifted) >> 23u;
     let m = bitcast<f32>((shifted & 0x007fffffu) + 0x3f3504f3u);

@@ -1,9 +1,9 @@
-// Geometry of a sliding window over images of p.height x p.width, as shape::WindowGeometry. `tap` is the
-// coordinate of a tap along one axis of the kernel: kh or kw.
+// Geometry of a sliding window (convolution or pooling) over images of p.height x p.width, as in
+// shape::WindowGeometry. `tap` is a coordinate in the kernel along one axis: kh for rows, kw for columns.
 @group(0) @binding(0) var<uniform> p: Params;
 
-// Input row under tap `tap` of output row `output`, counted from the edge of the padding: check row_inside,
-// then subtract p.pad_top.
+// Input row that kernel row `tap` reads for output row `output`, counted from the top edge of the padding. To
+// get the row in the image, check row_inside and then subtract p.pad_top.
 fn padded_row(output: u32, tap: u32) -> u32 {
     return output * p.stride_h + tap * p.dilation_h;
 }
@@ -12,7 +12,8 @@ fn padded_column(output: u32, tap: u32) -> u32 {
     return output * p.stride_w + tap * p.dilation_w;
 }
 
-// Negative positions wrap to values far out of range.
+// Returns whether a row lies on the image. For rows above the image, the unsigned subtraction wraps to a
+// value far out of range.
 fn row_inside(padded: u32) -> bool {
     return padded - p.pad_top < p.height;
 }
@@ -23,7 +24,7 @@ fn column_inside(padded: u32) -> bool {
 
 const NO_OUTPUT = 0xffffffffu;
 
-// Output row whose tap `tap` lies on input row `row`, or NO_OUTPUT.
+// Output row for which kernel row `tap` reads input row `row`; NO_OUTPUT if there is none.
 fn output_row(row: u32, tap: u32) -> u32 {
     let tap_offset = tap * p.dilation_h;
     let distance = row + p.pad_top - tap_offset;

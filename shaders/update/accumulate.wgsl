@@ -1,5 +1,5 @@
-// Gradient accumulation for one tensor: sum = share*g for the first batch of an update, sum + share*g for
-// later ones; then g = sum.
+// Gradient accumulation for one tensor: sum = share*g in the first batch of an update, sum = sum + share*g in
+// later batches; then g = sum. `share` is the batch's fraction of the examples of the update.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;

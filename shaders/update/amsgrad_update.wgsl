@@ -23,7 +23,8 @@ fn update(index: u32, frozen: u32, gradient: vec4<f32>) {
     }
     let m = p.beta1 * bitcast<vec4<f32>>(old_first) + p.one_minus_beta1 * g;
     let v = p.beta2 * bitcast<vec4<f32>>(old_second) + p.one_minus_beta2 * g * g;
-    // Both are non-negative, so the order of their bits is the order of the values, and NaN is the largest.
+    // Compares bits: max_v and v are non-negative, so their bits have the same order as their values, and NaN
+    // is the largest.
     let magnitude_bits = vec4<u32>(0x7fffffffu);
     let max_v = bitcast<vec4<f32>>(max(old_max & magnitude_bits, bitcast<vec4<u32>>(v) & magnitude_bits));
     let root = sqrt(max_v / scalars.correction2) + p.epsilon;

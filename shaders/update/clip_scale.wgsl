@@ -1,5 +1,6 @@
-// norm = the square root of the sum of all partial sums; clip_scale = min(1, max_norm / (norm + 1e-6)), NaN
-// if the norm is. One workgroup; the order of the sum is fixed.
+// Gradient clipping by the global norm: norm = the square root of the sum of all partial sums of squares;
+// clip_scale = min(1, max_norm / (norm + 1e-6)), or NaN if the norm is NaN. Runs in one workgroup, so that
+// the order of summation is fixed.
 // uses: scalars, bits, Sums
 
 @group(0) @binding(0) var<uniform> p: Params;

@@ -1,6 +1,7 @@
-// Two 32-bit sums for each segment of a tensor, over mix(index, bits) of its frozen elements, or of all if
-// p.all is set. mix is one-to-one in the bits, so a change of one element always changes both sums; integer
-// sums do not depend on order. Same function as Digest::of on the host. One workgroup per segment.
+// Digest of each segment of a tensor: two 32-bit sums of mix(index, bits) over its frozen elements, or over
+// all elements if p.all is set. For a given index, mix maps different bits to different values, so a change
+// of one element always changes both sums; integer sums do not depend on the order. Digest::of computes the
+// same sums on the host. One workgroup per segment.
 // uses: scalars, grid, Segment, Digest
 
 @group(0) @binding(0) var<uniform> p: Params;

@@ -1,6 +1,7 @@
-// parts[p.first_part + i] = the i-th partial sum of squares over a range of gradients: of the elements that
-// are not frozen, or of all if p.over_all is set. Frozen elements are replaced by 0 with an integer select,
-// so that a NaN there has no effect. The order of the sum is fixed.
+// Partial sums for the gradient norm: parts[p.first_part + i] = the i-th partial sum of squares over a range
+// of gradients. Covers the elements that are not frozen, or all elements if p.over_all is set. A frozen
+// element is replaced by 0 with an integer select, so that a NaN in it has no effect. The order of summation
+// is fixed.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;

@@ -14,7 +14,7 @@ fn update(index: u32, frozen: u32, gradient: vec4<f32>) {
     let mean = p.alpha * bitcast<vec4<f32>>(old_mean) + p.one_minus_alpha * g;
     grad_avg[index] = keep_frozen(frozen, old_mean, mean);
     let variance = v - mean * mean;
-    // Rounding can make the variance negative; NaN propagates.
+    // Rounding can make the variance negative; it is then replaced by 0. NaN propagates.
     let root = sqrt(select(variance, vec4<f32>(0.0), at_most_zero(variance))) + p.epsilon;
     let old_buffer = buffers[index];
     let buf = p.momentum * bitcast<vec4<f32>>(old_buffer) + g / root;

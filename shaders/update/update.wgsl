@@ -1,7 +1,8 @@
-// Masked update of a range of an arena. An update rule adds a Rule struct to the parameters and defines its
-// state buffers and `update`, which updates four elements. Weights and state are bound as integers: an
-// integer select writes a frozen element's old bits back, so that float arithmetic cannot change them. A mask
-// bit of 1 means frozen; the padding between tensors has mask bits of 1 as well.
+// Masked optimizer update of a range of an arena (one buffer that contains many tensors). Each update rule is
+// a separate file: it appends its own parameters to Params, and defines its state buffers and the function
+// `update`, which updates four elements. Weights and state are bound as integers: an integer select writes a
+// frozen element's old bits back, so that float arithmetic cannot change them. A mask bit of 1 means frozen;
+// the padding between tensors has mask bits of 1 as well.
 // uses: scalars, grid, Sums
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -20,8 +21,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
 }
 
-// Gradient after clipping: by the global norm, or of each element to [-clip_value, clip_value]. The latter
-// compares bits, so that NaN propagates on every driver.
+// Returns the gradient, clipped by the global norm, or by value to [-clip_value, clip_value]. Clipping by
+// value compares bits, so that NaN propagates on every driver.
 fn clipped_gradient(index: u32) -> vec4<f32> {
     let g = gradients[index];
     if (p.clip_by_norm != 0u) {
@@ -57,7 +58,7 @@ fn decayed(gradient: vec4<f32>, w: vec4<f32>) -> vec4<f32> {
     return select(gradient + p.weight_decay * w, gradient, p.weight_decay == 0.0);
 }
 
-// Mask bits of elements 4*index .. 4*index+3.
+// Mask bits of elements 4*index .. 4*index+3; 1 means frozen.
 fn frozen_bits(index: u32) -> u32 {
     return (mask[index >> 3u] >> ((index & 7u) * 4u)) & 15u;
 }

@@ -1,4 +1,5 @@
-// One-dimensional transforms of F(4, 3), at the points 0, 1, -1, 2, -2 and infinity (Lavin and Gray 2016).
+// One-dimensional Winograd transforms of F(4, 3) (4 outputs, 3 kernel elements), at the interpolation points
+// 0, 1, -1, 2, -2 and infinity (Lavin and Gray 2016).
 // uses: winograd_points
 
 fn input_transform(d: Points) -> Points {
@@ -24,7 +25,7 @@ fn kernel_transform(g: Taps) -> Points {
     return Points(0.25 * g[0], a - b, a + b, c + d, c - d, g[2]);
 }
 
-// Adjoint of kernel_transform.
+// Adjoint (transposed matrix) of kernel_transform, for the weight gradient.
 fn kernel_grad_transform(m: Points) -> Taps {
     let a = (m[1] + m[2]) * (-1.0 / 6.0);
     let b = m[3] + m[4];
@@ -48,7 +49,7 @@ fn output_transform(m: Points) -> Outputs {
     );
 }
 
-// Adjoint of output_transform.
+// Adjoint (transposed matrix) of output_transform, for the weight gradient.
 fn output_grad_transform(d: Outputs) -> Points {
     let a = d[0] + d[2];
     let b = d[1] + d[3];

@@ -1,4 +1,5 @@
-// One-dimensional transforms of F(4, 5), at the points 0, 1, -1, 2, -2, 1/2, -1/2 and infinity.
+// One-dimensional Winograd transforms of F(4, 5) (4 outputs, 5 kernel elements), at the interpolation points
+// 0, 1, -1, 2, -2, 1/2, -1/2 and infinity.
 // uses: winograd_points
 
 fn input_transform(d: Points) -> Points {
@@ -30,7 +31,7 @@ fn kernel_transform(g: Taps) -> Points {
     return Points(g[0], a + b, a - b, c + d, c - d, e + f, e - f, g[4]);
 }
 
-// Adjoint of kernel_transform.
+// Adjoint (transposed matrix) of kernel_transform, for the weight gradient.
 fn kernel_grad_transform(m: Points) -> Taps {
     let a = (m[1] + m[2]) * (-2.0 / 9.0);
     let b = (m[1] - m[2]) * (-2.0 / 9.0);
@@ -62,7 +63,7 @@ fn output_transform(m: Points) -> Outputs {
     );
 }
 
-// Adjoint of output_transform.
+// Adjoint (transposed matrix) of output_transform, for the weight gradient.
 fn output_grad_transform(d: Outputs) -> Points {
     let a = d[0] + d[2];
     let b = d[1] + d[3];

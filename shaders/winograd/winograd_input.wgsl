@@ -1,12 +1,13 @@
-// Input transform: v[xi][tile][c] = (Bt d B)[xi] of the POINTS x POINTS inputs under a tile of 4x4 outputs, 0
-// in the padding. One invocation per tile and four channels.
+// Winograd input transform: v[xi][tile][c] = (Bt d B)[xi]. d contains the POINTS x POINTS input pixels that a
+// tile of 4x4 outputs reads (0 in the padding); xi numbers the components, the elements of a transformed
+// tile. One invocation per tile and four channels.
 // uses: winograd_params, scalars, grid
 
 @group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> v: array<vec4<f32>>;
 
 fn fetch(tile: Tile, row: u32, column: u32) -> vec4<f32> {
-    // For positions above and left of the image, these wrap to values far out of range.
+    // For positions above or left of the image, the unsigned subtractions wrap to values far out of range.
     let h = tile.row + row - p.pad_top;
     let w = tile.column + column - p.pad_left;
     let inside = (h < p.height) & (w < p.width);
@@ -22,8 +23,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     var rows: array<Points, POINTS>;
-    // The array is a shift register: rows enter at the end, columns leave at the front. Constant indices keep
-    // it in registers, and a fully unrolled loop would compile slowly.
+    // `rows` is a shift register: rows are inserted at the end, and columns are removed at the front. All
+    // indices are therefore constant, which keeps the array in registers although this loop is not unrolled;
+    // fully unrolled, it would compile slowly.
     for (var i = 0u; i < POINTS; i++) {
         var values: Points;
         for (var j = 0u; j < POINTS; j++) { // unroll

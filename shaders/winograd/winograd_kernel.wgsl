@@ -1,5 +1,6 @@
-// Kernel transform: u[xi][c_in][c_out] = (G g Gt)[xi] of each TAPS x TAPS kernel g, rotated by 180 degrees if
-// flipped (for the input gradient). One invocation per input channel and four output channels.
+// Winograd kernel transform: u[xi][c_in][c_out] = (G g Gt)[xi] of each TAPS x TAPS kernel g, rotated by 180
+// degrees if p.flipped is set (for the input gradient); xi numbers the components, the elements of a
+// transformed kernel. One invocation per input channel and four output channels.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -14,8 +15,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     var rows: array<Points, TAPS>;
-    // The array is a shift register: rows enter at the end, columns leave at the front. Constant indices keep
-    // it in registers, and a fully unrolled loop would compile slowly.
+    // `rows` is a shift register: rows are inserted at the end, and columns are removed at the front. All
+    // indices are therefore constant, which keeps the array in registers although this loop is not unrolled;
+    // fully unrolled, it would compile slowly.
     for (var i = 0u; i < TAPS; i++) {
         var values: Taps;
         for (var j = 0u; j < TAPS; j++) { // unroll

@@ -1,5 +1,6 @@
-// Adjoint of winograd_kernel: dw = Gt m G of the POINTS x POINTS components, summed over all tiles. One
-// invocation per input channel and four output channels.
+// Weight gradient from its Winograd components, the adjoint of winograd_kernel: dw = Gt m G. m contains
+// POINTS x POINTS components, already summed over all tiles. One invocation per input channel and four output
+// channels.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -14,8 +15,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     var rows: array<Taps, POINTS>;
-    // The array is a shift register: rows enter at the end, columns leave at the front. Constant indices keep
-    // it in registers, and a fully unrolled loop would compile slowly.
+    // `rows` is a shift register: rows are inserted at the end, and columns are removed at the front. All
+    // indices are therefore constant, which keeps the array in registers although this loop is not unrolled;
+    // fully unrolled, it would compile slowly.
     for (var i = 0u; i < POINTS; i++) {
         var values: Points;
         for (var j = 0u; j < POINTS; j++) { // unroll

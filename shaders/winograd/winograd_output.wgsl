@@ -1,5 +1,5 @@
-// Output transform: y = At m A of the POINTS x POINTS components of each tile, 4x4 outputs, clipped at the
-// image's edge, with the epilogue. One invocation per tile and four channels.
+// Winograd output transform: y = At m A, the 4x4 outputs of each tile from its POINTS x POINTS components m,
+// clipped at the image's edge; then the epilogue. One invocation per tile and four channels.
 // uses: winograd_params, scalars, grid, bits
 
 @group(0) @binding(2) var<storage, read> m: array<vec4<f32>>;
@@ -19,7 +19,7 @@ fn load_bias(channel: u32) -> vec4<f32> {
 }
 
 fn biased(sum: vec4<f32>, bias: vec4<f32>) -> vec4<f32> {
-    // A select, not sum + 0, which would turn -0.0 into 0.
+    // Without a bias, the sum is selected unchanged, because adding 0 would turn -0.0 into 0.
     let shifted = select(sum + bias, sum, p.epilogue % RELU_GRAD == 0u);
     return select(shifted, vec4<f32>(0.0), vec4<bool>(p.epilogue == 2u) & at_most_zero(shifted));
 }
@@ -41,8 +41,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     var rows: array<Outputs, POINTS>;
-    // The array is a shift register: rows enter at the end, columns leave at the front. Constant indices keep
-    // it in registers, and a fully unrolled loop would compile slowly.
+    // `rows` is a shift register: rows are inserted at the end, and columns are removed at the front. All
+    // indices are therefore constant, which keeps the array in registers although this loop is not unrolled;
+    // fully unrolled, it would compile slowly.
     for (var i = 0u; i < POINTS; i++) {
         var values: Points;
         for (var j = 0u; j < POINTS; j++) { // unroll

@@ -1,5 +1,6 @@
-// Adjoint of winograd_output: w[xi][tile][c] = (A dy At)[xi] of the 4x4 output gradients of each tile, 0
-// beyond the image's edge. One invocation per tile and four channels.
+// Winograd components of the output gradients, the adjoint of winograd_output: w[xi][tile][c] = (A dy
+// At)[xi]. dy contains the 4x4 output gradients of a tile (0 beyond the image's edge); xi numbers the
+// components. One invocation per tile and four channels.
 // uses: winograd_params, scalars, grid
 
 @group(0) @binding(2) var<storage, read> dy: array<vec4<f32>>;
@@ -21,8 +22,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     var rows: array<Points, 4u>;
-    // The array is a shift register: rows enter at the end, columns leave at the front. Constant indices keep
-    // it in registers, and a fully unrolled loop would compile slowly.
+    // `rows` is a shift register: rows are inserted at the end, and columns are removed at the front. All
+    // indices are therefore constant, which keeps the array in registers although this loop is not unrolled;
+    // fully unrolled, it would compile slowly.
     for (var i = 0u; i < 4u; i++) {
         var values: Outputs;
         for (var j = 0u; j < 4u; j++) { // unroll

@@ -3,16 +3,17 @@
 // uses: scalars
 
 @group(0) @binding(0) var<uniform> uniform_params: Params;
-// A private copy, assigned in `main`: software drivers load uniforms lane by lane inside loops.
+// Private copy of the uniform parameters, assigned in `main`, because software drivers load uniforms lane by
+// lane inside loops.
 var<private> p: Params;
 
-// Four channels of one tile.
+// Four channels of one tile: the work of one invocation.
 struct Tile {
     image: u32,
     row: u32,
     column: u32,
     channel: u32,
-    // Index of the tile, and whether its image is valid.
+    // Index of the tile, and whether its image is a valid example of the batch.
     tile_index: u32,
     valid: bool,
 }

@@ -1,6 +1,6 @@
-// Fused 2x2 max pooling: for every odd column j, stores the maximum of each 2 x 2 window of columns j-1 and
-// j, and its position in the window. The loop stores the first two elements and shifts the others down: see
-// winograd_output.wgsl.
+// Fused 2x2 max pooling: for every odd column j of a tile, stores the maximum of each 2 x 2 window of columns
+// j-1 and j, and its position in the window. Each iteration stores the first two elements of both columns and
+// shifts the others down, so that all indices are constant.
 // uses: largest
 
 @group(0) @binding(5) var<storage, read_write> position: array<vec4<u32>>;

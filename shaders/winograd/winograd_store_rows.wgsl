@@ -1,5 +1,5 @@
-// Stores column j of a tile's outputs, clipped at the image's edge. The loop stores the first element and
-// shifts the others down: see winograd_output.wgsl.
+// Stores column j of a tile's outputs, clipped at the image's edge. Each iteration stores the first element
+// and shifts the others down, so that all indices are constant.
 fn store_column(tile: Tile, j: u32, previous: Outputs, column: Outputs, bias: vec4<f32>) {
     var remaining = column;
     for (var i = 0u; i < 4u; i++) {

@@ -15,7 +15,7 @@ use std::fmt;
 pub enum DataKind {
     /// Integers from -4 to 4: every partial sum is exact in f32, so results must equal the reference.
     Integers,
-    /// Normal draws: every result must be within its own error bound.
+    /// Samples of the standard normal distribution: every result must be within its own error bound.
     Reals,
 }
 
@@ -34,11 +34,11 @@ impl fmt::Display for DataKind {
 pub enum Fill {
     /// Floats of the case's [`DataKind`].
     Data,
-    /// Normal draws times this factor.
+    /// Samples of the standard normal distribution times this factor.
     Scaled(f32),
-    /// Absolute values of normal draws, plus 0.5: for scales and variances.
+    /// Absolute values of samples of the standard normal distribution, plus 0.5: for scales and variances.
     Positive,
-    /// Normal draws with mean 100.
+    /// Samples of a normal distribution with mean 100.
     Shifted,
     /// -1, 0 or 1, so that equal elements are common.
     Ties,
@@ -46,8 +46,8 @@ pub enum Fill {
     Specials,
     /// Unsigned integers below this bound: class labels, or positions in a pooling window.
     Below(usize),
-    /// Integers from 1 to 9, except for one element. Where the reference result is -0.0, the result must be
-    /// -0.0 too.
+    /// Integers from 1 to 9, except for one element with a special value. Where the reference result is -0.0,
+    /// the result must be -0.0 too.
     Planted {
         /// The index of that element.
         index: usize,
@@ -105,7 +105,7 @@ pub enum Wire {
 pub struct Ops {
     /// Rows of a full batch.
     pub batch: usize,
-    /// Smaller numbers of rows with which the same plan runs too.
+    /// Smaller batch sizes with which the same plan is run as well.
     pub short_batches: Vec<usize>,
     /// The operands.
     pub operands: Vec<Operand>,
@@ -209,7 +209,7 @@ impl Case {
         }
     }
 
-    /// `options` with the case's own workspace, masks, gradient strategy and Winograd setting.
+    /// Returns `options` with the case's own workspace, masks, gradient strategy and Winograd setting.
     pub fn options(&self, options: PlanOptions) -> PlanOptions {
         let ops = match &self.work {
             Work::Ops(ops) => ops,
@@ -336,8 +336,8 @@ impl Ops {
             let outputs = graph.push(op.clone(), &ids, op.name())?;
             let last = number + 1 == self.nodes.len();
             if last && self.partial.is_some() {
-                // Not marked as an output, because a gradient that the caller may read is always computed
-                // densely.
+                // The gradient is not marked as an output, because a gradient that the caller may read is
+                // always computed densely.
                 let shape = graph.at(outputs[0]).shape.clone();
                 graph.parameter("partly frozen", shape)?;
                 graph.push(Op::Update(SGD, vec![ParameterId::of(0).into()]), &outputs, "update")?;
@@ -469,20 +469,21 @@ impl InitialTensors {
         let (len, mask) = (update.sizes[id.0], mask(case, update, id.0));
         let unchanged = |i: usize| mask.is_frozen(i) || update.is_excluded(id);
         let slots = update.rule.slots();
-        // Tensor 0 is the weights, 1 the gradient, 2 and later the state.
+        // Draws tensor number `part`: 0 is the weights, 1 the gradient, and 2 and later the optimizer state.
         let tensor = |part: usize, shape: fn(f32) -> f32| -> Vec<u32> {
             let mut stream = case.stream(10 * id.0 + part);
-            // A norm over all elements includes frozen gradients, so these are ordinary numbers.
+            // A clipped norm over all elements includes frozen gradients, so these are ordinary numbers.
             let special = |i: usize| unchanged(i) && !(part == 1 && update.clips_over_all());
             let draw = |i: usize| {
                 let x = stream.normal();
                 if let Some(planted) = update.planted {
-                    // For consecutive parameters, the value is in the weights, the gradient and each state
-                    // tensor in turn.
+                    // The injected value is in another tensor of each consecutive parameter: the weights, the
+                    // gradient, then each state tensor.
                     let here = i == planted.index && id.0 % (2 + slots.len()) == part;
                     return if here { planted.value.to_bits() } else { shape(x).to_bits() };
                 }
-                // Every second element that must not change has an ordinary number instead.
+                // Of the elements that must not change, those with an even index have special bits; all
+                // others are ordinary numbers.
                 if special(i) && i.is_multiple_of(2) {
                     SPECIAL_BITS[(i / 2 + part) % SPECIAL_BITS.len()]
                 } else {
@@ -494,7 +495,8 @@ impl InitialTensors {
         let shape = |slot: usize| -> fn(f32) -> f32 {
             match slots[slot] {
                 "v" | "v_max" | "sum" => f32::abs,
-                // Larger than the square of any mean gradient, so that their difference does not cancel.
+                // The mean square is larger than the square of any mean gradient (`grad_avg`), so that the
+                // variance, their difference, does not cancel.
                 "square_avg" => |x| 1.0 + x.abs(),
                 "grad_avg" => |x| 0.1 * x,
                 _ => |x| x,
@@ -510,7 +512,8 @@ fn mask(case: &Case, update: &Update, number: usize) -> Mask {
     let mut stream = case.stream(1000 + number);
     let len = update.sizes[number];
     if let Some(planted) = update.planted {
-        // Every second of the other elements is frozen; in the next parameter, the trainable ones are frozen.
+        // The element with the injected value is trainable. Of the others, alternately the even and the odd
+        // indices are frozen in consecutive parameters.
         return Mask::from_frozen((0..len).map(|i| i != planted.index && (i + number).is_multiple_of(2)));
     }
     match number % 4 {

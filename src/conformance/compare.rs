@@ -1,6 +1,6 @@
 //! Compares results with the reference, each element within its own bound.
 
-/// Half a unit in the last place (ulp) of an f32, as a relative error: that of one correctly rounded
+/// Half a unit in the last place (ulp) of an f32, which is the relative error of one correctly rounded
 /// operation.
 pub(super) const HALF_ULP: f64 = 1.0 / (1 << 24) as f64;
 

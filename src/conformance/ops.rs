@@ -11,7 +11,8 @@ use crate::gpu::Gpu;
 use crate::graph::{DType, Op, ParameterId, StepScalars, ValueId};
 use crate::kernels::GemmFamily;
 
-/// Runs a case with a full batch and with each short batch, between guard bands, and compares all results.
+/// Runs a case with a full batch and with each short batch, with a guard band after every tensor, and
+/// compares all results.
 pub(super) fn run(
     gpu: &Gpu,
     case: &Case,
@@ -105,7 +106,8 @@ fn run_rows(plan: &Plan, rows: usize) -> Result<()> {
     plan.run(StepScalars::forward(rows))
 }
 
-/// The operands with all rows from `rows` on replaced by NaN, or by the largest integer.
+/// Returns the operands with all rows from `rows` on replaced by NaN (by the largest integer for integer
+/// operands).
 fn poisoned(ops: &Ops, data: &[Vec<f64>], rows: usize) -> Vec<Vec<f64>> {
     let poison = |(operand, data): (&Operand, &Vec<f64>)| {
         let mut data = data.clone();

@@ -52,7 +52,7 @@ pub fn shaders() -> Result<BTreeMap<String, Launch>> {
         }
     }
     let named = Model::NAMES.map(Model::named);
-    // Batch norm without a convolution before it.
+    // A model whose batch norm does not follow a convolution.
     let dense = Model::input([3]).batch_norm("bn").dense("fc", 2).build();
     for model in named.into_iter().chain([dense]) {
         let model = model?;
@@ -79,7 +79,8 @@ pub fn shaders() -> Result<BTreeMap<String, Launch>> {
     Ok(all.into_values().map(|launch| (launch.shader().wgsl, launch)).collect())
 }
 
-/// A mask for each parameter. `frozen` gets an element's index and the parameter's last extent.
+/// Creates a mask for each parameter. `frozen` returns whether an element is frozen, from its index and the
+/// parameter's last extent.
 fn masks(model: &Model, frozen: impl Fn(usize, usize) -> bool) -> Vec<Mask> {
     let mask = |shape: &Shape| {
         let outputs = shape.extents().last().copied().unwrap_or(1);

@@ -11,9 +11,10 @@ use crate::wgsl::{Field, WgslStruct, declaration};
 pub struct Launch {
     /// The kernel.
     pub kernel: &'static WgslFile,
-    /// Files of this variant, in addition to those that the kernel uses.
+    /// Additional WGSL files of this variant, which the kernel's `// uses:` line does not list.
     pub snippets: Vec<&'static WgslFile>,
-    /// Generated integer constants of this variant; loops up to them can be unrolled.
+    /// Generated integer constants of this variant; loops with such a constant as their bound can be
+    /// unrolled.
     pub constants: Vec<(&'static str, u32)>,
     /// Number of arena elements that the kernel processes (an arena, one buffer of many tensors, is bound as
     /// a whole); `None` if the kernel uses no arena, or all of it.
@@ -28,7 +29,8 @@ pub struct Launch {
     pub groups: [u32; 3],
     /// Multiplications and additions of a full batch.
     pub flops: u64,
-    /// Loop iterations of one invocation, over all its loops, of which software adapters run 65,535.
+    /// Loop iterations of one invocation, over all its loops. Software adapters leave a loop after 65,535
+    /// iterations.
     pub iterations: usize,
 }
 
@@ -96,9 +98,9 @@ impl Launch {
         self
     }
 
-    /// Declares the element type of a kernel that processes four channels at a time, or one: `Element`
-    /// (`vec4<f32>` or `f32`), `Words` (the same of `u32`), `Flags` (of `bool`), and the number of channels,
-    /// `WIDTH`.
+    /// Declares the types of a kernel that processes either four channels or one channel per invocation:
+    /// `Element` (`vec4<f32>` or `f32`), `Words` (the corresponding type of `u32`), `Flags` (of `bool`), and
+    /// the number of channels, `WIDTH`.
     pub(super) fn channel_vectors(mut self, vec4: bool) -> Self {
         let vector = |scalar: &str| if vec4 { format!("vec4<{scalar}>") } else { scalar.to_owned() };
         self.declarations.extend([

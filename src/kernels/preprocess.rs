@@ -12,7 +12,7 @@ pub(super) fn unroll(text: &str, constants: &[(&'static str, u32)]) -> String {
     out
 }
 
-/// Copies lines up to the one that closes the block, which is not copied.
+/// Copies lines up to the closing brace of the current block, without that brace, and unrolls marked loops.
 fn copy_block<'a>(
     lines: &mut impl Iterator<Item = &'a str>,
     constants: &[(&'static str, u32)],

@@ -14,7 +14,7 @@ pub struct Images {
     pub window: WindowGeometry,
     /// Channels of the input.
     pub channels: usize,
-    /// Groups of channels.
+    /// Number of channel groups (grouped convolution).
     pub groups: usize,
     /// First image, as an index into the batch.
     pub first: usize,

@@ -8,13 +8,13 @@ use crate::graph::Activation;
 fn half_ulps(activation: Activation, x: f64) -> f64 {
     let size = x.abs();
     match activation {
-        // One rounding each of the limit and of the product with a derivative.
+        // Two roundings: that of the limit, and that of the product of dy and the derivative.
         Activation::Clamp { .. } => 2.0,
         Activation::LeakyRelu { .. } => 3.0,
-        // exp(-|x|), a sum and a division; a derivative has two of them.
+        // Errors of exp(-|x|), a sum and a division; the derivative multiplies two such results.
         Activation::Sigmoid => 24.0 + 8.0 * size,
         Activation::Tanh => 32.0 + 16.0 * size,
-        // 2 half-ulps of the polynomial fit, and two exponentials of up to x^2 / 2.
+        // Errors of the polynomial fit (2 half-ulps), and of two exponentials of arguments up to x^2 / 2.
         Activation::Gelu => 40.0 + 4.0 * x * x,
         Activation::GeluTanh => 32.0 + 20.0 * (size + 0.05 * size * x * x),
     }
@@ -28,12 +28,14 @@ fn magnitudes(activation: Activation, x: f64) -> [f64; 2] {
         Activation::Clamp { limit } => [x.abs().min(limit), 1.0],
         Activation::Sigmoid => [logistic(x), logistic(x) * logistic(-x)],
         Activation::Tanh => [x.tanh().abs(), 4.0 * logistic(2.0 * x) * logistic(-2.0 * x)],
-        // Nearly equal for both forms: the value is x * cdf, the derivative cdf + x * density.
+        // The magnitudes are nearly equal for GELU and its tanh approximation: the value is x * cdf, the
+        // derivative cdf + x * density.
         Activation::Gelu | Activation::GeluTanh => {
             let twice_u = 1.6 * (x + 0.044715 * x * x * x);
             let cdf = logistic(twice_u);
             let density = cdf * logistic(-twice_u) * 1.6 * (1.0 + 0.14 * x * x);
-            // For |x| above about 4, the tail of the normal distribution is the larger of the two.
+            // The bound adds the tail of the normal distribution, which for |x| above about 4 is larger than
+            // that of the tanh approximation.
             let tail = (-0.5 * x * x).exp();
             [x.abs() * (cdf + tail), cdf + tail + x.abs() * (density + tail)]
         }

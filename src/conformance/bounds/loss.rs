@@ -66,7 +66,7 @@ pub(super) fn cross_entropy(logits: &[f64], targets: &Targets, loss: &[f64]) -> 
     let additional = if targets.is_plain() { 0.0 } else { 8.0 + (targets.classes as f64).sqrt() };
     rows.map(|((logits, &label), &loss)| {
         let softmax = softmax(logits);
-        // log(sum of exp(x)) = -log(largest probability).
+        // The largest shifted logit is 0, so log(sum of exp(x)) = -log(largest probability).
         let log_sum = softmax.probabilities.iter().copied().fold(0.0, f64::max).ln().abs();
         let terms = targets.distribution(label as usize).into_iter().zip(&softmax.shifted);
         let error = |(t, x): (f64, &f64)| t * (softmax.sum_half_ulps + 4.0 * log_sum + 2.0 * x.abs());

@@ -35,7 +35,7 @@ fn chain_bounds(
     rows: usize,
 ) -> Result<Vec<Vec<Vec<f64>>>> {
     let graph = &built.graph;
-    // Per value: its bounds; `None` for operands, which are exact.
+    // Bounds of each value of the graph; `None` for operands, which are exact.
     let mut bounds: Vec<Option<Vec<f64>>> = vec![None; graph.values().len()];
     for node in graph.nodes() {
         // Operations with divisions or exponentials round even if their operands are integers.
@@ -98,12 +98,13 @@ fn node_bounds(
             let factor = (4.0 + (terms(graph, node, rows) as f64).sqrt()) * HALF_ULP;
             vec![magnitudes(graph, node, reference, rows)?.into_iter().map(|m| factor * m).collect()]
         }
-        // As for a sum of products, plus a division (2.5 ulps on Vulkan) of the sum or of each term.
+        // The bound of a sum of products, plus the error of a division (2.5 ulps on Vulkan) of the sum or of
+        // each term.
         Op::AvgPool2d(_) | Op::AvgPool2dGrad(_) => {
             let factor = (9.0 + (terms(graph, node, rows) as f64).sqrt()) * HALF_ULP;
             vec![magnitudes(graph, node, reference, rows)?.into_iter().map(|m| factor * m).collect()]
         }
-        // The operand's error, and two half-ulps of the sum.
+        // The error of the operand, plus two half-ulps of the sum.
         Op::BiasAdd => {
             let sum = operand_bound(0).into_iter().zip(result());
             vec![sum.map(|(bound, y)| bound + 2.0 * HALF_ULP * y.abs()).collect()]
@@ -112,7 +113,7 @@ fn node_bounds(
             let operands = operand_bound(0).into_iter().zip(operand_bound(1)).zip(result());
             vec![operands.map(|((a, b), y)| a + b + 2.0 * HALF_ULP * y.abs()).collect()]
         }
-        // Each operand's error times the other operand, and two half-ulps of the product.
+        // The error of each operand times the other operand, plus two half-ulps of the product.
         Op::Mul => {
             let factors = operand(0).iter().zip(operand(1));
             let errors = operand_bound(0).into_iter().zip(operand_bound(1)).zip(factors);
@@ -128,7 +129,7 @@ fn node_bounds(
                 |(bound, y): (f64, &f64)| bound * factor.abs() + 3.0 * HALF_ULP * y.abs() + MIN_NORMAL;
             vec![scaled.map(bound).collect()]
         }
-        // The rounded number of elements, and a division (2.5 ulps on Vulkan).
+        // Errors of rounding the number of elements to f32, and of a division (2.5 ulps on Vulkan).
         Op::MeanGrad => vec![result().iter().map(|y| 7.0 * HALF_ULP * y.abs()).collect()],
         // Results are copies of elements, or 0.
         Op::Relu | Op::Reshape(_) => vec![operand_bound(0)],
@@ -192,7 +193,7 @@ fn node_bounds(
     })
 }
 
-/// The number of terms of the longest sum.
+/// The number of terms of the longest sum that one result requires.
 fn terms(graph: &Graph, node: &Node, rows: usize) -> usize {
     let input = graph.at(node.inputs[0]);
     let used = |value: &Value| {
@@ -211,8 +212,8 @@ fn terms(graph: &Graph, node: &Node, rows: usize) -> usize {
     }
 }
 
-/// The sum of the magnitudes of all products of each result: the operation on the absolute values of its
-/// operands.
+/// The sum of the magnitudes of all products of each result, computed as the operation on the absolute values
+/// of its operands.
 fn magnitudes(graph: &Graph, node: &Node, reference: &Reference, rows: usize) -> Result<Vec<f64>> {
     let operands = node.inputs.iter().map(|&id| {
         let data = reference.read(id);
@@ -224,7 +225,7 @@ fn magnitudes(graph: &Graph, node: &Node, reference: &Reference, rows: usize) ->
     on_operands(graph, node, &operands.collect::<Vec<_>>(), rows)
 }
 
-/// The first result of the operation on other operands of the same shapes.
+/// Evaluates the operation on other operands of the same shapes, and returns its first result.
 fn on_operands(graph: &Graph, node: &Node, operands: &[Vec<f64>], rows: usize) -> Result<Vec<f64>> {
     let mut single = Graph::new(graph.batch())?;
     let mut inputs = Vec::new();

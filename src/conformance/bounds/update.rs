@@ -36,7 +36,8 @@ pub(in crate::conformance) fn update_bounds(
     bounds
 }
 
-/// A function that clips a gradient element, and the relative error of clipped and accumulated gradients.
+/// Returns a function that clips a gradient element, and the relative error of clipped and accumulated
+/// gradients.
 fn clipping(update: &Update, all: &[InitialTensors]) -> (impl Fn(f64) -> f64, f64) {
     let mut squares = 0.0;
     let mut count = 0;
@@ -57,7 +58,7 @@ fn clipping(update: &Update, all: &[InitialTensors]) -> (impl Fn(f64) -> f64, f6
     let clip_half_ulps = match clip {
         None => 0.0,
         Some(Clip::Value { .. }) => 1.0,
-        // The sum of squares in any order, its root, a division and a multiplication.
+        // Half-ulps of the sum of squares in any order, its square root, a division and a multiplication.
         Some(Clip::Norm { .. }) => (count + 12) as f64,
     };
     let sum_half_ulps = if update.accumulate { 3.0 } else { 0.0 };
@@ -93,7 +94,8 @@ fn element_bounds(rule: &UpdateRule, rates: &Rates, e: &Element) -> Vec<f64> {
     match *rule {
         UpdateRule::Sgd { momentum, .. } => {
             let buffer = momentum * e.state.first().copied().unwrap_or(0.0) + g;
-            // The largest possible step, that of Nesterov momentum; without Nesterov it is smaller.
+            // The largest possible step is that of Nesterov momentum; without Nesterov momentum, the step is
+            // smaller.
             let step = g + momentum * buffer;
             let step = if e.state.is_empty() { g } else { step.max(buffer) };
             // One half-ulp for each hyper-parameter, product and sum, and one of margin.
@@ -125,7 +127,8 @@ fn element_bounds(rule: &UpdateRule, rates: &Rates, e: &Element) -> Vec<f64> {
             if centered {
                 let mean = alpha * e.state[1] + (1.0 - alpha) * g;
                 let mean_error = 5.0 * HALF_ULP * mean + (1.0 - alpha) * g_error;
-                // The data of the cases keep this above 0, so that the difference does not cancel.
+                // The data of the cases keep the mean square well above the square of the mean, so that their
+                // difference does not cancel.
                 low -= mean * mean;
                 second_error += 2.0 * mean * mean_error + 3.0 * HALF_ULP * (v + mean * mean);
                 bounds.push(mean_error);

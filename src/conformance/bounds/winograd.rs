@@ -94,7 +94,7 @@ fn with_transforms<const P: usize, const T: usize>(
     }
 }
 
-/// `m * |tile| * m^T`.
+/// Returns `m * |tile| * m^T`, the transform of the magnitudes of a tile.
 fn transform<const N: usize, const M: usize>(m: &[[f64; N]; M], tile: &[[f64; N]; N]) -> [[f64; M]; M] {
     let mut left = [[0.0; N]; M];
     for (i, row) in m.iter().enumerate() {
@@ -187,7 +187,8 @@ fn images<const P: usize, const T: usize>(
     bounds
 }
 
-/// The bounds of the weight gradient: sums over tiles, transformed back.
+/// The bounds of the weight gradient: components are summed over all tiles, then transformed to kernel
+/// elements.
 fn grad_kernel<const P: usize, const T: usize>(
     transforms: &Transforms<P, T>,
     conv: &Conv2d,

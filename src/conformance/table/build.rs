@@ -9,7 +9,7 @@ pub(super) const KINDS: [DataKind; 2] = [DataKind::Integers, DataKind::Reals];
 /// Lengths of tensors whose last vec4 has one, two and three elements.
 pub(super) const INCOMPLETE_LENGTHS: [usize; 3] = [5, 6, 7];
 
-/// Special values with their names, for single elements of an incomplete vec4.
+/// Special values with their names; each is injected into a single element of an incomplete vec4.
 pub(super) const SPECIAL_VALUES: [(&str, f32); 4] =
     [("NaN", f32::NAN), ("infinity", f32::INFINITY), ("-infinity", f32::NEG_INFINITY), ("-0", -0.0)];
 

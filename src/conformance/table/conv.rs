@@ -69,7 +69,7 @@ pub(super) fn cases() -> Result<Vec<Case>> {
             all.extend(passes(g, kind)?);
         }
     }
-    // More workgroups than fit one axis of the dispatch grid.
+    // A case with more workgroups than one axis of the dispatch grid allows, so that the grid is folded.
     let large = geometry("folded grid", [486, 486, 1], 1, [3, 3], Padding::Same).batch(1);
     all.extend(passes(&large, DataKind::Integers)?);
     for g in geometries().iter().filter(|g| CHAINED.contains(&g.name)) {
@@ -99,8 +99,8 @@ pub(super) fn cases() -> Result<Vec<Case>> {
     Ok(all)
 }
 
-/// Channels that are and are not a multiple of 4, kernels that are larger and smaller than the input, and
-/// strides and dilations that differ between the axes.
+/// Geometries of the convolution cases: numbers of channels that are and are not a multiple of 4, kernels
+/// that are larger and smaller than the input, and strides and dilations that differ between the axes.
 fn geometries() -> Vec<Geometry> {
     use Padding::{Same, Valid};
     vec![
@@ -114,8 +114,8 @@ fn geometries() -> Vec<Geometry> {
         geometry("2x3, stride 1x3, dilation 2x1", [9, 10, 4], 4, [2, 3], Same).stride(1, 3).dilation(2, 1),
         geometry("dilation 3", [9, 11, 3], 5, [3, 3], Same).dilation(3, 3),
         geometry("dilation 1x2, stride 2x1", [8, 9, 5], 4, [3, 3], Valid).stride(2, 1).dilation(1, 2),
-        // Input gradients of strided convolutions, computed by sets of pixels that receive the same kernel
-        // elements.
+        // Strided convolutions whose input gradients are computed in sets of pixels; all pixels of a set
+        // receive contributions from the same kernel elements.
         geometry("3x3 vec4, stride 2", [9, 8, 4], 8, [3, 3], Same).stride(2, 2).batch(3),
         geometry("3x3 vec4, stride 2, dilation 3", [11, 12, 4], 4, [3, 3], Valid).stride(2, 2).dilation(3, 3),
         geometry("5x2 vec4, stride 3x1, dilation 2x1", [13, 4, 4], 4, [5, 2], Valid)
@@ -150,7 +150,7 @@ fn geometries() -> Vec<Geometry> {
         geometry("33 channels", [5, 6, 5], 33, [3, 3], Same),
         geometry("36 channels vec4", [5, 6, 16], 36, [3, 3], Same),
         geometry("many rows", [13, 11, 3], 5, [3, 3], Same).batch(5),
-        // Sums that some families compute with split-K.
+        // Geometries with long sums, which some GEMM families compute with split-K.
         geometry("many rows vec4", [16, 15, 4], 12, [3, 3], Same).batch(3),
         geometry("many rows in 2 groups", [12, 13, 18], 24, [3, 2], Same).groups(2).batch(4),
         geometry("deep", [6, 5, 63], 12, [3, 3], Same).batch(3),
@@ -190,7 +190,7 @@ fn passes(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
     ])
 }
 
-/// Cases with enough results or terms of a sum for the largest tiles.
+/// Cases for which the tiled GEMM family uses its largest tiles, because they have many results or long sums.
 fn large_tiles(kind: DataKind) -> Result<Vec<Case>> {
     let forward = geometry("large tiles", [38, 36, 3], 67, [3, 3], Padding::Same).batch(3);
     let forward_vec4 = geometry("large tiles vec4", [38, 36, 4], 68, [3, 3], Padding::Same).batch(3);
@@ -216,8 +216,9 @@ const CHAINED: [&str; 10] = [
     "depthwise vec4",
 ];
 
-/// An input gradient and the gradient of the ReLU before it; a convolution, bias and ReLU, with and without
-/// the ReLU. Each is compiled with fusion, and once more with all results as outputs, which prevents fusion.
+/// Chains that the compiler fuses: an input gradient and the gradient of the ReLU before it; a convolution
+/// and a bias, with and without a ReLU. Each chain is compiled with fusion, and once more with all results as
+/// outputs, which prevents fusion.
 fn chains(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
     let c = g.conv()?;
     let Operands { x, kernel, dy, bias } = operands(&c);
@@ -244,9 +245,9 @@ fn chains(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
     Ok(all)
 }
 
-/// The geometries of [`transposed`]. Algorithms with an epilogue: implicit GEMM, sets of pixels (stride 2),
-/// pointwise. Algorithms without one: im2col (output channels of a group that are no multiple of 4, or too
-/// many sets of pixels), depthwise.
+/// The geometries of [`transposed`]. They select all algorithms with an epilogue (implicit GEMM, sets of
+/// pixels at stride 2, pointwise), and those without one (im2col, if the output channels of a group are not a
+/// multiple of 4 or there are too many sets of pixels; depthwise).
 const TRANSPOSED: [&str; 9] = [
     "3x3 vec4",
     "3x3 vec4, stride 2",
@@ -259,9 +260,9 @@ const TRANSPOSED: [&str; 9] = [
     "depthwise vec4, stride 2x3",
 ];
 
-/// A transposed convolution (an input gradient as a forward operation), bias and ReLU, with and without the
-/// ReLU. Each is compiled with fusion if the algorithm has an epilogue, and once more with all results as
-/// outputs.
+/// Chains of a transposed convolution (an input gradient as a forward operation) and a bias, with and without
+/// a ReLU. Each chain is compiled with fusion if the algorithm has an epilogue, and once more with all
+/// results as outputs, which prevents fusion.
 fn transposed(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
     let c = g.conv()?;
     let Operands { kernel, dy, .. } = operands(&c);
@@ -280,7 +281,8 @@ fn transposed(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
     Ok(all)
 }
 
-/// Geometries of [`bias_and_kernel_grad`] in addition to [`CHAINED`]: unsplit sums, split-K, and groups.
+/// Geometries of [`bias_and_kernel_grad`] in addition to [`CHAINED`]. They cover sums with and without
+/// split-K, and groups.
 const BIAS_SUMS: [&str; 5] =
     ["1x1 map", "36 channels vec4", "many rows", "many rows vec4", "many rows in 2 groups"];
 
@@ -296,8 +298,8 @@ fn bias_and_kernel_grad(g: &Geometry, kind: DataKind) -> Result<Case> {
     Ok(with(&case, "both kept", |ops| ops.keep_all = true))
 }
 
-/// Images that 2x2 windows divide evenly: scalar and vec4 elements, few and many output channels, groups,
-/// more rows than a tile has.
+/// Geometries of [`pooled`], with outputs that 2x2 windows divide evenly: scalar and vec4 elements, few and
+/// many output channels, groups, and more rows than a GEMM tile has.
 fn pooled_geometries() -> Vec<Geometry> {
     use Padding::{Same, Valid};
     vec![
@@ -311,8 +313,8 @@ fn pooled_geometries() -> Vec<Geometry> {
     ]
 }
 
-/// A convolution and a 2x2 max-pool, with and without bias and ReLU between them. Each is compiled with
-/// fusion, and once more with all results as outputs.
+/// Chains of a convolution and a 2x2 max-pool, with and without bias and ReLU between them. Each chain is
+/// compiled with fusion, and once more with all results as outputs, which prevents fusion.
 fn pooled(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
     let c = g.conv()?;
     let window = Window { stride: [2, 2], ..Window::new([2, 2]) }.on(c.window.output, g.name)?;
@@ -334,7 +336,7 @@ fn pooled(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
         all.push(with(&case, "all kept", |ops| ops.keep_all = true));
         all.push(case);
     }
-    // With an operation in between that cannot be an epilogue.
+    // A chain with the gradient of a ReLU between convolution and max-pool, which cannot be fused into them.
     let relu_grad = vec![
         (Op::Conv2d(c), vec![Wire::Operand(0), Wire::Operand(1)]),
         (Op::ReluGrad, vec![Wire::Operand(2), Wire::Result(0, 0)]),
@@ -345,8 +347,9 @@ fn pooled(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
     Ok(all)
 }
 
-/// Batches that a small workspace splits into parts of one image, and of several images with a smaller last
-/// part. Short batches end in the first part, at the end of a part, and inside the last one.
+/// Cases whose workspace is so small that the batch is split: into parts of one image, and into parts of
+/// several images with a smaller last part. Short batches end in the first part, at the end of a part, and
+/// inside the last part.
 fn split_batches() -> Result<Vec<Case>> {
     let mut all = Vec::new();
     let geometries = [
@@ -358,7 +361,7 @@ fn split_batches() -> Result<Vec<Case>> {
         let image_bytes = 4 * (c.groups * c.window.outputs() * c.depth()) as u64;
         for kind in KINDS {
             let mut unsplit = passes(g, kind)?;
-            // The fused convolution, bias and ReLU.
+            // The last of the chains, which is a fused convolution, bias and ReLU.
             unsplit.extend(chains(g, kind)?.pop());
             for case in unsplit {
                 for images in [1, 3] {
@@ -373,8 +376,8 @@ fn split_batches() -> Result<Vec<Case>> {
     Ok(all)
 }
 
-/// Geometries for Winograd's transforms: images that are and are not multiples of a tile, and smaller than
-/// one; padding on one side; more channels than a GEMM tile has.
+/// Geometries for Winograd's transforms: images whose size is and is not a multiple of the tile size, and
+/// smaller than a tile; padding on one side only; more channels than a GEMM tile has.
 fn winograd_geometries() -> Vec<Geometry> {
     use Padding::{Same, Valid};
     vec![
@@ -393,7 +396,8 @@ fn winograd_geometries() -> Vec<Geometry> {
     ]
 }
 
-/// Geometries with few results, so that any two results in a pooling window differ by more than their bounds.
+/// Geometries for a Winograd convolution with a fused max-pool. They have few results, so that any two
+/// results in a pooling window differ by more than their bounds.
 fn pooled_winograd_geometries() -> Vec<Geometry> {
     use Padding::Same;
     vec![
@@ -430,7 +434,7 @@ fn winograd() -> Result<Vec<Case>> {
     Ok(all)
 }
 
-/// The geometries of [`winograd`] with [`transposed`] chains.
+/// The geometries of [`winograd`] that are also used for [`transposed`] chains.
 const TRANSPOSED_WINOGRAD: [&str; 2] = ["7x9", "2x3 by 5x5"];
 
 /// Weight gradients of partly frozen kernels by every partial algorithm: on integers for each geometry that
@@ -452,7 +456,7 @@ fn partial_gradients() -> Result<Vec<Case>> {
             }
         }
     }
-    // Dense layers, as 1x1 convolutions of a single pixel.
+    // Partly frozen dense layers, expressed as 1x1 convolutions of a single pixel.
     for (inputs, outputs) in [(7, 5), (16, 12), (40, 36)] {
         let conv = Conv2d::new([1, 1, inputs], outputs, Window::new([1, 1]), 1, "dense")?;
         let operands = [Operand::batched(&[inputs], Fill::Data), Operand::batched(&[outputs], Fill::Data)];

@@ -17,7 +17,7 @@ pub(super) fn cases() -> Vec<Case> {
     all
 }
 
-/// Batch sizes and extents; the last vec4 has one, two, three or four elements.
+/// Batch sizes, and extents of an example; the last vec4 of the tensor has one, two, three or four elements.
 const SHAPES: [(usize, &[usize]); 8] =
     [(1, &[1]), (3, &[1]), (5, &[1]), (4, &[4]), (3, &[5]), (7, &[3, 3, 3]), (2, &[2049]), (3, &[11, 5, 4])];
 
@@ -42,7 +42,7 @@ fn elementwise(kind: DataKind) -> Vec<Case> {
     let without_batch = || vec![Operand::fixed(&[3, 7], Fill::Data)];
     all.push(single("relu without a batch".into(), Op::Relu, 1, without_batch(), kind));
     all.push(single("mean_grad without a batch".into(), Op::MeanGrad, 1, without_batch(), kind));
-    // A reshape, which shares the memory of its operand: alone, and between other operations.
+    // Cases of a reshape, which shares the memory of its operand: alone, and between other operations.
     let images = || vec![Operand::batched(&[2, 3, 5], Fill::Data)];
     all.push(single("reshape".into(), Op::Reshape(vec![4, 30]), 4, images(), kind));
     let nodes = vec![
@@ -63,8 +63,8 @@ fn biases(kind: DataKind) -> Vec<Case> {
         let operands = vec![Operand::batched(extents, Fill::Data), Operand::fixed(&[channels], Fill::Data)];
         all.push(single(format!("bias_add {batch} of {extents:?}"), Op::BiasAdd, batch, operands, kind));
     }
-    // Row counts that are summed in one split, two splits, a shorter last split, and the maximum number of
-    // splits.
+    // Batch sizes and extents. The rows are summed in one split, in two splits, with a shorter last split,
+    // and in the maximum number of splits.
     let sums: [(usize, &[usize]); 9] = [
         (5, &[3]),
         (1, &[1]),
@@ -88,7 +88,7 @@ fn biases(kind: DataKind) -> Vec<Case> {
 fn dropout(kind: DataKind) -> Vec<Case> {
     let shapes: [(usize, &[usize]); 5] = [(1, &[1]), (3, &[5]), (4, &[4]), (7, &[3, 3, 3]), (2, &[2049])];
     let mut all = Vec::new();
-    // With these rates the factor is a power of two, so that integers remain exact.
+    // With rates of 0.5 and 0.75 the factor 1 / (1 - rate) is a power of two, so that integers remain exact.
     let rates: &[f64] = if kind == DataKind::Integers { &[0.5, 0.75] } else { &[0.1, 0.5, 0.9] };
     for &rate in rates {
         for (layer, (batch, extents)) in (0u32..).zip(shapes) {
@@ -105,7 +105,7 @@ fn dropout(kind: DataKind) -> Vec<Case> {
     all
 }
 
-/// NaN and infinities, for operations that define the results.
+/// Cases whose operands contain NaN and infinities, for operations whose results are defined for them.
 fn special_values() -> Vec<Case> {
     let kind = DataKind::Integers;
     let images = || Operand::batched(&[9, 8, 3], Fill::Specials);
@@ -159,8 +159,8 @@ fn activations() -> Vec<Case> {
     all
 }
 
-/// NaN, an infinity or -0.0 in each element of an incomplete last vec4, which must not spread to other
-/// elements: it spreads if a compiler selects a component of a vector by arithmetic.
+/// Cases with NaN, an infinity or -0.0 in one element of an incomplete last vec4. The value must not spread
+/// to other elements, as it does if a shader compiler selects a component of a vector by arithmetic.
 fn planted_values() -> Vec<Case> {
     let operations = [
         ("relu", Op::Relu, 1),

@@ -28,7 +28,7 @@ fn softmax() -> Vec<Case> {
     all
 }
 
-/// Cross-entropy, its gradient, and metrics.
+/// Cases of the softmax cross-entropy, its gradient, and the metrics.
 fn cross_entropy() -> Vec<Case> {
     let mut all = Vec::new();
     for (rows, classes) in [(1, 1), (3, 2), (65, 10), (5, 1000), (130, 3)] {

@@ -5,8 +5,8 @@ use crate::conformance::case::{Case, DataKind, Fill, Operand, Wire};
 use crate::graph::Op;
 use crate::kernels::MAX_TERMS;
 
-/// `[m, k, n]`: single rows and columns, sizes around the tile sizes, sums that are not a multiple of the
-/// unrolled step, and several workgroups along n.
+/// `[m, k, n]`: single rows and columns, sizes near the tile sizes, k that is not a multiple of the unrolled
+/// step, and several workgroups along n.
 const SIZES: [[usize; 3]; 12] = [
     [1, 1, 1],
     [3, 4, 7],
@@ -22,8 +22,8 @@ const SIZES: [[usize; 3]; 12] = [
     [2, 8, 1100],
 ];
 
-/// The number of [`SIZES`] that are used with all combinations of transposed operands: each combination
-/// compiles another kernel.
+/// Only this many of the first [`SIZES`] are used with all combinations of transposed operands, because each
+/// combination compiles another shader.
 const TRANSPOSED: usize = 9;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -46,8 +46,8 @@ pub(super) fn cases() -> Vec<Case> {
             all.extend(chains(size, kind));
         }
     }
-    // Sums longer than those of one dispatch: short batches end in the first part, and epilogues apply to the
-    // last.
+    // Cases whose k is longer than one dispatch can sum, so that it is divided into parts: short batches end
+    // in the first part, and epilogues are applied in the last part.
     let kind = DataKind::Integers;
     let long = [5, 2 * MAX_TERMS + 4_471, 6];
     all.extend([rows(long, false, kind), fixed(long, true, true, kind)]);
@@ -58,12 +58,13 @@ pub(super) fn cases() -> Vec<Case> {
     all.extend(chains([3, MAX_TERMS + 1, 4], kind));
     all.extend(split_k());
     all.extend(large_tiles(DataKind::Reals));
-    // More workgroups than fit one axis of the dispatch grid.
+    // A case with more workgroups than one axis of the dispatch grid allows, so that the grid is folded.
     all.push(fixed([1_048_640, 1, 1], false, false, DataKind::Integers));
     all
 }
 
-/// Sums that some families compute with split-K: with short batches, some splits are empty or end early.
+/// Cases with long sums, which some GEMM families compute with split-K. With short batches, some splits are
+/// empty or end early.
 fn split_k() -> Vec<Case> {
     let mut all = Vec::new();
     for kind in KINDS {
@@ -80,7 +81,7 @@ fn split_k() -> Vec<Case> {
     all
 }
 
-/// Cases with enough results or terms of a sum for the largest tiles.
+/// Cases for which the tiled GEMM family uses its largest tiles, because they have many results or long sums.
 fn large_tiles(kind: DataKind) -> Vec<Case> {
     let (odd, vec4, deep) = ([4_060, 9, 67], [4_060, 8, 68], [70, 4_100, 66]);
     let mut all: Vec<_> = [odd, vec4].map(|size| rows(size, true, kind)).into();
@@ -140,8 +141,9 @@ fn sums_and_bias_grad(size: [usize; 3], kind: DataKind) -> Case {
     with(&case, "both kept", |ops| ops.keep_all = true)
 }
 
-/// A matrix multiplication and bias with and without ReLU, and one followed by the gradient of a ReLU. Each
-/// is compiled with fusion, and once more with all results as outputs.
+/// Chains of a matrix multiplication and a bias, with and without a ReLU, and of a matrix multiplication and
+/// the gradient of a ReLU. Each chain is compiled with fusion, and once more with all results as outputs,
+/// which prevents fusion.
 fn chains(size: [usize; 3], kind: DataKind) -> Vec<Case> {
     let [m, k, n] = size;
     let operands = vec![

@@ -5,8 +5,8 @@ use crate::conformance::case::{Case, DataKind, Fill, Operand};
 use crate::graph::Op;
 
 pub(super) fn cases() -> Vec<Case> {
-    // Row counts that are summed in one split, two splits, a shorter last split, and the maximum number of
-    // splits.
+    // Batch sizes and extents. The rows are summed in one split, in two splits, with a shorter last split,
+    // and in the maximum number of splits.
     let shapes: [(usize, &[usize]); 9] = [
         (5, &[3]),
         (1, &[1]),

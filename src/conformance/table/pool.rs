@@ -17,7 +17,7 @@ pub(super) fn cases() -> Result<Vec<Case>> {
     let p = pool([9, 8, 3], [3, 2], [2, 2], [1, 1], Padding::Same)?;
     let x = vec![Operand::batched(&[9, 8, 3], Fill::Specials)];
     all.push(single("max_pool2d of NaN and infinities".into(), Op::MaxPool2d(p), 2, x, kind));
-    // More workgroups than fit one axis of the dispatch grid.
+    // A case with more workgroups than one axis of the dispatch grid allows, so that the grid is folded.
     let large = pool([700_000, 1, 3], [1, 1], [1, 1], [1, 1], Padding::Valid)?;
     let x = vec![Operand::batched(&[700_000, 1, 3], Fill::Data)];
     all.push(single("max_pool2d folded grid".into(), Op::MaxPool2d(large), 1, x, kind));
@@ -35,7 +35,7 @@ fn pool(
     Ok(Pool2d { window: window.on([input[0], input[1]], "max_pool2d")?, channels: input[2] })
 }
 
-/// Name, batch and geometry.
+/// The geometries of the pooling cases, each with its name and its batch size.
 fn geometries() -> Result<Vec<(&'static str, usize, Pool2d)>> {
     use Padding::{Same, Valid};
     let beyond = Padding::Explicit { top: 3, bottom: 0, left: 2, right: 4 };
@@ -60,7 +60,7 @@ fn output(p: &Pool2d) -> [usize; 3] {
     [p.window.output[0], p.window.output[1], p.channels]
 }
 
-/// Max-pools and their gradients, alone, together, and between a ReLU and its gradient.
+/// Cases of max-pools and their gradients: alone, together, and between a ReLU and the gradient of that ReLU.
 fn max_pools(kind: DataKind) -> Result<Vec<Case>> {
     let mut all = Vec::new();
     for (name, batch, p) in geometries()? {
@@ -78,7 +78,7 @@ fn max_pools(kind: DataKind) -> Result<Vec<Case>> {
         ];
         let operands = vec![Operand::batched(&input(&p), Fill::Ties), dy];
         let case = chain(format!("max_pool2d and its gradient {name}"), batch, operands, nodes, kind);
-        // The gradient of the ReLU is fused into that of the pool, unless all results are outputs.
+        // The gradient of the ReLU is fused into the gradient of the pool, unless all results are outputs.
         let relu = with(&case, "of relu", |ops| {
             ops.nodes.insert(0, (Op::Relu, vec![Wire::Operand(0)]));
             ops.nodes[1].1 = vec![Wire::Result(0, 0)];

@@ -4,8 +4,8 @@ use super::build::{INCOMPLETE_LENGTHS, SPECIAL_VALUES};
 use crate::conformance::case::{Case, Planted, Update, Work};
 use crate::graph::{Clip, UpdateRule};
 
-/// Every rule with and without its options, for tensors with lengths around multiples of 32 (a mask word) and
-/// of the alignment of an arena.
+/// Cases of every update rule with and without its options, for tensors with lengths near multiples of 32
+/// (the bits of a mask word) and of the alignment of tensors in an arena.
 pub(super) fn cases() -> Vec<Case> {
     let sgd = |momentum, nesterov, weight_decay| UpdateRule::Sgd { momentum, nesterov, weight_decay };
     let adam = |weight_decay, decoupled| UpdateRule::Adam {
@@ -76,8 +76,8 @@ pub(super) fn cases() -> Vec<Case> {
         for length in INCOMPLETE_LENGTHS {
             for index in 4..length {
                 for (what, value) in SPECIAL_VALUES {
-                    // Enough tensors that weights, gradient and state each contain the value, with both
-                    // masks.
+                    // Enough parameters that the injected value is once in the weights, the gradient and each
+                    // state tensor, for each of the two masks.
                     let sizes = vec![length; 2 * (2 + rule.slots().len())];
                     let planted =
                         Update { planted: Some(Planted { index, value }), ..plain(rule, &sizes, &[]) };
@@ -85,7 +85,8 @@ pub(super) fn cases() -> Vec<Case> {
                 }
             }
         }
-        // The norm of these gradients, about 4,000 normal draws, is about 65.
+        // The gradients are about 4,000 samples of the standard normal distribution, so their norm is about
+        // 65.
         let clips = [
             ("norm", Clip::norm(0.5)),
             ("norm below its limit", Clip::norm(500.0)),
@@ -97,7 +98,7 @@ pub(super) fn cases() -> Vec<Case> {
             case(format!("update {name}, clipped by {what}"), clipped);
         }
     }
-    // A norm whose squares are summed by many workgroups.
+    // A tensor that is so large that many workgroups sum the squares for the norm.
     let large = Update { clip: Some(Clip::norm(1.0)), ..plain(sgd(0.0, false, 0.0), &[300_001, 3], &[]) };
     case("update sgd, clipped by norm, a large tensor".into(), large);
     all

@@ -21,5 +21,5 @@ pub(crate) use im2col::im2col;
 pub(crate) use kernel_grad_elements::{KernelGradElements, kernel_grad_elements};
 pub(crate) use scatter_splits::scatter_splits;
 
-/// Index that marks an element without a source or a destination.
+/// Index of an element that has no source (in a gather) or no destination (in a scatter).
 pub const NO_INDEX: u32 = u32::MAX;

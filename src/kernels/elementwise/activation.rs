@@ -7,13 +7,13 @@ use crate::kernels::{Extent, Launch, files};
 pub enum Curve {
     /// x where x > 0, else this slope times x.
     LeakyRelu(f64),
-    /// x clamped to plus and minus this limit.
+    /// x clamped to [-limit, limit].
     Clamp(f64),
     /// 1 / (1 + exp(-x)).
     Sigmoid,
     /// Hyperbolic tangent.
     Tanh,
-    /// x times the normal distribution function.
+    /// GELU: x times the cumulative distribution function of the standard normal distribution.
     Gelu,
     /// Approximation of GELU by tanh.
     GeluTanh,

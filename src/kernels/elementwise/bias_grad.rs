@@ -12,9 +12,9 @@ params! {
     }
 }
 
-/// Sums the rows of `[rows, channels]` within each of `splits` splits: `[splits, channels]`.
-/// `rows_per_example` rows belong to one example; 0 if the rows do not depend on the batch. Buffers: dy,
-/// sums.
+/// Sums the rows of dy, `[rows, channels]`, within each of `splits` splits; the sums are `[splits,
+/// channels]`. `rows_per_example` rows belong to one example; 0 if the rows do not depend on the batch.
+/// Buffers: dy, sums.
 pub fn bias_grad(rows: usize, rows_per_example: usize, channels: usize, splits: usize) -> Launch {
     let params = Params {
         rows: to_u32(rows),

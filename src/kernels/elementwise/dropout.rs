@@ -13,7 +13,7 @@ params! {
     }
 }
 
-/// y = scale * x where the element is kept, else 0. Buffers: x, y.
+/// Dropout: y = scale * x where the element is kept, else 0. Buffers: x, y.
 pub fn dropout(extent: Extent, dropout: Dropout) -> Launch {
     let params = Params {
         elements: to_u32(extent.elements),

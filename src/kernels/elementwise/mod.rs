@@ -49,12 +49,13 @@ pub fn relu(extent: Extent) -> Launch {
     elementwise(&files::RELU, extent, 1)
 }
 
-/// dx = dy where the activation is above 0, else 0. Buffers: activation, dy, dx.
+/// Gradient of ReLU: dx = dy where the ReLU output is above 0, else 0. Buffers: ReLU output, dy, dx.
 pub fn relu_grad(extent: Extent) -> Launch {
     elementwise(&files::RELU_GRAD, extent, 1)
 }
 
-/// Gradient of the mean over all valid elements: 1 / (their number), in each. Buffers: result.
+/// Gradient of the mean over all valid elements: sets each of them to 1 / (number of valid elements).
+/// Buffers: result.
 pub fn mean_grad(extent: Extent) -> Launch {
     elementwise(&files::MEAN_GRAD, extent, 1)
 }

@@ -5,7 +5,8 @@ use crate::kernels::{Launch, files, grid, to_u32};
 /// Rows and columns of a workgroup's tile.
 const SIDE: usize = 64;
 
-/// Invocations per workgroup: four subgroups, and at least as many as load a k step of 16.
+/// Invocations per workgroup: four subgroups, but at least 64, so that each invocation loads one 4 x 4 block
+/// of both operands in a k step of 16.
 pub(super) fn workgroup(lanes: usize) -> usize {
     (4 * lanes).max(64)
 }
@@ -14,7 +15,7 @@ fn k_step(lanes: usize) -> usize {
     (workgroup(lanes) / 4).min(32)
 }
 
-/// Bytes of workgroup memory: one step of both operands in f16, with 8 elements of padding per k to avoid
+/// Bytes of workgroup memory: one k step of both operands in f16, with 8 elements of padding per k to avoid
 /// bank conflicts, and a quarter of the results in f32.
 pub(super) fn workgroup_memory(lanes: usize) -> u32 {
     to_u32(2 * 2 * (SIDE + 8) * k_step(lanes) + SIDE * SIDE)

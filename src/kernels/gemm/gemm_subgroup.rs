@@ -21,7 +21,8 @@ fn tile_rows(gemm: &Gemm) -> usize {
     if gemm.specialized && gemm.transpose_a && wasteful && gemm.m.is_multiple_of(36) { 36 } else { tallest }
 }
 
-/// Invocations per workgroup: one subgroup on software Vulkan. Every other size would need another shader.
+/// Invocations per workgroup: one subgroup on software Vulkan. All GEMMs use this size, because each
+/// additional size would need another shader.
 const WORKGROUP: usize = 8;
 
 /// Rows stored per loop iteration: each additional row adds 30 ms of compile time.

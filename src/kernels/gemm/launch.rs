@@ -198,7 +198,8 @@ pub(super) fn launch_tiles(
         ("STORE_ROWS", to_u32(tile.store_rows)),
         ("INNER_SHIFTS", to_u32(tile.inner - tile.store_rows)),
     ]);
-    // k needs no mask if a segment is a multiple of 4. With a transposed A, its length depends on the batch.
+    // Loads along k need no mask if the length of a segment is a multiple of 4. With a transposed A they are
+    // always masked, because the length depends on the number of valid examples.
     let masked = gemm.transpose_a || scalar_patches || gemm.source == Source::Matrix;
     // For the subgroup family with a transposed A, the number of splits is a run-time parameter: it has no
     // cost, and one shader serves all numbers of splits.

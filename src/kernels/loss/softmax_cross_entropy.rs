@@ -17,7 +17,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// Maximum number of loops over the classes; label smoothing adds one.
+    /// Maximum number of times that one invocation loops over the classes; label smoothing adds one loop.
     pub(super) fn passes(&self) -> usize {
         if self.smoothing > 0.0 { 4 } else { 3 }
     }

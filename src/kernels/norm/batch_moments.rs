@@ -13,8 +13,8 @@ params! {
 }
 
 /// Mean of each channel of `[rows, channels]` and sum of squared deviations from it, for each of `splits`
-/// splits of the rows: `[splits, 2, channels]`. `rows_per_example` rows belong to one example. Buffers: x,
-/// moments.
+/// splits of the rows; the result is `[splits, 2, channels]`. `rows_per_example` rows belong to one example.
+/// Buffers: x, moments.
 pub fn batch_moments(rows: usize, rows_per_example: usize, channels: usize, splits: usize) -> Launch {
     let params = Params {
         rows: to_u32(rows),

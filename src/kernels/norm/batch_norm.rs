@@ -13,8 +13,9 @@ params! {
     }
 }
 
-/// y = (x - mean) * inv_std * scale + shift along the last axis. With an epsilon, the fifth buffer is a
-/// variance, from which the kernel computes inv_std. Buffers: x, scale, shift, mean, inv_std or variance, y.
+/// Batch normalization along the last axis: y = (x - mean) * inv_std * scale + shift. With an epsilon, the
+/// fifth buffer is a variance, from which the kernel computes inv_std. Buffers: x, scale, shift, mean,
+/// inv_std or variance, y.
 pub fn batch_norm(extent: Extent, channels: usize, epsilon: Option<f64>) -> Launch {
     let params = Params {
         elements: to_u32(extent.elements),

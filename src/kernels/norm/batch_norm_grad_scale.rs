@@ -12,8 +12,9 @@ params! {
     }
 }
 
-/// Sums dy * (x - mean) * inv_std over the rows of `[rows, channels]` within each of `splits` splits:
-/// `[splits, channels]`; `bias_grad` adds them. Buffers: x, dy, mean, inv_std, sums.
+/// Partial scale gradients of a batch normalization: sums dy * (x - mean) * inv_std over the rows of `[rows,
+/// channels]` within each of `splits` splits. The sums are `[splits, channels]`; the kernel `bias_grad` then
+/// adds the splits. Buffers: x, dy, mean, inv_std, sums.
 pub fn batch_norm_grad_scale(rows: usize, rows_per_example: usize, channels: usize, splits: usize) -> Launch {
     let params = Params {
         rows: to_u32(rows),

@@ -1,5 +1,5 @@
-//! Shared part of the masked updates: the range of an arena, and the parameters that precede those of the
-//! rule.
+//! Shared part of the masked updates: the range of an arena (one buffer that contains many tensors), and the
+//! parameters that all update rules have in common.
 
 use crate::graph::Clip;
 use crate::kernels::WgslFile;
@@ -15,14 +15,14 @@ pub(crate) struct UpdateRange {
     pub first: usize,
     /// Number of elements; a multiple of 4.
     pub elements: usize,
-    /// Factor of the learning rate.
+    /// Factor by which the learning rate is multiplied.
     pub rate_scale: f64,
     /// Clipping of the gradients, applied when they are loaded.
     pub clip: Option<Clip>,
 }
 
 params! {
-    /// Parameters of every update; those of the rule come after them.
+    /// Parameters of every update; the update rule's own parameters follow them.
     pub(super) struct Range {
         pub first_vector: u32,
         pub vectors: u32,

@@ -3,8 +3,8 @@ use crate::kernels::Epilogue;
 use crate::kernels::winograd::{Tiles, WinogradParams};
 use crate::kernels::{Launch, files, grid_of};
 
-/// Input transform: components of the inputs under each tile, `[components, tiles, channels]`; channels are a
-/// multiple of 4. Buffers: x, components.
+/// Winograd input transform: computes the components of the inputs that each tile reads, `[components, tiles,
+/// channels]`. The number of channels is a multiple of 4. Buffers: x, components.
 pub fn winograd_input(tiles: &Tiles, channels: usize) -> Launch {
     let params = WinogradParams::new(tiles, channels, Epilogue::None);
     let flops = if tiles.taps() == 5 { 640 } else { 144 };

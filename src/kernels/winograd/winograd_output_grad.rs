@@ -3,8 +3,8 @@ use crate::kernels::Epilogue;
 use crate::kernels::winograd::{Tiles, WinogradParams};
 use crate::kernels::{Launch, files, grid_of};
 
-/// Components of each tile's output gradients, `[components, tiles, channels]`: the adjoint of the output
-/// transform. Buffers: dy, components.
+/// Computes the Winograd components of each tile's output gradients, `[components, tiles, channels]`: the
+/// adjoint of the output transform. Buffers: dy, components.
 pub fn winograd_output_grad(tiles: &Tiles, channels: usize) -> Launch {
     let params = WinogradParams::new(tiles, channels, Epilogue::None);
     let flops = if tiles.taps() == 5 { 240 } else { 80 };
