@@ -41,7 +41,8 @@ fn main() -> Result<()> {
     });
     println!("{:<26} {:>10} {:>8} {:>18} {:>11}", "frozen", "median us", "ratio", "quartiles", "flops saved");
     for ((name, trainer), run) in runs.iter().zip(&times) {
-        // Ratios are within an iteration, so that load from other processes affects both times.
+        // Divides times of the same iteration, so that load from other processes affects both times of a
+        // ratio.
         let pairs = run.iterations.iter().zip(&times[0].iterations);
         let ratios = timer::Times { iterations: pairs.map(|(time, baseline)| time / baseline).collect() };
         let report = trainer.report();

@@ -36,7 +36,7 @@ fn main() -> Result<()> {
             }
         }
     }
-    // Pooling has no GEMM, so no family.
+    // Pooling does not use a GEMM, so it is measured without a GEMM family.
     for gradient in [false, true] {
         let name = format!("max_pool2d 32x32x32{}", if gradient { " grad_input" } else { "" });
         measure(&gpu, &name, &pooling(batch, gradient)?, None, iterations)?;
@@ -50,7 +50,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Measures a graph by the host clock, including the wait for the device.
+/// Measures the time of one step of a graph with the host clock, including the wait for the device.
 fn measure(
     gpu: &Gpu,
     name: &str,

@@ -8,7 +8,8 @@ use frazil::trainer::GradientPolicy::Dense;
 use frazil::{Digits, FreezeRule, Gpu, Loss, Mask, Model, Padding::Same, Sgd, Trainer, TrainerOptions};
 use shared::{KERNELS, Outcome, ensure, gpu, proved};
 
-/// conv 3x3 1->24, ReLU, pool, dense 128, ReLU, dense: wide enough to contain a good subnetwork.
+/// Creates a trainer of a network that is wide enough to contain a good subnetwork: 3x3 convolution with 24
+/// output channels, ReLU, 2x2 max-pooling, dense layer with 128 outputs, ReLU, dense layer with 10 outputs.
 fn wide(gpu: &Gpu) -> frazil::Result<Trainer> {
     let model = Model::input([8, 8, 1])
         .conv2d("conv", 24, [3, 3], |c| c.padding(Same))
@@ -26,9 +27,9 @@ fn wide(gpu: &Gpu) -> frazil::Result<Trainer> {
 fn main() -> Outcome {
     let (data, test) = (Digits::train()?, Digits::test()?);
     let mut t = wide(&gpu()?)?;
-    // Scores start at the magnitudes of the initial weights and are kept at 0 or above. As in the paper, the
-    // weights are one value per layer with the initial signs; half of them preserve the variance of the
-    // layer's input.
+    // Initializes the scores with the magnitudes of the initial weights; they are kept at 0 or above. As in
+    // the paper, all weights of a layer have the same magnitude and their initial signs. The magnitude is
+    // chosen so that the half of the weights in use preserves the variance of the layer's input.
     let (mut scores, mut weights) = (Vec::new(), Vec::new());
     for (path, fan_in) in KERNELS.iter().zip([9.0_f32, 384.0, 128.0]) {
         let initial = t.parameter(path)?;

@@ -12,8 +12,8 @@ use shared::{KERNELS, Outcome, ensure, gpu, proved, train, trainer};
 const ITERATIONS: usize = 7;
 const EPOCHS: u64 = 4;
 
-/// The test accuracies of the dense network, the ticket, and the control (the ticket's mask on other initial
-/// weights).
+/// Returns the test accuracies of the dense network, of the ticket, and of the control (the ticket's mask on
+/// other initial weights).
 fn run(gpu: &Gpu, seed: u64) -> Outcome<[f64; 3]> {
     let (data, test) = (Digits::train()?, Digits::test()?);
     let optimizer = || Sgd::new(0.05).momentum(0.9);

@@ -1,6 +1,6 @@
-//! PackNet (Mallya and Lazebnik 2018): two tasks in one network, digits 0 to 4 and 5 to 9, each with 5
-//! classes. Every kernel element, those of the last layer too, is owned by one task. Biases are trained by
-//! the first task alone.
+//! PackNet (Mallya and Lazebnik 2018): trains two tasks in one network, digits 0 to 4 and digits 5 to 9, each
+//! with 5 classes. Every element of every kernel, also of the last layer, belongs to one task. Biases are
+//! trained by the first task only.
 
 mod shared;
 
@@ -10,7 +10,7 @@ use frazil::trainer::ThawPolicy::ZeroState;
 use frazil::{Dataset, Digits, FreezeRule, Gpu, Sgd, Trainer};
 use shared::{KERNELS, Outcome, ensure, gpu, proved, train, trainer};
 
-/// The examples of digits `5 * task` to `5 * task + 4`, labelled 0 to 4.
+/// Returns the examples of digits `5 * task` to `5 * task + 4`, labelled 0 to 4.
 fn task(data: &Dataset, task: u32) -> frazil::Result<Dataset> {
     let rows: Vec<usize> = (0..data.len()).filter(|&row| data.labels()[row] / 5 == task).collect();
     let features = rows.iter().flat_map(|&row| data.features()[row * 64..][..64].to_vec()).collect();
@@ -22,7 +22,7 @@ fn network(gpu: &Gpu) -> frazil::Result<Trainer> {
     trainer(gpu, 5, 1, Masked, Sgd::new(0.05).momentum(0.9).weight_decay(1e-4))
 }
 
-/// A copy of the network for the first task: kernel elements of other owners are 0.
+/// Returns a copy of the network for the first task, in which kernel elements of other tasks are 0.
 fn first_task_alone(gpu: &Gpu, t: &Trainer, owners: &[Owners]) -> frazil::Result<Trainer> {
     let mut copy = network(gpu)?;
     for parameter in t.model().parameters() {

@@ -9,13 +9,14 @@ use frazil::trainer::ThawPolicy::ZeroState;
 use frazil::{Digits, FreezeRule, Sgd, Trainer};
 use shared::{KERNELS, Outcome, ensure, gpu, proved, trainer};
 
-/// Drops a fraction of the active weights and grows as many; returns their number.
+/// Drops a fraction of the active weights and grows the same number of frozen ones; returns this number.
 fn update(t: &mut Trainer, path: &str, fraction: f64) -> frazil::Result<usize> {
     let candidates = t.mask(path)?.clone();
     let active = candidates.len() - candidates.frozen_count();
     let count = ((fraction * active as f64).round() as usize).min(candidates.frozen_count());
     let scores = t.gradient(path)?;
-    // Grown among the weights frozen before the drop, so that no dropped weight is grown again at once.
+    // Selects the weights to grow among those frozen before the drop, so that no dropped weight is grown
+    // again at once.
     let view = TensorView { path, shape: &[candidates.len()], bits: None, frozen: &candidates };
     let grown = FreezeRule::largest(0.0).count(count).among_frozen().scores(scores).resolve_all(&[view])?;
     t.prune(path, FreezeRule::smallest(0.0).count(count).among_trainable())?;

@@ -1,5 +1,6 @@
-//! Stuck-at faults of memory cells: weights that read as 0 or as +-0.5 whatever is written. Compares a
-//! network trained with its faults frozen with one into which they are injected after training.
+//! Stuck-at faults of memory cells: some weights read as 0 or as +-0.5 whatever value is written to them.
+//! Compares a network that is trained with its faulty weights frozen with a network into which the same
+//! faults are injected after training.
 
 mod shared;
 
@@ -9,7 +10,8 @@ use shared::{KERNELS, Outcome, ensure, gpu, proved, train, trainer};
 
 const STUCK: f32 = 0.5;
 
-/// Freezes a fifth of each kernel at its fault: half of them at 0, a quarter each at `STUCK` and `-STUCK`.
+/// Freezes a random fifth of each kernel at faulty values: half of these weights at 0, a quarter at `STUCK`
+/// and a quarter at `-STUCK`.
 fn inject(t: &mut Trainer) -> frazil::Result<()> {
     for path in KERNELS {
         let len = t.mask(path)?.len();

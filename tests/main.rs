@@ -1,4 +1,4 @@
-//! The integration tests, in one binary: all of them share one device.
+//! All integration tests in one binary, so that they share one open GPU device.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

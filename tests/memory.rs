@@ -1,4 +1,5 @@
-//! Memory of training plans, and which kernels they use. Needs no GPU.
+//! Tests the memory and the kernels of training plans, which `Plan::estimate` computes from an adapter
+//! report. Needs no GPU.
 
 use frazil::gpu::{AdapterReport, Backend, DeviceKind};
 use frazil::low_level::GemmFamily;
@@ -7,7 +8,8 @@ use frazil::low_level::{Graph, Op, Role};
 use frazil::low_level::{Plan, PlanOptions};
 use frazil::{Error, Loss, Model, Sgd};
 
-/// Report of a software adapter, with the features and limits of llvmpipe.
+/// Returns the report of a software adapter with the features and limits of llvmpipe (Mesa's software Vulkan
+/// driver).
 fn adapter() -> AdapterReport {
     let mut report = AdapterReport::new("as llvmpipe", Backend::Vulkan, DeviceKind::Cpu);
     report.subgroup = Some([8, 8]);
@@ -25,7 +27,7 @@ fn cifar(batch: usize) -> Graph {
     Model::cifar().unwrap().training_graph(batch, Loss::SoftmaxCrossEntropy, rule).unwrap().graph
 }
 
-/// Bytes of the inputs and activations that the backward pass reads.
+/// Returns the total size in bytes of the inputs and forward results that some backward operation reads.
 fn saved_activation_bytes(graph: &Graph) -> u64 {
     let loss = graph.nodes().iter().position(|node| node.op == Op::Metrics).unwrap();
     let (forward, backward) = graph.nodes().split_at(loss);
@@ -45,8 +47,8 @@ fn saved_activation_bytes(graph: &Graph) -> u64 {
         .sum()
 }
 
-/// Implicit GEMM and Winograd convolutions have pooling as a fused epilogue; im2col convolutions need a
-/// pooling kernel.
+/// Implicit-GEMM and Winograd convolutions fuse the max-pooling that follows them into their epilogue. With
+/// im2col convolutions (`explicit_columns`), each max-pooling is a separate `max_pool2d` dispatch.
 #[test]
 fn pool_fuses_into_convolution_epilogue() {
     let rule = *frazil::Optimizer::from(Sgd::new(0.01).momentum(0.9)).rule();
@@ -71,8 +73,9 @@ fn pool_fuses_into_convolution_epilogue() {
     }
 }
 
-/// In every family, the GEMMs of strided convolutions read patches and write input gradients directly,
-/// without an im2col buffer.
+/// In every GEMM family, strided convolutions run as implicit GEMM: they read patches of the input and write
+/// input gradients directly, without `im2col` and `col2im` dispatches. With `explicit_columns` these
+/// dispatches exist, which shows that the test detects them.
 #[test]
 fn strided_convolutions_need_no_column_buffers() {
     let model = Model::named("resnet20").unwrap();
@@ -111,13 +114,14 @@ fn cifar_step_needs_at_most_1_5_times_the_necessary_memory() {
     );
 }
 
-/// A batch of 1024 fits the binding limit, because workspaces do not grow with the batch; a batch of 2048
-/// does not fit.
+/// With a batch of 1024, every buffer is within the adapter's limit of 128 MiB per binding, because the size
+/// of workspaces does not depend on the batch size. With a batch of 2048, the error names the buffer that
+/// exceeds the limit.
 #[test]
 fn large_batch_fits_or_the_error_names_the_buffer() {
     let report = Plan::estimate(&cifar(1024), &adapter(), &PlanOptions::default()).unwrap();
     assert!(report.per_step.iter().all(|buffer| buffer.bytes <= adapter().max_binding));
-    // The first activations of 2048 examples are 256 MiB.
+    // The output of the first ReLU (`relu1`) for 2048 examples needs 256 MiB.
     match Plan::estimate(&cifar(2048), &adapter(), &PlanOptions::default()) {
         Err(Error::LimitExceeded { what, needed, available }) => {
             assert!(what.contains("relu1"), "{what}");

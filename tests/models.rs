@@ -1,4 +1,4 @@
-//! The predefined models and average pooling, trained on the device.
+//! Trains every predefined model for one step on the device, and tests models with average pooling.
 
 use crate::support::device::gpu;
 use crate::support::training::{Snapshot, assert_frozen, moved, snapshot};
@@ -23,8 +23,8 @@ fn every_predefined_model_trains() {
         assert!(loss.is_finite() && loss > 0.0, "{name}: {loss}");
         let after = read(&trainer);
         for ((before, after), spec) in before.iter().zip(&after).zip(trainer.model().parameters()) {
-            // A batch-norm scale before a depthwise convolution has gradient 0: the batch norm after the
-            // convolution normalizes each channel again.
+            // In MobileNet, a batch-norm scale that precedes a depthwise convolution has gradient 0: the
+            // batch norm after the convolution normalizes each channel again, which cancels the scale.
             let path = spec.path.as_str();
             let before_depthwise =
                 path == "bn1.scale" || path.starts_with("pointwise") && path.ends_with(".scale");
@@ -36,8 +36,8 @@ fn every_predefined_model_trains() {
     }
 }
 
-/// Average pooling with overlapping windows and padding, and with non-overlapping windows that skip the last
-/// row and column.
+/// Builds a model with two average-pooling layers: 3x3 windows with stride 2 and padding, which overlap, and
+/// 2x2 windows with stride 2, which skip the last row and column.
 fn average_pooling_model() -> Model {
     Model::input([7, 7, 2])
         .conv2d("conv1", 5, [3, 3], |c| c.padding(Padding::Same))
@@ -54,7 +54,7 @@ fn average_pooling_model() -> Model {
 
 #[test]
 fn training_with_average_pooling_is_reproducible() {
-    // 22 examples in batches of 6: the last batch of each epoch has 4.
+    // 22 examples in batches of 6: the last batch of each epoch has 4 examples.
     let data = synthetic("averaging", [7, 7, 2], 3, 22, 8).unwrap();
     let run = || -> (f64, f64, Snapshot) {
         let optimizer = Sgd::new(0.1).momentum(0.9);
@@ -63,7 +63,8 @@ fn training_with_average_pooling_is_reproducible() {
             Trainer::new(gpu(), average_pooling_model(), Loss::SoftmaxCrossEntropy, optimizer, options)
                 .unwrap();
         t.freeze("conv*.kernel", FreezeRule::random(0.3).seed(4)).unwrap();
-        // Frozen, so that all gradients of trained weights pass through the pooling layers.
+        // Freezes the dense layer, so that the gradients of all trainable weights pass through the pooling
+        // layers.
         t.freeze("fc.*", FreezeRule::all()).unwrap();
         let (start, before) = (snapshot(&t), t.evaluate(&data).unwrap().loss);
         for epoch in 0..40 {

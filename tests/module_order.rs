@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 
-/// The modules of `src/`, lowest level first. A module may use those of earlier lines only, so no cycle can
-/// form.
+/// Modules of `src/` by level, lowest level first. A module may import only modules of lower levels, so no
+/// cycle of imports between modules can form.
 const LEVELS: &[&[&str]] = &[
     &["error"],
     &["shape", "rng", "wgsl", "file"],
@@ -21,7 +21,8 @@ const LEVELS: &[&[&str]] = &[
     &["low_level"],
 ];
 
-/// The modules that may name wgpu: those that use the device, and the crate root, which re-exports the crate.
+/// Modules that may name wgpu: `gpu` and `engine`, which use the device, and the crate root (`lib`), which
+/// re-exports the wgpu crate.
 const WGPU: &[&str] = &["gpu", "engine", "lib"];
 
 #[test]
@@ -46,8 +47,8 @@ fn the_program_does_not_name_wgpu() {
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
-/// The paths (with `/`, relative to the package) and texts of all files in `folders` with one of
-/// `extensions`.
+/// Returns the path (with `/`, relative to the package) and the text of every file in `folders` that has one
+/// of `extensions`.
 fn files(folders: &[&str], extensions: &[&str]) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut open: Vec<_> = folders.iter().map(|folder| root.join(folder)).filter(|f| f.exists()).collect();
@@ -87,7 +88,8 @@ fn architecture_lists_every_module_with_its_level() {
     assert_eq!(listed, expected.collect());
 }
 
-/// The violations of [`LEVELS`] and [`WGPU`] in these `(path, text)` pairs of `src/`, one line each.
+/// Returns one line for each violation of [`LEVELS`] or [`WGPU`] in the given `(path, text)` pairs of source
+/// files.
 fn violations(files: &[(String, String)]) -> Vec<String> {
     let mut found = Vec::new();
     let root = files.iter().find(|(path, _)| path == "src/lib.rs");
@@ -100,7 +102,7 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
         if !WGPU.contains(&module) {
             found.extend(wgpu_names(path, &code));
         }
-        // The root has no level: it only declares the modules and re-exports their names.
+        // The crate root (lib.rs) has no level: it only declares the modules and re-exports their names.
         if module == "lib" {
             continue;
         }
@@ -109,7 +111,8 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
             continue;
         };
         for (offset, name) in root_paths(inside, &code) {
-            // A name that the root re-exports belongs to the module that defines it.
+            // `crate::Name` counts as a use of the module that defines `Name` if the crate root re-exports
+            // it.
             let target = reexports.get(&name).unwrap_or(&name);
             match level(target) {
                 _ if target == module => {}
@@ -128,7 +131,7 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
     found
 }
 
-/// Paths and imports of wgpu in a file that may not name it, one line each.
+/// Returns one line for each path or import of wgpu in a file that must not name wgpu.
 fn wgpu_names(path: &str, code: &str) -> Vec<String> {
     let is_path = |offset: &usize| {
         code[offset + 4..].trim_start().starts_with("::") || code[..*offset].trim_end().ends_with("use")
@@ -137,7 +140,7 @@ fn wgpu_names(path: &str, code: &str) -> Vec<String> {
     found.map(|offset| format!("{}: only {WGPU:?} may name wgpu", location(path, code, offset))).collect()
 }
 
-/// The path and line of an offset.
+/// Formats a byte offset in a file as `path:line`.
 fn location(path: &str, code: &str, offset: usize) -> String {
     format!("{path}:{}", code[..offset].matches('\n').count() + 1)
 }
@@ -146,7 +149,7 @@ fn level(module: &str) -> Option<usize> {
     LEVELS.iter().position(|modules| modules.contains(&module))
 }
 
-/// The text without line comments; `://` does not start a comment.
+/// Removes the line comments of a source text. `//` after a colon, as in a URL, does not start a comment.
 fn code(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     for line in text.lines() {
@@ -161,15 +164,15 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// The offsets of `word` as a whole word.
+/// Returns the byte offsets at which `word` occurs as a whole word.
 fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     code.match_indices(word).map(|(offset, _)| offset).filter(move |&offset| {
         !code[..offset].ends_with(is_word) && !code[offset + word.len()..].starts_with(is_word)
     })
 }
 
-/// The first segments of all paths that begin at the crate root, with their offsets: `crate::a`,
-/// `crate::{a::X, b}`, and `super::a` if `super` is the root.
+/// Returns, with its byte offset, the first segment of every path that begins at the crate root: `a` for
+/// `crate::a`, `a` and `b` for `crate::{a::X, b}`, and `a` for `super::a` if `super` is the crate root.
 fn root_paths(inside: &str, code: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for offset in words(code, "crate") {
@@ -177,7 +180,8 @@ fn root_paths(inside: &str, code: &str) -> Vec<(usize, String)> {
             found.extend(first_names(rest).into_iter().map(|name| (offset, name)));
         }
     }
-    // Only at the start of a line, because in an inline module, usually of tests, `super` is the file itself.
+    // A `use super::...` counts only at the start of a line: in an indented inline module, usually `mod
+    // tests`, `super` is the file itself.
     let folders = inside.matches('/').count();
     let depth = if inside.ends_with("/mod.rs") { folders } else { folders + 1 };
     let to_root = "super::".repeat(depth);
@@ -194,21 +198,22 @@ fn root_paths(inside: &str, code: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// The first segment of `a::b`, or of every branch of `{a::b, c}`; `*` for a glob.
+/// Returns the first segment of `a::b`, or of every branch of `{a::b, c}`. The segment of a glob import is
+/// `*`.
 fn first_names(rest: &str) -> Vec<String> {
     let mut names: Vec<_> = expand(rest).into_iter().filter_map(|path| path.into_iter().next()).collect();
     names.dedup();
     names
 }
 
-/// The paths of a `use` tree: `a::{b, c::*}` has `a::b` and `a::c::*`. Text after the tree is ignored.
+/// Returns the paths of a `use` tree: `a::b` and `a::c::*` for `a::{b, c::*}`. Ignores text after the tree.
 fn expand(tree: &str) -> Vec<Vec<String>> {
     let mut segments = Vec::new();
     let mut rest = tree.trim_start();
     loop {
         if let Some(group) = rest.strip_prefix('{') {
             let paths = branches(group).into_iter().flat_map(expand);
-            // `a::{self}` is `a`.
+            // `a::{self}` means `a`.
             let is_self = |path: &[String]| path == ["self"] && !segments.is_empty();
             let path = |path: Vec<String>| if is_self(&path) { Vec::new() } else { path };
             return paths.map(|rest| [segments.clone(), path(rest)].concat()).collect();
@@ -225,7 +230,7 @@ fn expand(tree: &str) -> Vec<Vec<String>> {
     if segments.is_empty() { Vec::new() } else { vec![segments] }
 }
 
-/// The parts between the commas of a group, up to its closing brace.
+/// Splits a group, given without its opening brace, at its top-level commas, up to its closing brace.
 fn branches(group: &str) -> Vec<&str> {
     let (mut depth, mut start, mut parts) = (0, 0, Vec::new());
     for (index, c) in group.char_indices() {
@@ -245,7 +250,8 @@ fn branches(group: &str) -> Vec<&str> {
     parts
 }
 
-/// The module of each name that the root re-exports with `pub use module::...`.
+/// Returns, for each name that the crate root re-exports with `pub use module::...`, the module that defines
+/// it.
 fn reexports(root: &str) -> BTreeMap<String, String> {
     let mut modules = BTreeMap::new();
     for statement in root.split("pub use ").skip(1) {
@@ -258,22 +264,22 @@ fn reexports(root: &str) -> BTreeMap<String, String> {
     modules
 }
 
-/// A source file, parsed as a module of the crate.
+/// A source file of the crate, parsed into its imports, its re-exports and the rest of its code.
 struct Module {
-    /// The path of the file.
+    /// Path of the file.
     file: String,
-    /// The code without comments, unit tests and `use` declarations.
+    /// Code without comments, unit tests and `use` declarations.
     body: String,
-    /// The paths of `use` declarations.
+    /// Paths of `use` declarations that are not re-exports.
     imports: Vec<Vec<String>>,
-    /// The paths of `use` declarations that are re-exports.
+    /// Paths of `pub use` declarations (re-exports).
     reexports: Vec<Vec<String>>,
 }
 
-/// The modules by their paths from the crate root.
+/// Modules by their path from the crate root, such as `["mask", "rule"]`.
 type Modules = BTreeMap<Vec<String>, Module>;
 
-/// The modules of these `(path, text)` pairs of `src/`, without the root and without files of unit tests.
+/// Parses the given `(path, text)` pairs of source files, except the crate root and files of unit tests.
 fn modules(files: &[(String, String)]) -> Modules {
     let mut modules = Modules::new();
     for (file, text) in files {
@@ -285,7 +291,7 @@ fn modules(files: &[(String, String)]) -> Modules {
             _ => {}
         }
         let code = code(text);
-        // Unit tests are the last item of a file.
+        // Ignores unit tests: `mod tests` is always the last item of a file.
         let tests = code.find("#[cfg(test)]\nmod tests {").unwrap_or(code.len());
         let mut body = String::new();
         let (mut imports, mut reexports) = (Vec::new(), Vec::new());
@@ -312,8 +318,9 @@ fn modules(files: &[(String, String)]) -> Modules {
     modules
 }
 
-/// The module that defines the item at `path`, as seen from the module `from`; `None` for other crates.
-/// Imports and re-exports on the path are resolved.
+/// Returns the module that defines the item at `path`, as seen from the module `from`; `None` for other
+/// crates. Resolves imports and re-exports on the path; `depth` is the number of those resolved so far, and
+/// limits the recursion.
 fn definition(modules: &Modules, from: &[String], path: &[String], depth: usize) -> Option<Vec<String>> {
     let mut module = from.to_vec();
     let mut rest = path;
@@ -347,13 +354,13 @@ fn definition(modules: &Modules, from: &[String], path: &[String], depth: usize)
     Some(module)
 }
 
-/// The files that each file imports from the same top-level module. A `mod.rs` may import from its submodules
-/// although they use its items, so these imports are left out.
+/// Returns, for each file, the files of the same top-level module that it imports. Leaves out imports of a
+/// `mod.rs` from its submodules, because submodules may use items of their `mod.rs`.
 fn imports_within_modules(modules: &Modules) -> BTreeMap<&str, BTreeSet<&str>> {
     let mut graph = BTreeMap::new();
     for (path, module) in modules {
         let mut used = module.imports.clone();
-        // A re-export is an import if the file uses the name itself.
+        // A re-export counts as an import only if the rest of the file uses the name.
         let reexports = module.reexports.iter();
         used.extend(reexports.filter(|p| words(&module.body, &p[p.len() - 1]).next().is_some()).cloned());
         let is_child = |key: &&Vec<String>| key.len() == path.len() + 1 && key.starts_with(path);
@@ -362,7 +369,7 @@ fn imports_within_modules(modules: &Modules) -> BTreeMap<&str, BTreeSet<&str>> {
             for offset in words(&module.body, root) {
                 let before = module.body[..offset].trim_end();
                 let is_path = module.body[offset + root.len()..].trim_start().starts_with("::");
-                // `pub(in crate::a)` is not an import.
+                // The path in a visibility such as `pub(in crate::a)` is not an import.
                 if is_path && !before.ends_with("::") && !before.ends_with('.') && !before.ends_with("(in") {
                     used.extend(expand(&module.body[offset..]));
                 }
@@ -380,7 +387,7 @@ fn imports_within_modules(modules: &Modules) -> BTreeMap<&str, BTreeSet<&str>> {
     graph
 }
 
-/// The shortest chain of imports from one file to another, without the first.
+/// Returns the shortest chain of imports from the file `from` to the file `to`, without `from` itself.
 fn chain<'a>(graph: &BTreeMap<&'a str, BTreeSet<&'a str>>, from: &'a str, to: &str) -> Option<Vec<&'a str>> {
     let mut open = VecDeque::from([vec![from]]);
     let mut reached = BTreeSet::new();
@@ -398,7 +405,7 @@ fn chain<'a>(graph: &BTreeMap<&'a str, BTreeSet<&'a str>>, from: &'a str, to: &s
     None
 }
 
-/// The cycles of imports between files of a module, one line each.
+/// Returns one line for each cycle of imports between files of the same top-level module.
 fn cycles(files: &[(String, String)]) -> Vec<String> {
     let modules = modules(files);
     let graph = imports_within_modules(&modules);
@@ -419,7 +426,7 @@ fn cycles(files: &[(String, String)]) -> Vec<String> {
 mod checker {
     use super::*;
 
-    /// The violations of one file, with a root that re-exports `Trainer` and `Error`.
+    /// Returns the violations of one file in a crate whose root re-exports `Error`, `Result` and `Trainer`.
     fn check(path: &str, text: &str) -> Vec<String> {
         let root = "pub mod error;\npub use error::{Error, Result};\npub use trainer::Trainer;\n";
         violations(&[("src/lib.rs".into(), root.into()), (path.into(), text.into())])
@@ -499,7 +506,7 @@ mod checker {
         }
     }
 
-    /// The cycles among these files.
+    /// Returns the cycles of imports among these `(path, text)` pairs.
     fn cycles_of(files: &[(&str, &str)]) -> Vec<String> {
         let files: Vec<_> = files.iter().map(|(path, text)| (path.to_string(), text.to_string())).collect();
         cycles(&files)

@@ -1,5 +1,5 @@
-//! Runs the op table of `frazil::conformance` on the device in every supported GEMM family, and tests that
-//! its comparisons fail on injected errors.
+//! Runs the conformance cases of `frazil::conformance` (the op table) on the device in every supported GEMM
+//! family, and tests that the comparison with the reference fails on injected errors.
 
 use crate::support::device::gpu;
 use crate::support::skip;
@@ -38,9 +38,9 @@ fn every_case_passes_in_every_supported_family() {
     let all = frazil::low_level::FILES.iter().filter(|file| file.is_kernel()).map(|file| file.name);
     let mut unused: Vec<_> = all.filter(|name| !kernels.contains(name)).collect();
     unused.sort_unstable();
-    // No operation uses the digest kernel; other tests compare its digests with those of the host. The update
-    // of running statistics writes parameters and has no result; tests/batch_norm.rs compares it with the
-    // reference.
+    // Kernels that no case runs on this adapter. `digest` belongs to no operation; other tests compare its
+    // digests with those of the host. `update_statistics` writes the running statistics of batch norm and has
+    // no result; tests/batch_norm.rs compares them with the reference.
     let mut expected = vec!["digest", "gemm_cooperative", "gemm_subgroup", "gemm_tiled", "update_statistics"];
     if GemmFamily::cooperative(gpu().report()).is_some() {
         expected.retain(|&name| name != "gemm_cooperative");
@@ -66,7 +66,8 @@ fn runs_are_restricted_to_the_given_families() {
     assert!(error.contains(&gpu().report().name) && error.contains(&unsupported.to_string()), "{error}");
 }
 
-/// The names of all operations, read from the source of `Op::name`, whose `match` lists every variant.
+/// Returns the names of all operations, parsed from the source of `Op::name`, whose `match` lists every
+/// variant.
 fn operation_names() -> BTreeSet<&'static str> {
     let source = include_str!("../src/graph/op.rs");
     let (_, body) = source.split_once("pub fn name(&self) -> &'static str {").expect("Op::name");
@@ -83,8 +84,8 @@ fn the_table_covers_every_operation_and_repeats_no_name() {
     }
     let mut covered: BTreeSet<String> =
         all.iter().flat_map(|c| c.op().split('+').map(str::to_owned).collect::<Vec<_>>()).collect();
-    // `update_statistics` writes parameters and has no result; tests/batch_norm.rs compares it with the
-    // reference.
+    // No case covers `update_statistics`, because it writes parameters and has no result; tests/batch_norm.rs
+    // compares it with the reference.
     assert!(covered.insert("update_statistics".to_owned()), "update_statistics is in the table");
     let every = operation_names();
     assert!(every.len() > 30, "Op::name was not parsed: {every:?}");
@@ -98,7 +99,8 @@ fn ops(case: &Case) -> Option<&Ops> {
     }
 }
 
-/// Returns the cases with real-valued data whose single operation is a GEMM.
+/// Returns the cases whose graph is a single operation that runs as a GEMM, with real-valued data and without
+/// a partial weight gradient.
 fn gemm_cases() -> Vec<Case> {
     let real = |case: &Case| {
         case.has_gemm()
@@ -136,7 +138,8 @@ fn comparison_fails_on_one_wrong_element() {
         }
     }
     assert!(compare("short", &[1.0], &[1.0, 2.0], &[0.0, 0.0]).is_err());
-    // A bound of 0 requires equality; an infinity is within no bound of a finite number.
+    // A bound of 0 requires equality. A finite result is never within the bound of an infinite reference. NaN
+    // equals NaN, and an infinity equals the same infinity.
     assert!(compare("exact", &[1.0 + 1e-12], &[1.0], &[0.0]).is_err());
     assert!(compare("infinite", &[f64::MAX], &[f64::INFINITY], &[1e300]).is_err());
     assert_eq!(
@@ -153,8 +156,8 @@ fn comparison_fails_on_a_missing_product() {
         let batch = ops(case).unwrap().batch;
         let mut data = case.data();
         let bound = bounds(case, &data, batch).unwrap().swap_remove(0);
-        // In sums of a thousand terms or more, one product may be smaller than the rounding error that the
-        // bound allows.
+        // Skips sums of about a thousand terms or more (large bounds): there, one product may be smaller than
+        // the rounding error that the bound allows.
         let winograd = ops(case).is_some_and(|o| o.winograd);
         if !winograd && bound.iter().any(|&bound| bound > 1e-3) {
             long += 1;
@@ -163,9 +166,9 @@ fn comparison_fails_on_a_missing_product() {
         let want = reference_outputs(case, &data, batch).unwrap().swap_remove(0);
         let got = floats(&outputs(gpu(), case, &PlanOptions::default()).unwrap()[0]);
         compare(&case.name, &got, &want, &bound).unwrap();
-        // Sets one element of the first operand to 0, so that one product is missing from every sum that it
-        // contributes to. This is the first element that contributes to a sum, or for 5x5 Winograd, whose
-        // bound is wide, the largest one.
+        // Injects a fault: one element of the first operand is 0, so that one product is missing from every
+        // sum to which it contributes. Chooses the first element that changes a result, or for 5x5 Winograd,
+        // whose bound is wide, the element of largest magnitude that does.
         let mut order: Vec<usize> = (0..data[0].len()).collect();
         if winograd && case.name.contains("5x5") {
             order.sort_by(|&a, &b| data[0][b].abs().total_cmp(&data[0][a].abs()));
@@ -179,7 +182,7 @@ fn comparison_fails_on_a_missing_product() {
         let faulty = faulty.expect("an element that some result depends on");
         let changed = faulty.iter().zip(&want).filter(|(a, b)| a != b).count();
         let message = compare(&case.name, &got, &faulty, &bound).expect_err(&case.name);
-        // With Winograd, not every result without the product exceeds the bound.
+        // Winograd has a wider bound, so some results that lack a product may be within it.
         assert!(
             winograd || message.contains(&format!(": {changed} of ")),
             "expected {changed} elements beyond the bound, got {message}"
@@ -192,8 +195,8 @@ fn comparison_fails_on_a_missing_product() {
     assert!(10 * long < all.len(), "{long} of {}", all.len());
 }
 
-/// Positions of maxima are compared exactly, so the cases of max-pooling after a sum must not have two
-/// elements in a window that differ by less than rounding errors.
+/// No two elements of a pooling window differ by less than the rounding errors of their sums. The suite
+/// compares positions of maxima exactly, and rounding would otherwise decide which element is the maximum.
 #[test]
 fn maxima_of_pooled_sums_are_distinct_beyond_rounding() {
     let (mut windows, mut near) = (0, Vec::new());
@@ -205,8 +208,8 @@ fn maxima_of_pooled_sums_are_distinct_beyond_rounding() {
         let operand = o.nodes.len() - 2;
         let values = reference_outputs(&unfused, &data, o.batch).unwrap().swap_remove(operand);
         let bound = bounds(&unfused, &data, o.batch).unwrap().swap_remove(operand);
-        // Zeros that are exact on every device: results of a ReLU's gradient, or of a ReLU of a sum well
-        // below 0.
+        // Two elements may be equal if both are exactly 0 on every device: zeros of a ReLU gradient, or
+        // outputs of a ReLU whose input (`before`) is negative by more than its rounding error.
         let before = matches!(o.nodes[operand].0, Op::Relu)
             .then(|| reference_outputs(&unfused, &data, o.batch).unwrap().swap_remove(operand - 1));
         let zero = |i: usize| match (&o.nodes[operand].0, &before) {
@@ -236,7 +239,7 @@ fn maxima_of_pooled_sums_are_distinct_beyond_rounding() {
     assert!(windows > 1000, "{windows}");
 }
 
-/// Returns the bits of a case's results in a family, with memory slots shared as in training.
+/// Returns the result bits of a case in a GEMM family. Values share memory slots, as in training.
 fn bits(case: &Case, family: GemmFamily) -> Vec<Vec<u32>> {
     outputs(gpu(), case, &PlanOptions::default().family(family)).unwrap()
 }
@@ -250,8 +253,8 @@ fn fused_and_unfused_chains_agree_bit_for_bit() {
         };
         let unfused = case.clone().with_ops(|ops| ops.keep_all = true);
         for family in families(&case, gpu().report()) {
-            // The fused chain returns only the results of its last operation; for max-pooling these are the
-            // maxima and their positions.
+            // `unfused` returns the result of every operation, and the fused chain only that of its last
+            // operation. Max-pooling has two results: the maxima and their positions.
             let (one, all) = (bits(&case, family), bits(&unfused, family));
             let pool = matches!(o.nodes[o.nodes.len() - 1].0, Op::MaxPool2d(_));
             assert_eq!((one.len(), all.len()), (1 + usize::from(pool), o.nodes.len() + usize::from(pool)));
@@ -268,12 +271,12 @@ fn convolutions_in_parts_of_the_batch_agree_bit_for_bit() {
     let mut pairs = 0;
     for case in cases().unwrap() {
         let Some(o) = ops(&case).filter(|o| o.workspace_bytes.is_some()) else { continue };
-        // A weight gradient is summed over the parts in another order; the op table checks that it is within
-        // its bound.
+        // Skips weight gradients of real numbers: dividing the batch changes their order of summation. The
+        // conformance run above checks that they are within their error bound.
         if case.op() == "conv2d_grad_kernel" && o.data == DataKind::Reals {
             continue;
         }
-        // Computes the im2col matrix of the full batch at once.
+        // With an unlimited workspace, the im2col matrix of the full batch is computed at once.
         let undivided = case.clone().with_ops(|ops| ops.workspace_bytes = Some(u64::MAX));
         for family in families(&case, gpu().report()) {
             assert!(bits(&case, family) == bits(&undivided, family), "{} ({family})", case.name);
@@ -284,7 +287,8 @@ fn convolutions_in_parts_of_the_batch_agree_bit_for_bit() {
     assert!(pairs > 0);
 }
 
-/// Implicit GEMM and im2col give the same bits for a convolution and its weight gradient.
+/// Implicit GEMM and im2col (`explicit_columns`) give the same bits for a convolution and its weight
+/// gradient.
 #[test]
 fn implicit_gemm_and_im2col_agree_bit_for_bit() {
     let (mut pairs, mut split) = (0, 0);
@@ -293,8 +297,8 @@ fn implicit_gemm_and_im2col_agree_bit_for_bit() {
         if !columns || ops(&case).is_some_and(|o| o.winograd) {
             continue;
         }
-        // This case uses split-K, which sums in another order; the op table checks that it is within its
-        // bound.
+        // Skips a case that uses split-K, which changes the order of summation. The conformance run above
+        // checks that it is within its error bound.
         if case.name.starts_with("conv2d_grad_kernel depthwise, many rows") {
             split += 1;
             continue;
@@ -315,7 +319,8 @@ fn implicit_gemm_and_im2col_agree_bit_for_bit() {
     assert!(10 * split < pairs, "{split} of {pairs}");
 }
 
-/// Returns whether a family computes this case with split-K, which sums in another order.
+/// Returns whether a GEMM family computes this case with split-K, whose partial sums change the order of
+/// summation.
 fn is_split(case: &Case, family: GemmFamily) -> bool {
     let options = case.options(PlanOptions::default().family(family));
     let launches = Plan::launches(&case.graph().unwrap(), gpu().report(), &options).unwrap();
@@ -336,8 +341,8 @@ fn runs_repeat_and_families_agree_bit_for_bit() {
             let first = bits(&case, family);
             assert!(first == bits(&case, family), "{} ({family}): two runs differ", case.name);
             if is_split(&case, family) {
-                // Split-K sums in another order than one GEMM, but in the same order in every run, and within
-                // the bound.
+                // Partial sums (split-K) change the order of summation, so other families may give other
+                // bits. The order is the same in every run, and the result is within the error bound.
                 let batch = ops(&case).unwrap().batch;
                 let want = reference_outputs(&case, &case.data(), batch).unwrap().swap_remove(0);
                 let bound = bounds(&case, &case.data(), batch).unwrap().swap_remove(0);
@@ -358,8 +363,8 @@ fn runs_repeat_and_families_agree_bit_for_bit() {
     assert!(unsplit > 0 && split > 0);
 }
 
-/// The table has cases with both tile sizes of tiled GEMMs, and for each size with every loader of both
-/// operands.
+/// The cases cover both tile sizes of tiled GEMMs (64 and 128), and for both sizes the same WGSL snippets
+/// that load the operands.
 #[test]
 fn both_tile_sizes_run_with_every_loader() {
     let mut snippets: BTreeMap<u32, BTreeSet<&str>> = BTreeMap::new();

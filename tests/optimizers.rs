@@ -1,4 +1,5 @@
-//! Update rules, clipping, factors per parameter and schedules, beyond the golden trajectories.
+//! Tests update rules, gradient clipping, per-parameter factors and learning-rate schedules in cases that the
+//! golden trajectories (tests/golden) do not cover.
 
 use crate::support::compare::assert_relative;
 use crate::support::device::gpu;
@@ -21,8 +22,8 @@ fn widen(x: &[f32]) -> Vec<f64> {
     x.iter().copied().map(f64::from).collect()
 }
 
-/// Runs updates of one tensor on the reference and on the device, compares them, and returns weights and
-/// state slots.
+/// Updates one tensor `steps` times with a constant gradient on the reference and on the device, compares
+/// both, and returns the reference's weights, followed by its state slots.
 fn run_update(
     rule: UpdateRule,
     step: StepScalars,
@@ -78,7 +79,8 @@ fn step_scalars(learning_rate: f32) -> StepScalars {
 
 #[test]
 fn update_rules_match_values_computed_by_hand() {
-    // v = 0.5*8 + 0.5*4 = 6, with earlier maxima 16 and 4; m = 0.5*2.
+    // AMSGrad with gradient 2: m = 0.5*0 + 0.5*2 = 1 and v = 0.5*8 + 0.5*2^2 = 6. The maxima of v are 16 and
+    // 4 before the step, so 16 and 6 after it.
     let amsgrad = UpdateRule::Adam {
         beta1: 0.5,
         beta2: 0.5,
@@ -90,8 +92,8 @@ fn update_rules_match_values_computed_by_hand() {
     let step = StepScalars { correction1: 0.5, correction2: 0.25, ..step_scalars(1.0) };
     let all =
         run_update(amsgrad, step, 1, &[1.0; 2], &[2.0; 2], &[vec![0.0; 2], vec![8.0; 2], vec![16.0, 4.0]]);
-    // The denominators are the square roots of the bias-corrected maxima: sqrt(16 / 0.25) = 8 and sqrt(6 /
-    // 0.25).
+    // The step is the bias-corrected m, 1 / 0.5 = 2, divided by the square root of the bias-corrected maximum
+    // plus epsilon: sqrt(16 / 0.25) + 1 = 9 for the first element, sqrt(6 / 0.25) + 1 for the second.
     assert!((all[0][0] - (1.0 - 2.0 / 9.0)).abs() < 1e-15, "{all:?}");
     assert!((all[0][1] - (1.0 - 2.0 / (24f64.sqrt() + 1.0))).abs() < 1e-15, "{all:?}");
     assert_eq!(all[3], [16.0, 6.0]);
@@ -103,13 +105,14 @@ fn update_rules_match_values_computed_by_hand() {
         centered,
         weight_decay: 0.5,
     };
-    // g = 3 + 0.5*2 = 4; v = 0.75*16 + 0.25*16 = 16; the step is 4 / 5.
+    // RMSprop: the gradient with weight decay is g = 3 + 0.5*2 = 4, the mean square is v = 0.75*16 + 0.25*4^2
+    // = 16, and the normalized gradient is 4 / (sqrt(16) + 1) = 0.8.
     let all = run_update(rmsprop(0.0, false), step_scalars(0.5), 1, &[2.0], &[3.0], &[vec![16.0]]);
     assert_eq!(all, [vec![2.0 - 0.5 * 0.8], vec![16.0]]);
-    // The momentum buffer is 0.5*2 + 0.8.
+    // With momentum 0.5, the momentum buffer changes from 2 to 0.5*2 + 0.8 = 1.8.
     let all = run_update(rmsprop(0.5, false), step_scalars(0.5), 1, &[2.0], &[3.0], &[vec![16.0], vec![2.0]]);
     assert_eq!(all, [vec![2.0 - 0.5 * 1.8], vec![16.0], vec![1.8]]);
-    // The mean gradient is 0.75*(8/3) + 0.25*4 = 3, so the centred variance is 16 - 9 = 7.
+    // Centred RMSprop: the mean gradient is 0.75*(8/3) + 0.25*4 = 3, so the variance is 16 - 3^2 = 7.
     let all =
         run_update(rmsprop(0.0, true), step_scalars(0.5), 1, &[2.0], &[3.0], &[vec![16.0], vec![8.0 / 3.0]]);
     assert!((all[0][0] - (2.0 - 2.0 / (7f64.sqrt() + 1.0))).abs() < 1e-7 && (all[2][0] - 3.0).abs() < 1e-7);
@@ -117,7 +120,8 @@ fn update_rules_match_values_computed_by_hand() {
     let all = run_update(rmsprop(0.5, true), step_scalars(0.5), 1, &[2.0], &[3.0], &slots);
     assert!((all[3][0] - (1.0 + 4.0 / (7f64.sqrt() + 1.0))).abs() < 1e-7, "{all:?}");
 
-    // g = 3; the sum of squares is 7 + 9 = 16; the step is 3 / 5.
+    // Adagrad: with gradient 3, the sum of squares is 7 + 3^2 = 16, and the normalized gradient is 3 /
+    // (sqrt(16) + 1) = 0.6.
     let adagrad = UpdateRule::Adagrad { epsilon: 1.0, weight_decay: 0.0 };
     assert_eq!(
         run_update(adagrad, step_scalars(0.5), 1, &[2.0], &[3.0], &[vec![7.0]]),
@@ -125,8 +129,8 @@ fn update_rules_match_values_computed_by_hand() {
     );
 }
 
-/// A mean gradient whose square exceeds the mean square gives a variance of 0, not NaN; a NaN gradient gives
-/// NaN.
+/// If the square of the mean gradient exceeds the mean square, the variance of centred RMSprop is 0 and not
+/// negative, so the weight does not become NaN. A NaN gradient still gives a NaN weight.
 #[test]
 fn rmsprop_clamps_a_negative_centred_variance_to_zero() {
     let rule =
@@ -162,7 +166,8 @@ fn gradient(t: &Trainer, path: &str) -> Vec<f32> {
 
 const PATHS: [&str; 4] = ["conv.kernel", "conv.bias", "fc.kernel", "fc.bias"];
 
-/// F6: the gradient norm includes frozen elements, so that trainable elements are clipped too much.
+/// Regression test F6 (docs/masks.md): gradient clipping counts frozen elements, and so scales the gradients
+/// of trainable elements down too much. With `Clip::over_all`, the norm includes frozen elements on request.
 #[test]
 fn f6_norm_counts_trainable_elements_only_unless_over_all() {
     for over_all in [false, true] {
@@ -184,7 +189,7 @@ fn f6_norm_counts_trainable_elements_only_unless_over_all() {
         let norm = if over_all { all.sqrt() } else { trainable.sqrt() };
         assert_relative("norm", &[t.gradient_norm().unwrap().into()], &[norm], 1e-6);
         assert_frozen("clip", &t, &before);
-        // The weights change by the clipped gradient; `Trainer::gradient` returns the gradient before
+        // The weights must change by the clipped gradient; `Trainer::gradient` returns the gradient before
         // clipping.
         let scale = 0.1 / (norm + 1e-6);
         assert!(scale < 0.9);
@@ -225,8 +230,9 @@ fn norm_ignores_nan_and_infinity_in_gradients_of_frozen_elements() {
     for (got, expected) in weights.iter().zip([1.0, 0.4, 1.0, 1.0, 0.2]) {
         assert!((got - expected).abs() < 1e-6, "{weights:?}");
     }
-    // Squares overflow above 1.8e19. A trainable NaN makes all trainable weights NaN; an infinite norm scales
-    // the finite gradients to 0.
+    // Gradients near the overflow limit: squares overflow f32 above 1.8e19. A NaN gradient of a trainable
+    // element makes all trainable weights NaN. An infinite gradient gives an infinite norm, which scales the
+    // finite gradients to 0.
     assert!((run([0.0, 3e18, 0.0, 0.0, 4e18]).0 / 5e18 - 1.0).abs() < 1e-6);
     let (norm, weights) = run([0.0, f32::NAN, 1.0, 0.0, 1.0]);
     assert!(norm.is_nan() && weights[2].is_nan() && weights[0] == 1.0 && weights[3] == 1.0, "{weights:?}");
@@ -281,7 +287,8 @@ fn learning_rate_and_weight_decay_factors_per_parameter() {
         plain == run(adamw().learning_rate_factor("*", 1.0).weight_decay_factor("*", 1.0)).1,
         "factors of 1 changed the update"
     );
-    // The last matching glob applies.
+    // If several globs match a parameter, the last one applies: `conv.*` has factor 0, other parameters have
+    // factor 3.
     let none = run(adamw().learning_rate_factor("*", 3.0).learning_rate_factor("conv.*", 0.0)).1;
     assert!(
         none.0[..2].iter().zip(&before.0).all(|(now, old)| now[0] == old[0]),
@@ -331,7 +338,7 @@ fn schedule_sets_the_learning_rate_of_each_step() {
         scheduled.step(batch).unwrap();
     }
     assert!(snapshot(&scheduled) == snapshot(&by_hand));
-    // Setting the base rate keeps the schedule.
+    // `set_learning_rate` changes the base rate and keeps the schedule.
     scheduled.set_learning_rate(0.4).unwrap();
     assert_eq!(scheduled.optimizer().learning_rate_at(6), 0.4 * 0.25);
 }
@@ -396,7 +403,7 @@ fn clip_and_accumulation_without_a_matching_update_are_errors() {
     assert_error(graph.push(Op::Accumulate(vec![id]), &[g], "sum"), "one accumulation");
     graph.push(Op::Clip(Clip::norm(1.0), vec![id]), &[g], "clip").unwrap();
     assert_error(graph.push(Op::Clip(Clip::value(1.0), vec![id]), &[g], "clip"), "one clip");
-    // Clip and accumulation require an update, and must precede it.
+    // `Op::Clip` and `Op::Accumulate` require an `Op::Update` of the same gradients, and must precede it.
     let error = Plan::compile(gpu(), &graph, &PlanOptions::default()).unwrap_err();
     assert!(error.to_string().contains("gradients that an update reads"), "{error}");
     graph.push(Op::Update(rule, vec![id.into()]), &[g], "update").unwrap();
@@ -406,7 +413,8 @@ fn clip_and_accumulation_without_a_matching_update_are_errors() {
     assert_error(graph.push(Op::Update(rule, vec![target]), &[g], "update"), "factors");
     graph.push(Op::Update(rule, vec![id.into()]), &[g], "update").unwrap();
     assert_error(graph.push(Op::Clip(Clip::norm(1.0), vec![id]), &[g], "clip"), "one update");
-    // The other store has no memory for the accumulated sums.
+    // `store` belongs to a graph without `Op::Accumulate`, so it has no memory for the accumulated gradients
+    // of `other`.
     let (mut other, g) = start();
     other.push(Op::Accumulate(vec![id]), &[g], "sum").unwrap();
     other.push(Op::Update(rule, vec![id.into()]), &[g], "update").unwrap();

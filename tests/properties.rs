@@ -1,5 +1,5 @@
-//! Property tests over random shapes, strides, dilations, paddings, groups and masks, with the same random
-//! cases in every run.
+//! Property tests over random shapes, strides, dilations, paddings, groups and masks. The seed is fixed, so
+//! every run tests the same random cases.
 
 use crate::adjoint::convolution_disagreement;
 use crate::support::compare::check_equal;
@@ -18,7 +18,8 @@ fn config(cases: u32) -> Config {
     Config { cases, rng_seed: RngSeed::Fixed(20), failure_persistence: None, ..Config::default() }
 }
 
-/// Number of random cases of a test on the device: few, because each case compiles plans.
+/// Number of random cases of each test that runs on the device. The number is low, because each case compiles
+/// plans.
 const DEVICE_CASES: u32 = 24;
 
 fn any_padding() -> impl Strategy<Value = Padding> {
@@ -37,13 +38,13 @@ fn any_window() -> impl Strategy<Value = Window> {
     })
 }
 
-/// Generates `[rows, columns]`, a batch size and a seed of the data.
+/// Generates an image size `[rows, columns]`, a batch size and a seed for random data.
 fn any_input() -> impl Strategy<Value = ([usize; 2], usize, u64)> {
     ([1..=11usize, 1..=11usize], 1..=4usize, any::<u64>())
 }
 
-/// Generates a convolution with at least one output, a batch size and a seed; it has 1 to 4 groups and may be
-/// depthwise.
+/// Generates a convolution with at least one output pixel, a batch size and a seed for random data. The
+/// convolution has 1 to 4 groups and may be depthwise.
 fn any_convolution() -> impl Strategy<Value = (Conv2d, usize, u64)> {
     (any_input(), any_window(), 1..=4usize, [1..=5usize, 1..=5usize]).prop_filter_map(
         "a window without an output",
@@ -63,8 +64,9 @@ fn any_pool() -> impl Strategy<Value = (Pool2d, usize, u64)> {
     )
 }
 
-/// Checks each element within `(4 + sqrt(depth)) * 2^-24 * sum(|a||b|)`, the rounding error of a sum of
-/// `depth` products. `sums` are the sums of the products' absolute values.
+/// Checks that each element of `got` differs from `want` by at most `(4 + sqrt(depth)) * 2^-24 *
+/// sum(|a||b|)`, a bound of the f32 rounding error of a sum of `depth` products `a * b`. `sums` contains
+/// `sum(|a||b|)` of each element.
 ///
 /// # Errors
 /// Names the first element beyond this bound.
@@ -81,7 +83,8 @@ fn check_rounding(got: &[f64], want: &[f64], sums: &[f64], depth: usize) -> Resu
     Ok(())
 }
 
-/// Compares an executor's convolution and both gradients with the reference.
+/// Compares the convolution, the input gradient and the weight gradient of an executor with those of the
+/// reference.
 fn check_convolution(make: Make, c: Conv2d, images: usize, seed: u64) -> Result<(), String> {
     let mut data = stream(seed);
     let shapes = convolution_shapes(&c, images);
@@ -131,7 +134,7 @@ proptest! {
         if ties {
             x.iter_mut().for_each(|x| *x = x.round());
         }
-        // Pooling has no GEMM: its kernel is the same in every family.
+        // Pooling does not use a GEMM, so one family suffices: the kernel is the same in all.
         let family = GemmFamily::choose(gpu().report());
         let x = [Operand::batch(&shape, x)];
         let got = evaluate(&|graph: &Graph| device(graph, family), Op::MaxPool2d(p), &x);
@@ -170,8 +173,8 @@ proptest! {
         prop_assert_eq!((or(&a, &a.complement()), and(&a, &a.complement())), (all, none));
         let count = |m: &Mask| m.frozen_count();
         prop_assert_eq!(count(&or(&a, &b)) + count(&and(&a, &b)), count(&a) + count(&b));
-        // Also compares element by element, because these laws would also hold with union and intersection
-        // exchanged.
+        // Also compares element by element, because the laws above would also hold with union and
+        // intersection exchanged.
         for (index, [x, y, _]) in flags.iter().enumerate() {
             prop_assert_eq!(or(&a, &b).is_frozen(index), x | y);
             prop_assert_eq!(and(&a, &b).is_frozen(index), x & y);
@@ -188,7 +191,8 @@ proptest! {
         prop_assert_eq!(&Mask::from_trainable(flags.iter().map(|f| !f)), &mask);
         prop_assert_eq!((0..flags.len()).map(|i| mask.is_frozen(i)).collect::<Vec<_>>(), flags.clone());
         prop_assert_eq!(&Mask::from_words(mask.words().to_vec(), mask.len()).unwrap(), &mask);
-        // Bits beyond the last element are ignored.
+        // Clears the unused bits of the last word: `Mask::from_words` must ignore bits beyond the last
+        // element.
         let mut words = mask.words().to_vec();
         if let (Some(last), rest @ 1..) = (words.last_mut(), flags.len() % 32) {
             *last &= !(u32::MAX << rest);
@@ -206,7 +210,7 @@ proptest! {
         prop_assert_eq!(mask.len(), len);
         let difference = (mask.frozen_count() as f64 - fraction * len as f64).abs();
         prop_assert!(difference <= 0.5, "{} of {len} frozen for {fraction}", mask.frozen_count());
-        // The selection depends on seed and path only.
+        // Resolving the rule again selects the same elements: the selection depends on seed and path only.
         prop_assert_eq!(&FreezeRule::random(fraction).seed(seed).resolve("conv1.kernel", len).unwrap(), &mask);
     }
 }

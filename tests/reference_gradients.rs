@@ -15,14 +15,15 @@ use frazil::low_level::Stream;
 use frazil::low_level::{Activation, Conv2d, Dropout, Op, Pool2d, StepScalars};
 use frazil::low_level::{Padding, Window};
 
-/// The step for piecewise linear operations; a power of two, so that `x + step` is nearly exact.
+/// Step of the central differences for linear and piecewise linear operations: a power of two, so that `x +
+/// step` is nearly exact.
 const LINEAR_STEP: f64 = 1.0 / 64.0;
 const LINEAR_TOLERANCE: f64 = 1e-11;
 const SMOOTH_STEP: f64 = 1.0 / 16384.0;
 const SMOOTH_TOLERANCE: f64 = 1e-8;
 
-/// Returns the gradient of `sum(result 0 * weight)` with respect to `operands[which]`, by central
-/// differences.
+/// Returns the gradient of `sum(result * weight)` with respect to `operands[which]` by central differences,
+/// where `result` is the first result of `op`.
 fn differences(op: &Op, operands: &[Operand], which: usize, weight: &[f64], step: f64) -> Vec<f64> {
     let single = Single::new(op.clone(), operands);
     let mut reference = Reference::new(&single.graph).unwrap();
@@ -50,8 +51,8 @@ fn differences(op: &Op, operands: &[Operand], which: usize, weight: &[f64], step
         .collect()
 }
 
-/// Checks two gradients within `tolerance` of the largest element; returns the largest difference, relative
-/// to that element.
+/// Checks that two gradients agree within `tolerance`, relative to the largest element of `numeric`. Returns
+/// the largest relative difference.
 ///
 /// # Errors
 /// Names the first element beyond the tolerance; NaN fails.
@@ -88,7 +89,7 @@ fn explicit(top: usize, bottom: usize, left: usize, right: usize) -> Padding {
     Padding::Explicit { top, bottom, left, right }
 }
 
-/// Returns convolutions as name, `[h, w, c_in]`, output channels, groups and window.
+/// Returns test cases as (name, input shape `[h, w, c_in]`, output channels, groups, window).
 fn convolutions() -> Vec<(&'static str, [usize; 3], usize, usize, Window)> {
     let k = |rows, columns| Window::new([rows, columns]);
     let same = Padding::Same;
@@ -130,16 +131,16 @@ fn conv2d() {
     }
 }
 
-/// The gradients of `op(a) * op(b)` are matrix multiplications that depend on the transposes: for C = A B, dA
-/// = dC B' and dB = A' dC.
+/// Checks the gradients of matrix multiplication with and without transposed operands. They are matrix
+/// multiplications themselves: for C = A B, dA = dC B' and dB = A' dC.
 #[test]
 fn matmul() {
     let matmul = |transpose_a, transpose_b| Op::MatMul { transpose_a, transpose_b };
     let (m, k, n) = (3, 4, 2);
     let stored = |rows, columns, transposed| if transposed { [columns, rows] } else { [rows, columns] };
     let mut data = stream(20);
-    // The combinations that a graph accepts: transposes, and which operands have the batch as their first
-    // axis.
+    // All combinations that a graph accepts: which operands are transposed, and which have the batch as their
+    // first axis.
     let legal = [
         ([false, false], [false, false]),
         ([false, true], [false, false]),
@@ -156,8 +157,8 @@ fn matmul() {
         let a = operand(stored(m, k, ta), batched_a, normal(&mut data, m * k));
         let b = operand(stored(k, n, tb), batched_b, normal(&mut data, k * n));
         let dc = normal(&mut data, m * n);
-        // `batched` only limits the rows in use. Here all rows are in use, so the gradients are computed
-        // without it.
+        // A batched operand may have fewer valid rows than its shape. Here all rows are valid, so the
+        // gradients are computed with unbatched operands.
         let fixed = |o: &Operand| Operand { batched: false, ..o.clone() };
         let (a_fixed, b_fixed) = (fixed(&a), fixed(&b));
         let dc_operand = Operand::fixed(&[m, n], dc.clone());
@@ -194,7 +195,8 @@ fn bias() {
 fn relu() {
     let mut data = stream(40);
     let shape = [4, 15];
-    // The values nearest to 0 are +-0.05, three steps away from the kink.
+    // The elements nearest to 0 are +-0.05, about three steps away, so no central difference crosses the kink
+    // of ReLU at 0.
     let x = Operand::batch(&shape, spread(&mut data, 60, 0.1));
     let dy = normal(&mut data, 60);
     let y = evaluate_one(&reference, Op::Relu, std::slice::from_ref(&x));
@@ -210,7 +212,8 @@ fn activations() {
     let shape = [4, 15];
     let kinds = [
         Activation::LeakyRelu { slope: 0.3 },
-        // The limit lies between two data values, which are 0.1 apart.
+        // The elements are spaced by 0.1 and the limit lies between two of them, so no central difference
+        // crosses the kink of the clamp.
         Activation::Clamp { limit: 1.2 },
         Activation::Sigmoid,
         Activation::Tanh,
@@ -273,7 +276,8 @@ fn pooling() {
         let p = Pool2d { window: window.on(input, what).unwrap(), channels };
         let x_shape = [batch, input[0], input[1], channels];
         let y_shape = [batch, p.window.output[0], p.window.output[1], channels];
-        // Elements are spaced by 0.1, so a step changes no maximum.
+        // Elements differ by at least 0.1, so changing one by a step does not change which element is the
+        // maximum.
         let x = Operand::batch(&x_shape, spread(&mut data, elements(&x_shape), 0.1));
         let dy = normal(&mut data, elements(&y_shape));
         let position = evaluate(&reference, Op::MaxPool2d(p), std::slice::from_ref(&x)).swap_remove(1);
@@ -310,7 +314,7 @@ fn softmax_cross_entropy() {
         let operands = [Operand::batch(&[rows, classes], logits), labels(&mut data, rows, classes)];
         let smoothing = 0.0;
         let gradient = evaluate_one(&reference, Op::SoftmaxCrossEntropyGrad { smoothing }, &operands);
-        // The loss is the mean over the batch.
+        // The gradient operation differentiates the mean loss, so each row has the weight 1 / rows.
         let weight = vec![1.0 / rows as f64; rows];
         let numeric = differences(&Op::SoftmaxCrossEntropy { smoothing }, &operands, 0, &weight, SMOOTH_STEP);
         let what = format!("softmax_cross_entropy, {rows} rows, {classes} classes, scale {scale}");
@@ -318,8 +322,8 @@ fn softmax_cross_entropy() {
     }
 }
 
-/// With class weights, the mean is the sum divided by the sum of the labels' weights; `Op::Metrics` computes
-/// it.
+/// Checks cross-entropy with label smoothing and class weights. With class weights, the mean loss is the sum
+/// of the losses divided by the sum of the weights of the labels, as `Op::Metrics` computes it.
 #[test]
 fn smoothed_and_weighted_cross_entropy() {
     let mut data = stream(61);

@@ -1,4 +1,5 @@
-//! Shared references from several threads, errors that change nothing, and the accounting of memory.
+//! Tests concurrent calls from several threads on one trainer, errors that must not change the trainer, and
+//! the accounting of device memory.
 
 use crate::support::device::gpu;
 use crate::support::training::{ROWS, Snapshot, batches, data, model, snapshot, train, trainer};
@@ -7,7 +8,8 @@ use frazil::{Adam, Batch, Error, FreezeRule, Loss, Mask, Sgd, ThawPolicy, Traine
 
 const THREADS: usize = 4;
 
-/// Runs `read` on four threads at once, several times each, and compares every result with the first.
+/// Calls `read` five times on each of four threads at once, and asserts that every result equals that of an
+/// earlier call on one thread.
 fn agrees<T: PartialEq + Send>(what: &str, trainer: &Trainer, read: impl Fn(&Trainer) -> T + Sync) {
     let expected = read(trainer);
     std::thread::scope(|scope| {
@@ -45,7 +47,7 @@ fn shared_methods_agree_between_four_threads() {
         std::fs::read(&file).unwrap()
     });
     std::fs::remove_dir_all(&folder).unwrap();
-    // Calls different methods at the same time.
+    // Calls a different method on each of four threads at the same time.
     let (accuracy, digest) = (t.evaluate(&data).unwrap(), t.digest().unwrap());
     let outputs = t.predict(&features).unwrap();
     std::thread::scope(|scope| {
@@ -65,7 +67,8 @@ fn shared_methods_agree_between_four_threads() {
     });
 }
 
-/// Reads everything that an error must not change.
+/// Reads all state that a failed call must not change: weights, optimizer state, masks, step count, learning
+/// rate and memory. Asserts that the masks on the device equal those on the host.
 fn everything(t: &Trainer) -> (Snapshot, Vec<Mask>, u64, f64, u64) {
     let masks: Vec<_> = t.model().parameters().iter().map(|p| t.mask(&p.path).unwrap().clone()).collect();
     let device = (0..t.store().parameters().len())
@@ -74,13 +77,15 @@ fn everything(t: &Trainer) -> (Snapshot, Vec<Mask>, u64, f64, u64) {
     (snapshot(t), masks, t.steps(), t.optimizer().learning_rate(), t.report().bytes())
 }
 
+/// Opens a device on which at most `bytes` bytes may be allocated.
 fn on_budget(bytes: u64) -> Gpu {
     let options = GpuOptions::default().compile_ahead(false).memory_budget(bytes);
     Gpu::new(options).unwrap()
 }
 
-/// Each attempt has a memory budget just large enough for the allocation that failed before, so that every
-/// allocation of a mask change fails once.
+/// A mask change that exceeds the memory budget returns an error and changes nothing. After each failure, the
+/// next attempt has a budget just large enough for the allocation that failed, so that every allocation of
+/// the mask change fails once.
 #[test]
 fn a_mask_change_that_does_not_fit_changes_nothing() {
     let options = || TrainerOptions::batch(ROWS).seed(3);
@@ -92,7 +97,8 @@ fn a_mask_change_that_does_not_fit_changes_nothing() {
     train(&mut other, 2);
     other.save(&file).unwrap();
     type Change<'a> = (&'a str, Box<dyn Fn(&mut Trainer) -> frazil::Result<()> + 'a>);
-    // A fully frozen tensor needs no gradient, so each of these changes needs a new plan.
+    // Each change freezes a tensor entirely. The tensor then needs no gradient, so the trainer compiles a new
+    // plan, which allocates memory.
     let all = || Mask::all(500);
     let changes: Vec<Change> = vec![
         ("freeze", Box::new(|t| t.freeze("conv.*", FreezeRule::all()).map(drop))),
@@ -154,7 +160,8 @@ fn non_finite_loss_is_reported_by_every_call_until_forget_non_finite() {
     let mut t = trainer(Sgd::new(0.1).into(), TrainerOptions::batch(ROWS).seed(3).progress_every(0));
     train(&mut t, 3);
     let weights = snapshot(&t);
-    // The loss has not been read back yet, so the step returns no error.
+    // The step with NaN features returns no error, because its loss has not been read back from the device
+    // yet.
     t.step(&bad).unwrap();
     t.step(&good).unwrap();
     let file = std::env::temp_dir().join(format!("frazil-nan-{}.safetensors", std::process::id()));

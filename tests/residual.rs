@@ -1,4 +1,4 @@
-//! Residual connections: golden vectors, gradients of a whole model, training, errors.
+//! Tests residual connections: golden vectors, the gradients of a whole model, training and errors.
 
 use crate::support::compare::assert_relative;
 use crate::support::device::{device, families, gpu};
@@ -9,7 +9,7 @@ use frazil::low_level::{Conv2d, DType, Graph, Op, ParameterId, StepScalars, Upda
 use frazil::low_level::{Shape, Window};
 use frazil::{Batch, Error, Loss, Model, Padding::Same, Sgd, Trainer, TrainerOptions};
 
-/// The parameters of a convolution with bias.
+/// A convolution with bias, and the graph values of its parameters.
 struct Convolution {
     op: Conv2d,
     kernel: ValueId,
@@ -36,7 +36,8 @@ impl Convolution {
     }
 }
 
-/// Compares a residual block and the gradients of `sum(output * grad_output)` with the golden ones.
+/// Compares the output of a residual block, and the gradients of `sum(output * grad_output)` with respect to
+/// parameters and input, with the golden vectors (tests/golden). Cases of the form `add` have an output only.
 fn assert_golden(make: Make, case: &Case, tolerance: f64) {
     let assert_result = |name: &str, got: &[f64]| {
         let what = format!("{} {name}", case.name);
@@ -98,7 +99,8 @@ fn residual_golden() {
     }
 }
 
-/// A model with an identity block and a block with stride 2 whose shortcut is a 1x1 convolution.
+/// Builds a model with two residual blocks: `block1` with an identity shortcut, and `block2` with stride 2
+/// and a 1x1 convolution as its shortcut.
 fn blocks() -> Model {
     Model::input([4, 4, 2])
         .residual("block1", |m| m.conv2d("conv1", 2, [3, 3], |c| c.padding(Same)).batch_norm("bn1"), |s| s)
@@ -119,8 +121,8 @@ fn blocks() -> Model {
         .unwrap()
 }
 
-/// Compares the gradients that the update of the model's training graph reads with central differences of the
-/// mean loss.
+/// Compares the gradients that the optimizer update reads in a model's training graph with central
+/// differences of the mean loss.
 #[test]
 fn gradients_of_a_whole_model_match_differences() {
     let model = blocks();
@@ -139,8 +141,8 @@ fn gradients_of_a_whole_model_match_differences() {
         data.push((value, wave(graph.value(value).unwrap().shape.elements(), 2.1 + number as f64)));
         pairs.push((value, gradient));
     }
-    // A bias before a batch norm has no effect: its gradient and its differences are rounding errors around
-    // 0.
+    // A convolution bias before a batch norm does not affect the loss: its gradient and its central
+    // difference are rounding errors near 0.
     assert_gradients("residual model", graph, built.mean_loss, &pairs, &data, 1.0 / 262_144.0, 1e-6);
 }
 

@@ -1,5 +1,6 @@
-//! Saliency maps: the gradient of a class score with respect to the image, through entire models (Simonyan et
-//! al. 2014). Also tests `Graph::mean_per_example`, which turns scores into a loss.
+//! Tests saliency maps, the gradient of a class score with respect to the image, through entire models
+//! (Simonyan et al. 2014). Also tests `Graph::mean_per_example`, which averages the scores of each example
+//! into a loss.
 
 use crate::support::compare::assert_relative;
 use crate::support::device::{device, families};
@@ -11,7 +12,7 @@ use frazil::{Error, Loss, Model, Padding::Same};
 
 const BATCH: usize = 3;
 
-/// A model with batch norm, a residual block, both poolings and four activations.
+/// Builds a model with batch norm, a residual block, max-pooling, average pooling and four activations.
 fn model() -> Model {
     Model::input([6, 6, 2])
         .conv2d("conv1", 4, [3, 3], |c| c.padding(Same))
@@ -30,11 +31,12 @@ fn model() -> Model {
         .unwrap()
 }
 
-/// The evaluation graph of a model with a saliency map.
+/// An evaluation graph, extended by the gradient of a class score with respect to the image: the saliency
+/// map.
 struct Saliency {
     graph: Graph,
     image: ValueId,
-    /// The weights of the classes in each example's score.
+    /// Input `[batch, classes]`: the weight of each class in an example's score.
     classes: ValueId,
     score: ValueId,
     map: ValueId,
@@ -51,8 +53,8 @@ fn saliency() -> Saliency {
     Saliency { graph, image: built.input, classes, score, map }
 }
 
-/// Returns normal random data: smaller for parameters, so that no activation saturates, and positive for
-/// variances.
+/// Draws normal random data for inputs and parameters. Parameters are scaled by 0.3, so that no activation
+/// saturates, and running variances are positive.
 fn data(graph: &Graph) -> Data {
     let mut data = draw(graph, 3, 8);
     for (id, data) in &mut data {
@@ -69,7 +71,7 @@ fn data(graph: &Graph) -> Data {
 fn saliency_map_matches_differences() {
     let s = saliency();
     let pairs = [(s.image, s.map)];
-    // The step is so small that no ReLU input changes its sign and no maximum its position.
+    // The step is so small that no ReLU input changes its sign and no maximum changes its position.
     assert_gradients("saliency map", &s.graph, s.score, &pairs, &data(&s.graph), 1.0 / 262_144.0, 1e-6);
 }
 
@@ -77,7 +79,8 @@ fn saliency_map_matches_differences() {
 fn saliency_map_on_the_device_matches_the_reference() {
     let s = saliency();
     let mut data = data(&s.graph);
-    // The class weights of the first example are 0, so its saliency map is 0.
+    // Sets the class weights of the first example to 0, so that its saliency map (the first 6 * 6 * 2 = 72
+    // elements) is 0.
     data.iter_mut().filter(|(id, _)| *id == s.classes).for_each(|(_, data)| data[..3].fill(0.0));
     let run = |make: Make| {
         let mut executor = make(&s.graph);
@@ -94,8 +97,8 @@ fn saliency_map_on_the_device_matches_the_reference() {
     }
 }
 
-/// Builds `mean_per_example` of `x * weight` with shape `[3, 2, 5]`, and the gradient of its mean with
-/// respect to `x`.
+/// Builds a graph with `mean_per_example` of `x * weight`, both of shape `[3, 2, 5]`, and the gradient of the
+/// mean over the batch with respect to `x`.
 fn means() -> (Graph, [ValueId; 4]) {
     let mut graph = Graph::new(BATCH).unwrap();
     let [x, weight] = ["x", "weight"].map(|name| graph.batch_input(name, &[2, 5], DType::F32).unwrap());
@@ -137,7 +140,7 @@ fn mean_per_example_rejects_values_without_examples_or_floats() {
     let labels = graph.batch_input("labels", &[2], DType::U32).unwrap();
     let fixed = graph.input("fixed", Shape::new([3, 2]).unwrap(), DType::F32);
     let parameter = graph.parameter("parameter", Shape::new([3, 2]).unwrap()).unwrap();
-    // A value id of another graph is rejected.
+    // `foreign` is the id of a value in another graph; `graph` must reject it.
     let foreign = means().1[3];
     for id in [labels, fixed, parameter, foreign] {
         let rejected = graph.mean_per_example(id, "means");

@@ -1,4 +1,4 @@
-//! The work that frozen elements save, and that saving it changes no result.
+//! Tests that frozen elements save work (dispatches and FLOPs), and that the savings do not change results.
 
 use crate::support::device::gpu;
 use crate::support::training::{Snapshot, assert_frozen, moved, snapshot};
@@ -9,8 +9,8 @@ use frazil::{
 
 const ROWS: usize = 8;
 
-/// A model so large that for some mask each gradient strategy is predicted to be faster, in spite of its
-/// additional dispatches.
+/// Builds a model that is large enough for every gradient strategy: for some mask, each is predicted to be
+/// faster than the dense gradient in spite of its additional dispatches.
 fn model() -> Model {
     Model::input([16, 16, 8])
         .conv2d("conv1", 16, [3, 3], |c| c.padding(Padding::Same))
@@ -31,7 +31,8 @@ fn options() -> TrainerOptions {
     TrainerOptions::batch(ROWS).seed(3).keep_gradients(true)
 }
 
-/// The first `count` batches of seeded data, repeated epoch after epoch; the last of each epoch has 3 rows.
+/// Returns the first `count` batches of seeded data, repeated epoch after epoch. The last batch of each epoch
+/// has 3 examples.
 fn batches(count: usize) -> Vec<Batch> {
     let data = frazil::data::synthetic("synthetic", [16, 16, 8], 4, 40, 11).unwrap();
     let mut all: Vec<_> = data.batches(ROWS, 5).unwrap().collect();
@@ -45,21 +46,23 @@ fn train(trainer: &mut Trainer, steps: usize) {
     batches(steps).iter().for_each(|batch| trainer.step(batch).unwrap());
 }
 
-/// Returns the distinct labels of a step's operations.
+/// Returns the labels of the operations in a training step, such as `conv1 grad_kernel`, each once.
 fn operations(trainer: &Trainer) -> Vec<String> {
     let mut labels: Vec<_> = trainer.report().dispatches.iter().map(|d| d.label.clone()).collect();
     labels.dedup();
     labels
 }
 
-/// The kernels of an operation, without the reduction of split-K, which only some families use.
+/// Returns the kernels that an operation dispatches, except the reduction of split-K, which only some GEMM
+/// families use.
 fn kernels(trainer: &Trainer, operation: &str) -> Vec<&'static str> {
     let dispatches = trainer.report().dispatches.iter();
     let of_operation = dispatches.filter(|d| d.label == operation).map(|d| d.kernel);
     of_operation.filter(|&kernel| kernel != "split_k_sum").collect()
 }
 
-/// F17: frozen weights save their gradient, their update, and every operation that only these depend on.
+/// Regression test F17 (docs/masks.md): frozen weights save no time. A training step must omit the gradient
+/// and the update of frozen weights, and every operation whose result only these read.
 #[test]
 fn f17_frozen_weights_save_work() {
     let mut t = trainer(Sgd::new(0.05).momentum(0.9), options());
@@ -71,10 +74,10 @@ fn f17_frozen_weights_save_work() {
     }
     assert_eq!(t.report().flops_avoided(), 0);
 
-    // A frozen tensor: its gradient is not computed, the gradients of layers below are.
+    // One tensor frozen: its weight gradient is not computed, but the gradients of the layers before it are.
     t.freeze("conv2.kernel", FreezeRule::all()).unwrap();
     assert!(!has(&t, "conv2 grad_kernel") && has(&t, "conv2 grad_input") && has(&t, "conv1 grad_kernel"));
-    // All convolutions frozen: the backward pass ends at the dense layer, which still trains.
+    // All convolutions frozen: the backward pass ends at the dense layer, whose weights are still trained.
     t.freeze("conv*", FreezeRule::all()).unwrap();
     for gone in ["conv1 grad_kernel", "conv2 grad_input", "fc grad_input"] {
         assert!(!has(&t, gone), "{gone} is still computed");
@@ -86,10 +89,10 @@ fn f17_frozen_weights_save_work() {
     assert_frozen("dense layer alone", &t, &before);
     assert_eq!(t.gradient("conv1.kernel").unwrap(), vec![0.0; 9 * 8 * 16]);
     assert!(moved(&t, &before).0 > 0);
-    // All frozen: only the forward pass and the loss remain.
+    // All parameters frozen: only the forward pass and the loss remain.
     t.freeze("*", FreezeRule::all()).unwrap();
     assert!(!has(&t, "update") && !has(&t, "fc grad_kernel"), "{:?}", operations(&t));
-    // All thawed.
+    // All parameters thawed: all operations are present again.
     t.thaw("*", FreezeRule::all(), ThawPolicy::KeepState).unwrap();
     assert_eq!(operations(&t), all);
     let before = snapshot(&t);
@@ -98,7 +101,8 @@ fn f17_frozen_weights_save_work() {
     assert!(moved > trainable / 2, "{moved} of {trainable} changed");
 }
 
-/// Masks of `conv2.kernel`, one for each gradient strategy, with the kernels of that strategy.
+/// Returns (name, mask of `conv2.kernel`, expected kernels of its weight gradient): one mask for each partial
+/// gradient strategy, and a scattered mask, for which the dense gradient is computed.
 fn masks() -> Vec<(&'static str, Mask, Vec<&'static str>)> {
     let elements = 9 * 16 * 64;
     let of = |f: &dyn Fn(usize) -> bool| Mask::from_trainable((0..elements).map(f));
@@ -112,8 +116,9 @@ fn masks() -> Vec<(&'static str, Mask, Vec<&'static str>)> {
     ]
 }
 
-/// Trains with masked and with dense gradients: frozen elements keep their bits, and trainable ones get the
-/// same gradient except for the order of summation.
+/// Compares training with partial gradients to training with dense gradients (`GradientPolicy::Dense`).
+/// Frozen elements keep their bits, and the gradients of trainable elements differ only by the order of
+/// summation.
 #[test]
 fn partial_gradients_match_dense_ones() {
     for (name, mask, expected) in masks() {
@@ -138,7 +143,8 @@ fn partial_gradients_match_dense_ones() {
         let largest = dense.iter().fold(0.0f32, |m, x| m.max(x.abs()));
         for i in (0..mask.len()).filter(|&i| !mask.is_frozen(i)) {
             let (got, want) = (partial[i], dense[i]);
-            // After five steps of Adam the weights of the two runs differ slightly.
+            // The tolerance is wider than rounding, because after five steps of Adam the weights of the two
+            // runs differ slightly.
             assert!((got - want).abs() <= 1e-3 * largest, "{name}: element {i}: expected {want}, got {got}");
         }
         assert!(mask.frozen_indices().all(|i| partial[i] == 0.0), "{name}");
@@ -146,7 +152,7 @@ fn partial_gradients_match_dense_ones() {
 }
 
 /// Most gradients are at least ten times the tolerance of `partial_gradients_match_dense_ones`, so that a
-/// wrong gradient fails it.
+/// wrong gradient would fail that test.
 #[test]
 fn compared_gradients_exceed_the_tolerance() {
     let mut t = trainer(Adam::new(0.01), options());
@@ -157,7 +163,8 @@ fn compared_gradients_exceed_the_tolerance() {
     assert!(large > gradient.len() / 2, "{large} of {}", gradient.len());
 }
 
-/// A change of the plan keeps the running sums of the metrics, also with gradient accumulation.
+/// The running sums of the metrics are kept when a mask change replaces the compiled plan, also with gradient
+/// accumulation.
 #[test]
 fn metrics_are_kept_when_the_plan_changes() {
     let mut t = trainer(Sgd::new(0.05), options().accumulate(true));
@@ -170,7 +177,8 @@ fn metrics_are_kept_when_the_plan_changes() {
     assert_eq!(t.metrics().unwrap().examples as usize, 2 * (a.labels.len() + b.labels.len()));
 }
 
-/// A norm over all elements needs the gradients of frozen ones, and so does `GradientPolicy::Dense`.
+/// Freezing removes no dispatch if the gradients of frozen elements are needed: by a gradient norm over all
+/// elements (`Clip::over_all`), or with `GradientPolicy::Dense`.
 #[test]
 fn clipping_over_all_elements_and_dense_gradients_save_nothing() {
     let clip = Optimizer::from(Sgd::new(0.05)).clip(Clip::norm(0.1).over_all());
@@ -184,7 +192,8 @@ fn clipping_over_all_elements_and_dense_gradients_save_nothing() {
     assert_eq!(t.report().dispatches, before.dispatches, "dense gradients");
 }
 
-/// A mask loaded from a file leads to the same plan, and to the same bits as an uninterrupted run.
+/// A trainer that loads its mask from a checkpoint computes the weight gradient with the same kernels, and
+/// ends with the same bits, as a trainer that was not interrupted.
 #[test]
 fn a_resumed_run_has_the_same_plan_and_bits() {
     let file = std::env::temp_dir().join(format!("frazil-savings-{}.safetensors", std::process::id()));

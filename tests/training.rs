@@ -1,4 +1,5 @@
-//! Training runs through the trainer.
+//! Tests training through the public `Trainer` interface: golden trajectories, reproducibility, short
+//! batches, metrics, allocations and non-finite losses.
 
 use crate::support::compare::{assert_relative, widen};
 use crate::support::device::{families, gpu};
@@ -14,7 +15,7 @@ use frazil::{
     Model, Optimizer, Padding, RmsProp, Sgd, ThawPolicy, Trainer, TrainerOptions,
 };
 
-/// The network of the golden trajectories, as a model.
+/// Builds the network of the golden trajectories (tests/golden) with the model builder.
 fn golden_model() -> Model {
     Model::input([8, 8, 2])
         .conv2d("conv1", 4, [3, 3], |c| c.padding(Padding::Same))
@@ -26,7 +27,7 @@ fn golden_model() -> Model {
         .unwrap()
 }
 
-/// Returns the optimizer of a case, created with the public builder methods.
+/// Creates the optimizer of a golden case with the public builder methods.
 fn optimizer(case: &Case) -> Optimizer {
     let lr = case.params["optimizer"]["lr"].as_f64().unwrap();
     let optimizer: Optimizer = match update_rule(case) {
@@ -57,7 +58,7 @@ fn optimizer(case: &Case) -> Optimizer {
     }
 }
 
-/// The peak learning rate and the schedule of a case; `None` for a constant rate.
+/// Returns the peak learning rate and the schedule of a golden case; `None` for a constant rate.
 fn schedule(case: &Case) -> Option<(f64, LrSchedule)> {
     match case.name.as_str() {
         "traj_adamw_cosine_warmup" => Some((0.02, LrSchedule::cosine(20).warm_up(5))),
@@ -66,7 +67,8 @@ fn schedule(case: &Case) -> Option<(f64, LrSchedule)> {
     }
 }
 
-/// Runs the golden trajectories with the public interface: a trainer, its schedules and its masks.
+/// Trains every golden trajectory with a `Trainer`, its learning-rate schedule and its mask changes, and
+/// compares loss, gradient norm and weights after each step with the golden values.
 #[test]
 fn golden_trajectories_through_the_trainer() {
     let mut worst = 0.0f64;
@@ -161,7 +163,7 @@ fn an_empty_mask_trains_bit_for_bit_as_no_mask() {
         for t in [&mut plain, &mut masked] {
             train(t, 4);
         }
-        // Also after a mask that was set and removed.
+        // A mask that was set and removed again does not change later steps either.
         masked.freeze("*", FreezeRule::all()).unwrap();
         masked.thaw("*", FreezeRule::all(), ThawPolicy::KeepState).unwrap();
         for t in [&mut plain, &mut masked] {
@@ -183,9 +185,10 @@ fn families_agree_bit_for_bit_on_software_adapters_and_within_rounding_elsewhere
     };
     let all: Vec<_> = families().into_iter().map(|f| (f, run(f, FreezeRule::random(0.5).seed(2)))).collect();
     let without: Vec<_> = families().into_iter().map(|f| (f, run(f, FreezeRule::all()))).collect();
-    // On software adapters, families with the same order of summation agree on every bit; hardware drivers
-    // may contract a*b+c in one and not in another. Only bias gradients have two orders of summation: the
-    // subgroup family fuses them into the weight gradient.
+    // On software adapters, families with the same order of summation agree on every bit. Hardware drivers
+    // may contract a*b+c to a fused multiply-add in one family and not in another. Only bias gradients have
+    // two orders of summation: the subgroup family fuses them into the weight gradient. In the runs of
+    // `without`, all biases are frozen.
     if !gpu().report().software {
         skip("training: bits of different families", "hardware drivers may contract a*b+c");
     }
@@ -203,7 +206,7 @@ fn families_agree_bit_for_bit_on_software_adapters_and_within_rounding_elsewhere
     assert!(equal > 0 || !gpu().report().software);
     let all: Vec<_> = all.into_iter().map(|(_, run)| run).collect();
     for other in &all[1..] {
-        // Frozen elements do not depend on the family.
+        // The digest of the frozen elements is the same in all families.
         assert_eq!(all[0].1, other.1);
         for (one, two) in all[0].0.0.iter().zip(&other.0.0) {
             let floats = |bits: &[u32]| bits.iter().map(|&b| f32::from_bits(b).into()).collect::<Vec<f64>>();
@@ -223,8 +226,8 @@ fn a_short_batch_trains_as_a_full_batch_of_its_size() {
         labels: batch.labels[..2].to_vec(),
         ..Batch::default()
     };
-    // The third trainer first trains on a batch of NaN, then its weights and state are restored. The unused
-    // rows of its buffers still contain NaN.
+    // The third trainer, `after_nan`, first trains on a batch of NaN, and then its initial weights and state
+    // are restored. The unused rows of its buffers still contain NaN, which a short batch must not read.
     let poisoned = Batch {
         features: vec![f32::NAN; batch.features.len()],
         labels: batch.labels.clone(),
@@ -257,7 +260,7 @@ fn metrics_count_every_example_once() {
     let m = t.metrics().unwrap();
     assert_eq!(m.examples, 40);
     assert_eq!(t.progress(), None);
-    // With learning rate 0, the training metrics equal those of the evaluation.
+    // With learning rate 0 the weights do not change, so the training metrics equal those of the evaluation.
     let e = t.evaluate(&data()).unwrap();
     assert_eq!((e.examples, e.correct), (40, m.correct));
     assert!((e.loss - m.loss).abs() < 1e-6, "{} {}", e.loss, m.loss);
@@ -266,7 +269,7 @@ fn metrics_count_every_example_once() {
 
 #[test]
 fn training_allocates_nothing_after_compile() {
-    // A separate device: the counters are per device.
+    // Opens a separate device, because each device counts its own allocations.
     let gpu = Gpu::new(GpuOptions::default()).unwrap();
     let mut t =
         Trainer::new(&gpu, model(), Loss::SoftmaxCrossEntropy, Sgd::new(0.01).momentum(0.9), continuing())
@@ -299,12 +302,13 @@ fn a_loss_that_is_not_finite_stops_updates_and_is_reported() {
     assert!(snapshot(&t) == before, "updates continued after a non-finite loss");
     let error = t.metrics().unwrap_err();
     assert!(matches!(error, Error::NonFiniteLoss { step: 3 }), "{error}");
-    // The error is returned, and updates stay off, until it is cleared.
+    // Every call returns the error, and no step updates the weights, until `forget_non_finite` clears it.
     assert!(matches!(t.metrics(), Err(Error::NonFiniteLoss { .. })));
     t.forget_non_finite().unwrap();
     train(&mut t, 2);
     assert!(t.metrics().unwrap().loss.is_finite() && snapshot(&t) != before);
-    // The step itself reports it as well, through its loss or through progress.
+    // The methods of a step report the error as well: `step_loss` reads its own loss, and `step` with
+    // `progress_every(1)` reads the losses of earlier steps.
     let mut t = trainer(Sgd::new(0.1).into(), TrainerOptions::batch(ROWS).seed(3));
     assert!(matches!(t.step_loss(&bad), Err(Error::NonFiniteLoss { step: 0 })));
     let mut t = trainer(Sgd::new(0.1).into(), TrainerOptions::batch(ROWS).seed(3).progress_every(1));
@@ -312,7 +316,8 @@ fn a_loss_that_is_not_finite_stops_updates_and_is_reported() {
     assert!(matches!(error, Error::NonFiniteLoss { step: 0 }), "{error}");
 }
 
-/// The accuracy of the demo over seeds 1 to 5: a median of 0.92 or more, none below 0.90.
+/// Trains the digits model with half of every convolution kernel frozen, with seeds 1 to 5. The median test
+/// accuracy must be at least 0.92, and none may be below 0.90.
 #[test]
 fn digits_are_learned_with_half_of_every_conv_kernel_frozen() {
     let (train, test) = (Digits::train().unwrap(), Digits::test().unwrap());

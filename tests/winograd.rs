@@ -1,4 +1,4 @@
-//! Training steps with Winograd convolutions, compared with the reference.
+//! Compares training steps with Winograd convolutions with the reference.
 
 use crate::support::compare::assert_relative;
 use crate::support::device::gpu;
@@ -12,8 +12,8 @@ use frazil::{Loss, Mask, Model, Padding, Sgd};
 
 const ROWS: usize = 16;
 
-/// A network with 256 tiles and 32 channels: just large enough that software adapters choose Winograd
-/// automatically.
+/// Builds a network with 256 Winograd tiles and 32 channels, just enough for the automatic choice of Winograd
+/// on software adapters.
 fn model(kernel_size: usize) -> Model {
     Model::input([14, 15, 4])
         .conv2d("conv1", 32, [kernel_size, kernel_size], |c| c.padding(Padding::Same))
@@ -27,8 +27,8 @@ fn model(kernel_size: usize) -> Model {
         .unwrap()
 }
 
-/// The second layer uses Winograd transforms of inputs, kernels and output gradients. A training step matches
-/// the reference, and frozen elements keep their bits.
+/// A training step with Winograd convolutions matches the reference, and frozen elements keep their bits. The
+/// second layer uses Winograd transforms of inputs, kernels and output gradients.
 #[test]
 fn winograd_step_matches_the_reference() {
     for kernel_size in [3, 5] {
@@ -45,7 +45,8 @@ fn check_step(kernel_size: usize) {
     let input = draw(ROWS * 14 * 15 * 4, 1.0);
     let weights: Vec<Vec<f32>> = graph.parameters().iter().map(|p| draw(p.shape.elements(), 0.1)).collect();
     let labels: Vec<u32> = (0..ROWS as u32).map(|i| i % 5).collect();
-    // A scattered quarter of the elements of each tensor, without whole columns or rows.
+    // Freezes a scattered quarter of the elements of each tensor, without whole rows or columns of a kernel
+    // matrix.
     let masks: Vec<Mask> = weights
         .iter()
         .map(|w| {
@@ -85,11 +86,14 @@ fn check_step(kernel_size: usize) {
             (transforms, after)
         };
         let (transforms, after) = run(Winograd::Always);
-        // Forward of two convolutions: kernel, input and output transform each. Two weight gradients: input,
-        // output-gradient and kernel-gradient transform each. One input gradient: three transforms.
+        // Each Winograd operation has three transforms. Forward pass of two convolutions: kernel, input and
+        // output. Two weight gradients: input, output gradient and kernel gradient. One input gradient, that
+        // of conv2: three transforms.
         assert_eq!(transforms, 2 * 3 + 2 * 3 + 3);
         assert!(run(Winograd::Always).1 == after, "{family}: expected two runs with equal bits");
         assert_eq!(run(Winograd::Never).0, 0);
+        // With `Winograd::Auto`, only conv2 uses Winograd (forward pass and both gradients), and only on
+        // software adapters.
         let conv2 = if gpu().report().software { 3 + 3 + 3 } else { 0 };
         assert_eq!(run(Winograd::Auto).0, conv2, "{family}");
         for (number, (after, before)) in after.iter().zip(&weights).enumerate() {
@@ -99,7 +103,7 @@ fn check_step(kernel_size: usize) {
             }
             let got: Vec<f64> = after.iter().map(|&b| f64::from(f32::from_bits(b))).collect();
             let want = reference.read(value(number));
-            // Compares the changes of the weights, not the weights.
+            // Compares the changes of the weights in this step, which are much smaller than the weights.
             let change =
                 |new: &[f64]| new.iter().zip(before).map(|(a, &b)| a - f64::from(b)).collect::<Vec<_>>();
             let changed = change(want).iter().filter(|x| **x != 0.0).count();

@@ -1,4 +1,4 @@
-//! `frazil check`
+//! `frazil check`: runs every kernel on an adapter and compares the results with the f64 reference.
 
 use super::output::Output;
 use super::{DeviceArgs, Failure};

@@ -1,4 +1,4 @@
-//! `frazil devices`
+//! `frazil devices`: lists the adapters of this machine.
 
 use super::Failure;
 use super::output::Output;

@@ -205,12 +205,13 @@ impl<'a> Picture<'a> {
         let right = WIDTH - MARGIN;
         writeln!(f, r#"<text class="h" x="{MARGIN}" y="54">Convolution kernels</text>"#)?;
         writeln!(f, r#"<text class="m" x="{MARGIN}" y="78">{}</text>"#, escape(&self.title))?;
-        // The scale, and a frozen and a trainable cell of the same colour.
+        // Draws the legend: the colour scale, and a frozen and a trainable cell of the same colour.
         let (bar, width) = (right - 340, 340);
         let [limit, quarter] = [self.scale, self.scale / 4.0].map(significant);
         writeln!(f, r#"<path class="r" fill="url(#scale)" d="M{bar} 40h{width}v12h-{width}z"/>"#)?;
         writeln!(f, r#"<text class="m" x="{bar}" y="70">−{limit}</text>"#)?;
-        // Half of the opacity is a quarter of the scale, because opacity is the square root.
+        // The labels are at half of the full opacity, which is a quarter of the largest magnitude, because
+        // opacity is the square root of the magnitude.
         writeln!(f, r#"<text class="m c" x="{}" y="70">−{quarter}</text>"#, bar + width / 4)?;
         writeln!(f, r#"<text class="m c" x="{}" y="70">0</text>"#, bar + width / 2)?;
         writeln!(f, r#"<text class="m c" x="{}" y="70">{quarter}</text>"#, bar + 3 * width / 4)?;
@@ -275,8 +276,8 @@ impl<'a> Picture<'a> {
         writeln!(f, "</g>")
     }
 
-    /// The numbers of the input channels at the left of the tiles, and of the output channels above them: as
-    /// many as there is room for.
+    /// Draws the numbers of the input channels at the left of the tiles and those of the output channels
+    /// above them, as many as fit.
     fn labels(
         &self,
         f: &mut fmt::Formatter<'_>,
@@ -302,7 +303,7 @@ impl<'a> Picture<'a> {
         Ok(())
     }
 
-    /// The class of a weight's colour and its opacity.
+    /// Returns the class of a weight's colour, and its opacity.
     fn colour(&self, value: f32) -> (char, String) {
         if !value.is_finite() {
             return ('x', "1".to_owned());

@@ -187,7 +187,7 @@ fn texts(svg: &str) -> Vec<Text> {
         };
         let number = |name: &str| of(name).trim_end_matches("px").parse::<f64>();
         let (Ok(x), Ok(y)) = (number(" x").or(number("x")), number(" y")) else { panic!("{attributes}") };
-        // The rotated text is the label of the vertical axis.
+        // Skips the rotated text, which is the label of the vertical axis.
         if attributes.contains("rotate") {
             continue;
         }
@@ -217,7 +217,8 @@ fn charts_have_layers_kernels_and_a_curve_without_overlapping_text() {
     assert_eq!(fractions, expected);
     let svg = std::fs::read_to_string(&file).unwrap();
     assert!(svg.trim_end().ends_with("</svg>"));
-    // Steps and weight gradients at six fractions.
+    // The chart has two curves, the times of the step and of the weight gradients, with one point for each of
+    // six frozen fractions.
     assert_eq!(svg.matches("<circle").count(), 12);
     let texts = texts(&svg);
     let adapter = all[0]["adapter"].as_str().unwrap();

@@ -92,7 +92,7 @@ fn flags_reach_the_trainer() {
     let rest = ["--epochs", "1", "--batch", "128", "--json", "--out", out.to_str().unwrap()];
     let output = frazil(&[&flags[..], &more, &rest].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    // 12 batches of 128 are 3 updates.
+    // With `--accumulate 5`, the 12 batches of an epoch are 3 updates of 5, 5 and 2 batches.
     assert_eq!(lines(&output).pop().unwrap()["steps"], 3);
     let bytes = std::fs::read(out.join("weights.safetensors")).unwrap();
     let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
@@ -140,7 +140,7 @@ fn help_wraps_at_the_terminal_width() {
             let longest = text.lines().map(|line| line.chars().count()).max().unwrap();
             assert!(longest <= columns && longest > columns - 20, "{arguments:?}: {longest} of {columns}");
         }
-        // The examples of rules are a table: no line may be wrapped.
+        // The examples of rules in the help text are a table, so no line may be wrapped.
         let text = String::from_utf8(frazil_in(columns, &["train", "--help"]).stdout).unwrap();
         let (_, rules) = text.split_once("by example:\n").unwrap();
         assert!(
@@ -199,8 +199,8 @@ fn resumed_run_is_identical_to_an_uninterrupted_run() {
     let expected = train(&uninterrupted, &[&flags[..], &["--epochs", "3"]].concat());
     train(&resumed, &[&flags[..], &["--epochs", "1"]].concat());
     let file = resumed.join("weights.safetensors");
-    // Appends rows of later epochs, the last one incomplete, as a run leaves them that is killed before it
-    // writes its checkpoint.
+    // Appends rows of later epochs to metrics.csv, the last one incomplete. A run that is killed before it
+    // writes its checkpoint leaves such rows, and a resumed run must remove them.
     let csv = resumed.join("metrics.csv");
     let text = std::fs::read_to_string(&csv).unwrap();
     std::fs::write(&csv, format!("{text}2,0,0,0,0,0\n3,0.")).unwrap();
@@ -288,7 +288,7 @@ fn flags_that_differ_from_the_checkpoint_are_reported_with_both_values() {
         &out,
         &["--resume", file.to_str().unwrap(), "--epochs", "2", "--lr", "2e-3", "--optimizer", "adam"],
     );
-    // A checkpoint that `frazil train` has not written.
+    // A checkpoint without the notes that `frazil train` writes.
     let mut bare = frazil::checkpoint::Checkpoint::default();
     bare.note("step", 1);
     bare.write(&file).unwrap();
@@ -309,7 +309,7 @@ fn inspect_prints_a_checkpoint_and_compares_frozen_elements() {
     assert!(output.status.success());
     let all = lines(&output);
     let (last, tensors) = all.split_last().unwrap();
-    // Eight parameters with a momentum each, one mask.
+    // The checkpoint has 17 tensors: 8 parameters, 8 momentum buffers and 1 mask.
     assert_eq!(tensors.len(), 17);
     let kernel = tensors.iter().find(|line| line["tensor"] == "conv1.kernel").unwrap();
     assert_eq!((&kernel["dtype"], &kernel["shape"]), (&"f32".into(), &serde_json::json!([3, 3, 1, 16])));

@@ -6,7 +6,8 @@ use frazil::mask::{FreezeRule, MaskSchedule};
 use std::path::Path;
 use std::process::Command;
 
-/// The number of frozen elements of a tensor, and the frozen fraction of all weights, from `frazil inspect`.
+/// Reads a checkpoint with `frazil inspect`; returns a function from a tensor to its number of frozen
+/// elements, and the frozen fraction of all weights.
 fn inspect(out: &Path) -> (impl Fn(&str) -> u64 + use<>, f64) {
     let file = out.join("weights.safetensors");
     let output = frazil(&["inspect", "--json", file.to_str().unwrap()]);
@@ -23,7 +24,8 @@ fn inspect(out: &Path) -> (impl Fn(&str) -> u64 + use<>, f64) {
 #[test]
 fn rules_freeze_exact_numbers_of_elements() {
     let out = folder("rules");
-    // Each rule with the number of elements that it freezes in addition to those before it.
+    // Rules of `--freeze` in order, each with the number of elements that it freezes in addition to the rules
+    // before it.
     let rules = [
         ("conv1.kernel=filters:at:0", 9),
         ("conv1.kernel=filters:at:0,3", 9),
@@ -49,7 +51,7 @@ fn rules_freeze_exact_numbers_of_elements() {
     }
     assert_eq!(total_fraction, total as f64 / 38282.0);
 
-    // The masks of that checkpoint in another run.
+    // Another run, with another seed, takes its masks from that checkpoint with the rule `file:`.
     let (file, again) = (out.join("weights.safetensors"), folder("rules-of-a-file"));
     let rule = format!("*=file:{}:mask.*", file.display());
     let done = train(&again, &["--epochs", "1", "--batch", "512", "--seed", "9", "--freeze", &rule]);
@@ -64,7 +66,7 @@ fn rules_freeze_exact_numbers_of_elements() {
 #[test]
 fn mask_schedule_prunes_to_its_fraction_and_continues_after_a_resume() {
     let (uninterrupted, resumed) = (folder("schedule"), folder("schedule-resumed"));
-    // Six steps an epoch: due before steps 0, 4, 8 and 11.
+    // An epoch has six steps. The polynomial schedule prunes before steps 0, 4, 8 and 11.
     let flags = [
         "--freeze",
         "*=none",

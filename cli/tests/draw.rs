@@ -23,7 +23,7 @@ fn write(path: &Path, kernels: &[(&str, [usize; 4])], frozen: usize) {
     checkpoint.write(path).unwrap();
 }
 
-/// The classes and opacities of all `<rect>` elements, in order.
+/// Returns the classes and opacities of all `<rect>` elements, in order.
 fn cells(svg: &str) -> Vec<(&str, &str)> {
     let attribute = |text, name| {
         let (_, rest) = str::split_once(text, name).unwrap();
@@ -38,9 +38,9 @@ fn picture_has_one_rect_per_weight_and_one_outline_per_frozen_weight() {
     let out = folder("draw");
     std::fs::create_dir_all(&out).unwrap();
     let file = out.join("weights.safetensors");
-    // More output channels than fit side by side.
+    // The second kernel has more output channels (200) than fit next to each other in the picture.
     write(&file, &[("conv1.kernel", [3, 2, 1, 4]), ("a<b.kernel", [1, 1, 2, 200])], 10);
-    // For a folder, its weights.safetensors is drawn.
+    // If the argument is a folder, the command draws the weights.safetensors in it.
     let output = frazil(&["draw", out.to_str().unwrap()]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
@@ -49,12 +49,14 @@ fn picture_has_one_rect_per_weight_and_one_outline_per_frozen_weight() {
     let cells = cells(&svg);
     assert_eq!(cells.len(), 24 + 400);
     assert_eq!(cells.iter().filter(|(class, _)| class.ends_with(" f")).count(), 2 * 10);
-    // Tiles are in order of output channels; the first is the elements 0, 4, 8, ... of conv1.kernel, [row,
-    // column, 0, 0].
+    // Tiles are in the order of output channels. The first tile contains the elements `[row, column, 0, 0]`
+    // of conv1.kernel, whose indices are 0, 4, 8 and so on. The first 10 elements are frozen (class `f`), so
+    // the first three of the tile are.
     let signs =
         |range: std::ops::Range<usize>| cells[range].iter().map(|(class, _)| *class).collect::<Vec<_>>();
     assert_eq!(signs(0..6), ["n f", "n f", "p f", "p", "p", "p"]);
-    // The common scale is the largest magnitude, (399 / 8 - 1), of both kernels.
+    // Both kernels share one scale, the largest magnitude 399 / 8 - 1 = 48.875. The cell of this weight has
+    // opacity 1, and the cell of a weight 0 has opacity 0.
     assert_eq!((cells[423].1, cells[2].1), ("1", "0"));
     assert_eq!(cells[0].1, ".14", "sqrt(1 / 48.875)");
     for part in ["48.9", "frozen", "step 460", "3 × 2", "a&lt;b.kernel", "prefers-color-scheme:dark"] {
@@ -90,7 +92,7 @@ fn kernels_beyond_the_maximum_number_of_weights_are_named() {
     let out = folder("draw-large");
     std::fs::create_dir_all(&out).unwrap();
     let file = out.join("weights.safetensors");
-    // The first kernel is drawn, whatever its size.
+    // The first kernel is drawn although it has more weights than the maximum; the second is not drawn.
     write(&file, &[("conv1.kernel", [3, 3, 16, 80]), ("conv2.kernel", [1, 1, 1, 1])], 0);
     let output = frazil(&["draw", file.to_str().unwrap()]);
     let text = String::from_utf8(output.stdout).unwrap();
@@ -114,7 +116,7 @@ fn errors_name_the_file_and_what_was_expected() {
         (&[&path("text")], 1, &["text", "safetensors"]),
         (&[&path("dense")], 1, &["dense", "expected a convolution kernel", "got fc.kernel"]),
         (&[&path("picture.svg"), "-o", missing.to_str().unwrap()], 1, &["no-such-folder"]),
-        // The default output would replace the checkpoint.
+        // The checkpoint has the extension svg, so the default output would replace it.
         (&[&path("picture.svg")], 2, &["--out", "picture.svg"]),
         (&[], 2, &["FILE"]),
     ];

@@ -18,7 +18,8 @@ use std::path::Path;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let all = shaders()?;
-    // Variants are numbered within their kernel, in the order of the texts.
+    // Names each shader by its kernel and a number: the variants of a kernel are numbered in the order of
+    // their texts.
     let mut named: Vec<(String, &str, &Launch)> = Vec::new();
     for (text, launch) in &all {
         let kernel = launch.kernel.name;

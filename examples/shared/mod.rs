@@ -1,4 +1,5 @@
-//! Shared by the examples of published methods: a small network on the embedded digits.
+//! Helpers that the examples of published methods share: a small network and its training on the embedded
+//! digits data set.
 #![allow(dead_code)]
 
 use frazil::trainer::GradientPolicy;
@@ -9,7 +10,7 @@ use frazil::{
 /// The result of an example.
 pub type Outcome<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// The kernels of [`trainer`]'s network.
+/// Paths of the kernels in [`trainer`]'s network.
 pub const KERNELS: [&str; 3] = ["conv.kernel", "fc1.kernel", "fc2.kernel"];
 
 /// Opens the default adapter.
@@ -17,7 +18,8 @@ pub fn gpu() -> Result<Gpu> {
     Gpu::new(GpuOptions::default())
 }
 
-/// A trainer of conv 3x3 1->8, ReLU, pool, dense 32, ReLU, dense, with batches of 64.
+/// Creates a trainer with batches of 64 for 8x8 images. Layers: 3x3 convolution with 8 output channels, ReLU,
+/// 2x2 max-pooling, dense layer with 32 outputs, ReLU, dense layer with `classes` outputs.
 pub fn trainer(
     gpu: &Gpu,
     classes: usize,
@@ -51,13 +53,13 @@ pub fn train(trainer: &mut Trainer, data: &Dataset, epochs: u64) -> Result<()> {
     Ok(())
 }
 
-/// Fails unless elements are frozen and none of them changed.
+/// Returns an error unless at least one element is frozen and no frozen element changed.
 pub fn proved(trainer: &Trainer) -> Outcome {
     let proof = trainer.verify_frozen()?;
     ensure(proof.changed() == 0 && proof.frozen() > 0, &format!("frozen elements keep their bits: {proof}"))
 }
 
-/// Fails with the claim if it does not hold.
+/// Returns an error that names the claim if it does not hold.
 pub fn ensure(holds: bool, claim: &str) -> Outcome {
     if holds { Ok(()) } else { Err(format!("does not hold: {claim}").into()) }
 }

@@ -1,7 +1,7 @@
 //! The approach of the question, on the host in f32: each tensor is `mask * fixed + (1 - mask) * weights`,
 //! and an ordinary optimizer updates `weights`.
 
-/// Batch size, height and width of the images, input channels, output channels, classes.
+/// Batch size, height and width of the images (one number), input channels, output channels, classes.
 pub const SIZES: [usize; 5] = [8, 5, 2, 4, 5];
 /// The numbers of elements of conv.kernel, conv.bias, fc.kernel and fc.bias.
 pub const LENGTHS: [usize; 4] = [72, 4, 500, 5];
@@ -9,8 +9,8 @@ pub const LENGTHS: [usize; 4] = [72, 4, 500, 5];
 /// The four parameter tensors.
 pub type Tensors = Vec<Vec<f32>>;
 
-/// The mean cross-entropy of conv 3x3 SAME, bias, ReLU and dense, and its gradient with respect to each
-/// tensor.
+/// Returns the mean cross-entropy loss of a 3x3 convolution with SAME padding and bias, ReLU and a dense
+/// layer, and its gradient with respect to each parameter tensor.
 pub fn gradients(weights: &Tensors, x: &[f32], labels: &[u32]) -> (f32, Tensors) {
     let [rows, size, inputs, outputs, classes] = SIZES;
     let mut grads: Tensors = LENGTHS.iter().map(|&len| vec![0.0; len]).collect();
@@ -103,7 +103,7 @@ impl Blended {
         Blended { weights, fixed, mask, first: zeros.clone(), second: zeros, steps: 0 }
     }
 
-    /// The tensors that the network computes with.
+    /// Returns the tensors with which the network computes: `mask * fixed + (1 - mask) * weights`.
     pub fn effective(&self) -> Tensors {
         let tensor = |t: usize| {
             let one = |i: usize| {
@@ -122,7 +122,8 @@ impl Blended {
         (loss, blended.iter().zip(&self.mask).map(chain).collect(), blended)
     }
 
-    /// Runs one step. `decay` is an L2 term, for AdamW decoupled; `noise` is added to each gradient.
+    /// Runs one training step. `decay` is the factor of an L2 term, or of decoupled weight decay for AdamW;
+    /// `noise` is added to each gradient.
     pub fn step(
         &mut self,
         x: &[f32],
@@ -171,7 +172,7 @@ impl Blended {
     }
 }
 
-/// The number of elements at mask 1 that satisfy a test.
+/// Returns the number of elements with mask 1 that satisfy a test.
 pub fn masked(mask: &[f32], test: impl Fn(usize) -> bool) -> usize {
     (0..mask.len()).filter(|&i| mask[i] == 1.0 && test(i)).count()
 }

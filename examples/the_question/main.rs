@@ -121,13 +121,13 @@ impl Question {
         (&self.batch.features, &self.batch.labels)
     }
 
-    /// The number of elements at mask 1 for which a test of (tensor, index) holds.
+    /// Returns the number of elements with mask 1 for which `test(tensor, index)` is true.
     fn count(&self, test: impl Fn(usize, usize) -> bool) -> usize {
         (0..4).map(|t| masked(&self.floats[t], |i| test(t, i))).sum()
     }
 
-    /// The number of frozen elements of a trainer whose bits changed since `before`; fails if the crate's own
-    /// verification counts others.
+    /// Returns the number of frozen elements of a trainer whose bits changed since `before`; fails if
+    /// `Trainer::verify_frozen` reports another number.
     fn changed(&self, trainer: &Trainer, before: &Tensors) -> Outcome<usize> {
         let now = parameters(trainer)?;
         let changed = self.count(|t, i| now[t][i].to_bits() != before[t][i].to_bits());
@@ -138,7 +138,7 @@ impl Question {
         Ok(changed)
     }
 
-    /// Prints a row, and fails if it is not as expected.
+    /// Prints one row of the comparison, and fails unless `holds` is true.
     fn row(&mut self, what: &str, blended: &str, ours: &str, holds: bool) -> Outcome<()> {
         self.rows += 1;
         println!("\n{:>2}. {what}\n      blended: {blended}\n      frazil:  {ours}", self.rows);
@@ -156,8 +156,8 @@ impl Question {
         }
         let read = |t: &Trainer| PATHS.iter().map(|p| t.gradient(p)).collect::<frazil::Result<Tensors>>();
         let (ours, dense) = (read(&ours)?, read(&dense)?);
-        // Checks that both sides compute the same network, because otherwise the rows would not be
-        // comparable.
+        // Maximum difference between the two networks' gradients, to check that both sides compute the same
+        // network: otherwise the rows would not be comparable.
         let differences = dense.iter().flatten().zip(blended.iter().flatten()).map(|(a, b)| (a - b).abs());
         let error = differences.fold(0.0, f32::max);
         let zero = self.count(|t, i| weights[t][i] == 0.0);
@@ -205,8 +205,8 @@ impl Question {
         )
     }
 
-    /// The number of elements of the blend's `weights` at mask 1 that change in 20 masked steps, after `free`
-    /// steps without a mask.
+    /// Trains the blend without a mask for `free` steps and then with the mask for 20 steps. Returns the
+    /// number of elements of `weights` with mask 1 that change in the 20 steps.
     fn moved_in_blend(&self, rule: Rule, free: usize, decay: f64, deviation: f32) -> usize {
         let (x, labels) = self.data();
         let mut stream = Stream::new(4, Purpose::Data, 1);
@@ -221,8 +221,8 @@ impl Question {
         b.moved(&before)
     }
 
-    /// The number of frozen elements of a trainer that change in the same steps. Noise is added to the
-    /// weights, as plain SGD would with noise on the gradients.
+    /// Trains a trainer of this crate for the same steps and returns the number of frozen elements that
+    /// change. Noise is added to the weights, which has the effect of noise on the gradients with plain SGD.
     fn moved_in_trainer(&self, rule: Rule, free: usize, decay: f64, deviation: f32) -> Outcome<usize> {
         let mut stream = Stream::new(4, Purpose::Data, 1);
         let mut t = self.trainer(optimizer(rule, decay), GradientPolicy::Masked)?;
@@ -246,8 +246,8 @@ impl Question {
         let n = self.frozen;
         let late = [Sgd, Momentum, Nesterov, Adagrad, RmsPropMomentum, Adam];
         let push = |rule| !matches!(rule, Sgd | Adagrad);
-        // Momentum changes every weight that once had a gradient; weights before a ReLU that is always 0 had
-        // none.
+        // After the mask is switched on, momentum still changes every weight that had a nonzero gradient
+        // before. Weights before a ReLU whose output is always 0 had none.
         let expected = |rule, moved| if push(rule) { moved * 2 > n } else { moved == 0 };
         self.movers(
             "the mask is switched on after 10 steps without it, then 20 steps follow",
@@ -257,7 +257,7 @@ impl Question {
             0.0,
             expected,
         )?;
-        // Biases start at 0, where decay has no effect.
+        // Biases start at 0, where weight decay has no effect.
         let biases = self.masks[1].frozen_count() + self.masks[3].frozen_count();
         let what = format!("an L2 term or weight decay (the {biases} biases among them begin at 0)");
         self.movers(&what, &[Sgd, Momentum, Adam, AdamW], 0, 0.01, 0.0, |_, moved| moved >= n - biases)?;
@@ -352,7 +352,8 @@ impl Question {
     fn negative_zero(&mut self) -> Outcome<()> {
         let mut b = self.blended();
         b.fixed.iter_mut().for_each(|t| t.fill(-0.0));
-        // (1 - mask) * weights is +0 or -0 with the sign of the weight, and -0 + 0 is +0.
+        // At mask 1, `(1 - mask) * weights` is +0 or -0, with the sign of the weight. Adding +0 to the fixed
+        // value -0 gives +0, so the sign is lost.
         let effective = b.effective();
         let lost = self.count(|t, i| effective[t][i].to_bits() == 0);
         let mut ours = self.trainer(Adam::new(0.01).weight_decay(0.1), GradientPolicy::Masked)?;

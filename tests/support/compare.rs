@@ -1,11 +1,11 @@
-//! Comparators of tensors. A test at the end shows that each fails on one wrong element.
+//! Functions that compare tensors. A test at the end shows that each fails on one wrong element.
 
 /// Converts f32 to f64.
 pub fn widen(data: &[f32]) -> Vec<f64> {
     data.iter().copied().map(f64::from).collect()
 }
 
-/// The relative L2 error `||got - want|| / ||want||` of a tensor; `||got||` if `want` is all zero.
+/// Returns the relative L2 error `||got - want|| / ||want||` of a tensor; `||got||` if `want` is all zero.
 pub fn relative_l2(got: &[f64], want: &[f64]) -> f64 {
     assert_eq!(got.len(), want.len(), "number of elements");
     let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
@@ -27,7 +27,7 @@ pub fn check_relative(what: &str, got: &[f64], want: &[f64], tolerance: f64) -> 
     if error <= tolerance {
         return Ok(error);
     }
-    // Equal infinities differ by 0; a NaN is the largest difference.
+    // Equal infinities count as no difference, and NaN as the largest difference.
     let difference = |i: usize| if got[i] == want[i] { 0.0 } else { (got[i] - want[i]).abs() };
     let rank = |i: usize| if difference(i).is_nan() { f64::INFINITY } else { difference(i) };
     let worst = (0..got.len()).max_by(|&a, &b| rank(a).total_cmp(&rank(b))).unwrap_or(0);
@@ -75,9 +75,10 @@ fn comparators_fail_on_one_wrong_element() {
         assert!(message.contains(&format!("worst at element {i} of")), "{message}");
         assert!(check_equal("altered", &got, &want).unwrap_err().contains(&format!("element {i}:")));
     }
+    // A tensor with a missing element fails, whatever the tolerance.
     assert!(check_relative("short", &want[1..], &want, 1.0).is_err());
     assert!(check_equal("short", &want[1..], &want).is_err());
-    // Against a tensor of zeros the error is absolute.
+    // If all expected elements are 0, the error is absolute.
     assert!(check_relative("zeros", &[0.0, 1e-5], &[0.0, 0.0], 1e-6).is_err());
     assert!(check_relative("zeros", &[0.0, 1e-7], &[0.0, 0.0], 1e-6).is_ok());
 }

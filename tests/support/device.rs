@@ -10,25 +10,25 @@ use frazil::low_level::{Plan, PlanOptions};
 use frazil::mask::Mask;
 use std::sync::OnceLock;
 
-/// The device under test: the default adapter, opened with cooperative matrices if it supports them.
+/// Returns the device under test: the default adapter, opened with cooperative matrices if it supports them.
 ///
-/// A machine without an adapter fails the tests instead of skipping them.
+/// On a machine without an adapter, tests fail and are not skipped.
 pub fn gpu() -> &'static Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
-    // `compile_ahead` needs idle cores, and the test threads leave none.
+    // Disables `compile_ahead`, which needs idle cores: the test threads leave none idle.
     let options = GpuOptions::default().compile_ahead(false).cooperative_matrix(true);
     GPU.get_or_init(|| Gpu::new(options).expect("an adapter to test"))
 }
 
-/// The GEMM families that the adapter supports, without `tiled-large`: the small GEMMs of these tests would
-/// run with small tiles in it as well. The op table (tests/op_table.rs) covers large tiles.
+/// Returns the GEMM families that the adapter supports, without `tiled-large`: the GEMMs of these tests are
+/// so small that it would use small tiles, too. tests/op_table.rs covers large tiles.
 pub fn families() -> Vec<GemmFamily> {
     let mut all = GemmFamily::supported(gpu().report());
     all.retain(|&family| family != GemmFamily::Tiled { largest: TileSize::Large });
     all
 }
 
-/// A compiled plan that takes and returns f64.
+/// A compiled plan as an [`Executor`]: converts inputs from f64 and results to f64.
 pub struct Device(pub Plan);
 
 impl Executor for Device {

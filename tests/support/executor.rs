@@ -1,4 +1,4 @@
-//! A common interface of the reference interpreter and a device: both run in the same tests.
+//! Common interface of the reference interpreter and a device, so that the same tests run on both.
 
 use frazil::Result;
 use frazil::low_level::Reference;
@@ -6,7 +6,7 @@ use frazil::low_level::Shape;
 use frazil::low_level::{DType, Graph, Op, ParameterId, StepScalars, ValueId};
 use frazil::mask::Mask;
 
-/// Runs one graph.
+/// Runs a graph: writes inputs and parameters, executes steps, and reads values and optimizer state.
 pub trait Executor {
     fn write(&mut self, value: ValueId, data: &[f64]) -> Result<()>;
     fn set_mask(&mut self, parameter: ParameterId, mask: &Mask) -> Result<()>;
@@ -16,7 +16,7 @@ pub trait Executor {
     fn write_state(&mut self, parameter: ParameterId, slot: usize, data: &[f64]) -> Result<()>;
 }
 
-/// Creates an executor for a graph.
+/// Function that creates an executor for a graph.
 pub type Make<'a> = &'a dyn Fn(&Graph) -> Box<dyn Executor>;
 
 impl Executor for Reference {
@@ -57,10 +57,11 @@ pub enum Fault {
     NoState,
 }
 
-/// An executor with an injected fault, for tests that a comparison detects it.
+/// An executor with an injected fault. Tests use it to show that a comparison detects the fault.
 pub struct Faulty {
     inner: Box<dyn Executor>,
     fault: Fault,
+    /// Name of the graph's first operation.
     first: &'static str,
 }
 
@@ -118,12 +119,12 @@ impl Operand {
         Operand { shape: shape.to_vec(), dtype: DType::F32, batched: true, data }
     }
 
-    /// A float tensor without a batch axis: a kernel, a bias.
+    /// A float tensor without a batch axis, such as a kernel or a bias.
     pub fn fixed(shape: &[usize], data: Vec<f64>) -> Self {
         Operand { shape: shape.to_vec(), dtype: DType::F32, batched: false, data }
     }
 
-    /// An integer tensor whose first axis is the batch: labels, positions of maxima.
+    /// An integer tensor whose first axis is the batch, such as labels or positions of maxima.
     pub fn integers(shape: &[usize], data: Vec<f64>) -> Self {
         Operand { shape: shape.to_vec(), dtype: DType::U32, batched: true, data }
     }

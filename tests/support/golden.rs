@@ -32,7 +32,8 @@ pub struct Case {
     tensors: BTreeMap<String, Tensor>,
 }
 
-/// The sets of cases: name, kind of the cases in the manifest, number of cases. One test runs each set.
+/// Sets of golden cases as (name, kind of the cases in the manifest, number of cases). One test runs each
+/// set.
 const SETS: [(&str, &str, usize); 13] = [
     ("activations", "activation", 4),
     ("avg_pool2d", "pool", 5),
@@ -49,7 +50,8 @@ const SETS: [(&str, &str, usize); 13] = [
     ("trajectory", "trajectory", 22),
 ];
 
-/// Returns the set of a case of the manifest. Panics if it belongs to no set, so that no case is left out.
+/// Returns the name of the set to which a case of the manifest belongs. Panics if there is none, so that no
+/// case is left out.
 fn set_of(entry: &Value) -> &'static str {
     let params = &entry["params"];
     let name = match (entry["kind"].as_str().expect("a kind"), &params["activation"], &params["pool"]) {
@@ -95,7 +97,7 @@ impl Case {
         self.tensors.get(name).unwrap_or_else(|| panic!("{}: no tensor {name}", self.name))
     }
 
-    /// Reads the elements of a tensor, `N` bytes each; they need not be aligned.
+    /// Reads the elements of a tensor, `N` bytes each, which need not be aligned.
     fn read<T, const N: usize>(&self, name: &str, dtype: Dtype, decode: fn([u8; N]) -> T) -> Vec<T> {
         let tensor = self.tensor(name);
         assert_eq!(tensor.dtype, dtype, "{}: {name}", self.name);
@@ -122,7 +124,7 @@ impl Case {
         self.read(name, Dtype::U8, u8::from_le_bytes)
     }
 
-    /// An f32 or i32 tensor, widened to f64 for an executor.
+    /// Reads an f32 or i32 tensor, converted to f64 for an executor.
     pub fn wide(&self, name: &str) -> Vec<f64> {
         if self.tensor(name).dtype == Dtype::I32 {
             self.i32(name).into_iter().map(f64::from).collect()
@@ -132,7 +134,7 @@ impl Case {
     }
 }
 
-/// Reads a size of the manifest.
+/// Converts a number of the manifest to a size.
 pub fn number(value: &Value) -> usize {
     let number = value.as_u64().unwrap_or_else(|| panic!("expected a size, got {value}"));
     usize::try_from(number).expect("a size")
@@ -142,8 +144,8 @@ fn pair(value: &Value) -> [usize; 2] {
     [number(&value[0]), number(&value[1])]
 }
 
-/// The window of `params` on its input. Panics unless the crate resolves padding and output size as the
-/// manifest does.
+/// Returns the geometry of the window that `params` describes, applied to an input of `[height, width]`.
+/// Panics unless the crate resolves padding and output size to the values in the manifest.
 fn window(params: &Value, input: [usize; 2], output: Option<[usize; 2]>, at: &str) -> WindowGeometry {
     let given = &params["padding"];
     let side = |name: &str| number(&given[name]);
@@ -171,7 +173,7 @@ fn window(params: &Value, input: [usize; 2], output: Option<[usize; 2]>, at: &st
     geometry
 }
 
-/// The convolution and the batch size of a `conv2d` or `conv2d_sampled` case.
+/// Returns the convolution and the batch size of a `conv2d` or `conv2d_sampled` case.
 pub fn conv2d_case(case: &Case) -> (Conv2d, usize) {
     let p = &case.params;
     let input = [number(&p["height"]), number(&p["width"])];
@@ -181,13 +183,13 @@ pub fn conv2d_case(case: &Case) -> (Conv2d, usize) {
     (Conv2d { window, c_in, c_out, groups: number(&p["groups"]) }, number(&p["batch"]))
 }
 
-/// The convolution of a layer of `params.net`, on images of `input` = `[h, w]`.
+/// Returns the convolution of a layer of `params.net`, applied to images of size `input` = `[h, w]`.
 pub fn conv2d_layer(layer: &Value, input: [usize; 2], at: &str) -> Conv2d {
     let window = window(layer, input, None, at);
     Conv2d { window, c_in: number(&layer["c_in"]), c_out: number(&layer["c_out"]), groups: 1 }
 }
 
-/// The pooling and the batch size of a `pool` case; `pool` is `max` or `avg`.
+/// Returns the pooling and the batch size of a `pool` case; `pool` is `max` or `avg`.
 pub fn pool2d_case(case: &Case, pool: &str) -> (Pool2d, usize) {
     let p = &case.params;
     assert_eq!(p["pool"], pool, "{}", case.name);
@@ -197,8 +199,8 @@ pub fn pool2d_case(case: &Case, pool: &str) -> (Pool2d, usize) {
     (Pool2d { window, channels: number(&p["channels"]) }, number(&p["batch"]))
 }
 
-/// A generated tensor of a `conv2d_sampled` case: the linear congruential generator of
-/// tests/golden/README.md.
+/// Generates a tensor of a `conv2d_sampled` case with the linear congruential generator that
+/// tests/golden/README.md defines.
 pub fn generated(case: &Case, name: &str, elements: usize) -> Vec<f64> {
     let mut state = case.params["seeds"][name].as_u64().expect("a seed");
     let mut next = || {
@@ -209,7 +211,7 @@ pub fn generated(case: &Case, name: &str, elements: usize) -> Vec<f64> {
     (0..elements).map(|_| next()).collect()
 }
 
-/// Selects the elements of a full result that a `conv2d_sampled` case contains.
+/// Returns the elements of a full result that a `conv2d_sampled` case contains: every n-th element.
 pub fn sampled(case: &Case, name: &str, result: &[f64]) -> Vec<f64> {
     result.iter().step_by(number(&case.params["sample_every"][name])).copied().collect()
 }

@@ -4,10 +4,11 @@ use super::random::{normal, stream};
 use frazil::low_level::Reference;
 use frazil::low_level::{DType, Graph, Role, StepScalars, ValueId};
 
-/// Elements of inputs and parameters, for a full batch.
+/// Elements of each input and parameter of a graph, for a full batch.
 pub type Data = Vec<(ValueId, Vec<f64>)>;
 
-/// Draws all inputs and parameters that some operation reads: floats are normal, integers below `classes`.
+/// Draws random data for all inputs and parameters that some operation reads: floats are standard normal, and
+/// integers are below `classes`.
 pub fn draw(graph: &Graph, classes: usize, seed: u64) -> Data {
     let mut data = stream(seed);
     let mut ids: Vec<_> = graph.nodes().iter().flat_map(|node| node.inputs.clone()).collect();
@@ -25,16 +26,18 @@ pub fn draw(graph: &Graph, classes: usize, seed: u64) -> Data {
     ids.into_iter().map(&mut fill).collect()
 }
 
-/// The number of elements in the first `rows` examples of a value.
+/// Returns the number of elements in the first `rows` examples of a value, or in all of a value without a
+/// batch axis.
 pub fn used(graph: &Graph, id: ValueId, rows: usize) -> usize {
     let value = graph.value(id).unwrap();
     if value.batched { rows * value.elements_per_row() } else { value.shape.elements() }
 }
 
-/// The largest difference between a gradient and the central difference of the mean of `loss`, relative to
-/// the largest central difference of the same value; infinite if a gradient is NaN.
+/// Returns the largest difference between a gradient and the central difference of the mean of `loss`,
+/// relative to the largest central difference of the same value; infinite if a gradient is NaN.
 ///
-/// `pairs` are values and their gradients. Examples from `rows` on contain NaN and must not be read.
+/// `pairs` contains values and their gradients. Only the first `rows` examples are valid: the others contain
+/// NaN or the largest integer, and must not be read.
 fn worst(
     graph: &Graph,
     loss: ValueId,
@@ -85,7 +88,7 @@ fn worst(
 /// Asserts that gradients equal central differences within `tolerance` of the largest one, with a full batch
 /// and with one example less.
 ///
-/// `pairs` are values and their gradients.
+/// `pairs` contains values and their gradients.
 pub fn assert_gradients(
     what: &str,
     graph: &Graph,

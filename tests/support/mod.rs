@@ -15,15 +15,15 @@ pub mod uniformity;
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Prints a line to standard error directly: the test harness captures what a passing test prints through
-/// macros.
+/// Prints a line directly to standard error: the test harness would capture the output of `eprintln!` in a
+/// test that passes.
 pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Reports on standard error that a test, or a part of one, does not run on this machine.
 ///
-/// The line is numbered, so the last one of a run tells how many there are.
+/// The line is numbered, so that the last such line of a run gives the total.
 pub fn skip(what: &str, why: &str) {
     static SKIPPED: AtomicUsize = AtomicUsize::new(0);
     let number = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;

@@ -1,5 +1,5 @@
-//! Reads node cases of ONNX's backend tests: `model.onnx` and its input and output tensors, limited to what
-//! models with one node need.
+//! Reads the node tests of ONNX's backend test suite: `model.onnx` and the input and output tensors. Supports
+//! only what models with one node need.
 //!
 //! Both are protobuf messages. A message is a list of fields; a field is a key (its number and its wire type
 //! in one variable-length integer) and a payload. Field numbers are those of ONNX's `onnx.proto`.
@@ -16,7 +16,7 @@ enum Payload<'a> {
     Word(u32),
     /// Text, a message, or packed numbers.
     Bytes(&'a [u8]),
-    /// 8 bytes, skipped: no field that is read has this type.
+    /// 8 bytes, whose value is skipped: no field that this module reads has this type.
     Double,
 }
 
@@ -38,8 +38,8 @@ pub struct Tensor {
     pub dtype: &'static str,
 }
 
-/// A node case. An operand is `None` if it is optional and the node omits it, or if [`Tensor`] does not
-/// support its element type.
+/// A test case of one ONNX node. An operand is `None` if it is optional and the node omits it, or if
+/// [`Tensor`] does not support its element type.
 #[derive(Debug)]
 pub struct Case {
     pub name: String,
@@ -51,7 +51,8 @@ pub struct Case {
 
 type Read<T> = Result<T, String>;
 
-/// Reads a variable-length integer: 7 bits a byte, lowest first, the high bit set on all bytes but the last.
+/// Reads a variable-length integer: 7 bits per byte, least significant first; the high bit is set in every
+/// byte but the last.
 fn varint(bytes: &mut &[u8]) -> Read<u64> {
     let mut value = 0u64;
     for shift in (0..64).step_by(7) {
@@ -114,7 +115,7 @@ fn text(payload: &Payload) -> Read<String> {
     String::from_utf8(bytes(payload)?.to_vec()).map_err(|_| "expected UTF-8, got other bytes".into())
 }
 
-/// Appends one integer, or many packed ones.
+/// Appends the integers of a field to `into`: one integer, or a packed list.
 fn integers(payload: &Payload, into: &mut Vec<i64>) -> Read<()> {
     match payload {
         &Payload::Integer(value) => into.push(value as i64),
@@ -128,7 +129,7 @@ fn integers(payload: &Payload, into: &mut Vec<i64>) -> Read<()> {
     Ok(())
 }
 
-/// Appends one float, or many packed ones.
+/// Appends the floats of a field to `into`: one float, or a packed list.
 fn floats(payload: &Payload, into: &mut Vec<f64>) -> Read<()> {
     let wide = |bits| f64::from(f32::from_bits(bits));
     match payload {
@@ -282,13 +283,15 @@ pub fn case(folder: &Path, supported: impl Fn(&str) -> bool) -> Read<Option<Case
 
 #[test]
 fn tensor_reads_a_valid_message_and_rejects_broken_ones() {
-    // dims [2, 2] packed, type FLOAT, and 1, 2, 3, 4 as raw data after a field that is skipped.
+    // A TensorProto with dims [2, 2] (packed), element type FLOAT, a field that must be skipped, and the
+    // elements 1, 2, 3, 4 as raw data.
     let mut message = vec![0x0a, 2, 2, 2, 0x10, 1, 0x42, 1, b'x', 0x4a, 16];
     [1.0f32, 2.0, 3.0, 4.0].iter().for_each(|x| message.extend(x.to_le_bytes()));
     let read = tensor(&message).unwrap().unwrap();
     assert_eq!((read.shape, read.data, read.dtype), (vec![2, 2], vec![1.0, 2.0, 3.0, 4.0], "float"));
     for length in 1..message.len() {
-        // Cut before the type, the type is unsupported; cut later, elements are missing.
+        // If the message ends before the element type, the type is unsupported; if it ends later, elements
+        // are missing.
         assert!(!matches!(tensor(&message[..length]), Ok(Some(_))), "cut to {length}");
     }
     message[2] = 3;

@@ -8,7 +8,7 @@ use naga::{
 };
 use std::collections::BTreeSet;
 
-/// Portability violations of a shader, one line each.
+/// Returns the portability violations of a shader, one line each.
 pub fn portability_violations(module: &Module, info: &ModuleInfo) -> Vec<String> {
     let mut found = uniformity::violations(module);
     let synchronizes = functions(module).any(|(_, f)| has_barrier(&f.body));
@@ -29,7 +29,7 @@ pub fn portability_violations(module: &Module, info: &ModuleInfo) -> Vec<String>
     found
 }
 
-/// First function or type that an HLSL text defines twice; `None` if there is none.
+/// Returns the first function or type that an HLSL text defines twice; `None` if there is none.
 pub fn duplicate_definition(hlsl: &str) -> Option<String> {
     let mut seen = BTreeSet::new();
     let is_definition = |line: &&str| {
@@ -45,7 +45,7 @@ fn functions(module: &Module) -> impl Iterator<Item = (Option<Handle<Function>>,
     module.functions.iter().map(|(handle, function)| (Some(handle), function)).chain(entries)
 }
 
-/// Blocks nested in a statement.
+/// Returns the blocks that a statement directly contains.
 fn blocks(statement: &Statement) -> Vec<&naga::Block> {
     match statement {
         Statement::Block(block) => vec![block],
@@ -62,7 +62,8 @@ fn has_barrier(block: &naga::Block) -> bool {
     })
 }
 
-/// Whether every return is the last statement. naga itself ends the branches of a last `if` with returns.
+/// Returns whether a function has no early return: every return is the last statement. The branches of a last
+/// `if` may end with returns, because naga inserts these itself.
 fn returns_once(function: &Function) -> bool {
     fn check(block: &naga::Block, is_last: bool) -> bool {
         let count = block.len();
@@ -76,9 +77,9 @@ fn returns_once(function: &Function) -> bool {
     check(&function.body, true)
 }
 
-/// Accesses to a component of a float vector with a variable index. FXC compiles them to a dot product with a
-/// one-hot vector, in which NaN and infinity propagate from other components and -0.0 is lost. In buffers the
-/// index is an address, which is safe.
+/// Finds accesses to a component of a float vector with a variable index. FXC compiles them to a dot product
+/// with a one-hot vector, in which NaN and infinity propagate from other components and -0.0 is lost.
+/// Accesses to buffers are safe, because there the index is an address.
 fn variable_components(module: &Module, function: &Function, info: &FunctionInfo) -> Vec<String> {
     let is_float_vector = |inner: &TypeInner| match *inner {
         TypeInner::Vector { scalar, .. } | TypeInner::Matrix { scalar, .. } => {
@@ -107,8 +108,8 @@ fn in_buffer(space: AddressSpace) -> bool {
     matches!(space, AddressSpace::Storage { .. } | AddressSpace::Uniform)
 }
 
-/// Constant expressions that are NaN or infinite, which WGSL forbids. naga evaluates all constant expressions
-/// except bitcasts.
+/// Finds constant expressions that are NaN or infinite, which WGSL forbids. Checks bitcasts only, because
+/// naga evaluates all other constant expressions.
 fn non_finite_constants(module: &Module, function: &Function) -> Vec<String> {
     let mut found = Vec::new();
     for arena in [&function.expressions, &module.global_expressions] {
@@ -126,7 +127,7 @@ fn non_finite_constants(module: &Module, function: &Function) -> Vec<String> {
     found
 }
 
-/// Components of a constant integer expression; empty for any other expression.
+/// Returns the components of a constant integer expression; empty for any other expression.
 fn constant_bits(module: &Module, arena: &naga::Arena<Expression>, handle: Handle<Expression>) -> Vec<u32> {
     match arena[handle] {
         Expression::Literal(Literal::U32(bits)) => vec![bits],
@@ -143,7 +144,8 @@ fn constant_bits(module: &Module, arena: &naga::Arena<Expression>, handle: Handl
     }
 }
 
-/// Broadcasts whose lane is not constant, or for quads not below 4.
+/// Finds subgroup broadcasts whose source lane is not a constant, and quad broadcasts whose source lane is
+/// not a constant below 4.
 fn quad_lanes(function: &Function, block: &naga::Block) -> Vec<String> {
     let mut found = Vec::new();
     for statement in block.iter() {

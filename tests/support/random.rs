@@ -9,12 +9,13 @@ pub fn stream(seed: u64) -> Stream {
     Stream::new(seed, Purpose::Data, 0)
 }
 
-/// Standard normal numbers. Each is exactly representable in f32, so a device computes with the same numbers.
+/// Draws standard normal numbers. Each is exactly representable in f32, so a device computes with the same
+/// numbers.
 pub fn normal(stream: &mut Stream, elements: usize) -> Vec<f64> {
     (0..elements).map(|_| f64::from(stream.normal())).collect()
 }
 
-/// Distinct numbers in random order, spaced by `gap`; none is nearer to 0 than `gap / 2`.
+/// Returns distinct numbers in random order, spaced by `gap`; none is nearer to 0 than `gap / 2`.
 pub fn spread(stream: &mut Stream, elements: usize, gap: f64) -> Vec<f64> {
     let mut data: Vec<f64> =
         (0..elements).map(|i| (i as f64 - elements as f64 / 2.0).floor() * gap + gap / 2.0).collect();
@@ -22,8 +23,8 @@ pub fn spread(stream: &mut Stream, elements: usize, gap: f64) -> Vec<f64> {
     data
 }
 
-/// Draws a small convolution and a batch size. Strides, dilation, groups (depthwise too) and all three
-/// paddings occur, and so do kernels larger than the input and strides larger than the kernel.
+/// Draws a small convolution and a batch size. The draws include strides, dilation, groups (also depthwise),
+/// all three kinds of padding, kernels larger than the input and strides larger than the kernel.
 pub fn convolution(stream: &mut Stream) -> (Conv2d, usize) {
     loop {
         let mut up_to = |n: usize| 1 + stream.below(n);
@@ -51,7 +52,7 @@ pub fn convolution(stream: &mut Stream) -> (Conv2d, usize) {
     }
 }
 
-/// The shapes `[x, kernel, y]` of a convolution.
+/// Returns the shapes of input `x`, kernel and output `y` of a convolution.
 pub fn convolution_shapes(c: &Conv2d, batch: usize) -> [Vec<usize>; 3] {
     let w = &c.window;
     [
@@ -61,7 +62,7 @@ pub fn convolution_shapes(c: &Conv2d, batch: usize) -> [Vec<usize>; 3] {
     ]
 }
 
-/// The number of elements of a shape.
+/// Returns the number of elements of a shape.
 pub fn elements(shape: &[usize]) -> usize {
     shape.iter().product()
 }

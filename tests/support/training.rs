@@ -8,7 +8,7 @@ use frazil::{
     Sgd, Trainer, TrainerOptions,
 };
 
-/// Every update rule of the crate, with and without decay and clipping, by name.
+/// Returns every update rule of the crate, with and without weight decay and clipping, by name.
 pub fn optimizers() -> Vec<(&'static str, Optimizer)> {
     vec![
         ("sgd", Sgd::new(0.05).into()),
@@ -51,10 +51,11 @@ pub fn optimizers() -> Vec<(&'static str, Optimizer)> {
     ]
 }
 
-/// Examples in a batch.
+/// Batch size: number of examples in a full batch.
 pub const ROWS: usize = 6;
 
-/// conv 3x3 2->5, ReLU, dense 4 on 5x5 images. The odd sizes leave remainders in every vectorized kernel.
+/// Builds a model for 5x5 images with 2 channels: 3x3 convolution with 5 output channels, ReLU, dense layer
+/// with 4 outputs. The odd sizes leave remainders in every vectorized kernel.
 pub fn model() -> Model {
     Model::input([5, 5, 2])
         .conv2d("conv", 5, [3, 3], |c| c.padding(Padding::Same))
@@ -65,41 +66,43 @@ pub fn model() -> Model {
         .unwrap()
 }
 
-/// 40 seeded examples for [`model`].
+/// Returns 40 seeded examples for [`model`].
 pub fn data() -> Dataset {
     frazil::data::synthetic("synthetic", [5, 5, 2], 4, 40, 11).unwrap()
 }
 
-/// A trainer of [`model`].
+/// Creates a trainer of [`model`].
 pub fn trainer(optimizer: Optimizer, options: TrainerOptions) -> Trainer {
     Trainer::new(gpu(), model(), Loss::SoftmaxCrossEntropy, optimizer, options).unwrap()
 }
 
-/// Options for batches of [`ROWS`] that continue after a non-finite loss: if updates were skipped, no weight
-/// would change and every freeze test would pass.
+/// Returns options for batches of [`ROWS`] with which training continues after a non-finite loss. If updates
+/// were skipped instead, no weight would change and every freeze test would pass.
 pub fn continuing() -> TrainerOptions {
     continuing_with(ROWS)
 }
 
-/// [`continuing`] for another batch size.
+/// Returns the options of [`continuing`] for another batch size.
 pub fn continuing_with(rows: usize) -> TrainerOptions {
     TrainerOptions::batch(rows).seed(3).on_non_finite(OnNonFinite::Continue)
 }
 
-/// Trains `steps` steps on [`batches`].
+/// Trains for `steps` steps on the first batches of [`batches`].
 pub fn train(trainer: &mut Trainer, steps: usize) {
     for batch in batches(steps) {
         trainer.step(&batch).unwrap();
     }
 }
 
-/// The first `count` batches of [`data`], repeated epoch after epoch; the last of each epoch is short.
+/// Returns the first `count` batches of [`data`], repeated epoch after epoch. The last batch of each epoch
+/// has fewer than [`ROWS`] examples.
 pub fn batches(count: usize) -> Vec<Batch> {
     let epoch: Vec<_> = data().batches(ROWS, 5).unwrap().collect();
     epoch.iter().cycle().take(count).cloned().collect()
 }
 
-/// The bits of all weights and optimizer state: by parameter, then the weights and each state slot.
+/// Bits of all weights and optimizer state, indexed by parameter, tensor (0 for weights, then one for each
+/// state slot) and element.
 #[derive(Clone, PartialEq)]
 pub struct Snapshot(pub Vec<Vec<Vec<u32>>>);
 
@@ -142,7 +145,8 @@ pub fn assert_frozen(name: &str, trainer: &Trainer, before: &Snapshot) {
     assert!(proof.frozen() > 0, "{name}: nothing is frozen");
 }
 
-/// The number of trainable weights whose bits changed since `before`, and the number of trainable weights.
+/// Returns the number of trainable weights whose bits changed since `before`, and the number of all trainable
+/// weights.
 pub fn moved(trainer: &Trainer, before: &Snapshot) -> (usize, usize) {
     let after = snapshot(trainer);
     let (mut moved, mut trainable) = (0, 0);
@@ -156,8 +160,8 @@ pub fn moved(trainer: &Trainer, before: &Snapshot) -> (usize, usize) {
     (moved, trainable)
 }
 
-/// Bits that float arithmetic may not preserve, or that propagate: NaN payloads (quiet and signalling),
-/// infinities, -0.0, subnormals.
+/// Bits of floats that arithmetic may change or that propagate to other elements: NaN payloads (quiet and
+/// signalling), infinities, -0.0 and subnormals.
 pub const ODD_BITS: [u32; 9] = [
     0x7fc1_2345,
     0xffc5_4321,
@@ -173,7 +177,8 @@ pub const ODD_BITS: [u32; 9] = [
 /// The finite values of [`ODD_BITS`], with which training stays finite.
 pub const ODD_FINITE_BITS: [u32; 3] = [0x8000_0000, 0x0000_0001, 0x807f_ffff];
 
-/// Freezes half of every tensor at these bits, and writes them into the frozen elements' state.
+/// Freezes a random half of every tensor with values from `bits`, and writes values from `bits` into the
+/// optimizer state of the frozen elements.
 pub fn freeze_half_at(trainer: &mut Trainer, bits: &[u32]) {
     let paths: Vec<_> = trainer.model().parameters().iter().map(|p| p.path.clone()).collect();
     for (number, path) in paths.iter().enumerate() {
@@ -185,8 +190,8 @@ pub fn freeze_half_at(trainer: &mut Trainer, bits: &[u32]) {
     }
 }
 
-/// Writes these bits into the state of a mask's elements, rotated so that weight and state of an element
-/// differ.
+/// Writes values from `bits` into the optimizer state of the elements that `mask` selects in parameter
+/// `number`. The values are rotated by slot, so that the weight and the state of an element differ.
 pub fn write_state_bits(trainer: &Trainer, number: usize, mask: &Mask, bits: &[u32]) {
     let (store, id) = (trainer.store(), ParameterId::of(number));
     for slot in 0..store.slots().len() {

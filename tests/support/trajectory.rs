@@ -1,4 +1,5 @@
-//! The golden trajectories: builds their network as a graph and compares any executor with one, step by step.
+//! Golden trajectories (tests/golden): builds the network of a case as a graph, and compares every training
+//! step of an executor with the golden values.
 
 use super::compare::check_relative;
 use super::executor::{Executor, Make};
@@ -8,7 +9,7 @@ use frazil::low_level::{Clip, DType, Graph, Op, ParameterId, StepScalars, Target
 use frazil::mask::Mask;
 use serde_json::Value;
 
-/// A network with loss, gradients and update.
+/// A training graph (network, loss, gradients and update) and the ids of its values.
 pub struct Net {
     pub graph: Graph,
     pub input: ValueId,
@@ -25,7 +26,7 @@ pub struct NetParameter {
     pub gradient: ValueId,
 }
 
-/// The update rule of `params.optimizer`.
+/// Reads the update rule of a case from `params.optimizer`.
 pub fn update_rule(case: &Case) -> UpdateRule {
     let o = &case.params["optimizer"];
     let float = |field: &str| o[field].as_f64().unwrap_or_else(|| panic!("{}: {field}", case.name));
@@ -56,7 +57,7 @@ pub fn update_rule(case: &Case) -> UpdateRule {
     }
 }
 
-/// The clipping of `params.clip`; `None` if the case has none.
+/// Reads the gradient clipping of a case from `params.clip`; `None` if the case does not clip gradients.
 pub fn clip(case: &Case) -> Option<Clip> {
     let spec = &case.params["clip"];
     if spec.is_null() {
@@ -75,7 +76,8 @@ fn parameter(graph: &mut Graph, name: &str, tensor: &str, shape: &[usize]) -> Va
     graph.parameter(&format!("{name}.{tensor}"), Shape::new(shape).unwrap()).unwrap()
 }
 
-/// Builds the network of `params.net`, trained by `rule`; [`Graph::backward`] appends the gradients.
+/// Builds the network that `params.net` describes, trained with the update rule `rule`; [`Graph::backward`]
+/// appends the gradients.
 pub fn net(case: &Case, rule: UpdateRule) -> Net {
     let spec = &case.params["net"];
     let extents: Vec<_> = spec["input"].as_array().expect("input").iter().map(number).collect();
@@ -109,7 +111,7 @@ pub fn net(case: &Case, rule: UpdateRule) -> Net {
     Net { graph, input, labels, mean_loss, parameters }
 }
 
-/// Appends a layer of `params.net` and returns its result.
+/// Appends a layer that `params.net` describes, and returns its result.
 fn forward(graph: &mut Graph, layer: &Value, x: ValueId, at: &str) -> ValueId {
     let name = layer["name"].as_str().unwrap_or_default().to_owned();
     let extents = graph.value(x).unwrap().shape.extents().to_vec();
@@ -136,7 +138,7 @@ fn forward(graph: &mut Graph, layer: &Value, x: ValueId, at: &str) -> ValueId {
     graph.push_one(Op::BiasAdd, &[y, bias], &format!("{name} bias")).unwrap()
 }
 
-/// Adam's bias corrections at step `t`, counted from 0; 1 for other rules.
+/// Returns Adam's bias corrections at step `t`, counted from 0: `1 - beta^(t + 1)`; 1 for other rules.
 fn corrections(rule: &UpdateRule, t: usize) -> [f64; 2] {
     match *rule {
         UpdateRule::Adam { beta1, beta2, .. } => [beta1, beta2].map(|beta| 1.0 - beta.powi(t as i32 + 1)),
@@ -144,7 +146,7 @@ fn corrections(rule: &UpdateRule, t: usize) -> [f64; 2] {
     }
 }
 
-/// The scalars of step `t`, counted from 0.
+/// Returns the scalars of step `t`, counted from 0.
 fn step_scalars(rule: &UpdateRule, rows: usize, t: usize, learning_rate: f64) -> StepScalars {
     let [correction1, correction2] = corrections(rule, t).map(|correction| correction as f32);
     let learning_rate = learning_rate as f32;
@@ -171,7 +173,7 @@ pub struct Errors {
     pub early_weights: f64,
     /// Weights after later steps, relative to the weights.
     pub weights: f64,
-    /// Weights, relative to the length of their path: the sum of the norms of all updates so far. This error
+    /// Weights, relative to the sum of the norms of all updates so far (the length of their path). This error
     /// is allowed in addition to `early_weights` or `weights`.
     pub updates: f64,
     /// First moments and momentum at the end.
@@ -185,7 +187,7 @@ pub struct Errors {
 }
 
 impl Errors {
-    /// The element-wise maximum.
+    /// Returns the element-wise maximum.
     pub fn max(self, other: Errors) -> Errors {
         Errors {
             early_weights: self.early_weights.max(other.early_weights),
@@ -203,8 +205,8 @@ fn mask(case: &Case, prefix: &str, path: &str) -> Mask {
     Mask::from_frozen(case.u8(&format!("{prefix}.{path}")).into_iter().map(|bit| bit == 1))
 }
 
-/// Applies the mask change before step `t`, if there is one; zeroes the state of thawed elements if the case
-/// says so.
+/// Applies the mask change of a case before step `t`, if there is one, and zeroes the optimizer state of
+/// thawed elements if the case requires it.
 fn change_masks(
     case: &Case,
     net: &Net,
@@ -243,7 +245,7 @@ pub fn check_trajectory(make: Make, case: &Case, allowed: &Errors) -> Result<Err
     let executor = executor.as_mut();
     let mut errors = Errors::default();
     let mut masks = Vec::new();
-    // The length of each parameter's path so far.
+    // Sum of the norms of the updates of each parameter so far.
     let mut paths = vec![0.0; net.parameters.len()];
     for p in &net.parameters {
         let init = case.wide(&format!("init.{}", p.path));
@@ -328,7 +330,8 @@ fn final_state(
     for (slot, name) in slots.iter().enumerate() {
         let name = name.as_str().expect("a slot's name");
         for (p, mask) in net.parameters.iter().zip(masks) {
-            // After mask changes the golden state of elements that are frozen at the end is not meaningful.
+            // If a mask changes during training, the golden state of elements that are frozen at the end is
+            // not meaningful, so these elements are not compared.
             let comparable = |data: Vec<f64>| -> Vec<f64> {
                 let keep = |&(index, _): &(usize, f64)| !changed || !mask.is_frozen(index);
                 data.into_iter().enumerate().filter(keep).map(|(_, x)| x).collect()

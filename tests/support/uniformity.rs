@@ -1,8 +1,9 @@
-//! WGSL's uniformity analysis for barriers and subgroup operations. Browsers reject a shader unless the
-//! analysis proves that all invocations of a workgroup reach them together; naga does not check this.
+//! Implements WGSL's uniformity analysis for barriers and subgroup operations. Browsers reject a shader
+//! unless the analysis proves that all invocations of a workgroup reach these operations together; naga does
+//! not check this.
 //!
-//! Follows the specification (section 15.2), but is insensitive to the order of statements: a variable is
-//! uniform only if every value ever stored in it is. It therefore rejects every shader that a browser
+//! Follows section 15.2 of the WGSL specification, but is insensitive to the order of statements: a variable
+//! is uniform only if every value ever stored in it is. It therefore rejects every shader that a browser
 //! rejects, and some more.
 
 use naga::{
@@ -11,26 +12,27 @@ use naga::{
 };
 use std::collections::HashMap;
 
-/// Dependencies of a value: [`VARYING`], and bit i for argument i of the function.
+/// Dependencies of a value, as a bit mask: bit i for argument i of the function, and [`VARYING`].
 type Taint = u32;
 
-/// The value differs between the invocations of a workgroup.
+/// Bit of a value that differs between the invocations of a workgroup.
 const VARYING: Taint = 1 << 31;
 
-/// Effects of a call.
+/// Effects of a call to a function, in terms of the function's arguments.
 #[derive(Clone, Default)]
 struct Summary {
+    /// Dependencies of the returned value.
     result: Taint,
     /// Dependencies of the values stored through each pointer argument.
     stored: Vec<Taint>,
     /// Arguments that must be uniform, because they decide whether a barrier or a subgroup operation is
     /// reached.
     required: Taint,
-    /// Whether the function has barriers or subgroup operations.
+    /// Whether the function contains barriers or subgroup operations.
     synchronizes: bool,
 }
 
-/// Barriers and subgroup operations in non-uniform control flow, one line each.
+/// Returns one line for each barrier or subgroup operation in non-uniform control flow.
 pub fn violations(module: &Module) -> Vec<String> {
     let mut summaries: HashMap<Handle<Function>, Summary> = HashMap::new();
     let mut found = Vec::new();
@@ -63,10 +65,10 @@ struct Analysis<'a> {
     summaries: &'a HashMap<Handle<Function>, Summary>,
     arguments: Vec<Taint>,
     locals: HashMap<Handle<LocalVariable>, Taint>,
-    /// Dependencies of the results of calls.
+    /// Dependencies of the results of function calls.
     results: HashMap<Handle<Expression>, Taint>,
-    /// Dependencies of the conditions under which some invocations have left a loop or switch, by the address
-    /// of its first block.
+    /// For each loop or switch, identified by the address of its first block: dependencies of the conditions
+    /// under which some invocations have left it.
     exited: HashMap<*const Block, Taint>,
     /// Loops and switches around the current statement, innermost last.
     scopes: Vec<*const Block>,
@@ -154,20 +156,22 @@ impl<'a> Analysis<'a> {
         }
     }
 
-    /// Adds dependencies to the values stored through a pointer.
+    /// Records that a value with the dependencies `taint` is stored through a pointer.
     fn store(&mut self, pointer: Handle<Expression>, taint: Taint) {
         let old = match self.expressions[pointer] {
             Expression::Access { base, index } => return self.store(base, taint | self.taint(index)),
             Expression::AccessIndex { base, .. } => return self.store(base, taint),
             Expression::LocalVariable(local) => self.locals.entry(local).or_default(),
             Expression::FunctionArgument(number) => &mut self.summary.stored[number as usize],
-            // Writable globals are always varying.
+            // Loads from writable globals are always varying, so stores to them need not be recorded.
             _ => return,
         };
         self.changed |= *old | taint != *old;
         *old |= taint;
     }
 
+    /// Records a barrier or subgroup operation that is reached under conditions with the dependencies
+    /// `control`.
     fn synchronize(&mut self, control: Taint, what: &str) {
         self.summary.synchronizes = true;
         self.summary.required |= control & !VARYING;
@@ -186,7 +190,8 @@ impl<'a> Analysis<'a> {
         }
     }
 
-    /// Dependencies of the control flow at the current statement, including earlier exits and returns.
+    /// Returns the dependencies of the control flow at the current statement, including earlier exits and
+    /// returns.
     fn current_control(&self, control: Taint) -> Taint {
         let exited = self.scopes.iter().filter_map(|scope| self.exited.get(scope));
         exited.fold(control | self.returned, |sum, exited| sum | exited)

@@ -35,7 +35,8 @@ const BAR: u32 = 20;
 /// Height of a bar chart without its bars: title, axis and axis label.
 const FRAME: u32 = 120;
 const CURVE: u32 = 420;
-/// The longest kernels have one colour each; all others have the last colour.
+/// Colours of kernels in the bars: the kernels with the longest times have one colour each, and all others
+/// share the last colour.
 const COLOURS: [RGBColor; 12] = [
     RGBColor(31, 119, 180),
     RGBColor(255, 127, 14),
@@ -90,7 +91,7 @@ impl Chart {
     }
 
     fn bars_height(&self) -> u32 {
-        // The legend may need more height than the bars.
+        // The legend of kernels may need more height than the bars of layers.
         let lines = self.bars.len().max(self.kernels.len().min(COLOURS.len()));
         FRAME + BAR * lines as u32
     }

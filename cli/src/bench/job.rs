@@ -62,12 +62,13 @@ impl fmt::Display for Workload {
 pub enum Variant {
     /// No frozen elements; masks are never set.
     Plain,
-    /// No frozen elements, but empty masks are set: the control, which must take as long as
-    /// [`Variant::Plain`].
+    /// No frozen elements, but empty masks are set. This is the control of the measurement: it must take as
+    /// long as [`Variant::Plain`].
     EmptyMask,
-    /// This fraction of each kernel except the last.
+    /// This fraction of each kernel is frozen, except in the last layer.
     Frozen(f64),
-    /// This fraction of each kernel except the last, trained on cached outputs of the frozen lowest layers.
+    /// This fraction of each kernel is frozen, except in the last layer, and the model is trained on cached
+    /// outputs of the frozen lowest layers.
     Cached(f64),
 }
 
@@ -172,7 +173,7 @@ impl Job {
     }
 }
 
-/// A fraction in percent, rounded to a tenth: 0.995 must not print as 100.
+/// Converts a fraction to percent, rounded to a tenth: 0.995 must not print as 100.
 fn percent(fraction: f64) -> f64 {
     (1000.0 * fraction).round() / 10.0
 }

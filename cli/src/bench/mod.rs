@@ -1,4 +1,4 @@
-//! `frazil bench`
+//! `frazil bench`: measures the time of training steps and of single kernels.
 
 mod chart;
 mod job;
@@ -97,7 +97,7 @@ impl BenchArgs {
         self.optimizer.optimizer(0.001)
     }
 
-    /// The variants of a workload that are measured alternately; ratios are relative to the first.
+    /// Returns the variants of a workload, which are measured alternately. Ratios are relative to the first.
     fn variants(&self) -> Vec<Variant> {
         let Some(fraction) = self.frozen else { return vec![Variant::Plain] };
         let mut all = vec![Variant::Plain, Variant::Frozen(fraction), Variant::EmptyMask];
@@ -156,7 +156,7 @@ pub fn run(args: &BenchArgs, begun: Instant) -> Result<(), Failure> {
         let got = format!("{} without", report.name);
         return usage(Err(invalid("--profile, --trace and --svg", "an adapter with timestamp queries", got)));
     }
-    // Detects a file that cannot be written before the measurements, which may take minutes.
+    // Fails early if an output file cannot be written, because the measurements may take minutes.
     for path in args.trace.iter().chain(&args.svg) {
         write(path, "")?;
     }
@@ -172,7 +172,8 @@ pub fn run(args: &BenchArgs, begun: Instant) -> Result<(), Failure> {
         let mut all = Vec::new();
         for variant in args.variants() {
             let first = first_step(args, &gpu, workload, variant, opened);
-            // If the model has no frozen lowest layers, --cache-prefix or --structure is invalid.
+            // A cached variant fails if the lowest layers are not entirely frozen; then --cache-prefix or
+            // --structure is invalid.
             all.push(if variant.is_cached() { as_usage(first)? } else { first? });
         }
         measure(args, &gpu, &mut all)?;

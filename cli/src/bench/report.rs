@@ -46,7 +46,7 @@ fn sorted(times: &[f64]) -> Vec<f64> {
     times
 }
 
-/// The quantile `share`, from 0 to 1, of sorted times.
+/// Returns the quantile `share`, from 0 to 1, of sorted times.
 fn quantile(times: &[f64], share: f64) -> f64 {
     let index = (share * times.len().saturating_sub(1) as f64).round() as usize;
     times.get(index).copied().unwrap_or(f64::NAN)
@@ -56,8 +56,8 @@ fn median(times: &[f64]) -> f64 {
     quantile(&sorted(times), 0.5)
 }
 
-/// Median and quartiles of the ratio of two times within each iteration: a disturbance of the machine affects
-/// both.
+/// Median and quartiles of the ratio of two times. Both times of a ratio are from the same iteration, so a
+/// disturbance of the machine affects both.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratio {
     pub low: f64,
@@ -202,7 +202,7 @@ pub fn mean_profile(profiles: &[Vec<TimedDispatch>]) -> Vec<TimedDispatch> {
     result
 }
 
-/// Milliseconds of all weight gradients in a profile.
+/// Returns the total time in milliseconds of all weight gradients in a profile.
 fn weight_gradient_ms(profile: &[TimedDispatch]) -> f64 {
     let of = profile.iter().filter(|d| d.label.ends_with(" grad_kernel"));
     of.map(|d| d.ns / 1e6).sum()

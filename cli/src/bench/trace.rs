@@ -4,7 +4,8 @@ use frazil::gpu::AdapterReport;
 use frazil::low_level::TimedDispatch;
 use serde_json::{Value, json};
 
-/// Overlap of two dispatches in nanoseconds that is below the resolution of the timestamps.
+/// Overlaps of two dispatches up to this number of nanoseconds are ignored, because they are below the
+/// resolution of the timestamps.
 const RESOLUTION: f64 = 0.5;
 
 /// Trace events: a process for each workload, with thread 0 for the step and a thread for its dispatches, or
@@ -28,7 +29,7 @@ impl Trace {
             "ph": "X", "name": "step", "cat": "step", "pid": process, "tid": 0, "ts": 0.0, "dur": (end - begin) / 1e3,
             "args": { "dispatches": step.len(), "busy_us": busy / 1e3, "flops": step.iter().map(|d| d.flops).sum::<u64>() },
         }));
-        // The end of the last dispatch in each thread.
+        // End time of the last dispatch in each thread of the trace.
         let mut rows: Vec<f64> = Vec::new();
         for d in step {
             let row = rows.iter().position(|&end| end <= d.begin_ns + RESOLUTION).unwrap_or(rows.len());

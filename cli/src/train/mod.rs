@@ -1,4 +1,4 @@
-//! `frazil train`
+//! `frazil train`: trains a network with frozen weights and verifies that no frozen weight changed.
 
 mod resume;
 mod run;
@@ -106,7 +106,8 @@ fn train(args: &TrainArgs, flags: Flags, from: Option<(&Path, Position)>) -> Res
     let mut trainer = Trainer::new(&gpu, model, Loss::SoftmaxCrossEntropy, optimizer, options)?;
     let initial = parameters(&trainer)?;
     match from {
-        // Masks come from the checkpoint: the rules may depend on the initial weights.
+        // A resumed run takes its masks from the checkpoint, because the rules of --freeze may depend on the
+        // initial weights.
         Some((file, _)) => trainer.load(file)?,
         None => {
             for (glob, rule) in freezes {

@@ -34,7 +34,7 @@ pub struct RunOptions {
     pub seed: u64,
     /// Number of epochs between two checkpoints; `None`: one checkpoint at the end.
     pub save_every: Option<u64>,
-    /// Whether the outputs of the frozen lowest layers are computed once and kept.
+    /// Whether the outputs of the frozen lowest layers are computed once and then kept in memory.
     pub cache_prefix: bool,
     /// Pruning during training.
     pub schedules: MaskSchedules,
@@ -133,7 +133,8 @@ impl Run<'_> {
         if success { Ok(()) } else { Err(Failure::Verdict) }
     }
 
-    /// The outputs of the frozen lowest layers for the training data, with `--cache-prefix`.
+    /// Returns the outputs of the frozen lowest layers for all training examples; `None` without
+    /// `--cache-prefix`.
     fn features(&self, trainer: &mut Trainer, train: &Dataset) -> Result<Option<Dataset>, Failure> {
         let layers = trainer.frozen_prefix();
         if !self.options.cache_prefix {
@@ -166,8 +167,8 @@ impl Run<'_> {
         let number = at.epoch + 1;
         let mut examples = 0;
         let skipped = usize::try_from(at.batch).unwrap_or(usize::MAX);
-        // The order depends on seed, epoch and number of examples only, so that cached outputs come in the
-        // same order.
+        // The order of examples depends only on the seed, the epoch and the number of examples, so cached
+        // outputs have the same order as the images.
         let remaining = features
             .unwrap_or(train)
             .batches_for_epoch(self.options.batch, self.options.seed, number)?
@@ -261,7 +262,8 @@ pub fn parameters(trainer: &Trainer) -> frazil::Result<Vec<Vec<f32>>> {
     trainer.model().parameters().iter().map(|p| trainer.parameter(&p.path)).collect()
 }
 
-/// The number of trainable elements whose bits differ from `initial`, and of all trainable elements.
+/// Returns the number of trainable elements whose bits differ from `initial`, and the number of all trainable
+/// elements.
 fn changed(trainer: &Trainer, initial: &[Vec<f32>]) -> frazil::Result<(usize, usize)> {
     let (mut changed, mut trainable) = (0, 0);
     for ((parameter, before), now) in
