@@ -405,7 +405,7 @@ fn clip_and_accumulation_without_a_matching_update_are_errors() {
     assert_error(graph.push(Op::Clip(Clip::value(1.0), vec![id]), &[g], "clip"), "one clip");
     // `Op::Clip` and `Op::Accumulate` require an `Op::Update` of the same gradients, and must precede it.
     let error = Plan::compile(gpu(), &graph, &PlanOptions::default()).unwrap_err();
-    assert!(error.to_string().contains("gradients that an update reads"), "{error}");
+    assert!(error.to_string().contains("gradients that an update of the graph reads"), "{error}");
     graph.push(Op::Update(rule, vec![id.into()]), &[g], "update").unwrap();
     Plan::compile(gpu(), &graph, &PlanOptions::default()).unwrap();
     let (mut graph, g) = start();
@@ -420,5 +420,5 @@ fn clip_and_accumulation_without_a_matching_update_are_errors() {
     other.push(Op::Update(rule, vec![id.into()]), &[g], "update").unwrap();
     let store = frazil::low_level::Store::new(gpu(), &graph).unwrap();
     let error = Plan::compile_with(gpu(), &other, &store, &PlanOptions::default()).unwrap_err();
-    assert!(error.to_string().contains("accumulates"), "{error}");
+    assert!(error.to_string().contains("accumulat"), "{error}");
 }
