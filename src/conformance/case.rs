@@ -116,8 +116,8 @@ pub struct Ops {
     /// Whether intermediate results are outputs too, which prevents fusion; otherwise only the last results
     /// are.
     pub keep_all: bool,
-    /// The limit of a workspace in bytes ([`PlanOptions::workspace_bytes`]), which splits a convolution's
-    /// batch.
+    /// Maximum size of a workspace in bytes ([`PlanOptions::workspace_bytes`]). A convolution whose workspace
+    /// would be larger is computed in several parts of the batch.
     pub workspace_bytes: Option<u64>,
     /// If set, the last result is the weight gradient of a partly frozen kernel.
     pub partial: Option<Partial>,

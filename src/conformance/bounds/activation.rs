@@ -20,7 +20,8 @@ fn half_ulps(activation: Activation, x: f64) -> f64 {
     }
 }
 
-/// The sums of the magnitudes of the terms of value and derivative: larger than the results if terms cancel.
+/// Returns, for the activation's value and for its derivative at `x`, the sum of the absolute values of the
+/// terms that are added. Where terms cancel, this sum is larger than the value or derivative itself.
 fn magnitudes(activation: Activation, x: f64) -> [f64; 2] {
     let logistic = |x: f64| 1.0 / (1.0 + (-x).exp());
     match activation {
