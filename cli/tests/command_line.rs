@@ -421,3 +421,19 @@ fn cached_outputs_of_frozen_layers_give_identical_results() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("fully frozen lowest layers"), "{output:?}");
     folders.iter().for_each(|f| std::fs::remove_dir_all(f).unwrap());
 }
+
+#[test]
+fn folder_of_a_run_is_locked_while_it_is_written() {
+    let out = folder("locked");
+    std::fs::create_dir_all(&out).unwrap();
+    let lock = std::fs::File::create(out.join(".lock")).unwrap();
+    lock.try_lock().unwrap();
+    let path = out.to_str().unwrap();
+    let output = frazil(&["train", "--epochs", "1", "--out", path]);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && message.contains("no other run writes to"), "{output:?}");
+    assert!(!out.join("metrics.csv").exists() && !out.join("weights.safetensors").exists());
+    drop(lock);
+    assert!(frazil(&["train", "--epochs", "1", "--out", path]).status.success());
+    std::fs::remove_dir_all(&out).unwrap();
+}

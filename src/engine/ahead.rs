@@ -88,7 +88,9 @@ mod tests {
         assert!(off.compiled_ahead().is_none());
         let gpu = Gpu::new(GpuOptions::default().compile_ahead(true)).unwrap();
         if gpu.compiled_ahead().is_none() {
-            eprintln!("SKIPPED: no second device with this driver or on a single core");
+            // Written directly: the test harness captures what macros print.
+            let line = "SKIPPED 1 test: no second device with this driver or on a single core";
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{line}\n").as_bytes());
             return;
         }
         let store = "@group(0) @binding(2) var<storage, read_write> y: array<u32>;";
