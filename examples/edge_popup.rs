@@ -47,7 +47,7 @@ fn main() -> Outcome {
                     FreezeRule::smallest(0.5).scores(scores[k].clone()).resolve(path, weights[k].len())?;
                 let used =
                     weights[k].iter().enumerate().map(|(i, &w)| if off.is_frozen(i) { 0.0 } else { w });
-                t.set_and_freeze(path, &used.collect::<Vec<_>>(), &Mask::all(weights[k].len()))?;
+                t.set_and_freeze(path, &used.collect::<Vec<_>>(), &Mask::all(weights[k].len())?)?;
             }
             t.step(&batch)?;
             for (k, path) in KERNELS.iter().enumerate() {

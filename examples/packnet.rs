@@ -45,7 +45,7 @@ fn main() -> Outcome {
     t.prune("*.kernel", FreezeRule::smallest(0.5))?;
     train(&mut t, &task(&data, 0)?, 4)?;
     for path in KERNELS {
-        let mut owner = Owners::new(t.mask(path)?.len());
+        let mut owner = Owners::new(t.mask(path)?.len())?;
         owner.claim(&t.mask(path)?.complement(), 1)?;
         owners.push(owner);
     }

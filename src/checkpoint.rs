@@ -1,5 +1,6 @@
 //! Checkpoints: the parameters, masks and optimizer state of a trainer in a safetensors file.
 
+pub use crate::error::printable;
 pub use crate::tensor_file::{Checkpoint, Tensor, VERSION};
 
 use crate::digest::{Digest, Fnv1a};
@@ -32,7 +33,7 @@ impl Checkpoint {
         let len = self.tensor(path).map_or(0, |tensor| tensor.bits().len());
         let stored = self.tensor(&format!("mask.{path}"));
         let mask = stored.and_then(|tensor| Mask::from_words(tensor.bits().to_vec(), len).ok());
-        mask.unwrap_or_else(|| Mask::none(len))
+        mask.unwrap_or_else(|| Mask::none_of(len))
     }
 
     /// Digest of all weights and of the state tensors in `slots`, or of their frozen elements only.

@@ -45,6 +45,14 @@ pub enum Error {
         /// Available amount.
         available: u64,
     },
+    /// The host has not enough memory for the content of a file or for an argument. Nothing was changed.
+    #[error("{what}: {bytes} bytes of host memory are not available; free some memory, or use less data")]
+    HostMemory {
+        /// The file or the argument.
+        what: String,
+        /// Required bytes.
+        bytes: u64,
+    },
     /// A shape does not match.
     #[error("{at}: expected {expected}, got {got}")]
     ShapeMismatch {
@@ -182,7 +190,7 @@ pub enum Error {
         source: Option<Source>,
     },
     /// A checkpoint cannot be written or read. The trainer is unchanged.
-    #[error("checkpoint {}: {why}", path.display())]
+    #[error("checkpoint {}: {}", path.display(), printable(why))]
     Checkpoint {
         /// The file.
         path: PathBuf,
@@ -219,14 +227,23 @@ pub enum Error {
     },
 }
 
+/// Returns text from a file, such as the name of a tensor, with control characters escaped: printed as they
+/// are, they break lines and change the state of a terminal.
+pub fn printable(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
 /// What to try after an error of the operating system.
 fn advice(error: &std::io::Error) -> &'static str {
-    use std::io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem, StorageFull};
+    use std::io::ErrorKind::{
+        FileTooLarge, NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+    };
     match error.kind() {
         NotFound => "; check the path, or create the folder",
         PermissionDenied => "; check the permissions of the file and its folder",
         ReadOnlyFilesystem => "; choose a folder that can be written",
-        StorageFull => "; free some space, or choose another folder",
+        StorageFull | QuotaExceeded => "; free some space, or choose another folder",
+        FileTooLarge => "; raise the limit of the size of files (ulimit -f), or choose another folder",
         _ => "",
     }
 }

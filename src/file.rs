@@ -1,6 +1,7 @@
 //! Bounded reads of regular files, and atomic writes.
 
 use crate::error::{Error, Result};
+use crate::host_memory;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -23,29 +24,14 @@ pub(crate) fn open(path: &Path) -> Result<(File, u64)> {
 /// Reads a regular file.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::LimitExceeded`] if there is not enough host memory for its content.
+/// [`Error::Io`]; [`Error::HostMemory`] if there is not enough host memory for its content.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     let (file, size) = open(path)?;
-    let mut bytes = reserve(usize::try_from(size).unwrap_or(usize::MAX), path)?;
+    let size_in_memory = usize::try_from(size).unwrap_or(usize::MAX);
+    let mut bytes = host_memory::reserve(size_in_memory, path.display())?;
     // Reads no more than the reserved size, even if the file grows meanwhile.
     file.take(size).read_to_end(&mut bytes).map_err(|source| Error::Io { path: path.to_owned(), source })?;
     Ok(bytes)
-}
-
-/// Returns an empty vector with capacity for this many elements of a file.
-///
-/// # Errors
-/// [`Error::LimitExceeded`] if there is not enough host memory.
-pub(crate) fn reserve<T>(elements: usize, path: &Path) -> Result<Vec<T>> {
-    let mut vector = Vec::new();
-    match vector.try_reserve_exact(elements) {
-        Ok(()) => Ok(vector),
-        Err(_) => {
-            let needed = (elements as u64).saturating_mul(size_of::<T>() as u64);
-            let what = format!("{}: bytes of host memory for its content", path.display());
-            Err(Error::LimitExceeded { what, needed, available: 0 })
-        }
-    }
 }
 
 /// Writes a file atomically: to a temporary file with a unique name in the same folder, which then replaces

@@ -60,6 +60,7 @@ mod error;
 mod file;
 pub mod gpu;
 mod graph;
+mod host_memory;
 mod kernels;
 pub mod layer;
 mod loss;

@@ -6,7 +6,7 @@
 
 use crate::digest::{Digest, Fnv1a};
 use crate::error::{Error, Result};
-use crate::file;
+use crate::{file, host_memory};
 use safetensors::tensor::{Dtype, Metadata, TensorView};
 use safetensors::{SafeTensorError, SafeTensors};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -175,7 +175,7 @@ impl Checkpoint {
     /// - [`Error::Io`] if the file cannot be read, or is not a regular file;
     /// - [`Error::Checkpoint`] if it is not a safetensors file, or if it is a file of this crate that is
     ///   damaged or has another version;
-    /// - [`Error::LimitExceeded`] if there is not enough host memory.
+    /// - [`Error::HostMemory`] if there is not enough host memory.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = file::read(path)?;
         if let Some(kind) = other_format(&bytes) {
@@ -207,7 +207,7 @@ impl Checkpoint {
                 checkpoint.other.insert(name.to_owned(), format!("{dtype:?} {:?}", view.shape()));
                 continue;
             }
-            let mut bits = file::reserve(view.shape().iter().product(), path)?;
+            let mut bits = host_memory::reserve(view.shape().iter().product(), path.display())?;
             match dtype {
                 Dtype::U8 | Dtype::BOOL => bits.extend(view.data().iter().map(|&byte| u32::from(byte))),
                 _ => bits.extend(

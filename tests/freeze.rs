@@ -333,7 +333,7 @@ fn freeze_adds_and_only_thaw_and_replace_mask_clear() {
     assert_eq!(grown, t.frozen_count() - 295);
     let more = t.frozen_count();
     assert_eq!(t.thaw("fc.*", FreezeRule::all(), ThawPolicy::KeepState).unwrap(), more - 45);
-    t.replace_mask("conv.kernel", Mask::none(90), ThawPolicy::KeepState).unwrap();
+    t.replace_mask("conv.kernel", Mask::none(90).unwrap(), ThawPolicy::KeepState).unwrap();
     assert_eq!(t.frozen_count(), 0);
 }
 

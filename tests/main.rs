@@ -21,6 +21,7 @@ mod freeze_matrix;
 mod freeze_methods;
 mod frozen_prefix;
 mod golden;
+mod limits;
 mod losses;
 mod memory;
 mod models;

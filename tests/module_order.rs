@@ -7,8 +7,8 @@ use std::path::Path;
 /// cycle of imports between modules can form.
 const LEVELS: &[&[&str]] = &[
     &["error"],
-    &["shape", "rng", "wgsl", "file"],
-    &["digest"],
+    &["shape", "rng", "wgsl", "host_memory"],
+    &["digest", "file"],
     &["tensor_file"],
     &["mask", "graph", "data", "gpu"],
     &["layer", "loss", "optimizer", "kernels"],

@@ -99,7 +99,7 @@ fn a_mask_change_that_does_not_fit_changes_nothing() {
     type Change<'a> = (&'a str, Box<dyn Fn(&mut Trainer) -> frazil::Result<()> + 'a>);
     // Each change freezes a tensor entirely. The tensor then needs no gradient, so the trainer compiles a new
     // plan, which allocates memory.
-    let all = || Mask::all(500);
+    let all = || Mask::all(500).unwrap();
     let changes: Vec<Change> = vec![
         ("freeze", Box::new(|t| t.freeze("conv.*", FreezeRule::all()).map(drop))),
         ("prune", Box::new(|t| t.prune("conv.*", FreezeRule::all()).map(drop))),

@@ -518,8 +518,8 @@ fn mask(case: &Case, update: &Update, number: usize) -> Mask {
     }
     match number % 4 {
         0 => Mask::from_frozen((0..len).map(|_| stream.below(2) == 0)),
-        1 => Mask::none(len),
-        2 => Mask::all(len),
+        1 => Mask::none_of(len),
+        2 => Mask::none_of(len).complement(),
         _ => Mask::from_frozen((0..len).map(|i| i % 3 == 0)),
     }
 }

@@ -3,6 +3,7 @@
 use super::Dataset;
 use crate::error::{Error, Result};
 use crate::file;
+use crate::host_memory;
 use std::path::Path;
 
 const SIDE: usize = 32;
@@ -53,10 +54,7 @@ fn read(folder: &Path, split: &str, files: &[&str]) -> Result<Dataset> {
             return Err(error(format!("byte {}", bytes.len()), why));
         }
         let elements = bytes.len() / RECORD * (RECORD - 1);
-        if features.try_reserve(elements).is_err() {
-            let what = format!("{}: bytes of host memory for its images", path.display());
-            return Err(Error::LimitExceeded { what, needed: 4 * elements as u64, available: 0 });
-        }
+        host_memory::extend(&mut features, elements, path.display())?;
         for (row, record) in bytes.chunks_exact(RECORD).enumerate() {
             let label = record[0];
             if usize::from(label) >= CLASSES {

@@ -6,6 +6,7 @@
 use super::Dataset;
 use crate::error::{Error, Result};
 use crate::file;
+use crate::host_memory;
 use crate::shape::MAX_ELEMENTS;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -48,7 +49,7 @@ fn read_set(folder: &Path, name: &str) -> Result<Dataset> {
         let why = format!("expected a label below {CLASSES}, got {}", classes[row]);
         return Err(error(&labels, format!("byte {}", 8 + row), why));
     }
-    let mut features = file::reserve(pixels.len(), &images)?;
+    let mut features = host_memory::reserve(pixels.len(), images.display())?;
     features.extend(pixels.iter().map(|&pixel| f32::from(pixel) / 255.0));
     let classes = classes.into_iter().map(u32::from).collect();
     let what = format!("{} ({name})", folder.display());
@@ -116,7 +117,7 @@ fn read(path: &Path, axes: usize) -> Result<(Vec<usize>, Vec<u8>)> {
         let why = format!("expected {needed} bytes for {extents:?}, got {at_most}{possible}");
         return Err(error(path, format!("byte {}", possible.min(needed)), why));
     }
-    let mut values = file::reserve(elements + 1, path)?;
+    let mut values = host_memory::reserve(elements + 1, path.display())?;
     // Reads up to one byte more than expected, to detect trailing bytes.
     bytes.take(elements as u64 + 1).read_to_end(&mut values).map_err(read_error)?;
     if values.len() != elements {

@@ -2,6 +2,7 @@
 
 use super::Dataset;
 use crate::error::Result;
+use crate::host_memory;
 use crate::rng::{Purpose, Stream};
 use crate::shape::Shape;
 
@@ -13,7 +14,8 @@ use crate::shape::Shape;
 ///
 /// # Errors
 /// [`Error::InvalidArgument`](crate::error::Error::InvalidArgument) if `rows`, `classes` or an extent is 0,
-/// or if all features together exceed [`MAX_ELEMENTS`](crate::shape::MAX_ELEMENTS).
+/// or if all features together exceed [`MAX_ELEMENTS`](crate::shape::MAX_ELEMENTS);
+/// [`Error::HostMemory`](crate::error::Error::HostMemory) if there is not enough host memory.
 pub fn synthetic(
     name: impl Into<String>,
     example_shape: impl Into<Vec<usize>>,
@@ -25,7 +27,9 @@ pub fn synthetic(
     // The total size is validated before allocation, so that invalid arguments cannot exhaust memory.
     let all = Shape::new([&[rows], example_shape.as_slice()].concat())?;
     let mut draw = Stream::new(seed, Purpose::Data, 0);
-    let features = (0..all.elements()).map(|_| draw.normal()).collect();
+    let name = name.into();
+    let mut features = host_memory::reserve(all.elements(), &name)?;
+    features.extend((0..all.elements()).map(|_| draw.normal()));
     let mut draw = Stream::new(seed, Purpose::Data, 1);
     let bound = classes.min(u32::MAX as usize);
     let labels = (0..rows).map(|_| draw.below(bound) as u32).collect();

@@ -275,7 +275,7 @@ impl Store {
         for id in 0..self.inner.parameters.len() {
             let id = ParameterId(id);
             let (_, range) = self.range(id)?;
-            self.write_mask(id, &Mask::none(range.len))?;
+            self.write_mask(id, &Mask::none_of(range.len))?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use super::{Clip, ParameterId, Target, UpdateRule};
 use crate::error::{Error, Result};
 use crate::rng::threefry;
-use crate::shape::{Window, WindowGeometry};
+use crate::shape::{MAX_ELEMENTS, Shape, Window, WindowGeometry};
 use crate::wgsl::params;
 
 /// Attributes of a 2-D convolution on a fixed input size. Cross-correlation: the kernel is not flipped.
@@ -24,15 +24,26 @@ impl Conv2d {
     /// Resolves a convolution for images of shape `input` = `[h, w, c_in]`; `at` names it in errors.
     ///
     /// # Errors
-    /// As [`Window::on`]; [`Error::InvalidArgument`] for no output channels, or if `groups` does not divide
-    /// both channel counts.
+    /// As [`Window::on`]; [`Error::InvalidArgument`] for no output channels, if `groups` does not divide both
+    /// channel counts, or for a kernel of more than [`MAX_ELEMENTS`] elements.
     pub fn new(input: [usize; 3], c_out: usize, window: Window, groups: usize, at: &str) -> Result<Self> {
         let c_in = input[2];
-        if c_out == 0 || groups == 0 || !c_in.is_multiple_of(groups) || !c_out.is_multiple_of(groups) {
+        if c_out == 0 {
+            return Err(Error::argument(at, "1 output channel or more", c_out));
+        }
+        if groups == 0 || !c_in.is_multiple_of(groups) || !c_out.is_multiple_of(groups) {
             let got = format!("{groups} groups for {c_in} input and {c_out} output channels");
             return Err(Error::argument(at, "groups that divide the input and the output channels", got));
         }
-        Ok(Conv2d { window: window.on([input[0], input[1]], at)?, c_in, c_out, groups })
+        let conv = Conv2d { window: window.on([input[0], input[1]], at)?, c_in, c_out, groups };
+        // With a kernel of valid size, the reduction length cannot overflow.
+        match Shape::new(conv.kernel_shape()) {
+            Ok(_) => Ok(conv),
+            Err(_) => {
+                let expected = format!("a kernel of at most {MAX_ELEMENTS} elements");
+                Err(Error::argument(at, expected, format!("{:?}", conv.kernel_shape())))
+            }
+        }
     }
 
     /// Input channels per group.

@@ -1,6 +1,7 @@
 //! Parameter initializers.
 
 use crate::error::{Error, Result};
+use crate::host_memory;
 use crate::rng::Stream;
 
 /// Initializer of a parameter.
@@ -30,36 +31,39 @@ impl Init {
     /// `[fan_in, fan_out]`.
     ///
     /// # Errors
-    /// [`Error::ShapeMismatch`] if [`Init::Given`] has another number of elements.
+    /// [`Error::ShapeMismatch`] if [`Init::Given`] has another number of elements; [`Error::HostMemory`] if
+    /// there is not enough host memory.
     pub fn values(&self, path: &str, count: usize, fan: [usize; 2], stream: &mut Stream) -> Result<Vec<f32>> {
         let fan_sum = fan[0].saturating_add(fan[1]) as f64;
         let fan_in = fan[0] as f64;
-        Ok(match self {
-            Init::GlorotUniform => uniform(6.0 / fan_sum, count, stream),
-            Init::HeUniform => uniform(6.0 / fan_in, count, stream),
-            Init::GlorotNormal => normal(2.0 / fan_sum, count, stream),
-            Init::HeNormal => normal(2.0 / fan_in, count, stream),
-            Init::Zeros => vec![0.0; count],
-            Init::Ones => vec![1.0; count],
-            Init::Constant(value) => vec![*value; count],
-            Init::Given(values) if values.len() == count => values.clone(),
-            Init::Given(values) => {
+        let mut values = host_memory::reserve(count, path)?;
+        match self {
+            Init::GlorotUniform => uniform(6.0 / fan_sum, count, stream, &mut values),
+            Init::HeUniform => uniform(6.0 / fan_in, count, stream, &mut values),
+            Init::GlorotNormal => normal(2.0 / fan_sum, count, stream, &mut values),
+            Init::HeNormal => normal(2.0 / fan_in, count, stream, &mut values),
+            Init::Zeros => values.resize(count, 0.0),
+            Init::Ones => values.resize(count, 1.0),
+            Init::Constant(value) => values.resize(count, *value),
+            Init::Given(given) if given.len() == count => values.extend_from_slice(given),
+            Init::Given(given) => {
                 let expected = format!("{count} initial values");
-                return Err(Error::shape(path, expected, values.len()));
+                return Err(Error::shape(path, expected, given.len()));
             }
-        })
+        }
+        Ok(values)
     }
 }
 
 /// Uniform in `±sqrt(bound_squared)`.
-fn uniform(bound_squared: f64, count: usize, stream: &mut Stream) -> Vec<f32> {
+fn uniform(bound_squared: f64, count: usize, stream: &mut Stream, values: &mut Vec<f32>) {
     let bound = bound_squared.sqrt() as f32;
-    (0..count).map(|_| stream.uniform(-bound, bound)).collect()
+    values.extend((0..count).map(|_| stream.uniform(-bound, bound)));
 }
 
-fn normal(variance: f64, count: usize, stream: &mut Stream) -> Vec<f32> {
+fn normal(variance: f64, count: usize, stream: &mut Stream, values: &mut Vec<f32>) {
     let deviation = variance.sqrt() as f32;
-    (0..count).map(|_| stream.normal() * deviation).collect()
+    values.extend((0..count).map(|_| stream.normal() * deviation));
 }
 
 #[cfg(test)]

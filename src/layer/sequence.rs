@@ -30,9 +30,10 @@ impl Sequence<'_> {
                 return Err(Error::argument(at, "a unique name", got));
             }
             // `.` separates path components, `*` and `?` are glob characters, and `=` ends a glob on the
-            // command line.
-            if name.contains(['.', '*', '?', '=']) {
-                return Err(Error::argument(format!("layer {name:?}"), "a name without . * ? =", name));
+            // command line. Paths are printed, so that no name may change the state of a terminal.
+            if name.contains(['.', '*', '?', '=']) || name.contains(char::is_control) {
+                let expected = "a name without . * ? = and control characters";
+                return Err(Error::argument(format!("layer {name:?}"), expected, format!("{name:?}")));
             }
             let path = self.path(name);
             parameters.push(layer.parameters(&path, &shape)?);

@@ -13,6 +13,8 @@ pub use schedule::MaskSchedule;
 pub use select::{Norm, TensorView};
 
 use crate::error::{Error, Result};
+use crate::host_memory;
+use crate::shape::MAX_ELEMENTS;
 
 /// Frozen elements of one tensor, one bit per element in the tensor's order: **1 = frozen**, 0 = trainable.
 ///
@@ -26,13 +28,25 @@ pub struct Mask {
 
 impl Mask {
     /// Mask with nothing frozen.
-    pub fn none(len: usize) -> Self {
-        Mask { words: vec![0; len.div_ceil(32)], len }.with_tail()
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for more than [`MAX_ELEMENTS`](crate::low_level::MAX_ELEMENTS), which no
+    /// tensor has; [`Error::HostMemory`] if there is not enough host memory.
+    pub fn none(len: usize) -> Result<Self> {
+        Ok(Mask { words: words(len, 0)?, len }.with_tail())
     }
 
     /// Mask with everything frozen.
-    pub fn all(len: usize) -> Self {
-        Mask { words: vec![u32::MAX; len.div_ceil(32)], len }
+    ///
+    /// # Errors
+    /// As [`Mask::none`].
+    pub fn all(len: usize) -> Result<Self> {
+        Ok(Mask { words: words(len, u32::MAX)?, len })
+    }
+
+    /// Mask with nothing frozen, for a tensor that is in host memory or on the device.
+    pub(crate) fn none_of(len: usize) -> Self {
+        Mask { words: vec![0; len.div_ceil(32)], len }.with_tail()
     }
 
     /// Mask from one flag per element, `true` = **frozen**.
@@ -148,6 +162,17 @@ impl Mask {
         }
         self
     }
+}
+
+/// Equal words for a mask of `len` elements.
+fn words(len: usize, word: u32) -> Result<Vec<u32>> {
+    if len > MAX_ELEMENTS {
+        return Err(Error::argument("mask", format!("at most {MAX_ELEMENTS} elements"), len));
+    }
+    let count = len.div_ceil(32);
+    let mut words = host_memory::reserve(count, "a mask")?;
+    words.resize(count, word);
+    Ok(words)
 }
 
 impl std::fmt::Debug for Mask {

@@ -2,6 +2,7 @@
 
 use super::Mask;
 use crate::error::{Error, Result};
+use crate::host_memory;
 
 /// The task that owns each element of a tensor shared by several tasks; 0 means that the element is free.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,8 +10,13 @@ pub struct Owners(Vec<u16>);
 
 impl Owners {
     /// Creates the owners of a tensor of `len` elements, all free.
-    pub fn new(len: usize) -> Self {
-        Owners(vec![0; len])
+    ///
+    /// # Errors
+    /// [`Error::HostMemory`] if there is not enough host memory.
+    pub fn new(len: usize) -> Result<Self> {
+        let mut owners = host_memory::reserve(len, "Owners::new")?;
+        owners.resize(len, 0);
+        Ok(Owners(owners))
     }
 
     /// Assigns the frozen elements of `mask` to a task.

@@ -3,6 +3,7 @@
 use super::Mask;
 use super::select::{self, Amount, Candidates, ChannelAxis, Channels, Norm, TensorView};
 use crate::error::{Error, Result};
+use crate::shape::MAX_ELEMENTS;
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -244,9 +245,9 @@ impl FreezeRule {
     /// # Errors
     /// As [`FreezeRule::resolve_all`].
     pub fn resolve(&self, path: &str, len: usize) -> Result<Mask> {
-        let frozen = Mask::none(len);
+        let frozen = Mask::none(len)?;
         let view = TensorView { path, shape: &[len], bits: None, frozen: &frozen };
-        Ok(self.resolve_all(&[view])?.pop().unwrap_or_else(|| Mask::none(len)))
+        Ok(self.resolve_all(&[view])?.pop().unwrap_or(frozen))
     }
 
     /// Resolves the rule to one mask for each tensor, in their order.
@@ -254,13 +255,19 @@ impl FreezeRule {
     /// # Errors
     /// - [`Error::InvalidArgument`] if a number is out of range, there are fewer candidates than the count,
     ///   or the rule needs weights and a view has none;
-    /// - [`Error::ShapeMismatch`] if a tensor lacks the axes that the rule names;
+    /// - [`Error::ShapeMismatch`] if a tensor lacks the axes that the rule names, or has more than
+    ///   [`MAX_ELEMENTS`](crate::low_level::MAX_ELEMENTS) elements;
     /// - [`Error::MaskMismatch`] if a mask has another length than its tensor;
+    /// - [`Error::HostMemory`] if there is not enough host memory;
     /// - [`Error::Io`] and [`Error::Checkpoint`] if a file cannot be read, or has no such mask.
     pub fn resolve_all(&self, views: &[TensorView]) -> Result<Vec<Mask>> {
         self.validate()?;
         for view in views {
             let len = view.elements();
+            if len > MAX_ELEMENTS {
+                let expected = format!("a shape of at most {MAX_ELEMENTS} elements");
+                return Err(Error::shape(view.path, expected, format!("{:?}", view.shape)));
+            }
             if view.frozen.len() != len {
                 let (path, got) = (view.path.to_owned(), view.frozen.len());
                 return Err(Error::MaskMismatch { path, expected: len, got });
@@ -293,7 +300,7 @@ impl FreezeRule {
     fn resolve_one(&self, view: &TensorView) -> Result<Mask> {
         let len = view.elements();
         match &self.kind {
-            Kind::All => Ok(Mask::all(len)),
+            Kind::All => Mask::all(len),
             Kind::Random(amount) => select::random(view, *amount, self.candidates, self.seed),
             Kind::NOfM(n, m) => select::n_of_m(view, *n, *m),
             Kind::Channels(axis, channels) => select::channels(view, *axis, channels, self.seed),
@@ -306,7 +313,7 @@ impl FreezeRule {
                 Err(Error::MaskMismatch { path: view.path.to_owned(), expected: len, got: mask.len() })
             }
             // Smallest and largest are resolved over all tensors together, in `resolve_all`.
-            Kind::None | Kind::Smallest(_) | Kind::Largest(_) => Ok(Mask::none(len)),
+            Kind::None | Kind::Smallest(_) | Kind::Largest(_) => Mask::none(len),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Mask;
 use crate::error::{Error, Result};
+use crate::host_memory;
 use crate::rng::{Purpose, Stream};
 use crate::tensor_file::Checkpoint;
 use std::fmt;
@@ -23,9 +24,10 @@ pub struct TensorView<'a> {
 }
 
 impl TensorView<'_> {
-    /// Number of elements.
+    /// Number of elements; `usize::MAX` if it is larger than that.
     pub fn elements(&self) -> usize {
-        self.shape.iter().product()
+        // An extent of 0 gives 0, whatever the others are.
+        if self.shape.contains(&0) { 0 } else { self.shape.iter().fold(1, |all, &n| all.saturating_mul(n)) }
     }
 }
 
@@ -111,12 +113,20 @@ fn weights<'a>(view: &TensorView<'a>) -> Result<&'a [u32]> {
 /// Selects random candidates without replacement. The path of the tensor is a part of the seed.
 pub(super) fn random(view: &TensorView, amount: Amount, candidates: Candidates, seed: u64) -> Result<Mask> {
     let len = view.elements();
-    let mut order: Vec<usize> = (0..len).filter(|&i| candidates.includes(view, i)).collect();
+    let mut order: Vec<usize> = host_memory::reserve(len, view.path)?;
+    order.extend((0..len).filter(|&i| candidates.includes(view, i)));
     let count = amount.resolve(order.len(), view.path)?;
     shuffle(&mut order, seed, view.path);
-    let mut frozen = vec![false; len];
+    let mut frozen = flags(view)?;
     order.iter().take(count).for_each(|&i| frozen[i] = true);
     Ok(Mask::from_frozen(frozen))
+}
+
+/// Returns one `false` for each element.
+fn flags(view: &TensorView) -> Result<Vec<bool>> {
+    let mut flags = host_memory::reserve(view.elements(), view.path)?;
+    flags.resize(view.elements(), false);
+    Ok(flags)
 }
 
 fn shuffle(order: &mut [usize], seed: u64, path: &str) {
@@ -154,6 +164,7 @@ pub(super) fn by_magnitude(
             None => weights(view)?,
         };
         let included = bits.iter().enumerate().filter(|(i, _)| candidates.includes(view, *i));
+        host_memory::extend(&mut ranked, len, view.path)?;
         ranked.extend(included.map(|(i, &b)| (sort_key(b, largest), tensor, i)));
     }
     let path = views.first().map_or("", |view| view.path);
@@ -161,7 +172,7 @@ pub(super) fn by_magnitude(
     if 0 < count && count < ranked.len() {
         ranked.select_nth_unstable(count - 1);
     }
-    let mut frozen: Vec<_> = views.iter().map(|view| vec![false; view.elements()]).collect();
+    let mut frozen = views.iter().map(flags).collect::<Result<Vec<_>>>()?;
     ranked[..count].iter().for_each(|&(_, tensor, index)| frozen[tensor][index] = true);
     Ok(frozen.into_iter().map(Mask::from_frozen).collect())
 }
@@ -189,7 +200,7 @@ fn kernel_extents(view: &TensorView) -> Result<[usize; 3]> {
 pub(super) fn n_of_m(view: &TensorView, n: usize, m: usize) -> Result<Mask> {
     let [positions, inputs, outputs] = kernel_extents(view)?;
     let bits = weights(view)?;
-    let mut frozen = vec![false; view.elements()];
+    let mut frozen = flags(view)?;
     for position in 0..positions {
         for output in 0..outputs {
             for first in (0..inputs).step_by(m) {
@@ -227,7 +238,8 @@ pub(super) fn channels(view: &TensorView, axis: ChannelAxis, which: &Channels, s
             indices.clone()
         }
         Channels::Fraction(fraction, norm) => {
-            let mut order: Vec<usize> = (0..extent).collect();
+            let mut order: Vec<usize> = host_memory::reserve(extent, view.path)?;
+            order.extend(0..extent);
             if *norm == Norm::Random {
                 shuffle(&mut order, seed, view.path);
             } else {

@@ -15,7 +15,7 @@ fn resolve(
 }
 
 fn pick(rule: FreezeRule, shape: &[usize], weights: &[f32]) -> Vec<usize> {
-    resolve(&rule, shape, weights, &Mask::none(weights.len())).unwrap()
+    resolve(&rule, shape, weights, &Mask::none(weights.len()).unwrap()).unwrap()
 }
 
 #[test]
@@ -37,9 +37,9 @@ fn mask_set_operations() {
     assert_eq!(a.union(&b).unwrap(), Mask::from_frozen([true, true, true, false]));
     assert_eq!(a.intersection(&b).unwrap(), Mask::from_frozen([true, false, false, false]));
     assert_eq!(a.difference(&b).unwrap(), Mask::from_frozen([false, true, false, false]));
-    assert!(matches!(a.union(&Mask::none(5)), Err(Error::MaskMismatch { expected: 4, got: 5, .. })));
-    assert_eq!(Mask::all(70).frozen_count(), 70);
-    assert_eq!(Mask::none(64).frozen_count(), 0);
+    assert!(matches!(a.union(&Mask::none(5).unwrap()), Err(Error::MaskMismatch { expected: 4, got: 5, .. })));
+    assert_eq!(Mask::all(70).unwrap().frozen_count(), 70);
+    assert_eq!(Mask::none(64).unwrap().frozen_count(), 0);
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn magnitude_counts_are_exact_under_ties_and_nan_is_largest() {
         );
     }
     let nine = FreezeRule::smallest(0.0).count(9);
-    assert!(matches!(resolve(&nine, &[8], &w, &Mask::none(8)), Err(Error::InvalidArgument { .. })));
+    assert!(matches!(resolve(&nine, &[8], &w, &Mask::none(8).unwrap()), Err(Error::InvalidArgument { .. })));
     assert_eq!(pick(FreezeRule::smallest(1.0), &[0], &[]), [0; 0]);
     assert_eq!(pick(FreezeRule::smallest(0.5), &[1], &[2.0]), [0]);
     assert!(FreezeRule::smallest(0.5).resolve("t", 4).is_err(), "without weights");
@@ -94,7 +94,7 @@ fn selection_among_trainable_and_frozen_elements() {
 #[test]
 fn global_magnitudes_share_one_count() {
     let (a, b) = ([1.0_f32, 9.0, 2.0].map(f32::to_bits), [2.0_f32, 0.5, 8.0, 7.0, 2.0].map(f32::to_bits));
-    let (fa, fb) = (Mask::none(3), Mask::none(5));
+    let (fa, fb) = (Mask::none(3).unwrap(), Mask::none(5).unwrap());
     let views = [
         TensorView { path: "a", shape: &[3], bits: Some(&a), frozen: &fa },
         TensorView { path: "b", shape: &[5], bits: Some(&b), frozen: &fb },
@@ -119,9 +119,9 @@ fn n_of_m_keeps_n_along_the_input_channels() {
     let all = pick(FreezeRule::n_of_m(0, 4), &[1, 1, 5, 2], &w);
     assert_eq!(all.len(), 10);
     for bad in [FreezeRule::n_of_m(3, 2), FreezeRule::n_of_m(0, 0)] {
-        assert!(resolve(&bad, &[5, 2], &w, &Mask::none(10)).is_err());
+        assert!(resolve(&bad, &[5, 2], &w, &Mask::none(10).unwrap()).is_err());
     }
-    assert!(resolve(&FreezeRule::n_of_m(1, 2), &[10], &w, &Mask::none(10)).is_err());
+    assert!(resolve(&FreezeRule::n_of_m(1, 2), &[10], &w, &Mask::none(10).unwrap()).is_err());
 }
 
 #[test]
@@ -146,9 +146,9 @@ fn filters_input_channels_kernel_positions_and_blocks() {
         FreezeRule::kernel_position(2, 0),
         FreezeRule::block([0..1, 0..1]),
         FreezeRule::block([0..1, 1..3, 0..2, 2..3]),
-        FreezeRule::mask(Mask::all(5)),
+        FreezeRule::mask(Mask::all(5).unwrap()),
     ] {
-        assert!(resolve(&bad, &shape, &w, &Mask::none(24)).is_err(), "{bad:?}");
+        assert!(resolve(&bad, &shape, &w, &Mask::none(24).unwrap()).is_err(), "{bad:?}");
     }
 }
 
@@ -180,7 +180,7 @@ fn from_file_reads_u8_bool_and_packed_masks() {
         assert_eq!(pick(FreezeRule::from_file(&path, name), &[37], &[0.0; 37]), expected, "{name}");
     }
     let read = |name: &str, len: usize| {
-        resolve(&FreezeRule::from_file(&path, name), &[len], &vec![0.0; len], &Mask::none(len))
+        resolve(&FreezeRule::from_file(&path, name), &[len], &vec![0.0; len], &Mask::none(len).unwrap())
     };
     assert!(matches!(read("i8", 37), Err(Error::Checkpoint { .. })));
     assert!(matches!(read("absent", 37), Err(Error::Checkpoint { .. })));
@@ -213,7 +213,7 @@ fn rules_round_trip_through_text_and_invalid_text_is_an_error() {
         assert_eq!(rule.to_string(), text);
     }
     for unparsable in [
-        FreezeRule::mask(Mask::all(3)),
+        FreezeRule::mask(Mask::all(3).unwrap()),
         FreezeRule::random(0.5).count(2),
         FreezeRule::smallest(0.5).among_frozen(),
         FreezeRule::largest(0.5).scores([1.0]),
@@ -278,7 +278,7 @@ fn mask_schedules_return_fractions_at_their_steps() {
 
 #[test]
 fn owners_separate_tasks() {
-    let mut owners = Owners::new(6);
+    let mut owners = Owners::new(6).unwrap();
     let first = Mask::from_frozen([true, true, false, false, false, false]);
     let second = Mask::from_frozen([false, false, true, false, false, false]);
     owners.claim(&first, 1).unwrap();
@@ -289,6 +289,6 @@ fn owners_separate_tasks() {
     assert_eq!(owners.frozen_for(3), first.union(&second).unwrap());
     let before = owners.clone();
     assert!(owners.claim(&Mask::from_frozen([false, false, true, true, true, true]), 1).is_err());
-    assert!(owners.claim(&second, 0).is_err() && owners.claim(&Mask::all(5), 1).is_err());
+    assert!(owners.claim(&second, 0).is_err() && owners.claim(&Mask::all(5).unwrap(), 1).is_err());
     assert_eq!((owners == before, owners.owner(2), owners.owner(3), owners.owner(99)), (true, 2, 0, 0));
 }

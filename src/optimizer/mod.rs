@@ -61,6 +61,19 @@ impl Optimizer {
         self.learning_rate * self.schedule.factor(step)
     }
 
+    /// Checks that the schedule gives a valid learning rate at step `step`, also times each factor: a schedule
+    /// may grow without bound, and a custom one may return any number.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] with the step and the schedule.
+    pub(crate) fn check_step(&self, step: u64) -> Result<()> {
+        let rate = self.learning_rate_at(step);
+        let at = || format!("learning rate at step {step} with the schedule {}", self.schedule);
+        at_least_zero_f32(at, rate)?;
+        let of_rates = self.factors.iter().filter(|factor| !factor.of_decay);
+        of_rates.map(|f| at_least_zero_f32(|| format!("{}, of {}", at(), f.glob), rate * f.factor)).collect()
+    }
+
     /// Sets the base learning rate from the next step on.
     ///
     /// # Errors
@@ -210,7 +223,9 @@ impl Optimizer {
         }
         self.factors.iter().try_for_each(|f| {
             let what = if f.of_decay { "weight decay" } else { "learning rate" };
-            at_least_zero(&format!("{what} of {}", f.glob), f.factor)
+            at_least_zero(&format!("{what} of {}", f.glob), f.factor)?;
+            let decay = self.rule.weight_decay() * if f.of_decay { f.factor } else { 1.0 };
+            at_least_zero(&format!("weight decay of {}, times its factor", f.glob), decay)
         })
     }
 
@@ -241,10 +256,14 @@ fn bias_correction(beta: f64, step: u64) -> f32 {
 }
 
 fn at_least_zero(what: &str, value: f64) -> Result<()> {
-    if value.is_finite() && value >= 0.0 && value <= f64::from(f32::MAX) {
+    at_least_zero_f32(|| what.to_owned(), value)
+}
+
+fn at_least_zero_f32(what: impl Fn() -> String, value: f64) -> Result<()> {
+    if (0.0..=f64::from(f32::MAX)).contains(&value) {
         return Ok(());
     }
-    Err(Error::argument(what, "a finite number, 0 or more", value))
+    Err(Error::argument(what(), "a number from 0 to the largest f32", value))
 }
 
 /// Requires that epsilon is a normal f32: a device that flushes subnormals to 0 would divide by 0.

@@ -72,7 +72,7 @@ impl Reference {
         }
         Ok(Reference {
             values: graph.values().iter().map(|v| vec![0.0; v.shape.elements()]).collect(),
-            masks: parameters.iter().map(|p| Mask::none(p.shape.elements())).collect(),
+            masks: parameters.iter().map(|p| Mask::none_of(p.shape.elements())).collect(),
             states: states.into_iter().map(Option::unwrap_or_default).collect(),
             accumulated: vec![Vec::new(); parameters.len()],
             clipping: Clipping::default(),

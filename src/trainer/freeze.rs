@@ -225,10 +225,10 @@ impl Trainer {
         self.set_statistics(glob, Mask::none)
     }
 
-    fn set_statistics(&mut self, glob: &str, mask: fn(usize) -> Mask) -> Result<()> {
+    fn set_statistics(&mut self, glob: &str, mask: fn(usize) -> Result<Mask>) -> Result<()> {
         for id in self.matching_kind(glob, ParameterKind::Statistic)? {
             let parameter = &self.model.parameters()[id.index()];
-            let (path, mask) = (parameter.path.clone(), mask(parameter.shape.elements()));
+            let (path, mask) = (parameter.path.clone(), mask(parameter.shape.elements())?);
             self.replace_mask(&path, mask, ThawPolicy::KeepState)?;
         }
         Ok(())

@@ -162,7 +162,7 @@ impl Trainer {
             store.write_weights(ParameterId::of(index), bytemuck::cast_slice(&values))?;
         }
         Ok(Trainer {
-            masks: model.parameters().iter().map(|p| Mask::none(p.shape.elements())).collect(),
+            masks: model.parameters().iter().map(|p| Mask::none_of(p.shape.elements())).collect(),
             baselines: vec![Baseline::default(); model.parameters().len()],
             training: ModelPlan::new(gpu, training, &store, &plan_options)?,
             evaluation: Mutex::new(ModelPlan::new(gpu, evaluation, &store, &plan_options)?),
@@ -254,8 +254,9 @@ impl Trainer {
     /// steps ahead of the device.
     ///
     /// # Errors
-    /// [`Error::EmptyBatch`], [`Error::ShapeMismatch`], [`Error::LabelOutOfRange`]: nothing was submitted.
-    /// [`Error::NonFiniteLoss`] once metrics that were read from the device report one, until
+    /// [`Error::EmptyBatch`], [`Error::ShapeMismatch`], [`Error::LabelOutOfRange`], and
+    /// [`Error::InvalidArgument`] if the schedule's learning rate is not a number from 0 to the largest f32:
+    /// nothing was submitted. [`Error::NonFiniteLoss`] once metrics that were read from the device report one, until
     /// [`Trainer::forget_non_finite`]; [`Error::DeviceLost`], [`Error::Timeout`].
     pub fn step(&mut self, batch: &Batch) -> Result<()> {
         self.step_over(std::slice::from_ref(batch))
@@ -447,7 +448,7 @@ impl Trainer {
         }
     }
 
-    /// Checks the batches of one update, whose examples have this shape.
+    /// Checks the batches of one update, whose examples have this shape, and its learning rate.
     fn validate_batches(&self, at: &str, batches: &[Batch], example: &[usize]) -> Result<()> {
         if batches.is_empty() {
             return Err(Error::EmptyBatch { at: at.into() });
@@ -456,7 +457,8 @@ impl Trainer {
             let expected = "one batch, or TrainerOptions::accumulate(true)";
             return Err(Error::argument(at, expected, format!("{} batches", batches.len())));
         }
-        batches.iter().try_for_each(|batch| self.validate_batch(batch, example))
+        batches.iter().try_for_each(|batch| self.validate_batch(batch, example))?;
+        self.optimizer.check_step(self.step)
     }
 
     /// Checks the shapes and the labels of a batch.

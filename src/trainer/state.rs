@@ -364,7 +364,7 @@ impl Trainer {
                 names.push(mask);
                 Mask::from_words(tensor.bits().to_vec(), weights.len()).map_err(|error| error.to_string())?
             } else {
-                Mask::none(weights.len())
+                Mask::none_of(weights.len())
             };
             changes.push(MaskChange {
                 id: ParameterId::of(index),
@@ -381,10 +381,15 @@ impl Trainer {
         let learning_rate: f64 = checkpoint.number("learning_rate")?;
         let validated = self.optimizer.clone().set_learning_rate(learning_rate);
         validated.map_err(|error| error.to_string())?;
+        // Far beyond any training, and far from where counting on would overflow.
+        let count = |name: &str| match checkpoint.number::<u64>(name)? {
+            count if count < 1 << 62 => Ok(count),
+            count => Err(format!("{name}: expected a count below 2^62, got {count}")),
+        };
         Ok(Loaded {
             changes,
-            step: checkpoint.number("step")?,
-            draws: checkpoint.number("draws")?,
+            step: count("step")?,
+            draws: count("draws")?,
             seed: checkpoint.number("seed")?,
             learning_rate,
         })

@@ -250,7 +250,7 @@ pub fn check_trajectory(make: Make, case: &Case, allowed: &Errors) -> Result<Err
     for p in &net.parameters {
         let init = case.wide(&format!("init.{}", p.path));
         executor.write(p.value, &init).unwrap();
-        masks.push(Mask::none(init.len()));
+        masks.push(Mask::none(init.len()).unwrap());
     }
     let (input, labels) = (case.wide("input"), case.wide("labels"));
     let (rates, losses) = (case.f64("lr_f64"), case.f64("loss_f64"));

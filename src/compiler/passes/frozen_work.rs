@@ -150,7 +150,7 @@ mod tests {
         }
         let both = vec![ParameterId(0).into(), ParameterId(1).into()];
         g.push(Op::Update(SGD, both), &[dw1, dw2], "update").unwrap();
-        (g, vec![Mask::none(64 * 64), Mask::none(64 * 32)])
+        (g, vec![Mask::none(64 * 64).unwrap(), Mask::none(64 * 32).unwrap()])
     }
 
     fn skipped(graph: &Graph, masks: &[Mask]) -> Vec<usize> {
@@ -163,11 +163,11 @@ mod tests {
         let none: [usize; 0] = [];
         assert_eq!(skipped(&graph, &[]), none);
         assert_eq!(skipped(&graph, &masks), none);
-        masks[1] = Mask::all(64 * 32);
+        masks[1] = Mask::all(64 * 32).unwrap();
         assert_eq!(skipped(&graph, &masks), [2], "the upper layer frozen");
-        masks[0] = Mask::all(64 * 64);
+        masks[0] = Mask::all(64 * 64).unwrap();
         assert_eq!(skipped(&graph, &masks), [2, 3, 4], "both layers frozen");
-        masks[1] = Mask::none(64 * 32);
+        masks[1] = Mask::none(64 * 32).unwrap();
         assert_eq!(skipped(&graph, &masks), [3, 4], "the lower layer frozen");
         let (graph, _) = two_layers(true, None);
         assert_eq!(
@@ -181,7 +181,7 @@ mod tests {
     fn norm_over_all_elements_needs_every_gradient() {
         for over_all in [false, true] {
             let (graph, _) = two_layers(false, Some(Clip::Norm { max: 1.0, over_all }));
-            let frozen = [Mask::all(64 * 64), Mask::all(64 * 32)];
+            let frozen = [Mask::all(64 * 64).unwrap(), Mask::all(64 * 32).unwrap()];
             assert_eq!(skipped(&graph, &frozen).is_empty(), over_all);
         }
     }
