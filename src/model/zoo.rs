@@ -20,7 +20,24 @@ impl Model {
             "cifar" => Model::cifar(),
             "resnet20" => Model::resnet20(),
             "mobilenet-small" => Model::mobilenet_small(),
-            _ => Err(Error::argument("model", format!("one of {}", Model::NAMES.join(", ")), name)),
+            _ => Err(unknown(name)),
+        }
+    }
+
+    /// Builds the predefined model with this name for images of another size or number of channels, `example`
+    /// = `[h, w, c]`, and for another number of classes.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for an unknown name, and for no classes; [`Error::ShapeMismatch`] for
+    /// examples that are no images, or that are too small for a layer.
+    pub fn named_for(name: &str, example: &[usize], classes: usize) -> Result<Self> {
+        match name {
+            "digits" => digits(example, classes),
+            "lenet28" => lenet28(example, classes),
+            "cifar" => cifar(example, classes),
+            "resnet20" => resnet20(example, classes),
+            "mobilenet-small" => mobilenet_small(example, classes),
+            _ => Err(unknown(name)),
         }
     }
 
@@ -30,17 +47,7 @@ impl Model {
     /// # Errors
     /// None: the shapes are valid. This applies to the other predefined models too.
     pub fn digits() -> Result<Self> {
-        Model::input([8, 8, 1])
-            .conv2d("conv1", 16, [3, 3], |c| c.padding(Same))
-            .relu()
-            .conv2d("conv2", 32, [3, 3], |c| c.padding(Same))
-            .relu()
-            .max_pool2d([2, 2])
-            .flatten()
-            .dense("fc1", 64)
-            .relu()
-            .dense("fc2", 10)
-            .build()
+        digits(&[8, 8, 1], 10)
     }
 
     /// A network for the MNIST family, 28x28x1: conv5x5 32, max pool 2x2, conv5x5 64, max pool 2x2, dense
@@ -49,18 +56,7 @@ impl Model {
     /// # Errors
     /// As [`Model::digits`].
     pub fn lenet28() -> Result<Self> {
-        Model::input([28, 28, 1])
-            .conv2d("conv1", 32, [5, 5], |c| c.padding(Same))
-            .relu()
-            .max_pool2d([2, 2])
-            .conv2d("conv2", 64, [5, 5], |c| c.padding(Same))
-            .relu()
-            .max_pool2d([2, 2])
-            .flatten()
-            .dense("fc1", 256)
-            .relu()
-            .dense("fc2", 10)
-            .build()
+        lenet28(&[28, 28, 1], 10)
     }
 
     /// A network for CIFAR-10, 32x32x3: conv3x3 32, 32, max pool 2x2, conv3x3 64, 64, max pool 2x2, conv3x3
@@ -70,25 +66,7 @@ impl Model {
     /// # Errors
     /// As [`Model::digits`].
     pub fn cifar() -> Result<Self> {
-        Model::input([32, 32, 3])
-            .conv2d("conv1", 32, [3, 3], |c| c.padding(Same))
-            .relu()
-            .conv2d("conv2", 32, [3, 3], |c| c.padding(Same))
-            .relu()
-            .max_pool2d([2, 2])
-            .conv2d("conv3", 64, [3, 3], |c| c.padding(Same))
-            .relu()
-            .conv2d("conv4", 64, [3, 3], |c| c.padding(Same))
-            .relu()
-            .max_pool2d([2, 2])
-            .conv2d("conv5", 128, [3, 3], |c| c.padding(Same))
-            .relu()
-            .max_pool2d([2, 2])
-            .flatten()
-            .dense("fc1", 256)
-            .relu()
-            .dense("fc2", 10)
-            .build()
+        cifar(&[32, 32, 3], 10)
     }
 
     /// ResNet-20 for CIFAR-10, 32x32x3 (He et al. 2015, section 4.2): conv3x3 16; three stages of three
@@ -100,30 +78,7 @@ impl Model {
     /// # Errors
     /// As [`Model::digits`].
     pub fn resnet20() -> Result<Self> {
-        let mut model = Model::input([32, 32, 3]);
-        model = model.conv2d("conv1", 16, [3, 3], |c| without_bias(c).padding(Same)).batch_norm("bn1").relu();
-        for (stage, channels) in [(1, 16), (2, 32), (3, 64)] {
-            for block in 1..=3 {
-                let downsample = stage > 1 && block == 1;
-                let stride = if downsample { [2, 2] } else { [1, 1] };
-                let main = |b: ModelBuilder| {
-                    b.conv2d("conv1", channels, [3, 3], |c| without_bias(c).padding(Same).stride(stride))
-                        .batch_norm("bn1")
-                        .relu()
-                        .conv2d("conv2", channels, [3, 3], |c| without_bias(c).padding(Same))
-                        .batch_norm("bn2")
-                };
-                let shortcut = |b: ModelBuilder| {
-                    if !downsample {
-                        return b;
-                    }
-                    b.conv2d("projection", channels, [1, 1], |c| without_bias(c).stride(stride))
-                        .batch_norm("projection_bn")
-                };
-                model = model.residual(&format!("block{stage}_{block}"), main, shortcut).relu();
-            }
-        }
-        model.global_avg_pool().dense("fc", 10).build()
+        resnet20(&[32, 32, 3], 10)
     }
 
     /// A small MobileNet for 32x32x3 (Howard et al. 2017): conv3x3 16; five blocks of a depthwise conv3x3 and
@@ -134,22 +89,108 @@ impl Model {
     /// # Errors
     /// As [`Model::digits`].
     pub fn mobilenet_small() -> Result<Self> {
-        let mut model = Model::input([32, 32, 3]);
-        model = model.conv2d("conv1", 16, [3, 3], |c| without_bias(c).padding(Same)).batch_norm("bn1").relu();
-        let mut c_in = 16;
-        for (number, c_out, stride) in [(1, 32, 1), (2, 64, 2), (3, 64, 1), (4, 128, 2), (5, 128, 1)] {
-            let depthwise = |c| without_bias(c).padding(Same).stride([stride, stride]).groups(c_in);
-            model = model
-                .conv2d(&format!("depthwise{number}"), c_in, [3, 3], depthwise)
-                .batch_norm(&format!("depthwise{number}_bn"))
-                .relu()
-                .conv2d(&format!("pointwise{number}"), c_out, [1, 1], without_bias)
-                .batch_norm(&format!("pointwise{number}_bn"))
-                .relu();
-            c_in = c_out;
-        }
-        model.global_avg_pool().dense("fc", 10).build()
+        mobilenet_small(&[32, 32, 3], 10)
     }
+}
+
+fn unknown(name: &str) -> Error {
+    Error::argument("model", format!("one of {}", Model::NAMES.join(", ")), name)
+}
+
+fn digits(example: &[usize], classes: usize) -> Result<Model> {
+    Model::input(example)
+        .conv2d("conv1", 16, [3, 3], |c| c.padding(Same))
+        .relu()
+        .conv2d("conv2", 32, [3, 3], |c| c.padding(Same))
+        .relu()
+        .max_pool2d([2, 2])
+        .flatten()
+        .dense("fc1", 64)
+        .relu()
+        .dense("fc2", classes)
+        .build()
+}
+
+fn lenet28(example: &[usize], classes: usize) -> Result<Model> {
+    Model::input(example)
+        .conv2d("conv1", 32, [5, 5], |c| c.padding(Same))
+        .relu()
+        .max_pool2d([2, 2])
+        .conv2d("conv2", 64, [5, 5], |c| c.padding(Same))
+        .relu()
+        .max_pool2d([2, 2])
+        .flatten()
+        .dense("fc1", 256)
+        .relu()
+        .dense("fc2", classes)
+        .build()
+}
+
+fn cifar(example: &[usize], classes: usize) -> Result<Model> {
+    Model::input(example)
+        .conv2d("conv1", 32, [3, 3], |c| c.padding(Same))
+        .relu()
+        .conv2d("conv2", 32, [3, 3], |c| c.padding(Same))
+        .relu()
+        .max_pool2d([2, 2])
+        .conv2d("conv3", 64, [3, 3], |c| c.padding(Same))
+        .relu()
+        .conv2d("conv4", 64, [3, 3], |c| c.padding(Same))
+        .relu()
+        .max_pool2d([2, 2])
+        .conv2d("conv5", 128, [3, 3], |c| c.padding(Same))
+        .relu()
+        .max_pool2d([2, 2])
+        .flatten()
+        .dense("fc1", 256)
+        .relu()
+        .dense("fc2", classes)
+        .build()
+}
+
+fn resnet20(example: &[usize], classes: usize) -> Result<Model> {
+    let mut model = Model::input(example);
+    model = model.conv2d("conv1", 16, [3, 3], |c| without_bias(c).padding(Same)).batch_norm("bn1").relu();
+    for (stage, channels) in [(1, 16), (2, 32), (3, 64)] {
+        for block in 1..=3 {
+            let downsample = stage > 1 && block == 1;
+            let stride = if downsample { [2, 2] } else { [1, 1] };
+            let main = |b: ModelBuilder| {
+                b.conv2d("conv1", channels, [3, 3], |c| without_bias(c).padding(Same).stride(stride))
+                    .batch_norm("bn1")
+                    .relu()
+                    .conv2d("conv2", channels, [3, 3], |c| without_bias(c).padding(Same))
+                    .batch_norm("bn2")
+            };
+            let shortcut = |b: ModelBuilder| {
+                if !downsample {
+                    return b;
+                }
+                b.conv2d("projection", channels, [1, 1], |c| without_bias(c).stride(stride))
+                    .batch_norm("projection_bn")
+            };
+            model = model.residual(&format!("block{stage}_{block}"), main, shortcut).relu();
+        }
+    }
+    model.global_avg_pool().dense("fc", classes).build()
+}
+
+fn mobilenet_small(example: &[usize], classes: usize) -> Result<Model> {
+    let mut model = Model::input(example);
+    model = model.conv2d("conv1", 16, [3, 3], |c| without_bias(c).padding(Same)).batch_norm("bn1").relu();
+    let mut c_in = 16;
+    for (number, c_out, stride) in [(1, 32, 1), (2, 64, 2), (3, 64, 1), (4, 128, 2), (5, 128, 1)] {
+        let depthwise = |c| without_bias(c).padding(Same).stride([stride, stride]).groups(c_in);
+        model = model
+            .conv2d(&format!("depthwise{number}"), c_in, [3, 3], depthwise)
+            .batch_norm(&format!("depthwise{number}_bn"))
+            .relu()
+            .conv2d(&format!("pointwise{number}"), c_out, [1, 1], without_bias)
+            .batch_norm(&format!("pointwise{number}_bn"))
+            .relu();
+        c_in = c_out;
+    }
+    model.global_avg_pool().dense("fc", classes).build()
 }
 
 /// Sets the options of a convolution that precedes a batch norm: no bias, because the shift of the batch norm
@@ -202,6 +243,22 @@ mod tests {
         let bn_channels = 16 + (16 + 32) + (32 + 64) + (64 + 64) + (64 + 128) + (128 + 128);
         let kernels = 27 * 16 + depthwise + pointwise + 1290;
         assert_eq!(count(Model::mobilenet_small()), [kernels + 4 * bn_channels, kernels + 2 * bn_channels]);
+    }
+
+    #[test]
+    fn named_for_fits_other_images_and_classes() {
+        for name in Model::NAMES {
+            for (example, classes) in [([28, 28, 1], 47), ([32, 32, 3], 100), ([40, 24, 2], 2)] {
+                let model = Model::named_for(name, &example, classes).unwrap();
+                assert_eq!((model.example_shape(), model.output()), (&example[..], &[classes][..]), "{name}");
+            }
+            assert!(Model::named_for(name, &[32, 32], 10).is_err(), "{name}");
+            assert!(Model::named_for(name, &[32, 32, 3], 0).is_err(), "{name}");
+            let same = Model::named(name).unwrap();
+            assert_eq!(Model::named_for(name, same.example_shape(), 10).unwrap(), same);
+        }
+        assert!(Model::named_for("cifar", &[7, 7, 3], 10).is_err());
+        assert!(Model::named_for("resnet", &[32, 32, 3], 10).is_err());
     }
 
     #[test]
