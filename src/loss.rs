@@ -22,11 +22,13 @@ const _: () = crate::error::assert_send_sync::<Loss>();
 ///
 /// With class weights `w`, smoothing `e` and `p` the softmax of a row of `C` logits, the loss of the row is
 /// `(1-e)*w[label]*(-log p[label]) + e/C * sum over c of w[c]*(-log p[c])`; the mean is the sum of the losses
-/// divided by the sum of the labels' weights.
+/// divided by the sum of the labels' weights. Where that sum is 0, the mean is over the examples, so that it is
+/// 0 without smoothing (in PyTorch NaN).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CrossEntropy {
     label_smoothing: f64,
     class_weights: Option<Vec<f32>>,
+    ignored_label: Option<u32>,
 }
 
 impl CrossEntropy {
@@ -37,9 +39,18 @@ impl CrossEntropy {
         self
     }
 
-    /// Sets one weight above 0 per class. Default: all 1.
+    /// Sets one weight per class, 0 or more; a class of weight 0 adds nothing to the loss, but counts for the
+    /// accuracy. Default: all 1.
     pub fn class_weights(mut self, weights: Vec<f32>) -> Self {
         self.class_weights = Some(weights);
+        self
+    }
+
+    /// Leaves out the examples with this label, which need not be below the number of classes (`255` in many
+    /// data sets): they are neither trained on nor evaluated, as if the batches did not have them. Default:
+    /// none.
+    pub fn ignored_label(mut self, label: u32) -> Self {
+        self.ignored_label = Some(label);
         self
     }
 }
@@ -73,6 +84,11 @@ impl Loss {
         !matches!(self, Loss::MeanSquaredError)
     }
 
+    /// The label whose examples are left out.
+    pub(crate) fn ignored_label(&self) -> Option<u32> {
+        if let Loss::CrossEntropy(options) = self { options.ignored_label } else { None }
+    }
+
     fn label_smoothing(&self) -> f64 {
         if let Loss::CrossEntropy(options) = self { options.label_smoothing } else { 0.0 }
     }
@@ -85,8 +101,12 @@ impl Loss {
         if weights.len() != classes {
             return Err(Error::shape("class weights", format!("{classes}, one per class"), weights.len()));
         }
-        match weights.iter().find(|w| !w.is_normal() || **w < 0.0) {
-            Some(weight) => Err(Error::argument("class weights", "positive normal f32 numbers", weight)),
+        let valid = |w: f32| w == 0.0 || (w.is_normal() && w > 0.0);
+        match weights.iter().find(|&&w| !valid(w)) {
+            Some(weight) => Err(Error::argument("class weights", "0 or positive normal f32 numbers", weight)),
+            None if weights.iter().all(|&w| w == 0.0) => {
+                Err(Error::argument("class weights", "a weight above 0", "none"))
+            }
             None => Ok(Some(weights.clone())),
         }
     }

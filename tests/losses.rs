@@ -82,7 +82,7 @@ fn invalid_loss_options_and_data_are_rejected() {
         |loss: Loss| Trainer::new(gpu(), linear_model(2), loss, Sgd::new(0.1), TrainerOptions::batch(4));
     let weights = |w: &[f32]| make(Loss::cross_entropy().class_weights(w.to_vec()).into());
     assert!(matches!(weights(&[1.0]), Err(Error::ShapeMismatch { .. })));
-    assert!(matches!(weights(&[1.0, 0.0]), Err(Error::InvalidArgument { .. })));
+    assert!(matches!(weights(&[1.0, -0.5]), Err(Error::InvalidArgument { .. })));
     assert!(matches!(weights(&[1.0, f32::NAN]), Err(Error::InvalidArgument { .. })));
     for smoothing in [-0.1, 1.1, f64::NAN] {
         let loss = Loss::cross_entropy().label_smoothing(smoothing).into();
@@ -97,4 +97,92 @@ fn invalid_loss_options_and_data_are_rejected() {
     assert!(matches!(t.step(&Batch { targets: vec![0.0; 8], ..batch }), Err(Error::ShapeMismatch { .. })));
     let short = Dataset::regression("r", [3], vec![0.0; 6], [2], vec![0.0; 3]);
     assert!(matches!(short, Err(Error::ShapeMismatch { .. })));
+}
+
+/// A class of weight 0 adds nothing to loss and gradient, even where its probability is 0 (a logit of minus
+/// infinity), and a batch of only such examples changes nothing.
+#[test]
+fn class_of_weight_zero_adds_nothing_to_loss_and_gradient() {
+    let loss = || Loss::cross_entropy().class_weights(vec![1.0, 0.0, 2.0]);
+    let features: Vec<f32> = (0..12).map(|i| i as f32 / 4.0 - 1.0).collect();
+    let batch = |labels: &[u32]| {
+        let features = features[..3 * labels.len()].to_vec();
+        Batch { features, labels: labels.to_vec(), targets: Vec::new() }
+    };
+    for infinite in [false, true] {
+        let make = || {
+            let mut t = trainer(linear_model(3), loss(), 0.1);
+            if infinite {
+                t.set_parameter("fc.bias", &[0.0, f32::NEG_INFINITY, 0.0]).unwrap();
+            }
+            t
+        };
+        // The mean is over the weights of the first two examples, whatever the third one is.
+        let (mut two, mut three) = (make(), make());
+        let losses = [two.step_loss(&batch(&[0, 2])).unwrap(), three.step_loss(&batch(&[0, 2, 1])).unwrap()];
+        assert!((losses[0] - losses[1]).abs() < 1e-6 && losses[0] > 0.0, "{losses:?}");
+        for path in ["fc.kernel", "fc.bias"] {
+            for (a, b) in two.parameter(path).unwrap().iter().zip(three.parameter(path).unwrap()) {
+                assert!(*a == b || (a - b).abs() < 1e-6, "{path}: {a} {b}");
+            }
+        }
+        let weights = |t: &Trainer| ["fc.kernel", "fc.bias"].map(|path| t.parameter(path).unwrap());
+        let before = weights(&three);
+        assert_eq!(three.step_loss(&batch(&[1, 1])).unwrap(), 0.0);
+        assert_eq!(weights(&three), before);
+        let data = Dataset::new("zero", [3], features.clone(), vec![1; 4], 3).unwrap();
+        let evaluation = three.evaluate(&data).unwrap();
+        assert_eq!((evaluation.loss, evaluation.examples), (0.0, 4));
+    }
+    let model = || linear_model(3);
+    for weights in [vec![0.0; 3], vec![-1.0, 1.0, 1.0], vec![f32::NAN, 1.0, 1.0], vec![1e-40, 1.0, 1.0]] {
+        let loss = Loss::cross_entropy().class_weights(weights);
+        let refused = Trainer::new(gpu(), model(), loss, Sgd::new(0.1), TrainerOptions::batch(4));
+        assert!(matches!(refused, Err(Error::InvalidArgument { .. })), "{refused:?}");
+    }
+}
+
+/// Examples with the ignored label change nothing: training and evaluation equal those without them, to the
+/// bit. The label may be a class or, as 255 in many data sets, none.
+#[test]
+fn examples_with_the_ignored_label_are_left_out() {
+    let rows = synthetic("rows", [3], 3, 12, 4).unwrap();
+    for ignored in [255u32, 1] {
+        let labels: Vec<u32> = rows
+            .labels()
+            .iter()
+            .enumerate()
+            .map(|(i, &l)| if i % 3 == 0 { ignored } else { 2 * (l % 2) })
+            .collect();
+        let data = Dataset::new("with", [3], rows.features().to_vec(), labels.clone(), 256).unwrap();
+        let kept: Vec<usize> = (0..12).filter(|&i| labels[i] != ignored).collect();
+        let features = kept.iter().flat_map(|&i| rows.features()[3 * i..3 * i + 3].to_vec()).collect();
+        let without =
+            Dataset::new("without", [3], features, kept.iter().map(|&i| labels[i]).collect(), 3).unwrap();
+        let loss = || Loss::cross_entropy().ignored_label(ignored);
+        let mut t = trainer(linear_model(3), loss(), 0.1);
+        let mut reference = trainer(linear_model(3), Loss::SoftmaxCrossEntropy, 0.1);
+        for batch in data.in_order(4).unwrap() {
+            assert_eq!(
+                batch.without_label(ignored).rows(),
+                batch.rows() - batch.labels.iter().filter(|l| **l == ignored).count()
+            );
+            let losses = [t.step_loss(&batch), reference.step_loss(&batch.without_label(ignored))];
+            let [a, b] = losses.map(|loss| loss.unwrap().to_bits());
+            assert_eq!(a, b);
+        }
+        assert_eq!(t.digest().unwrap(), reference.digest().unwrap());
+        let (with, without) = (t.evaluate(&data).unwrap(), reference.evaluate(&without).unwrap());
+        assert_eq!((with.examples, with.correct, &with.confusion), (8, without.correct, &without.confusion));
+        assert!((with.loss - without.loss).abs() < 1e-6);
+        // A batch of only such examples is no step.
+        let none = Batch { features: vec![1.0; 6], labels: vec![ignored; 2], targets: Vec::new() };
+        let (digest, steps) = (t.digest().unwrap(), t.steps());
+        t.step(&none).unwrap();
+        assert_eq!(t.step_loss(&none).unwrap(), 0.0);
+        assert_eq!((t.digest().unwrap(), t.steps()), (digest, steps));
+        // Other labels beyond the classes are errors still.
+        let wrong = Batch { labels: vec![7; 2], ..none };
+        assert!(matches!(t.step(&wrong), Err(Error::LabelOutOfRange { label: 7, .. })));
+    }
 }

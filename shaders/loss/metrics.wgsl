@@ -53,7 +53,8 @@ fn main(@builtin(local_invocation_index) local: u32) {
         correct += correct_partial[i];
         weight += weight_partial[i];
     }
-    let batch_mean = loss_sum / select(f32(rows), weight, WEIGHTED);
+    // Where the weights of all labels are 0, the mean is over the rows.
+    let batch_mean = loss_sum / select(f32(rows), weight, weight > 0.0);
     mean[0] = batch_mean;
     // A mean that is not finite is not added, so that the sums remain valid for the other steps.
     if (is_finite(batch_mean)) {

@@ -22,6 +22,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let log_sum = log_accurate(r.sum);
     let label = labels[row];
     var value = p.label_share * class_weight(label) * (log_sum + (r.max_logit - logits[base + label]));
+    // 0 times infinity is NaN, but a class of weight 0 adds nothing to the loss.
+    value = select(0.0, value, class_weight(label) > 0.0);
     // Without smoothing, a class of probability 0 (a logit of minus infinity) adds nothing to the loss.
     if (p.class_share > 0.0) {
         var all_classes = 0.0;

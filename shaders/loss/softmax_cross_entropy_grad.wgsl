@@ -24,6 +24,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             divisor += class_weight(labels[r]);
         }
     }
+    divisor = select(f32(rows), divisor, divisor > 0.0);
     let base = row * p.classes;
     let r = softmax_row(base);
     let label_target = p.label_share * class_weight(labels[row]);

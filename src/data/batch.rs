@@ -21,6 +21,19 @@ impl Batch {
     pub fn rows(&self) -> usize {
         self.labels.len()
     }
+
+    /// Returns the batch without the examples with this label.
+    pub fn without_label(&self, label: u32) -> Batch {
+        let rows = self.rows().max(1);
+        let [of_features, of_targets] = [&self.features, &self.targets].map(|all| all.len() / rows);
+        let mut kept = Batch::default();
+        for (row, _) in self.labels.iter().enumerate().filter(|(_, other)| **other != label) {
+            kept.labels.push(self.labels[row]);
+            kept.features.extend(&self.features[row * of_features..][..of_features]);
+            kept.targets.extend(&self.targets[row * of_targets..][..of_targets]);
+        }
+        kept
+    }
 }
 
 /// Iterator over the batches of one epoch of a [`Dataset`], each example once.

@@ -259,7 +259,7 @@ pub enum Op {
     Reshape(Vec<usize>),
     /// `loss [n]`, for classification also `logits [n,classes], labels [n]`, optionally
     /// `class_weights [classes]` -> (`mean loss [1]`): the sum of the losses divided by the number of rows,
-    /// or by the sum of the labels' weights. Adds the batch's loss, correct predictions, examples and weights
+    /// or by the sum of the labels' weights if that is above 0. Adds the batch's loss, correct predictions, examples and weights
     /// to the executor's running sums.
     Metrics,
     /// Gradients of the listed parameters, in that order -> (): gradient accumulation. Replaces each gradient

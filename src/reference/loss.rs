@@ -28,6 +28,11 @@ impl Labels<'_> {
     pub(super) fn weight(&self) -> f64 {
         self.index.iter().map(|&label| self.weight_of(label)).sum()
     }
+
+    /// What the sum of the losses is divided by: the sum of the weights, or their number if all are 0.
+    fn divisor(&self) -> f64 {
+        Some(self.weight()).filter(|weight| *weight > 0.0).unwrap_or(self.index.len() as f64)
+    }
 }
 
 /// Validates labels stored as f64.
@@ -73,7 +78,7 @@ pub(super) fn softmax_cross_entropy_grad(
     smoothing: f64,
     dlogits: &mut [f64],
 ) {
-    let (classes, divisor) = (labels.classes, labels.weight());
+    let (classes, divisor) = (labels.classes, labels.divisor());
     for ((dlogits, logits), &label) in
         dlogits.chunks_mut(classes).zip(logits.chunks(classes)).zip(&labels.index)
     {

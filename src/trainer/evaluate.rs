@@ -55,7 +55,9 @@ impl Trainer {
             return Err(Error::shape(data.name(), words(expected), words(data.target_shape())));
         }
         let classes = self.model.output().first().copied().unwrap_or(0);
-        if data.classes() > classes {
+        let ignored = self.loss.ignored_label();
+        let beyond = |label: &u32| *label as usize >= classes && Some(*label) != ignored;
+        if data.classes() > classes && (ignored.is_none() || data.labels().iter().any(beyond)) {
             return Err(Error::shape(data.name(), format!("at most {classes} classes"), data.classes()));
         }
         let evaluation = self.evaluation();
@@ -64,7 +66,9 @@ impl Trainer {
         plan.clear_non_finite()?;
         let mut confusion = self.loss.has_labels().then(|| Confusion::new(classes));
         for batch in data.in_order(self.options.batch)? {
-            evaluation.run(&batch, StepScalars::forward(batch.rows()))?;
+            let counted = self.counted(std::slice::from_ref(&batch));
+            let Some(batch) = counted.first() else { continue };
+            evaluation.run(batch, StepScalars::forward(batch.rows()))?;
             if let Some(confusion) = &mut confusion {
                 confusion.add(&plan.read_f32(evaluation.values.logits)?, &batch.labels);
             }

@@ -122,7 +122,7 @@ impl Trainer {
     /// As [`Trainer::step_over`] and [`Trainer::step_above`].
     pub fn step_above_over(&mut self, batches: &[Batch]) -> Result<()> {
         self.validate_above(batches)?;
-        self.update_over(batches, true)
+        self.update_over(&self.counted(batches), true)
     }
 
     /// Profiles one step on a batch of [`Trainer::prefix_features`], as [`Trainer::profile_step`].

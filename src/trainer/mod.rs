@@ -29,6 +29,7 @@ use crate::optimizer::Optimizer;
 use crate::rng::{Purpose, Stream};
 use frozen_prefix::FrozenPrefix;
 use proof::Baseline;
+use std::borrow::Cow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Trains a [`Model`] while individual elements of its parameters are frozen. The crate's documentation has
@@ -251,7 +252,7 @@ impl Trainer {
     }
 
     /// Trains one step: forward, backward, masked update. Returns when the work is submitted, at most three
-    /// steps ahead of the device.
+    /// steps ahead of the device. If the loss ignores the labels of all examples, nothing is done.
     ///
     /// # Errors
     /// [`Error::EmptyBatch`], [`Error::ShapeMismatch`], [`Error::LabelOutOfRange`], and
@@ -272,7 +273,7 @@ impl Trainer {
     pub fn step_over(&mut self, batches: &[Batch]) -> Result<()> {
         self.check_finite()?;
         self.validate_batches("Trainer::step_over", batches, self.model.example_shape())?;
-        self.update_over(batches, false)
+        self.update_over(&self.counted(batches), false)
     }
 
     /// Trains one step and returns the mean loss of the batch before the update, in nats for a cross-entropy.
@@ -282,6 +283,9 @@ impl Trainer {
     /// As [`Trainer::step`]; [`Error::NonFiniteLoss`] if this loss is not finite.
     pub fn step_loss(&mut self, batch: &Batch) -> Result<f32> {
         self.step(batch)?;
+        if self.counted(std::slice::from_ref(batch)).is_empty() {
+            return Ok(0.0);
+        }
         let loss = self.training.plan.read_f32(self.training.values.mean_loss)?;
         // Although this loss is finite, an earlier one may have been non-finite. The running sums report
         // that, so check them too.
@@ -357,8 +361,21 @@ impl Trainer {
         self.frozen_prefix.as_ref().filter(|_| cached).map_or(&self.training, |prefix| &prefix.training)
     }
 
-    fn update_over(&mut self, batches: &[Batch], cached: bool) -> Result<()> {
-        let total: usize = batches.iter().map(Batch::rows).sum();
+    /// Returns the batches without the examples that the loss ignores, and without empty batches.
+    fn counted<'a>(&self, batches: &'a [Batch]) -> Vec<Cow<'a, Batch>> {
+        let counted = batches.iter().map(|batch| match self.loss.ignored_label() {
+            Some(label) if batch.labels.contains(&label) => Cow::Owned(batch.without_label(label)),
+            _ => Cow::Borrowed(batch),
+        });
+        counted.filter(|batch| batch.rows() > 0).collect()
+    }
+
+    /// Trains one step over batches; none if there are none.
+    fn update_over(&mut self, batches: &[Cow<Batch>], cached: bool) -> Result<()> {
+        if batches.is_empty() {
+            return Ok(());
+        }
+        let total: usize = batches.iter().map(|batch| batch.rows()).sum();
         for (number, batch) in batches.iter().enumerate() {
             let mut scalars = self.scalars(batch);
             scalars.share = (batch.rows() as f64 / total as f64) as f32;
@@ -375,6 +392,8 @@ impl Trainer {
     }
 
     fn profile(&mut self, batch: &Batch, cached: bool) -> Result<Vec<TimedDispatch>> {
+        let counted = self.counted(std::slice::from_ref(batch));
+        let Some(batch) = counted.first() else { return Ok(Vec::new()) };
         let model_plan = self.plan_of(cached);
         model_plan.write(batch)?;
         let timed = model_plan.plan.profile(self.scalars(batch))?;
@@ -485,7 +504,9 @@ impl Trainer {
             return Ok(());
         }
         let classes = self.model.output().first().copied().unwrap_or(0);
-        match batch.labels.iter().position(|&label| label as usize >= classes) {
+        let ignored = self.loss.ignored_label();
+        let valid = |label: u32| (label as usize) < classes || Some(label) == ignored;
+        match batch.labels.iter().position(|&label| !valid(label)) {
             Some(row) => Err(Error::LabelOutOfRange { row, label: batch.labels[row], classes }),
             None => Ok(()),
         }
