@@ -15,7 +15,7 @@
 use super::output::Output;
 use super::{Failure, usage};
 use clap::Args;
-use frazil::checkpoint::Checkpoint;
+use frazil::checkpoint::{Checkpoint, printable};
 use frazil::{Error, Mask, Result};
 use std::ffi::OsStr;
 use std::fmt;
@@ -46,10 +46,10 @@ pub fn run(args: &DrawArgs) -> std::result::Result<(), Failure> {
     }
     std::fs::write(&out, format!("{picture}\n")).map_err(|source| Error::Io { path: out.clone(), source })?;
     for kernel in &picture.kernels {
-        output.text(format!("{}: {}", kernel.path, kernel.summary()))?;
+        output.text(format!("{}: {}", printable(kernel.path), kernel.summary()))?;
     }
     if !picture.omitted.is_empty() {
-        output.text(picture.omission())?;
+        output.text(printable(&picture.omission()))?;
     }
     output.text(format!("wrote {}", out.display()))?;
     Ok(())
@@ -366,8 +366,9 @@ fn significant(value: f32) -> String {
     format!("{value:.decimals$}")
 }
 
+/// Escapes text for XML, which allows no control characters at all.
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    printable(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]

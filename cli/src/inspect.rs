@@ -4,7 +4,7 @@
 use super::Failure;
 use super::output::Output;
 use clap::Args;
-use frazil::checkpoint::{Checkpoint, Tensor};
+use frazil::checkpoint::{Checkpoint, Tensor, printable};
 use frazil::low_level::Digest;
 use serde_json::json;
 use std::collections::HashSet;
@@ -95,6 +95,7 @@ fn describe(output: &Output, checkpoint: &Checkpoint) -> Result<(), Failure> {
 fn compare(output: &Output, checkpoint: &Checkpoint, other: &Checkpoint) -> Result<(), Failure> {
     let (mut frozen, mut differing, mut shown) = (0, 0, 0);
     for path in checkpoint.parameters() {
+        let shown_path = printable(path);
         let mask = checkpoint.mask(path);
         let (Some(tensor), true) = (checkpoint.tensor(path), mask.frozen_count() > 0) else { continue };
         frozen += mask.frozen_count();
@@ -103,7 +104,11 @@ fn compare(output: &Output, checkpoint: &Checkpoint, other: &Checkpoint) -> Resu
             differing += mask.frozen_count();
             let got =
                 other.tensor(path).map_or("none".to_owned(), |t| format!("{} {:?}", t.dtype(), t.shape()));
-            output.text(format!("{path}: expected {} {:?}, got {got}", tensor.dtype(), tensor.shape()))?;
+            output.text(format!(
+                "{shown_path}: expected {} {:?}, got {got}",
+                tensor.dtype(),
+                tensor.shape()
+            ))?;
             output.json(&json!({
                 "tensor": path, "expected": format!("{} {:?}", tensor.dtype(), tensor.shape()), "got": got,
             }))?;
@@ -118,8 +123,9 @@ fn compare(output: &Output, checkpoint: &Checkpoint, other: &Checkpoint) -> Resu
             let (expected, got) = (tensor.bits()[index], others.bits()[index]);
             let at = coordinates(index, tensor.shape());
             let [old, new] = [expected, got].map(f32::from_bits);
-            output
-                .text(format!("{path}{at:?}: expected {expected:#010x} ({old}), got {got:#010x} ({new})"))?;
+            output.text(format!(
+                "{shown_path}{at:?}: expected {expected:#010x} ({old}), got {got:#010x} ({new})"
+            ))?;
             output.json(&json!({
                 "tensor": path, "index": index, "coordinates": at,
                 "expected": format!("{expected:#010x}"), "got": format!("{got:#010x}"),
@@ -137,11 +143,6 @@ fn coordinates(index: usize, shape: &[usize]) -> Vec<usize> {
     let mut indices: Vec<_> = shape.iter().rev().map(|&extent| (rest % extent, rest /= extent).0).collect();
     indices.reverse();
     indices
-}
-
-/// Returns a name from a file without control characters, which a terminal would interpret.
-fn printable(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 fn fraction(part: usize, whole: usize) -> f64 {

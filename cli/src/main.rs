@@ -7,6 +7,7 @@ mod draw;
 mod inspect;
 mod mask_args;
 mod optimizer_args;
+mod os_text;
 mod output;
 mod train;
 

@@ -1,6 +1,6 @@
 //! Flags of masks: rules that freeze weights before training, and schedules that prune during training.
 
-use super::at_flag;
+use super::{at_flag, os_text};
 use clap::Args;
 use frazil::mask::MaskSchedule;
 use frazil::{Error, FreezeRule, Result, Trainer};
@@ -35,7 +35,12 @@ pub struct MaskArgs {
     /// Freeze the elements that RULE selects in each parameter whose path matches GLOB, as in
     /// 'conv*.kernel=random:0.5'; `frazil train --help` lists the rules. May be repeated; replaces the
     /// default.
-    #[arg(long, value_name = "GLOB=RULE", default_value = "conv*.kernel=random:0.5")]
+    #[arg(
+        long,
+        value_name = "GLOB=RULE",
+        default_value = "conv*.kernel=random:0.5",
+        value_parser = os_text::parser()
+    )]
     freeze: Vec<String>,
     /// Prune during training: at each step of SCHEDULE, set the elements of smallest magnitude to 0 and
     /// freeze them, until the scheduled fraction of each matching parameter is frozen, as in
@@ -56,7 +61,12 @@ impl MaskArgs {
                 expected: "GLOB=RULE, such as 'conv*.kernel=random:0.5'".to_owned(),
                 got: text.clone(),
             })?;
-            let rule: FreezeRule = rule.parse().map_err(|error| at_flag("--freeze", error))?;
+            let file = rule.strip_prefix("file:").and_then(|file| file.rsplit_once(':'));
+            let rule: FreezeRule = match file.filter(|(path, tensor)| !path.is_empty() && !tensor.is_empty())
+            {
+                Some((path, tensor)) => FreezeRule::from_file(os_text::path(path), tensor),
+                None => rule.parse().map_err(|error| at_flag("--freeze", error))?,
+            };
             Ok((glob.to_owned(), rule.seed(seed)))
         };
         self.freeze.iter().map(one).collect()

@@ -5,5 +5,6 @@
 mod bench_command;
 mod command_line;
 mod command_line_masks;
+mod data_sets;
 mod draw;
 mod program;

@@ -1,8 +1,40 @@
 //! Helpers that run the program as a process.
 
 use serde_json::Value;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// The program under test.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_frazil");
+
+/// Prints a line directly to standard error: the test harness would capture the output of `eprintln!` in a
+/// test that passes.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Reports on standard error that a test, or a part of one, does not run on this machine. The line is
+/// numbered, so that the last such line of a run gives the total.
+pub fn skip(what: &str, why: &str) {
+    static SKIPPED: AtomicUsize = AtomicUsize::new(0);
+    let number = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
+    say(&format!("SKIPPED {number}: {what}: {why}"));
+}
+
+/// How long a loop of random cases runs: `FRAZIL_SOAK_SECONDS` if set, else a few seconds.
+pub fn soak_time(seconds: u64) -> Duration {
+    let set = std::env::var("FRAZIL_SOAK_SECONDS").ok();
+    Duration::from_secs(set.map_or(seconds, |text| text.parse().expect("FRAZIL_SOAK_SECONDS: a number")))
+}
+
+/// The seed of a loop of random cases: `FRAZIL_SOAK_SEED` if set, else 1.
+pub fn soak_seed() -> u64 {
+    let set = std::env::var("FRAZIL_SOAK_SEED").ok();
+    set.map_or(1, |text| text.parse().expect("FRAZIL_SOAK_SEED: a number"))
+}
 
 /// Runs the program in a terminal of 100 columns.
 pub fn frazil(arguments: &[&str]) -> Output {
@@ -11,7 +43,7 @@ pub fn frazil(arguments: &[&str]) -> Output {
 
 /// Runs the program in a terminal of `columns` columns.
 pub fn frazil_in(columns: usize, arguments: &[&str]) -> Output {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_frazil"));
+    let mut program = Command::new(PROGRAM);
     program.args(arguments).env("COLUMNS", columns.to_string()).output().unwrap()
 }
 

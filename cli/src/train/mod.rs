@@ -9,7 +9,7 @@ pub use resume::Flags;
 use super::mask_args::MaskArgs;
 use super::optimizer_args::OptimizerArgs;
 use super::output::Output;
-use super::{DeviceArgs, Failure, at_least_one, usage};
+use super::{DeviceArgs, Failure, at_least_one, os_text, usage};
 use clap::Args;
 use frazil::checkpoint::Checkpoint;
 use frazil::{Error, Gpu, Loss, Trainer, TrainerOptions};
@@ -22,12 +22,12 @@ use std::time::Instant;
 #[derive(Args)]
 #[command(next_help_heading = "Run")]
 pub struct TrainArgs {
-    /// Data set: digits (embedded), idx:DIR (files of the MNIST family) or cifar10:DIR (binary version of
-    /// CIFAR-10).
-    #[arg(long, value_name = "SET", default_value = "digits")]
+    /// Data set: digits (embedded), idx:DIR (files of the MNIST family; idx:DIR/NAME for files that begin with
+    /// a name, such as emnist-letters) or cifar10:DIR (binary version of CIFAR-10).
+    #[arg(long, value_name = "SET", default_value = "digits", value_parser = os_text::parser())]
     data: String,
-    /// Model: digits, lenet28, cifar, resnet20 or mobilenet-small [default: by data set digits, lenet28 or
-    /// cifar].
+    /// Model: digits, lenet28, cifar, resnet20 or mobilenet-small, for the images and classes of the data set
+    /// [default: by data set digits, lenet28 or cifar].
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
     /// Number of epochs, including those before a resume.
@@ -91,14 +91,15 @@ fn train(args: &TrainArgs, flags: Flags, from: Option<(&Path, Position)>) -> Res
         }));
     }
     let source = usage(Source::parse(&args.data))?;
-    let model = usage(source::model(args.model.as_deref().unwrap_or(source.model())))?;
+    let model = args.model.as_deref().unwrap_or(source.model());
+    usage(source::check_model(model))?;
     let out = match (&args.out, from) {
         (Some(out), _) => out.clone(),
         (None, Some((file, _))) => file.parent().unwrap_or(Path::new("")).to_owned(),
         (None, None) => Path::new("runs").join(source.name()),
     };
     let (train, test) = source.load()?;
-    usage(source::fits(&model, &train))?;
+    let model = usage(source::model_for(model, &train))?;
     let begun = Instant::now();
     let gpu = Gpu::new(args.device.options())?;
     let options =

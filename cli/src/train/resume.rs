@@ -1,6 +1,6 @@
 //! Resuming a run: the flags and the position that a checkpoint stores.
 
-use super::{Failure, TrainArgs, usage};
+use super::{Failure, TrainArgs, os_text, usage};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use frazil::Error;
@@ -44,11 +44,7 @@ impl Flags {
             let Ok(Some(raw)) = matches.try_get_raw(id) else { continue };
             let given = matches.value_source(id) == Some(ValueSource::CommandLine);
             if given || (defaults && !is_switch(arg)) {
-                let values = if is_switch(arg) {
-                    Vec::new()
-                } else {
-                    raw.map(|value| value.to_string_lossy().into_owned()).collect()
-                };
+                let values = if is_switch(arg) { Vec::new() } else { raw.map(os_text::text).collect() };
                 flags.0.insert(long.to_owned(), values);
             }
         }

@@ -1,6 +1,6 @@
 //! Data sets of `frazil train` and the models for them.
 
-use crate::at_flag;
+use crate::{at_flag, os_text};
 use frazil::data::{cifar10, idx};
 use frazil::{Dataset, Digits, Error, Model, Result};
 use std::path::PathBuf;
@@ -17,8 +17,8 @@ impl Source {
     pub fn parse(text: &str) -> Result<Self> {
         match text.split_once(':') {
             None if text == "digits" => Ok(Source::Digits),
-            Some(("idx", folder)) if !folder.is_empty() => Ok(Source::Idx(folder.into())),
-            Some(("cifar10", folder)) if !folder.is_empty() => Ok(Source::Cifar10(folder.into())),
+            Some(("idx", folder)) if !folder.is_empty() => Ok(Source::Idx(os_text::path(folder))),
+            Some(("cifar10", folder)) if !folder.is_empty() => Ok(Source::Cifar10(os_text::path(folder))),
             _ => Err(argument("--data", "digits, idx:DIR or cifar10:DIR", text)),
         }
     }
@@ -51,19 +51,17 @@ impl Source {
     }
 }
 
-/// The model of this name.
-pub fn model(name: &str) -> Result<Model> {
-    Model::named(name).map_err(|error| at_flag("--model", error))
+/// Returns an error if no model has this name.
+pub fn check_model(name: &str) -> Result<()> {
+    Model::named(name).map(drop).map_err(|error| at_flag("--model", error))
 }
 
-/// Returns an error if the examples do not have the model's input shape.
-pub fn fits(model: &Model, data: &Dataset) -> Result<()> {
-    if model.example_shape() == data.example_shape() {
-        return Ok(());
-    }
-    let expected =
-        format!("a model with input shape {:?}, as the examples of {}", data.example_shape(), data.name());
-    Err(argument("--model", &expected, &format!("input shape {:?}", model.example_shape())))
+/// The model of this name for the images and the classes of a data set.
+pub fn model_for(name: &str, data: &Dataset) -> Result<Model> {
+    Model::named_for(name, data.example_shape(), data.classes()).map_err(|error| {
+        let expected = format!("a model for images of {:?}, as in {}", data.example_shape(), data.name());
+        argument("--model", &expected, &format!("{name}, which is none: {error}"))
+    })
 }
 
 fn argument(at: &str, expected: &str, got: &str) -> Error {
