@@ -7,4 +7,6 @@ mod command_line;
 mod command_line_masks;
 mod data_sets;
 mod draw;
+mod faults;
+mod hostile_files;
 mod program;
