@@ -35,6 +35,7 @@ mod reliability;
 mod residual;
 mod saliency;
 mod savings;
+mod soak;
 mod support;
 mod training;
 mod winograd;

@@ -8,6 +8,7 @@ pub mod gradients;
 pub mod onnx;
 pub mod portable;
 pub mod random;
+pub mod soak;
 pub mod training;
 pub mod trajectory;
 pub mod uniformity;
