@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check check-dx12 check-dxc check-tint examples newest-mesa
+.PHONY: help demo test bench check check-dx12 check-dxc check-tint deny examples newest-mesa
 
 # Without XDG_RUNTIME_DIR the window-system code of the Vulkan loader prints a warning at each start.
 RUNTIME = if [ -z "$${XDG_RUNTIME_DIR:-}" ]; then \
@@ -53,6 +53,12 @@ check-dxc: ## Compile all shaders as HLSL with DXC, one of the two compilers of 
 
 check-dx12: ## Run `frazil check` on DX12 under Wine with Microsoft's FXC, given by D3DCOMPILER=FILE
 	@sh scripts/check-dx12.sh check || code=$$?; if [ "$${code:-0}" != 77 ]; then exit $${code:-0}; fi
+
+deny: ## Check licences, duplicate crates and advisories of all dependencies with cargo-deny
+	@cargo deny --version >/dev/null 2>&1 || { echo "SKIPPED: cargo-deny not found (cargo install cargo-deny)"; exit 0; }; \
+	cargo deny --locked check bans licenses sources || exit 1; \
+	cargo deny --locked fetch db >/dev/null 2>&1 || { echo "SKIPPED: the advisories cannot be fetched"; exit 0; }; \
+	cargo deny --locked check advisories
 
 check: ## Check format, lints and documentation
 	cargo fmt --check

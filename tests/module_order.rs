@@ -33,6 +33,28 @@ fn modules_use_only_lower_levels() {
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
+/// Unsafe code is an exception that has a reason: one block, with a comment that gives it.
+#[test]
+fn unsafe_code_is_one_block_with_its_proof() {
+    let sources = files(&["src", "cli/src", "cli/tests", "tests", "benches", "examples"], &["rs"]);
+    let mut found = Vec::new();
+    for (path, text) in &sources {
+        let lines: Vec<&str> = text.lines().collect();
+        for (number, line) in lines.iter().enumerate() {
+            let code = line.split("//").next().unwrap_or("");
+            // Written apart, so that this line is not found.
+            let word = concat!("un", "safe");
+            let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '"';
+            if code.split(|c| !is_word(c)).any(|part| part == word) {
+                let before = lines[..number].iter().rev().take_while(|line| line.trim().starts_with("//"));
+                found.push((path.clone(), before.last().map_or("", |line| line.trim())));
+            }
+        }
+    }
+    let [(path, proof)] = found.as_slice() else { panic!("expected one block, got {found:?}") };
+    assert!(path.ends_with("adapter.rs") && proof.starts_with("// SAFETY: "), "{path}: {proof}");
+}
+
 #[test]
 fn files_of_a_module_do_not_import_each_other_in_a_cycle() {
     let found = cycles(&files(&["src"], &["rs"]));
