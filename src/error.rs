@@ -123,6 +123,18 @@ pub enum Error {
         /// Index of the first such step, from 0.
         step: u64,
     },
+    /// The update of a parameter gave a weight or an optimizer state that is NaN or infinite. The elements with
+    /// such a result keep their weight and state; all others are updated by that step, and no later step
+    /// updates anything.
+    #[error(
+        "the update of {path} at step {step} is NaN or infinite in some elements, which keep their values; training stops after that step. Lower the learning rate, clip the gradients, or resume from an earlier checkpoint"
+    )]
+    NonFiniteUpdate {
+        /// Index of that step, from 0.
+        step: u64,
+        /// Path of the first parameter with such a result.
+        path: String,
+    },
     /// An option or argument is outside its valid range.
     #[error("{at}: expected {expected}, got {got}")]
     InvalidArgument {

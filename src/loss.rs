@@ -68,6 +68,8 @@ pub(crate) struct LossValues {
     pub targets: ValueId,
     /// Input for the class weights and their values, to be written once.
     pub class_weights: Option<(ValueId, Vec<f32>)>,
+    /// Loss of each example, `[batch]`.
+    pub each: ValueId,
     /// Mean loss of the batch, `[1]`.
     pub mean: ValueId,
 }
@@ -124,7 +126,7 @@ impl Loss {
             let losses = graph.push_one(Op::MeanSquaredError, &[output, targets], "loss")?;
             let mean = graph.push_one(Op::Metrics, &[losses], "metrics")?;
             graph.mark_output(mean)?;
-            return Ok(LossValues { targets, class_weights: None, mean });
+            return Ok(LossValues { targets, class_weights: None, each: losses, mean });
         }
         let &[classes] = example.as_slice() else {
             return Err(Error::shape("model output", "[classes]", format!("{example:?}")));
@@ -143,6 +145,6 @@ impl Loss {
         operands.insert(0, losses);
         let mean = graph.push_one(Op::Metrics, &operands, "metrics")?;
         graph.mark_output(mean)?;
-        Ok(LossValues { targets, class_weights, mean })
+        Ok(LossValues { targets, class_weights, each: losses, mean })
     }
 }

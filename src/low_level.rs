@@ -29,7 +29,7 @@ pub use crate::compiler::{
     Algorithm, ArenaRange, Avoided, BufferUse, CostModel, DispatchUse, GradientStrategy, Layout, PlanOptions,
     PlanReport, Winograd, WinogradCost,
 };
-pub use crate::engine::{Arena, Elements, Plan, RunningSums, Store, TimedDispatch};
+pub use crate::engine::{Arena, Elements, Plan, Rejected, RunningSums, Store, TimedDispatch};
 pub use crate::graph::{
     Activation, Clip, Conv2d, DType, Dropout, Graph, Node, Op, Parameter, ParameterId, ParameterKind, Pool2d,
     Role, StatisticsRule, StepScalars, Target, UpdateRule, Value, ValueId,

@@ -24,6 +24,15 @@ impl WgslType for f32 {
     const NAME: &'static str = "f32";
 }
 
+/// A `u32` that shaders access atomically.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+pub(crate) struct AtomicWord(u32);
+
+impl WgslType for AtomicWord {
+    const NAME: &'static str = "atomic<u32>";
+}
+
 impl WgslType for [u32; 2] {
     const NAME: &'static str = "vec2<u32>";
 }

@@ -156,7 +156,7 @@ fn table() -> Vec<Case> {
         [fixed(&[4], 29), fixed(&[4], 30), fixed(&[4], 31), Operand::fixed(&[4], vec![0.5, 1.0, 2.0, 3.0])];
     let operands = || [batch(&[2, 4], 32)].into_iter().chain(statistics.clone()).collect();
     all.push(linear(Op::BatchNorm { epsilon: None }, operands(), &[0, 1, 2]));
-    all.push(linear(Op::BatchNorm { epsilon: Some(1e-3) }, operands(), &[0, 2]));
+    all.push(linear(Op::BatchNorm { epsilon: Some(1e-3) }, operands(), &[0, 1, 2]));
     all
 }
 
@@ -223,8 +223,8 @@ fn without_adjoint() -> Vec<(Op, Vec<Operand>, usize)> {
         (Op::MeanSquaredErrorGrad, vec![x(), x()], 0),
         (Op::BatchStatistics { epsilon: 1e-3 }, vec![x()], 0),
         (Op::BatchNorm { epsilon: None }, vec![x(), c(), c(), c(), c()], 3),
-        (Op::BatchNorm { epsilon: Some(1e-3) }, vec![x(), c(), c(), c(), c()], 1),
-        (Op::BatchNormGradScale, vec![x(), x(), c(), c()], 1),
+        (Op::BatchNorm { epsilon: Some(1e-3) }, vec![x(), c(), c(), c(), c()], 4),
+        (Op::BatchNormGradScale { epsilon: None }, vec![x(), x(), c(), c()], 1),
         (Op::BatchNormGradInput, vec![x(), x(), c(), c(), c(), c(), c()], 1),
     ]
 }

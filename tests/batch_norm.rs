@@ -8,7 +8,7 @@ use crate::support::golden::{Case, cases};
 use crate::support::gradients::assert_gradients;
 use frazil::low_level::Shape;
 use frazil::low_level::{DType, Graph, Op, ParameterId, ParameterKind, StatisticsRule, StepScalars, ValueId};
-use frazil::{Batch, FreezeRule, Loss, Mask, Model, Sgd, Trainer, TrainerOptions};
+use frazil::{Batch, Dataset, Error, FreezeRule, Loss, Mask, Model, Sgd, Trainer, TrainerOptions};
 
 const EPSILON: f64 = 1e-5;
 
@@ -223,4 +223,183 @@ fn training_with_batch_norm_repeats_bit_for_bit() {
         ["conv1.kernel", "bn1.scale", "bn1.running_var"].map(|path| t.parameter(path).unwrap())
     };
     assert_eq!(run(), run());
+}
+
+fn fc_then_norm(use_running: bool) -> Trainer {
+    let model = Model::input([4, 4, 1])
+        .flatten()
+        .dense("fc1", 5)
+        .batch_norm_with("bn", |n| n.use_running_statistics(use_running))
+        .relu()
+        .dense("fc2", 3)
+        .build()
+        .unwrap();
+    let options = TrainerOptions::batch(8).seed(3).accumulate(true);
+    Trainer::new(gpu(), model, Loss::SoftmaxCrossEntropy, Sgd::new(0.05), options).unwrap()
+}
+
+/// A channel with one value has variance 0: a step on it would ruin the running variance.
+#[test]
+fn a_training_batch_with_one_value_per_channel_is_refused() {
+    let mut t = fc_then_norm(false);
+    t.step(&batch(8, 0.5)).unwrap();
+    assert_eq!(t.smallest_batch(), 2);
+    let before = t.snapshot().unwrap();
+    let one = batch(1, 0.5);
+    let refused = |result: frazil::Result<()>| {
+        let error = result.unwrap_err();
+        assert!(matches!(&error, Error::InvalidArgument { at, .. } if at == "bn"), "{error}");
+        assert!(error.to_string().contains("2 values per channel"), "{error}");
+    };
+    refused(t.step(&one));
+    refused(t.step_loss(&one).map(drop));
+    refused(t.step_over(&[batch(8, 0.5), one.clone()]));
+    refused(t.profile_step(&one).map(drop));
+    assert!(t.snapshot().unwrap() == before, "a refused step changes nothing");
+    // A batch of two, images with several pixels, evaluation, and running statistics allow it.
+    t.step(&batch(2, 0.5)).unwrap();
+    assert_eq!(t.predict(&one.features).unwrap().len(), 3);
+    trainer().step(&one).unwrap();
+    let mut t = fc_then_norm(true);
+    assert_eq!(t.smallest_batch(), 1);
+    t.step(&one).unwrap();
+    assert_eq!(t.parameter("bn.running_var").unwrap(), [1.0; 5]);
+}
+
+/// Frozen statistics are bit-exact through training, a checkpoint and a resumed training, and the proof
+/// covers them.
+#[test]
+fn frozen_statistics_keep_their_bits_through_save_and_load() {
+    let file = std::env::temp_dir().join(format!("frazil-statistics-{}.safetensors", std::process::id()));
+    let mut t = trainer();
+    t.step(&batch(8, 1.0)).unwrap();
+    t.freeze("*", FreezeRule::random(0.5)).unwrap();
+    t.freeze_statistics("bn1").unwrap();
+    let bits = |t: &Trainer| {
+        ["bn1.running_mean", "bn1.running_var"]
+            .map(|path| t.parameter(path).unwrap().into_iter().map(f32::to_bits).collect::<Vec<_>>())
+    };
+    let frozen = bits(&t);
+    t.step(&batch(8, 2.0)).unwrap();
+    t.save(&file).unwrap();
+    let mut resumed = trainer();
+    resumed.load(&file).unwrap();
+    for t in [&mut t, &mut resumed] {
+        t.step(&batch(5, 3.0)).unwrap();
+        assert_eq!(bits(t), frozen);
+        let proof = t.verify_frozen().unwrap();
+        assert_eq!((proof.changed(), &proof.moving_statistics), (0, &Vec::new()), "{proof}");
+        let frozen = |path: &str| proof.tensors.iter().find(|tensor| tensor.path == path).unwrap().frozen;
+        assert_eq!((frozen("bn1.running_mean"), frozen("bn1.running_var")), (4, 4));
+    }
+    assert_eq!(t.digest().unwrap(), resumed.digest().unwrap());
+    std::fs::remove_file(&file).unwrap();
+    // The proof compares them with the day of freezing.
+    t.store().write_weights(ParameterId::of(4), &[0; 4]).unwrap();
+    assert_eq!(t.verify_frozen().unwrap().first_changed.unwrap().path, "bn1.running_mean");
+}
+
+/// The report names the statistics that move although every weight of their layer is frozen.
+#[test]
+fn moving_statistics_of_frozen_layers_are_reported() {
+    let mut t = trainer();
+    assert_eq!(t.verify_frozen().unwrap().moving_statistics, Vec::<String>::new());
+    t.freeze("bn1.*", FreezeRule::all()).unwrap();
+    let report = t.verify_frozen().unwrap();
+    assert_eq!(report.moving_statistics, ["bn1.running_mean", "bn1.running_var"]);
+    let line = "running statistics bn1.running_mean, bn1.running_var";
+    assert!(report.to_string().contains(line), "{report}");
+    t.freeze_statistics("bn1.running_mean").unwrap();
+    assert_eq!(t.verify_frozen().unwrap().moving_statistics, ["bn1.running_var"]);
+    t.freeze_statistics("*").unwrap();
+    let report = t.verify_frozen().unwrap();
+    assert!(report.moving_statistics.is_empty() && !report.to_string().contains("statistics"), "{report}");
+}
+
+/// With the running statistics, training and evaluation compute the same function: the loss of a step is the
+/// loss of evaluation, and training moves no statistic.
+#[test]
+fn a_norm_that_uses_running_statistics_trains_as_it_evaluates() {
+    let model = || small().use_running_statistics("bn1").unwrap();
+    let make = |model| {
+        let options = TrainerOptions::batch(8).seed(3);
+        let mut t = Trainer::new(gpu(), model, Loss::SoftmaxCrossEntropy, Sgd::new(0.05), options).unwrap();
+        t.set_parameter("bn1.running_mean", &[0.25, -0.5, 0.125, 1.0]).unwrap();
+        t.set_parameter("bn1.running_var", &[0.5, 2.0, 1.5, 0.75]).unwrap();
+        t
+    };
+    let mut t = make(model());
+    let examples = batch(8, 0.3);
+    let data =
+        Dataset::new("data", [4, 4, 1], examples.features.clone(), examples.labels.clone(), 3).unwrap();
+    let statistics = |t: &Trainer| ["bn1.running_mean", "bn1.running_var"].map(|p| t.parameter(p).unwrap());
+    let before = statistics(&t);
+    let mut losses = Vec::new();
+    for _ in 0..10 {
+        let evaluated = t.evaluate(&data).unwrap().loss;
+        let stepped = f64::from(t.step_loss(&examples).unwrap());
+        assert!((stepped - evaluated).abs() < 1e-6 * evaluated, "{stepped} {evaluated}");
+        losses.push(stepped);
+    }
+    assert!(losses[9] < 0.9 * losses[0], "{losses:?}");
+    assert_eq!(statistics(&t), before);
+    assert!(t.parameter("bn1.scale").unwrap().iter().all(|&scale| scale != 1.0));
+    // A norm with the statistics of the batch computes another loss.
+    let batch_loss = f64::from(make(small()).step_loss(&examples).unwrap());
+    assert!((batch_loss - losses[0]).abs() > 0.01 * losses[0], "{batch_loss} {losses:?}");
+    match small().use_running_statistics("conv1") {
+        Err(Error::UnknownParameter { path, similar }) => {
+            assert_eq!((&*path, &similar[..]), ("conv1", &["bn1".to_owned()][..]))
+        }
+        other => panic!("{other:?}"),
+    }
+    for name in ["resnet20", "mobilenet-small"] {
+        let model = Model::named(name).unwrap().use_running_statistics("*.running_*").unwrap();
+        let trained = model
+            .training_graph(2, Loss::SoftmaxCrossEntropy, *frazil::Optimizer::from(Sgd::new(0.1)).rule())
+            .unwrap();
+        assert!(
+            trained.graph.nodes().iter().all(|node| !matches!(node.op, Op::UpdateStatistics(..))),
+            "{name}"
+        );
+    }
+}
+
+/// The lowest layers with a frozen batch norm that uses its running statistics are computed once, and steps
+/// on their outputs have the bits of whole steps.
+#[test]
+fn cached_outputs_pass_a_frozen_norm_that_uses_running_statistics() {
+    let make = |model: Model| {
+        let options = TrainerOptions::batch(8).seed(3);
+        let mut t = Trainer::new(gpu(), model, Loss::SoftmaxCrossEntropy, Sgd::new(0.05), options).unwrap();
+        t.set_parameter("bn1.running_mean", &[0.25, -0.5, 0.125, 1.0]).unwrap();
+        t.freeze("conv1.*", FreezeRule::all()).unwrap();
+        t.freeze("bn1.*", FreezeRule::all()).unwrap();
+        t
+    };
+    let mut t = make(small());
+    t.freeze_statistics("*").unwrap();
+    assert_eq!(t.frozen_prefix(), 1, "the statistics of the batch end the cached part");
+    let running = || small().use_running_statistics("*").unwrap();
+    assert_eq!(make(running()).frozen_prefix(), 1, "statistics that are not frozen do, too");
+    let (mut whole, mut above) = (make(running()), make(running()));
+    whole.freeze_statistics("*").unwrap();
+    above.freeze_statistics("*").unwrap();
+    assert_eq!(above.frozen_prefix(), 4);
+    let examples = batch(24, 0.3);
+    let data = Dataset::new("data", [4, 4, 1], examples.features, examples.labels, 3).unwrap();
+    let features = above.prefix_features(&data).unwrap();
+    for epoch in 0..2 {
+        let batches = data.batches_for_epoch(8, 7, epoch).unwrap();
+        for (batch, cached) in batches.zip(features.batches_for_epoch(8, 7, epoch).unwrap()) {
+            whole.step(&batch).unwrap();
+            above.step_above(&cached).unwrap();
+        }
+    }
+    assert_eq!(whole.digest().unwrap(), above.digest().unwrap());
+    above.thaw_statistics("bn1").unwrap();
+    assert!(
+        above.step_above(&features.in_order(8).unwrap().next().unwrap()).is_err(),
+        "the cache is invalid"
+    );
 }

@@ -73,8 +73,9 @@ fn run_update(
     all
 }
 
+/// The scalars of a step after which results that are not finite are stored.
 fn step_scalars(learning_rate: f32) -> StepScalars {
-    StepScalars { learning_rate, ..StepScalars::forward(1) }
+    StepScalars { learning_rate, on_non_finite_continue: 1, ..StepScalars::forward(1) }
 }
 
 #[test]

@@ -1,10 +1,15 @@
 //! Tests concurrent calls from several threads on one trainer, errors that must not change the trainer, and
 //! the accounting of device memory.
 
-use crate::support::device::gpu;
-use crate::support::training::{ROWS, Snapshot, batches, data, model, snapshot, train, trainer};
+use crate::support::device::{families, gpu};
+use crate::support::training::{
+    ROWS, Snapshot, batches, check_frozen, data, model, optimizers, snapshot, train, trainer,
+};
+use frazil::checkpoint::Checkpoint;
 use frazil::gpu::{Gpu, GpuOptions};
-use frazil::{Adam, Batch, Error, FreezeRule, Loss, Mask, Sgd, ThawPolicy, Trainer, TrainerOptions};
+use frazil::{
+    Adam, Batch, Dataset, Error, FreezeRule, Loss, Mask, Model, Sgd, ThawPolicy, Trainer, TrainerOptions,
+};
 
 const THREADS: usize = 4;
 
@@ -166,7 +171,7 @@ fn non_finite_loss_is_reported_by_every_call_until_forget_non_finite() {
     t.step(&good).unwrap();
     let file = std::env::temp_dir().join(format!("frazil-nan-{}.safetensors", std::process::id()));
     t.save(&file).unwrap();
-    let saved = frazil::checkpoint::Checkpoint::read(&file).unwrap();
+    let saved = Checkpoint::read(&file).unwrap();
     assert_eq!(saved.notes()["step"], "3", "the saved step is that of the weights");
     std::fs::remove_file(&file).unwrap();
     let at_3 = |error: Error| matches!(error, Error::NonFiniteLoss { step: 3 });
@@ -182,4 +187,197 @@ fn non_finite_loss_is_reported_by_every_call_until_forget_non_finite() {
     assert!(t.step_loss(&good).unwrap().is_finite());
     assert_eq!(t.steps(), 4);
     assert!(snapshot(&t) != weights);
+}
+
+fn all_finite(snapshot: &Snapshot) -> bool {
+    snapshot.0.iter().flatten().flatten().all(|&bits| f32::from_bits(bits).is_finite())
+}
+
+/// The loss of a step is finite, but with an infinite learning rate no update is. Weights and state keep their
+/// bits, and the error names the step and the parameter.
+#[test]
+fn an_update_that_is_not_finite_changes_nothing_and_is_reported() {
+    let good = batches(1).remove(0);
+    for family in families() {
+        for (name, optimizer) in optimizers() {
+            let what = format!("{name}, {family}");
+            let rate = optimizer.learning_rate();
+            let mut t = trainer(optimizer, TrainerOptions::batch(ROWS).seed(3).family(family));
+            t.freeze("*", FreezeRule::random(0.5)).unwrap();
+            train(&mut t, 3);
+            let before = snapshot(&t);
+            t.set_learning_rate(1e39).unwrap();
+            t.step(&good).unwrap();
+            assert!(snapshot(&t) == before, "{what}");
+            for _ in 0..2 {
+                for error in
+                    [t.metrics().unwrap_err(), t.step_loss(&good).unwrap_err(), t.step(&good).unwrap_err()]
+                {
+                    let named =
+                        matches!(&error, Error::NonFiniteUpdate { step: 3, path } if path == "conv.kernel");
+                    assert!(named, "{what}: {error}");
+                }
+            }
+            t.set_learning_rate(rate).unwrap();
+            t.forget_non_finite().unwrap();
+            assert_eq!(t.steps(), 4, "{what}");
+            assert!(t.step_loss(&good).unwrap().is_finite(), "{what}");
+            assert!(snapshot(&t) != before && t.verify_frozen().unwrap().changed() == 0, "{what}");
+        }
+    }
+}
+
+/// Gradients that overflow when they are squared or multiplied by the learning rate: elements with such an
+/// update keep weight and state together, the others are updated, and later steps are skipped.
+#[test]
+fn an_update_that_overflows_in_part_leaves_everything_finite() {
+    let good = batches(1).remove(0);
+    let large = Batch { features: good.features.iter().map(|x| x * 1e26).collect(), ..good.clone() };
+    for (name, optimizer) in optimizers().into_iter().filter(|(name, _)| !name.contains("clip")) {
+        let options = TrainerOptions::batch(ROWS).seed(3).progress_every(0).keep_gradients(true);
+        let mut t = trainer(optimizer, options);
+        t.freeze("*", FreezeRule::random(0.5)).unwrap();
+        train(&mut t, 3);
+        let before = snapshot(&t);
+        t.set_learning_rate(1e15).unwrap();
+        t.step(&large).unwrap();
+        let after = snapshot(&t);
+        assert!(all_finite(&after), "{name}");
+        check_frozen(&t, &before, &after).unwrap();
+        let (mut updated, mut kept) = (0, 0);
+        for (parameter, (old, new)) in t.model().parameters().iter().zip(before.0.iter().zip(&after.0)) {
+            for (i, g) in t.gradient(&parameter.path).unwrap().into_iter().enumerate() {
+                let unchanged = old.iter().zip(new).all(|(old, new)| old[i] == new[i]);
+                if g.abs() > 1e24 {
+                    kept += 1;
+                    assert!(unchanged, "{name}: {}[{i}] with the gradient {g}", parameter.path);
+                }
+                updated += usize::from(!unchanged);
+            }
+        }
+        assert!(updated > 0 && kept > 20, "{name}: {updated} updated, {kept} kept");
+        t.step(&good).unwrap();
+        t.step(&good).unwrap();
+        assert!(snapshot(&t) == after, "{name}: a later step updates nothing");
+        let error = t.metrics().unwrap_err();
+        assert!(matches!(&error, Error::NonFiniteUpdate { step: 3, .. }), "{name}: {error}");
+        assert_eq!(t.steps(), 4, "{name}");
+        let file = std::env::temp_dir().join(format!("frazil-overflow-{}.safetensors", std::process::id()));
+        t.save(&file).unwrap();
+        assert_eq!(Checkpoint::read(&file).unwrap().notes()["step"], "4");
+        std::fs::remove_file(&file).unwrap();
+    }
+}
+
+fn norm_model() -> Model {
+    Model::input([5, 5, 2])
+        .conv2d("conv", 3, [3, 3], |c| c)
+        .batch_norm("bn")
+        .relu()
+        .flatten()
+        .dense("fc", 4)
+        .build()
+        .unwrap()
+}
+
+fn norm_trainer(rows: usize, accumulate: bool) -> Trainer {
+    let options = TrainerOptions::batch(rows).seed(3).accumulate(accumulate);
+    Trainer::new(gpu(), norm_model(), Loss::SoftmaxCrossEntropy, Sgd::new(0.1), options).unwrap()
+}
+
+/// The variance of a batch overflows, and the loss is finite, because the inverse standard deviation is 0.
+#[test]
+fn running_statistics_stay_finite() {
+    let good = batches(1).remove(0);
+    let large = Batch { features: good.features.iter().map(|x| x * 1e25).collect(), ..good.clone() };
+    let mut t = norm_trainer(ROWS, true);
+    t.step(&large).unwrap();
+    assert_eq!(t.parameter("bn.running_var").unwrap(), [1.0; 3]);
+    let named =
+        |error: &Error| matches!(error, Error::NonFiniteUpdate { step: 0, path } if path == "bn.running_var");
+    let error = t.metrics().unwrap_err();
+    assert!(named(&error), "{error}");
+    assert_eq!(t.steps(), 1);
+    // In the first of two accumulated batches: the update of that step is skipped.
+    let mut t = norm_trainer(ROWS, true);
+    let before = t.parameter("fc.kernel").unwrap();
+    t.step_over(&[large, good]).unwrap();
+    assert_eq!(t.parameter("fc.kernel").unwrap(), before);
+    let error = t.metrics().unwrap_err();
+    assert!(named(&error), "{error}");
+    assert_eq!(t.steps(), 0);
+}
+
+/// Statistics that no batches can give are refused with their tensor and index, and nothing changes.
+#[test]
+fn running_statistics_out_of_range_are_refused() {
+    let file = std::env::temp_dir().join(format!("frazil-variance-{}.safetensors", std::process::id()));
+    let statistics = [("bn.running_mean", 4), ("bn.running_var", 5)];
+    for (path, index) in statistics {
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -1.0] {
+            if path == "bn.running_mean" && value == -1.0 {
+                continue;
+            }
+            let mut values = [0.5; 3];
+            values[2] = value;
+            let damaged = norm_trainer(ROWS, false);
+            let id = frazil::low_level::ParameterId::of(index);
+            damaged.store().write_weights(id, &values.map(f32::to_bits)).unwrap();
+            damaged.save(&file).unwrap();
+            let mut t = norm_trainer(ROWS, false);
+            let before = snapshot(&t);
+            let checked = |error: Error| {
+                let text = error.to_string();
+                assert!(text.contains(&format!("{path}[2]")) && text.contains(&value.to_string()), "{text}");
+            };
+            checked(t.load(&file).unwrap_err());
+            checked(t.load_weights(&file, "*").unwrap_err());
+            checked(t.set_parameter(path, &values).unwrap_err());
+            assert!(snapshot(&t) == before, "{path} {value}");
+            t.load_weights(&file, "fc.*").unwrap();
+        }
+    }
+    std::fs::remove_file(&file).unwrap();
+}
+
+/// A NaN in the features of one example: it is counted and named, and the result for the others does not
+/// depend on the batch size.
+#[test]
+fn evaluation_counts_and_names_examples_with_a_non_finite_loss() {
+    let clean = data();
+    let (features, labels): (Vec<f32>, Vec<u32>) = {
+        let all = clean.in_order(40).unwrap().next().unwrap();
+        (all.features, all.labels)
+    };
+    let bad = [17, 30];
+    let mut damaged = features.clone();
+    damaged[17 * 50 + 3] = f32::NAN;
+    damaged[30 * 50] = f32::INFINITY;
+    let keep = |row: &usize| !bad.contains(row);
+    let rest: Vec<f32> =
+        (0..40).filter(keep).flat_map(|row| features[row * 50..(row + 1) * 50].to_vec()).collect();
+    let rest_labels: Vec<u32> = (0..40).filter(keep).map(|row| labels[row]).collect();
+    let with = |features, labels| Dataset::new("synthetic", [5, 5, 2], features, labels, 4).unwrap();
+    let (damaged, rest) = (with(damaged, labels), with(rest, rest_labels));
+    for loss in
+        [Loss::SoftmaxCrossEntropy, Loss::cross_entropy().class_weights(vec![1.0, 2.0, 0.5, 3.0]).into()]
+    {
+        let mut results = Vec::new();
+        for rows in [1, 7, 40] {
+            let options = TrainerOptions::batch(rows).seed(3);
+            let t = Trainer::new(gpu(), model(), loss.clone(), Sgd::new(0.1), options).unwrap();
+            let (e, expected) = (t.evaluate(&damaged).unwrap(), t.evaluate(&rest).unwrap());
+            assert_eq!((e.examples, e.non_finite, e.first_non_finite), (40, 2, Some(17)));
+            assert_eq!((expected.examples, expected.non_finite, expected.first_non_finite), (38, 0, None));
+            assert!((e.loss - expected.loss).abs() < 1e-6, "{e} {expected}");
+            assert_eq!((e.correct, &e.confusion), (expected.correct, &expected.confusion));
+            assert!(e.to_string().contains("2 whose loss is not finite, the first at index 17"), "{e}");
+            results.push((e.correct, e.confusion));
+        }
+        assert!(results.iter().all(|result| *result == results[0]), "the batch size has no influence");
+    }
+    let t = trainer(Sgd::new(0.1).into(), TrainerOptions::batch(ROWS));
+    let nan = with(vec![f32::NAN; 50], vec![0]);
+    let e = t.evaluate(&nan).unwrap();
+    assert!(e.loss.is_nan() && e.correct == Some(0) && e.non_finite == 1, "{e}");
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use frazil::checkpoint::{Checkpoint, Tensor, printable};
 use frazil::low_level::Digest;
 use serde_json::json;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
 /// Maximum number of differing elements that are printed.
@@ -41,7 +41,7 @@ fn describe(output: &Output, checkpoint: &Checkpoint) -> Result<(), Failure> {
         "tensor", "type", "shape", "elements", "frozen"
     ))?;
     let parameters: HashSet<&str> = checkpoint.parameters().into_iter().collect();
-    let (mut elements, mut frozen) = (0, 0);
+    let (mut elements, mut frozen, mut entirely) = (0, 0, BTreeMap::new());
     for (name, tensor) in checkpoint.tensors() {
         let digest = hex(Digest::of(tensor.bits().iter().copied().enumerate()).value());
         let count = tensor.bits().len();
@@ -49,6 +49,7 @@ fn describe(output: &Output, checkpoint: &Checkpoint) -> Result<(), Failure> {
         if let Some(some) = frozen_here {
             elements += count;
             frozen += some;
+            entirely.insert(name.as_str(), some == count);
         }
         let share = frozen_here.map(|some| fraction(some, count));
         let column = match (frozen_here, share) {
@@ -81,15 +82,41 @@ fn describe(output: &Output, checkpoint: &Checkpoint) -> Result<(), Failure> {
     let share = fraction(frozen, elements);
     output.text(format!("\n{frozen} of {elements} weights frozen ({:.1} %)", 100.0 * share))?;
     output.text(format!("digest of weights {weights}, of frozen elements {of_frozen}"))?;
+    let moving = moving_statistics(&entirely);
+    if !moving.is_empty() {
+        output.text(format!(
+            "not frozen although the weights of their layers are: running statistics {}",
+            printable(&moving.join(", "))
+        ))?;
+    }
     let training = checkpoint.training_digest().map(hex);
     if let Some(training) = &training {
         output.text(format!("digest {training}"))?;
     }
     output.json(&json!({
         "done": true, "elements": elements, "frozen": frozen, "frozen_fraction": share, "weights_digest": weights,
-        "frozen_digest": of_frozen, "digest": training, "notes": checkpoint.notes(),
+        "frozen_digest": of_frozen, "moving_statistics": moving, "digest": training, "notes": checkpoint.notes(),
     }))?;
     Ok(())
+}
+
+/// Returns the running statistics that are not frozen although all weights of their layer are; `frozen` says
+/// of each parameter whether it is entirely frozen.
+fn moving_statistics<'a>(frozen: &BTreeMap<&'a str, bool>) -> Vec<&'a str> {
+    // Whether all weights of a layer are frozen.
+    let mut layers = BTreeMap::new();
+    for (path, frozen) in frozen.iter().filter(|(path, _)| statistic_layer(path).is_none()) {
+        if let Some((layer, _)) = path.rsplit_once('.') {
+            *layers.entry(layer).or_insert(true) &= frozen;
+        }
+    }
+    let frozen_layer = |path: &str| statistic_layer(path).and_then(|layer| layers.get(layer)) == Some(&true);
+    frozen.iter().filter(|(path, frozen)| !**frozen && frozen_layer(path)).map(|(path, _)| *path).collect()
+}
+
+/// The path of the batch norm of a running statistic; `None` for another parameter.
+fn statistic_layer(path: &str) -> Option<&str> {
+    path.strip_suffix(".running_mean").or_else(|| path.strip_suffix(".running_var"))
 }
 
 fn compare(output: &Output, checkpoint: &Checkpoint, other: &Checkpoint) -> Result<(), Failure> {

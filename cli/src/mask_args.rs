@@ -3,7 +3,7 @@
 use super::{at_flag, os_text};
 use clap::Args;
 use frazil::mask::MaskSchedule;
-use frazil::{Error, FreezeRule, Result, Trainer};
+use frazil::{Error, FreezeRule, Model, Result, Trainer};
 
 /// Help text of rules and schedules, one example a line. At most 80 columns, as clap would wrap longer lines.
 pub const RULES: &str = "\
@@ -42,6 +42,14 @@ pub struct MaskArgs {
         value_parser = os_text::parser()
     )]
     freeze: Vec<String>,
+    /// Freeze the running statistics of the batch norms that GLOB matches, as in 'bn1' or '*'. May be
+    /// repeated.
+    #[arg(long, value_name = "GLOB")]
+    freeze_statistics: Vec<String>,
+    /// Normalize by the running statistics in training, too, in the batch norms that GLOB matches, and freeze
+    /// these statistics. May be repeated.
+    #[arg(long, value_name = "GLOB")]
+    use_running_statistics: Vec<String>,
     /// Prune during training: at each step of SCHEDULE, set the elements of smallest magnitude to 0 and
     /// freeze them, until the scheduled fraction of each matching parameter is frozen, as in
     /// '*.kernel=polynomial:final=0.9,begin=0,end=400,every=50'. May be repeated.
@@ -70,6 +78,17 @@ impl MaskArgs {
             Ok((glob.to_owned(), rule.seed(seed)))
         };
         self.freeze.iter().map(one).collect()
+    }
+
+    /// Returns the model with the batch norms of `--use-running-statistics` set.
+    pub fn model(&self, model: Model) -> Result<Model> {
+        self.use_running_statistics.iter().try_fold(model, |model, glob| model.use_running_statistics(glob))
+    }
+
+    /// Freezes the running statistics of both flags.
+    pub fn freeze_statistics(&self, trainer: &mut Trainer) -> Result<()> {
+        let mut globs = self.freeze_statistics.iter().chain(&self.use_running_statistics);
+        globs.try_for_each(|glob| trainer.freeze_statistics(glob))
     }
 
     /// Parses `--mask-schedule`.

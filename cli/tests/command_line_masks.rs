@@ -161,3 +161,75 @@ fn help_lists_all_rules_and_schedules_and_its_examples_parse() {
         }
     }
 }
+
+/// Writes a data set in CIFAR-10's format with `train` and `test` random examples; `train` is a multiple of 5.
+fn write_cifar10(folder: &Path, train: usize, test: usize) {
+    std::fs::create_dir_all(folder).unwrap();
+    let mut state = 1u32;
+    let mut byte = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    let mut write = |name: &str, records: usize| {
+        let mut bytes = Vec::new();
+        for _ in 0..records {
+            bytes.push(byte() % 10);
+            bytes.extend((0..3072).map(|_| byte()));
+        }
+        std::fs::write(folder.join(name), bytes).unwrap();
+    };
+    (1..=5).for_each(|number| write(&format!("data_batch_{number}.bin"), train / 5));
+    write("test_batch.bin", test);
+}
+
+/// Statistics that move although the weights of their batch norm are frozen are named; `--freeze-statistics`
+/// keeps them, and with `--use-running-statistics` cached outputs continue past the batch norm.
+#[test]
+fn running_statistics_are_named_frozen_and_used() {
+    let data = folder("statistics-data");
+    write_cifar10(&data, 20, 8);
+    let set = format!("cifar10:{}", data.display());
+    let flags = ["--data", &set, "--model", "mobilenet-small", "--batch", "10", "--epochs", "1"];
+    let frozen = ["--freeze", "conv1.*=all", "--freeze", "bn1.*=all"];
+    let names = ["bn1.running_mean", "bn1.running_var"];
+    let [moving, kept, whole, cached] =
+        ["statistics-moving", "statistics-kept", "statistics-whole", "statistics-cached"].map(folder);
+    let path = |out: &Path| out.join("weights.safetensors").to_str().unwrap().to_owned();
+    let statistics = |out: &Path| {
+        let read = Checkpoint::read(path(out).as_ref()).unwrap();
+        names.map(|name| read.tensor(name).unwrap().bits().to_vec())
+    };
+    let initial = [0f32, 1.0].map(|value| vec![value.to_bits(); 16]);
+    let inspected = |out: &Path| lines(&frazil(&["inspect", "--json", &path(out)])).pop().unwrap();
+
+    let out = moving.to_str().unwrap();
+    let output = frazil(&[&["train", "--out", out], &flags[..], &frozen].concat());
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line = "not frozen although the weights of their layers are: running statistics bn1.running_mean, bn1.running_var";
+    assert!(output.status.success() && text.contains(line), "{text}");
+    assert!(statistics(&moving).iter().zip(&initial).all(|(now, then)| now != then));
+    assert_eq!(inspected(&moving)["moving_statistics"], serde_json::json!(names));
+    let text = String::from_utf8(frazil(&["inspect", &path(&moving)]).stdout).unwrap();
+    assert!(text.contains(line), "{text}");
+
+    let done = train(&kept, &[&flags[..], &frozen, &["--freeze-statistics", "bn1"]].concat());
+    assert_eq!((&done["moving_statistics"], &done["frozen_changed"]), (&serde_json::json!([]), &0.into()));
+    assert_eq!(done["frozen_total"], 27 * 16 + 4 * 16);
+    assert_eq!(statistics(&kept), initial);
+    assert_eq!(inspected(&kept)["moving_statistics"], serde_json::json!([]));
+
+    let resume = ["--resume", &path(&moving), "--epochs", "2", "--use-running-statistics", "bn1"];
+    let output =
+        frazil(&[&["train", "--out", cached.to_str().unwrap(), "--cache-prefix"], &resume[..]].concat());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("outputs of the lowest 3 layers cached"), "{text}");
+    train(&whole, &resume);
+    let bytes = |out: &Path| std::fs::read(path(out)).unwrap();
+    assert!(bytes(&whole) == bytes(&cached), "cached outputs give the same bits");
+    assert_eq!(statistics(&whole), statistics(&moving));
+    let output =
+        frazil(&[&["train", "--out", out, "--use-running-statistics", "conv1"], &flags[..]].concat());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("bn1"), "{output:?}");
+    [data, moving, kept, whole, cached].iter().for_each(|f| std::fs::remove_dir_all(f).unwrap());
+}

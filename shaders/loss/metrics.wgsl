@@ -1,7 +1,7 @@
 // mean[0] = the mean loss of the batch; with class weights, the sum of the losses divided by the sum of the
 // labels' weights. Adds loss, correct predictions (the first maximum is at the label; only if COUNTED),
 // examples and weights to the running sums. The first mean that is NaN or infinite sets a flag that is never
-// cleared. Runs in one workgroup, so that the order of summation is fixed.
+// cleared, and so does the first batch after an update with a result that is not finite. Runs in one workgroup, so that the order of summation is fixed.
 // uses: scalars, bits, class_weight, Sums
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -56,8 +56,8 @@ fn main(@builtin(local_invocation_index) local: u32) {
     // Where the weights of all labels are 0, the mean is over the rows.
     let batch_mean = loss_sum / select(f32(rows), weight, weight > 0.0);
     mean[0] = batch_mean;
-    // A mean that is not finite is not added, so that the sums remain valid for the other steps.
-    if (is_finite(batch_mean)) {
+    // A batch without an update is not added, so that the sums remain valid for the other steps.
+    if (is_finite(batch_mean) && atomicLoad(&sums.rejected) == 0u) {
         sums.loss += loss_sum;
         sums.correct += correct;
         sums.examples += rows;

@@ -1,12 +1,13 @@
 // Partial scale gradients of a batch normalization: sums[s][c] = the sum of dy*(x - mean)*inv_std over the
-// rows of split s, in ascending order.
+// rows of split s, in ascending order. If from_variance is set, inv_std_or_variance is a variance and inv_std
+// is 1/sqrt(variance + epsilon).
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(2) var<storage, read> x: array<Element>;
 @group(0) @binding(3) var<storage, read> dy: array<Element>;
 @group(0) @binding(4) var<storage, read> mean: array<Element>;
-@group(0) @binding(5) var<storage, read> inv_std: array<Element>;
+@group(0) @binding(5) var<storage, read> inv_std_or_variance: array<Element>;
 @group(0) @binding(6) var<storage, read_write> sums: array<Element>;
 
 @compute @workgroup_size(WORKGROUP)
@@ -26,5 +27,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var r = split * rows_per_split; r < min((split + 1u) * rows_per_split, rows); r++) {
         sum += dy[r * channels + channel] * (x[r * channels + channel] - channel_mean);
     }
-    sums[index] = sum * inv_std[channel];
+    var inv_std = inv_std_or_variance[channel];
+    if (p.from_variance != 0u) {
+        inv_std = 1.0 / sqrt(inv_std + p.epsilon);
+    }
+    sums[index] = sum * inv_std;
 }

@@ -1,11 +1,12 @@
 // Running statistics of a batch normalization: running = (1 - momentum)*running + momentum*batch, where not
-// frozen. If p.unbiased is set, the batch value (a variance of n values) is first multiplied by n/(n-1).
-// uses: scalars, grid, Sums
+// frozen. If p.unbiased is set, the batch value (a variance of n values) is first multiplied by n/(n-1). A
+// result that is not finite is not stored, and stops later updates.
+// uses: scalars, grid, bits, Sums
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(2) var<storage, read> mask: array<u32>;
 @group(0) @binding(3) var<storage, read> batch: array<f32>;
-@group(0) @binding(4) var<storage, read> sums: Sums;
+@group(0) @binding(4) var<storage, read_write> sums: Sums;
 @group(0) @binding(5) var<storage, read_write> weights: array<u32>;
 
 @compute @workgroup_size(WORKGROUP)
@@ -24,5 +25,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (p.unbiased != 0u && n > 1.0) {
         batch_value *= n / (n - 1.0);
     }
-    weights[offset] = bitcast<u32>((1.0 - p.momentum) * bitcast<f32>(weights[offset]) + p.momentum * batch_value);
+    let updated = (1.0 - p.momentum) * bitcast<f32>(weights[offset]) + p.momentum * batch_value;
+    if (!is_finite(updated) && scalars.on_non_finite_continue == 0u) {
+        atomicMax(&sums.rejected, 0xffffffffu - (p.first_group + offset / 4u));
+        atomicStore(&sums.rejected_step, scalars.step);
+        return;
+    }
+    weights[offset] = bitcast<u32>(updated);
 }

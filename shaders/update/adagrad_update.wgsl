@@ -9,6 +9,8 @@ fn update(index: u32, frozen: u32, gradient: vec4<f32>) {
     let w = bitcast<vec4<f32>>(old);
     let g = decayed(gradient, w);
     let s = bitcast<vec4<f32>>(old_sum) + g * g;
-    sum[index] = keep_frozen(frozen, old_sum, s);
-    weights[index] = keep_frozen(frozen, old, w - learning_rate() * g / (sqrt(s) + p.epsilon));
+    let updated = w - learning_rate() * g / (sqrt(s) + p.epsilon);
+    let kept = kept_bits(index, frozen, non_finite_bits(s) | non_finite_bits(updated));
+    sum[index] = keep_frozen(kept, old_sum, s);
+    weights[index] = keep_frozen(kept, old, updated);
 }

@@ -22,7 +22,10 @@ fn update(index: u32, frozen: u32, gradient: vec4<f32>) {
     let m = p.beta1 * bitcast<vec4<f32>>(old_first) + p.one_minus_beta1 * g;
     let v = p.beta2 * bitcast<vec4<f32>>(old_second) + p.one_minus_beta2 * g * g;
     let root = sqrt(v / scalars.correction2) + p.epsilon;
-    first_moment[index] = keep_frozen(frozen, old_first, m);
-    second_moment[index] = keep_frozen(frozen, old_second, v);
-    weights[index] = keep_frozen(frozen, old, w - learning_rate() * (m / scalars.correction1) / root);
+    let updated = w - learning_rate() * (m / scalars.correction1) / root;
+    let kept =
+        kept_bits(index, frozen, non_finite_bits(m) | non_finite_bits(v) | non_finite_bits(updated));
+    first_moment[index] = keep_frozen(kept, old_first, m);
+    second_moment[index] = keep_frozen(kept, old_second, v);
+    weights[index] = keep_frozen(kept, old, updated);
 }

@@ -28,8 +28,12 @@ fn update(index: u32, frozen: u32, gradient: vec4<f32>) {
     let magnitude_bits = vec4<u32>(0x7fffffffu);
     let max_v = bitcast<vec4<f32>>(max(old_max & magnitude_bits, bitcast<vec4<u32>>(v) & magnitude_bits));
     let root = sqrt(max_v / scalars.correction2) + p.epsilon;
-    first_moment[index] = keep_frozen(frozen, old_first, m);
-    second_moment[index] = keep_frozen(frozen, old_second, v);
-    max_second_moment[index] = keep_frozen(frozen, old_max, max_v);
-    weights[index] = keep_frozen(frozen, old, w - learning_rate() * (m / scalars.correction1) / root);
+    let updated = w - learning_rate() * (m / scalars.correction1) / root;
+    // If v is not finite, neither is its maximum.
+    let kept =
+        kept_bits(index, frozen, non_finite_bits(m) | non_finite_bits(max_v) | non_finite_bits(updated));
+    first_moment[index] = keep_frozen(kept, old_first, m);
+    second_moment[index] = keep_frozen(kept, old_second, v);
+    max_second_moment[index] = keep_frozen(kept, old_max, max_v);
+    weights[index] = keep_frozen(kept, old, updated);
 }

@@ -8,9 +8,14 @@ fn update(index: u32, frozen: u32, gradient: vec4<f32>) {
     let old = weights[index];
     let w = bitcast<vec4<f32>>(old);
     let g = decayed(gradient, w);
-    let v = average_square(index, frozen, g);
+    let old_square = square_avg[index];
+    let v = average_square(old_square, g);
     let old_buffer = buffers[index];
     let buf = p.momentum * bitcast<vec4<f32>>(old_buffer) + g / (sqrt(v) + p.epsilon);
-    buffers[index] = keep_frozen(frozen, old_buffer, buf);
-    weights[index] = keep_frozen(frozen, old, w - learning_rate() * buf);
+    let updated = w - learning_rate() * buf;
+    let kept =
+        kept_bits(index, frozen, non_finite_bits(v) | non_finite_bits(buf) | non_finite_bits(updated));
+    square_avg[index] = keep_frozen(kept, old_square, v);
+    buffers[index] = keep_frozen(kept, old_buffer, buf);
+    weights[index] = keep_frozen(kept, old, updated);
 }

@@ -6,6 +6,10 @@ fn update(index: u32, frozen: u32, gradient: vec4<f32>) {
     let old = weights[index];
     let w = bitcast<vec4<f32>>(old);
     let g = decayed(gradient, w);
-    let v = average_square(index, frozen, g);
-    weights[index] = keep_frozen(frozen, old, w - learning_rate() * g / (sqrt(v) + p.epsilon));
+    let old_square = square_avg[index];
+    let v = average_square(old_square, g);
+    let updated = w - learning_rate() * g / (sqrt(v) + p.epsilon);
+    let kept = kept_bits(index, frozen, non_finite_bits(v) | non_finite_bits(updated));
+    square_avg[index] = keep_frozen(kept, old_square, v);
+    weights[index] = keep_frozen(kept, old, updated);
 }

@@ -11,6 +11,8 @@ fn update(index: u32, frozen: u32, gradient: vec4<f32>) {
     let g = decayed(gradient, w);
     let buf = p.momentum * bitcast<vec4<f32>>(old_buffer) + g;
     let step = select(buf, g + p.momentum * buf, p.nesterov != 0u);
-    buffers[index] = keep_frozen(frozen, old_buffer, buf);
-    weights[index] = keep_frozen(frozen, old, w - learning_rate() * step);
+    let updated = w - learning_rate() * step;
+    let kept = kept_bits(index, frozen, non_finite_bits(buf) | non_finite_bits(updated));
+    buffers[index] = keep_frozen(kept, old_buffer, buf);
+    weights[index] = keep_frozen(kept, old, updated);
 }

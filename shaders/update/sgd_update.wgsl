@@ -5,5 +5,6 @@ fn update(index: u32, frozen: u32, gradient: vec4<f32>) {
     let old = weights[index];
     let w = bitcast<vec4<f32>>(old);
     let g = decayed(gradient, w);
-    weights[index] = keep_frozen(frozen, old, w - learning_rate() * g);
+    let updated = w - learning_rate() * g;
+    weights[index] = keep_frozen(kept_bits(index, frozen, non_finite_bits(updated)), old, updated);
 }

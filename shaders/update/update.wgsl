@@ -2,7 +2,8 @@
 // a separate file: it appends its own parameters to Params, and defines its state buffers and the function
 // `update`, which updates four elements. Weights and state are bound as integers: an integer select writes a
 // frozen element's old bits back, so that float arithmetic cannot change them. A mask bit of 1 means frozen;
-// the padding between tensors has mask bits of 1 as well.
+// the padding between tensors has mask bits of 1 as well. An element whose new weight or state is not finite
+// keeps its old bits, too, and stops later updates.
 // uses: scalars, grid, Sums
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -39,7 +40,7 @@ fn clipped_gradient(index: u32) -> vec4<f32> {
 }
 
 @group(0) @binding(7) var<storage, read> mask: array<u32>;
-@group(0) @binding(8) var<storage, read> sums: Sums;
+@group(0) @binding(8) var<storage, read_write> sums: Sums;
 @group(0) @binding(9) var<storage, read_write> weights: array<vec4<u32>>;
 
 // Whether to skip the update: this is not the last batch of an accumulated update, or the loss of this step
@@ -66,4 +67,25 @@ fn frozen_bits(index: u32) -> u32 {
 fn keep_frozen(frozen: u32, old: vec4<u32>, updated: vec4<f32>) -> vec4<u32> {
     let is_frozen = (vec4<u32>(frozen) & vec4<u32>(1u, 2u, 4u, 8u)) != vec4<u32>(0u);
     return select(bitcast<vec4<u32>>(updated), old, is_frozen);
+}
+
+// Bits of the elements that are NaN or infinite.
+fn non_finite_bits(x: vec4<f32>) -> u32 {
+    let exponent = vec4<u32>(0x7f800000u);
+    let non_finite = (bitcast<vec4<u32>>(x) & exponent) == exponent;
+    let bits = select(vec4<u32>(0u), vec4<u32>(1u, 2u, 4u, 8u), non_finite);
+    return bits.x | bits.y | bits.z | bits.w;
+}
+
+// Returns the bits of the elements to keep: the frozen ones, and unless updates continue after a loss that is
+// not finite, those in `non_finite`. If there are any, records the group of elements and the step, after
+// which updates are skipped.
+fn kept_bits(index: u32, frozen: u32, non_finite: u32) -> u32 {
+    let rejected = non_finite & ~frozen;
+    if (rejected == 0u || scalars.on_non_finite_continue != 0u) {
+        return frozen;
+    }
+    atomicMax(&sums.rejected, 0xffffffffu - (p.first_group + index));
+    atomicStore(&sums.rejected_step, scalars.step);
+    return frozen | rejected;
 }

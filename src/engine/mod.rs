@@ -7,5 +7,5 @@ mod running_sums;
 mod store;
 
 pub use plan::{Plan, TimedDispatch};
-pub use running_sums::RunningSums;
+pub use running_sums::{Rejected, RunningSums};
 pub use store::{Arena, Elements, Store};

@@ -308,22 +308,23 @@ impl Plan {
     }
 
     /// Resets the sums of loss, correct predictions, examples and weights to 0, but not the report of a
-    /// non-finite loss.
+    /// non-finite loss or update.
     ///
     /// # Errors
     /// [`Error::DeviceLost`].
     pub fn clear_sums(&self) -> Result<()> {
         self.gpu.write(&self.buffers.running_sums, 0, &[0; 12])?;
-        // The sums are words 0 to 2 and word 5. Words 3 and 4 contain the report of a non-finite loss, which
-        // is kept.
+        // The sums are words 0 to 2 and word 5. Words 3 and 4 contain the report of a non-finite loss, words
+        // 8 and 9 that of an update; both are kept.
         self.gpu.write(&self.buffers.running_sums, 20, &[0; 4])
     }
 
-    /// Clears the report of a non-finite loss, so that updates continue.
+    /// Clears the report of a non-finite loss or update, so that updates continue.
     ///
     /// # Errors
     /// [`Error::DeviceLost`].
     pub fn clear_non_finite(&self) -> Result<()> {
+        self.gpu.write(&self.buffers.running_sums, 32, &[0; 8])?;
         self.gpu.write(&self.buffers.running_sums, 12, &[0; 8])
     }
 

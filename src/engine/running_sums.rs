@@ -14,9 +14,21 @@ pub struct RunningSums {
     pub weight: f32,
     /// The first step, modulo 2^32, whose mean loss was NaN or infinite.
     pub non_finite_step: Option<u32>,
+    /// The first update with a result that was NaN or infinite.
+    pub rejected: Option<Rejected>,
     /// Last gradient norm that [`crate::graph::Clip::Norm`] computed, before clipping; 0 if it has not
     /// computed one.
     pub gradient_norm: f32,
+}
+
+/// An update with results that were NaN or infinite: these elements kept their weights and state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rejected {
+    /// The step, modulo 2^32.
+    pub step: u32,
+    /// The lowest group of four elements with such a result, counted over all chunks of the arena.
+    pub group: u32,
 }
 
 impl RunningSums {
@@ -33,6 +45,7 @@ impl RunningSums {
             examples: word(2),
             weight: f32::from_bits(word(5)),
             non_finite_step: (word(3) != 0).then(|| word(4)),
+            rejected: (word(8) != 0).then(|| Rejected { step: word(9), group: u32::MAX - word(8) }),
             gradient_norm: f32::from_bits(word(6)),
         }
     }

@@ -280,6 +280,11 @@ impl Store {
         Ok(())
     }
 
+    /// Returns the parameter that contains a group of four elements, as [`super::Rejected::group`] counts them.
+    pub fn parameter_of_group(&self, group: u32) -> Option<ParameterId> {
+        self.inner.layout.parameter_of_group(usize::try_from(group).ok()?).map(ParameterId::of)
+    }
+
     /// Returns the layout of the arenas.
     pub(super) fn layout(&self) -> &Layout {
         &self.inner.layout

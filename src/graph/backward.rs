@@ -457,7 +457,7 @@ impl Adjoint<'_, '_> {
             | Op::SoftmaxCrossEntropyGrad { .. }
             | Op::MeanSquaredErrorGrad
             | Op::BatchStatistics { .. }
-            | Op::BatchNormGradScale
+            | Op::BatchNormGradScale { .. }
             | Op::BatchNormGradInput
             | Op::UpdateStatistics(..)
             | Op::Accumulate(_)
@@ -472,6 +472,7 @@ impl Adjoint<'_, '_> {
         let node = self.node;
         let [x, scale, shift, mean, spread] = [0, 1, 2, 3, 4].map(|operand| node.inputs[operand]);
         let nodes = &self.sweep.graph.nodes;
+        let grad_scale = Op::BatchNormGradScale { epsilon };
         let statistics = self.sweep.producers[mean.0].map(|index| &nodes[index]).filter(|producer| {
             let of_x =
                 producer.inputs.first() == Some(&x) && producer.outputs.get(..2) == Some(&[mean, spread]);
@@ -479,11 +480,11 @@ impl Adjoint<'_, '_> {
         });
         if statistics.is_some() {
             if !self.needs(0) {
-                self.push(1, Op::BatchNormGradScale, &[x, dy, mean, spread], "grad_scale")?;
+                self.push(1, grad_scale, &[x, dy, mean, spread], "grad_scale")?;
                 return self.push(2, Op::BiasGrad, &[dy], "grad_shift");
             }
             // The input gradient is computed from the gradients of scale and shift.
-            let dscale = self.append(Op::BatchNormGradScale, &[x, dy, mean, spread], "grad_scale")?;
+            let dscale = self.append(grad_scale, &[x, dy, mean, spread], "grad_scale")?;
             let dshift = self.append(Op::BiasGrad, &[dy], "grad_shift")?;
             self.term(1, Gradient::Computed(dscale));
             self.term(2, Gradient::Computed(dshift));
@@ -492,11 +493,7 @@ impl Adjoint<'_, '_> {
         }
         self.reject_gradient(3)?;
         self.reject_gradient(4)?;
-        if epsilon.is_none() {
-            self.push(1, Op::BatchNormGradScale, &[x, dy, mean, spread], "grad_scale")?;
-        } else {
-            self.reject_gradient(1)?;
-        }
+        self.push(1, grad_scale, &[x, dy, mean, spread], "grad_scale")?;
         self.push(2, Op::BiasGrad, &[dy], "grad_shift")?;
         if self.needs(0) {
             // With constant statistics, dx = dy * scale * inv_std: the batch norm of dy with mean 0 and shift

@@ -246,14 +246,18 @@ pub enum Op {
         /// variance, with `inv_std = 1/sqrt(spread + epsilon)` (evaluation).
         epsilon: Option<f64>,
     },
-    /// `x, dy, mean, inv_std` -> (`dscale [c]`): the sum of `dy*(x - mean)*inv_std` over all axes but the
+    /// `x, dy, mean, spread` -> (`dscale [c]`): the sum of `dy*(x - mean)*inv_std` over all axes but the
     /// last.
-    BatchNormGradScale,
+    BatchNormGradScale {
+        /// As in [`Op::BatchNorm`].
+        epsilon: Option<f64>,
+    },
     /// `x, dy, scale, mean, inv_std, dscale, dshift` -> (`dx`), including the gradient through the batch
     /// statistics: `scale*inv_std*(dy - dshift/n - (x - mean)*inv_std*dscale/n)`.
     BatchNormGradInput,
     /// `mean, variance` of a batch -> (): updates the unfrozen elements of the two parameters, the running
-    /// mean and the running variance.
+    /// mean and the running variance. An element whose new value is not finite keeps the old one, as in an
+    /// [`UpdateRule`].
     UpdateStatistics(StatisticsRule, [ParameterId; 2]),
     /// `x` -> (`x` with these extents); a batch axis stays first.
     Reshape(Vec<usize>),
@@ -307,7 +311,7 @@ impl Op {
             Op::MeanSquaredErrorGrad => "mean_squared_error_grad",
             Op::BatchStatistics { .. } => "batch_statistics",
             Op::BatchNorm { .. } => "batch_norm",
-            Op::BatchNormGradScale => "batch_norm_grad_scale",
+            Op::BatchNormGradScale { .. } => "batch_norm_grad_scale",
             Op::BatchNormGradInput => "batch_norm_grad_input",
             Op::UpdateStatistics(..) => "update_statistics",
             Op::Reshape(_) => "reshape",
@@ -332,8 +336,8 @@ params! {
         pub rows: u32,
         /// Index of the step from 0, modulo 2^32.
         pub step: u32,
-        /// 1: updates continue after a NaN or infinite loss; 0: the updates of the first such step and of all
-        /// later steps are skipped.
+        /// 1: updates continue after a NaN or infinite loss or update; 0: the updates of the first step with
+        /// such a loss and of all later steps are skipped, and those after a step with such an update.
         pub on_non_finite_continue: u32,
         /// Seed of all random draws of the run: low and high 32 bits.
         pub seed: [u32; 2],

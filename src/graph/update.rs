@@ -5,7 +5,12 @@ use super::ParameterId;
 /// Optimizer update rule for a weight `w` with gradient `g`.
 ///
 /// `lr` is the step's learning rate times [`Target::learning_rate`]; `weight_decay` is multiplied by
-/// [`Target::weight_decay`]. Weight and state of a frozen element are never written.
+/// [`Target::weight_decay`]. Weight and state of a frozen element are never written. An element whose new
+/// weight or state is not finite in f32 keeps its old ones, and updates after the next [`Op::Metrics`] are
+/// skipped, unless [`StepScalars::on_non_finite_continue`] is 1.
+///
+/// [`Op::Metrics`]: super::Op::Metrics
+/// [`StepScalars::on_non_finite_continue`]: super::StepScalars::on_non_finite_continue
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum UpdateRule {

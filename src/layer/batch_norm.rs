@@ -6,7 +6,8 @@ use crate::graph::{Graph, Node, Op, ParameterId, ParameterKind, StatisticsRule, 
 use crate::shape::Shape;
 
 /// Batch normalization, `(x - mean)/sqrt(variance + epsilon)*scale + shift` per channel (Ioffe and Szegedy
-/// 2015): with the statistics of the batch in training, with the running statistics in evaluation.
+/// 2015): with the statistics of the batch in training, unless [`BatchNormLayer::use_running_statistics`] is
+/// set; with the running statistics in evaluation.
 ///
 /// Parameters, each `[channels]`: `NAME.scale` and `NAME.shift` are trained; `NAME.running_mean` and
 /// `NAME.running_var` are running statistics.
@@ -15,6 +16,7 @@ pub struct BatchNormLayer {
     epsilon: f64,
     momentum: f64,
     biased: bool,
+    use_running: bool,
 }
 
 impl Default for BatchNormLayer {
@@ -26,7 +28,7 @@ impl Default for BatchNormLayer {
 impl BatchNormLayer {
     /// A batch norm with the defaults: epsilon 1e-5, momentum 0.1, unbiased running variance.
     pub fn new() -> Self {
-        BatchNormLayer { epsilon: 1e-5, momentum: 0.1, biased: false }
+        BatchNormLayer { epsilon: 1e-5, momentum: 0.1, biased: false, use_running: false }
     }
 
     /// Sets the constant that is added to the variance.
@@ -46,6 +48,18 @@ impl BatchNormLayer {
     pub fn biased(mut self, biased: bool) -> Self {
         self.biased = biased;
         self
+    }
+
+    /// Sets whether training normalizes by the running statistics, as evaluation does, and does not update
+    /// them (in PyTorch `eval()` of the layer, in Keras `trainable = False`). Default: no.
+    pub fn use_running_statistics(mut self, use_running: bool) -> Self {
+        self.use_running = use_running;
+        self
+    }
+
+    /// Whether the output in training depends only on the example and the parameters.
+    pub(super) fn is_fixed(&self) -> bool {
+        self.use_running
     }
 
     pub(super) fn output(&self, name: &str, input: &[usize]) -> Result<Vec<usize>> {
@@ -71,8 +85,8 @@ impl BatchNormLayer {
             .collect()
     }
 
-    /// Appends the normalization; in training mode, the operation that computes the batch statistics precedes
-    /// it.
+    /// Appends the normalization; if it is by the statistics of the batch, the operation that computes these
+    /// precedes it.
     pub(super) fn forward(
         &self,
         graph: &mut Graph,
@@ -84,7 +98,7 @@ impl BatchNormLayer {
         let &[scale, shift, running_mean, running_var] = parameters else {
             return Err(Error::argument(name, "4 parameters", parameters.len()));
         };
-        if mode == Mode::Evaluation {
+        if mode == Mode::Evaluation || self.use_running {
             let op = Op::BatchNorm { epsilon: Some(self.epsilon) };
             return graph.push_one(op, &[x, scale, shift, running_mean, running_var], name);
         }
@@ -95,8 +109,11 @@ impl BatchNormLayer {
     }
 
     /// Appends the update of the running statistics from the batch statistics that the training forward pass
-    /// computes.
+    /// computes; nothing if that uses the running statistics.
     pub(super) fn update_statistics(&self, graph: &mut Graph, name: &str) -> Result<()> {
+        if self.use_running {
+            return Ok(());
+        }
         let parameter = |field: &str| {
             let path = format!("{name}.{field}");
             graph.parameters().iter().position(|p| p.path == path).map(ParameterId::of)

@@ -20,7 +20,8 @@ use crate::shape::Shape;
 /// Whether a graph is built for training or for evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Training: batch norm uses the statistics of the batch, dropout is active.
+    /// Training: batch norm uses the statistics of the batch unless it is set to use the running ones, dropout
+    /// is active.
     Training,
     /// Evaluation: batch norm uses the running statistics, dropout is the identity.
     Evaluation,
@@ -127,12 +128,26 @@ impl Layer {
         }
     }
 
+    /// Calls `change` with each batch norm of the layer, including those of branches, and its path, which is
+    /// or begins with `path`.
+    pub(crate) fn change_batch_norms(
+        &mut self,
+        path: &str,
+        change: &mut dyn FnMut(&str, &mut BatchNormLayer),
+    ) {
+        match self {
+            Layer::BatchNorm(layer) => change(path, layer),
+            Layer::Residual(layer) => layer.change_batch_norms(path, change),
+            _ => {}
+        }
+    }
+
     /// Returns whether the output in training depends only on the example and the parameters: no random
     /// numbers, no statistics over the batch.
     pub(crate) fn is_fixed(&self) -> bool {
         match self {
             Layer::Dropout { rate } => *rate == 0.0,
-            Layer::BatchNorm(_) => false,
+            Layer::BatchNorm(layer) => layer.is_fixed(),
             Layer::Residual(layer) => layer.is_fixed(),
             _ => true,
         }

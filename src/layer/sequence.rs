@@ -1,6 +1,6 @@
 //! Sequences of layers (a model, or a branch of a residual layer) and the residual layer.
 
-use super::{Layer, Mode, ParameterSpec};
+use super::{BatchNormLayer, Layer, Mode, ParameterSpec};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Op, ValueId};
 
@@ -86,6 +86,17 @@ impl ResidualLayer {
 
     pub(super) fn is_fixed(&self) -> bool {
         self.main.iter().chain(&self.shortcut).all(|(_, layer)| layer.is_fixed())
+    }
+
+    /// As [`Layer::change_batch_norms`].
+    pub(super) fn change_batch_norms(
+        &mut self,
+        path: &str,
+        change: &mut dyn FnMut(&str, &mut BatchNormLayer),
+    ) {
+        for (name, layer) in self.main.iter_mut().chain(&mut self.shortcut) {
+            layer.change_batch_norms(&format!("{path}.{name}"), change);
+        }
     }
 
     fn branches<'a>(&'a self, name: &'a str) -> [Sequence<'a>; 2] {

@@ -7,9 +7,10 @@ pub use builder::ModelBuilder;
 
 use crate::error::{Error, Result, assert_send_sync};
 use crate::graph::{Clip, DType, Graph, Op, ParameterId, ParameterKind, Target, UpdateRule, ValueId};
-use crate::layer::{Layer, Mode, ParameterSpec, Sequence};
+use crate::layer::{BatchNormLayer, Layer, Mode, ParameterSpec, Sequence};
 use crate::loss::Loss;
 use crate::optimizer::Optimizer;
+use wildmatch::WildMatch;
 
 /// A validated sequence of named layers. [`Model::input`] starts a builder.
 ///
@@ -63,6 +64,8 @@ pub struct ModelGraph {
     pub class_weights: Option<(ValueId, Vec<f32>)>,
     /// Model output, `[batch, classes]`; for a mean squared error `[batch, ..output]`.
     pub logits: ValueId,
+    /// Loss of each example, `[batch]`; with class weights, times the weight of the label.
+    pub losses: ValueId,
     /// Mean loss of the batch, `[1]`.
     pub mean_loss: ValueId,
 }
@@ -91,6 +94,35 @@ impl Model {
     /// All parameters, in order of the layers.
     pub fn parameters(&self) -> &[ParameterSpec] {
         &self.parameters
+    }
+
+    /// Sets the batch norms that `glob` matches to normalize by their running statistics in training, too, and
+    /// not to update them: [`BatchNormLayer::use_running_statistics`](crate::layer::BatchNormLayer). A batch
+    /// norm matches by its path (`bn1`, `block1.bn`) or by the paths of both its statistics (`bn1.running_*`).
+    /// The parameters stay the same, so that checkpoints fit both models.
+    ///
+    /// # Errors
+    /// [`Error::UnknownParameter`] if `glob` matches no batch norm, with the paths of all.
+    pub fn use_running_statistics(mut self, glob: &str) -> Result<Self> {
+        let pattern = WildMatch::new(glob);
+        let (mut matched, mut others) = (false, Vec::new());
+        let mut change = |path: &str, layer: &mut BatchNormLayer| {
+            let of = |field: &str| pattern.matches(&format!("{path}.{field}"));
+            if pattern.matches(path) || of("running_mean") && of("running_var") {
+                *layer = layer.clone().use_running_statistics(true);
+                matched = true;
+            } else {
+                others.push(path.to_owned());
+            }
+        };
+        for (name, layer) in &mut self.layers {
+            layer.change_batch_norms(name, &mut change);
+        }
+        if matched {
+            Ok(self)
+        } else {
+            Err(Error::UnknownParameter { path: glob.to_owned(), similar: others })
+        }
     }
 
     /// Builds the training graph for batches of up to `batch` examples: forward, loss, backward and masked
@@ -142,13 +174,14 @@ impl Model {
     }
 
     /// Builds the evaluation graph for batches of up to `batch` examples: forward and loss, with readable
-    /// logits.
+    /// logits and losses.
     ///
     /// # Errors
     /// As [`Model::training_graph`].
     pub fn evaluation_graph(&self, batch: usize, loss: Loss) -> Result<ModelGraph> {
         let mut model_graph = self.forward(0, batch, &loss, Mode::Evaluation)?;
         model_graph.graph.mark_output(model_graph.logits)?;
+        model_graph.graph.mark_output(model_graph.losses)?;
         Ok(model_graph)
     }
 
@@ -167,6 +200,7 @@ impl Model {
             labels: loss.targets,
             class_weights: loss.class_weights,
             logits,
+            losses: loss.each,
             mean_loss: loss.mean,
         })
     }

@@ -35,7 +35,8 @@ pub struct ReferenceSums {
 /// running sums. Elements of [`DType::U32`] are stored as f64, which represents them exactly.
 ///
 /// A NaN or infinite mean loss is excluded from the sums and sets a permanent flag: updates after that node,
-/// in this run and in all later ones, are skipped unless [`StepScalars::on_non_finite_continue`] is 1.
+/// in this run and in all later ones, are skipped unless [`StepScalars::on_non_finite_continue`] is 1. An update
+/// with a result that is not finite sets the flag at the next [`Op::Metrics`].
 #[derive(Clone, Debug)]
 pub struct Reference {
     graph: Graph,
@@ -47,8 +48,10 @@ pub struct Reference {
     accumulated: Vec<Vec<f64>>,
     clipping: Clipping,
     sums: ReferenceSums,
-    /// Whether the mean loss of some run was NaN or infinite.
+    /// Whether the mean loss of some run was NaN or infinite, or an update before was.
     stopped: bool,
+    /// Whether an element was not updated because its result was not finite.
+    rejected: bool,
 }
 
 impl Reference {
@@ -79,6 +82,7 @@ impl Reference {
             graph: graph.clone(),
             sums: ReferenceSums::default(),
             stopped: false,
+            rejected: false,
         })
     }
 
@@ -147,7 +151,7 @@ impl Reference {
             let expected = format!("at most {} rows, the batch of the graph", self.graph.batch());
             return Err(Error::argument("Reference::run", expected, rows));
         }
-        let Reference { graph, values, masks, states, accumulated, clipping, sums, stopped } = self;
+        let Reference { graph, values, masks, states, accumulated, clipping, sums, stopped, rejected } = self;
         clipping.begin();
         for node in graph.nodes() {
             match &node.op {
@@ -163,7 +167,8 @@ impl Reference {
                 }
                 Op::Update(rule, targets) => {
                     if step.last == 1 && (!*stopped || step.on_non_finite_continue != 0) {
-                        update_all(graph, node, rule, targets, &step, clipping, values, masks, states);
+                        *rejected |=
+                            update_all(graph, node, rule, targets, &step, clipping, values, masks, states);
                     }
                     continue;
                 }
@@ -175,7 +180,14 @@ impl Reference {
                         let factor = if index == 1 { norm::variance_factor(rule, rows) } else { 1.0 };
                         let mut running = std::mem::take(&mut values[graph.at_parameter(target).0]);
                         let batch = &values[node.inputs[index].0];
-                        norm::update_running(rule.momentum, factor, batch, &masks[target.0], &mut running);
+                        *rejected |= norm::update_running(
+                            rule.momentum,
+                            factor,
+                            batch,
+                            &masks[target.0],
+                            step.on_non_finite_continue != 0,
+                            &mut running,
+                        );
                         values[graph.at_parameter(target).0] = running;
                     }
                 }
@@ -185,13 +197,13 @@ impl Reference {
             // results.
             let mut results: Vec<_> =
                 node.outputs.iter().map(|id| std::mem::take(&mut values[id.0])).collect();
-            let outcome = compute(graph, node, &step, values, &mut results, sums);
+            let outcome = compute(graph, node, &step, values, &mut results, sums, *rejected);
             for (id, result) in node.outputs.iter().zip(results) {
                 values[id.0] = result;
             }
             outcome?;
             if node.op == Op::Metrics {
-                *stopped |= !values[node.outputs[0].0][0].is_finite();
+                *stopped |= *rejected || !values[node.outputs[0].0][0].is_finite();
             }
         }
         Ok(())
@@ -261,7 +273,8 @@ fn elements_used(value: &Value, rows: usize) -> usize {
     if value.batched { rows * value.elements_per_row() } else { value.shape.elements() }
 }
 
-/// Executes an operation that has results. `results` are the full tensors of the node's outputs.
+/// Executes an operation that has results. `results` are the full tensors of the node's outputs; `rejected` is
+/// whether an update had a result that was not finite.
 fn compute(
     graph: &Graph,
     node: &Node,
@@ -269,6 +282,7 @@ fn compute(
     values: &[Vec<f64>],
     results: &mut [Vec<f64>],
     sums: &mut ReferenceSums,
+    rejected: bool,
 ) -> Result<()> {
     let rows = step.rows as usize;
     let info = |index: usize| graph.at(node.inputs[index]);
@@ -328,8 +342,9 @@ fn compute(
             let inv_std = norm::inv_std(operand(4), *epsilon);
             norm::normalize(operand(0), operand(1), operand(2), operand(3), &inv_std, y);
         }
-        (Op::BatchNormGradScale, [dscale]) => {
-            norm::grad_scale(operand(0), operand(1), operand(2), operand(3), dscale);
+        (Op::BatchNormGradScale { epsilon }, [dscale]) => {
+            let inv_std = norm::inv_std(operand(3), *epsilon);
+            norm::grad_scale(operand(0), operand(1), operand(2), &inv_std, dscale);
         }
         (Op::BatchNormGradInput, [dx]) => {
             dx.copy_from_slice(operand(1));
@@ -347,7 +362,7 @@ fn compute(
                 weight = if weights(3).is_some() { labels.weight() } else { 0.0 };
             }
             mean[0] = total / if weight > 0.0 { weight } else { examples as f64 };
-            if mean[0].is_finite() {
+            if mean[0].is_finite() && !rejected {
                 sums.loss += total;
                 sums.correct += correct;
                 sums.examples += examples as u64;

@@ -81,9 +81,24 @@ pub(super) fn variance_factor(rule: &StatisticsRule, rows: usize) -> f64 {
 }
 
 /// Updates the unfrozen elements of a running statistic:
-/// `running = (1 - momentum)*running + momentum*factor*batch`.
-pub(super) fn update_running(momentum: f64, factor: f64, batch: &[f64], mask: &Mask, running: &mut [f64]) {
+/// `running = (1 - momentum)*running + momentum*factor*batch`. Unless `stores_all`, an element with a result
+/// that is not finite in f32 keeps its value; returns whether there is one.
+pub(super) fn update_running(
+    momentum: f64,
+    factor: f64,
+    batch: &[f64],
+    mask: &Mask,
+    stores_all: bool,
+    running: &mut [f64],
+) -> bool {
+    let mut rejected = false;
     for index in (0..running.len()).filter(|&index| !mask.is_frozen(index)) {
-        running[index] = (1.0 - momentum) * running[index] + momentum * (factor * batch[index]);
+        let updated = (1.0 - momentum) * running[index] + momentum * (factor * batch[index]);
+        if stores_all || (updated as f32).is_finite() {
+            running[index] = updated;
+        } else {
+            rejected = true;
+        }
     }
+    rejected
 }

@@ -86,7 +86,7 @@ pub(super) fn accumulate(
     }
 }
 
-/// Updates all targets, in order.
+/// Updates all targets, in order. Returns whether the result of an element was not finite and not stored.
 #[allow(clippy::too_many_arguments)] // The fields of a `Reference`, borrowed separately.
 pub(super) fn update_all(
     graph: &Graph,
@@ -98,7 +98,8 @@ pub(super) fn update_all(
     values: &mut [Vec<f64>],
     masks: &[Mask],
     states: &mut [Vec<Vec<f64>>],
-) {
+) -> bool {
+    let mut rejected = false;
     for (target, gradient) in targets.iter().zip(&node.inputs) {
         let id = target.parameter;
         let hyper = Hyper {
@@ -108,8 +109,11 @@ pub(super) fn update_all(
         };
         let parameter = graph.at_parameter(id);
         let gradient: Vec<_> = values[gradient.0].iter().map(|&g| clipping.clip(id, g)).collect();
-        masked(&hyper, &gradient, &masks[id.0], &mut values[parameter.0], &mut states[id.0]);
+        let stores_all = step.on_non_finite_continue != 0;
+        let weights = &mut values[parameter.0];
+        rejected |= masked(&hyper, &gradient, &masks[id.0], stores_all, weights, &mut states[id.0]);
     }
+    rejected
 }
 
 /// Hyper-parameters of one update, in f64.
@@ -130,65 +134,85 @@ fn max_or_nan(a: f64, b: f64) -> f64 {
 }
 
 /// Applies [`UpdateRule`] to the unfrozen elements; frozen elements are neither read nor written. `state` has
-/// one vector per slot of the rule, as long as the weights.
-fn masked(hyper: &Hyper, gradient: &[f64], mask: &Mask, weights: &mut [f64], state: &mut [Vec<f64>]) {
-    let &Hyper { rule, lr, corrections } = hyper;
+/// one vector per slot of the rule, as long as the weights. Unless `stores_all`, an element with a result that
+/// is not finite in f32 keeps its weight and state; returns whether there is one.
+fn masked(
+    hyper: &Hyper,
+    gradient: &[f64],
+    mask: &Mask,
+    stores_all: bool,
+    weights: &mut [f64],
+    state: &mut [Vec<f64>],
+) -> bool {
+    let mut rejected = false;
     for index in (0..weights.len()).filter(|&index| !mask.is_frozen(index)) {
-        let w = &mut weights[index];
-        let mut g = gradient[index];
-        match rule {
-            UpdateRule::Adam { decoupled: true, weight_decay, .. } => *w -= lr * decay_term(weight_decay, *w),
-            _ => g += decay_term(rule.weight_decay(), *w),
+        let (mut w, mut slots) = (weights[index], state.iter().map(|slot| slot[index]).collect::<Vec<_>>());
+        update_element(hyper, gradient[index], &mut w, &mut slots);
+        if !stores_all && slots.iter().chain([&w]).any(|&x| !(x as f32).is_finite()) {
+            rejected = true;
+            continue;
         }
-        // The optimizer state elements of this weight, in the order of the rule's slots.
-        let mut slots = state.iter_mut().map(|slot| &mut slot[index]);
-        let mut next = || slots.next();
-        let step = match rule {
-            UpdateRule::Sgd { momentum, nesterov, .. } => match next() {
-                // With a momentum of 0 there is no momentum buffer, and the step is the gradient, also if
-                // `nesterov` is set.
-                None => g,
-                Some(buffer) => {
-                    *buffer = momentum * *buffer + g;
-                    if nesterov { g + momentum * *buffer } else { *buffer }
-                }
-            },
-            UpdateRule::Adam { beta1, beta2, epsilon, .. } => {
-                // Never returns here: `Reference::new` allocates all slots of the rule.
-                let (Some(m), Some(v)) = (next(), next()) else { return };
-                *m = beta1 * *m + (1.0 - beta1) * g;
-                *v = beta2 * *v + (1.0 - beta2) * g * g;
-                let mut second = *v;
-                if let Some(v_max) = next() {
-                    *v_max = max_or_nan(*v_max, second);
-                    second = *v_max;
-                }
-                *m / corrections[0] / ((second / corrections[1]).sqrt() + epsilon)
-            }
-            UpdateRule::RmsProp { alpha, epsilon, momentum, centered, .. } => {
-                let Some(v) = next() else { return };
-                *v = alpha * *v + (1.0 - alpha) * g * g;
-                let mut second = *v;
-                if centered {
-                    let Some(mean) = next() else { return };
-                    *mean = alpha * *mean + (1.0 - alpha) * g;
-                    second = max_or_nan(second - *mean * *mean, 0.0);
-                }
-                let step = g / (second.sqrt() + epsilon);
-                match next() {
-                    None => step,
-                    Some(buffer) => {
-                        *buffer = momentum * *buffer + step;
-                        *buffer
-                    }
-                }
-            }
-            UpdateRule::Adagrad { epsilon, .. } => {
-                let Some(sum) = next() else { return };
-                *sum += g * g;
-                g / (sum.sqrt() + epsilon)
-            }
-        };
-        *w -= lr * step;
+        weights[index] = w;
+        state.iter_mut().zip(slots).for_each(|(slot, new)| slot[index] = new);
     }
+    rejected
+}
+
+/// Applies [`UpdateRule`] to one element; `state` has its state in the order of the rule's slots.
+fn update_element(hyper: &Hyper, gradient: f64, w: &mut f64, state: &mut [f64]) {
+    let &Hyper { rule, lr, corrections } = hyper;
+    let mut g = gradient;
+    match rule {
+        UpdateRule::Adam { decoupled: true, weight_decay, .. } => *w -= lr * decay_term(weight_decay, *w),
+        _ => g += decay_term(rule.weight_decay(), *w),
+    }
+    let mut slots = state.iter_mut();
+    let mut next = || slots.next();
+    let step = match rule {
+        UpdateRule::Sgd { momentum, nesterov, .. } => match next() {
+            // With a momentum of 0 there is no momentum buffer, and the step is the gradient, also if
+            // `nesterov` is set.
+            None => g,
+            Some(buffer) => {
+                *buffer = momentum * *buffer + g;
+                if nesterov { g + momentum * *buffer } else { *buffer }
+            }
+        },
+        UpdateRule::Adam { beta1, beta2, epsilon, .. } => {
+            // Never returns here: `Reference::new` allocates all slots of the rule.
+            let (Some(m), Some(v)) = (next(), next()) else { return };
+            *m = beta1 * *m + (1.0 - beta1) * g;
+            *v = beta2 * *v + (1.0 - beta2) * g * g;
+            let mut second = *v;
+            if let Some(v_max) = next() {
+                *v_max = max_or_nan(*v_max, second);
+                second = *v_max;
+            }
+            *m / corrections[0] / ((second / corrections[1]).sqrt() + epsilon)
+        }
+        UpdateRule::RmsProp { alpha, epsilon, momentum, centered, .. } => {
+            let Some(v) = next() else { return };
+            *v = alpha * *v + (1.0 - alpha) * g * g;
+            let mut second = *v;
+            if centered {
+                let Some(mean) = next() else { return };
+                *mean = alpha * *mean + (1.0 - alpha) * g;
+                second = max_or_nan(second - *mean * *mean, 0.0);
+            }
+            let step = g / (second.sqrt() + epsilon);
+            match next() {
+                None => step,
+                Some(buffer) => {
+                    *buffer = momentum * *buffer + step;
+                    *buffer
+                }
+            }
+        }
+        UpdateRule::Adagrad { epsilon, .. } => {
+            let Some(sum) = next() else { return };
+            *sum += g * g;
+            g / (sum.sqrt() + epsilon)
+        }
+    };
+    *w -= lr * step;
 }

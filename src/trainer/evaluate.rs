@@ -1,6 +1,6 @@
 //! Evaluation and prediction.
 
-use super::{Metrics, Trainer, accuracy};
+use super::{Trainer, accuracy};
 use crate::data::{Batch, Dataset};
 use crate::error::{Error, Result};
 use crate::graph::StepScalars;
@@ -9,14 +9,20 @@ use std::fmt;
 /// The result of [`Trainer::evaluate`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
-    /// The mean loss per example, as in [`Metrics`]. NaN if the loss of any batch is NaN or infinite.
+    /// The mean loss per example, as in [`Metrics`](crate::trainer::Metrics), over the examples whose loss is
+    /// finite; NaN if there are none.
     pub loss: f64,
-    /// The number of examples whose prediction (the largest output) is their label, over batches with a
-    /// finite loss; `None` for a loss without labels.
+    /// The number of examples whose loss is finite and whose prediction (the largest output) is their label;
+    /// `None` for a loss without labels.
     pub correct: Option<u64>,
-    /// The number of examples.
+    /// The number of examples, including those whose loss is not finite.
     pub examples: u64,
-    /// The confusion matrix; `None` for a loss without labels.
+    /// The number of examples whose loss is NaN or infinite: because of a NaN in their features, or because
+    /// the weights overflow.
+    pub non_finite: u64,
+    /// Index in the data set of the first such example.
+    pub first_non_finite: Option<usize>,
+    /// The confusion matrix of the examples whose loss is finite; `None` for a loss without labels.
     pub confusion: Option<Confusion>,
 }
 
@@ -32,13 +38,18 @@ impl fmt::Display for Evaluation {
         if self.correct.is_some() {
             write!(f, "accuracy {:.4}, ", self.accuracy())?;
         }
-        write!(f, "loss {:.4} on {} examples", self.loss, self.examples)
+        write!(f, "loss {:.4} on {} examples", self.loss, self.examples)?;
+        if let Some(first) = self.first_non_finite {
+            let count = self.non_finite;
+            write!(f, ", without {count} whose loss is not finite, the first at index {first}")?;
+        }
+        Ok(())
     }
 }
 
 impl Trainer {
-    /// Computes loss, accuracy and confusion matrix on a data set. The training state does not change. Waits
-    /// for the device.
+    /// Computes loss, accuracy and confusion matrix on a data set. The batch size has no influence, and the
+    /// training state does not change. Waits for the device.
     ///
     /// # Errors
     /// [`Error::ShapeMismatch`] if the examples, classes or targets do not fit the model and the loss;
@@ -62,21 +73,48 @@ impl Trainer {
         }
         let evaluation = self.evaluation();
         let plan = &evaluation.plan;
-        plan.clear_sums()?;
-        plan.clear_non_finite()?;
+        let class_weights = evaluation.values.class_weights.as_ref().map(|(_, weights)| weights);
         let mut confusion = self.loss.has_labels().then(|| Confusion::new(classes));
+        let (mut loss, mut weight, mut examples, mut first) = (0.0, 0.0, 0, 0);
+        let (mut non_finite, mut first_non_finite) = (0, None);
         for batch in data.in_order(self.options.batch)? {
+            let rows = batch.rows();
             let counted = self.counted(std::slice::from_ref(&batch));
-            let Some(batch) = counted.first() else { continue };
-            evaluation.run(batch, StepScalars::forward(batch.rows()))?;
-            if let Some(confusion) = &mut confusion {
-                confusion.add(&plan.read_f32(evaluation.values.logits)?, &batch.labels);
+            let Some(counted) = counted.first() else {
+                first += rows;
+                continue;
+            };
+            evaluation.run(counted, StepScalars::forward(counted.rows()))?;
+            let losses = plan.read_f32(evaluation.values.losses)?;
+            let outputs = match confusion {
+                Some(_) => plan.read_f32(evaluation.values.logits)?,
+                None => Vec::new(),
+            };
+            let indices = (0..rows).filter(|&row| ignored.is_none() || batch.labels.get(row).copied() != ignored);
+            for (row, (index, &row_loss)) in indices.zip(&losses).enumerate() {
+                if !row_loss.is_finite() {
+                    non_finite += 1;
+                    first_non_finite.get_or_insert(first + index);
+                    continue;
+                }
+                let label = counted.labels.get(row).copied();
+                loss += f64::from(row_loss);
+                weight += class_weights.zip(label).map_or(1.0, |(w, label)| f64::from(w[label as usize]));
+                if let (Some(confusion), Some(label)) = (&mut confusion, label) {
+                    confusion.add(&outputs[row * classes..(row + 1) * classes], label);
+                }
             }
+            examples += counted.rows();
+            first += rows;
         }
-        let sums = plan.sums()?;
-        let Metrics { loss, correct, examples } = Metrics::new(&sums, &self.loss);
-        let loss = if sums.non_finite_step.is_some() { f64::NAN } else { loss };
-        Ok(Evaluation { loss, correct, examples, confusion })
+        Ok(Evaluation {
+            loss: loss / weight,
+            correct: confusion.as_ref().map(Confusion::correct),
+            examples: examples as u64,
+            non_finite,
+            first_non_finite,
+            confusion,
+        })
     }
 
     /// Computes the outputs of the model, `[rows, ..output]`, row-major, for `features`,
@@ -121,17 +159,15 @@ impl Confusion {
         Confusion { classes, counts: vec![0; classes * classes] }
     }
 
-    /// Counts each row of `outputs`, `[rows, classes]`, with its label, which must be below `classes`.
-    fn add(&mut self, outputs: &[f32], labels: &[u32]) {
-        for (row, &label) in outputs.chunks_exact(self.classes).zip(labels) {
-            let mut prediction = 0;
-            for (class, x) in row.iter().enumerate() {
-                if *x > row[prediction] {
-                    prediction = class;
-                }
+    /// Counts an example by its outputs, `[classes]`, and its label, which must be below `classes`.
+    fn add(&mut self, outputs: &[f32], label: u32) {
+        let mut prediction = 0;
+        for (class, x) in outputs.iter().enumerate() {
+            if *x > outputs[prediction] {
+                prediction = class;
             }
-            self.counts[label as usize * self.classes + prediction] += 1;
         }
+        self.counts[label as usize * self.classes + prediction] += 1;
     }
 
     /// Returns the number of classes.
@@ -177,7 +213,9 @@ mod tests {
     fn rows_are_labels_and_columns_predictions() {
         let mut confusion = Confusion::new(3);
         let outputs = [0.0, 2.0, 1.0, 5.0, 5.0, 0.0, f32::NEG_INFINITY, -1.0, f32::NAN];
-        confusion.add(&outputs, &[2, 0, 1]);
+        for (outputs, label) in outputs.chunks(3).zip([2, 0, 1]) {
+            confusion.add(outputs, label);
+        }
         assert_eq!((confusion.count(2, 1), confusion.count(0, 0), confusion.count(1, 1)), (1, 1, 1));
         assert_eq!((confusion.count(1, 2), confusion.count(3, 0), confusion.correct()), (0, 0, 2));
         let text = confusion.to_string();

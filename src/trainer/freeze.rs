@@ -5,6 +5,7 @@ use super::{GradientPolicy, ThawPolicy, Trainer, report};
 use crate::error::{Error, Result};
 use crate::graph::{ParameterId, ParameterKind};
 use crate::mask::{FreezeRule, Mask, TensorView};
+use wildmatch::WildMatch;
 
 /// A new mask of a parameter, with all data that is needed to apply it without further reads.
 pub(super) struct MaskChange {
@@ -207,9 +208,12 @@ impl Trainer {
         Ok(self.frozen_count() - before)
     }
 
-    /// Freezes the running statistics that `glob` matches (`bn1.running_*`) at their current values;
+    /// Freezes the running statistics that `glob` matches by their paths (`bn1.running_*`) or by the path of
+    /// their batch norm (`bn1`), at their current values;
     /// [`Trainer::verify_frozen`] checks them too. Training still normalizes with the statistics of the
-    /// batch. [`Trainer::freeze`] does not match running statistics.
+    /// batch, unless the layer is set to
+    /// [use the running statistics](crate::Model::use_running_statistics). [`Trainer::freeze`] does not match
+    /// running statistics.
     ///
     /// # Errors
     /// [`Error::UnknownParameter`] if no running statistic matches: nothing was changed.
@@ -226,12 +230,25 @@ impl Trainer {
     }
 
     fn set_statistics(&mut self, glob: &str, mask: fn(usize) -> Result<Mask>) -> Result<()> {
-        for id in self.matching_kind(glob, ParameterKind::Statistic)? {
-            let parameter = &self.model.parameters()[id.index()];
-            let (path, mask) = (parameter.path.clone(), mask(parameter.shape.elements())?);
-            self.replace_mask(&path, mask, ThawPolicy::KeepState)?;
+        let pattern = WildMatch::new(glob);
+        let matches = |path: &str| {
+            let layer = path.rsplit_once('.').map_or(path, |(layer, _)| layer);
+            pattern.matches(path) || pattern.matches(layer)
+        };
+        let parameters = self.model.parameters().iter().enumerate();
+        let ids: Vec<_> = parameters
+            .filter(|(_, p)| p.kind == ParameterKind::Statistic && matches(&p.path))
+            .map(|(index, _)| ParameterId::of(index))
+            .collect();
+        if ids.is_empty() {
+            return Err(self.unknown(glob));
         }
-        Ok(())
+        let changes = ids.into_iter().map(|id| {
+            let elements = self.model.parameters()[id.index()].shape.elements();
+            self.prepare(id, mask(elements)?, ThawPolicy::KeepState)
+        });
+        let changes = changes.collect::<Result<Vec<_>>>()?;
+        self.apply(changes)
     }
 }
 

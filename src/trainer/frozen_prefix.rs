@@ -22,8 +22,8 @@ pub(super) struct FrozenPrefix {
 
 impl Trainer {
     /// Returns the number of lowest layers whose outputs for an example never change: all their parameters
-    /// are fully frozen, none of them is random (dropout) or depends on the batch (batch norm, in training),
-    /// and none of their gradients is needed. 0 if all parameters are frozen.
+    /// are fully frozen, running statistics included; none of them is random (dropout) or depends on the batch
+    /// (batch norm, unless it uses the running statistics); and none of their gradients is needed. 0 if all parameters are frozen.
     pub fn frozen_prefix(&self) -> usize {
         let over_all = matches!(self.optimizer.clip_setting(), Some(Clip::Norm { over_all: true, .. }));
         if over_all || self.options.gradient_policy == GradientPolicy::Dense {

@@ -20,7 +20,7 @@ use crate::data::Batch;
 use crate::engine::{Plan, RunningSums, Store, TimedDispatch};
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterReport, Gpu, ReadRing};
-use crate::graph::{Clip, ParameterId, StepScalars};
+use crate::graph::{Clip, Op, ParameterId, StepScalars};
 use crate::kernels::SUMS_BYTES;
 use crate::loss::Loss;
 use crate::mask::Mask;
@@ -54,8 +54,18 @@ pub struct Trainer {
     draws: u64,
     ring: ReadRing,
     progress: Option<Metrics>,
-    /// First step with a non-finite loss, once the host has read that from the device.
-    non_finite: Option<u64>,
+    /// Why training stopped, once the host has read that from the device.
+    stopped: Option<Stopped>,
+}
+
+/// The first loss or update that was NaN or infinite.
+struct Stopped {
+    /// Its step.
+    step: u64,
+    /// The parameter whose update it was; `None` if it was the loss.
+    path: Option<String>,
+    /// Number of steps that updated the weights.
+    steps: u64,
 }
 
 /// A plan, and the ids of its inputs and outputs.
@@ -179,7 +189,7 @@ impl Trainer {
             step: 0,
             draws: 0,
             progress: None,
-            non_finite: None,
+            stopped: None,
         })
     }
 
@@ -237,10 +247,30 @@ impl Trainer {
         ))
     }
 
-    /// Returns the number of steps so far. Once a non-finite loss is reported, the step with that loss and
-    /// all later steps are no longer counted.
+    /// Returns the number of steps so far. Once a non-finite loss or update is reported, the steps that updated
+    /// nothing are no longer counted: the step with that loss, or the one after that update, and all later
+    /// ones.
     pub fn steps(&self) -> u64 {
         self.step
+    }
+
+    /// Returns the smallest number of examples that a batch of a step may have: 2 if a batch norm normalizes by
+    /// the statistics of the batch and has one value per channel and example, because one value has no
+    /// variance; otherwise 1.
+    pub fn smallest_batch(&self) -> usize {
+        1 + usize::from(self.single_value_norm().is_some())
+    }
+
+    /// Returns the path of the first batch norm that computes statistics of a batch and has one value per
+    /// channel and example.
+    fn single_value_norm(&self) -> Option<&str> {
+        let parameters = self.model.parameters();
+        self.training.values.graph.nodes().iter().find_map(|node| match &node.op {
+            Op::UpdateStatistics(rule, [mean, _]) if rule.per_example == 1 => {
+                parameters[mean.index()].path.strip_suffix(".running_mean")
+            }
+            _ => None,
+        })
     }
 
     /// Sets the base learning rate from the next step on; the schedule multiplies it.
@@ -257,8 +287,9 @@ impl Trainer {
     /// # Errors
     /// [`Error::EmptyBatch`], [`Error::ShapeMismatch`], [`Error::LabelOutOfRange`], and
     /// [`Error::InvalidArgument`] if the schedule's learning rate is not a number from 0 to the largest f32:
-    /// nothing was submitted. [`Error::NonFiniteLoss`] once metrics that were read from the device report one, until
-    /// [`Trainer::forget_non_finite`]; [`Error::DeviceLost`], [`Error::Timeout`].
+    /// nothing was submitted. [`Error::NonFiniteLoss`] or [`Error::NonFiniteUpdate`] once metrics that were read
+    /// from the device report one, until [`Trainer::forget_non_finite`]; [`Error::DeviceLost`],
+    /// [`Error::Timeout`].
     pub fn step(&mut self, batch: &Batch) -> Result<()> {
         self.step_over(std::slice::from_ref(batch))
     }
@@ -280,7 +311,8 @@ impl Trainer {
     /// Waits for the device.
     ///
     /// # Errors
-    /// As [`Trainer::step`]; [`Error::NonFiniteLoss`] if this loss is not finite.
+    /// As [`Trainer::step`]; [`Error::NonFiniteLoss`] if this loss is not finite, [`Error::NonFiniteUpdate`] if
+    /// the update is not.
     pub fn step_loss(&mut self, batch: &Batch) -> Result<f32> {
         self.step(batch)?;
         if self.counted(std::slice::from_ref(batch)).is_empty() {
@@ -309,8 +341,8 @@ impl Trainer {
     /// the device.
     ///
     /// # Errors
-    /// [`Error::NonFiniteLoss`] unless [`OnNonFinite::Continue`] is set; [`Error::DeviceLost`],
-    /// [`Error::Timeout`].
+    /// [`Error::NonFiniteLoss`] and [`Error::NonFiniteUpdate`] unless [`OnNonFinite::Continue`] is set;
+    /// [`Error::DeviceLost`], [`Error::Timeout`].
     pub fn metrics(&mut self) -> Result<Metrics> {
         self.discard_pending_reads()?;
         let sums = self.training.plan.sums()?;
@@ -326,7 +358,7 @@ impl Trainer {
         self.progress
     }
 
-    /// Clears the report of a non-finite loss, so that updates continue with the current weights: for example
+    /// Clears the report of a non-finite loss or update, so that updates continue with the current weights: for example
     /// after a change of the learning rate or of the data.
     ///
     /// # Errors
@@ -335,7 +367,7 @@ impl Trainer {
         self.discard_pending_reads()?;
         self.step = self.updated_steps()?;
         self.training.plan.clear_non_finite()?;
-        self.non_finite = None;
+        self.stopped = None;
         Ok(())
     }
 
@@ -430,12 +462,12 @@ impl Trainer {
         Ok(())
     }
 
-    /// Returns the metrics, or the error for a non-finite loss. The step with that loss and all later ones
-    /// did not update anything, so they are no longer counted.
+    /// Returns the metrics, or the error for a non-finite loss or update. Steps that did not update anything
+    /// are no longer counted.
     fn metrics_of(&mut self, sums: &RunningSums) -> Result<Metrics> {
-        if let Some(step) = self.non_finite_step(sums) {
-            self.non_finite = Some(step);
-            self.step = step;
+        if let Some(stopped) = self.stopped(sums) {
+            self.step = stopped.steps;
+            self.stopped = Some(stopped);
         }
         self.check_finite()?;
         Ok(Metrics::new(sums, &self.loss))
@@ -443,7 +475,7 @@ impl Trainer {
 
     /// Returns the number of steps with an update. Waits for the device.
     fn updated_steps(&self) -> Result<u64> {
-        Ok(self.non_finite_step(&self.training.plan.sums()?).unwrap_or(self.step))
+        Ok(self.stopped(&self.training.plan.sums()?).map_or(self.step, |stopped| stopped.steps))
     }
 
     /// Locks the evaluation plan.
@@ -451,18 +483,31 @@ impl Trainer {
         self.evaluation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the first step that made no update because its loss was not finite.
-    fn non_finite_step(&self, sums: &RunningSums) -> Option<u64> {
-        let low = sums.non_finite_step.filter(|_| self.options.on_non_finite == OnNonFinite::Stop)?;
-        // The device reports the step modulo 2^32. Choose the latest step up to the current one that has this
+    /// Returns why training stopped, if the sums say so.
+    fn stopped(&self, sums: &RunningSums) -> Option<Stopped> {
+        if self.options.on_non_finite == OnNonFinite::Continue {
+            return None;
+        }
+        // The device reports steps modulo 2^32. Choose the latest step up to the current one that has this
         // remainder.
-        let back = (self.step as u32).wrapping_sub(low);
-        Some(self.step.saturating_sub(back.into()))
+        let full = |low: u32| self.step.saturating_sub((self.step as u32).wrapping_sub(low).into());
+        // The first step without an update.
+        let skipped = sums.non_finite_step.map(full);
+        if let Some(rejected) = sums.rejected {
+            let step = full(rejected.step);
+            let id = self.store.parameter_of_group(rejected.group);
+            let path = id.map(|id| self.model.parameters()[id.index()].path.clone()).unwrap_or_default();
+            return Some(Stopped { step, path: Some(path), steps: skipped.unwrap_or(step + 1) });
+        }
+        skipped.map(|step| Stopped { step, path: None, steps: step })
     }
 
     fn check_finite(&self) -> Result<()> {
-        match self.non_finite {
-            Some(step) => Err(Error::NonFiniteLoss { step }),
+        match &self.stopped {
+            Some(Stopped { step, path: Some(path), .. }) => {
+                Err(Error::NonFiniteUpdate { step: *step, path: path.clone() })
+            }
+            Some(Stopped { step, path: None, .. }) => Err(Error::NonFiniteLoss { step: *step }),
             None => Ok(()),
         }
     }
@@ -485,6 +530,12 @@ impl Trainer {
         let rows = batch.rows();
         if rows == 0 {
             return Err(Error::EmptyBatch { at: "Trainer::step".into() });
+        }
+        if rows < self.smallest_batch() {
+            let at = self.single_value_norm().unwrap_or("batch");
+            let expected = "2 values per channel or more, for the statistics of a training batch; use batches of \
+                            2 examples or more, or Model::use_running_statistics";
+            return Err(Error::argument(at, expected, format!("{rows} example with 1 value per channel")));
         }
         if rows > self.options.batch {
             return Err(Error::shape("batch", format!("at most {} rows", self.options.batch), rows));

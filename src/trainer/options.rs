@@ -3,14 +3,17 @@
 use crate::compiler::PlanOptions;
 use crate::kernels::GemmFamily;
 
-/// Handling of a loss that is NaN or infinite.
+/// Handling of a loss or an update that is NaN or infinite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum OnNonFinite {
-    /// Skips that update and all later ones, so that the last finite weights are kept, and reports
-    /// [`crate::Error::NonFiniteLoss`] when metrics are next read.
+    /// Keeps all weights and state finite, and reports an error when metrics are next read. If the loss of a
+    /// step is not finite, its update and all later ones are skipped ([`crate::Error::NonFiniteLoss`]). If the
+    /// loss is finite but its update is not, as after an overflow, the elements with such a result keep their
+    /// weight and state, and all updates after that step are skipped ([`crate::Error::NonFiniteUpdate`]).
     #[default]
     Stop,
-    /// Continues with updates. Frozen elements keep their bits even then.
+    /// Continues with updates, and stores results that are not finite. Frozen elements keep their bits even
+    /// then.
     Continue,
 }
 

@@ -4,7 +4,7 @@ use super::Trainer;
 use crate::digest::{Digest, Fnv1a};
 use crate::engine::{Arena, Elements};
 use crate::error::Result;
-use crate::graph::ParameterId;
+use crate::graph::{Op, ParameterId, ParameterKind};
 use crate::mask::Mask;
 use std::fmt;
 
@@ -59,6 +59,9 @@ pub struct FreezeReport {
     pub first_changed: Option<Changed>,
     /// The digest of the frozen elements of all weights and state tensors.
     pub digest: u64,
+    /// Paths of the running statistics that training updates although all weights of their layer are frozen;
+    /// [`Trainer::freeze_statistics`] freezes them.
+    pub moving_statistics: Vec<String>,
 }
 
 impl FreezeReport {
@@ -134,7 +137,31 @@ impl Trainer {
                 digest: weights[i].value(),
             }
         });
-        Ok(FreezeReport { tensors: tensors.collect(), first_changed, digest: all.value() })
+        Ok(FreezeReport {
+            tensors: tensors.collect(),
+            first_changed,
+            digest: all.value(),
+            moving_statistics: self.moving_statistics(),
+        })
+    }
+
+    /// Returns the paths of the running statistics that training updates, at least in part, although all
+    /// weights of their layer are frozen.
+    fn moving_statistics(&self) -> Vec<String> {
+        let parameters = self.model.parameters();
+        let layer = |index: usize| parameters[index].path.rsplit_once('.').map(|(layer, _)| layer);
+        let frozen = |index: usize| self.masks[index].frozen_count() == self.masks[index].len();
+        let all_weights_frozen = |statistic: usize| {
+            let mut weights = (0..parameters.len())
+                .filter(|&i| parameters[i].kind == ParameterKind::Trained && layer(i) == layer(statistic));
+            weights.all(frozen)
+        };
+        let updated = self.training.values.graph.nodes().iter().filter_map(|node| match &node.op {
+            Op::UpdateStatistics(_, targets) => Some(targets.iter().map(|id| id.index())),
+            _ => None,
+        });
+        let moving = updated.flatten().filter(|&index| !frozen(index) && all_weights_frozen(index));
+        moving.map(|index| parameters[index].path.clone()).collect()
     }
 
     /// Adds the elements whose mask bit on the device differs from the host's.
@@ -248,6 +275,13 @@ impl fmt::Display for FreezeReport {
         if let Some(c) = &self.first_changed {
             let Changed { path, what, coordinates, expected, got, .. } = c;
             write!(f, "; the first: {what} of {path}{coordinates:?} was {expected:#010x}, is {got:#010x}")?;
+        }
+        if !self.moving_statistics.is_empty() {
+            write!(
+                f,
+                "\nnot frozen although the weights of their layers are: running statistics {}",
+                self.moving_statistics.join(", ")
+            )?;
         }
         Ok(())
     }

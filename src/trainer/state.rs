@@ -6,6 +6,7 @@ use super::{GradientPolicy, Trainer};
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::error::{Error, Result};
 use crate::graph::{ParameterId, ParameterKind};
+use crate::layer::ParameterSpec;
 use crate::mask::Mask;
 use crate::optimizer::Optimizer;
 use std::path::Path;
@@ -59,7 +60,8 @@ impl Trainer {
     /// [`Trainer::set_and_freeze`] for those).
     ///
     /// # Errors
-    /// [`Error::UnknownParameter`], [`Error::ShapeMismatch`].
+    /// [`Error::UnknownParameter`], [`Error::ShapeMismatch`]; [`Error::InvalidArgument`] for a running statistic
+    /// that is not finite, or a variance below 0.
     pub fn set_parameter(&mut self, path: &str, values: &[f32]) -> Result<()> {
         let id = self.find(path)?;
         let mut bits = self.store.read_weights(id)?;
@@ -67,6 +69,11 @@ impl Trainer {
             return Err(Error::shape(path, format!("{} elements", bits.len()), values.len()));
         }
         self.set_trainable(id, &mut bits, values);
+        if let Some(wrong) =
+            wrong_statistic(&self.model.parameters()[id.index()], &bits, &self.masks[id.index()])
+        {
+            return Err(Error::argument(wrong.at, wrong.expected, wrong.got));
+        }
         self.store.write_weights(id, &bits)
     }
 
@@ -142,15 +149,10 @@ impl Trainer {
     /// Returns the trained parameters that a glob matches; an error if there are none. `*` matches any
     /// characters, `?` any single one.
     pub(super) fn matching(&self, glob: &str) -> Result<Vec<ParameterId>> {
-        self.matching_kind(glob, ParameterKind::Trained)
-    }
-
-    /// Returns the parameters of one kind that a glob matches; an error if there are none.
-    pub(super) fn matching_kind(&self, glob: &str, kind: ParameterKind) -> Result<Vec<ParameterId>> {
         let pattern = WildMatch::new(glob);
         let all = self.model.parameters().iter().enumerate();
         let found: Vec<_> = all
-            .filter(|(_, p)| p.kind == kind && pattern.matches(&p.path))
+            .filter(|(_, p)| p.kind == ParameterKind::Trained && pattern.matches(&p.path))
             .map(|(i, _)| ParameterId::of(i))
             .collect();
         if found.is_empty() { Err(self.unknown(glob)) } else { Ok(found) }
@@ -280,7 +282,8 @@ impl Trainer {
     /// start from 0, and the report of a non-finite loss is cleared.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Checkpoint`] if the file is damaged, is of another model or optimizer, or its
+    /// [`Error::Io`]; [`Error::Checkpoint`] if the file is damaged, is of another model or optimizer, has a
+    /// running statistic that is not finite or a variance below 0, or its
     /// frozen elements do not match its own digest. The trainer is not changed then.
     pub fn load(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
@@ -302,8 +305,8 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::UnknownParameter`] if `glob` matches no parameter; [`Error::Io`]; [`Error::Checkpoint`] if
-    /// the file lacks one of the parameters, or contains it with another type or shape. Nothing was changed
-    /// then.
+    /// the file lacks one of the parameters, contains it with another type or shape, or has a running statistic
+    /// that is not finite, or a variance below 0. Nothing was changed then.
     pub fn load_weights(&mut self, path: impl AsRef<Path>, glob: &str) -> Result<usize> {
         let path = path.as_ref();
         let pattern = WildMatch::new(glob);
@@ -319,6 +322,13 @@ impl Trainer {
             let mut bits = tensor.bits().to_vec();
             let now = self.store.read_weights(ParameterId::of(index))?;
             self.masks[index].frozen_indices().for_each(|i| bits[i] = now[i]);
+            if let Some(wrong) = wrong_statistic(parameter, &bits, &self.masks[index]) {
+                return Err(Error::Checkpoint {
+                    path: path.to_owned(),
+                    why: wrong.to_string(),
+                    source: None,
+                });
+            }
             weights.push((ParameterId::of(index), bits));
         }
         if weights.is_empty() {
@@ -366,6 +376,9 @@ impl Trainer {
             } else {
                 Mask::none_of(weights.len())
             };
+            if let Some(wrong) = wrong_statistic(parameter, weights, &mask) {
+                return Err(wrong.to_string());
+            }
             changes.push(MaskChange {
                 id: ParameterId::of(index),
                 baseline: Baseline::default().with(&mask, weights, &state),
@@ -402,6 +415,37 @@ impl Trainer {
         self.progress = None;
         Ok(())
     }
+}
+
+/// An element of a running statistic that no batches can give.
+struct WrongStatistic {
+    /// Path and index.
+    at: String,
+    expected: &'static str,
+    got: String,
+}
+
+impl std::fmt::Display for WrongStatistic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: expected {}, got {}", self.at, self.expected, self.got)
+    }
+}
+
+/// Returns the first element of a running statistic that is not finite, or a variance below 0, and not frozen.
+/// Frozen elements have any bits.
+fn wrong_statistic(parameter: &ParameterSpec, bits: &[u32], mask: &Mask) -> Option<WrongStatistic> {
+    if parameter.kind != ParameterKind::Statistic {
+        return None;
+    }
+    let variance = parameter.path.ends_with(".running_var");
+    let values = bits.iter().map(|&bits| f32::from_bits(bits)).enumerate();
+    let mut trainable = values.filter(|(index, _)| !mask.is_frozen(*index));
+    let (index, value) = trainable.find(|(_, x)| !x.is_finite() || variance && *x < 0.0)?;
+    Some(WrongStatistic {
+        at: format!("{}[{index}]", parameter.path),
+        expected: if variance { "a finite variance of 0 or more" } else { "a finite mean" },
+        got: value.to_string(),
+    })
 }
 
 /// Describes an optimizer as text, to check that a checkpoint matches. The learning rate is omitted, because

@@ -99,7 +99,7 @@ fn train(args: &TrainArgs, flags: Flags, from: Option<(&Path, Position)>) -> Res
         (None, None) => Path::new("runs").join(source.name()),
     };
     let (train, test) = source.load()?;
-    let model = usage(source::model_for(model, &train))?;
+    let model = usage(args.masks.model(usage(source::model_for(model, &train))?))?;
     let begun = Instant::now();
     let gpu = Gpu::new(args.device.options())?;
     let options =
@@ -116,6 +116,7 @@ fn train(args: &TrainArgs, flags: Flags, from: Option<(&Path, Position)>) -> Res
             }
         }
     }
+    usage(args.masks.freeze_statistics(&mut trainer))?;
     usage(schedules.check(&mut trainer))?;
     let options = RunOptions {
         epochs: args.epochs,

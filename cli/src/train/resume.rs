@@ -8,9 +8,20 @@ use frazil::checkpoint::Checkpoint;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Flags that may differ between a resumed run and its checkpoint, because they do not change results.
-const MAY_DIFFER: [&str; 8] =
-    ["epochs", "out", "resume", "save-every", "cache-prefix", "json", "adapter", "backend"];
+/// Flags that may differ between a resumed run and its checkpoint: those that do not change results, and those
+/// that freeze running statistics from there on.
+const MAY_DIFFER: [&str; 10] = [
+    "epochs",
+    "out",
+    "resume",
+    "save-every",
+    "cache-prefix",
+    "json",
+    "adapter",
+    "backend",
+    "freeze-statistics",
+    "use-running-statistics",
+];
 
 /// Flags that are not stored in a checkpoint, because they concern a single machine or call.
 const NOT_STORED: [&str; 6] = ["out", "resume", "cache-prefix", "json", "adapter", "backend"];

@@ -5,7 +5,7 @@ use super::resume::{Flags, Position, notes};
 use crate::as_usage;
 use crate::mask_args::MaskSchedules;
 use crate::output::Output;
-use frazil::trainer::{Evaluation, FreezeReport, Metrics};
+use frazil::trainer::{Confusion, Evaluation, FreezeReport, Metrics};
 use frazil::{Batch, Dataset, Error, Gpu, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -85,7 +85,6 @@ impl Run<'_> {
         std::fs::create_dir_all(&options.out)
             .map_err(|source| Error::Io { path: options.out.clone(), source })?;
         let _lock = lock(&options.out)?;
-        let weights = options.out.join("weights.safetensors");
         let mut table = Table::open(options.out.join("metrics.csv"), start.epoch)?;
         let remaining = options.epochs.saturating_sub(start.epoch);
         let batches = train.batches(options.batch, 0)?.len() as u64;
@@ -95,9 +94,12 @@ impl Run<'_> {
         let mut at = start;
         for number in start.epoch + 1..=options.epochs {
             let epoch = match self.epoch(trainer, (train, features.as_ref(), test), &mut at, &bar) {
-                // The device still has the weights from before the failed step: save them.
-                Err(Failure::Failed(error @ Error::NonFiniteLoss { .. })) => {
-                    self.save(trainer, &weights, at)?;
+                // The device still has finite weights, mostly those from before the failed step: save them.
+                Err(Failure::Failed(
+                    error @ (Error::NonFiniteLoss { .. } | Error::NonFiniteUpdate { .. }),
+                )) => {
+                    bar.finish_and_clear();
+                    self.save_unless_diverged(trainer, &trainer.evaluate(test)?, at)?;
                     return Err(error.into());
                 }
                 other => other?,
@@ -114,22 +116,25 @@ impl Run<'_> {
                 e.accuracy()
             ))?;
             bar.suspend(|| self.print_epoch(&epoch))?;
-            last = Some(epoch.test);
             if options.save_every.is_some_and(|every| number.is_multiple_of(every)) && number < options.epochs
             {
-                self.save(trainer, &weights, at)?;
+                bar.suspend(|| self.save_unless_diverged(trainer, &epoch.test, at))?;
             }
+            last = Some(epoch.test);
         }
         bar.finish_and_clear();
 
         let proof = trainer.verify_frozen()?;
         let (test_accuracy, wall_s) =
             (last.as_ref().map_or(f64::NAN, |e| e.accuracy()), self.begun.elapsed().as_secs_f64());
-        self.save(trainer, &weights, at)?;
+        let weights = match &last {
+            Some(test) => self.save_unless_diverged(trainer, test, at)?,
+            None => options.out.join(WEIGHTS),
+        };
         let files = [weights.as_path(), table.path()];
         self.print_report(trainer, &proof, changed(trainer, initial)?, test_accuracy, wall_s, files)?;
-        // A run whose test loss is NaN or infinite has failed, too.
-        let success = proof.changed() == 0 && last.as_ref().is_some_and(|e| e.loss.is_finite());
+        // A run that diverged has failed, too.
+        let success = proof.changed() == 0 && last.as_ref().is_some_and(|e| !diverged(e));
         if success { Ok(()) } else { Err(Failure::Verdict) }
     }
 
@@ -151,8 +156,28 @@ impl Run<'_> {
         Ok(Some(features))
     }
 
-    fn save(&self, trainer: &Trainer, path: &Path, at: Position) -> Result<(), Failure> {
-        Ok(trainer.save_with_notes(path, &notes(&self.options.flags, at))?)
+    /// Saves a checkpoint, and returns its path: the name of the run's checkpoint, or that of a diverged one,
+    /// so that diverged weights never replace good ones. `test` is the evaluation of the weights.
+    fn save_unless_diverged(
+        &self,
+        trainer: &Trainer,
+        test: &Evaluation,
+        at: Position,
+    ) -> Result<PathBuf, Failure> {
+        let out = &self.options.out;
+        let path = out.join(if diverged(test) { DIVERGED } else { WEIGHTS });
+        trainer.save_with_notes(&path, &notes(&self.options.flags, at))?;
+        if diverged(test) {
+            let good = out.join(WEIGHTS);
+            let kept = if good.exists() {
+                format!("{} is unchanged", good.display())
+            } else {
+                "there is no earlier checkpoint, as --save-every writes".to_owned()
+            };
+            self.output.text(format!("diverged ({test}): wrote {}; {kept}", path.display()))?;
+            self.output.json(&json!({ "diverged": path, "kept": good.exists().then_some(good) }))?;
+        }
+        Ok(path)
     }
 
     /// Trains the remaining batches of an epoch, then evaluates. `at.batch` counts the batches trained.
@@ -202,11 +227,19 @@ impl Run<'_> {
             "epoch {number:>3}  train loss {:.4}  test loss {:.4}  test accuracy {:.4}  {samples_per_s:>7.0} samples/s",
             train.loss, test.loss, test.accuracy()
         ))?;
+        if let Some(first) = test.first_non_finite {
+            self.output.text(format!(
+                "           the loss of {} of {} test examples is not finite, the first at index {first}",
+                test.non_finite, test.examples
+            ))?;
+        }
         self.output.json(&json!({
             "epoch": number,
             "train_loss": train.loss,
             "test_loss": test.loss,
             "test_accuracy": test.accuracy(),
+            "test_non_finite": test.non_finite,
+            "test_first_non_finite": test.first_non_finite,
             "samples_per_s": samples_per_s,
         }))
     }
@@ -234,6 +267,7 @@ impl Run<'_> {
             "test_accuracy": accuracy,
             "frozen_total": proof.frozen(),
             "frozen_changed": proof.changed(),
+            "moving_statistics": proof.moving_statistics,
             "trainable_total": trainable,
             "trainable_changed": changed,
             "digest": format!("{digest:016x}"),
@@ -294,6 +328,20 @@ fn lock(out: &Path) -> frazil::Result<File> {
         }),
         Err(TryLockError::Error(source)) => Err(io(source)),
     }
+}
+
+/// File name of the checkpoint of a run, and of one with diverged weights.
+const WEIGHTS: &str = "weights.safetensors";
+const DIVERGED: &str = "diverged.safetensors";
+
+/// Factor over the cross-entropy of guessing above which a test loss counts as diverged.
+const DIVERGED_FACTOR: f64 = 100.0;
+
+/// Whether weights with this evaluation have diverged: the loss is not finite for most examples, or far above
+/// that of guessing, which is the logarithm of the number of classes.
+fn diverged(test: &Evaluation) -> bool {
+    let classes = test.confusion.as_ref().map_or(2, Confusion::classes);
+    2 * test.non_finite > test.examples || test.loss > DIVERGED_FACTOR * (classes as f64).ln()
 }
 
 const HEAD: &str = "epoch,train_loss,train_accuracy,test_loss,test_accuracy,samples_per_s";

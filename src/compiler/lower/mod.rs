@@ -80,7 +80,7 @@ fn lower_one(b: &mut Builder, op: &Operation) -> Result<()> {
         (
             Op::BatchStatistics { .. }
             | Op::BatchNorm { .. }
-            | Op::BatchNormGradScale
+            | Op::BatchNormGradScale { .. }
             | Op::BatchNormGradInput,
             Some(_),
         ) => return norm::norm(b, op),

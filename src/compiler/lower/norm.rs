@@ -27,14 +27,14 @@ pub(super) fn norm(b: &mut Builder, op: &Operation) -> Result<()> {
             b.push(op, merge, [&[moments], &resources[1..]].concat());
         }
         Op::BatchNorm { epsilon } => b.push(op, batch_norm(extent(x), channels, epsilon), resources),
-        Op::BatchNormGradScale if splits > 1 => {
+        Op::BatchNormGradScale { epsilon } if splits > 1 => {
             let partial = b.workspace(splits * channels);
-            let sums = batch_norm_grad_scale(rows, per_row, channels, splits);
+            let sums = batch_norm_grad_scale(rows, per_row, channels, splits, epsilon);
             b.push(op, sums, [&resources[..4], &[partial]].concat());
             b.push(op, bias_grad(splits, 0, channels, 1), vec![partial, resources[4]]);
         }
-        Op::BatchNormGradScale => {
-            b.push(op, batch_norm_grad_scale(rows, per_row, channels, 1), resources);
+        Op::BatchNormGradScale { epsilon } => {
+            b.push(op, batch_norm_grad_scale(rows, per_row, channels, 1, epsilon), resources);
         }
         _ => b.push(op, batch_norm_grad_input(extent(x), channels), resources),
     }
@@ -52,6 +52,7 @@ pub(super) fn update_statistics(
         let range = b.layout.ranges()[target.0];
         let launch = update_statistic(&RunningStatistic {
             first: range.first,
+            first_group: b.layout.first_group(range.chunk),
             elements: range.len,
             per_example: rule.per_example,
             unbiased: index == 1 && !rule.biased,

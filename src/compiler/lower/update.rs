@@ -51,6 +51,7 @@ fn runs(b: &Builder, targets: &[Target]) -> Vec<Run> {
         let clipped = clip.filter(|(_, ids)| ids.contains(&target.parameter));
         let next = UpdateRange {
             first: range.first,
+            first_group: b.layout.first_group(range.chunk),
             elements: Layout::padded_len(&range),
             rate_scale: target.learning_rate,
             clip: clipped.map(|(clip, _)| clip),

@@ -63,6 +63,19 @@ impl Layout {
         &self.chunks
     }
 
+    /// Returns the number of the first group of four elements of a chunk, counted over all chunks.
+    pub(crate) fn first_group(&self, chunk: usize) -> usize {
+        self.chunks[..chunk].iter().sum::<usize>() / 4
+    }
+
+    /// Returns the index of the parameter that contains a group of four elements, counted over all chunks.
+    pub(crate) fn parameter_of_group(&self, group: usize) -> Option<usize> {
+        self.ranges.iter().position(|range| {
+            let first = self.first_group(range.chunk) + range.first / 4;
+            (first..first + Layout::padded_len(range) / 4).contains(&group)
+        })
+    }
+
     /// Returns the number of elements of a tensor and the padding after it.
     pub fn padded_len(range: &ArenaRange) -> usize {
         range.len.next_multiple_of(ALIGN_ELEMENTS)
@@ -106,6 +119,11 @@ mod tests {
         let split = Layout::new(&all, 512).unwrap();
         let ranges: Vec<_> = split.ranges().iter().map(|s| (s.chunk, s.first)).collect();
         assert_eq!(ranges, [(0, 0), (0, 64), (1, 0)]);
+        for layout in [layout, split] {
+            let parameters: Vec<_> =
+                [0, 15, 16, 31, 32, 63, 64].map(|group| layout.parameter_of_group(group)).into();
+            assert_eq!(parameters, [Some(0), Some(0), Some(1), Some(1), Some(2), Some(2), None]);
+        }
         assert!(matches!(
             Layout::new(&all, 256),
             Err(Error::LimitExceeded { needed: 512, available: 256, .. })

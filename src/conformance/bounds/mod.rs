@@ -174,7 +174,7 @@ fn node_bounds(
         }
         Op::BatchStatistics { .. }
         | Op::BatchNorm { .. }
-        | Op::BatchNormGradScale
+        | Op::BatchNormGradScale { .. }
         | Op::BatchNormGradInput => {
             let used_rows = |index: usize| {
                 let value = graph.at(node.inputs[index]);

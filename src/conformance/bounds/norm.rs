@@ -11,7 +11,7 @@ pub(super) fn batch_norm(op: &Op, operands: &[&[f64]], results: &[&[f64]]) -> Ve
     match *op {
         Op::BatchStatistics { epsilon } => statistics(operands[0], results, epsilon),
         Op::BatchNorm { epsilon } => vec![normalize(operands, epsilon)],
-        Op::BatchNormGradScale => vec![grad_scale(operands)],
+        Op::BatchNormGradScale { epsilon } => vec![grad_scale(operands, epsilon)],
         _ => vec![grad_input(operands)],
     }
 }
@@ -43,21 +43,28 @@ fn normalize(operands: &[&[f64]], epsilon: Option<f64>) -> Vec<f64> {
     let [x, scale, shift, mean, spread] = operands else { return Vec::new() };
     let bound = |(index, x): (usize, &f64)| {
         let c = index % scale.len();
-        let inv_std = epsilon.map_or(spread[c].abs(), |e| 1.0 / (spread[c] + e).sqrt());
-        FEW * HALF_ULP * ((x.abs() + mean[c].abs()) * inv_std * scale[c].abs() + shift[c].abs())
+        let normalized = (x.abs() + mean[c].abs()) * inv_std(spread[c], epsilon);
+        FEW * HALF_ULP * (normalized * scale[c].abs() + shift[c].abs())
     };
     x.iter().enumerate().map(bound).collect()
 }
 
-/// The bounds of the sum over n of `dy * (x - mean) * inv_std`.
-fn grad_scale(operands: &[&[f64]]) -> Vec<f64> {
-    let [x, dy, mean, inv_std] = operands else { return Vec::new() };
+/// The magnitude of the inverse standard deviation.
+fn inv_std(spread: f64, epsilon: Option<f64>) -> f64 {
+    epsilon.map_or(spread.abs(), |epsilon| 1.0 / (spread + epsilon).sqrt())
+}
+
+/// The bounds of the sum over n of `dy * (x - mean) * inv_std`. With an `epsilon`, the last operand is the
+/// variance, otherwise the inverse standard deviation.
+fn grad_scale(operands: &[&[f64]], epsilon: Option<f64>) -> Vec<f64> {
+    let [x, dy, mean, spread] = operands else { return Vec::new() };
     let channels = mean.len();
     let n = (x.len() / channels) as f64;
     let mut sums = vec![0.0; channels];
     for (index, (x, dy)) in x.iter().zip(*dy).enumerate() {
         let c = index % channels;
-        sums[c] += (FEW + n.sqrt()) * HALF_ULP * dy.abs() * (x.abs() + mean[c].abs()) * inv_std[c].abs();
+        sums[c] +=
+            (FEW + n.sqrt()) * HALF_ULP * dy.abs() * (x.abs() + mean[c].abs()) * inv_std(spread[c], epsilon);
     }
     sums
 }

@@ -40,7 +40,9 @@ pub(super) fn cases() -> Vec<Case> {
         }
         let pair = vec![like(Fill::Data), like(Fill::Data)];
         let moments = vec![vector(Fill::Data), vector(Fill::Positive)];
-        case("", Op::BatchNormGradScale, [pair.clone(), moments.clone()].concat());
+        for (name, epsilon) in [("", None), (" of a variance", Some(1e-3))] {
+            case(name, Op::BatchNormGradScale { epsilon }, [pair.clone(), moments.clone()].concat());
+        }
         let sums = vec![vector(Fill::Data), vector(Fill::Data)];
         let operands = [pair, vec![vector(Fill::Data)], moments, sums].concat();
         case("", Op::BatchNormGradInput, operands);

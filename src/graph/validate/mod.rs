@@ -58,7 +58,7 @@ pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -
         Op::MeanSquaredErrorGrad => loss::squared_error(o, true),
         Op::BatchStatistics { epsilon } => norm::statistics(o, *epsilon),
         Op::BatchNorm { epsilon } => norm::normalize(o, *epsilon),
-        Op::BatchNormGradScale => norm::grad_scale(o),
+        Op::BatchNormGradScale { epsilon } => norm::grad_scale(o, *epsilon),
         Op::BatchNormGradInput => norm::grad_input(o),
         Op::UpdateStatistics(rule, targets) => norm::update_statistics(graph, o, rule, targets),
         Op::Reshape(extents) => reshape(o, extents),

@@ -46,8 +46,9 @@ pub(super) fn normalize(o: &Operands, epsilon: Option<f64>) -> Result<Vec<Result
     Ok(vec![result(o.values[0].shape.extents(), true)?])
 }
 
-pub(super) fn grad_scale(o: &Operands) -> Result<Vec<ResultInfo>> {
+pub(super) fn grad_scale(o: &Operands, epsilon: Option<f64>) -> Result<Vec<ResultInfo>> {
     operands(o, &[1], &[2, 3])?;
+    epsilon.map_or(Ok(()), |epsilon| valid_epsilon(o, epsilon))?;
     Ok(vec![result([o.values[0].shape.last()], false)?])
 }
 

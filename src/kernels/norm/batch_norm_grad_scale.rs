@@ -9,18 +9,29 @@ params! {
         rows_per_example: u32,
         channels: u32,
         splits: u32,
+        from_variance: u32,
+        epsilon: f32,
     }
 }
 
 /// Partial scale gradients of a batch normalization: sums dy * (x - mean) * inv_std over the rows of `[rows,
 /// channels]` within each of `splits` splits. The sums are `[splits, channels]`; the kernel `bias_grad` then
-/// adds the splits. Buffers: x, dy, mean, inv_std, sums.
-pub fn batch_norm_grad_scale(rows: usize, rows_per_example: usize, channels: usize, splits: usize) -> Launch {
+/// adds the splits. With an epsilon, the fourth buffer is a variance, from which the kernel computes inv_std.
+/// Buffers: x, dy, mean, inv_std or variance, sums.
+pub fn batch_norm_grad_scale(
+    rows: usize,
+    rows_per_example: usize,
+    channels: usize,
+    splits: usize,
+    epsilon: Option<f64>,
+) -> Launch {
     let params = Params {
         rows: to_u32(rows),
         rows_per_example: to_u32(rows_per_example),
         channels: to_u32(channels),
         splits: to_u32(splits),
+        from_variance: u32::from(epsilon.is_some()),
+        epsilon: epsilon.unwrap_or(0.0) as f32,
     };
     let width = vector_width(channels);
     Launch::new(

@@ -6,6 +6,7 @@ const WORKGROUP: u32 = 64;
 params! {
     struct Params {
         first: u32,
+        first_group: u32,
         elements: u32,
         per_example: u32,
         unbiased: u32,
@@ -17,6 +18,8 @@ params! {
 pub(crate) struct RunningStatistic {
     /// First element in the arena.
     pub first: usize,
+    /// Number of the first group of four elements of the arena's chunk, counted over all chunks.
+    pub first_group: usize,
     /// Number of elements.
     pub elements: usize,
     /// Number of values per channel and example.
@@ -31,6 +34,7 @@ pub(crate) struct RunningStatistic {
 pub fn update_statistics(statistic: &RunningStatistic) -> Launch {
     let params = Params {
         first: to_u32(statistic.first),
+        first_group: to_u32(statistic.first_group),
         elements: to_u32(statistic.elements),
         per_example: to_u32(statistic.per_example),
         unbiased: u32::from(statistic.unbiased),

@@ -11,8 +11,10 @@ use crate::wgsl::params;
 /// Range of an arena that one update covers, with its learning-rate factor and gradient clipping.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct UpdateRange {
-    /// First element; a multiple of 4.
+    /// First element in its chunk of the arena; a multiple of 4.
     pub first: usize,
+    /// Number of the first group of four elements of the chunk, counted over all chunks.
+    pub first_group: usize,
     /// Number of elements; a multiple of 4.
     pub elements: usize,
     /// Factor by which the learning rate is multiplied.
@@ -25,6 +27,7 @@ params! {
     /// Parameters of every update; the update rule's own parameters follow them.
     pub(super) struct Range {
         pub first_vector: u32,
+        pub first_group: u32,
         pub vectors: u32,
         pub clip_value: f32,
         pub clip_by_norm: u32,
@@ -36,6 +39,7 @@ impl UpdateRange {
     pub(super) fn launch(&self, kernel: &'static WgslFile, rule: &impl WgslStruct, flops: u64) -> Launch {
         let range = Range {
             first_vector: to_u32(self.first / 4),
+            first_group: to_u32(self.first_group),
             vectors: to_u32(self.elements / 4),
             clip_value: self.clip_value(),
             clip_by_norm: matches!(self.clip, Some(Clip::Norm { .. })).into(),
