@@ -299,8 +299,8 @@ fn every_call_on_a_lost_device_is_an_error() {
     // The calls are repeated, because the first failure must not leave a state in which a later call waits
     // forever.
     for _ in 0..8 {
-        assert_error!(t.metrics(), Error::DeviceLost { .. }, "lost");
         assert_error!(t.step(&batches(1)[0]), Error::DeviceLost { .. }, "checkpoint");
+        assert_error!(t.metrics(), Error::DeviceLost { .. }, "lost");
         assert_error!(t.verify_frozen(), Error::DeviceLost { .. }, "lost");
         assert_error!(t.parameter("fc.bias"), Error::DeviceLost { .. }, "lost");
     }

@@ -17,6 +17,8 @@ use crate::error::{Error, Result};
 use pipeline::PipelineCache;
 use second_device::SecondDevice;
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -75,7 +77,11 @@ impl Gpu {
         let errors = Arc::new(Mutex::new(DeviceErrors::default()));
         let on_lost = Arc::clone(&errors);
         device.set_device_lost_callback(move |reason, message| {
-            lock(&on_lost).lost = Some(format!("{reason:?}: {message}"));
+            let reason = match reason {
+                wgpu::DeviceLostReason::Destroyed => "it was destroyed".to_owned(),
+                _ => message,
+            };
+            lock(&on_lost).lost.get_or_insert(reason);
         });
         let on_error = Arc::clone(&errors);
         // Record uncaptured errors instead of calling wgpu's default handler, which panics.
@@ -92,7 +98,8 @@ impl Gpu {
     }
 
     /// Wraps a device that the application owns. Its error handlers are not replaced, and work is submitted
-    /// to `queue`.
+    /// to `queue`. If the device is lost, the next call returns [`Error::DeviceLost`]; only the application's
+    /// device-lost callback receives the driver's reason.
     ///
     /// Features (subgroups, timestamps) and limits are those with which the device was opened.
     pub fn from_wgpu(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Self {
@@ -210,11 +217,51 @@ impl Gpu {
         }
     }
 
+    /// Fails if the device is lost, even if the loss has not been reported yet.
+    ///
+    /// wgpu reports a loss to the device-lost callback alone: after [`wgpu::Device::destroy`] only when the
+    /// device is polled, and to the application if it owns the device. All other calls do nothing and report
+    /// no error. A lost device maps no buffer, which is detected here.
+    fn check_alive(&self) -> Result<()> {
+        let mapped = self.scoped("device loss probe", 4, || {
+            let probe = self.inner.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("device loss probe"),
+                size: 4,
+                usage: wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC,
+                mapped_at_creation: true,
+            });
+            probe.get_mapped_range(..).is_ok()
+        })?;
+        if mapped { Ok(()) } else { Err(self.lost()) }
+    }
+
+    /// Records that the device is lost, and returns the error.
+    fn lost(&self) -> Error {
+        // Polling calls the device-lost callback, if it was not called before, once all work is done.
+        let wait = wgpu::PollType::Wait { submission_index: None, timeout: Some(self.inner.timeout) };
+        let _ = self.poll_device(wait);
+        let reason = lock(&self.inner.errors)
+            .lost
+            .get_or_insert_with(|| {
+                "it was destroyed, or the driver reset it (see the device-lost callback of its owner)"
+                    .to_owned()
+            })
+            .clone();
+        Error::DeviceLost { reason }
+    }
+
     /// Calls `work` inside wgpu error scopes (validation, out of memory, internal), and converts the captured
-    /// error, if any.
+    /// error, if any. Fails if the device is lost.
     ///
     /// The error contains `label`, the name of the resource, and `bytes`, its size if memory is allocated.
     pub(crate) fn error_scope<T>(&self, label: &str, bytes: u64, work: impl FnOnce() -> T) -> Result<T> {
+        let result = self.scoped(label, bytes, work)?;
+        self.check_alive()?;
+        Ok(result)
+    }
+
+    /// [`Gpu::error_scope`] without detecting a loss that was not reported.
+    fn scoped<T>(&self, label: &str, bytes: u64, work: impl FnOnce() -> T) -> Result<T> {
         self.check_errors()?;
         let device = &self.inner.device;
         let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
@@ -257,38 +304,68 @@ impl Gpu {
         Ok(index)
     }
 
-    /// Writes `bytes` at a byte offset of a buffer, before the next submission (`Queue::write_buffer`).
+    /// Writes `bytes` at a byte offset of a buffer, before the next submission.
     pub(crate) fn write(&self, buffer: &GpuBuffer, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.error_scope(buffer.label(), 0, || {
-            self.inner.queue.write_buffer(buffer.raw(), offset, bytes);
-        })
+        let Some(size) = NonZeroU64::new(bytes.len() as u64) else { return self.check_alive() };
+        let queue = &self.inner.queue;
+        let written = self.scoped(buffer.label(), 0, || {
+            let view = queue.write_buffer_with(buffer.raw(), offset, size);
+            view.map(|mut view| view.copy_from_slice(bytes))
+        })?;
+        // Without an error in the scope, a write fails only if the device is lost.
+        written.ok_or_else(|| self.lost())
     }
 
     /// Waits for one submission, or for all if `None`; [`Error::Timeout`] contains `what`.
     pub(crate) fn wait_for(&self, submission: Option<wgpu::SubmissionIndex>, what: &str) -> Result<()> {
         let wait = wgpu::PollType::Wait { submission_index: submission, timeout: Some(self.inner.timeout) };
-        match self.inner.device.poll(wait) {
-            Ok(_) => self.check_errors(),
-            Err(wgpu::PollError::Timeout) => {
+        match self.poll_device(wait) {
+            Err(Some(wgpu::PollError::Timeout)) => {
+                self.check_errors()?;
                 Err(Error::Timeout { what: what.to_owned(), limit: self.inner.timeout })
             }
-            Err(error) => Err(self.mark_lost(&error)),
+            result => self.polled(result),
         }
     }
 
     /// Runs the callbacks of finished work without waiting (`PollType::Poll`).
     pub(crate) fn poll(&self) -> Result<()> {
-        match self.inner.device.poll(wgpu::PollType::Poll) {
-            Ok(_) => self.check_errors(),
-            Err(error) => Err(self.mark_lost(&error)),
-        }
+        self.polled(self.poll_device(wgpu::PollType::Poll))
     }
 
-    /// Records a failed poll as device loss, because wgpu may fail to call the device-lost callback.
-    fn mark_lost(&self, error: &wgpu::PollError) -> Error {
-        let mut errors = lock(&self.inner.errors);
-        let reason = errors.lost.get_or_insert_with(|| error.to_string()).clone();
-        Error::DeviceLost { reason }
+    fn polled(&self, result: std::result::Result<(), Option<wgpu::PollError>>) -> Result<()> {
+        // A failed poll means that the device is lost, because only this crate's submissions are waited for.
+        if result.is_err() {
+            return Err(self.lost());
+        }
+        self.check_errors()?;
+        self.check_alive()
+    }
+
+    /// Polls the device. The error is `None` if wgpu panicked, which it does if the driver loses the device
+    /// during a wait.
+    fn poll_device(&self, poll: wgpu::PollType) -> std::result::Result<(), Option<wgpu::PollError>> {
+        let device = &self.inner.device;
+        match std::panic::catch_unwind(AssertUnwindSafe(|| device.poll(poll))) {
+            Ok(polled) => polled.map(drop).map_err(Some),
+            Err(_) => Err(None),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Gpu {
+    /// Opens a device on the same adapter as an application would, and wraps it.
+    pub(crate) fn of_application() -> Result<Self> {
+        let options = GpuOptions::default();
+        let adapter = pollster::block_on(adapter::request_adapter(&options))?;
+        let (device, queue) = pollster::block_on(adapter::request_device(&adapter, &options))?;
+        Ok(Self::from_wgpu(&adapter, device, queue))
+    }
+
+    /// Destroys the device.
+    pub(crate) fn destroy(&self) {
+        self.inner.device.destroy();
     }
 }
 

@@ -83,7 +83,7 @@ impl ReadRing {
         };
         gpu.wait_for(Some(read.submission.clone()), "a read-back")?;
         let mapped = pollster::block_on(read.mapped.receive());
-        self.complete(mapped, consume)
+        self.complete(gpu, mapped, consume)
     }
 
     /// Passes the oldest read's bytes to `consume` if they have arrived; never waits.
@@ -95,7 +95,7 @@ impl ReadRing {
         let mut context = Context::from_waker(Waker::noop());
         match pin!(read.mapped.receive()).poll(&mut context) {
             Poll::Pending => Ok(None),
-            Poll::Ready(mapped) => self.complete(mapped, consume),
+            Poll::Ready(mapped) => self.complete(gpu, mapped, consume),
         }
     }
 
@@ -104,6 +104,7 @@ impl ReadRing {
     /// `mapped` is the result of the mapping; `None` if the callback was dropped.
     fn complete<T>(
         &mut self,
+        gpu: &Gpu,
         mapped: Option<MapResult>,
         consume: impl FnOnce(&[u8]) -> T,
     ) -> Result<Option<T>> {
@@ -120,7 +121,10 @@ impl ReadRing {
         };
         staging.raw().unmap();
         self.free.push(staging);
-        consumed.map_err(|why| Error::DeviceLost { reason: format!("a read-back failed: {why}") })
+        consumed.or_else(|why| {
+            gpu.poll()?;
+            Err(Error::Validation { kernel: "a read-back".to_owned(), message: why, source: None })
+        })
     }
 
     /// Reads a range of any length in parts of one staging buffer each, and passes the bytes of the parts to

@@ -8,6 +8,8 @@ mod options;
 mod plateau;
 mod proof;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use evaluate::{Confusion, Evaluation};
 pub use options::{GradientPolicy, OnNonFinite, ThawPolicy, TrainerOptions};
