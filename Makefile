@@ -10,7 +10,7 @@ help: ## List the targets
 
 demo: ## Train on the embedded digits; results in runs/demo
 	@sh scripts/ensure-vulkan.sh
-	@$(RUNTIME); cargo run --release -- train --out runs/demo
+	@$(RUNTIME); cargo run --release -- train --out runs/demo --overwrite
 
 test: ## Run all tests
 	@sh scripts/ensure-vulkan.sh

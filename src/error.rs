@@ -1,6 +1,7 @@
 //! The error type of the crate.
 
 use std::path::PathBuf;
+use wildmatch::WildMatch;
 
 /// A `Result` with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
@@ -265,7 +266,53 @@ const _: () = assert_send_sync::<Error>();
 /// Fails to compile if `T` is not `Send + Sync`; call it in a `const _: ()`.
 pub(crate) const fn assert_send_sync<T: Send + Sync>() {}
 
+/// Maximum number of similar parameter paths that an error lists.
+const SIMILAR: usize = 5;
+
 impl Error {
+    /// Returns the name of the variant in snake case, such as `no_adapter`, for programs that read errors.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Error::NoAdapter { .. } => "no_adapter",
+            Error::AdapterRejected { .. } => "adapter_rejected",
+            Error::LimitExceeded { .. } => "limit_exceeded",
+            Error::ShapeMismatch { .. } => "shape_mismatch",
+            Error::UnknownParameter { .. } => "unknown_parameter",
+            Error::MaskMismatch { .. } => "mask_mismatch",
+            Error::OutOfMemory { .. } => "out_of_memory",
+            Error::HostMemory { .. } => "host_memory",
+            Error::DeviceLost { .. } => "device_lost",
+            Error::Timeout { .. } => "timeout",
+            Error::Validation { .. } => "validation",
+            Error::NonFiniteLoss { .. } => "non_finite_loss",
+            Error::NonFiniteUpdate { .. } => "non_finite_update",
+            Error::InvalidArgument { .. } => "invalid_argument",
+            Error::EmptyBatch { .. } => "empty_batch",
+            Error::LabelOutOfRange { .. } => "label_out_of_range",
+            Error::NoGradient { .. } => "no_gradient",
+            Error::NoAdjoint { .. } => "no_adjoint",
+            Error::GradientNotKept { .. } => "gradient_not_kept",
+            Error::Data { .. } => "data",
+            Error::Checkpoint { .. } => "checkpoint",
+            Error::FrozenChanged { .. } => "frozen_changed",
+            Error::Io { .. } => "io",
+        }
+    }
+
+    /// Returns the error for a path or glob that matches none of `paths`. If it is the name of a layer, the
+    /// glob of the layer's parameters comes first in the list of similar paths.
+    pub(crate) fn unknown_parameter<'a>(path: &str, paths: impl Iterator<Item = &'a str>) -> Self {
+        let mut similar: Vec<_> = paths.map(str::to_owned).collect();
+        similar.sort_by_cached_key(|name| strsim::levenshtein(name, path));
+        let inside = format!("{path}.*");
+        let pattern = WildMatch::new(&inside);
+        if similar.iter().any(|name| pattern.matches(name)) {
+            similar.insert(0, inside);
+        }
+        similar.truncate(SIMILAR);
+        Error::UnknownParameter { path: path.to_owned(), similar }
+    }
+
     pub(crate) fn shape(
         at: impl Into<String>,
         expected: impl Into<String>,
@@ -291,6 +338,19 @@ fn list(names: &[String]) -> String {
 mod tests {
     use super::*;
     use std::error::Error as _;
+
+    #[test]
+    fn name_of_a_layer_suggests_the_glob_of_its_parameters() {
+        let paths = ["conv1.kernel", "conv1.bias", "conv2.kernel", "block.a.kernel"];
+        let similar = |path: &str| match Error::unknown_parameter(path, paths.into_iter()) {
+            Error::UnknownParameter { similar, .. } => similar,
+            other => vec![other.to_string()],
+        };
+        assert_eq!(similar("conv1")[..2], ["conv1.*", "conv1.bias"]);
+        assert_eq!(similar("conv?")[0], "conv?.*");
+        assert_eq!(similar("block")[0], "block.*");
+        assert_eq!(similar("conv2.kernal"), ["conv2.kernel", "conv1.kernel", "block.a.kernel", "conv1.bias"]);
+    }
 
     #[test]
     fn source_is_the_error_of_the_dependency() {

@@ -189,8 +189,13 @@ fn running_statistics_are_updated_unless_frozen() {
     // `freeze` accepts the paths of trained parameters only, and `freeze_statistics` those of running
     // statistics only.
     assert_eq!(t.freeze("bn1.*", FreezeRule::all()).unwrap(), 8);
-    assert!(t.freeze("bn1.running_mean", FreezeRule::all()).is_err());
-    assert!(t.freeze_statistics("bn1.scale").is_err());
+    let refused = t.freeze("bn1.running_mean", FreezeRule::all()).unwrap_err();
+    assert!(matches!(refused, Error::InvalidArgument { .. }), "{refused}");
+    for part in ["bn1.running_mean", "freeze_statistics", "--freeze-statistics"] {
+        assert!(refused.to_string().contains(part), "{refused}");
+    }
+    let refused = t.freeze_statistics("bn1.sc*").unwrap_err().to_string();
+    assert!(refused.contains("bn1.scale") && refused.contains("Trainer::freeze "), "{refused}");
     t.step(&batch(8, 1.0)).unwrap();
     let moved = t.parameter("bn1.running_mean").unwrap();
     assert!(moved.iter().all(|&m| m != 0.0), "{moved:?}");

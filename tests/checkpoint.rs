@@ -4,7 +4,8 @@ use crate::support::training::*;
 use frazil::checkpoint::{Checkpoint, Tensor};
 use frazil::low_level::ParameterId;
 use frazil::{
-    Adam, AdamW, Error, FreezeRule, Loss, Mask, Model, Optimizer, Sgd, ThawPolicy, Trainer, TrainerOptions,
+    Adam, AdamW, Error, FreezeRule, Loss, LrSchedule, Mask, Model, Optimizer, Sgd, ThawPolicy, Trainer,
+    TrainerOptions,
 };
 use std::path::{Path, PathBuf};
 
@@ -409,4 +410,32 @@ fn load_weights_by_glob_keeps_frozen_elements_state_and_step() {
     assert!(snapshot(&t) == after, "a failed load changes nothing");
     assert_eq!(t.load_weights(&file, "conv.bias").unwrap(), 1);
     assert_eq!(t.store().read_weights(ParameterId::of(1)).unwrap(), [1; 5]);
+}
+
+/// After a non-finite loss, the advice is to lower the rate; `load` restores the old one.
+#[test]
+fn load_keeping_rates_accepts_another_schedule_and_weight_decay() {
+    let folder = Folder::new("rates");
+    let file = folder.file("c.safetensors");
+    let make = |rate: f64, decay: f64| {
+        let optimizer = Optimizer::from(AdamW::new(rate).weight_decay(decay));
+        trainer(optimizer.schedule(LrSchedule::cosine(if decay > 0.1 { 50 } else { 60 })), continuing())
+    };
+    let mut saved = make(0.01, 0.2);
+    train(&mut saved, 3);
+    saved.save(&file).unwrap();
+    let mut other = make(0.002, 0.0);
+    let before = snapshot(&other);
+    let why = checkpoint_error(other.load(&file));
+    for part in ["weight-decay=0.2", "load_keeping_rates", "--override"] {
+        assert!(why.contains(part), "{why}");
+    }
+    assert!(snapshot(&other) == before && other.steps() == 0);
+    other.load_keeping_rates(&file).unwrap();
+    assert!(snapshot(&other) == snapshot(&saved) && other.steps() == 3);
+    assert_eq!(other.optimizer().learning_rate(), 0.002);
+    // A file of another rule is refused.
+    let mut adam = trainer(Adam::new(0.002).into(), continuing());
+    let why = checkpoint_error(adam.load_keeping_rates(&file));
+    assert!(why.contains("decoupled") && !why.contains("load_keeping_rates"), "{why}");
 }

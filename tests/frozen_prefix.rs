@@ -189,3 +189,33 @@ fn stale_features_are_errors_and_change_nothing() {
     assert!(matches!(t.step_above(&examples), Err(Error::ShapeMismatch { .. })));
     assert!(matches!(t.step_above(&Batch::default()), Err(Error::EmptyBatch { .. })));
 }
+
+/// Each reason why no layer's outputs can be cached is named, instead of a denial of layers that are frozen.
+#[test]
+fn refusal_to_cache_names_the_reason() {
+    let refused = |optimizer: Optimizer, options: TrainerOptions, model: Model, frozen: &[&str]| {
+        let mut t = trainer(model, optimizer, options);
+        frozen.iter().for_each(|glob| assert!(t.freeze(glob, FreezeRule::all()).unwrap() > 0));
+        assert_eq!(t.frozen_prefix(), 0);
+        match t.prefix_features(&data()) {
+            Err(Error::InvalidArgument { got, .. }) => got,
+            other => panic!("{other:?}"),
+        }
+    };
+    let sgd = || Optimizer::from(Sgd::new(0.1));
+    let normalized = Model::input([6, 4, 3]).batch_norm("bn").flatten().dense("fc", 3).build().unwrap();
+    let over_all = sgd().clip(Clip::Norm { max: 1.0, over_all: true });
+    let dense = options().gradient_policy(GradientPolicy::Dense);
+    let dropped = Model::input([6, 4, 3]).dropout(0.5).flatten().dense("fc", 3).build().unwrap();
+    let cases = [
+        (refused(sgd(), options(), model(), &["*"]), "all parameters frozen"),
+        (refused(sgd(), options(), normalized, &["*"]), "all parameters frozen"),
+        (refused(sgd(), options(), model(), &["conv1.kernel"]), "4 trainable elements in conv1.bias"),
+        (refused(over_all, options(), model(), &["conv1.*"]), "clip over all"),
+        (refused(sgd(), dense, model(), &["conv1.*"]), "GradientPolicy::Dense"),
+        (refused(sgd(), options(), dropped, &[]), "layer \"dropout0\""),
+    ];
+    for (got, part) in cases {
+        assert!(got.contains(part), "expected {part}, got {got}");
+    }
+}

@@ -68,7 +68,11 @@ pub fn run(args: &CheckArgs) -> std::result::Result<(), Failure> {
         "backend": report.backend.to_string(), "shader_compiler": report.shader_compiler.to_string(),
         "software_adapter": report.software,
     }))?;
-    if failed.is_empty() { Ok(()) } else { Err(Failure::Verdict) }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let wrong = tallies.values().filter(|tally| !tally.failed.is_empty()).count();
+    Err(Failure::Verdict(format!("{wrong} of {} kernels are wrong on {}", tallies.len(), report.name)))
 }
 
 /// Runs the conformance suite in the families of `only`, or in all that the adapter supports.

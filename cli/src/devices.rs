@@ -5,6 +5,7 @@ use super::output::Output;
 use clap::Args;
 use frazil::gpu::{AdapterReport, devices};
 use frazil::low_level::GemmFamily;
+use frazil::{Gpu, GpuOptions};
 use serde_json::json;
 
 #[derive(Args)]
@@ -17,6 +18,10 @@ pub struct DevicesArgs {
 pub fn run(args: &DevicesArgs) -> Result<(), Failure> {
     let output = Output::new(args.json);
     let all = devices();
+    if all.is_empty() {
+        // Fails, with advice for this system.
+        Gpu::new(GpuOptions::default())?;
+    }
     output.text(format!(
         "{:>2}  {:<40} {:<7} {:<10} {:<9} {:<11} {:<16} {:>8}  {:<34} {}",
         "#",
@@ -50,11 +55,6 @@ pub fn run(args: &DevicesArgs) -> Result<(), Failure> {
             "max_workgroup_memory_bytes": report.max_workgroup_memory,
             "max_invocations": report.max_invocations,
         }))?;
-    }
-    if all.is_empty() {
-        output.text(
-            "no adapter found; on Linux install a Vulkan driver (apt-get install mesa-vulkan-drivers)",
-        )?;
     }
     Ok(())
 }

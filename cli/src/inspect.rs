@@ -159,9 +159,10 @@ fn compare(output: &Output, checkpoint: &Checkpoint, other: &Checkpoint) -> Resu
             }))?;
         }
     }
-    output.text(format!("{differing} of {frozen} frozen elements differ"))?;
+    let verdict = format!("{differing} of {frozen} frozen elements differ");
+    output.text(&verdict)?;
     output.json(&json!({ "done": true, "frozen": frozen, "differing": differing }))?;
-    if differing == 0 { Ok(()) } else { Err(Failure::Verdict) }
+    if differing == 0 { Ok(()) } else { Err(Failure::Verdict(verdict)) }
 }
 
 /// The index of an element along each axis.

@@ -5,6 +5,7 @@ mod check;
 mod devices;
 mod draw;
 mod inspect;
+mod interrupt;
 mod mask_args;
 mod optimizer_args;
 mod os_text;
@@ -14,14 +15,17 @@ mod train;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use frazil::gpu::Backend;
 use frazil::{Error, GpuOptions, Result};
+use interrupt::Interrupt;
 use output::Output;
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
 
 /// Train convolutional networks on any GPU with single weights frozen to the bit.
 ///
 /// Without a command, `frazil` trains with the options of `frazil train`; `frazil train --help` lists them.
-/// Exit codes: 0 success, 1 failure, 2 invalid arguments.
+/// Exit codes: 0 success, 1 failure, 2 invalid arguments, 3 no adapter, 4 device lost or timeout, 130
+/// interrupted.
 #[derive(Parser)]
 #[command(
     name = "frazil",
@@ -89,19 +93,71 @@ impl DeviceArgs {
 
 /// Why a command failed.
 enum Failure {
-    /// Invalid arguments: exit code 2.
+    /// Invalid arguments.
     Usage(Error),
-    /// An error while running: exit code 1.
+    /// An error while running.
     Failed(Error),
-    /// The command completed with a negative result (a frozen element changed, a kernel is wrong), which it
-    /// has printed: exit code 1.
-    Verdict,
+    /// The command completed with a negative result (a frozen element changed, a kernel is wrong), which this
+    /// message summarizes.
+    Verdict(String),
+    /// The command was interrupted. The message says what was saved, and how to continue.
+    Interrupted(String),
 }
+
+/// Exit code of an interrupted command, as of a program that SIGINT ends.
+const INTERRUPTED: u8 = 130;
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Failure::Failed(error)
     }
+}
+
+impl Failure {
+    fn message(&self) -> String {
+        match self {
+            Failure::Usage(error) | Failure::Failed(error) => error.to_string(),
+            Failure::Verdict(message) | Failure::Interrupted(message) => message.clone(),
+        }
+    }
+
+    /// The kind of failure, for programs that read JSON.
+    fn kind(&self) -> &'static str {
+        match self {
+            Failure::Usage(error) | Failure::Failed(error) => error.kind(),
+            Failure::Verdict(_) => "verdict",
+            Failure::Interrupted(_) => "interrupted",
+        }
+    }
+
+    fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Usage(error) | Failure::Failed(error) => match error {
+                Error::NoAdapter { .. } | Error::AdapterRejected { .. } => 3,
+                Error::DeviceLost { .. } | Error::Timeout { .. } => 4,
+                // Some arguments out of range are detected by the library only.
+                Error::InvalidArgument { .. } | Error::EmptyBatch { .. } => 2,
+                _ if matches!(self, Failure::Usage(_)) => 2,
+                _ => 1,
+            },
+            Failure::Verdict(_) => 1,
+            Failure::Interrupted(_) => INTERRUPTED,
+        }
+    }
+}
+
+/// Prints a failure on standard error, and in JSON mode also on standard output.
+fn report(failure: &Failure, json: bool) {
+    let message = failure.message();
+    output::message(format_args!("frazil: {message}"));
+    print_object(json, &message, failure.kind(), failure.exit_code());
+}
+
+/// Prints the JSON object of a failing call. Standard output may be closed; the exit code still reports the
+/// failure.
+fn print_object(json: bool, message: &str, kind: &str, code: u8) {
+    let object = serde_json::json!({ "error": message, "kind": kind, "exit_code": code });
+    let _ = Output::new(json).json(&object);
 }
 
 /// Marks an error as caused by the arguments.
@@ -128,51 +184,98 @@ fn at_least_one(flag: &str, value: u64) -> Result<()> {
     Err(Error::InvalidArgument { at: flag.to_owned(), expected, got })
 }
 
-fn main() -> ExitCode {
-    let begun = Instant::now();
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,wgpu_hal=off")).init();
-    // The options of `train` are hidden: in the help of `frazil`, they would obscure the list of commands.
-    let matches = Cli::command().mut_args(|arg| arg.hide(true)).get_matches();
-    let cli = match Cli::from_arg_matches(&matches) {
-        Ok(cli) => cli,
-        Err(error) => error.exit(),
+/// Prints a warning or error of the library like a message of this program, and other levels with their
+/// module.
+fn log_line(buffer: &mut env_logger::fmt::Formatter, record: &log::Record) -> std::io::Result<()> {
+    let line = match record.level() {
+        log::Level::Error => format!("error: {}", record.args()),
+        log::Level::Warn => format!("warning: {}", record.args()),
+        level => format!("{level} {}: {}", record.target(), record.args()),
     };
-    let given = train::Flags::given(matches.subcommand_matches("train").unwrap_or(&matches));
-    let (result, json) = match cli.command.unwrap_or(Command::Train(Box::new(cli.train))) {
-        Command::Train(args) => (train::run(&args, given), args.json),
-        Command::Devices(args) => (devices::run(&args), args.json),
-        Command::Bench(args) => (bench::run(&args, begun), args.json),
-        Command::Check(args) => (check::run(&args), args.json),
-        Command::Inspect(args) => (inspect::run(&args), args.json),
-        Command::Draw(args) => (draw::run(&args), false),
-    };
-    let (error, code) = match result {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(Failure::Verdict) => return ExitCode::from(1),
-        // Some arguments out of range are detected by the library only.
-        Err(Failure::Failed(error @ (Error::InvalidArgument { .. } | Error::EmptyBatch { .. }))) => {
-            (error, 2)
-        }
-        Err(Failure::Failed(error)) => (error, 1),
-        Err(Failure::Usage(error)) => (error, 2),
-    };
-    // The reader of standard output has closed the pipe, as `head` does: print no message, but report
-    // failure, because the work is not complete.
-    if matches!(&error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe) {
-        return ExitCode::from(1);
-    }
-    eprintln!("frazil: {error}");
-    if json {
-        // Standard output may be closed; the exit code still reports the failure.
-        let _ = Output::new(true).json(&serde_json::json!({ "error": error.to_string() }));
-    }
-    ExitCode::from(code)
+    writeln!(buffer, "{}", output::wrapped(line))
 }
 
-/// Turns an invalid argument found by the library into a usage error.
-fn as_usage<T>(result: std::result::Result<T, Failure>) -> std::result::Result<T, Failure> {
+/// Prints what clap says about the command line: an error, or the help or version that was asked for.
+fn print_clap(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    // Not parsed, as the command line is invalid.
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    let text = error.to_string();
+    let message = text.split("\n\n").next().unwrap_or(&text);
+    print_object(json, message.strip_prefix("error: ").unwrap_or(message).trim_end(), "invalid_argument", 2);
+    ExitCode::from(2)
+}
+
+fn main() -> ExitCode {
+    let begun = Instant::now();
+    let filter = env_logger::Env::default().default_filter_or("warn,wgpu_hal=off");
+    env_logger::Builder::from_env(filter).format(log_line).init();
+    // The options of `train` are hidden: in the help of `frazil`, they would obscure the list of commands.
+    let parsed = Cli::command().mut_args(|arg| arg.hide(true)).try_get_matches();
+    let (matches, cli) = match parsed.and_then(|m| Cli::from_arg_matches(&m).map(|cli| (m, cli))) {
+        Ok(parsed) => parsed,
+        Err(error) => return print_clap(&error),
+    };
+    let given = train::Flags::given(matches.subcommand_matches("train").unwrap_or(&matches));
+    let command = cli.command.unwrap_or(Command::Train(Box::new(cli.train)));
+    let json = match &command {
+        Command::Train(args) => args.json,
+        Command::Devices(args) => args.json,
+        Command::Bench(args) => args.json,
+        Command::Check(args) => args.json,
+        Command::Inspect(args) => args.json,
+        Command::Draw(_) => false,
+    };
+    let interrupt = Interrupt::handle(matches!(command, Command::Train(_)), json);
+    let result = match command {
+        Command::Train(args) => train::run(&args, given, &interrupt),
+        Command::Devices(args) => devices::run(&args),
+        Command::Bench(args) => bench::run(&args, begun),
+        Command::Check(args) => check::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Draw(args) => draw::run(&args),
+    };
     match result {
-        Err(Failure::Failed(error @ Error::InvalidArgument { .. })) => usage(Err(error)),
-        other => other,
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader of standard output has closed the pipe, as `head` does: print no message, but report
+        // failure, because the work is not complete.
+        Err(Failure::Failed(error)) if output::is_closed_pipe(&error) => ExitCode::from(1),
+        Err(failure) => {
+            report(&failure, json);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_tell_kinds_of_failure_apart() {
+        let lost = || Error::DeviceLost { reason: "gone".to_owned() };
+        let wanted = "any name".to_owned();
+        let none = Error::NoAdapter { wanted, found: Vec::new(), hint: "install one".to_owned() };
+        let limit = std::time::Duration::from_secs(1);
+        let refused = Error::AdapterRejected { adapter: "a".to_owned(), reason: "r".to_owned() };
+        let unknown = || Error::UnknownParameter { path: "a".to_owned(), similar: Vec::new() };
+        let cases = [
+            (Failure::Usage(unknown()), 2, "unknown_parameter"),
+            (Failure::Failed(unknown()), 1, "unknown_parameter"),
+            (Failure::Failed(at_least_one("--epochs", 0).unwrap_err()), 2, "invalid_argument"),
+            (Failure::Failed(none), 3, "no_adapter"),
+            (Failure::Failed(refused), 3, "adapter_rejected"),
+            (Failure::Failed(lost()), 4, "device_lost"),
+            (Failure::Usage(lost()), 4, "device_lost"),
+            (Failure::Failed(Error::Timeout { what: "a step".to_owned(), limit }), 4, "timeout"),
+            (Failure::Verdict("a kernel is wrong".to_owned()), 1, "verdict"),
+            (Failure::Interrupted("stopped".to_owned()), 130, "interrupted"),
+        ];
+        for (failure, code, kind) in cases {
+            assert_eq!((failure.exit_code(), failure.kind()), (code, kind), "{}", failure.message());
+        }
     }
 }

@@ -69,6 +69,37 @@ impl Rule {
 }
 
 impl OptimizerArgs {
+    fn default_lr(&self) -> f64 {
+        match self.optimizer {
+            Rule::Sgd => 0.05,
+            Rule::Adagrad => 0.01,
+            Rule::Adam | Rule::Adamw | Rule::Amsgrad | Rule::Rmsprop => 0.001,
+        }
+    }
+
+    /// `None` for a rule without momentum.
+    fn default_momentum(&self) -> Option<f64> {
+        match self.optimizer {
+            Rule::Sgd => Some(0.9),
+            Rule::Rmsprop => Some(0.0),
+            Rule::Adam | Rule::Adamw | Rule::Amsgrad | Rule::Adagrad => None,
+        }
+    }
+
+    fn default_weight_decay(&self) -> f64 {
+        if self.optimizer == Rule::Adamw { 0.01 } else { 0.0 }
+    }
+
+    /// The defaults that depend on the update rule, by flag.
+    pub fn implied(&self) -> Vec<(&'static str, String)> {
+        let mut all = vec![
+            ("lr", self.default_lr().to_string()),
+            ("weight-decay", self.default_weight_decay().to_string()),
+        ];
+        all.extend(self.default_momentum().map(|momentum| ("momentum", momentum.to_string())));
+        all
+    }
+
     /// Number of batches for each update.
     pub fn accumulate(&self) -> usize {
         self.accumulate.into()
@@ -91,23 +122,18 @@ impl OptimizerArgs {
         only(self.momentum.is_some(), "--momentum", &[Rule::Sgd, Rule::Rmsprop], with_momentum)?;
         only(self.nesterov, "--nesterov", &[Rule::Sgd], "--optimizer sgd")?;
         only(self.centered, "--centered", &[Rule::Rmsprop], "--optimizer rmsprop")?;
-        let lr = |default: f64| self.lr.unwrap_or(default);
-        let decay = self.weight_decay.unwrap_or(0.0);
+        let lr = self.lr.unwrap_or(self.default_lr());
+        let momentum = self.momentum.or(self.default_momentum()).unwrap_or(0.0);
+        let decay = self.weight_decay.unwrap_or(self.default_weight_decay());
         let mut optimizer: Optimizer = match self.optimizer {
-            Rule::Sgd => Sgd::new(lr(0.05))
-                .momentum(self.momentum.unwrap_or(0.9))
-                .nesterov(self.nesterov)
-                .weight_decay(decay)
-                .into(),
-            Rule::Adam => Adam::new(lr(0.001)).weight_decay(decay).into(),
-            Rule::Adamw => AdamW::new(lr(0.001)).weight_decay(self.weight_decay.unwrap_or(0.01)).into(),
-            Rule::Amsgrad => Adam::new(lr(0.001)).amsgrad(true).weight_decay(decay).into(),
-            Rule::Rmsprop => RmsProp::new(lr(0.001))
-                .momentum(self.momentum.unwrap_or(0.0))
-                .centered(self.centered)
-                .weight_decay(decay)
-                .into(),
-            Rule::Adagrad => Adagrad::new(lr(0.01)).weight_decay(decay).into(),
+            Rule::Sgd => Sgd::new(lr).momentum(momentum).nesterov(self.nesterov).weight_decay(decay).into(),
+            Rule::Adam => Adam::new(lr).weight_decay(decay).into(),
+            Rule::Adamw => AdamW::new(lr).weight_decay(decay).into(),
+            Rule::Amsgrad => Adam::new(lr).amsgrad(true).weight_decay(decay).into(),
+            Rule::Rmsprop => {
+                RmsProp::new(lr).momentum(momentum).centered(self.centered).weight_decay(decay).into()
+            }
+            Rule::Adagrad => Adagrad::new(lr).weight_decay(decay).into(),
         };
         optimizer = optimizer.schedule(self.schedule);
         if let Some(max) = self.clip_norm {

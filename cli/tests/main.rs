@@ -9,4 +9,6 @@ mod data_sets;
 mod draw;
 mod faults;
 mod hostile_files;
+mod interrupts;
 mod program;
+mod runs;

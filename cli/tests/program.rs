@@ -65,8 +65,33 @@ pub fn train(out: &Path, flags: &[&str]) -> Value {
     lines(&output).pop().unwrap()
 }
 
-/// The lines of metrics.csv without the last column, the speed.
+/// The lines of metrics.csv without the last two columns, the speed and the run.
 pub fn rows(out: &Path) -> Vec<String> {
     let csv = std::fs::read_to_string(out.join("metrics.csv")).unwrap();
-    csv.lines().map(|line| line.rsplit_once(',').unwrap().0.to_owned()).collect()
+    csv.lines().map(|line| line.rsplitn(3, ',').nth(2).unwrap().to_owned()).collect()
+}
+
+/// Writes a data set of the MNIST family, of 12 training and 4 test images whose pixels depend on `factor`.
+pub fn write_idx(folder: &Path, factor: u32) {
+    std::fs::create_dir_all(folder).unwrap();
+    let file = |count: u32, size: &[u32], values: &dyn Fn(u32) -> u8| {
+        let extents = [&[count], size].concat();
+        let all = extents.iter().product::<u32>();
+        let mut bytes = vec![0, 0, 8, extents.len() as u8];
+        extents.iter().for_each(|extent| bytes.extend(extent.to_be_bytes()));
+        bytes.extend((0..all).map(values));
+        bytes
+    };
+    for (part, count) in [("train", 12), ("t10k", 4)] {
+        let images = file(count, &[28, 28], &|i| (i * factor) as u8);
+        std::fs::write(folder.join(format!("{part}-images-idx3-ubyte")), images).unwrap();
+        let labels = file(count, &[], &|i| i as u8 % 10);
+        std::fs::write(folder.join(format!("{part}-labels-idx1-ubyte")), labels).unwrap();
+    }
+}
+
+/// A note of `frazil train` in the checkpoint of an output folder.
+pub fn note(out: &Path, name: &str) -> Option<String> {
+    let checkpoint = frazil::checkpoint::Checkpoint::read(&out.join("weights.safetensors")).unwrap();
+    checkpoint.notes().get(&format!("note.{name}")).cloned()
 }

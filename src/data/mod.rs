@@ -16,6 +16,7 @@ pub use digits::Digits;
 pub use idx::idx;
 pub use synthetic::synthetic;
 
+use crate::digest::{Digest, Fnv1a};
 use crate::error::{Error, Result};
 use crate::rng::{Purpose, Stream};
 use crate::shape::Shape;
@@ -162,6 +163,19 @@ impl Dataset {
         &self.labels
     }
 
+    /// Returns a digest of all examples, their labels or targets, and the shapes. Data sets with equal
+    /// contents have equal digests, whatever their names and wherever their files are.
+    pub fn digest(&self) -> u64 {
+        let mut fold = Fnv1a::default();
+        let target = self.target.as_ref().map(Shape::extents);
+        fold.bytes(format!("{:?} {target:?} {}", self.example_shape(), self.classes).as_bytes());
+        let floats = |values: &[f32]| Digest::of(values.iter().map(|value| value.to_bits()).enumerate());
+        fold.digest("features", "f32", &floats(&self.features));
+        fold.digest("labels", "u32", &Digest::of(self.labels.iter().copied().enumerate()));
+        fold.digest("targets", "f32", &floats(&self.targets));
+        fold.value()
+    }
+
     /// Iterates over all examples once, in batches of `batch` rows, shuffled by `seed`; the last batch may be
     /// short.
     ///
@@ -223,6 +237,27 @@ mod tests {
         assert_eq!(data.example_shape(), [2, 1]);
         assert_eq!((data.features(), data.labels()), (&[1.0, 2.0, 3.0, 4.0][..], &[1, 0][..]));
         assert!(format!("{data:?}").len() < 100);
+    }
+
+    #[test]
+    fn digest_covers_contents_but_not_the_name() {
+        let make = |name: &str, shape: [usize; 2], features: [f32; 4], labels: [u32; 2], classes| {
+            Dataset::new(name, shape, features.to_vec(), labels.to_vec(), classes).unwrap().digest()
+        };
+        let digest = make("a", [2, 1], [1.0, 2.0, 3.0, 0.0], [1, 0], 2);
+        assert_eq!(make("b", [2, 1], [1.0, 2.0, 3.0, 0.0], [1, 0], 2), digest);
+        for other in [
+            make("a", [1, 2], [1.0, 2.0, 3.0, 0.0], [1, 0], 2),
+            make("a", [2, 1], [1.0, 2.0, 3.0, -0.0], [1, 0], 2),
+            make("a", [2, 1], [2.0, 1.0, 3.0, 0.0], [1, 0], 2),
+            make("a", [2, 1], [1.0, 2.0, 3.0, 0.0], [0, 1], 2),
+            make("a", [2, 1], [1.0, 2.0, 3.0, 0.0], [1, 0], 3),
+        ] {
+            assert_ne!(other, digest);
+        }
+        let regression =
+            |target| Dataset::regression("r", [1], vec![1.0; 2], [1], vec![0.5, target]).unwrap();
+        assert_ne!(regression(0.25).digest(), regression(0.5).digest());
     }
 
     #[test]

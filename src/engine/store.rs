@@ -145,10 +145,8 @@ impl Store {
     /// [`Error::UnknownParameter`].
     pub fn find(&self, path: &str) -> Result<ParameterId> {
         let found = self.inner.parameters.iter().position(|p| p.path == path);
-        found.map(ParameterId).ok_or_else(|| Error::UnknownParameter {
-            path: path.to_owned(),
-            similar: self.inner.parameters.iter().map(|p| p.path.clone()).take(8).collect(),
-        })
+        let paths = || self.inner.parameters.iter().map(|p| p.path.as_str());
+        found.map(ParameterId).ok_or_else(|| Error::unknown_parameter(path, paths()))
     }
 
     /// Writes the mask of a parameter, which applies from the next run on.

@@ -92,7 +92,7 @@ impl Layer {
             }
             Layer::Dense(layer) => layer.output(name, input),
             Layer::BatchNorm(layer) => layer.output(name, input),
-            Layer::Residual(layer) => layer.output(name, input),
+            Layer::Residual(layer) => Ok(layer.infer(name, input)?.0),
             Layer::Relu | Layer::Activation(_) | Layer::Softmax => Ok(input.to_vec()),
             Layer::Dropout { rate } => dropout_rate(name, *rate).map(|()| input.to_vec()),
             Layer::MaxPool2d(layer) | Layer::AvgPool2d(layer) => {
@@ -116,7 +116,7 @@ impl Layer {
             Layer::Conv2d(layer) => layer.parameters(name, input),
             Layer::Dense(layer) => layer.parameters(name, input),
             Layer::BatchNorm(layer) => layer.parameters(name, input),
-            Layer::Residual(layer) => layer.parameters(name, input),
+            Layer::Residual(layer) => Ok(layer.infer(name, input)?.1),
             Layer::Relu
             | Layer::Activation(_)
             | Layer::Softmax
@@ -142,6 +142,15 @@ impl Layer {
         }
     }
 
+    /// Returns the output shape and the parameters for examples of shape `input`.
+    fn infer(&self, name: &str, input: &[usize]) -> Result<(Vec<usize>, Vec<ParameterSpec>)> {
+        match self {
+            // One call for both, so that each level of nested residual layers is visited once.
+            Layer::Residual(layer) => layer.infer(name, input),
+            _ => Ok((self.output(name, input)?, self.parameters(name, input)?)),
+        }
+    }
+
     /// Returns whether the output in training depends only on the example and the parameters: no random
     /// numbers, no statistics over the batch.
     pub(crate) fn is_fixed(&self) -> bool {
@@ -153,8 +162,8 @@ impl Layer {
         }
     }
 
-    /// Appends the forward operations and returns the output; `parameters` are the values of
-    /// [`Layer::parameters`].
+    /// Appends the forward operations and returns the output. Takes the values of [`Layer::parameters`] from
+    /// the beginning of `parameters`.
     ///
     /// # Errors
     /// As [`Layer::output`].
@@ -163,13 +172,25 @@ impl Layer {
         graph: &mut Graph,
         name: &str,
         x: ValueId,
-        parameters: &[ValueId],
+        parameters: &mut &[ValueId],
         mode: Mode,
     ) -> Result<ValueId> {
+        // The parameters of this layer alone; a residual layer leaves them to the layers inside.
+        let own = match self {
+            Layer::Residual(_) => &[],
+            _ => {
+                let count = self.parameters(name, example(graph, x))?.len();
+                let (own, others) = parameters
+                    .split_at_checked(count)
+                    .ok_or_else(|| Error::argument(name, format!("{count} parameters"), parameters.len()))?;
+                *parameters = others;
+                own
+            }
+        };
         match self {
-            Layer::Conv2d(layer) => layer.forward(graph, name, x, parameters),
-            Layer::Dense(layer) => layer.forward(graph, name, x, parameters),
-            Layer::BatchNorm(layer) => layer.forward(graph, name, x, parameters, mode),
+            Layer::Conv2d(layer) => layer.forward(graph, name, x, own),
+            Layer::Dense(layer) => layer.forward(graph, name, x, own),
+            Layer::BatchNorm(layer) => layer.forward(graph, name, x, own, mode),
             Layer::Residual(layer) => layer.forward(graph, name, x, parameters, mode),
             Layer::Relu => graph.push_one(Op::Relu, &[x], name),
             Layer::Activation(activation) => graph.push_one(Op::Activation(*activation), &[x], name),

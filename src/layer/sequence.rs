@@ -35,30 +35,24 @@ impl Sequence<'_> {
                 let expected = "a name without . * ? = and control characters";
                 return Err(Error::argument(format!("layer {name:?}"), expected, format!("{name:?}")));
             }
-            let path = self.path(name);
-            parameters.push(layer.parameters(&path, &shape)?);
-            shape = layer.output(&path, &shape)?;
+            let (output, own) = layer.infer(&self.path(name), &shape)?;
+            parameters.push(own);
+            shape = output;
         }
         Ok((shape, parameters))
     }
 
-    /// Appends the forward operations and returns the output; `parameters` are those of all layers, in order.
+    /// Appends the forward operations and returns the output. Takes the parameters of all layers, in order,
+    /// from the beginning of `parameters`.
     pub fn forward(
         &self,
         graph: &mut Graph,
         mut x: ValueId,
-        parameters: &[ValueId],
+        parameters: &mut &[ValueId],
         mode: Mode,
     ) -> Result<ValueId> {
-        let (_, specs) = self.infer(super::example(graph, x))?;
-        let mut rest = parameters;
-        for ((name, layer), specs) in self.layers.iter().zip(&specs) {
-            let Some((own, others)) = rest.split_at_checked(specs.len()) else {
-                let expected = format!("{} parameters", specs.len());
-                return Err(Error::argument(self.path(name), expected, rest.len()));
-            };
-            rest = others;
-            x = layer.forward(graph, &self.path(name), x, own, mode)?;
+        for (name, layer) in self.layers {
+            x = layer.forward(graph, &self.path(name), x, parameters, mode)?;
         }
         Ok(x)
     }
@@ -69,6 +63,10 @@ impl Sequence<'_> {
     }
 }
 
+/// Maximum depth of residual layers inside residual layers. Each level takes a few stack frames when the model
+/// is built.
+const MAX_DEPTH: usize = 256;
+
 /// Residual layer, `main(x) + shortcut(x)` (He et al. 2015); a shortcut without layers is the identity.
 ///
 /// Parameter paths of the inner layers begin with the name of the residual layer: `block1.conv1.kernel`.
@@ -76,12 +74,19 @@ impl Sequence<'_> {
 pub struct ResidualLayer {
     main: Vec<(String, Layer)>,
     shortcut: Vec<(String, Layer)>,
+    /// 1 without residual layers in the branches, otherwise 1 more than the deepest of them.
+    depth: usize,
 }
 
 impl ResidualLayer {
     /// A residual layer of two branches of named layers.
     pub fn new(main: Vec<(String, Layer)>, shortcut: Vec<(String, Layer)>) -> Self {
-        ResidualLayer { main, shortcut }
+        let depth = |(_, layer): &(String, Layer)| match layer {
+            Layer::Residual(inner) => inner.depth,
+            _ => 0,
+        };
+        let depth = 1 + main.iter().chain(&shortcut).map(depth).max().unwrap_or(0);
+        ResidualLayer { main, shortcut, depth }
     }
 
     pub(super) fn is_fixed(&self) -> bool {
@@ -103,41 +108,55 @@ impl ResidualLayer {
         [&self.main, &self.shortcut].map(|layers| Sequence { prefix: name, layers })
     }
 
-    pub(super) fn output(&self, name: &str, input: &[usize]) -> Result<Vec<usize>> {
-        let [main, shortcut] = self.branches(name);
-        let (main, shortcut) = (main.infer(input)?.0, shortcut.infer(input)?.0);
+    /// Returns the output shape of one example and the parameters of both branches. Visits each inner layer
+    /// once.
+    pub(super) fn infer(&self, name: &str, input: &[usize]) -> Result<(Vec<usize>, Vec<ParameterSpec>)> {
+        if self.depth > MAX_DEPTH {
+            let expected = format!("at most {MAX_DEPTH} residual layers inside each other");
+            return Err(Error::argument(name, expected, self.depth));
+        }
+        let [main, shortcut] = self.branches(name).map(|branch| branch.infer(input));
+        let ((main, mut parameters), (shortcut, others)) = (main?, shortcut?);
         if main != shortcut {
             let expected = format!("a shortcut output of {main:?}, as the main branch gives");
             return Err(Error::shape(name, expected, format!("{shortcut:?}")));
         }
-        Ok(main)
+        parameters.extend(others);
+        Ok((main, parameters.into_iter().flatten().collect()))
     }
 
-    pub(super) fn parameters(&self, name: &str, input: &[usize]) -> Result<Vec<ParameterSpec>> {
-        let mut all = Vec::new();
-        for branch in self.branches(name) {
-            all.extend(branch.infer(input)?.1.into_iter().flatten());
-        }
-        Ok(all)
-    }
-
-    /// Appends both branches and their sum.
+    /// Appends both branches and their sum. Takes the parameters of both branches from the beginning of
+    /// `parameters`.
     pub(super) fn forward(
         &self,
         graph: &mut Graph,
         name: &str,
         x: ValueId,
-        parameters: &[ValueId],
+        parameters: &mut &[ValueId],
         mode: Mode,
     ) -> Result<ValueId> {
         let [main, shortcut] = self.branches(name);
-        let main_parameters = main.infer(super::example(graph, x))?.1.iter().map(Vec::len).sum::<usize>();
         let a = main.forward(graph, x, parameters, mode)?;
-        let b = shortcut.forward(graph, x, &parameters[main_parameters..], mode)?;
+        let b = shortcut.forward(graph, x, parameters, mode)?;
         graph.push_one(Op::Add, &[a, b], name)
     }
 
     pub(super) fn update_statistics(&self, graph: &mut Graph, name: &str) -> Result<()> {
         self.branches(name).iter().try_for_each(|branch| branch.update_statistics(graph))
+    }
+}
+
+impl Drop for ResidualLayer {
+    /// Drops inner residual layers in a loop: the recursion of a derived drop would overflow the stack for
+    /// layers far deeper than [`MAX_DEPTH`].
+    fn drop(&mut self) {
+        let mut pending = std::mem::take(&mut self.main);
+        pending.append(&mut self.shortcut);
+        while let Some((_, layer)) = pending.pop() {
+            if let Layer::Residual(mut inner) = layer {
+                pending.append(&mut inner.main);
+                pending.append(&mut inner.shortcut);
+            }
+        }
     }
 }

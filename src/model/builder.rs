@@ -7,6 +7,7 @@ use crate::layer::{
     BatchNormLayer, Conv2dLayer, DenseLayer, Layer, ParameterSpec, Pool2dLayer, ResidualLayer, Sequence,
 };
 use crate::shape::Shape;
+use std::collections::BTreeSet;
 
 /// Builder of a [`Model`]: collects layers, which [`ModelBuilder::build`] validates.
 #[derive(Clone, Debug)]
@@ -174,8 +175,9 @@ impl ModelBuilder {
         Shape::new(self.input.as_slice())?;
         let (output, parameters) = Sequence { prefix: "", layers: &self.layers }.infer(&self.input)?;
         let parameters: Vec<_> = parameters.into_iter().flatten().collect();
-        for (index, ParameterSpec { path, .. }) in parameters.iter().enumerate() {
-            if parameters[..index].iter().any(|other| other.path == *path) {
+        let mut paths = BTreeSet::new();
+        for ParameterSpec { path, .. } in &parameters {
+            if !paths.insert(path) {
                 return Err(Error::argument("parameter path", "a unique path", format!("{path:?} twice")));
             }
         }

@@ -192,7 +192,7 @@ impl Model {
         let input = graph.batch_input("input", &example, DType::F32)?;
         let declared = self.declare(&mut graph)?;
         let layers = Sequence { prefix: "", layers: &self.layers[first..] };
-        let logits = layers.forward(&mut graph, input, &declared[skipped..], mode)?;
+        let logits = layers.forward(&mut graph, input, &mut &declared[skipped..], mode)?;
         let loss = loss.forward(&mut graph, logits)?;
         Ok(ModelGraph {
             graph,
@@ -225,7 +225,7 @@ impl Model {
         let input = graph.batch_input("input", &self.input, DType::F32)?;
         let declared = self.declare(&mut graph)?;
         let layers = Sequence { prefix: "", layers: &self.layers[..end] };
-        let features = layers.forward(&mut graph, input, &declared[..parameters], Mode::Evaluation)?;
+        let features = layers.forward(&mut graph, input, &mut &declared[..parameters], Mode::Evaluation)?;
         graph.mark_output(features)?;
         Ok(FeaturesGraph { graph, input, features })
     }

@@ -139,8 +139,7 @@ impl Optimizer {
                 }
             }
             if !matched {
-                let similar = paths.iter().map(|path| (*path).to_owned()).take(5).collect();
-                return Err(Error::UnknownParameter { path: glob.clone(), similar });
+                return Err(Error::unknown_parameter(glob, paths.iter().copied()));
             }
         }
         Ok(all)

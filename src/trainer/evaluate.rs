@@ -90,7 +90,8 @@ impl Trainer {
                 Some(_) => plan.read_f32(evaluation.values.logits)?,
                 None => Vec::new(),
             };
-            let indices = (0..rows).filter(|&row| ignored.is_none() || batch.labels.get(row).copied() != ignored);
+            let indices =
+                (0..rows).filter(|&row| ignored.is_none() || batch.labels.get(row).copied() != ignored);
             for (row, (index, &row_loss)) in indices.zip(&losses).enumerate() {
                 if !row_loss.is_finite() {
                     non_finite += 1;

@@ -5,7 +5,6 @@ use super::{GradientPolicy, ThawPolicy, Trainer, report};
 use crate::error::{Error, Result};
 use crate::graph::{ParameterId, ParameterKind};
 use crate::mask::{FreezeRule, Mask, TensorView};
-use wildmatch::WildMatch;
 
 /// A new mask of a parameter, with all data that is needed to apply it without further reads.
 pub(super) struct MaskChange {
@@ -230,19 +229,7 @@ impl Trainer {
     }
 
     fn set_statistics(&mut self, glob: &str, mask: fn(usize) -> Result<Mask>) -> Result<()> {
-        let pattern = WildMatch::new(glob);
-        let matches = |path: &str| {
-            let layer = path.rsplit_once('.').map_or(path, |(layer, _)| layer);
-            pattern.matches(path) || pattern.matches(layer)
-        };
-        let parameters = self.model.parameters().iter().enumerate();
-        let ids: Vec<_> = parameters
-            .filter(|(_, p)| p.kind == ParameterKind::Statistic && matches(&p.path))
-            .map(|(index, _)| ParameterId::of(index))
-            .collect();
-        if ids.is_empty() {
-            return Err(self.unknown(glob));
-        }
+        let ids = self.matching_kind(glob, ParameterKind::Statistic)?;
         let changes = ids.into_iter().map(|id| {
             let elements = self.model.parameters()[id.index()].shape.elements();
             self.prepare(id, mask(elements)?, ThawPolicy::KeepState)

@@ -5,7 +5,7 @@ use crate::compiler::PlanReport;
 use crate::data::{Batch, Dataset};
 use crate::engine::{Plan, TimedDispatch};
 use crate::error::{Error, Result};
-use crate::graph::{Clip, ParameterId, StepScalars};
+use crate::graph::{Clip, ParameterId, ParameterKind, StepScalars};
 use crate::mask::Mask;
 use crate::model::Updates;
 
@@ -47,6 +47,38 @@ impl Trainer {
         if all || parameters == 0 { 0 } else { frozen }
     }
 
+    /// Returns why [`Trainer::frozen_prefix`] is 0, and what to do about it.
+    fn why_no_prefix(&self) -> String {
+        let trainable = |index: usize| self.masks[index].len() - self.masks[index].frozen_count();
+        let trained = |index: &usize| self.model.parameters()[*index].kind == ParameterKind::Trained;
+        if (0..self.masks.len()).filter(trained).all(|index| trainable(index) == 0) {
+            return "all parameters frozen: nothing trains, so evaluate the model instead".to_owned();
+        }
+        if self.options.gradient_policy == GradientPolicy::Dense {
+            return "GradientPolicy::Dense, which needs the gradients of frozen layers; use Masked"
+                .to_owned();
+        }
+        if matches!(self.optimizer.clip_setting(), Some(Clip::Norm { over_all: true, .. })) {
+            return "a clip over all elements, which needs the gradients of frozen layers; use Clip::norm"
+                .to_owned();
+        }
+        let mut first = 0;
+        for (end, (name, layer)) in (1..).zip(self.model.layers()) {
+            let parameters = self.model.below(end).map_or(0, |(_, parameters)| parameters);
+            if let Some(index) = (first..parameters).find(|&index| trained(&index) && trainable(index) > 0) {
+                let path = &self.model.parameters()[index].path;
+                return format!("{} trainable elements in {path}; freeze all of them", trainable(index));
+            }
+            if !layer.is_fixed() {
+                return format!(
+                    "layer {name:?} below any frozen parameter, whose output differs from step to step"
+                );
+            }
+            first = parameters;
+        }
+        "no layer with parameters".to_owned()
+    }
+
     /// Computes the outputs (features) of the frozen layers ([`Trainer::frozen_prefix`]) for a data set.
     /// Returns them in host memory with the labels or targets, for [`Trainer::step_above`]. Features of an
     /// earlier call with fewer frozen layers become invalid. Waits for the device.
@@ -77,7 +109,7 @@ impl Trainer {
         let layers = self.frozen_prefix();
         if layers == 0 {
             let expected = "fully frozen lowest layers, and trainable ones above";
-            return Err(Error::argument(at, expected, "no fully frozen lowest layers"));
+            return Err(Error::argument(at, expected, self.why_no_prefix()));
         }
         if data.example_shape() != self.model.example_shape() {
             let expected = format!("examples of {:?}", self.model.example_shape());

@@ -12,9 +12,6 @@ use crate::optimizer::Optimizer;
 use std::path::Path;
 use wildmatch::WildMatch;
 
-/// Maximum number of similar parameter paths that an error message lists.
-const SIMILAR: usize = 5;
-
 /// Copy of the weights, optimizer state and step of a trainer, as bits in host memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
@@ -149,21 +146,43 @@ impl Trainer {
     /// Returns the trained parameters that a glob matches; an error if there are none. `*` matches any
     /// characters, `?` any single one.
     pub(super) fn matching(&self, glob: &str) -> Result<Vec<ParameterId>> {
-        let pattern = WildMatch::new(glob);
-        let all = self.model.parameters().iter().enumerate();
-        let found: Vec<_> = all
-            .filter(|(_, p)| p.kind == ParameterKind::Trained && pattern.matches(&p.path))
-            .map(|(i, _)| ParameterId::of(i))
-            .collect();
-        if found.is_empty() { Err(self.unknown(glob)) } else { Ok(found) }
+        self.matching_kind(glob, ParameterKind::Trained)
     }
 
-    /// Returns the error for an unknown path, with the most similar paths.
+    /// Returns the parameters of one kind that a glob matches; an error if there are none. For running
+    /// statistics, the glob may match the path of the batch norm instead.
+    pub(super) fn matching_kind(&self, glob: &str, kind: ParameterKind) -> Result<Vec<ParameterId>> {
+        let pattern = WildMatch::new(glob);
+        let matches = |p: &ParameterSpec| {
+            let layer = p.path.rsplit_once('.').map_or(p.path.as_str(), |(layer, _)| layer);
+            let is_statistic = [kind, p.kind] == [ParameterKind::Statistic; 2];
+            pattern.matches(&p.path) || (is_statistic && pattern.matches(layer))
+        };
+        let all = self.model.parameters().iter().enumerate();
+        let (found, others): (Vec<_>, Vec<_>) =
+            all.filter(|(_, p)| matches(p)).partition(|(_, p)| p.kind == kind);
+        if let (true, Some((_, other))) = (found.is_empty(), others.first()) {
+            let (expected, got) = match kind {
+                ParameterKind::Trained => (
+                    "a trained parameter; Trainer::freeze_statistics and --freeze-statistics freeze running statistics",
+                    "the running statistic",
+                ),
+                ParameterKind::Statistic => (
+                    "a running statistic; Trainer::freeze and --freeze freeze trained parameters",
+                    "the trained parameter",
+                ),
+            };
+            return Err(Error::argument(glob, expected, format!("{got} {}", other.path)));
+        }
+        if found.is_empty() {
+            return Err(self.unknown(glob));
+        }
+        Ok(found.into_iter().map(|(index, _)| ParameterId::of(index)).collect())
+    }
+
+    /// Returns the error for an unknown path or glob.
     pub(super) fn unknown(&self, path: &str) -> Error {
-        let mut similar: Vec<_> = self.model.parameters().iter().map(|p| p.path.clone()).collect();
-        similar.sort_by_key(|name| strsim::levenshtein(name, path));
-        similar.truncate(SIMILAR);
-        Error::UnknownParameter { path: path.to_owned(), similar }
+        Error::unknown_parameter(path, self.model.parameters().iter().map(|p| p.path.as_str()))
     }
 
     /// Reads all weights and optimizer state. Waits for the device.
@@ -285,14 +304,30 @@ impl Trainer {
     /// [`Error::Io`]; [`Error::Checkpoint`] if the file is damaged, is of another model or optimizer, has a
     /// running statistic that is not finite or a variance below 0, or its
     /// frozen elements do not match its own digest. The trainer is not changed then.
+    /// [`Trainer::load_keeping_rates`] accepts another schedule or weight decay.
     pub fn load(&mut self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
+        self.load_from(path.as_ref(), false)
+    }
+
+    /// As [`Trainer::load`], but keeps this trainer's learning rate, learning-rate schedule and weight decay,
+    /// which may differ from those in the file: to continue with a lower rate after a non-finite loss, for
+    /// example.
+    ///
+    /// # Errors
+    /// As [`Trainer::load`].
+    pub fn load_keeping_rates(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        self.load_from(path.as_ref(), true)
+    }
+
+    fn load_from(&mut self, path: &Path, keep_rates: bool) -> Result<()> {
         let checkpoint = Checkpoint::read(path)?;
         let refused = |why| Error::Checkpoint { path: path.to_owned(), why, source: None };
-        let loaded = self.validate_checkpoint(&checkpoint).map_err(refused)?;
+        let loaded = self.validate_checkpoint(&checkpoint, keep_rates).map_err(refused)?;
         self.apply(loaded.changes)?;
         self.reset_metrics()?;
-        self.optimizer.set_learning_rate(loaded.learning_rate)?;
+        if !keep_rates {
+            self.optimizer.set_learning_rate(loaded.learning_rate)?;
+        }
         self.options.seed = loaded.seed;
         self.step = loaded.step;
         self.draws = loaded.draws;
@@ -340,15 +375,27 @@ impl Trainer {
         Ok(weights.len())
     }
 
-    /// Validates a checkpoint of this trainer's model and optimizer.
-    fn validate_checkpoint(&self, checkpoint: &Checkpoint) -> std::result::Result<Loaded, String> {
+    /// Validates a checkpoint of this trainer's model and optimizer; with `keep_rates`, schedule and weight
+    /// decay may differ.
+    fn validate_checkpoint(
+        &self,
+        checkpoint: &Checkpoint,
+        keep_rates: bool,
+    ) -> std::result::Result<Loaded, String> {
         if checkpoint.notes().is_empty() {
             return Err(
                 "expected the metadata of this crate, got none; use load_weights to load weights alone"
                     .to_owned(),
             );
         }
-        checkpoint.expect("optimizer", &describe(&self.optimizer))?;
+        let (expected, stored) = (describe(&self.optimizer), checkpoint.notes().get("optimizer"));
+        let stored = stored.map_or("none", String::as_str);
+        let same_rule = without_rates(stored) == without_rates(&expected);
+        if expected != stored && !(keep_rates && same_rule) {
+            let advice =
+                if same_rule { "; Trainer::load_keeping_rates and --override accept this" } else { "" };
+            return Err(format!("optimizer: expected {expected:?}, got {stored:?}{advice}"));
+        }
         let slots = self.store.slots();
         checkpoint.expect("slots", &slots.join(" "))?;
         let paths = self.model.parameters().iter().map(|p| p.path.as_str());
@@ -451,7 +498,16 @@ fn wrong_statistic(parameter: &ParameterSpec, bits: &[u32], mask: &Mask) -> Opti
 /// Describes an optimizer as text, to check that a checkpoint matches. The learning rate is omitted, because
 /// it may change at any step and is stored separately.
 fn describe(optimizer: &Optimizer) -> String {
-    let all = optimizer.describe();
-    let rest: Vec<_> = all.split(' ').filter(|word| !word.starts_with("learning-rate=")).collect();
-    rest.join(" ")
+    without(&optimizer.describe(), &["learning-rate="])
+}
+
+/// Removes the words of `text` that begin with one of `prefixes`.
+fn without(text: &str, prefixes: &[&str]) -> String {
+    let keep = |word: &&str| !prefixes.iter().any(|prefix| word.starts_with(prefix));
+    text.split(' ').filter(keep).collect::<Vec<_>>().join(" ")
+}
+
+/// Removes from a description what [`Trainer::load_keeping_rates`] does not compare.
+fn without_rates(text: &str) -> String {
+    without(text, &["weight-decay=", "schedule="])
 }

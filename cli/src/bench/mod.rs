@@ -7,7 +7,7 @@ mod trace;
 
 use super::optimizer_args::Rule;
 use super::output::Output;
-use super::{DeviceArgs, Failure, as_usage, at_least_one, usage};
+use super::{DeviceArgs, Failure, at_least_one, usage};
 use chart::Chart;
 use clap::{Args, ValueEnum};
 use frazil::low_level::GemmFamily;
@@ -172,9 +172,7 @@ pub fn run(args: &BenchArgs, begun: Instant) -> Result<(), Failure> {
         let mut all = Vec::new();
         for variant in args.variants() {
             let first = first_step(args, &gpu, workload, variant, opened);
-            // A cached variant fails if the lowest layers are not entirely frozen; then --cache-prefix or
-            // --structure is invalid.
-            all.push(if variant.is_cached() { as_usage(first)? } else { first? });
+            all.push(first?);
         }
         measure(args, &gpu, &mut all)?;
         if profiled {

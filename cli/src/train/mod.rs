@@ -1,19 +1,22 @@
 //! `frazil train`: trains a network with frozen weights and verifies that no frozen weight changed.
 
+mod folder;
 mod resume;
 mod run;
 mod source;
 
 pub use resume::Flags;
 
+use super::interrupt::Interrupt;
 use super::mask_args::MaskArgs;
 use super::optimizer_args::OptimizerArgs;
-use super::output::Output;
+use super::output::{Output, message};
 use super::{DeviceArgs, Failure, at_least_one, os_text, usage};
 use clap::Args;
+use folder::{Folder, Table};
 use frazil::checkpoint::Checkpoint;
-use frazil::{Error, Gpu, Loss, Trainer, TrainerOptions};
-use resume::Position;
+use frazil::{Dataset, Error, Gpu, Loss, Trainer, TrainerOptions};
+use resume::{Position, Record, Resumed};
 use run::{Run, RunOptions, parameters};
 use source::Source;
 use std::path::{Path, PathBuf};
@@ -43,9 +46,16 @@ pub struct TrainArgs {
     /// with --resume the folder of that file].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Resume from this checkpoint with the flags stored in it, up to --epochs.
+    /// Replace the results of another run in the output folder.
+    #[arg(long)]
+    overwrite: bool,
+    /// Resume from this checkpoint with the flags stored in it, up to --epochs. A data set that has moved is
+    /// given by --data.
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
+    /// With --resume, let --lr, --weight-decay, --schedule and --mask-schedule replace the stored values.
+    #[arg(long = "override", requires = "resume")]
+    override_flags: bool,
     /// Save weights.safetensors every EPOCHS epochs and at the end [default: at the end].
     #[arg(long, value_name = "EPOCHS")]
     save_every: Option<u64>,
@@ -64,25 +74,42 @@ pub struct TrainArgs {
     device: DeviceArgs,
 }
 
+impl TrainArgs {
+    /// The defaults that depend on other flags, by flag.
+    fn implied(&self) -> Vec<(&'static str, String)> {
+        let mut all = self.optimizer.implied();
+        all.extend(Source::parse(&self.data).map(|source| ("model", source.model().to_owned())));
+        all
+    }
+}
+
 /// Trains. `given` are the flags of the command line, without defaults.
-pub fn run(args: &TrainArgs, given: Flags) -> Result<(), Failure> {
+pub fn run(args: &TrainArgs, given: Flags, interrupt: &Interrupt) -> Result<(), Failure> {
     let Some(file) = &args.resume else {
-        return train(args, given, None);
+        return train(args, given, None, interrupt);
     };
     let checkpoint = Checkpoint::read(file)?;
-    let (args, flags) = resume::merge(&given, &checkpoint, file)?;
-    train(&args, flags, Some((file, Position::read(&checkpoint, file)?)))
+    let resumed = resume::merge(&given, &checkpoint, file)?;
+    let from = Start { file, checkpoint: &checkpoint, resumed: &resumed };
+    train(&resumed.args, resumed.flags.clone(), Some(from), interrupt)
+}
+
+/// The checkpoint that a run starts from.
+struct Start<'a> {
+    file: &'a Path,
+    checkpoint: &'a Checkpoint,
+    resumed: &'a Resumed,
 }
 
 /// Trains from the beginning, or from the given checkpoint at its position.
-fn train(args: &TrainArgs, flags: Flags, from: Option<(&Path, Position)>) -> Result<(), Failure> {
+fn train(args: &TrainArgs, flags: Flags, from: Option<Start>, interrupt: &Interrupt) -> Result<(), Failure> {
     let optimizer = usage(args.optimizer.optimizer())?;
     let freezes = usage(args.masks.freezes(args.seed))?;
     let schedules = usage(args.masks.schedules())?;
     usage(at_least_one("--batch", args.batch as u64))?;
     usage(at_least_one("--epochs", args.epochs))?;
     usage(at_least_one("--save-every", args.save_every.unwrap_or(1)))?;
-    let start = from.map_or(Position::default(), |(_, start)| start);
+    let start = from.as_ref().map_or(Position::default(), |from| from.resumed.at);
     if start.epoch >= args.epochs {
         return usage(Err(Error::InvalidArgument {
             at: "--epochs".to_owned(),
@@ -93,31 +120,50 @@ fn train(args: &TrainArgs, flags: Flags, from: Option<(&Path, Position)>) -> Res
     let source = usage(Source::parse(&args.data))?;
     let model = args.model.as_deref().unwrap_or(source.model());
     usage(source::check_model(model))?;
-    let out = match (&args.out, from) {
+    let out = match (&args.out, &from) {
         (Some(out), _) => out.clone(),
-        (None, Some((file, _))) => file.parent().unwrap_or(Path::new("")).to_owned(),
+        (None, Some(from)) => folder_of(from.file),
         (None, None) => Path::new("runs").join(source.name()),
     };
-    let (train, test) = source.load()?;
+    let (train, test) = load_data(&source, &args.data, from.as_ref())?;
     let model = usage(args.masks.model(usage(source::model_for(model, &train))?))?;
     let begun = Instant::now();
     let gpu = Gpu::new(args.device.options())?;
     let options =
         TrainerOptions::batch(args.batch).seed(args.seed).accumulate(args.optimizer.accumulate() > 1);
+    let report = gpu.report();
+    let adapter = format!("{} {} {}", report.name, report.backend, report.driver);
+    let mut record = Record::new(flags, digest(&train, &test), &adapter)?;
     let mut trainer = Trainer::new(&gpu, model, Loss::SoftmaxCrossEntropy, optimizer, options)?;
     let initial = parameters(&trainer)?;
-    match from {
+    let folder;
+    match &from {
         // A resumed run takes its masks from the checkpoint, because the rules of --freeze may depend on the
         // initial weights.
-        Some((file, _)) => trainer.load(file)?,
+        Some(from) => {
+            folder = Folder::lock(&out)?;
+            load(&mut trainer, from)?;
+            record.run = from.resumed.run.clone().unwrap_or(record.run);
+            record.overrides.clone_from(&from.resumed.overrides);
+        }
         None => {
             for (glob, rule) in freezes {
                 usage(trainer.freeze(&glob, rule))?;
             }
+            folder = Folder::lock(&out)?;
         }
     }
     usage(args.masks.freeze_statistics(&mut trainer))?;
     usage(schedules.check(&mut trainer))?;
+    let mut repeats = None;
+    if !args.overwrite {
+        match &from {
+            Some(from) => folder.check_resumed(from.file)?,
+            None => repeats = folder.check_new(&record.run, args.epochs)?,
+        }
+    }
+    let rows = repeats.map_or(start.epoch, |(epoch, _)| epoch);
+    let mut table = Table::open(folder.metrics(), &record.run, rows, args.overwrite)?;
     let options = RunOptions {
         epochs: args.epochs,
         batch: args.batch,
@@ -126,10 +172,69 @@ fn train(args: &TrainArgs, flags: Flags, from: Option<(&Path, Position)>) -> Res
         save_every: args.save_every,
         cache_prefix: args.cache_prefix,
         schedules,
-        out,
-        flags,
+        folder,
+        record,
+        repeats: repeats.unwrap_or_default(),
     };
-    let run = Run { options: &options, output: Output::new(args.json), gpu: &gpu, begun };
+    let run = Run { options: &options, output: Output::tolerant(args.json), gpu: &gpu, begun, interrupt };
     run.announce(&trainer, &train, &test)?;
-    run.train(&mut trainer, (&train, &test), start, &initial)
+    run.train(&mut trainer, (&train, &test), start, &initial, &mut table)?;
+    Ok(run.output.finish()?)
+}
+
+/// The folder that contains a file.
+fn folder_of(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// Digest of both data sets.
+fn digest(train: &Dataset, test: &Dataset) -> String {
+    format!("{:016x}{:016x}", train.digest(), test.digest())
+}
+
+/// Loads the data. Those of a resumed run must be equal to those of its checkpoint, wherever they are.
+fn load_data(source: &Source, data: &str, from: Option<&Start>) -> Result<(Dataset, Dataset), Failure> {
+    let loaded = source.load();
+    let Some(Start { file, resumed, .. }) = from else {
+        return Ok(loaded?);
+    };
+    let advice = format!("the data of {}; if they have moved, give their place with --data", file.display());
+    let (train, test) = loaded.map_err(|error| Error::Data {
+        path: data.into(),
+        place: "--data".to_owned(),
+        why: format!("expected {advice}: {error}"),
+        source: Some(error.into()),
+    })?;
+    let got = digest(&train, &test);
+    match &resumed.data {
+        Some(expected) if *expected != got => usage(Err(Error::InvalidArgument {
+            at: "--data".to_owned(),
+            expected: format!("{advice} (digest {expected})"),
+            got: format!("{data} (digest {got})"),
+        })),
+        _ => Ok((train, test)),
+    }
+}
+
+/// Loads the checkpoint of a resumed run.
+fn load(trainer: &mut Trainer, from: &Start) -> Result<(), Failure> {
+    let Start { file, checkpoint, resumed } = from;
+    if resumed.overridden {
+        trainer.load_keeping_rates(file)?
+    } else {
+        trainer.load(file)?
+    }
+    for line in &resumed.overrides {
+        message(format_args!("frazil: overridden {line}"));
+    }
+    // The position was read before the folder was locked. A run that saved in between would combine the
+    // weights of one position with another position.
+    if Some(trainer.digest()?) == checkpoint.training_digest() {
+        return Ok(());
+    }
+    let why = "another run saved it while it was read; try again".to_owned();
+    Err(Error::Checkpoint { path: file.to_path_buf(), why, source: None }.into())
 }

@@ -1,19 +1,26 @@
-//! Resuming a run: the flags and the position that a checkpoint stores.
+//! Resuming a run: the flags, the identity and the position that a checkpoint stores.
 
+use super::source::Source;
 use super::{Failure, TrainArgs, os_text, usage};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
-use frazil::Error;
 use frazil::checkpoint::Checkpoint;
+use frazil::low_level::Digest;
+use frazil::mask::MaskSchedule;
+use frazil::trainer::Metrics;
+use frazil::{Error, FreezeRule, LrSchedule};
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::Path;
 
 /// Flags that may differ between a resumed run and its checkpoint: those that do not change results, and those
 /// that freeze running statistics from there on.
-const MAY_DIFFER: [&str; 10] = [
+const MAY_DIFFER: [&str; 12] = [
     "epochs",
     "out",
+    "overwrite",
     "resume",
+    "override",
     "save-every",
     "cache-prefix",
     "json",
@@ -24,7 +31,11 @@ const MAY_DIFFER: [&str; 10] = [
 ];
 
 /// Flags that are not stored in a checkpoint, because they concern a single machine or call.
-const NOT_STORED: [&str; 6] = ["out", "resume", "cache-prefix", "json", "adapter", "backend"];
+const NOT_STORED: [&str; 8] =
+    ["out", "overwrite", "resume", "override", "cache-prefix", "json", "adapter", "backend"];
+
+/// Flags that a resumed run may change with --override.
+const MAY_OVERRIDE: [&str; 4] = ["lr", "weight-decay", "schedule", "mask-schedule"];
 
 /// Flags of `frazil train` by long name, with their values as text; a switch has no values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,9 +52,14 @@ impl Flags {
         Self::collect(matches, false)
     }
 
-    /// The flags given on the command line, and defaults for the others.
-    fn all(matches: &ArgMatches) -> Self {
-        Self::collect(matches, true)
+    /// The flags given on the command line, and the defaults of the others, as far as these are constant or
+    /// depend on other flags.
+    fn effective(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut flags = Self::collect(matches, true);
+        for (long, value) in TrainArgs::from_arg_matches(matches)?.implied() {
+            flags.0.entry(long.to_owned()).or_insert_with(|| vec![value]);
+        }
+        Ok(flags)
     }
 
     fn collect(matches: &ArgMatches, defaults: bool) -> Self {
@@ -76,8 +92,8 @@ impl Flags {
         self.0.insert(long.to_owned(), values.to_vec());
     }
 
-    fn retain(&mut self, keep: impl Fn(&str) -> bool) {
-        self.0.retain(|long, _| keep(long));
+    fn without(&self, names: &[&str]) -> Self {
+        Flags(self.0.iter().filter(|(long, _)| !names.contains(&long.as_str())).map(cloned).collect())
     }
 
     /// Arguments that parse to these flags.
@@ -92,23 +108,29 @@ impl Flags {
     }
 }
 
+fn cloned((long, values): (&String, &Vec<String>)) -> (String, Vec<String>) {
+    (long.clone(), values.clone())
+}
+
 fn is_switch(arg: &Arg) -> bool {
     matches!(arg.get_action(), ArgAction::SetTrue)
 }
 
 /// The position of a run in its training data.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Position {
     /// Completed epochs.
     pub epoch: u64,
     /// Completed batches of the next epoch.
     pub batch: u64,
+    /// Metrics of these batches, if the run ended after them.
+    pub partial: Option<Metrics>,
 }
 
 impl Position {
     /// Reads the position from the notes of a checkpoint.
     pub fn read(checkpoint: &Checkpoint, path: &Path) -> Result<Self, Error> {
-        let number = |name: &str| {
+        let number = |name: &str| -> Result<u64, Error> {
             let text = note(checkpoint, name, path)?;
             let why = || format!("note {name}: expected a number, got {text:?}");
             text.parse().map_err(|error: std::num::ParseIntError| Error::Checkpoint {
@@ -117,67 +139,218 @@ impl Position {
                 source: Some(error.into()),
             })
         };
-        Ok(Position { epoch: number("epoch")?, batch: number("batch")? })
+        let mut partial = None;
+        if let Some(text) = optional_note(checkpoint, "partial") {
+            let why = format!("note partial: expected a loss and two counts, got {text:?}");
+            let refused = Error::Checkpoint { path: path.to_owned(), why, source: None };
+            partial = Some(parse_metrics(text).ok_or(refused)?);
+        }
+        Ok(Position { epoch: number("epoch")?, batch: number("batch")?, partial })
     }
 }
 
-/// The notes that store flags and position in a checkpoint.
-pub fn notes(flags: &Flags, at: Position) -> Vec<(&'static str, String)> {
-    let mut stored = flags.clone();
-    stored.retain(|long| !NOT_STORED.contains(&long));
-    let arguments = serde_json::Value::from(stored.arguments()).to_string();
-    vec![("arguments", arguments), ("epoch", at.epoch.to_string()), ("batch", at.batch.to_string())]
+/// Parses mean loss, correct examples and all examples.
+fn parse_metrics(text: &str) -> Option<Metrics> {
+    let [loss, correct, examples] = text.split(' ').collect::<Vec<_>>().try_into().ok()?;
+    Some(Metrics {
+        loss: loss.parse().ok()?,
+        correct: Some(correct.parse().ok()?),
+        examples: examples.parse().ok()?,
+    })
 }
 
-/// Combines the flags of the command line with those of the checkpoint; returns the arguments and all flags
-/// given.
+/// What a checkpoint stores about its run, besides the position.
+pub struct Record {
+    /// The flags given, without defaults.
+    pub flags: Flags,
+    /// Identity of the run, the same in all its checkpoints and in each row of metrics.csv.
+    pub run: String,
+    /// Digest of the data.
+    pub data: String,
+    /// Flags that were changed by a resume, each with its position and both values.
+    pub overrides: Vec<String>,
+}
+
+impl Record {
+    /// Creates the record of a new run. Its identity covers all that the results depend on: the flags, the
+    /// data, the adapter and the version of this program. Equal runs thus have equal identities.
+    pub fn new(flags: Flags, data: String, adapter: &str) -> Result<Self, Failure> {
+        let refused = |error: clap::Error| {
+            let (at, expected, got) = ("arguments".to_owned(), "valid flags".to_owned(), error.to_string());
+            Failure::Usage(Error::InvalidArgument { at, expected, got })
+        };
+        let matches = command().try_get_matches_from(flags.arguments()).map_err(refused)?;
+        let effective = Flags::effective(&matches).map_err(refused)?.without(&NOT_STORED);
+        let arguments = effective.without(&["data", "epochs", "save-every"]).arguments();
+        let text = format!("{}\n{data}\n{adapter}\n{arguments:?}", env!("CARGO_PKG_VERSION"));
+        let run = format!("{:016x}", Digest::of(text.bytes().map(u32::from).enumerate()).value());
+        Ok(Record { flags, run, data, overrides: Vec::new() })
+    }
+
+    /// The notes that store this record and a position in a checkpoint.
+    pub fn notes(&self, at: Position) -> Vec<(&'static str, String)> {
+        let list = |lines: Vec<String>| serde_json::Value::from(lines).to_string();
+        let mut notes = vec![
+            ("arguments", list(self.flags.without(&NOT_STORED).arguments())),
+            ("run", self.run.clone()),
+            ("data", self.data.clone()),
+            ("epoch", at.epoch.to_string()),
+            ("batch", at.batch.to_string()),
+        ];
+        if !self.overrides.is_empty() {
+            notes.push(("overrides", list(self.overrides.clone())));
+        }
+        if let Some(Metrics { loss, correct, examples, .. }) = at.partial {
+            notes.push(("partial", format!("{loss} {} {examples}", correct.unwrap_or(0))));
+        }
+        notes
+    }
+}
+
+/// A run to resume.
+pub struct Resumed {
+    /// The flags of the checkpoint, with those of the command line that differ.
+    pub args: TrainArgs,
+    pub flags: Flags,
+    pub at: Position,
+    /// Identity of the run and digest of its data; `None` in a file of an earlier version.
+    pub run: Option<String>,
+    pub data: Option<String>,
+    pub overrides: Vec<String>,
+    /// Whether flags are changed by this resume.
+    pub overridden: bool,
+}
+
+/// Combines the flags of the command line with those of the checkpoint.
 ///
 /// # Errors
-/// - [`Failure::Usage`] for a flag that differs from the checkpoint and is not in [`MAY_DIFFER`];
-/// - [`Error::Checkpoint`] if the file has no such notes or they do not parse.
-pub fn merge(given: &Flags, file: &Checkpoint, path: &Path) -> Result<(TrainArgs, Flags), Failure> {
+/// - [`Failure::Usage`] for a flag that differs from the checkpoint and may not;
+/// - [`Error::Checkpoint`] if the file lacks the notes of `frazil train`, or they do not parse.
+pub fn merge(given: &Flags, file: &Checkpoint, path: &Path) -> Result<Resumed, Failure> {
     let refused = |why: String| Error::Checkpoint { path: path.to_owned(), why, source: None };
     let text = note(file, "arguments", path)?;
-    let broken = |error: &dyn std::fmt::Display| refused(format!("note arguments: {text:?}: {error}"));
+    let broken = |error: &dyn Display| refused(format!("note arguments: {text:?}: {error}"));
     let arguments: Vec<String> = serde_json::from_str(text).map_err(|error| broken(&error))?;
     let matches = command().try_get_matches_from(&arguments).map_err(|error| broken(&error.kind()))?;
-    let (mut flags, stored) = (Flags::given(&matches), Flags::all(&matches));
+    let mut flags = Flags::given(&matches);
+    let stored = Flags::effective(&matches).map_err(|error| broken(&error.kind()))?;
+    let at = Position::read(file, path)?;
+    let data = optional_note(file, "data").map(str::to_owned);
+    let mut overrides: Vec<String> = match optional_note(file, "overrides") {
+        Some(text) => serde_json::from_str(text)
+            .map_err(|error| refused(format!("note overrides: {text:?}: {error}")))?,
+        None => Vec::new(),
+    };
+    let before = overrides.len();
     for (long, values) in given.iter() {
-        if MAY_DIFFER.contains(&long) {
+        let old = stored.get(long);
+        // The digest, not the place, tells whether the data are the same.
+        let moved_data = long == "data" && data.is_some() && same_kind(old, values);
+        if MAY_DIFFER.contains(&long) || moved_data {
             flags.set(long, values);
-        } else if !stored.get(long).is_some_and(|old| same(old, values)) {
-            let text = |values: Option<&[String]>| match values {
-                None => "the flag to be absent".to_owned(),
-                Some([]) => "the flag".to_owned(),
-                Some(values) => values.join(" "),
-            };
-            return usage(Err(Error::InvalidArgument {
-                at: format!("--{long}"),
-                expected: format!("{}, as in {}", text(stored.get(long)), path.display()),
-                got: text(Some(values)),
-            }));
+            continue;
         }
+        if old.is_some_and(|old| same(long, old, values)) {
+            continue;
+        }
+        let text = |values: Option<&[String]>| match values {
+            None => "the flag to be absent".to_owned(),
+            Some([]) => "the flag".to_owned(),
+            Some(values) => values.join(" "),
+        };
+        let may_override = MAY_OVERRIDE.contains(&long);
+        if may_override && given.get("override").is_some() {
+            let old = old.map_or("none".to_owned(), |old| old.join(" "));
+            overrides.push(format!(
+                "after epoch {}, batch {}: --{long} {old} -> {}",
+                at.epoch,
+                at.batch,
+                values.join(" ")
+            ));
+            flags.set(long, values);
+            continue;
+        }
+        let advice = if may_override {
+            "add --override to continue with another value"
+        } else {
+            "start a new run, without --resume, to change it"
+        };
+        return usage(Err(Error::InvalidArgument {
+            at: format!("--{long}"),
+            expected: format!("{}, as in {} ({advice})", text(old), path.display()),
+            got: text(Some(values)),
+        }));
     }
     // Both sets of flags were parsed before, but their combination may still be in conflict.
     let matches = command().try_get_matches_from(flags.arguments()).map_err(|error| broken(&error.kind()))?;
     let args = TrainArgs::from_arg_matches(&matches).map_err(|error| broken(&error.kind()))?;
-    Ok((args, flags))
+    let run = optional_note(file, "run").map(str::to_owned);
+    let overridden = overrides.len() > before;
+    Ok(Resumed { args, flags, at, run, data, overrides, overridden })
 }
 
-/// Whether values are equal as text or as numbers.
-fn same(old: &[String], new: &[String]) -> bool {
-    let equal = |(a, b): (&String, &String)| {
-        a == b || matches!((a.parse::<f64>(), b.parse::<f64>()), (Ok(a), Ok(b)) if a == b)
+/// Whether values of a flag have the same meaning.
+fn same(long: &str, old: &[String], new: &[String]) -> bool {
+    let canonical = |values: &[String]| values.iter().map(|value| canonical(long, value)).collect::<Vec<_>>();
+    canonical(old) == canonical(new)
+}
+
+/// Returns the one text of all values of a flag that have the same meaning.
+fn canonical(long: &str, value: &str) -> String {
+    fn parsed<T: std::str::FromStr + Display>(text: &str) -> Option<String> {
+        text.parse::<T>().ok().map(|value| value.to_string())
+    }
+    fn after_glob<T: std::str::FromStr + Display>(text: &str) -> Option<String> {
+        let (glob, rest) = text.split_once('=')?;
+        Some(format!("{glob}={}", parsed::<T>(rest)?))
+    }
+    let canonical = match long {
+        "schedule" => parsed::<LrSchedule>(value),
+        "freeze" => after_glob::<FreezeRule>(value),
+        "mask-schedule" => after_glob::<MaskSchedule>(value),
+        _ => parsed::<u64>(value).or_else(|| parsed::<f64>(value)),
     };
-    old.len() == new.len() && old.iter().zip(new).all(equal)
+    canonical.unwrap_or_else(|| value.to_owned())
+}
+
+/// Whether both name data sets of one kind.
+fn same_kind(old: Option<&[String]>, new: &[String]) -> bool {
+    let kind = |values: &[String]| {
+        values.first().and_then(|value| Source::parse(value).ok()).map(|source| source.name())
+    };
+    old.is_some_and(|old| kind(old).is_some() && kind(old) == kind(new))
 }
 
 /// A note of the checkpoint that `frazil train` writes.
 fn note<'a>(checkpoint: &'a Checkpoint, name: &str, path: &Path) -> Result<&'a str, Error> {
-    let missing = || Error::Checkpoint {
+    optional_note(checkpoint, name).ok_or_else(|| Error::Checkpoint {
         path: path.to_owned(),
         why: format!("expected the note {name} of a checkpoint of `frazil train`, got none"),
         source: None,
-    };
-    checkpoint.notes().get(&format!("note.{name}")).map(String::as_str).ok_or_else(missing)
+    })
+}
+
+fn optional_note<'a>(checkpoint: &'a Checkpoint, name: &str) -> Option<&'a str> {
+    checkpoint.notes().get(&format!("note.{name}")).map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::same;
+
+    #[test]
+    fn values_are_compared_by_meaning() {
+        let same = |long: &str, old: &str, new: &str| same(long, &[old.to_owned()], &[new.to_owned()]);
+        assert!(same("lr", "0.002", "2e-3") && !same("lr", "0.002", "0.003"));
+        // These seeds are equal as f64.
+        assert!(!same("seed", "9007199254740993", "9007199254740992"));
+        assert!(same("schedule", "cosine:total=9", "cosine:total=9,floor=0"));
+        assert!(!same("schedule", "cosine:total=9", "cosine:total=8"));
+        assert!(same("freeze", "conv*=random:0.5", "conv*=random:0.50"));
+        assert!(!same("freeze", "conv*=random:0.5", "conv?=random:0.5"));
+        let schedule = |end| format!("*=polynomial:final=0.9,end={end}");
+        assert!(same("mask-schedule", &schedule("400,every=1"), &schedule("400")));
+        assert!(!same("mask-schedule", &schedule("400"), &schedule("500")));
+        assert!(!same("optimizer", "sgd", "adam"));
+    }
 }

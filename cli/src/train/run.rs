@@ -1,17 +1,18 @@
 //! The training loop: epochs, their output, metrics.csv and the final report.
 
 use super::Failure;
-use super::resume::{Flags, Position, notes};
-use crate::as_usage;
+use super::folder::{Folder, Table};
+use super::resume::{Position, Record};
+use crate::at_flag;
+use crate::interrupt::Interrupt;
 use crate::mask_args::MaskSchedules;
-use crate::output::Output;
+use crate::output::{Output, message};
+use frazil::low_level::ParameterKind;
 use frazil::trainer::{Confusion, Evaluation, FreezeReport, Metrics};
 use frazil::{Batch, Dataset, Error, Gpu, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// A run in progress.
@@ -20,6 +21,7 @@ pub struct Run<'a> {
     pub output: Output,
     pub gpu: &'a Gpu,
     pub begun: Instant,
+    pub interrupt: &'a Interrupt,
 }
 
 /// Options of a run, from the command line.
@@ -39,9 +41,11 @@ pub struct RunOptions {
     /// Pruning during training.
     pub schedules: MaskSchedules,
     /// Folder of the output files.
-    pub out: PathBuf,
-    /// Flags of the command line, stored in the checkpoint.
-    pub flags: Flags,
+    pub folder: Folder,
+    /// Flags and identity, stored in each checkpoint.
+    pub record: Record,
+    /// Epoch and batch of the checkpoint of an equal run in the folder; otherwise 0.
+    pub repeats: (u64, u64),
 }
 
 /// One row of metrics.csv.
@@ -69,73 +73,119 @@ impl Run<'_> {
             self.options.epochs,
             self.options.batch
         ))?;
+        let trained = trainer.model().parameters().iter().filter(|p| p.kind == ParameterKind::Trained);
+        let mut masks = trained.map(|p| trainer.mask(&p.path));
+        if masks.all(|mask| mask.is_ok_and(|mask| mask.frozen_count() == mask.len())) {
+            message(
+                "warning: all parameters are frozen, so that nothing will train; --freeze '*=none' freezes nothing",
+            );
+        }
         Ok(())
     }
 
     /// Trains from `start` to the last epoch, saves the checkpoint and prints the report. `initial` are the
-    /// weights before the first step.
+    /// weights before the first step. Before an error is returned, the weights are saved if that is possible.
     pub fn train(
         &self,
         trainer: &mut Trainer,
-        (train, test): (&Dataset, &Dataset),
+        data: (&Dataset, &Dataset),
         start: Position,
         initial: &[Vec<f32>],
+        table: &mut Table,
     ) -> Result<(), Failure> {
-        let options = self.options;
-        std::fs::create_dir_all(&options.out)
-            .map_err(|source| Error::Io { path: options.out.clone(), source })?;
-        let _lock = lock(&options.out)?;
-        let mut table = Table::open(options.out.join("metrics.csv"), start.epoch)?;
-        let remaining = options.epochs.saturating_sub(start.epoch);
-        let batches = train.batches(options.batch, 0)?.len() as u64;
-        let bar = progress_bar(remaining.saturating_mul(batches).saturating_sub(start.batch));
-        let features = self.features(trainer, train)?;
-        let mut last = None;
+        let folder = &self.options.folder;
         let mut at = start;
-        for number in start.epoch + 1..=options.epochs {
-            let epoch = match self.epoch(trainer, (train, features.as_ref(), test), &mut at, &bar) {
-                // The device still has finite weights, mostly those from before the failed step: save them.
-                Err(Failure::Failed(
-                    error @ (Error::NonFiniteLoss { .. } | Error::NonFiniteUpdate { .. }),
-                )) => {
-                    bar.finish_and_clear();
-                    self.save_unless_diverged(trainer, &trainer.evaluate(test)?, at)?;
-                    return Err(error.into());
-                }
-                other => other?,
-            };
-            at = Position { epoch: number, batch: 0 };
-            let Epoch { train: m, test: e, samples_per_s, .. } = &epoch;
-            // The row is written before the checkpoint: a resume truncates rows later than the checkpoint,
-            // but cannot restore missing ones.
-            table.add(&format!(
-                "{number},{},{},{},{},{samples_per_s:.1}",
-                m.loss,
-                m.accuracy(),
-                e.loss,
-                e.accuracy()
-            ))?;
-            bar.suspend(|| self.print_epoch(&epoch))?;
-            if options.save_every.is_some_and(|every| number.is_multiple_of(every)) && number < options.epochs
-            {
-                bar.suspend(|| self.save_unless_diverged(trainer, &epoch.test, at))?;
-            }
-            last = Some(epoch.test);
+        let last = self.epochs(trainer, data, &mut at, table);
+        if let Err(Failure::Failed(error)) = &last
+            && at != start
+        {
+            self.rescue(trainer, data.1, at, error);
         }
-        bar.finish_and_clear();
-
+        let last = last?;
         let proof = trainer.verify_frozen()?;
-        let (test_accuracy, wall_s) =
-            (last.as_ref().map_or(f64::NAN, |e| e.accuracy()), self.begun.elapsed().as_secs_f64());
-        let weights = match &last {
-            Some(test) => self.save_unless_diverged(trainer, test, at)?,
-            None => options.out.join(WEIGHTS),
-        };
-        let files = [weights.as_path(), table.path()];
-        self.print_report(trainer, &proof, changed(trainer, initial)?, test_accuracy, wall_s, files)?;
+        let wall_s = self.begun.elapsed().as_secs_f64();
+        let weights = self.save(trainer, Some(&last), at)?;
+        let files = [weights, folder.metrics()];
+        self.print_report(trainer, &proof, changed(trainer, initial)?, last.accuracy(), wall_s, &files)?;
+        if proof.changed() > 0 {
+            return Err(Failure::Verdict(format!("{} frozen elements changed", proof.changed())));
+        }
         // A run that diverged has failed, too.
-        let success = proof.changed() == 0 && last.as_ref().is_some_and(|e| !diverged(e));
-        if success { Ok(()) } else { Err(Failure::Verdict) }
+        if diverged(&last) {
+            return Err(Failure::Verdict(format!("training diverged: {last}")));
+        }
+        Ok(())
+    }
+
+    /// Trains from `at` to the last epoch, and returns the last evaluation.
+    fn epochs(
+        &self,
+        trainer: &mut Trainer,
+        (train, test): (&Dataset, &Dataset),
+        at: &mut Position,
+        table: &mut Table,
+    ) -> Result<Evaluation, Failure> {
+        let options = self.options;
+        let remaining = options.epochs.saturating_sub(at.epoch);
+        let batches = train.batches(options.batch, 0)?.len() as u64;
+        let bar = progress_bar(remaining.saturating_mul(batches).saturating_sub(at.batch));
+        let features = self.features(trainer, train)?;
+        loop {
+            let number = at.epoch + 1;
+            let Some(epoch) = self.epoch(trainer, (train, features.as_ref(), test), at, &bar)? else {
+                bar.finish_and_clear();
+                self.save(trainer, None, *at)?;
+                return Err(Failure::Interrupted(format!(
+                    "interrupted in epoch {number}, after {} of {batches} batches; {}",
+                    at.batch,
+                    self.saved(*at)
+                )));
+            };
+            *at = Position { epoch: number, ..Position::default() };
+            let Epoch { train: m, test: e, samples_per_s, .. } = &epoch;
+            // The row is written before the checkpoint: a resume removes rows later than the checkpoint, but
+            // cannot restore missing ones.
+            let (m, e) = ([m.loss, m.accuracy()], [e.loss, e.accuracy()]);
+            table.add(number, &format!("{},{},{},{},{samples_per_s:.1}", m[0], m[1], e[0], e[1]))?;
+            bar.suspend(|| self.print_epoch(&epoch))?;
+            if number >= options.epochs {
+                bar.finish_and_clear();
+                return Ok(epoch.test);
+            }
+            if options.save_every.is_some_and(|every| number.is_multiple_of(every)) {
+                bar.suspend(|| self.save(trainer, Some(&epoch.test), *at))?;
+            }
+        }
+    }
+
+    /// Saves the weights before a failed run ends, if the device still has them.
+    fn rescue(&self, trainer: &Trainer, test: &Dataset, at: Position, error: &Error) {
+        let hopeless =
+            matches!(error, Error::DeviceLost { .. } | Error::Timeout { .. } | Error::FrozenChanged { .. });
+        if hopeless {
+            return;
+        }
+        // After a loss or an update that is not finite, the device has finite weights, mostly those from before
+        // that step; they may have diverged.
+        let divergence = matches!(error, Error::NonFiniteLoss { .. } | Error::NonFiniteUpdate { .. });
+        let test = if divergence { trainer.evaluate(test).ok() } else { None };
+        match self.save(trainer, test.as_ref(), at) {
+            Ok(_) if test.as_ref().is_some_and(diverged) => {}
+            Ok(_) => {
+                let lower = if divergence { " --override --lr RATE" } else { "" };
+                message(format_args!("frazil: {}{lower}", self.saved(at)));
+            }
+            Err(failure) => message(format_args!("frazil: weights not saved: {}", failure.message())),
+        }
+    }
+
+    /// Says what [`Run::save`] did at this position.
+    fn saved(&self, at: Position) -> String {
+        let file = self.options.folder.weights();
+        if (at.epoch, at.batch) < self.options.repeats {
+            return format!("{} still has the results of the equal run that was repeated", file.display());
+        }
+        format!("saved; continue with: frazil train --resume {}", file.display())
     }
 
     /// Returns the outputs of the frozen lowest layers for all training examples; `None` without
@@ -150,25 +200,25 @@ impl Run<'_> {
             }
             return Ok(None);
         }
-        let features = as_usage(trainer.prefix_features(train).map_err(Failure::from))?;
+        let features = trainer.prefix_features(train).map_err(|error| at_flag("--cache-prefix", error))?;
         let mib = (4 * features.features().len()) as f64 / f64::from(1 << 20);
         self.output.text(format!("outputs of the lowest {layers} layers cached: {mib:.1} MiB"))?;
         Ok(Some(features))
     }
 
-    /// Saves a checkpoint, and returns its path: the name of the run's checkpoint, or that of a diverged one,
-    /// so that diverged weights never replace good ones. `test` is the evaluation of the weights.
-    fn save_unless_diverged(
-        &self,
-        trainer: &Trainer,
-        test: &Evaluation,
-        at: Position,
-    ) -> Result<PathBuf, Failure> {
-        let out = &self.options.out;
-        let path = out.join(if diverged(test) { DIVERGED } else { WEIGHTS });
-        trainer.save_with_notes(&path, &notes(&self.options.flags, at))?;
-        if diverged(test) {
-            let good = out.join(WEIGHTS);
+    /// Saves a checkpoint, unless that of a run that is repeated is further, and returns its path: the name of
+    /// the run's checkpoint, or that of a diverged one, so that diverged weights never replace good ones. `test`
+    /// is the evaluation of the weights, if there is one.
+    fn save(&self, trainer: &Trainer, test: Option<&Evaluation>, at: Position) -> Result<PathBuf, Failure> {
+        let folder = &self.options.folder;
+        let good = folder.weights();
+        if (at.epoch, at.batch) < self.options.repeats {
+            return Ok(good);
+        }
+        let test = test.filter(|test| diverged(test));
+        let path = if test.is_some() { folder.diverged() } else { good.clone() };
+        trainer.save_with_notes(&path, &self.options.record.notes(at))?;
+        if let Some(test) = test {
             let kept = if good.exists() {
                 format!("{} is unchanged", good.display())
             } else {
@@ -180,14 +230,15 @@ impl Run<'_> {
         Ok(path)
     }
 
-    /// Trains the remaining batches of an epoch, then evaluates. `at.batch` counts the batches trained.
+    /// Trains the remaining batches of an epoch, then evaluates; `None` if it is interrupted before. `at`
+    /// counts the batches trained, and then has their metrics.
     fn epoch(
         &self,
         trainer: &mut Trainer,
         (train, features, test): (&Dataset, Option<&Dataset>, &Dataset),
         at: &mut Position,
         bar: &ProgressBar,
-    ) -> Result<Epoch, Failure> {
+    ) -> Result<Option<Epoch>, Failure> {
         let begun = Instant::now();
         let number = at.epoch + 1;
         let mut examples = 0;
@@ -215,10 +266,17 @@ impl Run<'_> {
                 ));
             }
             bar.inc(batches.len() as u64);
+            if self.interrupt.requested() {
+                break;
+            }
         }
-        let metrics = trainer.metrics()?;
+        let metrics = combined(at.partial, trainer.metrics()?);
         let samples_per_s = examples as f64 / begun.elapsed().as_secs_f64();
-        Ok(Epoch { number, train: metrics, test: trainer.evaluate(test)?, samples_per_s })
+        at.partial = Some(metrics);
+        if self.interrupt.requested() {
+            return Ok(None);
+        }
+        Ok(Some(Epoch { number, train: metrics, test: trainer.evaluate(test)?, samples_per_s }))
     }
 
     fn print_epoch(&self, epoch: &Epoch) -> frazil::Result<()> {
@@ -251,7 +309,7 @@ impl Run<'_> {
         (changed, trainable): (usize, usize),
         accuracy: f64,
         wall_s: f64,
-        files: [&Path; 2],
+        files: &[PathBuf; 2],
     ) -> Result<(), Failure> {
         let digest = trainer.digest()?;
         self.output
@@ -280,6 +338,15 @@ impl Run<'_> {
         }))?;
         Ok(())
     }
+}
+
+/// Combines the metrics of the batches of an epoch before an interrupt with those after it.
+fn combined(before: Option<Metrics>, after: Metrics) -> Metrics {
+    let Some(before) = before else { return after };
+    let examples = before.examples + after.examples;
+    let sum = before.loss * before.examples as f64 + after.loss * after.examples as f64;
+    let correct = before.correct.zip(after.correct).map(|(before, after)| before + after);
+    Metrics { loss: sum / examples.max(1) as f64, correct, examples }
 }
 
 fn progress_bar(steps: u64) -> ProgressBar {
@@ -314,26 +381,6 @@ fn changed(trainer: &Trainer, initial: &[Vec<f32>]) -> frazil::Result<(usize, us
     Ok((changed, trainable))
 }
 
-/// Locks a folder of results while a run writes to it.
-fn lock(out: &Path) -> frazil::Result<File> {
-    let path = out.join(".lock");
-    let io = |source| Error::Io { path: path.clone(), source };
-    let file = OpenOptions::new().create(true).append(true).open(&path).map_err(io)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::InvalidArgument {
-            at: "--out".to_owned(),
-            expected: "a folder that no other run writes to; choose another, or wait for that run".to_owned(),
-            got: out.display().to_string(),
-        }),
-        Err(TryLockError::Error(source)) => Err(io(source)),
-    }
-}
-
-/// File name of the checkpoint of a run, and of one with diverged weights.
-const WEIGHTS: &str = "weights.safetensors";
-const DIVERGED: &str = "diverged.safetensors";
-
 /// Factor over the cross-entropy of guessing above which a test loss counts as diverged.
 const DIVERGED_FACTOR: f64 = 100.0;
 
@@ -342,56 +389,4 @@ const DIVERGED_FACTOR: f64 = 100.0;
 fn diverged(test: &Evaluation) -> bool {
     let classes = test.confusion.as_ref().map_or(2, Confusion::classes);
     2 * test.non_finite > test.examples || test.loss > DIVERGED_FACTOR * (classes as f64).ln()
-}
-
-const HEAD: &str = "epoch,train_loss,train_accuracy,test_loss,test_accuracy,samples_per_s";
-
-/// metrics.csv, open for appending: one row for each epoch.
-struct Table {
-    path: PathBuf,
-    file: File,
-}
-
-impl Table {
-    /// Creates a table, or after `epochs` epochs continues an existing one. Rows of later epochs are
-    /// truncated: they are from a run that was killed before it wrote its checkpoint.
-    fn open(path: PathBuf, epochs: u64) -> frazil::Result<Self> {
-        let io = |source| Error::Io { path: path.clone(), source };
-        let old = match std::fs::read_to_string(&path) {
-            Ok(text) if epochs > 0 => text,
-            Err(source) if epochs > 0 && source.kind() != std::io::ErrorKind::NotFound => {
-                return Err(io(source));
-            }
-            _ => String::new(),
-        };
-        let mut text = format!("{HEAD}\n");
-        for line in old.lines().skip(1).filter(|line| is_row(line, epochs)) {
-            text.push_str(line);
-            text.push('\n');
-        }
-        // The temporary file has a unique name, because another run may write one at the same time.
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let mut partial =
-            tempfile::Builder::new().make_in(folder, |path| File::create_new(path)).map_err(io)?;
-        partial.write_all(text.as_bytes()).and_then(|()| partial.as_file().sync_all()).map_err(io)?;
-        partial.persist(&path).map_err(|failed| io(failed.error))?;
-        let file = OpenOptions::new().append(true).open(&path).map_err(io)?;
-        Ok(Table { path, file })
-    }
-
-    /// Appends a row with a single write.
-    fn add(&mut self, row: &str) -> frazil::Result<()> {
-        let written = self.file.write_all(format!("{row}\n").as_bytes()).and_then(|()| self.file.sync_data());
-        written.map_err(|source| Error::Io { path: self.path.clone(), source })
-    }
-
-    fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-/// Whether a line is a complete row of one of the first `epochs` epochs.
-fn is_row(line: &str, epochs: u64) -> bool {
-    let number = line.split(',').next().and_then(|first| first.parse::<u64>().ok());
-    number.is_some_and(|n| n <= epochs) && line.split(',').count() == HEAD.split(',').count()
 }
