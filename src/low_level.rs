@@ -34,7 +34,9 @@ pub use crate::graph::{
     Activation, Clip, Conv2d, DType, Dropout, Graph, Node, Op, Parameter, ParameterId, ParameterKind, Pool2d,
     Role, StatisticsRule, StepScalars, Target, UpdateRule, Value, ValueId,
 };
-pub use crate::kernels::{Digest, FILES, GemmFamily, Launch, TileSize, Variant, WgslFile, digest};
+pub use crate::kernels::{
+    Digest, FILES, GemmFamily, Launch, TILES, Tile, TileSet, Variant, WgslFile, digest,
+};
 pub use crate::reference::{Reference, ReferenceSums};
 pub use crate::rng::{Purpose, Stream, threefry};
 pub use crate::shape::{MAX_ELEMENTS, Padding, Shape, Window, WindowGeometry};

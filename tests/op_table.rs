@@ -6,8 +6,8 @@ use crate::support::skip;
 use frazil::conformance::{
     self, Case, DataKind, Ops, Work, bounds, cases, compare, families, outputs, reference_outputs,
 };
-use frazil::low_level::GemmFamily;
 use frazil::low_level::Op;
+use frazil::low_level::{GemmFamily, TILES};
 use frazil::low_level::{Plan, PlanOptions};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -363,20 +363,38 @@ fn runs_repeat_and_families_agree_bit_for_bit() {
     assert!(unsplit > 0 && split > 0);
 }
 
-/// The cases cover both tile sizes of tiled GEMMs (64 and 128), and for both sizes the same WGSL snippets
-/// that load the operands.
+/// The cases run every tile of tiled GEMMs with row-major and with transposed A, and every WGSL snippet that
+/// loads operands with several tiles.
 #[test]
-fn both_tile_sizes_run_with_every_loader() {
-    let mut snippets: BTreeMap<u32, BTreeSet<&str>> = BTreeMap::new();
+fn every_tile_runs_with_every_loader() {
+    let mut loaders: BTreeMap<[u32; 2], BTreeSet<&str>> = BTreeMap::new();
     for case in gemm_cases() {
-        let family: GemmFamily = "tiled-large".parse().unwrap();
-        let options = case.options(PlanOptions::default().family(family));
-        for launch in Plan::launches(&case.graph().unwrap(), gpu().report(), &options).unwrap() {
-            if let Some((_, side)) = launch.constants.iter().find(|(name, _)| *name == "SIDE") {
-                snippets.entry(*side).or_default().extend(launch.snippets.iter().map(|s| s.name));
+        for family in families(&case, gpu().report()) {
+            let options = case.options(PlanOptions::default().family(family));
+            for launch in Plan::launches(&case.graph().unwrap(), gpu().report(), &options).unwrap() {
+                let constant =
+                    |name| launch.constants.iter().find(|(n, _)| *n == name).map(|(_, value)| *value);
+                if let (true, Some(rows), Some(columns)) =
+                    (launch.kernel.name == "gemm_tiled", constant("TILE_ROWS"), constant("TILE_COLUMNS"))
+                {
+                    let names =
+                        launch.snippets.iter().map(|s| s.name).filter(|name| !name.starts_with("store"));
+                    loaders.entry([rows, columns]).or_default().extend(names);
+                }
             }
         }
     }
-    assert_eq!(snippets.keys().copied().collect::<Vec<_>>(), [64, 128]);
-    assert_eq!(snippets[&64], snippets[&128]);
+    assert_eq!(loaders.len(), TILES.len());
+    for (tile, snippets) in &loaders {
+        assert!(
+            snippets.contains("gemm_loader_rows") && snippets.contains("gemm_loader_columns"),
+            "{tile:?}"
+        );
+    }
+    let all: BTreeSet<&str> = loaders.values().flatten().copied().collect();
+    assert!(all.contains("a_columns_patches_scalar") && all.contains("a_rows_patches_vec4"), "{all:?}");
+    for snippet in all {
+        let tiles = loaders.values().filter(|snippets| snippets.contains(snippet)).count();
+        assert!(tiles >= 4, "{snippet} runs with {tiles} tiles only");
+    }
 }

@@ -33,3 +33,8 @@ fn a_advance(cursor: Cursor, base: u32, k: u32, by: u32) -> Cursor {
     }
     return next;
 }
+
+// Cursor of the output pixel `by` after this one, on the same line.
+fn a_neighbor(cursor: Cursor, by: u32) -> Cursor {
+    return Cursor(cursor.image, cursor.row, cursor.column + by * p.stride_w);
+}

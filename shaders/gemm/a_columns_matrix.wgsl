@@ -11,6 +11,10 @@ fn a_advance(cursor: Cursor, base: u32, k: u32, by: u32) -> Cursor {
     return cursor + by * p.a_stride;
 }
 
+fn a_neighbor(cursor: Cursor, by: u32) -> Cursor {
+    return cursor + by * p.a_stride;
+}
+
 fn a_rows4(m: u32) -> Rows4 {
     return m;
 }

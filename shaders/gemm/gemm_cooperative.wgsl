@@ -4,13 +4,13 @@ enable f16;
 enable wgpu_cooperative_matrix;
 
 // C = op(A) * op(B) with cooperative matrices: operands are rounded to f16, sums are f32. A workgroup
-// computes SIDE x SIDE results and keeps one step of k of both operands in workgroup memory. A subgroup
+// computes TILE_ROWS x TILE_COLUMNS results and keeps one step of k of both operands in workgroup memory. A subgroup
 // computes SUBTILES_PER_SUBGROUP subtiles of 2 x 2 matrices, so that each matrix it loads is used twice. The
 // loads of the next step are issued before the current step is multiplied.
 
 // Distance in workgroup memory between consecutive k of a tile: 8 more than its side, which avoids bank
 // conflicts.
-const TILE_STRIDE = SIDE + 8u;
+const TILE_STRIDE = TILE_ROWS + 8u;
 var<workgroup> a_tile: array<f16, TILE_STRIDE * K_STEP>;
 var<workgroup> b_tile: array<f16, TILE_STRIDE * K_STEP>;
 // Staging of one result matrix per subtile: written by the subgroup that computed it, read by the invocations
@@ -18,7 +18,7 @@ var<workgroup> b_tile: array<f16, TILE_STRIDE * K_STEP>;
 var<workgroup> results: array<f32, SUBTILES * MATRIX_SIDE * MATRIX_SIDE>;
 
 const SUBTILE_SIDE = 2u * MATRIX_SIDE;
-const SUBTILES_ACROSS = SIDE / SUBTILE_SIDE;
+const SUBTILES_ACROSS = TILE_COLUMNS / SUBTILE_SIDE;
 // Blocks of 4 x 4 results in a matrix; an invocation stores at most one.
 const MATRIX_BLOCKS = MATRIX_SIDE / 4u;
 const BLOCKS_PER_MATRIX = MATRIX_BLOCKS * MATRIX_BLOCKS;
@@ -32,10 +32,10 @@ fn main(
 ) {
     p = uniform_params;
     let rows = valid_count(uniform_params.m, uniform_params.m_per_example, uniform_params.first_example);
-    let tiles_n = (uniform_params.n + SIDE - 1u) / SIDE;
+    let tiles_n = (uniform_params.n + TILE_COLUMNS - 1u) / TILE_COLUMNS;
     let tile = workgroup_index(group);
-    let m = tile / tiles_n * SIDE;
-    let n = tile % tiles_n * SIDE;
+    let m = tile / tiles_n * TILE_ROWS;
+    let n = tile % tiles_n * TILE_COLUMNS;
     let base = group_bases(group.z);
     let first = split_begin(group.z);
     // No early return and no condition around cooperative operations: naga requires provably uniform control
@@ -43,17 +43,17 @@ fn main(
     let end = select(first, split_end(group.z, total_depth()), m < rows);
     // If a step has fewer blocks than the workgroup has invocations, some invocations load A and the others
     // B.
-    let loads_a = local < BLOCKS;
-    let loads_b = local >= WORKGROUP - BLOCKS;
-    var a_loader = a_loader_at(base.a, m, rows, first, local % BLOCKS);
-    let b_loader = b_loader_at(n, local % BLOCKS);
+    let loads_a = local < A_BLOCKS;
+    let loads_b = local >= WORKGROUP - B_BLOCKS;
+    var a_loader = a_loader_at(base.a, m, rows, first, local % A_BLOCKS);
+    var b_loader = b_loader_at(n, first, local % B_BLOCKS);
     var a_next: mat4x4<f32>;
     var b_next: mat4x4<f32>;
     if (loads_a) {
-        a_next = load_a(&a_loader, base.a, first, end);
+        a_next = load_a(a_loader, end);
     }
     if (loads_b) {
-        b_next = load_b(b_loader, base.b, first, end);
+        b_next = load_b(b_loader, base.b, end);
     }
     var sum: array<MatrixC, 4u * SUBTILES_PER_SUBGROUP>;
     for (var k = first; k < end; k += K_STEP) {
@@ -76,10 +76,12 @@ fn main(
         workgroupBarrier();
         if (k + K_STEP < end) {
             if (loads_a) {
-                a_next = load_a(&a_loader, base.a, k + K_STEP, end);
+                a_loader = a_loader_next(a_loader);
+                a_next = load_a(a_loader, end);
             }
             if (loads_b) {
-                b_next = load_b(b_loader, base.b, k + K_STEP, end);
+                b_loader = b_loader_next(b_loader);
+                b_next = load_b(b_loader, base.b, end);
             }
         }
         // The last iteration may go beyond the last k, where both operands are 0.

@@ -1,10 +1,22 @@
 // Loader for transposed A: a block is loaded as four columns of op(A), four rows each. Adjacent invocations
-// load adjacent rows.
+// load adjacent rows. CURSORS is 1 if the four columns are adjacent pixels of one line, and 4 otherwise.
 struct ALoader {
-    cursor: array<Cursor, 4>,
+    cursor: array<Cursor, CURSORS>,
     rows4: Rows4,
     k_offset: u32,
     vector: u32,
+    position: Position,
+}
+
+// A k. For transposed A, k has a single segment.
+alias Position = u32;
+
+fn position_at(k: u32) -> Position {
+    return k;
+}
+
+fn position_next(position: Position) -> Position {
+    return position + K_STEP;
 }
 
 fn total_depth() -> u32 {
@@ -13,27 +25,35 @@ fn total_depth() -> u32 {
 
 fn a_loader_at(base: u32, m: u32, rows: u32, first: u32, block: u32) -> ALoader {
     var loader: ALoader;
-    loader.k_offset = block / SIDE_VECTORS * 4u;
-    loader.vector = block % SIDE_VECTORS;
+    loader.k_offset = block / A_VECTORS * 4u;
+    loader.vector = block % A_VECTORS;
     loader.rows4 = a_rows4(m + 4u * loader.vector);
-    for (var i = 0u; i < 4u; i++) { // unroll
-        loader.cursor[i] = a_cursor(base, first + loader.k_offset + i);
+    loader.position = first + loader.k_offset;
+    for (var i = 0u; i < CURSORS; i++) { // unroll
+        loader.cursor[i] = a_cursor(base, loader.position + i);
     }
     return loader;
 }
 
-// Loads a block, and advances the loader to the next step.
-fn load_a(loader: ptr<function, ALoader>, base: u32, k: u32, end: u32) -> mat4x4<f32> {
+fn a_loader_next(loader: ALoader) -> ALoader {
+    var next = loader;
+    next.position = position_next(loader.position);
+    for (var i = 0u; i < CURSORS; i++) { // unroll
+        next.cursor[i] = a_step(loader.cursor[i]);
+    }
+    return next;
+}
+
+fn load_a(loader: ALoader, end: u32) -> mat4x4<f32> {
     var stored: mat4x4<f32>;
-    let k_index = k + (*loader).k_offset;
     for (var i = 0u; i < 4u; i++) { // unroll
-        let values = fetch_column4((*loader).cursor[i], (*loader).rows4);
-        stored[i] = select(vec4<f32>(0.0), values, k_index + i < end);
-        (*loader).cursor[i] = a_advance((*loader).cursor[i], base, k_index + K_STEP + i, K_STEP);
+        let cursor = a_neighbor(loader.cursor[i % CURSORS], i - i % CURSORS);
+        let values = fetch_column4(cursor, loader.rows4);
+        stored[i] = select(vec4<f32>(0.0), values, loader.position + i < end);
     }
     return stored;
 }
 
-fn load_b(loader: BLoader, base: u32, k: u32, end: u32) -> mat4x4<f32> {
-    return b_quad(base, k + loader.k_offset, loader.column, end);
+fn load_b(loader: BLoader, base: u32, end: u32) -> mat4x4<f32> {
+    return b_tile_block(base, loader.position, loader.column, end);
 }

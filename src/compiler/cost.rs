@@ -5,8 +5,8 @@ use crate::gpu::{AdapterReport, DeviceKind};
 /// Cost constants of a class of devices. The unit is one multiply-add of a GEMM on that class.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CostModel {
-    /// Rows and columns of a GEMM tile: estimates round the size of a result up to a multiple of it.
-    pub tile: usize,
+    /// Rows and columns of the smallest GEMM tile: estimates round the size of a result up to multiples of them.
+    pub tile: [usize; 2],
     /// Cost of gathering one element into a matrix, or of scattering one element from it.
     pub gathered: usize,
     /// Cost of one product of [`crate::low_level::GradientStrategy::Elements`], which computes each element
@@ -41,7 +41,7 @@ impl CostModel {
     /// element, 60 us per dispatch. Winograd's speedup is 1.7 with 32 channels and 2.5 with 64 channels for
     /// 3x3 kernels, and 1.8 from 32 to 64 channels for 5x5 kernels.
     pub const SOFTWARE: CostModel = CostModel {
-        tile: 32,
+        tile: [32, 32],
         gathered: 80,
         element_term: 30,
         depthwise_term: 10,
@@ -54,7 +54,7 @@ impl CostModel {
     /// (an Apple M3's published peaks, of which a tiled GEMM is expected to reach 45 %). A gathered element
     /// moves 8 bytes; a product of a separately computed gradient element reads 4 bytes from a cache.
     pub const INTEGRATED: CostModel = CostModel {
-        tile: 64,
+        tile: [32, 16],
         gathered: 40,
         element_term: 10,
         depthwise_term: 10,
@@ -66,7 +66,7 @@ impl CostModel {
     /// Constants of discrete GPUs, estimated in the same way for 18 tera multiply-adds/s, 1 TB/s and 3.5 us
     /// per dispatch (an RTX 4090's published peaks).
     pub const DISCRETE: CostModel = CostModel {
-        tile: 64,
+        tile: [32, 16],
         gathered: 144,
         element_term: 40,
         depthwise_term: 40,
@@ -77,7 +77,8 @@ impl CostModel {
 
     /// Returns the number of elements of an `[m, n]` GEMM result, with `m` and `n` rounded up to whole tiles.
     pub(crate) fn tiled_results(&self, m: usize, n: usize) -> usize {
-        m.next_multiple_of(self.tile).saturating_mul(n.next_multiple_of(self.tile))
+        let [rows, columns] = self.tile;
+        m.next_multiple_of(rows).saturating_mul(n.next_multiple_of(columns))
     }
 
     /// Returns the cost model of an adapter's class. Unknown and virtual GPUs count as integrated.

@@ -5,10 +5,11 @@ use super::outcome::{Failure, Outcome, Verdict, distinct};
 use super::table::cases;
 use super::{ops, update};
 use crate::compiler::PlanOptions;
+use crate::digest::Fnv1a;
 use crate::engine::Plan;
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterReport, Gpu};
-use crate::kernels::GemmFamily;
+use crate::kernels::{GemmFamily, TILES, TileSet};
 use std::iter::FusedIterator;
 use std::sync::Arc;
 
@@ -37,11 +38,12 @@ pub fn run(gpu: &Gpu, only: &[GemmFamily]) -> Result<Runs> {
     if let Some(family) = only.iter().find(|family| !family.is_supported(report)) {
         return Err(Error::argument("families", format!("families that {} supports", report.name), family));
     }
-    let mut candidates = all_families(report);
-    candidates.retain(|family| only.is_empty() || only.contains(family));
     let mut runs = Vec::new();
     for case in cases()?.into_iter().map(Arc::new) {
-        let families = distinct_families(&case, report, &candidates);
+        let families = match only {
+            [] => families(&case, report),
+            only => distinct_families(&case, report, only),
+        };
         runs.extend(families.into_iter().map(|family| (Arc::clone(&case), family)));
     }
     Ok(Runs { gpu: gpu.clone(), runs: runs.into_iter() })
@@ -76,15 +78,17 @@ impl ExactSizeIterator for Runs {}
 impl FusedIterator for Runs {}
 
 /// The GEMM families in which a case launches different kernels on this adapter: all that the adapter
-/// supports, without those that launch the same kernels as an earlier one. For a case without a GEMM, the
-/// first family.
+/// supports, without those that launch the same kernels as an earlier one, cooperative matrices last. Each
+/// case also runs with one tile of the tiled family, which depends on its name, so that the cases together
+/// run every tile. For a case without a GEMM, the first family.
 pub fn families(case: &Case, report: &AdapterReport) -> Vec<GemmFamily> {
-    distinct_families(case, report, &all_families(report))
-}
-
-/// All families of an adapter, cooperative matrices last.
-fn all_families(report: &AdapterReport) -> Vec<GemmFamily> {
-    GemmFamily::supported(report).into_iter().chain(GemmFamily::cooperative(report)).collect()
+    let mut name = Fnv1a::default();
+    name.bytes(case.name.as_bytes());
+    let tile = TILES[((name.value() >> 32) % TILES.len() as u64) as usize];
+    let tile =
+        Some(GemmFamily::Tiled { tiles: TileSet::Only(tile) }).filter(|tile| tile.is_supported(report));
+    let all = GemmFamily::supported(report).into_iter().chain(tile).chain(GemmFamily::cooperative(report));
+    distinct_families(case, report, &all.collect::<Vec<_>>())
 }
 
 fn distinct_families(case: &Case, report: &AdapterReport, families: &[GemmFamily]) -> Vec<GemmFamily> {

@@ -43,6 +43,8 @@ files! {
     A_ROWS_MATRIX: "gemm" / "a_rows_matrix",
     A_ROWS_PATCHES_SCALAR: "gemm" / "a_rows_patches_scalar",
     A_ROWS_PATCHES_VEC4: "gemm" / "a_rows_patches_vec4",
+    A_STEP_MATRIX: "gemm" / "a_step_matrix",
+    A_STEP_PATCHES: "gemm" / "a_step_patches",
     EPILOGUE: "gemm" / "epilogue",
     EXTRA_SCALAR: "gemm" / "extra_scalar",
     EXTRA_VEC4: "gemm" / "extra_vec4",

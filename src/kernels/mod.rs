@@ -27,7 +27,7 @@ pub use files::{FILES, WgslFile};
 pub(crate) use gemm::{
     Epilogue, Gemm, MAX_TERMS, Matrix, Operand, PixelSet, Source, gemm_launch, split_k_sum, splits,
 };
-pub use gemm::{GemmFamily, TileSize};
+pub use gemm::{GemmFamily, TILES, Tile, TileSet};
 pub use launch::{Launch, Variant};
 pub(crate) use loss::*;
 pub(crate) use norm::*;

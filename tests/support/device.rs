@@ -5,7 +5,7 @@ use super::executor::Executor;
 use frazil::Result;
 use frazil::gpu::{Gpu, GpuOptions};
 use frazil::low_level::{DType, Graph, ParameterId, StepScalars, ValueId};
-use frazil::low_level::{GemmFamily, TileSize};
+use frazil::low_level::{GemmFamily, TileSet};
 use frazil::low_level::{Plan, PlanOptions};
 use frazil::mask::Mask;
 use std::sync::OnceLock;
@@ -24,7 +24,7 @@ pub fn gpu() -> &'static Gpu {
 /// so small that it would use small tiles, too. tests/op_table.rs covers large tiles.
 pub fn families() -> Vec<GemmFamily> {
     let mut all = GemmFamily::supported(gpu().report());
-    all.retain(|&family| family != GemmFamily::Tiled { largest: TileSize::Large });
+    all.retain(|&family| family != GemmFamily::Tiled { tiles: TileSet::Large });
     all
 }
 

@@ -45,7 +45,8 @@ pub struct BenchArgs {
     /// Update rule.
     #[arg(long, value_enum, default_value = "sgd")]
     optimizer: Rule,
-    /// GEMM family: register, subgroup4, subgroup8, tiled-small, tiled-large, or for cooperative matrices
+    /// GEMM family: register, subgroup4, subgroup8, tiled-small, tiled-large, tiled-64x32 and so
+    /// on for one tile, or for cooperative matrices
     /// cooperative8x8, cooperative16x32 and so on [default: by adapter].
     #[arg(long)]
     family: Option<GemmFamily>,

@@ -1,6 +1,7 @@
 //! GEMM families, and the choice of one for an adapter: a pure function of the adapter's report.
 
 use super::gemm_cooperative;
+use super::tile::{TILES, TileSet};
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterReport, DeviceKind};
 use std::str::FromStr;
@@ -18,8 +19,8 @@ pub enum GemmFamily {
     /// A workgroup shares tiles in workgroup memory. GEMMs that are too narrow for tiles use
     /// [`GemmFamily::Register`].
     Tiled {
-        /// Largest tile; small GEMMs use small tiles.
-        largest: TileSize,
+        /// Tiles to choose from.
+        tiles: TileSet,
     },
     /// Cooperative matrices (tensor cores, WMMA): operands rounded to f16 (11 bits of precision), sums in
     /// f32. Never chosen by default; requires a device opened with [`crate::GpuOptions::cooperative_matrix`].
@@ -35,44 +36,6 @@ pub enum GemmFamily {
     },
 }
 
-/// Tile that one workgroup of the tiled family computes; each invocation computes 8 x 8 results.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TileSize {
-    /// 64 x 64 results, 64 invocations, 8 KiB of workgroup memory.
-    Small,
-    /// 128 x 128 results, 256 invocations, 16 KiB of workgroup memory.
-    Large,
-}
-
-impl TileSize {
-    /// Length of one step of k: the part of both operands that is in workgroup memory at a time.
-    pub(super) const K_STEP: usize = 16;
-
-    /// Rows and columns.
-    pub(super) fn side(self) -> usize {
-        match self {
-            TileSize::Small => 64,
-            TileSize::Large => 128,
-        }
-    }
-
-    pub(super) fn invocations(self) -> u32 {
-        match self {
-            TileSize::Small => 64,
-            TileSize::Large => 256,
-        }
-    }
-
-    /// Bytes of workgroup memory: one step of k of both operands.
-    fn workgroup_memory(self) -> u32 {
-        (2 * 4 * Self::K_STEP * self.side()) as u32
-    }
-
-    fn fits(self, report: &AdapterReport) -> bool {
-        self.invocations() <= report.max_invocations && self.workgroup_memory() <= report.max_workgroup_memory
-    }
-}
-
 impl GemmFamily {
     /// Chooses the family for an adapter.
     pub fn choose(report: &AdapterReport) -> Self {
@@ -81,12 +44,12 @@ impl GemmFamily {
             // barriers are slow.
             return Self::subgroup(report).unwrap_or(GemmFamily::Register);
         }
-        let largest = match report.kind {
-            DeviceKind::Discrete if TileSize::Large.fits(report) => TileSize::Large,
-            DeviceKind::Discrete | DeviceKind::Integrated if TileSize::Small.fits(report) => TileSize::Small,
+        let tiles = match report.kind {
+            DeviceKind::Discrete if TileSet::Large.fits(report) => TileSet::Large,
+            DeviceKind::Discrete | DeviceKind::Integrated if TileSet::Small.fits(report) => TileSet::Small,
             _ => return GemmFamily::Register,
         };
-        GemmFamily::Tiled { largest }
+        GemmFamily::Tiled { tiles }
     }
 
     /// The subgroup family; `None` if the adapter has no subgroups of at least four lanes.
@@ -112,14 +75,14 @@ impl GemmFamily {
             GemmFamily::Subgroup { lanes } => {
                 matches!(lanes, 4 | 8) && report.subgroup.is_some_and(|[smallest, _]| lanes <= smallest)
             }
-            GemmFamily::Tiled { largest } => largest.fits(report),
+            GemmFamily::Tiled { tiles } => tiles.fits(report),
             GemmFamily::Cooperative { .. } => Self::cooperative(report) == Some(self),
         }
     }
 
     /// Every family that works on this adapter and multiplies in f32: all but [`GemmFamily::Cooperative`].
     pub fn supported(report: &AdapterReport) -> Vec<Self> {
-        let tiled = [TileSize::Small, TileSize::Large].map(|largest| GemmFamily::Tiled { largest });
+        let tiled = [TileSet::Small, TileSet::Large].map(|tiles| GemmFamily::Tiled { tiles });
         let all = std::iter::once(GemmFamily::Register).chain(Self::subgroup(report)).chain(tiled);
         all.filter(|family| family.is_supported(report)).collect()
     }
@@ -135,19 +98,26 @@ impl FromStr for GemmFamily {
             "register" => Ok(GemmFamily::Register),
             "subgroup4" => Ok(GemmFamily::Subgroup { lanes: 4 }),
             "subgroup8" => Ok(GemmFamily::Subgroup { lanes: 8 }),
-            "tiled-small" => Ok(GemmFamily::Tiled { largest: TileSize::Small }),
-            "tiled-large" => Ok(GemmFamily::Tiled { largest: TileSize::Large }),
-            _ => text.strip_prefix("cooperative").and_then(parse_cooperative).ok_or_else(|| {
-                let expected =
-                    "register, subgroup4, subgroup8, tiled-small, tiled-large or, as `frazil devices` names it, cooperative16x32";
+            _ => parse_tiled(text).or_else(|| parse_cooperative(text)).ok_or_else(|| {
+                let expected = "register, subgroup4, subgroup8, tiled-small, tiled-large, tiled-128x32 (one tile only) or, as \
+                                `frazil devices` names it, cooperative16x32";
                 Error::argument("gemm family", expected, text)
             }),
         }
     }
 }
 
+fn parse_tiled(text: &str) -> Option<GemmFamily> {
+    let tiles = match text.strip_prefix("tiled-")? {
+        "small" => TileSet::Small,
+        "large" => TileSet::Large,
+        name => TileSet::Only(*TILES.iter().find(|tile| tile.to_string() == name)?),
+    };
+    Some(GemmFamily::Tiled { tiles })
+}
+
 fn parse_cooperative(text: &str) -> Option<GemmFamily> {
-    let (side, lanes) = text.split_once('x')?;
+    let (side, lanes) = text.strip_prefix("cooperative")?.split_once('x')?;
     let [side, lanes] = [side.parse().ok()?, lanes.parse().ok()?];
     Some(GemmFamily::Cooperative { side, lanes })
 }
@@ -157,8 +127,9 @@ impl std::fmt::Display for GemmFamily {
         match self {
             GemmFamily::Register => f.write_str("register"),
             GemmFamily::Subgroup { lanes } => write!(f, "subgroup{lanes}"),
-            GemmFamily::Tiled { largest: TileSize::Small } => f.write_str("tiled-small"),
-            GemmFamily::Tiled { largest: TileSize::Large } => f.write_str("tiled-large"),
+            GemmFamily::Tiled { tiles: TileSet::Small } => f.write_str("tiled-small"),
+            GemmFamily::Tiled { tiles: TileSet::Large } => f.write_str("tiled-large"),
+            GemmFamily::Tiled { tiles: TileSet::Only(tile) } => write!(f, "tiled-{tile}"),
             GemmFamily::Cooperative { side, lanes } => write!(f, "cooperative{side}x{lanes}"),
         }
     }
@@ -188,8 +159,8 @@ mod tests {
         }
     }
 
-    const SMALL: GemmFamily = GemmFamily::Tiled { largest: TileSize::Small };
-    const LARGE: GemmFamily = GemmFamily::Tiled { largest: TileSize::Large };
+    const SMALL: GemmFamily = GemmFamily::Tiled { tiles: TileSet::Small };
+    const LARGE: GemmFamily = GemmFamily::Tiled { tiles: TileSet::Large };
 
     #[test]
     fn parse_inverts_display() {

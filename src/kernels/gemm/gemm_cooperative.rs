@@ -1,4 +1,5 @@
-use crate::kernels::gemm::launch::{Tile, launch_tiles};
+use super::gemm_tiled::add_loader;
+use crate::kernels::gemm::launch::{InvocationTile, launch_tiles};
 use crate::kernels::gemm::problem::{Gemm, Operand};
 use crate::kernels::{Launch, files, grid, to_u32};
 
@@ -28,10 +29,11 @@ const GRADIENT_SCALE: u32 = 1024;
 
 /// Launches a GEMM with cooperative matrices of `side` x `side` and subgroups of up to `lanes`.
 pub(super) fn launch(gemm: &Gemm, side: usize, lanes: usize) -> Launch {
-    let tile = Tile::dense(1, 4, 1);
+    let tile = InvocationTile::dense(1, 4, 1);
     let tiles = gemm.m.div_ceil(SIDE) * gemm.n.div_ceil(SIDE);
     let (workgroup, step) = (workgroup(lanes), k_step(lanes));
-    let iterations = gemm.k.div_ceil(step) * (1 + step / side) + 16;
+    let segments = if gemm.transpose_a { 0 } else { gemm.k.div_ceil(gemm.channels().max(1)) };
+    let iterations = gemm.k_per_split().div_ceil(step) * (1 + step / side) + 2 * segments + 16;
     let grid = grid(tiles, gemm.groups * gemm.splits);
     let scale = |operand| if gemm.gradient == Some(operand) { GRADIENT_SCALE } else { 1 };
     let mut launch =
@@ -39,8 +41,6 @@ pub(super) fn launch(gemm: &Gemm, side: usize, lanes: usize) -> Launch {
     // A subgroup computes subtiles of 2 x 2 matrices.
     let subtiles = (SIDE / (2 * side)).pow(2);
     launch.constants.extend([
-        ("SIDE", to_u32(SIDE)),
-        ("K_STEP", to_u32(step)),
         ("MATRIX_SIDE", to_u32(side)),
         ("SUBTILES", to_u32(subtiles)),
         ("SUBTILES_PER_SUBGROUP", to_u32(subtiles.div_ceil(workgroup / lanes))),
@@ -52,10 +52,5 @@ pub(super) fn launch(gemm: &Gemm, side: usize, lanes: usize) -> Launch {
         format!("const A_SCALE: f32 = {}.0;", scale(Operand::A)),
         format!("const B_SCALE: f32 = {}.0;", scale(Operand::B)),
     ]);
-    launch.snippets.push(if gemm.transpose_a {
-        &files::GEMM_LOADER_COLUMNS
-    } else {
-        &files::GEMM_LOADER_ROWS
-    });
-    launch
+    add_loader(launch, gemm, [SIDE, SIDE], step)
 }

@@ -1,4 +1,4 @@
-use crate::kernels::gemm::launch::{Tile, launch_tiles};
+use crate::kernels::gemm::launch::{InvocationTile, launch_tiles};
 use crate::kernels::gemm::problem::{Gemm, Source};
 use crate::kernels::{Launch, constant_bool, files, grid, to_u32};
 
@@ -42,7 +42,7 @@ pub(super) fn launch(gemm: &Gemm, lanes: usize) -> Launch {
     let quad_rows = narrow && gemm.m > rows;
     let lanes = if quad_rows { QUAD } else { lanes };
     let inner = if gemm.transpose_a { 4 } else { lanes };
-    let tile = Tile { store_rows: STORE_ROWS, ..Tile::dense(rows / inner, inner, 1) };
+    let tile = InvocationTile { store_rows: STORE_ROWS, ..InvocationTile::dense(rows / inner, inner, 1) };
     let lanes_per_tile = if quad_rows { QUAD } else { WORKGROUP };
     let tiles = gemm.m.div_ceil(rows * WORKGROUP / lanes_per_tile) * gemm.n.div_ceil(4 * lanes_per_tile);
     let mut launch =

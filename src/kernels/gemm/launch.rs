@@ -52,9 +52,9 @@ params! {
 /// Pixels of the pooling window of [`Gemm::pooled`]: this many rows of the result become one row of C.
 const POOL_PIXELS: usize = 4;
 
-/// Tile of results that one invocation computes: `outer * inner` rows of `4 * columns4` columns.
+/// InvocationTile of results that one invocation computes: `outer * inner` rows of `4 * columns4` columns.
 #[derive(Clone, Copy)]
-pub(super) struct Tile {
+pub(super) struct InvocationTile {
     pub outer: usize,
     pub inner: usize,
     pub columns4: usize,
@@ -66,10 +66,10 @@ pub(super) struct Tile {
     pub store_rows: usize,
 }
 
-impl Tile {
+impl InvocationTile {
     /// Contiguous rows and columns, stored `inner` rows at a time.
     pub fn dense(outer: usize, inner: usize, columns4: usize) -> Self {
-        Tile { outer, inner, columns4, row_step: inner, column_step: 4, store_rows: inner }
+        InvocationTile { outer, inner, columns4, row_step: inner, column_step: 4, store_rows: inner }
     }
 }
 
@@ -77,7 +77,7 @@ impl Tile {
 pub(super) fn launch_tiles(
     kernel: &'static WgslFile,
     gemm: &Gemm,
-    tile: Tile,
+    tile: InvocationTile,
     workgroup: usize,
     grid: [u32; 3],
 ) -> Launch {
@@ -153,9 +153,9 @@ pub(super) fn launch_tiles(
     };
     let mut launch = Launch::new(kernel, &params, to_u32(workgroup), grid)
         .flops(u64::from(pixel_set.reached) * (2 * gemm.groups * gemm.m * gemm.n) as u64 * gemm.k as u64)
-        .iterations(gemm.k / 4 + w.taps() + w.kernel[0] + 8);
+        .iterations(gemm.k_per_split() / 4 + w.taps() + w.kernel[0] + 8);
     // With fused pooling, one window is stored per iteration.
-    let tile = Tile { store_rows: if gemm.pooled { POOL_PIXELS } else { tile.store_rows }, ..tile };
+    let tile = InvocationTile { store_rows: if gemm.pooled { POOL_PIXELS } else { tile.store_rows }, ..tile };
     // GEMMs of plain matrices (those with rows that are not multiples of 4) are small: one scalar shader
     // serves all of them.
     let is_vec4 = |matrix: &Matrix| gemm.source != Source::Matrix && matrix.is_vec4();

@@ -8,10 +8,12 @@ mod gemm_tiled;
 mod launch;
 mod problem;
 mod split_k;
+mod tile;
 
-pub use family::{GemmFamily, TileSize};
+pub use family::GemmFamily;
 pub(crate) use problem::{Epilogue, Gemm, MAX_TERMS, Matrix, Operand, PixelSet, Source};
 pub(crate) use split_k::{split_k_sum, splits};
+pub use tile::{TILES, Tile, TileSet};
 
 use super::Launch;
 
@@ -22,8 +24,8 @@ pub fn gemm_launch(gemm: &Gemm, family: GemmFamily) -> Launch {
     match family {
         GemmFamily::Register => gemm_register::launch(gemm),
         GemmFamily::Subgroup { lanes } => gemm_subgroup::launch(gemm, lanes as usize),
-        GemmFamily::Tiled { largest } => match gemm_tiled::size(gemm, largest) {
-            Some(size) => gemm_tiled::launch(gemm, size),
+        GemmFamily::Tiled { tiles } => match gemm_tiled::choose(gemm, tiles) {
+            Some(tile) => gemm_tiled::launch(gemm, tile),
             None => gemm_register::launch(gemm),
         },
         GemmFamily::Cooperative { .. } if gemm_tiled::is_narrow(gemm) => gemm_register::launch(gemm),

@@ -19,9 +19,11 @@ const SOFTWARE_WORKGROUPS: usize = 8;
 pub fn splits(gemm: &Gemm, family: GemmFamily) -> usize {
     let supported = match family {
         GemmFamily::Subgroup { .. } | GemmFamily::Register => gemm.transpose_a,
-        GemmFamily::Tiled { largest } => gemm.transpose_a || gemm_tiled::size(gemm, largest).is_some(),
+        GemmFamily::Tiled { tiles } => gemm.transpose_a || gemm_tiled::choose(gemm, tiles).is_some(),
         GemmFamily::Cooperative { .. } => gemm.transpose_a || !gemm_tiled::is_narrow(gemm),
     };
+    // The tiled kernels loop over one split; the others over all of k, where a long k is divided into parts.
+    let loops_over_split = matches!(family, GemmFamily::Tiled { .. } | GemmFamily::Cooperative { .. });
     // The reduction writes C as one contiguous array, without an epilogue.
     let contiguous = gemm.c.offset == 0
         && gemm.c.stride == gemm.n * gemm.groups
@@ -30,16 +32,26 @@ pub fn splits(gemm: &Gemm, family: GemmFamily) -> usize {
         && gemm.pixel_set.is_none()
         && gemm.epilogue == Epilogue::None
         && !gemm.accumulate
-        && gemm.k <= MAX_TERMS;
+        && (gemm.k <= MAX_TERMS || loops_over_split);
     if !supported || !contiguous || !plain {
         return 1;
+    }
+    // A long k needs at least as many splits as loops that are short enough.
+    let splits = chosen_splits(gemm, family).max(gemm.k.div_ceil(MAX_TERMS));
+    // Rounding the length of a split up to whole steps may reduce the number of splits.
+    gemm.k.div_ceil(gemm.k_divided_by(splits))
+}
+
+fn chosen_splits(gemm: &Gemm, family: GemmFamily) -> usize {
+    if let GemmFamily::Tiled { tiles } = family
+        && !gemm_tiled::is_narrow(gemm)
+    {
+        return gemm_tiled::splits(gemm, tiles);
     }
     let workgroups: usize = gemm_launch(gemm, family).groups.iter().map(|&count| count as usize).product();
     let target =
         if matches!(family, GemmFamily::Subgroup { .. }) { SOFTWARE_WORKGROUPS } else { GPU_WORKGROUPS };
-    let splits = target.div_ceil(workgroups.max(1)).min(gemm.k / MIN_K_PER_SPLIT).max(1);
-    // Rounding the length of a split up to whole steps may reduce the number of splits.
-    gemm.k.div_ceil(gemm.k_divided_by(splits))
+    target.div_ceil(workgroups.max(1)).min(gemm.k / MIN_K_PER_SPLIT).max(1)
 }
 
 const WORKGROUP: u32 = 64;
@@ -84,9 +96,9 @@ pub fn split_k_sum(gemm: &Gemm) -> Launch {
 mod tests {
     use super::*;
     use crate::kernels::gemm::problem::SPLIT_STEP;
-    use crate::kernels::{Matrix, TileSize};
+    use crate::kernels::{Matrix, TileSet};
 
-    const LARGE: GemmFamily = GemmFamily::Tiled { largest: TileSize::Large };
+    const LARGE: GemmFamily = GemmFamily::Tiled { tiles: TileSet::Large };
 
     fn weight_gradient(m: usize, n: usize, k: usize) -> Gemm {
         Gemm { transpose_a: true, a: Matrix::rows(m), k_per_row: 1, ..Gemm::plain(m, n, k) }
@@ -99,7 +111,9 @@ mod tests {
                 let gemm = weight_gradient(24, 20, k);
                 let splits = splits(&gemm, family);
                 let per_split = Gemm { splits, ..gemm }.k_per_split();
-                assert_eq!(splits > 1, k >= 2 * MIN_K_PER_SPLIT, "k = {k}");
+                // The tiled family splits only if the time saved exceeds that of the additional dispatch.
+                let least = if family == LARGE { 1_100 } else { 2 * MIN_K_PER_SPLIT };
+                assert_eq!(splits > 1, k >= least, "{family}: k = {k}");
                 assert!(per_split.is_multiple_of(SPLIT_STEP));
                 assert!(splits * per_split >= k && (splits - 1) * per_split < k);
                 assert!(splits <= GPU_WORKGROUPS, "{splits}");
@@ -122,10 +136,13 @@ mod tests {
             Gemm { c: Matrix::rows(24), ..base },
             Gemm { c: Matrix { offset: 4, ..base.c }, ..base },
             Gemm { groups: 2, ..base },
-            Gemm { k: MAX_TERMS + 1, ..base },
         ] {
             assert_eq!(splits(&other, LARGE), 1, "{other:?}");
         }
+        let long = Gemm { k: 10 * MAX_TERMS, ..base };
+        assert_eq!(splits(&long, GemmFamily::Register), 1, "divided into parts instead");
+        let split = Gemm { splits: splits(&long, LARGE), ..long };
+        assert!(split.splits > 1 && split.k_per_split() <= MAX_TERMS);
         let grouped = Gemm { groups: 2, c: Matrix { stride: 40, group: 20, offset: 0 }, ..base };
         assert!(splits(&grouped, LARGE) > 1);
         // With a row-major A, only the tiled family splits k.
