@@ -47,11 +47,18 @@ impl Checkpoint {
         self.digest(&self.slots(), true)
     }
 
-    /// Digest of all weights, all state and the step; equal to [`crate::Trainer::digest`]. `None` if the file
-    /// has no step.
+    /// Digest of all weights, all state, the step and the steps that elements missed; equal to
+    /// [`crate::Trainer::digest`]. `None` if the file has no step.
     pub fn training_digest(&self) -> Option<u64> {
         let step: u64 = self.number("step").ok()?;
         let mut fold = self.fold(&self.slots(), false);
+        for path in self.parameters() {
+            let Some(steps) = self.tensor(&format!("steps.{path}")) else { continue };
+            // One number stands for all elements of the parameter.
+            let elements = self.tensor(path).map_or(0, |tensor| tensor.bits().len());
+            let each = steps.bits().iter().copied().cycle().take(elements);
+            fold.digest(path, "steps", &Digest::of(each.enumerate()));
+        }
         fold.bytes(&step.to_le_bytes());
         Some(fold.value())
     }

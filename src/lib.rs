@@ -81,7 +81,7 @@ pub use gpu::{Gpu, GpuOptions};
 pub use loss::{CrossEntropy, Loss};
 pub use mask::{FreezeRule, Mask};
 pub use model::Model;
-pub use optimizer::{Adagrad, Adam, AdamW, Clip, LrSchedule, Optimizer, RmsProp, Sgd};
+pub use optimizer::{Adagrad, Adam, AdamW, BiasCorrection, Clip, LrSchedule, Optimizer, RmsProp, Sgd};
 pub use shape::Padding;
 pub use trainer::{ThawPolicy, Trainer, TrainerOptions};
 pub use wgpu;

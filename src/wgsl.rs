@@ -37,6 +37,10 @@ impl WgslType for [u32; 2] {
     const NAME: &'static str = "vec2<u32>";
 }
 
+impl WgslType for [[f32; 4]; 13] {
+    const NAME: &'static str = "array<vec4<f32>, 13>";
+}
+
 /// A struct declared by [`params!`].
 pub(crate) trait WgslStruct: bytemuck::Pod {
     /// Members in order.

@@ -2,11 +2,13 @@
 //! libraries computed in f64 (tests/golden/README.md).
 
 use crate::support::compare::{assert_equal, assert_relative};
-use crate::support::device::{Device, device, families, gpu};
+use crate::support::device::{Device, device, device_with, families, gpu};
 use crate::support::executor::{Executor, Fault, Faulty, Make, Operand, evaluate, evaluate_one, reference};
 use crate::support::golden::{Case, cases, conv2d_case, generated, pool2d_case, sampled};
 use crate::support::random::{convolution_shapes, elements};
-use crate::support::trajectory::{Errors, check_trajectory, net, update_rounding, update_rule};
+use crate::support::trajectory::{
+    Errors, check_trajectory, counts_element_steps, net, update_rounding, update_rule,
+};
 use frazil::conformance::compare;
 use frazil::low_level::GemmFamily;
 use frazil::low_level::{Activation, Graph, Op};
@@ -354,10 +356,10 @@ fn sampled_comparison_fails_on_a_missing_product() {
 /// correction1`. The relative error of an update is therefore at most the value that [`update_rounding`]
 /// computes from the actual roundings. The error of a weight is at most this fraction of its path length (the
 /// sum of the norms of all updates), plus the effect of the changed weights on later gradients. The factor of
-/// 2 covers this effect: in the 22 golden cases, it is at most half of the error of the roundings themselves.
+/// 2 covers this effect: in the 27 golden cases, it is at most half of the error of the roundings themselves.
 ///
 /// State, loss and gradients are not rounded to f32. Their errors result from those of the weights, by
-/// factors that depend on the network; the tolerances are three times the largest errors of the 22 golden
+/// factors that depend on the network; the tolerances are three times the largest errors of the 27 golden
 /// cases. Where the weights do not change (`weights` and `early_weights`, without updates), the tolerance is
 /// 1e-12, to which the libraries of the golden data agree.
 fn reference_tolerance(case: &Case) -> Errors {
@@ -386,18 +388,24 @@ const DEVICE_TRAJECTORY: Errors = Errors {
 
 #[test]
 fn trajectories() {
-    assert_trajectories(&reference, &reference_tolerance);
+    assert_trajectories(&|graph, _| reference(graph), &reference_tolerance);
     for family in families() {
-        assert_trajectories(&|graph: &Graph| device(graph, family), &|_| DEVICE_TRAJECTORY);
+        let make = |graph: &Graph, case: &Case| {
+            device_with(
+                graph,
+                &PlanOptions::default().family(family).missed_steps(counts_element_steps(case)),
+            )
+        };
+        assert_trajectories(&make, &|_| DEVICE_TRAJECTORY);
     }
 }
 
-fn assert_trajectories(make: Make, allowed: &dyn Fn(&Case) -> Errors) {
+fn assert_trajectories(make: &dyn Fn(&Graph, &Case) -> Box<dyn Executor>, allowed: &dyn Fn(&Case) -> Errors) {
     let all = cases("trajectory");
     let mut worst = Errors::default();
     for case in &all {
-        let errors =
-            check_trajectory(make, case, &allowed(case)).unwrap_or_else(|message| panic!("{message}"));
+        let errors = check_trajectory(&|graph| make(graph, case), case, &allowed(case))
+            .unwrap_or_else(|message| panic!("{message}"));
         worst = worst.max(errors);
     }
     println!("trajectories: {} compared, largest errors {worst:?}", all.len());
@@ -411,6 +419,9 @@ fn trajectory_comparison_fails_on_injected_faults() {
         ("traj_adamw_every_layer_frozen", Fault::NoMask, "frozen element"),
         ("traj_sgd_momentum_change_reset", Fault::NoState, "step 15"),
         ("traj_adam_change_reset", Fault::NoState, "step 15"),
+        ("traj_adam_change_keep_element_steps", Fault::NoMissedSteps, "step 15"),
+        ("traj_adam_change_reset_element_steps", Fault::NoMissedSteps, "step 15"),
+        ("traj_amsgrad_changes_keep_element_steps", Fault::NoMissedSteps, "step 2"),
     ];
     let all = cases("trajectory");
     for (name, fault, expected) in faults {

@@ -37,5 +37,6 @@ mod saliency;
 mod savings;
 mod soak;
 mod support;
+mod thaw;
 mod training;
 mod winograd;

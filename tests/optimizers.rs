@@ -11,7 +11,8 @@ use frazil::low_level::{Plan, PlanOptions};
 use frazil::mask::Mask;
 use frazil::trainer::GradientPolicy;
 use frazil::{
-    Adam, AdamW, Clip, Error, FreezeRule, LrSchedule, Optimizer, RmsProp, Sgd, Trainer, TrainerOptions,
+    Adam, AdamW, BiasCorrection, Clip, Error, FreezeRule, LrSchedule, Optimizer, RmsProp, Sgd, Trainer,
+    TrainerOptions,
 };
 
 fn options() -> TrainerOptions {
@@ -359,7 +360,9 @@ fn descriptions_differ_exactly_where_optimizers_do() {
         sgd().schedule(LrSchedule::cosine(10)),
         Adam::new(0.1).into(),
         Adam::new(0.1).amsgrad(true).into(),
+        Adam::new(0.1).bias_correction(BiasCorrection::TrainerSteps).into(),
         AdamW::new(0.1).into(),
+        AdamW::new(0.1).bias_correction(BiasCorrection::TrainerSteps).into(),
         RmsProp::new(0.1).into(),
         RmsProp::new(0.1).centered(true).into(),
         frazil::Adagrad::new(0.1).into(),

@@ -7,6 +7,7 @@ use crate::support::training::{
 };
 use frazil::checkpoint::Checkpoint;
 use frazil::gpu::{Gpu, GpuOptions};
+use frazil::trainer::RewindState;
 use frazil::{
     Adam, Batch, Dataset, Error, FreezeRule, Loss, Mask, Model, Sgd, ThawPolicy, Trainer, TrainerOptions,
 };
@@ -88,9 +89,36 @@ fn on_budget(bytes: u64) -> Gpu {
     Gpu::new(options).unwrap()
 }
 
-/// A mask change that exceeds the memory budget returns an error and changes nothing. After each failure, the
-/// next attempt has a budget just large enough for the allocation that failed, so that every allocation of
-/// the mask change fails once.
+/// Applies a change to new trainers on devices whose memory budget does not suffice, and asserts that it
+/// returns an error and changes nothing. The first budget is `least` bytes. After each failure, the next
+/// attempt has a budget just large enough for the allocation that failed, so that every allocation of the
+/// change fails once. Returns the number of failures.
+fn fail_every_allocation(
+    name: &str,
+    least: u64,
+    make: impl Fn(&Gpu) -> Trainer,
+    change: impl Fn(&mut Trainer) -> frazil::Result<()>,
+) -> usize {
+    let (mut budget, mut failures) = (least, 0);
+    loop {
+        let gpu = on_budget(budget);
+        let mut t = make(&gpu);
+        let (before, allocated) = (everything(&t), gpu.allocated_bytes());
+        match change(&mut t) {
+            Err(Error::LimitExceeded { needed, available, .. }) => {
+                assert!(everything(&t) == before, "{name} with {budget} bytes");
+                assert_eq!(gpu.allocated_bytes(), allocated, "{name} with {budget} bytes");
+                train(&mut t, 1);
+                failures += 1;
+                budget += needed - available;
+            }
+            Err(error) => panic!("{name} with {budget} bytes: {error}"),
+            Ok(()) => return failures,
+        }
+    }
+}
+
+/// A mask change that exceeds the memory budget returns an error and changes nothing.
 #[test]
 fn a_mask_change_that_does_not_fit_changes_nothing() {
     let options = || TrainerOptions::batch(ROWS).seed(3);
@@ -113,26 +141,54 @@ fn a_mask_change_that_does_not_fit_changes_nothing() {
         ("load", Box::new(|t| t.load(&file))),
     ];
     for (name, change) in changes {
-        let (mut budget, mut failures) = (least, 0);
-        loop {
-            let gpu = on_budget(budget);
-            let mut t = make(&gpu).unwrap();
+        let make = |gpu: &Gpu| {
+            let mut t = make(gpu).unwrap();
             train(&mut t, 3);
-            let before = everything(&t);
-            match change(&mut t) {
-                Err(Error::LimitExceeded { needed, available, .. }) => {
-                    assert!(everything(&t) == before, "{name} with {budget} bytes");
-                    train(&mut t, 1);
-                    failures += 1;
-                    budget += needed - available;
-                }
-                Err(error) => panic!("{name} with {budget} bytes: {error}"),
-                Ok(()) => break,
-            }
-        }
+            t
+        };
+        let failures = fail_every_allocation(name, least, make, change);
         assert!(failures > 3, "{name}: {failures} allocations failed");
     }
     std::fs::remove_file(&file).unwrap();
+}
+
+/// The first thaw under Adam of elements that missed steps allocates an arena and a plan.
+#[test]
+fn a_first_thaw_that_does_not_fit_changes_nothing() {
+    let make = |gpu: &Gpu| {
+        let options = TrainerOptions::batch(ROWS).seed(3);
+        let mut t = Trainer::new(gpu, model(), Loss::SoftmaxCrossEntropy, Adam::new(0.01), options).unwrap();
+        t.freeze("fc.kernel", FreezeRule::random(0.1)).unwrap();
+        train(&mut t, 3);
+        t
+    };
+    let mut whole = make(&on_budget(1 << 30));
+    let least = whole.report().bytes();
+    let start = whole.snapshot().unwrap();
+    whole.thaw("fc.kernel", FreezeRule::all(), ThawPolicy::KeepState).unwrap();
+    train(&mut whole, 1);
+    let missed = whole.snapshot().unwrap();
+    let file = std::env::temp_dir().join(format!("frazil-thaw-budget-{}.safetensors", std::process::id()));
+    whole.save(&file).unwrap();
+    let restore = RewindState::Restore;
+    let masks = |t: &mut Trainer| t.thaw("fc.kernel", FreezeRule::all(), ThawPolicy::KeepState).map(drop);
+    let failures = [
+        fail_every_allocation("thaw", least, make, masks),
+        fail_every_allocation("load", least, make, |t| t.load(&file)),
+        fail_every_allocation(
+            "rewind",
+            least,
+            |gpu| {
+                let mut t = make(gpu);
+                t.rewind(&start, RewindState::Zero).unwrap();
+                t.replace_mask("fc.kernel", Mask::none(500).unwrap(), ThawPolicy::ZeroState).unwrap();
+                t
+            },
+            |t| t.rewind(&missed, restore),
+        ),
+    ];
+    std::fs::remove_file(&file).unwrap();
+    assert!(failures.iter().all(|&failures| failures > 3), "{failures:?} allocations failed");
 }
 
 #[test]

@@ -6,13 +6,13 @@ use crate::support::device::{families, gpu};
 use crate::support::golden::{Case, cases, number};
 use crate::support::skip;
 use crate::support::training::*;
-use crate::support::trajectory::{clip, update_rule};
+use crate::support::trajectory::{clip, counts_element_steps, update_rule};
 use frazil::low_level::GemmFamily;
 use frazil::low_level::UpdateRule;
 use frazil::trainer::OnNonFinite;
 use frazil::{
-    Adagrad, Adam, AdamW, Batch, Clip, Digits, Error, FreezeRule, Gpu, GpuOptions, Loss, LrSchedule, Mask,
-    Model, Optimizer, Padding, RmsProp, Sgd, ThawPolicy, Trainer, TrainerOptions,
+    Adagrad, Adam, AdamW, Batch, BiasCorrection, Clip, Digits, Error, FreezeRule, Gpu, GpuOptions, Loss,
+    LrSchedule, Mask, Model, Optimizer, Padding, RmsProp, Sgd, ThawPolicy, Trainer, TrainerOptions,
 };
 
 /// Builds the network of the golden trajectories (tests/golden) with the model builder.
@@ -30,16 +30,26 @@ fn golden_model() -> Model {
 /// Creates the optimizer of a golden case with the public builder methods.
 fn optimizer(case: &Case) -> Optimizer {
     let lr = case.params["optimizer"]["lr"].as_f64().unwrap();
+    let counts =
+        if counts_element_steps(case) { BiasCorrection::ElementSteps } else { BiasCorrection::TrainerSteps };
     let optimizer: Optimizer = match update_rule(case) {
         UpdateRule::Sgd { momentum, nesterov, weight_decay } => {
             Sgd::new(lr).momentum(momentum).nesterov(nesterov).weight_decay(weight_decay).into()
         }
-        UpdateRule::Adam { beta1, beta2, epsilon, weight_decay, decoupled: false, .. } => {
-            Adam::new(lr).betas(beta1, beta2).epsilon(epsilon).weight_decay(weight_decay).into()
-        }
-        UpdateRule::Adam { beta1, beta2, epsilon, weight_decay, .. } => {
-            AdamW::new(lr).betas(beta1, beta2).epsilon(epsilon).weight_decay(weight_decay).into()
-        }
+        UpdateRule::Adam { beta1, beta2, epsilon, weight_decay, decoupled: false, amsgrad } => Adam::new(lr)
+            .betas(beta1, beta2)
+            .epsilon(epsilon)
+            .weight_decay(weight_decay)
+            .amsgrad(amsgrad)
+            .bias_correction(counts)
+            .into(),
+        UpdateRule::Adam { beta1, beta2, epsilon, weight_decay, amsgrad, .. } => AdamW::new(lr)
+            .betas(beta1, beta2)
+            .epsilon(epsilon)
+            .weight_decay(weight_decay)
+            .amsgrad(amsgrad)
+            .bias_correction(counts)
+            .into(),
         UpdateRule::RmsProp { alpha, epsilon, momentum, centered, weight_decay } => RmsProp::new(lr)
             .alpha(alpha)
             .epsilon(epsilon)
@@ -136,7 +146,7 @@ fn golden_trajectories_through_the_trainer() {
         compared += 1;
     }
     println!("{compared} trajectories through the trainer, largest relative error of weights {worst:.1e}");
-    assert_eq!(compared, 22);
+    assert_eq!(compared, 27);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Flags of the optimizer.
 
 use clap::{Args, ValueEnum};
-use frazil::{Adagrad, Adam, AdamW, Clip, Error, LrSchedule, Optimizer, RmsProp, Sgd};
+use frazil::{Adagrad, Adam, AdamW, BiasCorrection, Clip, Error, LrSchedule, Optimizer, RmsProp, Sgd};
 
 #[derive(Args)]
 #[command(next_help_heading = "Optimizer")]
@@ -24,6 +24,11 @@ pub struct OptimizerArgs {
     /// Weight decay: decoupled for adamw, coupled (L2) otherwise [default: 0.01 for adamw, 0 otherwise].
     #[arg(long)]
     weight_decay: Option<f64>,
+    /// Steps that the bias correction counts for an element that was frozen for a while: element-steps
+    /// (those in which it was trained) or trainer-steps (all); adam, adamw and amsgrad only [default:
+    /// element-steps].
+    #[arg(long, value_name = "COUNT")]
+    bias_correction: Option<BiasCorrection>,
     /// Learning-rate schedule: constant, step:every=N,factor=F, cosine:total=N, one-cycle:total=N or
     /// polynomial:total=N,power=P; each takes warm-up=N and floor=F, as in cosine:total=2000,warm-up=100.
     #[arg(long, value_name = "SCHEDULE", default_value = "constant")]
@@ -59,6 +64,7 @@ impl Rule {
             nesterov: false,
             centered: false,
             weight_decay: None,
+            bias_correction: None,
             schedule: LrSchedule::constant(),
             clip_norm: None,
             clip_value: None,
@@ -122,14 +128,18 @@ impl OptimizerArgs {
         only(self.momentum.is_some(), "--momentum", &[Rule::Sgd, Rule::Rmsprop], with_momentum)?;
         only(self.nesterov, "--nesterov", &[Rule::Sgd], "--optimizer sgd")?;
         only(self.centered, "--centered", &[Rule::Rmsprop], "--optimizer rmsprop")?;
+        let adam = [Rule::Adam, Rule::Adamw, Rule::Amsgrad];
+        let with_correction = "--optimizer adam, adamw or amsgrad";
+        only(self.bias_correction.is_some(), "--bias-correction", &adam, with_correction)?;
+        let counts = self.bias_correction.unwrap_or_default();
         let lr = self.lr.unwrap_or(self.default_lr());
         let momentum = self.momentum.or(self.default_momentum()).unwrap_or(0.0);
         let decay = self.weight_decay.unwrap_or(self.default_weight_decay());
         let mut optimizer: Optimizer = match self.optimizer {
             Rule::Sgd => Sgd::new(lr).momentum(momentum).nesterov(self.nesterov).weight_decay(decay).into(),
-            Rule::Adam => Adam::new(lr).weight_decay(decay).into(),
-            Rule::Adamw => AdamW::new(lr).weight_decay(decay).into(),
-            Rule::Amsgrad => Adam::new(lr).amsgrad(true).weight_decay(decay).into(),
+            Rule::Adam => Adam::new(lr).weight_decay(decay).bias_correction(counts).into(),
+            Rule::Adamw => AdamW::new(lr).weight_decay(decay).bias_correction(counts).into(),
+            Rule::Amsgrad => Adam::new(lr).amsgrad(true).weight_decay(decay).bias_correction(counts).into(),
             Rule::Rmsprop => {
                 RmsProp::new(lr).momentum(momentum).centered(self.centered).weight_decay(decay).into()
             }

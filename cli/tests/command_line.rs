@@ -104,7 +104,7 @@ fn flags_reach_the_trainer() {
 
 #[test]
 fn invalid_arguments_exit_with_2_and_a_message() {
-    let wrong: [(&[&str], &str); 17] = [
+    let wrong: [(&[&str], &str); 19] = [
         (&["--freeze", "conv*.kernel"], "GLOB=RULE"),
         (&["--freeze", "conv*.kernel=some"], "--freeze: expected all, none, random:FRACTION"),
         (&["--freeze", "pool*=all"], "pool*"),
@@ -112,6 +112,8 @@ fn invalid_arguments_exit_with_2_and_a_message() {
         (&["--mask-schedule", "pool*=constant:fraction=0.5"], "pool*"),
         (&["--optimizer", "adam", "--momentum", "0.9"], "--optimizer sgd"),
         (&["--centered"], "--optimizer rmsprop"),
+        (&["--bias-correction", "element-steps"], "--optimizer adam, adamw or amsgrad"),
+        (&["--optimizer", "adam", "--bias-correction", "steps"], "element-steps or trainer-steps"),
         (&["--schedule", "cosine"], "total"),
         (&["--schedule", "custom"], "polynomial"),
         (&["--clip-norm", "1", "--clip-value", "1"], "--clip-value"),

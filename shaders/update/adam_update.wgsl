@@ -21,8 +21,9 @@ fn update(index: u32, frozen: u32, gradient: vec4<f32>) {
     }
     let m = p.beta1 * bitcast<vec4<f32>>(old_first) + p.one_minus_beta1 * g;
     let v = p.beta2 * bitcast<vec4<f32>>(old_second) + p.one_minus_beta2 * g * g;
-    let root = sqrt(v / scalars.correction2) + p.epsilon;
-    let updated = w - learning_rate() * (m / scalars.correction1) / root;
+    let correction = corrections(index);
+    let root = sqrt(v / correction.second) + p.epsilon;
+    let updated = w - learning_rate() * (m / correction.first) / root;
     let kept =
         kept_bits(index, frozen, non_finite_bits(m) | non_finite_bits(v) | non_finite_bits(updated));
     first_moment[index] = keep_frozen(kept, old_first, m);

@@ -27,8 +27,9 @@ fn update(index: u32, frozen: u32, gradient: vec4<f32>) {
     // is the largest.
     let magnitude_bits = vec4<u32>(0x7fffffffu);
     let max_v = bitcast<vec4<f32>>(max(old_max & magnitude_bits, bitcast<vec4<u32>>(v) & magnitude_bits));
-    let root = sqrt(max_v / scalars.correction2) + p.epsilon;
-    let updated = w - learning_rate() * (m / scalars.correction1) / root;
+    let correction = corrections(index);
+    let root = sqrt(max_v / correction.second) + p.epsilon;
+    let updated = w - learning_rate() * (m / correction.first) / root;
     // If v is not finite, neither is its maximum.
     let kept =
         kept_bits(index, frozen, non_finite_bits(m) | non_finite_bits(max_v) | non_finite_bits(updated));

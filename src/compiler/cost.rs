@@ -77,8 +77,9 @@ impl CostModel {
 
     /// Returns the number of elements of an `[m, n]` GEMM result, with `m` and `n` rounded up to whole tiles.
     pub(crate) fn tiled_results(&self, m: usize, n: usize) -> usize {
-        let [rows, columns] = self.tile;
-        m.next_multiple_of(rows).saturating_mul(n.next_multiple_of(columns))
+        let [rows, columns] = self.tile.map(|side| side.max(1));
+        let whole = |size: usize, side| size.checked_next_multiple_of(side).unwrap_or(usize::MAX);
+        whole(m, rows).saturating_mul(whole(n, columns))
     }
 
     /// Returns the cost model of an adapter's class. Unknown and virtual GPUs count as integrated.

@@ -51,6 +51,7 @@ pub struct PlanOptions {
     pub(crate) gradient_strategy: GradientStrategy,
     pub(crate) winograd: Winograd,
     pub(crate) cost_model: Option<CostModel>,
+    pub(crate) missed_steps: bool,
 }
 
 impl Default for PlanOptions {
@@ -68,6 +69,7 @@ impl Default for PlanOptions {
             gradient_strategy: GradientStrategy::Auto,
             winograd: Winograd::Auto,
             cost_model: None,
+            missed_steps: false,
         }
     }
 }
@@ -126,6 +128,13 @@ impl PlanOptions {
         self
     }
 
+    /// Makes updates by Adam read how many steps each element missed (`Store::write_missed_steps`), for the
+    /// bias correction. Without this option, no element missed a step.
+    pub fn missed_steps(mut self, on: bool) -> Self {
+        self.missed_steps = on;
+        self
+    }
+
     /// Divides a batch so that the column matrix of each part takes at most about this many bytes; a part has
     /// at least one image.
     pub fn workspace_bytes(mut self, bytes: u64) -> Self {
@@ -148,6 +157,7 @@ pub(crate) struct Settings {
     pub gradient_strategy: GradientStrategy,
     pub winograd: Winograd,
     pub cost: CostModel,
+    pub missed_steps: bool,
 }
 
 impl Settings {
@@ -174,6 +184,7 @@ impl Settings {
             gradient_strategy: options.gradient_strategy,
             winograd: options.winograd,
             cost: options.cost_model.unwrap_or_else(|| CostModel::of(adapter)),
+            missed_steps: options.missed_steps,
         })
     }
 }
@@ -191,5 +202,6 @@ impl Settings {
         gradient_strategy: GradientStrategy::Auto,
         winograd: Winograd::Auto,
         cost: CostModel::SOFTWARE,
+        missed_steps: false,
     };
 }

@@ -75,6 +75,7 @@ pub(crate) enum ArenaId {
     Gradients,
     Accumulated,
     Masks,
+    MissedSteps,
     State(usize),
 }
 
@@ -163,6 +164,9 @@ pub(super) fn report(
             persistent.push(BufferUse { name: "accumulated gradients".into(), bytes: arena });
         }
         persistent.extend(state.iter().map(|slot| BufferUse { name: (*slot).into(), bytes: arena }));
+        if settings.missed_steps {
+            persistent.push(BufferUse { name: "missed steps".into(), bytes: arena });
+        }
     }
     persistent.push(BufferUse { name: "read-back, digests".into(), bytes: upkeep_bytes(layout) });
     let uniforms = UNIFORM_STRIDE * dispatches.len().max(1) as u64 + size_of::<StepScalars>() as u64;

@@ -153,6 +153,8 @@ pub struct Update {
     pub accumulate: bool,
     /// Whether parameters have individual factors of learning rate and weight decay.
     pub per_tensor_factors: bool,
+    /// Whether elements have missed steps, which the bias correction of Adam does not count.
+    pub missed_steps: bool,
     /// Injects a special value into one trainable element of each parameter, which must not spread to any
     /// other element. Frozen elements then have ordinary values instead of special bits.
     pub planted: Option<Planted>,
@@ -209,11 +211,12 @@ impl Case {
         }
     }
 
-    /// Returns `options` with the case's own workspace, masks, gradient strategy and Winograd setting.
+    /// Returns `options` with the case's own workspace, masks, gradient strategy, Winograd setting and missed
+    /// steps.
     pub fn options(&self, options: PlanOptions) -> PlanOptions {
         let ops = match &self.work {
             Work::Ops(ops) => ops,
-            Work::Update(_) => return options,
+            Work::Update(update) => return options.missed_steps(update.missed_steps),
         };
         let options = match ops.workspace_bytes {
             Some(bytes) => {
@@ -418,6 +421,11 @@ impl Update {
         Ok(UpdateGraph { graph, parameters, targets, gradients })
     }
 
+    /// The index of the step: the third, or with missed steps a later one.
+    pub(super) fn step(&self) -> u32 {
+        if self.missed_steps { 99_999 } else { 2 }
+    }
+
     /// The factors of a parameter's learning rate and weight decay: 0 or powers of 2, which add no rounding
     /// error.
     pub(super) fn factors(&self, number: usize) -> [f64; 2] {
@@ -461,6 +469,8 @@ pub(super) struct InitialTensors {
     /// One tensor per state slot of the rule.
     pub state: Vec<Vec<u32>>,
     pub gradient: Vec<u32>,
+    /// The number of steps that each element missed.
+    pub missed_steps: Vec<u32>,
 }
 
 impl InitialTensors {
@@ -503,8 +513,24 @@ impl InitialTensors {
             }
         };
         let state = (0..slots.len()).map(|slot| tensor(2 + slot, shape(slot))).collect();
-        InitialTensors { weights: tensor(0, |x| x), gradient: tensor(1, |x| x), state, mask }
+        let missed_steps = missed_steps(case, update, id.0);
+        InitialTensors { weights: tensor(0, |x| x), gradient: tensor(1, |x| x), state, missed_steps, mask }
     }
+}
+
+/// The number of steps that each element of parameter `number` missed before the step with index
+/// [`Update::step`]: none, all, or a random number of them. Some values are negative modulo 2^32: the
+/// element was trained in more steps than the index of the step.
+fn missed_steps(case: &Case, update: &Update, number: usize) -> Vec<u32> {
+    let mut stream = case.stream(2000 + number);
+    let missed = |i: usize| match i % 8 {
+        _ if !update.missed_steps => 0,
+        0 => 0,
+        1 => update.step(),
+        2 => 1000u32.wrapping_neg(),
+        _ => stream.below(update.step() as usize + 1) as u32,
+    };
+    (0..update.sizes[number]).map(missed).collect()
 }
 
 /// The mask of parameter `number` of an update case.

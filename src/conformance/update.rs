@@ -12,21 +12,13 @@ use crate::graph::{Clip, StepScalars};
 use crate::kernels::GemmFamily;
 use crate::reference::Reference;
 
-/// The scalars of the third training step.
-const STEP: StepScalars = StepScalars {
-    learning_rate: 0.05,
-    // Adam's bias corrections, 1 - beta^3, for the default betas.
-    correction1: 0.271,
-    correction2: 0.002_997,
-    rows: 1,
-    step: 2,
-    on_non_finite_continue: 0,
-    seed: [0; 2],
-    draw: 0,
-    share: 1.0,
-    first: 1,
-    last: 1,
-};
+/// The scalars of the step of an update.
+fn scalars(update: &Update) -> StepScalars {
+    // Adam's bias corrections, 1 - beta^(step + 1), for the default betas.
+    let [correction1, correction2] = if update.missed_steps { [1.0, 1.0] } else { [0.271, 0.002_997] };
+    let step = update.step();
+    StepScalars { learning_rate: 0.05, correction1, correction2, step, ..StepScalars::forward(1) }
+}
 
 /// Runs one update and compares weights, optimizer state and the clipped norm.
 pub(super) fn run(
@@ -46,6 +38,10 @@ pub(super) fn run(
         store.write_mask(id, &before.mask)?;
         store.write_weights(id, &before.weights)?;
         reference.set_mask(id, &before.mask)?;
+        if update.missed_steps {
+            store.write_missed_steps(id, &before.missed_steps)?;
+            reference.set_missed_steps(id, &before.missed_steps)?;
+        }
         reference.write(built.graph.at_parameter(id), &to_f64(&before.weights))?;
         for (slot, state) in before.state.iter().enumerate() {
             store.write_state(slot, id, state)?;
@@ -54,12 +50,13 @@ pub(super) fn run(
             }
         }
     }
-    let batches: &[StepScalars] = if update.accumulate {
-        &[StepScalars { share: 0.25, last: 0, ..STEP }, StepScalars { share: 0.75, first: 0, ..STEP }]
+    let step = scalars(update);
+    let batches = if update.accumulate {
+        vec![StepScalars { share: 0.25, last: 0, ..step }, StepScalars { share: 0.75, first: 0, ..step }]
     } else {
-        &[STEP]
+        vec![step]
     };
-    for &batch in batches {
+    for batch in batches {
         for (&id, &gradient) in built.targets.iter().zip(&built.gradients) {
             let bits = &before[id.0].gradient;
             plan.write_f32(gradient, &bits.iter().map(|&b| f32::from_bits(b)).collect::<Vec<_>>())?;
@@ -75,7 +72,7 @@ pub(super) fn run(
     }
     let mut worst_error = 0.0f64;
     for &id in &built.parameters {
-        let bound = update_bounds(update, id.0, &before, &STEP);
+        let bound = update_bounds(update, id.0, &before, &step);
         let before = &before[id.0];
         let path = &built.graph.parameters()[id.0].path;
         let trainable = |i: usize| !before.mask.is_frozen(i) && !update.is_excluded(id);

@@ -73,7 +73,10 @@ impl Plan {
     /// [`Error::LimitExceeded`] before anything is created if a tensor does not fit the device;
     /// [`Error::OutOfMemory`], [`Error::Validation`], [`Error::DeviceLost`].
     pub fn compile(gpu: &Gpu, graph: &Graph, options: &PlanOptions) -> Result<Self> {
-        let store = Store::new(gpu, graph)?;
+        let mut store = Store::new(gpu, graph)?;
+        if options.missed_steps {
+            store = store.with_missed_steps()?;
+        }
         Self::compile_with(gpu, graph, &store, options)
     }
 
@@ -81,7 +84,7 @@ impl Plan {
     ///
     /// # Errors
     /// As [`Plan::compile`]; [`Error::InvalidArgument`] if the store's parameters or state tensors are not
-    /// those of the graph.
+    /// those of the graph, or if it lacks missed steps that the options require.
     pub fn compile_with(gpu: &Gpu, graph: &Graph, store: &Store, options: &PlanOptions) -> Result<Self> {
         Self::build(gpu, graph, store, options, None)
     }
@@ -101,13 +104,19 @@ impl Plan {
     /// # Errors
     /// As [`Plan::compile`]; [`Error::MaskMismatch`]. This plan is not changed.
     pub fn recompile(&self, masks: &[Mask]) -> Result<Option<Self>> {
-        let options = self.options.clone().masks(masks);
+        self.recompile_on(&self.store, masks)
+    }
+
+    /// [`Plan::recompile`] on a store with the same parameters, with the missed steps if this store has them.
+    pub(crate) fn recompile_on(&self, store: &Store, masks: &[Mask]) -> Result<Option<Self>> {
+        let options = self.options.clone().masks(masks).missed_steps(store.has_missed_steps());
         let frozen_work = compiler::analyse_masks(&self.graph, self.gpu.report(), &options)?;
-        if frozen_work == self.program.frozen_work {
+        let unchanged = options.missed_steps == self.options.missed_steps;
+        if unchanged && frozen_work == self.program.frozen_work {
             return Ok(None);
         }
         let running_sums = Arc::clone(&self.buffers.running_sums);
-        Self::build(&self.gpu, &self.graph, &self.store, &options, Some(running_sums)).map(Some)
+        Self::build(&self.gpu, &self.graph, store, &options, Some(running_sums)).map(Some)
     }
 
     /// Returns the buffers and dispatches that a graph would need on an adapter, without creating anything.
@@ -138,7 +147,7 @@ impl Plan {
         options: &PlanOptions,
         running_sums: Option<Arc<GpuBuffer>>,
     ) -> Result<Self> {
-        check_store(graph, store)?;
+        check_store(graph, store, options)?;
         let program = compiler::compile(graph, store.layout(), gpu.report(), options)?;
         let buffers = Buffers::new(gpu, &program, running_sums)?;
         let shaders = shaders(&program);
@@ -486,8 +495,8 @@ fn shaders(program: &Program) -> Vec<Arc<Shader>> {
     program.dispatches.iter().map(|dispatch| shader(&dispatch.launch)).collect()
 }
 
-/// Checks that a store has the parameters and the state that a graph needs.
-fn check_store(graph: &Graph, store: &Store) -> Result<()> {
+/// Checks that a store has the parameters and the state that a graph and the options need.
+fn check_store(graph: &Graph, store: &Store, options: &PlanOptions) -> Result<()> {
     if store.parameters() != graph.parameters() {
         let names = |parameters: &[crate::graph::Parameter]| {
             format!("{:?}", parameters.iter().map(|p| (&p.path, p.shape.to_string())).collect::<Vec<_>>())
@@ -501,6 +510,13 @@ fn check_store(graph: &Graph, store: &Store) -> Result<()> {
         let expected = format!("gradients and the state {slots:?} of the graph's update rule");
         let gradients = if store.has_gradients() { "gradients" } else { "no gradients" };
         return Err(Error::argument("store", expected, format!("{gradients} and {:?}", store.slots())));
+    }
+    if options.missed_steps && !store.has_missed_steps() {
+        return Err(Error::argument(
+            "store",
+            "a store with missed steps (Store::with_missed_steps)",
+            "a store without missed steps",
+        ));
     }
     if accumulates(graph) && !store.accumulates() {
         return Err(Error::argument(

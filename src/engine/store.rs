@@ -21,6 +21,8 @@ pub(super) const GUARD_WORD: u32 = 0x7fa5_5aa5;
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    /// Arena of the number of steps that each element missed; `None` if no element missed any.
+    missed_steps: Option<Arc<Vec<GpuBuffer>>>,
 }
 
 struct Inner {
@@ -124,7 +126,7 @@ impl Store {
             accumulated,
             state,
         };
-        let store = Store { inner: Arc::new(inner) };
+        let store = Store { inner: Arc::new(inner), missed_steps: None };
         store.clear_masks()?;
         Ok(store)
     }
@@ -210,6 +212,35 @@ impl Store {
     pub fn write_state(&self, slot: usize, id: ParameterId, bits: &[u32]) -> Result<()> {
         let (parameter, range) = self.range(id)?;
         self.write(self.state(slot)?, parameter, range, bits)
+    }
+
+    /// Returns this store with an arena of missed steps, all 0, for plans with `PlanOptions::missed_steps`.
+    /// Shares all other buffers with this store.
+    ///
+    /// # Errors
+    /// [`Error::LimitExceeded`], [`Error::OutOfMemory`]: this store is not changed.
+    pub fn with_missed_steps(&self) -> Result<Self> {
+        let missed_steps = arena(&self.inner.gpu, "missed steps", &self.inner.layout, 32)?;
+        Ok(Store { inner: Arc::clone(&self.inner), missed_steps: Some(Arc::new(missed_steps)) })
+    }
+
+    /// Whether the store has an arena of missed steps.
+    pub fn has_missed_steps(&self) -> bool {
+        self.missed_steps.is_some()
+    }
+
+    /// Writes the number of steps that each element of a parameter missed because it was frozen, modulo 2^32.
+    /// The bias correction of Adam does not count them.
+    ///
+    /// # Errors
+    /// [`Error::ShapeMismatch`]; [`Error::InvalidArgument`] without [`Store::with_missed_steps`].
+    pub fn write_missed_steps(&self, id: ParameterId, missed: &[u32]) -> Result<()> {
+        let (parameter, range) = self.range(id)?;
+        let Some(arena) = &self.missed_steps else {
+            let expected = "a store with missed steps (Store::with_missed_steps)";
+            return Err(Error::argument("store", expected, "a store without missed steps"));
+        };
+        self.write(arena, parameter, range, missed)
     }
 
     /// Reads the bits of a parameter's gradient from the last run. Waits for the device.
@@ -304,6 +335,7 @@ impl Store {
             ArenaId::Gradients => &inner.gradients,
             ArenaId::Accumulated => &inner.accumulated,
             ArenaId::Masks => &inner.masks,
+            ArenaId::MissedSteps => self.missed_steps.as_deref().map_or(&[], Vec::as_slice),
             ArenaId::State(slot) => &inner.state[slot],
         }
     }

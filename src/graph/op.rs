@@ -328,9 +328,10 @@ params! {
     pub struct StepScalars {
         /// Learning rate.
         pub learning_rate: f32,
-        /// Adam's bias correction `1 - beta1^t`, with t = 1 at the first step; 1 for other rules.
+        /// Adam's bias correction `1 - beta1^t` of elements that missed no step, with t = 1 at the first
+        /// step; 1 for other rules.
         pub correction1: f32,
-        /// Adam's bias correction `1 - beta2^t`; 1 for other rules.
+        /// Adam's bias correction `1 - beta2^t` of these elements; 1 for other rules.
         pub correction2: f32,
         /// Valid rows of the batch; later rows are neither read nor counted.
         pub rows: u32,

@@ -27,7 +27,8 @@ pub enum UpdateRule {
     /// `m = b1*m + (1-b1)*g; v = b2*v + (1-b2)*g*g; w -= lr * (m/(1-b1^t)) / (sqrt(v/(1-b2^t)) + eps)`
     /// (Kingma and Ba 2015); decay coupled (`g += weight_decay*w` first) or decoupled
     /// (`w -= lr*weight_decay*w` first: Loshchilov and Hutter 2019). State: `m`, `v`; for AMSGrad (Reddi et
-    /// al. 2018) also `v_max`, the running maximum of `v`, which replaces `v` in the step.
+    /// al. 2018) also `v_max`, the running maximum of `v`, which replaces `v` in the step. For an element
+    /// that missed steps, `t` is the index of the step, counted from 1, minus their number.
     Adam {
         /// Decay rate of the first moment.
         beta1: f64,

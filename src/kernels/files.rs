@@ -140,6 +140,8 @@ files! {
     ADAM_UPDATE: "update" / "adam_update",
     AMSGRAD_UPDATE: "update" / "amsgrad_update",
     CLIP_SCALE: "update" / "clip_scale",
+    CORRECTIONS_OF_ELEMENTS: "update" / "corrections_of_elements",
+    CORRECTIONS_OF_STEP: "update" / "corrections_of_step",
     DIGEST: "update" / "digest",
     GRADIENT_NORM: "update" / "gradient_norm",
     RMSPROP: "update" / "rmsprop",

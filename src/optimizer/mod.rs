@@ -7,7 +7,7 @@ mod rules;
 mod schedule;
 
 pub use crate::graph::Clip;
-pub use rules::{Adagrad, Adam, AdamW, RmsProp, Sgd};
+pub use rules::{Adagrad, Adam, AdamW, BiasCorrection, RmsProp, Sgd};
 pub use schedule::LrSchedule;
 
 use crate::error::{Error, Result};
@@ -25,6 +25,8 @@ pub struct Optimizer {
     schedule: LrSchedule,
     clip: Option<Clip>,
     factors: Vec<Factor>,
+    /// `None` for rules without bias correction.
+    bias_correction: Option<BiasCorrection>,
 }
 
 /// Factor of the learning rate or of the weight decay for the parameters that a glob matches.
@@ -38,7 +40,15 @@ struct Factor {
 impl Optimizer {
     fn new(name: &'static str, rule: UpdateRule, learning_rate: f64) -> Self {
         let schedule = LrSchedule::constant();
-        Optimizer { name, rule, learning_rate, schedule, clip: None, factors: Vec::new() }
+        Optimizer {
+            name,
+            rule,
+            learning_rate,
+            schedule,
+            clip: None,
+            factors: Vec::new(),
+            bias_correction: None,
+        }
     }
 
     /// Name: `sgd`, `adam`, `amsgrad`, `adamw`, `rmsprop` or `adagrad`.
@@ -104,6 +114,11 @@ impl Optimizer {
     /// Gradient clipping; `None` without clipping.
     pub fn clip_setting(&self) -> Option<Clip> {
         self.clip
+    }
+
+    /// Steps that the bias correction counts; `None` for a rule without bias correction.
+    pub fn bias_correction(&self) -> Option<BiasCorrection> {
+        self.bias_correction
     }
 
     /// Multiplies the learning rate of the parameters that a glob matches. Where several globs match, the
@@ -175,6 +190,10 @@ impl Optimizer {
         }
         add("weight-decay", &self.rule.weight_decay());
         add("schedule", &self.schedule);
+        // The default is not written: checkpoints from before this setting existed have no word for it.
+        if let Some(counts) = self.bias_correction.filter(|&counts| counts != BiasCorrection::default()) {
+            add("bias-correction", &counts);
+        }
         match self.clip {
             None => {}
             Some(Clip::Norm { max, over_all: false }) => add("clip-norm", &max),
@@ -315,6 +334,18 @@ mod tests {
         for valid in [Sgd::new(0.0).into(), Optimizer::from(AdamW::new(1e-3))] {
             valid.check().unwrap();
         }
+    }
+
+    #[test]
+    fn bias_correction_parses_what_it_displays() {
+        for counts in [BiasCorrection::ElementSteps, BiasCorrection::TrainerSteps] {
+            assert_eq!(counts.to_string().parse::<BiasCorrection>().unwrap(), counts);
+            let adam = Optimizer::from(Adam::new(0.1).bias_correction(counts));
+            assert_eq!(adam.bias_correction(), Some(counts));
+        }
+        let error = "steps".parse::<BiasCorrection>().unwrap_err().to_string();
+        assert!(error.contains("element-steps or trainer-steps") && error.contains("steps"), "{error}");
+        assert_eq!(Optimizer::from(Sgd::new(0.1)).bias_correction(), None);
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! Hyper-parameters of the update rules, with PyTorch's definitions and defaults.
 
 use super::Optimizer;
+use crate::error::{Error, Result};
 use crate::graph::UpdateRule;
+use std::fmt;
+use std::str::FromStr;
 
 /// Stochastic gradient descent with momentum, Nesterov momentum and coupled weight decay (PyTorch's SGD).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,6 +47,41 @@ impl From<Sgd> for Optimizer {
     }
 }
 
+/// The steps that the bias correction of Adam counts: its moments are divided by `1 - beta^n`.
+///
+/// The two differ only for elements that were frozen during some steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BiasCorrection {
+    /// For each element, the steps in which it was trained, as PyTorch counts them for each parameter. A thaw
+    /// that sets the state of an element to 0 also starts its count again.
+    #[default]
+    ElementSteps,
+    /// All steps of the trainer. An element whose moments are 0 after many steps, because it was frozen,
+    /// first moves several times the learning rate in each step.
+    TrainerSteps,
+}
+
+impl fmt::Display for BiasCorrection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            BiasCorrection::ElementSteps => "element-steps",
+            BiasCorrection::TrainerSteps => "trainer-steps",
+        })
+    }
+}
+
+impl FromStr for BiasCorrection {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "element-steps" => Ok(BiasCorrection::ElementSteps),
+            "trainer-steps" => Ok(BiasCorrection::TrainerSteps),
+            _ => Err(Error::argument("bias correction", "element-steps or trainer-steps", text)),
+        }
+    }
+}
+
 /// Adam (Kingma and Ba 2015) with bias correction and coupled weight decay.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adam {
@@ -52,12 +90,20 @@ pub struct Adam {
     epsilon: f64,
     weight_decay: f64,
     amsgrad: bool,
+    bias_correction: BiasCorrection,
 }
 
 impl Adam {
     /// Adam with betas 0.9 and 0.999, epsilon 1e-8 and no weight decay.
     pub fn new(learning_rate: f64) -> Self {
-        Adam { learning_rate, betas: [0.9, 0.999], epsilon: 1e-8, weight_decay: 0.0, amsgrad: false }
+        Adam {
+            learning_rate,
+            betas: [0.9, 0.999],
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+            amsgrad: false,
+            bias_correction: BiasCorrection::ElementSteps,
+        }
     }
 
     /// Sets the decay rates of the first and the second moment, each from 0 to below 1.
@@ -85,10 +131,17 @@ impl Adam {
         self
     }
 
+    /// Sets which steps the bias correction counts.
+    pub fn bias_correction(mut self, counts: BiasCorrection) -> Self {
+        self.bias_correction = counts;
+        self
+    }
+
     fn optimizer(self, name: &'static str, decoupled: bool) -> Optimizer {
-        let Adam { learning_rate, betas: [beta1, beta2], epsilon, weight_decay, amsgrad } = self;
+        let Adam { learning_rate, betas: [beta1, beta2], epsilon, weight_decay, amsgrad, bias_correction } =
+            self;
         let rule = UpdateRule::Adam { beta1, beta2, epsilon, weight_decay, decoupled, amsgrad };
-        Optimizer::new(name, rule, learning_rate)
+        Optimizer { bias_correction: Some(bias_correction), ..Optimizer::new(name, rule, learning_rate) }
     }
 }
 
@@ -126,6 +179,11 @@ impl AdamW {
     /// Sets the decoupled weight decay: `w -= learning_rate * weight_decay * w` before each step.
     pub fn weight_decay(self, weight_decay: f64) -> Self {
         AdamW(self.0.weight_decay(weight_decay))
+    }
+
+    /// As [`Adam::bias_correction`].
+    pub fn bias_correction(self, counts: BiasCorrection) -> Self {
+        AdamW(self.0.bias_correction(counts))
     }
 }
 

@@ -15,7 +15,7 @@ mod update;
 use crate::error::{Error, Result};
 use crate::graph::{DType, Graph, Node, Op, ParameterId, Role, StepScalars, Value, ValueId};
 use crate::mask::Mask;
-use update::{Clipping, accumulate, update_all};
+use update::{Clipping, Frozen, accumulate, update_all};
 
 /// Running sums of [`Op::Metrics`] since the start or the last [`Reference::reset_sums`].
 #[non_exhaustive]
@@ -42,6 +42,8 @@ pub struct Reference {
     graph: Graph,
     values: Vec<Vec<f64>>,
     masks: Vec<Mask>,
+    /// The number of steps that each element of each parameter missed.
+    missed_steps: Vec<Vec<u32>>,
     /// Optimizer state, indexed by parameter, then by slot of [`crate::graph::UpdateRule::slots`].
     states: Vec<Vec<Vec<f64>>>,
     /// Accumulated gradients, indexed by parameter; empty without accumulation.
@@ -76,6 +78,7 @@ impl Reference {
         Ok(Reference {
             values: graph.values().iter().map(|v| vec![0.0; v.shape.elements()]).collect(),
             masks: parameters.iter().map(|p| Mask::none_of(p.shape.elements())).collect(),
+            missed_steps: parameters.iter().map(|p| vec![0; p.shape.elements()]).collect(),
             states: states.into_iter().map(Option::unwrap_or_default).collect(),
             accumulated: vec![Vec::new(); parameters.len()],
             clipping: Clipping::default(),
@@ -134,6 +137,24 @@ impl Reference {
         Ok(())
     }
 
+    /// Sets the number of steps that each element of a parameter missed because it was frozen, modulo 2^32.
+    /// The bias correction of Adam does not count them; initially 0.
+    ///
+    /// # Errors
+    /// [`Error::ShapeMismatch`] for a wrong number of elements; [`Error::InvalidArgument`] for a parameter of
+    /// another graph.
+    pub fn set_missed_steps(&mut self, parameter: ParameterId, missed: &[u32]) -> Result<()> {
+        let Some(target) = self.graph.parameters().get(parameter.0) else {
+            return Err(foreign_parameter("Reference::set_missed_steps"));
+        };
+        let expected = target.shape.elements();
+        if missed.len() != expected {
+            return Err(Error::shape(&target.path, format!("{expected} elements"), missed.len()));
+        }
+        self.missed_steps[parameter.0] = missed.to_vec();
+        Ok(())
+    }
+
     /// Executes all operations in order on the first `step.rows` rows of every batched value. Later rows of
     /// operands are not read, later rows of results are not written, and means are over the valid rows.
     ///
@@ -151,7 +172,18 @@ impl Reference {
             let expected = format!("at most {} rows, the batch of the graph", self.graph.batch());
             return Err(Error::argument("Reference::run", expected, rows));
         }
-        let Reference { graph, values, masks, states, accumulated, clipping, sums, stopped, rejected } = self;
+        let Reference {
+            graph,
+            values,
+            masks,
+            missed_steps,
+            states,
+            accumulated,
+            clipping,
+            sums,
+            stopped,
+            rejected,
+        } = self;
         clipping.begin();
         for node in graph.nodes() {
             match &node.op {
@@ -167,8 +199,9 @@ impl Reference {
                 }
                 Op::Update(rule, targets) => {
                     if step.last == 1 && (!*stopped || step.on_non_finite_continue != 0) {
+                        let frozen = Frozen { masks, missed_steps };
                         *rejected |=
-                            update_all(graph, node, rule, targets, &step, clipping, values, masks, states);
+                            update_all(graph, node, rule, targets, &step, clipping, values, &frozen, states);
                     }
                     continue;
                 }

@@ -86,6 +86,12 @@ pub(super) fn accumulate(
     }
 }
 
+/// For each parameter, which of its elements are frozen, and how many steps each element missed.
+pub(super) struct Frozen<'a> {
+    pub masks: &'a [Mask],
+    pub missed_steps: &'a [Vec<u32>],
+}
+
 /// Updates all targets, in order. Returns whether the result of an element was not finite and not stored.
 #[allow(clippy::too_many_arguments)] // The fields of a `Reference`, borrowed separately.
 pub(super) fn update_all(
@@ -96,7 +102,7 @@ pub(super) fn update_all(
     step: &StepScalars,
     clipping: &Clipping,
     values: &mut [Vec<f64>],
-    masks: &[Mask],
+    frozen: &Frozen,
     states: &mut [Vec<Vec<f64>>],
 ) -> bool {
     let mut rejected = false;
@@ -106,12 +112,14 @@ pub(super) fn update_all(
             rule: rule.scale_decay(target.weight_decay),
             lr: f64::from(step.learning_rate) * target.learning_rate,
             corrections: [step.correction1.into(), step.correction2.into()],
+            step: step.step,
         };
         let parameter = graph.at_parameter(id);
         let gradient: Vec<_> = values[gradient.0].iter().map(|&g| clipping.clip(id, g)).collect();
         let stores_all = step.on_non_finite_continue != 0;
+        let (mask, missed) = (&frozen.masks[id.0], &frozen.missed_steps[id.0]);
         let weights = &mut values[parameter.0];
-        rejected |= masked(&hyper, &gradient, &masks[id.0], stores_all, weights, &mut states[id.0]);
+        rejected |= masked(&hyper, &gradient, mask, missed, stores_all, weights, &mut states[id.0]);
     }
     rejected
 }
@@ -120,7 +128,21 @@ pub(super) fn update_all(
 struct Hyper {
     rule: UpdateRule,
     lr: f64,
+    /// Adam's bias corrections of elements that missed no step.
     corrections: [f64; 2],
+    /// Index of the step, from 0.
+    step: u32,
+}
+
+impl Hyper {
+    /// Returns Adam's bias corrections of an element that missed this many steps.
+    fn corrections(&self, missed: u32, betas: [f64; 2]) -> [f64; 2] {
+        if missed == 0 {
+            return self.corrections;
+        }
+        let n = f64::from(self.step.wrapping_sub(missed)) + 1.0;
+        betas.map(|beta| 1.0 - beta.powf(n))
+    }
 }
 
 /// Returns `decay * w`, or 0 if `decay` is 0: `0 * w` would be NaN for an infinite weight.
@@ -140,6 +162,7 @@ fn masked(
     hyper: &Hyper,
     gradient: &[f64],
     mask: &Mask,
+    missed: &[u32],
     stores_all: bool,
     weights: &mut [f64],
     state: &mut [Vec<f64>],
@@ -147,7 +170,7 @@ fn masked(
     let mut rejected = false;
     for index in (0..weights.len()).filter(|&index| !mask.is_frozen(index)) {
         let (mut w, mut slots) = (weights[index], state.iter().map(|slot| slot[index]).collect::<Vec<_>>());
-        update_element(hyper, gradient[index], &mut w, &mut slots);
+        update_element(hyper, missed[index], gradient[index], &mut w, &mut slots);
         if !stores_all && slots.iter().chain([&w]).any(|&x| !(x as f32).is_finite()) {
             rejected = true;
             continue;
@@ -159,8 +182,8 @@ fn masked(
 }
 
 /// Applies [`UpdateRule`] to one element; `state` has its state in the order of the rule's slots.
-fn update_element(hyper: &Hyper, gradient: f64, w: &mut f64, state: &mut [f64]) {
-    let &Hyper { rule, lr, corrections } = hyper;
+fn update_element(hyper: &Hyper, missed: u32, gradient: f64, w: &mut f64, state: &mut [f64]) {
+    let &Hyper { rule, lr, .. } = hyper;
     let mut g = gradient;
     match rule {
         UpdateRule::Adam { decoupled: true, weight_decay, .. } => *w -= lr * decay_term(weight_decay, *w),
@@ -188,6 +211,7 @@ fn update_element(hyper: &Hyper, gradient: f64, w: &mut f64, state: &mut [f64]) 
                 *v_max = max_or_nan(*v_max, second);
                 second = *v_max;
             }
+            let corrections = hyper.corrections(missed, [beta1, beta2]);
             *m / corrections[0] / ((second / corrections[1]).sqrt() + epsilon)
         }
         UpdateRule::RmsProp { alpha, epsilon, momentum, centered, .. } => {

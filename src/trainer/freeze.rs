@@ -1,7 +1,8 @@
 //! Freezing, thawing and pruning.
 
+use super::element_steps::ElementSteps;
 use super::proof::Baseline;
-use super::{GradientPolicy, ThawPolicy, Trainer, report};
+use super::{ThawPolicy, Trainer};
 use crate::error::{Error, Result};
 use crate::graph::{ParameterId, ParameterKind};
 use crate::mask::{FreezeRule, Mask, TensorView};
@@ -15,6 +16,7 @@ pub(super) struct MaskChange {
     /// State slots to overwrite, with their new bits: after a thaw with [`ThawPolicy::ZeroState`] (thawed
     /// elements are 0), or from a checkpoint.
     pub state: Vec<(usize, Vec<u32>)>,
+    pub steps: ElementSteps,
 }
 
 impl Trainer {
@@ -52,7 +54,9 @@ impl Trainer {
         let mut baseline = self.baselines[id.index()].clone();
         baseline.keep_only(&old.difference(mask)?);
         let baseline = baseline.with(mask, &weights, &self.read_state(id)?);
-        self.apply(vec![MaskChange { id, mask: union, baseline, weights: Some(weights), state: Vec::new() }])
+        let steps = self.steps_under(id, &union, &Mask::none_of(union.len()), self.step_of_change()?);
+        let weights = Some(weights);
+        self.apply(vec![MaskChange { id, mask: union, baseline, weights, state: Vec::new(), steps }])
     }
 
     /// Thaws the elements that `rule` selects in every parameter that `glob` matches. `policy` defines what
@@ -72,7 +76,8 @@ impl Trainer {
     /// [`Error::UnknownParameter`], [`Error::MaskMismatch`].
     pub fn replace_mask(&mut self, path: &str, mask: Mask, policy: ThawPolicy) -> Result<()> {
         let id = self.find(path)?;
-        let change = self.prepare(id, mask, policy).map_err(|error| named(error, path))?;
+        let step = self.step_of_change()?;
+        let change = self.prepare(id, mask, policy, step).map_err(|error| named(error, path))?;
         self.apply(vec![change])
     }
 
@@ -94,7 +99,8 @@ impl Trainer {
         for (id, selected) in self.select(glob, rule)? {
             masks.push((id, combine(&self.masks[id.index()], &selected)?));
         }
-        let changes = masks.into_iter().map(|(id, mask)| self.prepare(id, mask, policy));
+        let step = self.step_of_change()?;
+        let changes = masks.into_iter().map(|(id, mask)| self.prepare(id, mask, policy, step));
         let changes = changes.collect::<Result<Vec<_>>>()?;
         self.apply(changes)
     }
@@ -124,24 +130,29 @@ impl Trainer {
         Ok(ids.into_iter().zip(masks).collect())
     }
 
-    /// Reads all data that is needed to apply a new mask.
-    fn prepare(&self, id: ParameterId, mask: Mask, policy: ThawPolicy) -> Result<MaskChange> {
+    /// Reads all data that is needed to apply a new mask from step `step` on.
+    fn prepare(&self, id: ParameterId, mask: Mask, policy: ThawPolicy, step: u64) -> Result<MaskChange> {
         let old = &self.masks[id.index()];
         let thawed = old.difference(&mask)?;
         let fresh = mask.difference(old)?;
+        let zeroed = match policy {
+            ThawPolicy::KeepState => Mask::none_of(mask.len()),
+            ThawPolicy::ZeroState => thawed,
+        };
         let mut state = Vec::new();
-        if policy == ThawPolicy::ZeroState && thawed.frozen_count() > 0 {
+        if zeroed.frozen_count() > 0 {
             for (slot, mut bits) in self.read_state(id)?.into_iter().enumerate() {
-                thawed.frozen_indices().for_each(|index| bits[index] = 0);
+                zeroed.frozen_indices().for_each(|index| bits[index] = 0);
                 state.push((slot, bits));
             }
         }
+        let steps = self.steps_under(id, &mask, &zeroed, step);
         let mut baseline = self.baselines[id.index()].clone();
         baseline.keep_only(&mask);
         if fresh.frozen_count() > 0 {
             baseline = baseline.with(&fresh, &self.store.read_weights(id)?, &self.read_state(id)?);
         }
-        Ok(MaskChange { id, mask, baseline, weights: None, state })
+        Ok(MaskChange { id, mask, baseline, weights: None, state, steps })
     }
 
     pub(super) fn read_state(&self, id: ParameterId) -> Result<Vec<Vec<u32>>> {
@@ -155,11 +166,10 @@ impl Trainer {
         for change in &changes {
             masks[change.id.index()] = change.mask.clone();
         }
-        let training = match self.options.gradient_policy {
-            GradientPolicy::Masked => self.training.recompile(&masks)?,
-            GradientPolicy::Dense => None,
-        };
-        for MaskChange { id, mask, baseline, weights, state } in changes {
+        let missed = changes.iter().any(|change| change.steps.any_missed(&change.mask));
+        let compiled = self.compile_for(&masks, missed)?;
+        self.install(compiled);
+        for MaskChange { id, mask, baseline, weights, state, steps } in changes {
             if weights.is_some() || mask.frozen_count() < mask.len() {
                 self.invalidate_prefix_of(id);
             }
@@ -172,11 +182,7 @@ impl Trainer {
             self.store.write_mask(id, &mask)?;
             self.baselines[id.index()] = baseline;
             self.masks[id.index()] = mask;
-        }
-        if let Some(training) = training {
-            let report = report(training.plan.report(), self.evaluation().plan.report());
-            self.report = report;
-            self.training = training;
+            self.set_element_steps(id, steps)?;
         }
         self.recompile_prefix();
         Ok(())
@@ -189,6 +195,7 @@ impl Trainer {
     /// As [`Trainer::freeze`]: nothing was changed.
     pub fn prune(&mut self, glob: &str, rule: FreezeRule) -> Result<usize> {
         let before = self.frozen_count();
+        let step = self.step_of_change()?;
         let mut changes = Vec::new();
         for (id, selected) in self.select(glob, &rule)? {
             let old = &self.masks[id.index()];
@@ -201,7 +208,8 @@ impl Trainer {
             // If all selected elements were already frozen, no weight is set to 0, so the weights need not be
             // written.
             let weights = (fresh.frozen_count() > 0).then_some(weights);
-            changes.push(MaskChange { id, mask, baseline, weights, state: Vec::new() });
+            let steps = self.steps_under(id, &mask, &Mask::none_of(mask.len()), step);
+            changes.push(MaskChange { id, mask, baseline, weights, state: Vec::new(), steps });
         }
         self.apply(changes)?;
         Ok(self.frozen_count() - before)
@@ -230,9 +238,10 @@ impl Trainer {
 
     fn set_statistics(&mut self, glob: &str, mask: fn(usize) -> Result<Mask>) -> Result<()> {
         let ids = self.matching_kind(glob, ParameterKind::Statistic)?;
+        let step = self.step_of_change()?;
         let changes = ids.into_iter().map(|id| {
             let elements = self.model.parameters()[id.index()].shape.elements();
-            self.prepare(id, mask(elements)?, ThawPolicy::KeepState)
+            self.prepare(id, mask(elements)?, ThawPolicy::KeepState, step)
         });
         let changes = changes.collect::<Result<Vec<_>>>()?;
         self.apply(changes)

@@ -190,7 +190,7 @@ impl Trainer {
         let Some(prefix) = self.frozen_prefix.take().filter(|prefix| prefix.layers <= layers) else {
             return;
         };
-        match prefix.training.recompile(&self.masks) {
+        match prefix.training.recompile(&self.store, &self.masks) {
             Ok(None) => self.frozen_prefix = Some(prefix),
             Ok(Some(training)) => self.frozen_prefix = Some(FrozenPrefix { training, ..prefix }),
             Err(error) => log::warn!("cached features are discarded: {error}"),

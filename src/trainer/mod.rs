@@ -1,6 +1,7 @@
 //! Training: owns a model's plans, weights, masks and optimizer, and proves that frozen elements did not
 //! change.
 
+mod element_steps;
 mod evaluate;
 mod freeze;
 mod frozen_prefix;
@@ -29,6 +30,7 @@ use crate::mask::Mask;
 use crate::model::{Model, ModelGraph, Updates};
 use crate::optimizer::Optimizer;
 use crate::rng::{Purpose, Stream};
+use element_steps::ElementSteps;
 use frozen_prefix::FrozenPrefix;
 use proof::Baseline;
 use std::borrow::Cow;
@@ -51,6 +53,7 @@ pub struct Trainer {
     frozen_prefix: Option<FrozenPrefix>,
     masks: Vec<Mask>,
     baselines: Vec<Baseline>,
+    element_steps: Vec<ElementSteps>,
     step: u64,
     /// Number of training runs so far: with the seed, it determines the random numbers of the next run.
     draws: u64,
@@ -122,9 +125,10 @@ impl ModelPlan {
         Ok(ModelPlan { plan, values })
     }
 
-    /// Recompiles the plan for other masks; `None` if they do not change which work is omitted.
-    fn recompile(&self, masks: &[Mask]) -> Result<Option<Self>> {
-        let plan = self.plan.recompile(masks)?;
+    /// Recompiles the plan for other masks and a store with the same parameters; `None` if the plan stays the
+    /// same.
+    fn recompile(&self, store: &Store, masks: &[Mask]) -> Result<Option<Self>> {
+        let plan = self.plan.recompile_on(store, masks)?;
         plan.map(|plan| Self::with_constants(plan, self.values.clone())).transpose()
     }
 
@@ -177,6 +181,7 @@ impl Trainer {
         Ok(Trainer {
             masks: model.parameters().iter().map(|p| Mask::none_of(p.shape.elements())).collect(),
             baselines: vec![Baseline::default(); model.parameters().len()],
+            element_steps: vec![ElementSteps::default(); model.parameters().len()],
             training: ModelPlan::new(gpu, training, &store, &plan_options)?,
             evaluation: Mutex::new(ModelPlan::new(gpu, evaluation, &store, &plan_options)?),
             report,

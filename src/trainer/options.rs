@@ -28,12 +28,13 @@ pub enum GradientPolicy {
     Dense,
 }
 
-/// Handling of the optimizer state of thawed elements.
+/// Handling of the optimizer state of thawed elements, and of the steps that Adam's bias correction counts
+/// for them ([`crate::BiasCorrection::ElementSteps`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ThawPolicy {
-    /// Keeps the state that the element had when it was frozen.
+    /// Keeps the state that the element had when it was frozen, and continues its count.
     KeepState,
-    /// Sets the state to 0.
+    /// Sets the state and the count to 0.
     ZeroState,
 }
 

@@ -188,8 +188,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// Returns a digest of the bits of all parameters and optimizer state, and of the step: equal for two
-    /// bit-identical runs. Waits for the device.
+    /// Returns a digest of the bits of all parameters and optimizer state, of the step, and of the steps that
+    /// elements missed if Adam counts them: equal for two bit-identical runs. Waits for the device.
     ///
     /// # Errors
     /// [`crate::Error::DeviceLost`], [`crate::Error::Timeout`].
@@ -201,7 +201,14 @@ impl Trainer {
                 all.digest(&self.model.parameters()[parameter].path, what, digest);
             }
         }
-        all.bytes(&self.updated_steps()?.to_le_bytes());
+        let step = self.updated_steps()?;
+        for (index, parameter) in self.model.parameters().iter().enumerate() {
+            let trained = self.trained_steps(ParameterId::of(index), step);
+            if !trained.is_empty() {
+                all.digest(&parameter.path, "steps", &Digest::of(trained.into_iter().enumerate()));
+            }
+        }
+        all.bytes(&step.to_le_bytes());
         Ok(all.value())
     }
 

@@ -1,5 +1,6 @@
 //! The state of a trainer: parameters, gradients and optimizer state by path, snapshots, checkpoints.
 
+use super::element_steps::ElementSteps;
 use super::freeze::MaskChange;
 use super::proof::{Baseline, Changed};
 use super::{GradientPolicy, Trainer};
@@ -19,11 +20,14 @@ pub struct Snapshot {
     weights: Vec<Vec<u32>>,
     /// Bits of each parameter's state slots.
     state: Vec<Vec<Vec<u32>>>,
+    /// The number of steps in which each element was trained; empty for a parameter whose elements were all
+    /// trained in `step` steps.
+    trained: Vec<Vec<u32>>,
     step: u64,
 }
 
-/// Handling, in [`Trainer::rewind`], of the optimizer state of trainable elements and of the number of steps,
-/// on which Adam's bias corrections depend.
+/// Handling, in [`Trainer::rewind`], of the optimizer state of trainable elements and of the number of steps
+/// (of the trainer, and of these elements), on which Adam's bias corrections depend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RewindState {
     /// Keeps the current state and number of steps.
@@ -97,7 +101,8 @@ impl Trainer {
         Ok(bits.into_iter().map(f32::from_bits).collect())
     }
 
-    /// Sets the optimizer state of a parameter's trainable elements; frozen elements keep their state.
+    /// Sets the optimizer state of a parameter's trainable elements; frozen elements keep their state. The
+    /// number of steps that Adam's bias correction counts does not change.
     ///
     /// # Errors
     /// [`Error::UnknownParameter`], [`Error::InvalidArgument`], [`Error::ShapeMismatch`].
@@ -191,10 +196,12 @@ impl Trainer {
     /// [`Error::DeviceLost`], [`Error::Timeout`].
     pub fn snapshot(&self) -> Result<Snapshot> {
         let ids = || (0..self.masks.len()).map(ParameterId::of);
+        let step = self.updated_steps()?;
         Ok(Snapshot {
             weights: ids().map(|id| self.store.read_weights(id)).collect::<Result<_>>()?,
             state: ids().map(|id| self.read_state(id)).collect::<Result<_>>()?,
-            step: self.step,
+            trained: ids().map(|id| self.trained_steps(id, step)).collect(),
+            step,
         })
     }
 
@@ -202,8 +209,9 @@ impl Trainer {
     /// and optimizer. Frozen elements keep their bits and state.
     ///
     /// # Errors
-    /// [`Error::ShapeMismatch`] for a snapshot of another model or optimizer: nothing was changed;
-    /// [`Error::DeviceLost`], [`Error::Timeout`].
+    /// [`Error::ShapeMismatch`] for a snapshot of another model or optimizer, and [`Error::LimitExceeded`] or
+    /// [`Error::OutOfMemory`] for the steps that elements missed: nothing was changed; [`Error::DeviceLost`],
+    /// [`Error::Timeout`].
     pub fn rewind(&mut self, snapshot: &Snapshot, state: RewindState) -> Result<()> {
         let now = self.snapshot()?;
         let lengths = |s: &Snapshot| -> Vec<Vec<usize>> {
@@ -216,6 +224,16 @@ impl Trainer {
             let expected = format!("weights and state of {:?} elements", lengths(&now));
             return Err(Error::shape("Trainer::rewind", expected, format!("{:?}", lengths(snapshot))));
         }
+        let step = match state {
+            RewindState::Keep => self.step,
+            RewindState::Restore => snapshot.step,
+            RewindState::Zero => 0,
+        };
+        let steps = self.rewound_steps(snapshot, state, step);
+        let missed = steps.iter().zip(&self.masks).any(|(steps, mask)| steps.any_missed(mask));
+        let compiled = self.compile_for(&self.masks, missed)?;
+        let recompiled = missed && !self.store.has_missed_steps();
+        self.install(compiled);
         for (index, mask) in self.masks.iter().enumerate() {
             let id = ParameterId::of(index);
             let trainable = mask.complement();
@@ -233,17 +251,41 @@ impl Trainer {
                 self.store.write_state(slot, id, &bits)?;
             }
         }
-        match state {
-            RewindState::Keep => {}
-            RewindState::Restore => self.step = snapshot.step,
-            RewindState::Zero => self.step = 0,
+        for (index, steps) in steps.into_iter().enumerate() {
+            self.set_element_steps(ParameterId::of(index), steps)?;
+        }
+        self.step = step;
+        if recompiled {
+            self.recompile_prefix();
         }
         Ok(())
     }
 
+    /// Returns the steps of the elements of each parameter after a rewind to `step`.
+    fn rewound_steps(&self, snapshot: &Snapshot, state: RewindState, step: u64) -> Vec<ElementSteps> {
+        let of_parameter = |(index, mask): (usize, &Mask)| {
+            let id = ParameterId::of(index);
+            if state == RewindState::Keep || !self.counts_steps_of(id) {
+                return self.element_steps[index].clone();
+            }
+            let mut trained = match state {
+                RewindState::Restore => snapshot.trained[index].clone(),
+                RewindState::Keep | RewindState::Zero => Vec::new(),
+            };
+            trained.resize(mask.len(), step as u32);
+            let mut now = self.trained_steps(id, self.step);
+            now.resize(mask.len(), self.step as u32);
+            mask.frozen_indices().for_each(|index| trained[index] = now[index]);
+            ElementSteps::new(trained, mask, step)
+        };
+        self.masks.iter().enumerate().map(of_parameter).collect()
+    }
+
     /// Writes weights, masks, optimizer state and the step to a safetensors file: `PATH` for weights,
     /// `mask.PATH` for packed mask bits (1 = frozen) where anything is frozen, `state.SLOT.PATH` for
-    /// optimizer state. An existing file is replaced atomically. [`Trainer::load`] reads it.
+    /// optimizer state, `steps.PATH` for the number of steps in which elements were trained, where they
+    /// missed some and Adam counts them. An existing file is replaced atomically. [`Trainer::load`] reads
+    /// it.
     ///
     /// # Errors
     /// [`Error::FrozenChanged`] if a frozen element has changed since it was frozen; [`Error::Io`],
@@ -266,6 +308,7 @@ impl Trainer {
         for (name, value) in notes {
             checkpoint.note(&format!("note.{name}"), value);
         }
+        let step = self.updated_steps()?;
         for (index, parameter) in self.model.parameters().iter().enumerate() {
             let id = ParameterId::of(index);
             checkpoint.note(&format!("parameter.{index}"), &parameter.path);
@@ -282,8 +325,19 @@ impl Trainer {
                 let name = format!("state.{name}.{}", parameter.path);
                 checkpoint.push(name, Tensor::f32_bits(shape.clone(), state));
             }
+            let mut trained = self.trained_steps(id, step);
+            if let Some(&first) = trained.first() {
+                // One number for all elements, if they have the same: a tensor that was frozen as a whole.
+                let same = trained.iter().all(|&steps| steps == first);
+                trained.truncate(if same { 1 } else { trained.len() });
+                let shape = if same { vec![1] } else { shape };
+                checkpoint.push(format!("steps.{}", parameter.path), Tensor::u32(shape, trained));
+            }
         }
-        checkpoint.note("step", self.updated_steps()?);
+        if let Some(counts) = self.optimizer.bias_correction() {
+            checkpoint.note(BIAS_CORRECTION, counts);
+        }
+        checkpoint.note("step", step);
         checkpoint.note("optimizer", describe(&self.optimizer));
         checkpoint.note("learning_rate", self.optimizer.learning_rate());
         checkpoint.note("seed", self.options.seed);
@@ -396,6 +450,13 @@ impl Trainer {
                 if same_rule { "; Trainer::load_keeping_rates and --override accept this" } else { "" };
             return Err(format!("optimizer: expected {expected:?}, got {stored:?}{advice}"));
         }
+        // Files from before this note existed can be continued with either count.
+        let counts =
+            self.optimizer.bias_correction().filter(|_| checkpoint.notes().contains_key(BIAS_CORRECTION));
+        if let Some(counts) = counts {
+            checkpoint.expect(BIAS_CORRECTION, &counts.to_string())?;
+        }
+        let step = count_of(checkpoint, "step")?;
         let slots = self.store.slots();
         checkpoint.expect("slots", &slots.join(" "))?;
         let paths = self.model.parameters().iter().map(|p| p.path.as_str());
@@ -426,12 +487,30 @@ impl Trainer {
             if let Some(wrong) = wrong_statistic(parameter, weights, &mask) {
                 return Err(wrong.to_string());
             }
+            let id = ParameterId::of(index);
+            let mut steps = ElementSteps::default();
+            if self.counts_steps_of(id) {
+                let mut trained = vec![step as u32; weights.len()];
+                let name = format!("steps.{}", parameter.path);
+                if let Some(stored) = checkpoint.tensor(&name) {
+                    let shape = if stored.shape() == [1] { &[1] } else { shape };
+                    let stored = checkpoint.typed(&name, "u32", shape)?.bits();
+                    trained.iter_mut().zip(stored.iter().cycle()).for_each(|(all, &one)| *all = one);
+                    names.push(name);
+                } else if counts.is_none() {
+                    // The file does not say when elements were frozen: those without state were never trained.
+                    let untrained = |&index: &usize| state.iter().all(|slot| slot[index] == 0);
+                    mask.frozen_indices().filter(untrained).for_each(|index| trained[index] = 0);
+                }
+                steps = ElementSteps::new(trained, &mask, step);
+            }
             changes.push(MaskChange {
-                id: ParameterId::of(index),
+                id,
                 baseline: Baseline::default().with(&mask, weights, &state),
                 mask,
                 weights: Some(weights.to_vec()),
                 state: state.into_iter().enumerate().collect(),
+                steps,
             });
         }
         if let Some((name, _)) = checkpoint.tensors().iter().find(|(name, _)| !names.contains(name)) {
@@ -441,15 +520,10 @@ impl Trainer {
         let learning_rate: f64 = checkpoint.number("learning_rate")?;
         let validated = self.optimizer.clone().set_learning_rate(learning_rate);
         validated.map_err(|error| error.to_string())?;
-        // Far beyond any training, and far from where counting on would overflow.
-        let count = |name: &str| match checkpoint.number::<u64>(name)? {
-            count if count < 1 << 62 => Ok(count),
-            count => Err(format!("{name}: expected a count below 2^62, got {count}")),
-        };
         Ok(Loaded {
             changes,
-            step: count("step")?,
-            draws: count("draws")?,
+            step,
+            draws: count_of(checkpoint, "draws")?,
             seed: checkpoint.number("seed")?,
             learning_rate,
         })
@@ -461,6 +535,15 @@ impl Trainer {
         self.training.plan.clear_sums()?;
         self.progress = None;
         Ok(())
+    }
+}
+
+/// Returns a count that a checkpoint stores: far beyond any training, and far from where counting on would
+/// overflow.
+fn count_of(checkpoint: &Checkpoint, name: &str) -> std::result::Result<u64, String> {
+    match checkpoint.number::<u64>(name)? {
+        count if count < 1 << 62 => Ok(count),
+        count => Err(format!("{name}: expected a count below 2^62, got {count}")),
     }
 }
 
@@ -495,10 +578,13 @@ fn wrong_statistic(parameter: &ParameterSpec, bits: &[u32], mask: &Mask) -> Opti
     })
 }
 
+/// Name of the note with the steps that the bias correction counts.
+const BIAS_CORRECTION: &str = "bias_correction";
+
 /// Describes an optimizer as text, to check that a checkpoint matches. The learning rate is omitted, because
-/// it may change at any step and is stored separately.
+/// it may change at any step; it and the steps that the bias correction counts are stored separately.
 fn describe(optimizer: &Optimizer) -> String {
-    without(&optimizer.describe(), &["learning-rate="])
+    without(&optimizer.describe(), &["learning-rate=", "bias-correction="])
 }
 
 /// Removes the words of `text` that begin with one of `prefixes`.

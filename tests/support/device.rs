@@ -41,6 +41,9 @@ impl Executor for Device {
     fn set_mask(&mut self, parameter: ParameterId, mask: &Mask) -> Result<()> {
         self.0.store().write_mask(parameter, mask)
     }
+    fn set_missed_steps(&mut self, parameter: ParameterId, missed: &[u32]) -> Result<()> {
+        self.0.store().write_missed_steps(parameter, missed)
+    }
     fn run(&mut self, step: StepScalars) -> Result<()> {
         self.0.run(step)
     }
@@ -62,5 +65,10 @@ impl Executor for Device {
 
 /// Compiles a plan in a GEMM family.
 pub fn device(graph: &Graph, family: GemmFamily) -> Box<dyn Executor> {
-    Box::new(Device(Plan::compile(gpu(), graph, &PlanOptions::default().family(family)).unwrap()))
+    device_with(graph, &PlanOptions::default().family(family))
+}
+
+/// Compiles a plan with these options.
+pub fn device_with(graph: &Graph, options: &PlanOptions) -> Box<dyn Executor> {
+    Box::new(Device(Plan::compile(gpu(), graph, options).unwrap()))
 }

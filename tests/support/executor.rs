@@ -10,6 +10,8 @@ use frazil::mask::Mask;
 pub trait Executor {
     fn write(&mut self, value: ValueId, data: &[f64]) -> Result<()>;
     fn set_mask(&mut self, parameter: ParameterId, mask: &Mask) -> Result<()>;
+    /// Sets how many steps each element missed, for the bias correction of Adam.
+    fn set_missed_steps(&mut self, parameter: ParameterId, missed: &[u32]) -> Result<()>;
     fn run(&mut self, step: StepScalars) -> Result<()>;
     fn read(&mut self, value: ValueId) -> Vec<f64>;
     fn state(&mut self, parameter: ParameterId, slot: usize) -> Vec<f64>;
@@ -25,6 +27,9 @@ impl Executor for Reference {
     }
     fn set_mask(&mut self, parameter: ParameterId, mask: &Mask) -> Result<()> {
         Reference::set_mask(self, parameter, mask)
+    }
+    fn set_missed_steps(&mut self, parameter: ParameterId, missed: &[u32]) -> Result<()> {
+        Reference::set_missed_steps(self, parameter, missed)
     }
     fn run(&mut self, step: StepScalars) -> Result<()> {
         Reference::run(self, step)
@@ -55,6 +60,8 @@ pub enum Fault {
     NoMask,
     /// Ignores writes of optimizer state.
     NoState,
+    /// Ignores missed steps.
+    NoMissedSteps,
 }
 
 /// An executor with an injected fault. Tests use it to show that a comparison detects the fault.
@@ -78,6 +85,13 @@ impl Executor for Faulty {
     }
     fn set_mask(&mut self, parameter: ParameterId, mask: &Mask) -> Result<()> {
         if matches!(self.fault, Fault::NoMask) { Ok(()) } else { self.inner.set_mask(parameter, mask) }
+    }
+    fn set_missed_steps(&mut self, parameter: ParameterId, missed: &[u32]) -> Result<()> {
+        if matches!(self.fault, Fault::NoMissedSteps) {
+            Ok(())
+        } else {
+            self.inner.set_missed_steps(parameter, missed)
+        }
     }
     fn run(&mut self, step: StepScalars) -> Result<()> {
         self.inner.run(step)

@@ -37,13 +37,13 @@ pub fn update_rule(case: &Case) -> UpdateRule {
             nesterov: o["nesterov"].as_bool().expect("nesterov"),
             weight_decay,
         },
-        Some(kind @ ("adam" | "adamw")) => UpdateRule::Adam {
+        Some(kind @ ("adam" | "adamw" | "amsgrad")) => UpdateRule::Adam {
             beta1: float("beta1"),
             beta2: float("beta2"),
             epsilon: float("eps"),
             weight_decay,
             decoupled: kind == "adamw",
-            amsgrad: false,
+            amsgrad: kind == "amsgrad",
         },
         Some("rmsprop") => UpdateRule::RmsProp {
             alpha: float("alpha"),
@@ -54,6 +54,16 @@ pub fn update_rule(case: &Case) -> UpdateRule {
         },
         Some("adagrad") => UpdateRule::Adagrad { epsilon: float("eps"), weight_decay },
         other => panic!("{}: unknown optimizer {other:?}", case.name),
+    }
+}
+
+/// Whether the bias correction of a case counts the steps in which each element was trained, and not all
+/// steps.
+pub fn counts_element_steps(case: &Case) -> bool {
+    match case.params["bias_correction"].as_str() {
+        None => false,
+        Some("element steps") => true,
+        other => panic!("{}: unknown bias correction {other:?}", case.name),
     }
 }
 
@@ -206,28 +216,34 @@ fn mask(case: &Case, prefix: &str, path: &str) -> Mask {
 }
 
 /// Applies the mask change of a case before step `t`, if there is one, and zeroes the optimizer state of
-/// thawed elements if the case requires it.
+/// thawed elements if the case requires it. `trained` counts the steps in which each element was trained.
 fn change_masks(
     case: &Case,
     net: &Net,
     rule: &UpdateRule,
     executor: &mut dyn Executor,
     masks: &mut [Mask],
+    trained: &mut [Vec<u32>],
     t: usize,
 ) {
     let changes = case.params["mask_changes"].as_array().expect("mask_changes");
     let Some(change) = changes.iter().find(|change| number(&change["from_step"]) == t) else { return };
     let prefix = change["prefix"].as_str().expect("prefix");
-    for (p, old) in net.parameters.iter().zip(masks) {
+    for ((p, old), trained) in net.parameters.iter().zip(masks).zip(trained) {
         let new = mask(case, prefix, &p.path);
         executor.set_mask(p.id, &new).unwrap();
         if t > 0 && case.params["thawed_slots"] == "reset" {
             let thawed = old.difference(&new).unwrap();
+            thawed.frozen_indices().for_each(|index| trained[index] = 0);
             for slot in 0..rule.slots().len() {
                 let mut state = executor.state(p.id, slot);
                 thawed.frozen_indices().for_each(|index| state[index] = 0.0);
                 executor.write_state(p.id, slot, &state).unwrap();
             }
+        }
+        if counts_element_steps(case) {
+            let missed: Vec<_> = trained.iter().map(|trained| t as u32 - trained).collect();
+            executor.set_missed_steps(p.id, &missed).unwrap();
         }
         *old = new;
     }
@@ -245,12 +261,14 @@ pub fn check_trajectory(make: Make, case: &Case, allowed: &Errors) -> Result<Err
     let executor = executor.as_mut();
     let mut errors = Errors::default();
     let mut masks = Vec::new();
+    let mut trained = Vec::new();
     // Sum of the norms of the updates of each parameter so far.
     let mut paths = vec![0.0; net.parameters.len()];
     for p in &net.parameters {
         let init = case.wide(&format!("init.{}", p.path));
         executor.write(p.value, &init).unwrap();
         masks.push(Mask::none(init.len()).unwrap());
+        trained.push(vec![0; init.len()]);
     }
     let (input, labels) = (case.wide("input"), case.wide("labels"));
     let (rates, losses) = (case.f64("lr_f64"), case.f64("loss_f64"));
@@ -260,7 +278,7 @@ pub fn check_trajectory(make: Make, case: &Case, allowed: &Errors) -> Result<Err
     let part = |all: &[f64], t: usize| all[all.len() / steps * t..all.len() / steps * (t + 1)].to_vec();
 
     for t in 0..steps {
-        change_masks(case, &net, &rule, executor, &mut masks, t);
+        change_masks(case, &net, &rule, executor, &mut masks, &mut trained, t);
         let before: Vec<_> = net.parameters.iter().map(|p| executor.read(p.value)).collect();
         executor.write(net.input, &part(&input, t)).unwrap();
         executor.write(net.labels, &part(&labels, t)).unwrap();
@@ -299,6 +317,9 @@ pub fn check_trajectory(make: Make, case: &Case, allowed: &Errors) -> Result<Err
             if *path > 0.0 {
                 errors.updates = errors.updates.max(error * size / *path);
             }
+        }
+        for (mask, trained) in masks.iter().zip(&mut trained) {
+            mask.complement().frozen_indices().for_each(|index| trained[index] += 1);
         }
         for (squares, norms) in squares.iter().zip(&norms) {
             let (what, norm) = (at("gradient norm"), squares.sqrt());
@@ -339,7 +360,7 @@ fn final_state(
             let what = format!("{} {name} of {}", case.name, p.path);
             let got = comparable(executor.state(p.id, slot));
             let want = comparable(case.f64(&format!("state.{name}.{}_f64", p.path)));
-            let (bound, worst) = if ["exp_avg_sq", "square_avg", "sum"].contains(&name) {
+            let (bound, worst) = if ["exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum"].contains(&name) {
                 (allowed.second_moment, &mut errors.second_moment)
             } else {
                 (allowed.state, &mut errors.state)

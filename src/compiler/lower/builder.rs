@@ -30,6 +30,8 @@ pub(crate) enum Resource {
     /// A chunk of an arena of optimizer state: the index of the state tensor (such as Adam's `m`), then the
     /// chunk.
     State(usize, usize),
+    /// A chunk of the arena of missed steps.
+    MissedSteps(usize),
     /// The running sums of the metrics.
     RunningSums,
 }

@@ -24,7 +24,8 @@ struct Run {
 /// Lowers an update to one dispatch per [`Run`]. Most models need a single dispatch.
 pub(super) fn update(b: &mut Builder, op: &Operation, rule: &UpdateRule, targets: &[Target]) -> Result<()> {
     for Run { chunk, range, decay_scale } in runs(b, targets) {
-        let launch = launch(&rule.scale_decay(decay_scale), &range);
+        let missed_steps = b.settings.missed_steps && matches!(rule, UpdateRule::Adam { .. });
+        let launch = launch(&rule.scale_decay(decay_scale), &range, missed_steps);
         let mut resources = vec![
             Resource::Gradients(chunk),
             Resource::Masks(chunk),
@@ -32,6 +33,9 @@ pub(super) fn update(b: &mut Builder, op: &Operation, rule: &UpdateRule, targets
             Resource::Weights(chunk),
         ];
         resources.extend((0..rule.slots().len()).map(|slot| Resource::State(slot, chunk)));
+        if missed_steps {
+            resources.push(Resource::MissedSteps(chunk));
+        }
         b.push(op, launch, resources);
     }
     Ok(())
@@ -124,15 +128,16 @@ fn ranges(targets: &[ParameterId], layout: &Layout, over_all: bool) -> Vec<(usiz
     all
 }
 
-/// Returns the kernel launch of an update rule for a range of parameters.
-fn launch(rule: &UpdateRule, range: &UpdateRange) -> Launch {
+/// Returns the kernel launch of an update rule for a range of parameters. With `missed_steps`, Adam's kernels
+/// read how many steps each element missed.
+fn launch(rule: &UpdateRule, range: &UpdateRange, missed_steps: bool) -> Launch {
     match *rule {
         UpdateRule::Sgd { momentum: 0.0, weight_decay, .. } => sgd_update(range, weight_decay),
         UpdateRule::Sgd { momentum, nesterov, weight_decay } => {
             sgd_momentum_update(range, &SgdMomentumUpdate { momentum, nesterov, weight_decay })
         }
         UpdateRule::Adam { beta1, beta2, epsilon, weight_decay, decoupled, amsgrad } => {
-            let rule = AdamUpdate { beta1, beta2, epsilon, weight_decay, decoupled };
+            let rule = AdamUpdate { beta1, beta2, epsilon, weight_decay, decoupled, missed_steps };
             if amsgrad { amsgrad_update(range, &rule) } else { adam_update(range, &rule) }
         }
         UpdateRule::RmsProp { alpha, epsilon, momentum, centered, weight_decay } => {

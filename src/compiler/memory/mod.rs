@@ -110,6 +110,7 @@ impl Memory {
             Resource::Accumulated(chunk) => arena(ArenaId::Accumulated, chunk),
             Resource::Masks(chunk) => arena(ArenaId::Masks, chunk),
             Resource::State(slot, chunk) => arena(ArenaId::State(slot), chunk),
+            Resource::MissedSteps(chunk) => arena(ArenaId::MissedSteps, chunk),
             Resource::List(number) => whole(BufferId::List(number), 4 * lowered.lists[number].len() as u64),
             Resource::RunningSums => whole(BufferId::RunningSums, SUMS_BYTES),
             Resource::Workspace(number) => {

@@ -17,12 +17,11 @@ pub(in crate::conformance) fn update_bounds(
     let (clip, relative_gradient_error) = clipping(update, before);
     let [rate_factor, decay_factor] = update.factors(number);
     let rule = update.rule.scale_decay(decay_factor);
-    let rates = Rates {
-        learning_rate: f64::from(step.learning_rate) * rate_factor,
-        corrections: [step.correction1.into(), step.correction2.into()],
-    };
     let mut bounds = vec![Vec::new(); 1 + tensors.state.len()];
     for i in 0..tensors.weights.len() {
+        let (corrections, correction_half_ulps) = corrections(&rule, step, tensors.missed_steps[i]);
+        let learning_rate = f64::from(step.learning_rate) * rate_factor;
+        let rates = Rates { learning_rate, corrections, correction_half_ulps };
         let state: Vec<f64> = tensors.state.iter().map(|s| magnitude(s[i])).collect();
         let element = Element {
             weight: magnitude(tensors.weights[i]),
@@ -34,6 +33,19 @@ pub(in crate::conformance) fn update_bounds(
         bounds.iter_mut().zip(element_bounds).for_each(|(all, bound)| all.push(bound));
     }
     bounds
+}
+
+/// Returns Adam's bias corrections of an element that missed this many steps, and the half-ulps of each.
+fn corrections(rule: &UpdateRule, step: &StepScalars, missed: u32) -> ([f64; 2], f64) {
+    match *rule {
+        UpdateRule::Adam { beta1, beta2, .. } if missed != 0 => {
+            let trained = step.step.wrapping_sub(missed) + 1;
+            // Each power that is combined adds one half-ulp, and three to that of a power itself.
+            let half_ulps = f64::from(trained.count_ones()) + 3.0;
+            ([beta1, beta2].map(|beta| 1.0 - beta.powf(trained.into())), half_ulps)
+        }
+        _ => ([step.correction1.into(), step.correction2.into()], 0.0),
+    }
 }
 
 /// Returns a function that clips a gradient element, and the relative error of clipped and accumulated
@@ -79,6 +91,8 @@ struct Rates {
     learning_rate: f64,
     /// Adam's bias corrections.
     corrections: [f64; 2],
+    /// Half-ulps of each correction.
+    correction_half_ulps: f64,
 }
 
 /// The bounds of the weight and of each state element.
@@ -113,9 +127,10 @@ fn element_bounds(rule: &UpdateRule, rates: &Rates, e: &Element) -> Vec<f64> {
             let [c1, c2] = rates.corrections;
             let root = (low / c2).sqrt() + epsilon;
             // d(1/root)/dv = -1 / (2 root^2 sqrt(v c2)). The root, two divisions and the products have 16
-            // half-ulps.
+            // half-ulps. The error of c2 counts half, because of the root.
             let root_error = v_error / (2.0 * (low * c2).sqrt()) / root;
-            let step = m_error / c1 / root + m / c1 / root * (root_error + 16.0 * HALF_ULP);
+            let half_ulps = 16.0 + 1.5 * rates.correction_half_ulps;
+            let step = m_error / c1 / root + m / c1 / root * (root_error + half_ulps * HALF_ULP);
             let decay = if decoupled { 3.0 * lr * weight_decay * e.weight } else { 0.0 };
             vec![HALF_ULP * (2.0 * e.weight + decay) + lr * step, m_error, v_error, v_error]
         }

@@ -60,6 +60,7 @@ pub(super) fn cases() -> Vec<Case> {
         clip: None,
         accumulate: false,
         per_tensor_factors: false,
+        missed_steps: false,
         planted: None,
     };
     let sizes = [130, 37, 70, 1, 64, 5, 1, 31, 4097];
@@ -73,6 +74,11 @@ pub(super) fn cases() -> Vec<Case> {
         case(format!("update {name}, factors of tensors"), factors);
         let accumulate = Update { accumulate: true, ..plain(rule, &sizes, &[1]) };
         case(format!("update {name}, two batches"), accumulate);
+        if matches!(rule, UpdateRule::Adam { .. }) {
+            let missed = |update| Update { missed_steps: true, ..update };
+            case(format!("update {name}, missed steps"), missed(plain(rule, &sizes, &[1])));
+            case(format!("update {name}, missed steps, one element"), missed(plain(rule, &[1], &[])));
+        }
         for length in INCOMPLETE_LENGTHS {
             for index in 4..length {
                 for (what, value) in SPECIAL_VALUES {

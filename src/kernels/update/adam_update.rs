@@ -1,8 +1,12 @@
 //! Adam, AdamW and AMSGrad. They share their parameters.
 
 use crate::kernels::update::range::UpdateRange;
-use crate::kernels::{Launch, files};
+use crate::kernels::{Launch, WgslFile, files};
 use crate::wgsl::params;
+
+/// Number of powers `beta^(2^k)` in [`Powers`], so that steps are counted up to `2^26 - 1`. Later bias
+/// corrections differ from 1 by less than a rounding error, for decay rates up to `1 - 2.6e-7`.
+const POWERS: usize = 26;
 
 params! {
     struct Rule {
@@ -14,6 +18,13 @@ params! {
         one_minus_beta2: f32,
         epsilon: f32,
         decoupled: u32,
+    }
+}
+
+params! {
+    /// `1 - beta^(2^k)` of the first and the second moment, for k = 0, 1, ...: two k in each vector.
+    struct Powers {
+        powers: [[f32; 4]; POWERS / 2],
     }
 }
 
@@ -30,16 +41,39 @@ pub struct AdamUpdate {
     pub weight_decay: f64,
     /// Whether weight decay is decoupled from the gradient (AdamW).
     pub decoupled: bool,
+    /// Whether elements may have missed steps; the kernel then has one more buffer, the missed steps.
+    pub missed_steps: bool,
 }
 
 /// Adam over a range of an arena. Buffers: gradients, mask, sums, weights, m, v.
 pub fn adam_update(range: &UpdateRange, rule: &AdamUpdate) -> Launch {
-    range.launch(&files::ADAM_UPDATE, &rule_params(range, rule), 14)
+    launch(&files::ADAM_UPDATE, range, rule, 14)
 }
 
 /// AMSGrad over a range of an arena. Buffers: gradients, mask, sums, weights, m, v, maximum of v.
 pub fn amsgrad_update(range: &UpdateRange, rule: &AdamUpdate) -> Launch {
-    range.launch(&files::AMSGRAD_UPDATE, &rule_params(range, rule), 15)
+    launch(&files::AMSGRAD_UPDATE, range, rule, 15)
+}
+
+fn launch(kernel: &'static WgslFile, range: &UpdateRange, rule: &AdamUpdate, flops: u64) -> Launch {
+    let mut launch = range.launch(kernel, &rule_params(range, rule), flops);
+    if rule.missed_steps {
+        launch = launch.more_params(&powers(rule));
+        launch.snippets.push(&files::CORRECTIONS_OF_ELEMENTS);
+    } else {
+        launch.snippets.push(&files::CORRECTIONS_OF_STEP);
+    }
+    launch
+}
+
+fn powers(rule: &AdamUpdate) -> Powers {
+    let mut powers = [[0.0; 4]; POWERS / 2];
+    let mut now = [rule.beta1, rule.beta2];
+    for pair in powers.as_flattened_mut().chunks_exact_mut(2) {
+        pair.copy_from_slice(&now.map(|power| (1.0 - power) as f32));
+        now = now.map(|power| power * power);
+    }
+    Powers { powers }
 }
 
 fn rule_params(range: &UpdateRange, rule: &AdamUpdate) -> Rule {
