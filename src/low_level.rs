@@ -27,7 +27,7 @@
 
 pub use crate::compiler::{
     Algorithm, ArenaRange, Avoided, BufferUse, CostModel, DispatchUse, GradientStrategy, Layout, PlanOptions,
-    PlanReport, Winograd, WinogradCost,
+    PlanReport, Reduction, Winograd, WinogradCost,
 };
 pub use crate::engine::{Arena, Elements, Plan, Rejected, RunningSums, Store, TimedDispatch};
 pub use crate::graph::{

@@ -15,6 +15,12 @@ pub struct Shape(Vec<usize>);
 /// tile.
 pub const MAX_ELEMENTS: usize = (1 << 31) - 1;
 
+/// Returns the number of elements for extents that are not validated; `usize::MAX` if it is larger than that.
+pub(crate) fn elements_of(extents: &[usize]) -> usize {
+    // An extent of 0 gives 0, whatever the others are.
+    if extents.contains(&0) { 0 } else { extents.iter().fold(1, |all, &n| all.saturating_mul(n)) }
+}
+
 impl Shape {
     /// A shape with these extents. An empty list is a scalar of one element.
     ///

@@ -271,11 +271,16 @@ fn a_wait_beyond_the_timeout_is_an_error() {
     let gpu = Gpu::new(GpuOptions::default().timeout(Duration::from_millis(1))).unwrap();
     let mut g = Graph::new(1).unwrap();
     let matmul = Op::MatMul { transpose_a: false, transpose_b: false };
-    let square = || Shape::new([1024, 1024]).unwrap();
-    let (a, b) = (g.input("a", square(), DType::F32), g.input("b", square(), DType::F32));
-    let c = g.push_one(matmul, &[a, b], "gemm").unwrap();
-    g.mark_output(c).unwrap();
-    let plan = Plan::compile(&gpu, &g, &PlanOptions::default()).unwrap();
+    // One submission that takes about 50 ms on software adapters, and at least 16 ms on a GPU of 70 TFLOP/s.
+    let (size, gemms) = if gpu.report().software { (1024, 1) } else { (2048, 64) };
+    let square = || Shape::new([size, size]).unwrap();
+    let (mut a, b) = (g.input("a", square(), DType::F32), g.input("b", square(), DType::F32));
+    for _ in 0..gemms {
+        a = g.push_one(matmul.clone(), &[a, b], "gemm").unwrap();
+    }
+    g.mark_output(a).unwrap();
+    let options = PlanOptions::default().flops_per_submission(u64::MAX);
+    let plan = Plan::compile(&gpu, &g, &options).unwrap();
     plan.run(StepScalars::forward(1)).unwrap();
     assert_error!(gpu.wait(), Error::Timeout { .. }, "1ms");
 }

@@ -155,7 +155,7 @@ fn stale_features_are_errors_and_change_nothing() {
     thawed.thaw("conv2.bias", FreezeRule::all(), ThawPolicy::KeepState).unwrap();
     assert_stale(&mut thawed, &batch);
     let (mut set, batch) = with_features();
-    set.set_and_freeze("conv1.bias", &[0.5; 4], &Mask::all(4).unwrap()).unwrap();
+    set.set_and_freeze("conv1.bias", &[0.5; 4], &Mask::all(4)).unwrap();
     assert_stale(&mut set, &batch);
     let mut never = trainer(model(), Sgd::new(0.1), options());
     assert_stale(&mut never, &batch);
@@ -195,7 +195,9 @@ fn stale_features_are_errors_and_change_nothing() {
 fn refusal_to_cache_names_the_reason() {
     let refused = |optimizer: Optimizer, options: TrainerOptions, model: Model, frozen: &[&str]| {
         let mut t = trainer(model, optimizer, options);
-        frozen.iter().for_each(|glob| assert!(t.freeze(glob, FreezeRule::all()).unwrap() > 0));
+        for glob in frozen {
+            t.freeze(glob, FreezeRule::all()).unwrap();
+        }
         assert_eq!(t.frozen_prefix(), 0);
         match t.prefix_features(&data()) {
             Err(Error::InvalidArgument { got, .. }) => got,

@@ -3,6 +3,7 @@
 use crate::support::device::gpu;
 use crate::support::training::{ROWS, batches, snapshot, train, trainer};
 use frazil::checkpoint::{Checkpoint, Tensor};
+use frazil::conformance::{Fill, Operand};
 use frazil::gpu::{AdapterReport, Backend, DeviceKind};
 use frazil::layer::Init;
 use frazil::low_level::{
@@ -10,7 +11,11 @@ use frazil::low_level::{
     StatisticsRule, Stream, Window,
 };
 use frazil::mask::{MaskSchedule, Owners, TensorView};
-use frazil::{Adam, Error, FreezeRule, LrSchedule, Mask, Model, Optimizer, Padding, Sgd, TrainerOptions};
+use frazil::{
+    Adam, Batch, Error, FreezeRule, Gpu, GpuOptions, Loss, LrSchedule, Mask, Model, Optimizer, Padding, Sgd,
+    Trainer, TrainerOptions,
+};
+use std::time::Duration;
 
 /// Whether this build panics at an arithmetic overflow. Without these checks, the other tests of this file and
 /// the loops of tests/soak.rs could not fail at an overflow.
@@ -181,7 +186,7 @@ fn schedules_with_extreme_numbers_do_not_overflow() {
                     let valid = schedule.check().is_ok();
                     for step in numbers {
                         let factor = schedule.factor(step);
-                        assert!(!valid || !(factor < 0.0), "{schedule} at {step}: {factor}");
+                        assert!(!valid || factor.is_nan() || factor >= 0.0, "{schedule} at {step}: {factor}");
                     }
                 }
                 let schedule = MaskSchedule::polynomial(real, 1.0).begin(a).end(b).every(a).power(real);
@@ -196,6 +201,21 @@ fn schedules_with_extreme_numbers_do_not_overflow() {
             }
         }
     }
+}
+
+/// A timeout of any length is one: a deadline that the clock cannot represent must not overflow.
+#[test]
+fn longest_timeout_and_budget_are_valid() {
+    let options = GpuOptions::default().compile_ahead(false).timeout(Duration::MAX).memory_budget(u64::MAX);
+    let gpu = Gpu::new(options).unwrap();
+    let model = Model::input([2]).dense("fc", 2).build().unwrap();
+    let options = TrainerOptions::batch(2).progress_every(u64::MAX).seed(u64::MAX);
+    let mut t = Trainer::new(&gpu, model, Loss::SoftmaxCrossEntropy, Sgd::new(0.1), options).unwrap();
+    let batch = Batch { features: vec![1.0; 4], labels: vec![0, 1], targets: Vec::new() };
+    t.step(&batch).unwrap();
+    t.metrics().unwrap();
+    gpu.wait().unwrap();
+    assert_eq!(Operand::fixed(&[usize::MAX, 2], Fill::Below(2)).elements_per_row(), usize::MAX);
 }
 
 /// Graphs with extreme attributes, and adapters and cost models with extreme limits: all fields are public.

@@ -6,10 +6,12 @@ use crate::support::skip;
 use frazil::conformance::{
     self, Case, DataKind, Ops, Work, bounds, cases, compare, families, outputs, reference_outputs,
 };
-use frazil::low_level::Op;
-use frazil::low_level::{GemmFamily, TILES};
-use frazil::low_level::{Plan, PlanOptions};
+use frazil::gpu::{AdapterReport, Backend, DeviceKind};
+use frazil::low_level::{CostModel, GemmFamily, Op, Plan, PlanOptions, Reduction, TILES, UpdateRule};
+use frazil::{Loss, Model};
 use std::collections::{BTreeMap, BTreeSet};
+
+const SGD: UpdateRule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
 
 #[test]
 fn every_case_passes_in_every_supported_family() {
@@ -42,6 +44,10 @@ fn every_case_passes_in_every_supported_family() {
     // digests with those of the host. `update_statistics` writes the running statistics of batch norm and has
     // no result; tests/batch_norm.rs compares them with the reference.
     let mut expected = vec!["digest", "gemm_cooperative", "gemm_subgroup", "gemm_tiled", "update_statistics"];
+    // Only padded channels, which GPUs do not use, gather without im2col.
+    if !CostModel::of(gpu().report()).pads_channels {
+        expected.insert(1, "gather");
+    }
     if GemmFamily::cooperative(gpu().report()).is_some() {
         expected.retain(|&name| name != "gemm_cooperative");
     } else {
@@ -60,7 +66,15 @@ fn every_case_passes_in_every_supported_family() {
 #[test]
 fn runs_are_restricted_to_the_given_families() {
     let register = conformance::run(gpu(), &[GemmFamily::Register]).unwrap();
-    assert_eq!(register.len(), cases().unwrap().len());
+    // Cases with reductions also run with the other variant of these.
+    let launches = |case: &Case, reduction: Reduction| {
+        let options = case.options(PlanOptions::default().family(GemmFamily::Register).reduction(reduction));
+        let all = Plan::launches(&case.graph().unwrap(), gpu().report(), &options).unwrap();
+        all.iter().map(|l| (l.variant(), l.params.clone(), l.groups)).collect::<Vec<_>>()
+    };
+    let differs = |case: &&Case| launches(case, Reduction::Serial) != launches(case, Reduction::Parallel);
+    let all = cases().unwrap();
+    assert_eq!(register.len(), all.len() + all.iter().filter(differs).count());
     let unsupported = GemmFamily::Subgroup { lanes: 3 };
     let error = conformance::run(gpu(), &[unsupported]).unwrap_err().to_string();
     assert!(error.contains(&gpu().report().name) && error.contains(&unsupported.to_string()), "{error}");
@@ -244,8 +258,25 @@ fn bits(case: &Case, family: GemmFamily) -> Vec<Vec<u32>> {
     outputs(gpu(), case, &PlanOptions::default().family(family)).unwrap()
 }
 
+/// Asserts that two plans of one case have the same results: the same bits on software adapters. Hardware
+/// drivers may contract a*b+c in one shader and not in another, so that each result of `one` and `other` has
+/// its own rounding errors; they differ by at most two of the bounds `bound`. Integer results, which are
+/// positions, are equal.
+fn assert_same_results(name: &str, one: &[Vec<u32>], other: &[Vec<u32>], bound: &[Vec<f64>]) {
+    if gpu().report().software {
+        assert!(one == other, "{name}");
+        return;
+    }
+    for ((one, other), bound) in one.iter().zip(other).zip(bound) {
+        // The bounds of positions are 0, and small integers are equal as subnormal floats only if they are
+        // equal.
+        let twice: Vec<_> = bound.iter().map(|bound| 2.0 * bound).collect();
+        compare(name, &floats(one), &floats(other), &twice).unwrap();
+    }
+}
+
 #[test]
-fn fused_and_unfused_chains_agree_bit_for_bit() {
+fn fused_and_unfused_chains_have_the_same_results() {
     let mut pairs = 0;
     for case in cases().unwrap() {
         let Some(o) = ops(&case).filter(|o| case.has_gemm() && o.nodes.len() > 1 && !o.keep_all) else {
@@ -258,11 +289,17 @@ fn fused_and_unfused_chains_agree_bit_for_bit() {
             let (one, all) = (bits(&case, family), bits(&unfused, family));
             let pool = matches!(o.nodes[o.nodes.len() - 1].0, Op::MaxPool2d(_));
             assert_eq!((one.len(), all.len()), (1 + usize::from(pool), o.nodes.len() + usize::from(pool)));
-            assert!(one[..] == all[all.len() - one.len()..], "{} ({family})", case.name);
+            let bound = bounds(&case, &case.data(), o.batch).unwrap();
+            assert_same_results(
+                &format!("{} ({family})", case.name),
+                &one,
+                &all[all.len() - one.len()..],
+                &bound,
+            );
             pairs += 1;
         }
     }
-    println!("{pairs} fused chains equal the unfused ones bit for bit");
+    println!("{pairs} fused chains equal the unfused ones");
     assert!(pairs > 0);
 }
 
@@ -287,11 +324,12 @@ fn convolutions_in_parts_of_the_batch_agree_bit_for_bit() {
     assert!(pairs > 0);
 }
 
-/// Implicit GEMM and im2col (`explicit_columns`) give the same bits for a convolution and its weight
+/// Implicit GEMM and im2col (`explicit_columns`) give the same results for a convolution and its weight
 /// gradient.
 #[test]
-fn implicit_gemm_and_im2col_agree_bit_for_bit() {
+fn implicit_gemm_and_im2col_have_the_same_results() {
     let (mut pairs, mut split) = (0, 0);
+    let (mut compared, mut all) = (BTreeSet::new(), BTreeSet::new());
     for case in gemm_cases() {
         let columns = ["conv2d", "conv2d_grad_kernel"].contains(&case.op().as_str());
         if !columns || ops(&case).is_some_and(|o| o.winograd) {
@@ -303,20 +341,24 @@ fn implicit_gemm_and_im2col_agree_bit_for_bit() {
             split += 1;
             continue;
         }
+        all.insert(case.name.clone());
+        let bound = bounds(&case, &case.data(), ops(&case).unwrap().batch).unwrap();
         for family in families(&case, gpu().report()) {
             if is_split(&case, family) {
                 split += 1;
                 continue;
             }
+            compared.insert(case.name.clone());
             let options = PlanOptions::default().family(family);
             let implicit = outputs(gpu(), &case, &options).unwrap();
             let columns = outputs(gpu(), &case, &options.explicit_columns(true)).unwrap();
-            assert!(implicit == columns, "{} ({family})", case.name);
+            assert_same_results(&format!("{} ({family})", case.name), &implicit, &columns, &bound);
             pairs += 1;
         }
     }
-    println!("{pairs} convolutions by implicit GEMM equal those by im2col bit for bit; {split} use split-K");
-    assert!(10 * split < pairs, "{split} of {pairs}");
+    println!("{pairs} convolutions by implicit GEMM equal those by im2col; {split} use split-K");
+    // The families of GPUs split more GEMMs than that of software adapters, but few cases are split in all.
+    assert!(10 * compared.len() > 9 * all.len(), "{} of {}", compared.len(), all.len());
 }
 
 /// Returns whether a GEMM family computes this case with split-K, whose partial sums change the order of
@@ -324,7 +366,7 @@ fn implicit_gemm_and_im2col_agree_bit_for_bit() {
 fn is_split(case: &Case, family: GemmFamily) -> bool {
     let options = case.options(PlanOptions::default().family(family));
     let launches = Plan::launches(&case.graph().unwrap(), gpu().report(), &options).unwrap();
-    launches.iter().any(|launch| launch.kernel.name == "split_k_sum")
+    launches.iter().any(|launch| launch.kernel.name.starts_with("split_k_sum"))
 }
 
 #[test]
@@ -343,11 +385,18 @@ fn runs_repeat_and_families_agree_bit_for_bit() {
             if is_split(&case, family) {
                 // Partial sums (split-K) change the order of summation, so other families may give other
                 // bits. The order is the same in every run, and the result is within the error bound.
+                split += 1;
+                // Cooperative matrices round the operands to f16; the conformance run above compares them
+                // with the reference of rounded operands.
+                if matches!(family, GemmFamily::Cooperative { .. }) {
+                    continue;
+                }
                 let batch = ops(&case).unwrap().batch;
                 let want = reference_outputs(&case, &case.data(), batch).unwrap().swap_remove(0);
                 let bound = bounds(&case, &case.data(), batch).unwrap().swap_remove(0);
                 compare(&format!("{} ({family})", case.name), &floats(&first[0]), &want, &bound).unwrap();
-                split += 1;
+            } else if matches!(family, GemmFamily::Cooperative { .. }) {
+                unsplit += 1;
             } else {
                 of_each.push((family, first));
             }
@@ -396,5 +445,30 @@ fn every_tile_runs_with_every_loader() {
     for snippet in all {
         let tiles = loaders.values().filter(|snippets| snippets.contains(snippet)).count();
         assert!(tiles >= 4, "{snippet} runs with {tiles} tiles only");
+    }
+}
+
+/// GPUs compute sums over rows with whole workgroups, and software adapters with one invocation per partial
+/// sum.
+#[test]
+fn reductions_are_parallel_on_gpus_only() {
+    let graph =
+        Model::named("resnet20").unwrap().training_graph(64, Loss::SoftmaxCrossEntropy, SGD).unwrap().graph;
+    for kind in [DeviceKind::Cpu, DeviceKind::Virtual, DeviceKind::Integrated, DeviceKind::Discrete] {
+        let adapter = AdapterReport::new("none", Backend::Vulkan, kind);
+        let launches = |options: &PlanOptions| Plan::launches(&graph, &adapter, options).unwrap();
+        let kernels = |options: &PlanOptions| -> BTreeSet<_> {
+            launches(options).iter().map(|launch| launch.kernel.name).collect()
+        };
+        let auto = kernels(&PlanOptions::default());
+        for serial in
+            ["batch_moments", "batch_statistics", "batch_norm_grad_scale", "bias_grad", "global_avg_pool"]
+        {
+            let parallel = format!("{serial}_parallel");
+            assert_eq!(auto.contains(serial), kind == DeviceKind::Cpu, "{kind}: {serial}");
+            assert_eq!(auto.contains(parallel.as_str()), kind != DeviceKind::Cpu, "{kind}: {parallel}");
+        }
+        let either = if kind == DeviceKind::Cpu { Reduction::Serial } else { Reduction::Parallel };
+        assert_eq!(auto, kernels(&PlanOptions::default().reduction(either)));
     }
 }

@@ -2,6 +2,8 @@
 
 use crate::support::device::gpu;
 use crate::support::training::{Snapshot, assert_frozen, moved, snapshot};
+use frazil::gpu::{AdapterReport, Backend, DeviceKind};
+use frazil::low_level::{Plan, PlanOptions, PlanReport, UpdateRule};
 use frazil::trainer::{GradientPolicy, ThawPolicy};
 use frazil::{
     Adam, Batch, Clip, FreezeRule, Loss, Mask, Model, Optimizer, Padding, Sgd, Trainer, TrainerOptions,
@@ -9,13 +11,40 @@ use frazil::{
 
 const ROWS: usize = 8;
 
-/// Builds a model that is large enough for every gradient strategy: for some mask, each is predicted to be
-/// faster than the dense gradient in spite of its additional dispatches.
+const SGD: UpdateRule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
+
+/// Sizes of the model: side of the images, output channels of the two convolutions.
+#[derive(Clone, Copy)]
+struct Sizes {
+    side: usize,
+    conv1: usize,
+    conv2: usize,
+}
+
+/// Returns sizes that are large enough for every gradient strategy on a class of adapters: for some mask, each
+/// is predicted to be faster than the dense gradient in spite of its additional dispatches, which take as long
+/// as many more multiply-adds on a GPU.
+fn sizes_on(report: &AdapterReport) -> Sizes {
+    if report.software && std::env::var_os("TMP_LARGE").is_none() {
+        Sizes { side: 16, conv1: 16, conv2: 64 }
+    } else {
+        Sizes { side: 32, conv1: 64, conv2: 256 }
+    }
+}
+
+fn sizes() -> Sizes {
+    sizes_on(gpu().report())
+}
+
 fn model() -> Model {
-    Model::input([16, 16, 8])
-        .conv2d("conv1", 16, [3, 3], |c| c.padding(Padding::Same))
+    model_of(sizes())
+}
+
+fn model_of(sizes: Sizes) -> Model {
+    Model::input([sizes.side, sizes.side, 8])
+        .conv2d("conv1", sizes.conv1, [3, 3], |c| c.padding(Padding::Same))
         .relu()
-        .conv2d("conv2", 64, [3, 3], |c| c.padding(Padding::Same).stride([2, 2]))
+        .conv2d("conv2", sizes.conv2, [3, 3], |c| c.padding(Padding::Same).stride([2, 2]))
         .relu()
         .flatten()
         .dense("fc", 4)
@@ -34,11 +63,12 @@ fn options() -> TrainerOptions {
 /// Returns the first `count` batches of seeded data, repeated epoch after epoch. The last batch of each epoch
 /// has 3 examples.
 fn batches(count: usize) -> Vec<Batch> {
-    let data = frazil::data::synthetic("synthetic", [16, 16, 8], 4, 40, 11).unwrap();
+    let shape = [sizes().side, sizes().side, 8];
+    let data = frazil::data::synthetic("synthetic", shape, 4, 40, 11).unwrap();
     let mut all: Vec<_> = data.batches(ROWS, 5).unwrap().collect();
     let last = all.last_mut().unwrap();
     last.labels.truncate(3);
-    last.features.truncate(3 * 16 * 16 * 8);
+    last.features.truncate(3 * shape.iter().product::<usize>());
     all.iter().cycle().take(count).cloned().collect()
 }
 
@@ -53,12 +83,12 @@ fn operations(trainer: &Trainer) -> Vec<String> {
     labels
 }
 
-/// Returns the kernels that an operation dispatches, except the reduction of split-K, which only some GEMM
-/// families use.
-fn kernels(trainer: &Trainer, operation: &str) -> Vec<&'static str> {
-    let dispatches = trainer.report().dispatches.iter();
-    let of_operation = dispatches.filter(|d| d.label == operation).map(|d| d.kernel);
-    of_operation.filter(|&kernel| kernel != "split_k_sum").collect()
+/// Returns the kernels that an operation dispatches, with the name `gemm` for all kernels of GEMMs, which
+/// differ between families, and without the reduction of split-K, which only some families use.
+fn kernels(report: &PlanReport, operation: &str) -> Vec<&'static str> {
+    let of_operation = report.dispatches.iter().filter(|d| d.label == operation).map(|d| d.kernel);
+    let all = of_operation.filter(|kernel| !kernel.starts_with("split_k_sum"));
+    all.map(|kernel| if kernel.starts_with("gemm_") { "gemm" } else { kernel }).collect()
 }
 
 /// Regression test F17 (docs/masks.md): frozen weights save no time. A training step must omit the gradient
@@ -87,7 +117,7 @@ fn f17_frozen_weights_save_work() {
     let before = snapshot(&t);
     train(&mut t, 3);
     assert_frozen("dense layer alone", &t, &before);
-    assert_eq!(t.gradient("conv1.kernel").unwrap(), vec![0.0; 9 * 8 * 16]);
+    assert_eq!(t.gradient("conv1.kernel").unwrap(), vec![0.0; 9 * 8 * sizes().conv1]);
     assert!(moved(&t, &before).0 > 0);
     // All parameters frozen: only the forward pass and the loss remain.
     t.freeze("*", FreezeRule::all()).unwrap();
@@ -103,17 +133,33 @@ fn f17_frozen_weights_save_work() {
 
 /// Returns (name, mask of `conv2.kernel`, expected kernels of its weight gradient): one mask for each partial
 /// gradient strategy, and a scattered mask, for which the dense gradient is computed.
-fn masks() -> Vec<(&'static str, Mask, Vec<&'static str>)> {
-    let elements = 9 * 16 * 64;
-    let of = |f: &dyn Fn(usize) -> bool| Mask::from_trainable((0..elements).map(f));
-    let gemm = kernels(&trainer(Sgd::new(0.05), options()), "conv2 grad_kernel");
-    let parts = vec!["gather_patches", gemm[0], "scatter_splits"];
+fn masks(Sizes { conv1, conv2, .. }: Sizes) -> Vec<(&'static str, Mask, Vec<&'static str>)> {
+    let of = |f: &dyn Fn(usize) -> bool| Mask::from_trainable((0..9 * conv1 * conv2).map(f));
+    let parts = vec!["gather_patches", "gemm", "scatter_splits"];
     vec![
-        ("columns", of(&|i| i % 64 >= 60), parts.clone()),
-        ("rows", of(&|i| i / 64 < 20), parts),
+        ("columns", of(&|i| i % conv2 >= conv2 - conv2 / 16), parts.clone()),
+        ("rows", of(&|i| i / conv2 < 20), parts),
         ("elements", of(&|i| i % 997 == 5), vec!["kernel_grad_elements", "scatter_splits"]),
-        ("scattered", of(&|i| (i as u32).wrapping_mul(2_654_435_761) >> 16 & 1 == 0), gemm),
+        ("scattered", of(&|i| (i as u32).wrapping_mul(2_654_435_761) >> 16 & 1 == 0), vec!["gemm"]),
     ]
+}
+
+/// On every class of adapters, each strategy is chosen for its mask.
+#[test]
+fn every_class_of_adapters_uses_every_gradient_strategy() {
+    for kind in [DeviceKind::Cpu, DeviceKind::Integrated, DeviceKind::Discrete] {
+        let adapter = AdapterReport::new("none", Backend::Vulkan, kind);
+        let sizes = sizes_on(&adapter);
+        let model = model_of(sizes);
+        let graph = model.training_graph(ROWS, Loss::SoftmaxCrossEntropy, SGD).unwrap().graph;
+        for (name, mask, expected) in masks(sizes) {
+            let mut all: Vec<_> = model.parameters().iter().map(|p| Mask::none(p.shape.elements())).collect();
+            let conv2 = model.parameters().iter().position(|p| p.path == "conv2.kernel").unwrap();
+            all[conv2] = mask;
+            let report = Plan::estimate(&graph, &adapter, &PlanOptions::default().masks(&all)).unwrap();
+            assert_eq!(kernels(&report, "conv2 grad_kernel"), expected, "{name} on {kind}");
+        }
+    }
 }
 
 /// Compares training with partial gradients to training with dense gradients (`GradientPolicy::Dense`).
@@ -121,7 +167,7 @@ fn masks() -> Vec<(&'static str, Mask, Vec<&'static str>)> {
 /// summation.
 #[test]
 fn partial_gradients_match_dense_ones() {
-    for (name, mask, expected) in masks() {
+    for (name, mask, expected) in masks(sizes()) {
         let run = |options: TrainerOptions| {
             let mut t = trainer(Adam::new(0.01), options);
             train(&mut t, 2);
@@ -133,7 +179,7 @@ fn partial_gradients_match_dense_ones() {
             assert_frozen(name, &t, &before);
             assert!(moved(&t, &before).0 > 0);
             let gradient = t.gradient("conv2.kernel").unwrap();
-            (kernels(&t, "conv2 grad_kernel"), gradient, snapshot(&t))
+            (kernels(t.report(), "conv2 grad_kernel"), gradient, snapshot(&t))
         };
         let (used, partial, bits) = run(options());
         assert_eq!(used, expected, "{name}");
@@ -197,7 +243,7 @@ fn clipping_over_all_elements_and_dense_gradients_save_nothing() {
 #[test]
 fn a_resumed_run_has_the_same_plan_and_bits() {
     let file = std::env::temp_dir().join(format!("frazil-savings-{}.safetensors", std::process::id()));
-    for (name, mask, expected) in masks() {
+    for (name, mask, expected) in masks(sizes()) {
         let start = || trainer(Adam::new(0.01), options());
         let finish = |t: &mut Trainer| -> Snapshot {
             batches(4).iter().skip(2).for_each(|batch| t.step(batch).unwrap());
@@ -209,7 +255,7 @@ fn a_resumed_run_has_the_same_plan_and_bits() {
         uninterrupted.save(&file).unwrap();
         let mut resumed = start();
         resumed.load(&file).unwrap();
-        assert_eq!(kernels(&resumed, "conv2 grad_kernel"), expected, "{name}");
+        assert_eq!(kernels(resumed.report(), "conv2 grad_kernel"), expected, "{name}");
         assert!(finish(&mut uninterrupted) == finish(&mut resumed), "{name}: bits differ");
     }
     std::fs::remove_file(&file).unwrap();

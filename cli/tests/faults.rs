@@ -160,7 +160,9 @@ fn full_disk_is_a_named_error() {
 #[test]
 fn run_killed_inside_a_save_resumes_to_the_bit() {
     let undisturbed = folder("kill-none");
+    let begun = Instant::now();
     let output = Command::new(PROGRAM).args(arguments(&undisturbed, "3")).output().unwrap();
+    let whole = begun.elapsed().as_millis() as u64;
     let expected = (digest(&output), rows(&undisturbed));
     std::fs::remove_dir_all(&undisturbed).unwrap();
     let out = folder("kill");
@@ -195,7 +197,8 @@ fn run_killed_inside_a_save_resumes_to_the_bit() {
         let mut program = Command::new(PROGRAM);
         program.args(arguments(&out, "3")).stdout(std::process::Stdio::null());
         let mut child = program.stderr(std::process::Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(200 + random.below(1800)));
+        // Mostly after the first checkpoint, which exists after about a third of a run.
+        std::thread::sleep(Duration::from_millis(whole / 4 + random.below(whole)));
         let finished = child.try_wait().unwrap().is_some();
         child.kill().unwrap();
         child.wait().unwrap();

@@ -165,9 +165,7 @@ fn names_with_escape_sequences_and_line_breaks_are_printed_escaped() {
         assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
         assert!(!text.lines().any(|line| line.starts_with("\u{7}") || line.starts_with('b')), "{text:?}");
     }
-    for svg in [Path::new(own).with_extension("svg")] {
-        let svg = std::fs::read_to_string(svg).unwrap();
-        assert!(svg.contains(own_escaped) && !svg.contains(|c: char| c.is_control() && c != '\n'), "{svg:?}");
-    }
+    let svg = std::fs::read_to_string(Path::new(own).with_extension("svg")).unwrap();
+    assert!(svg.contains(own_escaped) && !svg.contains(|c: char| c.is_control() && c != '\n'), "{svg:?}");
     std::fs::remove_dir_all(&out).unwrap();
 }

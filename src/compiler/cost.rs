@@ -22,6 +22,9 @@ pub struct CostModel {
     /// Whether images with 3, 7, 11 .. channels are padded to a multiple of 4 channels. They then use the
     /// same shader as other convolutions, which saves the time to compile another one.
     pub pads_channels: bool,
+    /// Whether the invocations of a workgroup share the terms of a sum, such as the batch statistics of a
+    /// channel. On software adapters one invocation per partial sum is faster.
+    pub parallel_reductions: bool,
 }
 
 /// Minimum sizes for which a Winograd convolution is faster, and its speedup.
@@ -48,6 +51,7 @@ impl CostModel {
         dispatches: 1_000_000,
         winograd: Some(WinogradCost { channels: 32, tiles: 256, gain: 2 }),
         pads_channels: true,
+        parallel_reductions: false,
     };
 
     /// Constants of integrated GPUs, estimated for 0.5 tera multiply-adds/s, 100 GB/s and 4 us per dispatch
@@ -61,6 +65,7 @@ impl CostModel {
         dispatches: 4_000_000,
         winograd: None,
         pads_channels: false,
+        parallel_reductions: true,
     };
 
     /// Constants of discrete GPUs, estimated in the same way for 18 tera multiply-adds/s, 1 TB/s and 3.5 us
@@ -73,6 +78,7 @@ impl CostModel {
         dispatches: 120_000_000,
         winograd: None,
         pads_channels: false,
+        parallel_reductions: true,
     };
 
     /// Returns the number of elements of an `[m, n]` GEMM result, with `m` and `n` rounded up to whole tiles.

@@ -20,7 +20,7 @@ pub use conv::Algorithm;
 pub use cost::{CostModel, WinogradCost};
 pub(crate) use memory::segments;
 pub use memory::{ArenaRange, Layout};
-pub use options::{GradientStrategy, PlanOptions, Winograd};
+pub use options::{GradientStrategy, PlanOptions, Reduction, Winograd};
 use passes::FrozenWork;
 pub(crate) use program::{
     ArenaId, Binding, BufferId, Dispatch, Location, Program, READ_BYTES, READ_SLOTS, UNIFORM_STRIDE,

@@ -39,6 +39,19 @@ pub enum GradientStrategy {
     Elements,
 }
 
+/// How sums over rows are computed: bias gradients, batch statistics and their gradients, global average
+/// pooling and the reduction of split-K. The two variants differ in the order of summation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reduction {
+    /// As the cost model of the adapter's class sets it.
+    Auto,
+    /// Each invocation computes one partial sum: for software adapters.
+    Serial,
+    /// The invocations of a workgroup share the terms of a sum: for GPUs.
+    Parallel,
+}
+
 /// Options of graph compilation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlanOptions {
@@ -50,6 +63,7 @@ pub struct PlanOptions {
     pub(crate) masks: Vec<Mask>,
     pub(crate) gradient_strategy: GradientStrategy,
     pub(crate) winograd: Winograd,
+    pub(crate) reduction: Reduction,
     pub(crate) cost_model: Option<CostModel>,
     pub(crate) missed_steps: bool,
 }
@@ -68,6 +82,7 @@ impl Default for PlanOptions {
             masks: Vec::new(),
             gradient_strategy: GradientStrategy::Auto,
             winograd: Winograd::Auto,
+            reduction: Reduction::Auto,
             cost_model: None,
             missed_steps: false,
         }
@@ -122,6 +137,12 @@ impl PlanOptions {
         self
     }
 
+    /// Sets how sums over rows are computed.
+    pub fn reduction(mut self, reduction: Reduction) -> Self {
+        self.reduction = reduction;
+        self
+    }
+
     /// Sets the cost model that decides between algorithms, instead of the one of the adapter's class.
     pub fn cost_model(mut self, cost: CostModel) -> Self {
         self.cost_model = Some(cost);
@@ -156,6 +177,7 @@ pub(crate) struct Settings {
     pub guard_bands: bool,
     pub gradient_strategy: GradientStrategy,
     pub winograd: Winograd,
+    pub parallel_reductions: bool,
     pub cost: CostModel,
     pub missed_steps: bool,
 }
@@ -174,6 +196,7 @@ impl Settings {
             }
             return Err(Error::argument("gemm family", expected, family));
         }
+        let cost = options.cost_model.unwrap_or_else(|| CostModel::of(adapter));
         Ok(Settings {
             batch,
             family,
@@ -183,7 +206,12 @@ impl Settings {
             guard_bands: options.guard_bands,
             gradient_strategy: options.gradient_strategy,
             winograd: options.winograd,
-            cost: options.cost_model.unwrap_or_else(|| CostModel::of(adapter)),
+            parallel_reductions: match options.reduction {
+                Reduction::Auto => cost.parallel_reductions,
+                Reduction::Serial => false,
+                Reduction::Parallel => true,
+            },
+            cost,
             missed_steps: options.missed_steps,
         })
     }
@@ -201,6 +229,7 @@ impl Settings {
         guard_bands: false,
         gradient_strategy: GradientStrategy::Auto,
         winograd: Winograd::Auto,
+        parallel_reductions: false,
         cost: CostModel::SOFTWARE,
         missed_steps: false,
     };

@@ -6,7 +6,7 @@ use crate::graph::{Clip, DType, Graph, Op, ParameterId, StepScalars, Target, Upd
 use crate::mask::Mask;
 use crate::reference::Reference;
 use crate::rng::{Purpose, Stream};
-use crate::shape::Shape;
+use crate::shape::{Shape, elements_of};
 use std::fmt;
 
 /// The kind of numbers in float operands, which determines how results are compared.
@@ -84,9 +84,10 @@ impl Operand {
         if matches!(self.fill, Fill::Below(_)) { DType::U32 } else { DType::F32 }
     }
 
-    /// The number of elements of one example, or of the whole operand if it has no batch axis.
+    /// The number of elements of one example, or of the whole operand if it has no batch axis; `usize::MAX` if
+    /// it is larger than that.
     pub fn elements_per_row(&self) -> usize {
-        self.extents.iter().product()
+        elements_of(&self.extents)
     }
 }
 

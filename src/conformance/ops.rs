@@ -18,11 +18,11 @@ pub(super) fn run(
     case: &Case,
     ops: &Ops,
     family: GemmFamily,
+    options: &PlanOptions,
 ) -> std::result::Result<Measured, Failure> {
     let built = ops.build()?;
     let data = operands(case, ops, family);
-    let options = case.options(PlanOptions::default().family(family).guard_bands(true));
-    let plan = compile(gpu, ops, &built, &options)?;
+    let plan = compile(gpu, ops, &built, options)?;
     write(&plan, &built, &data)?;
     run_rows(&plan, ops.batch)?;
     let mut worst_error = compare_results(case, ops, &built, &plan, &data, ops.batch)?;

@@ -1,5 +1,6 @@
 //! Results of cases.
 
+use crate::compiler::Reduction;
 use crate::error::Error;
 use crate::kernels::GemmFamily;
 use std::fmt;
@@ -24,6 +25,8 @@ pub struct Outcome {
     pub op: String,
     /// The GEMM family of the plan.
     pub family: GemmFamily,
+    /// How the plan computes sums over rows.
+    pub reduction: Reduction,
     /// The kernels of the plan, each once, in order of first use; empty if planning failed.
     pub kernels: Vec<&'static str>,
     /// The largest error as a fraction of its element's bound: 0 if all elements are equal, infinity if the

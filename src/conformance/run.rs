@@ -4,7 +4,7 @@ use super::case::{Case, Work};
 use super::outcome::{Failure, Outcome, Verdict, distinct};
 use super::table::cases;
 use super::{ops, update};
-use crate::compiler::PlanOptions;
+use crate::compiler::{PlanOptions, Reduction};
 use crate::digest::Fnv1a;
 use crate::engine::Plan;
 use crate::error::{Error, Result};
@@ -13,9 +13,9 @@ use crate::kernels::{GemmFamily, TILES, TileSet};
 use std::iter::FusedIterator;
 use std::sync::Arc;
 
-/// Runs every case of the op table in every GEMM family in which its kernels differ (see [`families`]), or
-/// only in the families in `only` unless it is empty. The returned iterator runs one case in one family per
-/// step; a case without a GEMM runs once.
+/// Runs every case of the op table in every GEMM family and with both variants of reductions, as far as its
+/// kernels differ; only in the families in `only` unless it is empty. The returned iterator runs one case in
+/// one variant per step; a case without a GEMM and a reduction runs once.
 ///
 /// ```no_run
 /// # fn main() -> frazil::Result<()> {
@@ -40,11 +40,10 @@ pub fn run(gpu: &Gpu, only: &[GemmFamily]) -> Result<Runs> {
     }
     let mut runs = Vec::new();
     for case in cases()?.into_iter().map(Arc::new) {
-        let families = match only {
-            [] => families(&case, report),
-            only => distinct_families(&case, report, only),
-        };
-        runs.extend(families.into_iter().map(|family| (Arc::clone(&case), family)));
+        let families = if only.is_empty() { all_families(&case, report) } else { only.to_vec() };
+        let reductions = [Reduction::Serial, Reduction::Parallel];
+        let variants = distinct_variants(&case, report, &families, &reductions);
+        runs.extend(variants.into_iter().map(|variant| (Arc::clone(&case), variant)));
     }
     Ok(Runs { gpu: gpu.clone(), runs: runs.into_iter() })
 }
@@ -53,15 +52,15 @@ pub fn run(gpu: &Gpu, only: &[GemmFamily]) -> Result<Runs> {
 #[derive(Debug)]
 pub struct Runs {
     gpu: Gpu,
-    runs: std::vec::IntoIter<(Arc<Case>, GemmFamily)>,
+    runs: std::vec::IntoIter<(Arc<Case>, (GemmFamily, Reduction))>,
 }
 
 impl Iterator for Runs {
     type Item = Result<Outcome>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (case, family) = self.runs.next()?;
-        let outcome = run_case(&self.gpu, &case, family);
+        let (case, (family, reduction)) = self.runs.next()?;
+        let outcome = run_case(&self.gpu, &case, family, reduction);
         if outcome.is_err() {
             self.runs = Vec::new().into_iter();
         }
@@ -80,47 +79,60 @@ impl FusedIterator for Runs {}
 /// The GEMM families in which a case launches different kernels on this adapter: all that the adapter
 /// supports, without those that launch the same kernels as an earlier one, cooperative matrices last. Each
 /// case also runs with one tile of the tiled family, which depends on its name, so that the cases together
-/// run every tile. For a case without a GEMM, the first family.
+/// run every tile. For a case without a GEMM, the first family. Reductions are those of the adapter's class.
 pub fn families(case: &Case, report: &AdapterReport) -> Vec<GemmFamily> {
+    let variants = distinct_variants(case, report, &all_families(case, report), &[Reduction::Auto]);
+    variants.into_iter().map(|(family, _)| family).collect()
+}
+
+/// All families of an adapter, and one tile of the tiled family.
+fn all_families(case: &Case, report: &AdapterReport) -> Vec<GemmFamily> {
     let mut name = Fnv1a::default();
     name.bytes(case.name.as_bytes());
     let tile = TILES[((name.value() >> 32) % TILES.len() as u64) as usize];
-    let tile =
-        Some(GemmFamily::Tiled { tiles: TileSet::Only(tile) }).filter(|tile| tile.is_supported(report));
-    let all = GemmFamily::supported(report).into_iter().chain(tile).chain(GemmFamily::cooperative(report));
-    distinct_families(case, report, &all.collect::<Vec<_>>())
+    let tile = GemmFamily::Tiled { tiles: TileSet::Only(tile) };
+    let tile = Some(tile).filter(|tile| tile.is_supported(report));
+    GemmFamily::supported(report).into_iter().chain(tile).chain(GemmFamily::cooperative(report)).collect()
 }
 
-fn distinct_families(case: &Case, report: &AdapterReport, families: &[GemmFamily]) -> Vec<GemmFamily> {
-    if !case.has_gemm() {
-        return families.iter().copied().take(1).collect();
-    }
-    let launches = |family: GemmFamily| {
-        let options = case.options(PlanOptions::default().family(family));
+/// The pairs of a family and a reduction in which a case launches different kernels.
+fn distinct_variants(
+    case: &Case,
+    report: &AdapterReport,
+    families: &[GemmFamily],
+    reductions: &[Reduction],
+) -> Vec<(GemmFamily, Reduction)> {
+    let families = if case.has_gemm() { families } else { &families[..families.len().min(1)] };
+    let launches = |(family, reduction): (GemmFamily, Reduction)| {
+        let options = case.options(PlanOptions::default().family(family).reduction(reduction));
         let launches = Plan::launches(&case.graph().ok()?, report, &options).ok()?;
         Some(launches.iter().map(|l| (l.variant(), l.params.clone(), l.groups)).collect::<Vec<_>>())
     };
     let (mut distinct, mut earlier) = (Vec::new(), Vec::new());
     for &family in families {
-        // A case that cannot be planned is included, so that its outcome reports the error.
-        let launches = launches(family);
-        if launches.is_none() || !earlier.contains(&launches) {
-            distinct.push(family);
-            earlier.push(launches);
+        for &reduction in reductions {
+            // A case that cannot be planned is included, so that its outcome reports the error.
+            let launches = launches((family, reduction));
+            if launches.is_none() || !earlier.contains(&launches) {
+                distinct.push((family, reduction));
+                earlier.push(launches);
+            }
         }
     }
     distinct
 }
 
-/// Runs a case in one GEMM family and compares its results with the reference. See the [module](super) for
-/// what is compared.
+/// Runs a case in one GEMM family with one variant of reductions, and compares its results with the reference.
+/// See the [module](super) for what is compared.
 ///
 /// # Errors
 /// [`Error::DeviceLost`], [`Error::Timeout`]. Any other error becomes a failed outcome.
-pub fn run_case(gpu: &Gpu, case: &Case, family: GemmFamily) -> Result<Outcome> {
+pub fn run_case(gpu: &Gpu, case: &Case, family: GemmFamily, reduction: Reduction) -> Result<Outcome> {
+    let options = case.options(PlanOptions::default().family(family).reduction(reduction));
+    let guarded = options.clone().guard_bands(true);
     let measured = match &case.work {
-        Work::Ops(ops) => ops::run(gpu, case, ops, family),
-        Work::Update(update) => update::run(gpu, case, update, family),
+        Work::Ops(ops) => ops::run(gpu, case, ops, family, &guarded),
+        Work::Update(update) => update::run(gpu, case, update, &guarded),
     };
     let (kernels, worst_error, verdict) = match measured {
         Ok(measured) => (measured.kernels, measured.worst_error, Verdict::Pass),
@@ -130,16 +142,15 @@ pub fn run_case(gpu: &Gpu, case: &Case, family: GemmFamily) -> Result<Outcome> {
                 Failure::Mismatch(why) => why,
                 Failure::Error(error) => error.to_string(),
             };
-            (planned_kernels(case, gpu.report(), family), f64::INFINITY, Verdict::Fail(why))
+            (planned_kernels(case, gpu.report(), &options), f64::INFINITY, Verdict::Fail(why))
         }
     };
     let (name, op) = (case.name.clone(), case.op());
-    Ok(Outcome { name, op, family, kernels, worst_error, verdict })
+    Ok(Outcome { name, op, family, reduction, kernels, worst_error, verdict })
 }
 
 /// The kernels that are planned for a failed case; empty if planning fails.
-fn planned_kernels(case: &Case, report: &AdapterReport, family: GemmFamily) -> Vec<&'static str> {
-    let options = case.options(PlanOptions::default().family(family));
-    let plan = case.graph().and_then(|graph| Plan::estimate(&graph, report, &options));
+fn planned_kernels(case: &Case, report: &AdapterReport, options: &PlanOptions) -> Vec<&'static str> {
+    let plan = case.graph().and_then(|graph| Plan::estimate(&graph, report, options));
     plan.map(|plan| distinct(plan.dispatches.iter().map(|d| d.kernel))).unwrap_or_default()
 }

@@ -1,7 +1,7 @@
 //! Every shader of the crate, as input of shader compilers.
 
 use super::table::cases;
-use crate::compiler::PlanOptions;
+use crate::compiler::{PlanOptions, Reduction};
 use crate::engine::Plan;
 use crate::error::Result;
 use crate::gpu::{AdapterReport, Backend, DeviceKind, ShaderCompiler};
@@ -46,8 +46,11 @@ pub fn shaders() -> Result<BTreeMap<String, Launch>> {
         let graph = case.graph()?;
         for (family, adapter) in &families {
             for explicit in [false, true] {
-                let options = PlanOptions::default().family(*family).explicit_columns(explicit);
-                add(Plan::launches(&graph, adapter, &case.options(options))?);
+                for reduction in [Reduction::Serial, Reduction::Parallel] {
+                    let options = PlanOptions::default().family(*family).reduction(reduction);
+                    let options = options.explicit_columns(explicit);
+                    add(Plan::launches(&graph, adapter, &case.options(options))?);
+                }
             }
         }
     }

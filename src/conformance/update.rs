@@ -9,7 +9,6 @@ use crate::compiler::PlanOptions;
 use crate::engine::Plan;
 use crate::gpu::Gpu;
 use crate::graph::{Clip, StepScalars};
-use crate::kernels::GemmFamily;
 use crate::reference::Reference;
 
 /// The scalars of the step of an update.
@@ -25,11 +24,10 @@ pub(super) fn run(
     gpu: &Gpu,
     case: &Case,
     update: &Update,
-    family: GemmFamily,
+    options: &PlanOptions,
 ) -> std::result::Result<Measured, Failure> {
     let built = update.build()?;
-    let options = case.options(PlanOptions::default().family(family).guard_bands(true));
-    let plan = Plan::compile(gpu, &built.graph, &options)?;
+    let plan = Plan::compile(gpu, &built.graph, options)?;
     let store = plan.store();
     let mut reference = Reference::new(&built.graph)?;
     let before: Vec<_> = built.parameters.iter().map(|&id| InitialTensors::new(case, update, id)).collect();

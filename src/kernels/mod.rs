@@ -13,6 +13,7 @@ mod loss;
 mod norm;
 mod pool;
 mod preprocess;
+mod row_tiles;
 mod structs;
 mod update;
 mod window;
@@ -20,18 +21,20 @@ mod winograd;
 
 pub(crate) use conv::*;
 pub(crate) use elementwise::{
-    Curve, activation, activation_grad, add, bias_add, bias_grad, dropout, mean_grad, mul, relu, relu_grad,
-    scale,
+    Curve, activation, activation_grad, add, bias_add, bias_grad, bias_grad_parallel, dropout, mean_grad,
+    mul, relu, relu_grad, scale,
 };
 pub use files::{FILES, WgslFile};
 pub(crate) use gemm::{
-    Epilogue, Gemm, MAX_TERMS, Matrix, Operand, PixelSet, Source, gemm_launch, split_k_sum, splits,
+    Epilogue, Gemm, MAX_TERMS, Matrix, Operand, PixelSet, Source, gemm_launch, split_k_sum,
+    split_k_sum_parallel, splits,
 };
 pub use gemm::{GemmFamily, TILES, Tile, TileSet};
 pub use launch::{Launch, Variant};
 pub(crate) use loss::*;
 pub(crate) use norm::*;
 pub(crate) use pool::*;
+pub(crate) use row_tiles::RowTiles;
 pub use structs::Digest;
 pub(crate) use structs::{SUMS_BYTES, Segment};
 pub use update::digest;

@@ -30,7 +30,7 @@ impl Mask {
     /// Mask with nothing frozen.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for more than [`MAX_ELEMENTS`](crate::low_level::MAX_ELEMENTS), which no
+    /// [`Error::InvalidArgument`] for more than [`MAX_ELEMENTS`], which no
     /// tensor has; [`Error::HostMemory`] if there is not enough host memory.
     pub fn none(len: usize) -> Result<Self> {
         Ok(Mask { words: words(len, 0)?, len }.with_tail())

@@ -256,7 +256,7 @@ impl FreezeRule {
     /// - [`Error::InvalidArgument`] if a number is out of range, there are fewer candidates than the count,
     ///   or the rule needs weights and a view has none;
     /// - [`Error::ShapeMismatch`] if a tensor lacks the axes that the rule names, or has more than
-    ///   [`MAX_ELEMENTS`](crate::low_level::MAX_ELEMENTS) elements;
+    ///   [`MAX_ELEMENTS`] elements;
     /// - [`Error::MaskMismatch`] if a mask has another length than its tensor;
     /// - [`Error::HostMemory`] if there is not enough host memory;
     /// - [`Error::Io`] and [`Error::Checkpoint`] if a file cannot be read, or has no such mask.

@@ -4,6 +4,7 @@ use super::Mask;
 use crate::error::{Error, Result};
 use crate::host_memory;
 use crate::rng::{Purpose, Stream};
+use crate::shape::elements_of;
 use crate::tensor_file::Checkpoint;
 use std::fmt;
 use std::ops::Range;
@@ -26,8 +27,7 @@ pub struct TensorView<'a> {
 impl TensorView<'_> {
     /// Number of elements; `usize::MAX` if it is larger than that.
     pub fn elements(&self) -> usize {
-        // An extent of 0 gives 0, whatever the others are.
-        if self.shape.contains(&0) { 0 } else { self.shape.iter().fold(1, |all, &n| all.saturating_mul(n)) }
+        elements_of(self.shape)
     }
 }
 

@@ -80,8 +80,8 @@ impl Optimizer {
         let rate = self.learning_rate_at(step);
         let at = || format!("learning rate at step {step} with the schedule {}", self.schedule);
         at_least_zero_f32(at, rate)?;
-        let of_rates = self.factors.iter().filter(|factor| !factor.of_decay);
-        of_rates.map(|f| at_least_zero_f32(|| format!("{}, of {}", at(), f.glob), rate * f.factor)).collect()
+        let mut of_rates = self.factors.iter().filter(|factor| !factor.of_decay);
+        of_rates.try_for_each(|f| at_least_zero_f32(|| format!("{}, of {}", at(), f.glob), rate * f.factor))
     }
 
     /// Sets the base learning rate from the next step on.
@@ -281,7 +281,7 @@ fn at_least_zero_f32(what: impl Fn() -> String, value: f64) -> Result<()> {
     if (0.0..=f64::from(f32::MAX)).contains(&value) {
         return Ok(());
     }
-    Err(Error::argument(what(), "a number from 0 to the largest f32", value))
+    Err(Error::argument(what(), "a number from 0 to the largest f32", format!("{value:?}")))
 }
 
 /// Requires that epsilon is a normal f32: a device that flushes subnormals to 0 would divide by 0.

@@ -6,7 +6,7 @@ use crate::compiler::ir::Operation;
 use crate::compiler::lower::{Builder, Resource};
 use crate::graph::Conv2d;
 use crate::kernels::{
-    Epilogue, Images, bias_grad, depthwise_conv2d, depthwise_conv2d_grad_input, depthwise_conv2d_grad_kernel,
+    Epilogue, Images, depthwise_conv2d, depthwise_conv2d_grad_input, depthwise_conv2d_grad_kernel,
 };
 
 /// Minimum number of output pixels in each partial sum of the kernel gradient.
@@ -43,5 +43,5 @@ pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d) {
     let elements = w.taps() * conv.c_in;
     let partial = b.workspace(splits * elements);
     b.push(op, launch, vec![x, dy, partial]);
-    b.push(op, bias_grad(splits, 0, elements, 1), vec![partial, result(op)]);
+    b.push(op, b.sum_of_splits(splits, elements), vec![partial, result(op)]);
 }

@@ -5,7 +5,10 @@ use crate::compiler::ir::Operation;
 use crate::compiler::memory::Layout;
 use crate::compiler::options::Settings;
 use crate::graph::{Graph, Node, ValueId};
-use crate::kernels::{Epilogue, Gemm, Images, Launch, MAX_TERMS, Operand, gemm_launch, split_k_sum, splits};
+use crate::kernels::{
+    Epilogue, Gemm, Images, Launch, MAX_TERMS, Operand, RowTiles, bias_grad, bias_grad_parallel, gemm_launch,
+    split_k_sum, split_k_sum_parallel, splits,
+};
 use crate::shape::WindowGeometry;
 use std::ops::Range;
 
@@ -123,6 +126,15 @@ impl<'a> Builder<'a> {
         Images { window, channels, groups: 1, first: 0, count: self.settings.batch }
     }
 
+    /// Returns the launch that adds the partial sums `[splits, channels]`. Buffers: partial sums, sums.
+    pub fn sum_of_splits(&self, splits: usize, channels: usize) -> Launch {
+        if self.settings.parallel_reductions {
+            bias_grad_parallel(&RowTiles::whole(splits, 0, channels))
+        } else {
+            bias_grad(splits, 0, channels, 1)
+        }
+    }
+
     /// Adds a GEMM that computes the operation's result, with the operation's epilogue.
     pub fn gemm_with_epilogue(&mut self, op: &Operation, gemm: &Gemm, a: Resource, b: Resource) {
         let epilogue = op.epilogue();
@@ -160,7 +172,9 @@ impl<'a> Builder<'a> {
                 reduced.extend([column_sums, bias_grad]);
             }
             self.push(op, gemm_launch(&split, family), partial);
-            self.push(op, split_k_sum(&split), reduced);
+            let parallel = self.settings.parallel_reductions && bias_grad.is_none();
+            let sum = if parallel { split_k_sum_parallel(&split) } else { split_k_sum(&split) };
+            self.push(op, sum, reduced);
             return;
         }
         for part in whole.parts() {

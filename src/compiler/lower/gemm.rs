@@ -5,7 +5,7 @@ use crate::compiler::conv::{self, Algorithm};
 use crate::compiler::ir::Operation;
 use crate::error::Result;
 use crate::graph::Node;
-use crate::kernels::{Gemm, Matrix, bias_grad};
+use crate::kernels::{Gemm, Matrix, RowTiles, bias_grad, bias_grad_parallel};
 
 /// Lowers a matrix multiplication, or the partial gradient of a dense kernel.
 pub(super) fn matmul(b: &mut Builder, op: &Operation, transposed: [bool; 2]) -> Result<()> {
@@ -41,19 +41,25 @@ pub(super) fn bias_grad_of(b: &mut Builder, node: &Node) {
     let rows = dy.shape.elements() / channels;
     let rows_per_row = if dy.batched { dy.elements_per_row() / channels } else { 0 };
     let (source, result) = (Resource::Value(node.inputs[0]), Resource::Value(node.outputs[0]));
-    let splits = row_splits(rows);
+    let (splits, launch) = if b.settings.parallel_reductions {
+        let tiles = RowTiles::new(rows, rows_per_row, channels);
+        (tiles.splits(), bias_grad_parallel(&tiles))
+    } else {
+        let splits = row_splits(rows);
+        (splits, bias_grad(rows, rows_per_row, channels, splits))
+    };
     let none: Option<Algorithm> = None;
     if splits == 1 {
-        b.push_of(node, none, bias_grad(rows, rows_per_row, channels, 1), vec![source, result]);
+        b.push_of(node, none, launch, vec![source, result]);
         return;
     }
     let partial = b.workspace(splits * channels);
-    b.push_of(node, none, bias_grad(rows, rows_per_row, channels, splits), vec![source, partial]);
-    b.push_of(node, none, bias_grad(splits, 0, channels, 1), vec![partial, result]);
+    b.push_of(node, none, launch, vec![source, partial]);
+    b.push_of(node, none, b.sum_of_splits(splits, channels), vec![partial, result]);
 }
 
-/// Returns the number of partial sums into which a sum over rows is divided: at most 256, which occupies a
-/// GPU, and with at least 64 rows each.
+/// Returns the number of partial sums into which a serial sum over rows is divided: at most 256, with at least
+/// 64 rows each.
 pub(super) fn row_splits(rows: usize) -> usize {
     (rows / 64).clamp(1, 256)
 }

@@ -6,8 +6,9 @@ use crate::compiler::ir::Operation;
 use crate::error::Result;
 use crate::graph::{Op, ParameterId, StatisticsRule};
 use crate::kernels::{
-    RunningStatistic, batch_moments, batch_norm, batch_norm_grad_input, batch_norm_grad_scale,
-    batch_statistics, bias_grad, update_statistics as update_statistic,
+    RowTiles, RunningStatistic, batch_moments, batch_moments_parallel, batch_norm, batch_norm_grad_input,
+    batch_norm_grad_scale, batch_norm_grad_scale_parallel, batch_statistics, batch_statistics_parallel,
+    update_statistics as update_statistic,
 };
 
 /// Lowers batch statistics, batch normalization, or one of its gradients.
@@ -18,23 +19,35 @@ pub(super) fn norm(b: &mut Builder, op: &Operation) -> Result<()> {
     let channels = x.shape.last();
     let rows = x.shape.elements() / channels;
     let per_row = x.elements_per_row() / channels;
-    let splits = row_splits(rows);
+    let parallel = b.settings.parallel_reductions;
+    let tiles = RowTiles::new(rows, per_row, channels);
+    let splits = if parallel { tiles.splits() } else { row_splits(rows) };
     match node.op {
         Op::BatchStatistics { epsilon } => {
             let moments = b.workspace(2 * splits * channels);
-            b.push(op, batch_moments(rows, per_row, channels, splits), vec![resources[0], moments]);
-            let merge = batch_statistics(rows, per_row, channels, splits, epsilon);
+            let (partial, merge) = if parallel {
+                (batch_moments_parallel(&tiles), batch_statistics_parallel(&tiles, epsilon))
+            } else {
+                let partial = batch_moments(rows, per_row, channels, splits);
+                (partial, batch_statistics(rows, per_row, channels, splits, epsilon))
+            };
+            b.push(op, partial, vec![resources[0], moments]);
             b.push(op, merge, [&[moments], &resources[1..]].concat());
         }
         Op::BatchNorm { epsilon } => b.push(op, batch_norm(extent(x), channels, epsilon), resources),
-        Op::BatchNormGradScale { epsilon } if splits > 1 => {
-            let partial = b.workspace(splits * channels);
-            let sums = batch_norm_grad_scale(rows, per_row, channels, splits, epsilon);
-            b.push(op, sums, [&resources[..4], &[partial]].concat());
-            b.push(op, bias_grad(splits, 0, channels, 1), vec![partial, resources[4]]);
-        }
         Op::BatchNormGradScale { epsilon } => {
-            b.push(op, batch_norm_grad_scale(rows, per_row, channels, 1, epsilon), resources);
+            let sums = if parallel {
+                batch_norm_grad_scale_parallel(&tiles, epsilon)
+            } else {
+                batch_norm_grad_scale(rows, per_row, channels, splits, epsilon)
+            };
+            if splits == 1 {
+                b.push(op, sums, resources);
+                return Ok(());
+            }
+            let partial = b.workspace(splits * channels);
+            b.push(op, sums, [&resources[..4], &[partial]].concat());
+            b.push(op, b.sum_of_splits(splits, channels), vec![partial, resources[4]]);
         }
         _ => b.push(op, batch_norm_grad_input(extent(x), channels), resources),
     }

@@ -4,7 +4,7 @@ use super::{Builder, Resource};
 use crate::compiler::ir::Operation;
 use crate::error::Result;
 use crate::graph::{Op, Pool2d};
-use crate::kernels::{global_avg_pool, global_avg_pool_grad, max_pool2d_grad};
+use crate::kernels::{global_avg_pool, global_avg_pool_grad, global_avg_pool_parallel, max_pool2d_grad};
 
 /// Lowers the gradient of a max-pool, together with the gradient of the ReLU before the pool if that is
 /// fused.
@@ -28,10 +28,10 @@ pub(super) fn global_avg_pool_of(b: &mut Builder, op: &Operation) -> Result<()> 
     let channels = images.shape.last();
     let pixels = images.elements_per_row() / channels;
     let batch = b.graph.batch();
-    let launch = if forward {
-        global_avg_pool(batch, pixels, channels)
-    } else {
-        global_avg_pool_grad(batch, pixels, channels)
+    let launch = match forward {
+        true if b.settings.parallel_reductions => global_avg_pool_parallel(batch, pixels, channels),
+        true => global_avg_pool(batch, pixels, channels),
+        false => global_avg_pool_grad(batch, pixels, channels),
     };
     b.push(op, launch, node.inputs.iter().chain(&node.outputs).map(|&id| Resource::Value(id)).collect());
     Ok(())

@@ -19,6 +19,12 @@ pub(super) fn batch_norm(op: &Op, operands: &[&[f64]], results: &[&[f64]]) -> Ve
 /// The bounds of mean, inverse standard deviation and variance. The mean has the bound of a sum, divided by
 /// n. The variance has the bound of a sum of squared deviations; the error of the mean, `center`, adds a
 /// first-order term with the standard deviation and a second-order term.
+///
+/// The bounds hold for any division of the rows into splits with at most n roundings per term. Let e_s be the
+/// error of the mean m_s of split s with n_s rows, at most `center`. Merging means weights each e_s with
+/// n_s / n, so their sum is at most `center`. Merging squares adds n_s (m_s - m)^2, whose error is
+/// 2 n_s |m_s - m| (e_s + e) to first order; the sum over s, divided by n, is at most 2 `center` times the
+/// standard deviation of the means, which is at most that of the rows.
 fn statistics(x: &[f64], results: &[&[f64]], epsilon: f64) -> Vec<Vec<f64>> {
     let channels = results[0].len();
     let n = (x.len() / channels) as f64;

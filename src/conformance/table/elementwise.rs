@@ -65,7 +65,7 @@ fn biases(kind: DataKind) -> Vec<Case> {
     }
     // Batch sizes and extents. The rows are summed in one split, in two splits, with a shorter last split,
     // and in the maximum number of splits.
-    let sums: [(usize, &[usize]); 9] = [
+    let sums: [(usize, &[usize]); 11] = [
         (5, &[3]),
         (1, &[1]),
         (130, &[9]),
@@ -75,6 +75,8 @@ fn biases(kind: DataKind) -> Vec<Case> {
         (191, &[1]),
         (3, &[4]),
         (11, &[7, 5, 8]),
+        (9, &[20, 20, 12]),
+        (70, &[3, 1, 132]),
     ];
     for (batch, extents) in sums {
         let dy = vec![Operand::batched(extents, Fill::Data)];

@@ -5,9 +5,10 @@ use crate::conformance::case::{Case, DataKind, Fill, Operand};
 use crate::graph::Op;
 
 pub(super) fn cases() -> Vec<Case> {
-    // Batch sizes and extents. The rows are summed in one split, in two splits, with a shorter last split,
-    // and in the maximum number of splits.
-    let shapes: [(usize, &[usize]); 9] = [
+    // Batch sizes and extents. Serial sums have one split, two splits, a shorter last split, and the maximum
+    // number of splits; parallel sums have one and several splits, of a part of a tile's columns and of
+    // several tiles.
+    let shapes: [(usize, &[usize]); 11] = [
         (5, &[3]),
         (1, &[1]),
         (130, &[9]),
@@ -17,6 +18,8 @@ pub(super) fn cases() -> Vec<Case> {
         (191, &[1]),
         (6, &[4]),
         (130, &[3, 2, 8]),
+        (9, &[20, 20, 12]),
+        (70, &[3, 1, 132]),
     ];
     let mut all = Vec::new();
     for (batch, extents) in shapes {

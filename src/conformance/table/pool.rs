@@ -105,7 +105,7 @@ fn average_pools() -> Result<Vec<Case>> {
 }
 
 fn global_pools(kind: DataKind) -> Vec<Case> {
-    let shapes: [(usize, [usize; 3]); 7] = [
+    let shapes: [(usize, [usize; 3]); 8] = [
         (1, [1, 1, 1]),
         (5, [1, 1, 17]),
         (3, [4, 2, 5]),
@@ -113,6 +113,7 @@ fn global_pools(kind: DataKind) -> Vec<Case> {
         (4, [3, 5, 7]),
         (7, [1, 13, 3]),
         (1, [50, 37, 2]),
+        (3, [7, 7, 132]),
     ];
     let mut all = Vec::new();
     for (batch, extents) in shapes {

@@ -1,4 +1,4 @@
-use crate::kernels::{Launch, files, grid_of, to_u32, vector_width};
+use crate::kernels::{Launch, RowTiles, files, grid_of, to_u32, vector_width};
 use crate::wgsl::params;
 
 const WORKGROUP: u32 = 64;
@@ -27,4 +27,9 @@ pub fn bias_grad(rows: usize, rows_per_example: usize, channels: usize, splits: 
         .channel_vectors(width == 4)
         .flops((rows * channels) as u64)
         .iterations(rows.div_ceil(splits))
+}
+
+/// Sums the rows of dy within each split; the sums are `[splits, channels]`. Buffers: dy, sums.
+pub fn bias_grad_parallel(tiles: &RowTiles) -> Launch {
+    tiles.launch(&files::BIAS_GRAD_PARALLEL, 1, 1)
 }

@@ -5,7 +5,7 @@ mod bias_grad;
 mod dropout;
 
 pub(crate) use activation::{Curve, activation, activation_grad};
-pub(crate) use bias_grad::bias_grad;
+pub(crate) use bias_grad::{bias_grad, bias_grad_parallel};
 pub(crate) use dropout::dropout;
 
 use super::{Extent, Launch, WgslFile, files, grid_of, to_u32};

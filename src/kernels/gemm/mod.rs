@@ -12,7 +12,7 @@ mod tile;
 
 pub use family::GemmFamily;
 pub(crate) use problem::{Epilogue, Gemm, MAX_TERMS, Matrix, Operand, PixelSet, Source};
-pub(crate) use split_k::{split_k_sum, splits};
+pub(crate) use split_k::{split_k_sum, split_k_sum_parallel, splits};
 pub use tile::{TILES, Tile, TileSet};
 
 use super::Launch;

@@ -4,7 +4,7 @@
 use super::{gemm_launch, gemm_tiled};
 use crate::kernels::gemm::family::GemmFamily;
 use crate::kernels::gemm::problem::{Epilogue, Gemm, MAX_TERMS, MIN_K_PER_SPLIT};
-use crate::kernels::{Launch, files, grid_of, to_u32};
+use crate::kernels::{Launch, files, grid, grid_of, to_u32};
 use crate::wgsl::params;
 
 /// Number of workgroups that occupies a large GPU.
@@ -90,6 +90,53 @@ pub fn split_k_sum(gemm: &Gemm) -> Launch {
         &files::SPLIT_K_GEMM_ONLY
     });
     launch
+}
+
+/// Invocations of the parallel reduction that occupy a large GPU.
+const LANES: usize = 128 << 10;
+
+/// Minimum number of splits that a lane adds.
+const SPLITS_PER_LANE: usize = 4;
+
+/// Maximum number of lanes per column: at least 8 columns are read as 32 contiguous bytes or more.
+const MAX_LANES: usize = 32;
+
+const PARALLEL_WORKGROUP: usize = 256;
+
+params! {
+    struct ParallelParams {
+        count: u32,
+        per_example: u32,
+        first_example: u32,
+        splits: u32,
+        columns: u32,
+    }
+}
+
+/// The parallel variant of [`split_k_sum`], with several invocations per element of a small C. A GEMM with a
+/// fused bias gradient has none: only the family of software adapters fuses it. Buffers: partial sums, C.
+pub fn split_k_sum_parallel(gemm: &Gemm) -> Launch {
+    let row = gemm.n * gemm.groups;
+    let count = gemm.m * row;
+    // The valid elements are whole rows of C if they depend on the batch.
+    let vec4 = if gemm.m_per_row > 0 { row } else { count }.is_multiple_of(4);
+    let elements = if vec4 { count / 4 } else { count };
+    // A power of 2.
+    let most = (gemm.splits / SPLITS_PER_LANE).clamp(1, MAX_LANES);
+    let lanes = LANES.div_ceil(elements).clamp(1, 1 << most.ilog2()).next_power_of_two();
+    let columns = PARALLEL_WORKGROUP / lanes;
+    let params = ParallelParams {
+        count: to_u32(count),
+        per_example: to_u32(gemm.m_per_row * row),
+        first_example: to_u32(gemm.first_row),
+        splits: to_u32(gemm.splits),
+        columns: to_u32(columns),
+    };
+    let groups = grid(elements.div_ceil(columns), 1);
+    Launch::new(&files::SPLIT_K_SUM_PARALLEL, &params, to_u32(PARALLEL_WORKGROUP), groups)
+        .channel_vectors(vec4)
+        .flops((count * (gemm.splits - 1)) as u64)
+        .iterations(gemm.splits.div_ceil(lanes))
 }
 
 #[cfg(test)]

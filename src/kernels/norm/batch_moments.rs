@@ -1,4 +1,4 @@
-use crate::kernels::{Launch, files, grid_of, to_u32, vector_width};
+use crate::kernels::{Launch, RowTiles, files, grid_of, to_u32, vector_width};
 use crate::wgsl::params;
 
 const WORKGROUP: u32 = 64;
@@ -27,4 +27,9 @@ pub fn batch_moments(rows: usize, rows_per_example: usize, channels: usize, spli
         .channel_vectors(width == 4)
         .flops((5 * rows * channels) as u64)
         .iterations(2 * rows.div_ceil(splits))
+}
+
+/// The parallel variant of [`batch_moments`]. Buffers: x, moments.
+pub fn batch_moments_parallel(tiles: &RowTiles) -> Launch {
+    tiles.launch(&files::BATCH_MOMENTS_PARALLEL, 5, 2)
 }

@@ -1,4 +1,4 @@
-use crate::kernels::{Launch, files, grid_of, to_u32, vector_width};
+use crate::kernels::{Launch, RowTiles, files, grid_of, to_u32, vector_width};
 use crate::wgsl::params;
 
 const WORKGROUP: u32 = 64;
@@ -9,8 +9,19 @@ params! {
         rows_per_example: u32,
         channels: u32,
         splits: u32,
+    }
+}
+
+params! {
+    struct InvStdParams {
         from_variance: u32,
         epsilon: f32,
+    }
+}
+
+impl InvStdParams {
+    fn new(epsilon: Option<f64>) -> Self {
+        InvStdParams { from_variance: u32::from(epsilon.is_some()), epsilon: epsilon.unwrap_or(0.0) as f32 }
     }
 }
 
@@ -30,8 +41,6 @@ pub fn batch_norm_grad_scale(
         rows_per_example: to_u32(rows_per_example),
         channels: to_u32(channels),
         splits: to_u32(splits),
-        from_variance: u32::from(epsilon.is_some()),
-        epsilon: epsilon.unwrap_or(0.0) as f32,
     };
     let width = vector_width(channels);
     Launch::new(
@@ -40,7 +49,16 @@ pub fn batch_norm_grad_scale(
         WORKGROUP,
         grid_of(splits * channels / width, WORKGROUP),
     )
+    .more_params(&InvStdParams::new(epsilon))
     .channel_vectors(width == 4)
     .flops((4 * rows * channels) as u64)
     .iterations(rows.div_ceil(splits))
+}
+
+/// The parallel variant of [`batch_norm_grad_scale`]; the kernel `bias_grad_parallel` adds its splits.
+/// Buffers: x, dy, mean, inv_std or variance, sums.
+pub fn batch_norm_grad_scale_parallel(tiles: &RowTiles, epsilon: Option<f64>) -> Launch {
+    tiles
+        .launch(&files::BATCH_NORM_GRAD_SCALE_PARALLEL, 4, 1)
+        .more_params(&InvStdParams::new(epsilon))
 }

@@ -1,4 +1,4 @@
-use crate::kernels::{Launch, files, grid_of, to_u32};
+use crate::kernels::{Launch, RowTiles, files, grid_of, to_u32};
 use crate::wgsl::params;
 
 const WORKGROUP: u32 = 64;
@@ -9,6 +9,12 @@ params! {
         rows_per_example: u32,
         channels: u32,
         splits: u32,
+        epsilon: f32,
+    }
+}
+
+params! {
+    struct MergeParams {
         epsilon: f32,
     }
 }
@@ -31,4 +37,12 @@ pub fn batch_statistics(
     Launch::new(&files::BATCH_STATISTICS, &params, WORKGROUP, grid_of(channels, WORKGROUP))
         .flops((8 * splits * channels) as u64)
         .iterations(splits)
+}
+
+/// Merges the splits of `batch_moments_parallel` into batch statistics. Buffers: moments, mean, inv_std,
+/// variance.
+pub fn batch_statistics_parallel(tiles: &RowTiles, epsilon: f64) -> Launch {
+    tiles
+        .launch_merge(&files::BATCH_STATISTICS_PARALLEL, 8, 2)
+        .more_params(&MergeParams { epsilon: epsilon as f32 })
 }

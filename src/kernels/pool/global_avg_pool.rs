@@ -1,4 +1,4 @@
-use crate::kernels::{Launch, files, grid_of, to_u32};
+use crate::kernels::{Launch, RowTiles, files, grid_of, to_u32};
 use crate::wgsl::params;
 
 const WORKGROUP: u32 = 64;
@@ -23,4 +23,17 @@ pub fn global_avg_pool(images: usize, pixels: usize, channels: usize) -> Launch 
     Launch::new(&files::GLOBAL_AVG_POOL, &params, WORKGROUP, grid_of(images * channels, WORKGROUP))
         .flops((images * pixels * channels) as u64)
         .iterations(pixels)
+}
+
+params! {
+    struct ParallelParams {
+        inverse: f32,
+    }
+}
+
+/// The parallel variant of [`global_avg_pool`]. Buffers: x, y.
+pub fn global_avg_pool_parallel(images: usize, pixels: usize, channels: usize) -> Launch {
+    RowTiles::examples(images, pixels, channels)
+        .launch(&files::GLOBAL_AVG_POOL_PARALLEL, 1, 1)
+        .more_params(&ParallelParams { inverse: (1.0 / pixels as f64) as f32 })
 }
