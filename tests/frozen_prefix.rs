@@ -155,7 +155,7 @@ fn stale_features_are_errors_and_change_nothing() {
     thawed.thaw("conv2.bias", FreezeRule::all(), ThawPolicy::KeepState).unwrap();
     assert_stale(&mut thawed, &batch);
     let (mut set, batch) = with_features();
-    set.set_and_freeze("conv1.bias", &[0.5; 4], &Mask::all(4)).unwrap();
+    set.set_and_freeze("conv1.bias", &[0.5; 4], &Mask::all(4).unwrap()).unwrap();
     assert_stale(&mut set, &batch);
     let mut never = trainer(model(), Sgd::new(0.1), options());
     assert_stale(&mut never, &batch);

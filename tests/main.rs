@@ -22,6 +22,7 @@ mod freeze_methods;
 mod frozen_prefix;
 mod golden;
 mod limits;
+mod long_sums;
 mod losses;
 mod memory;
 mod models;

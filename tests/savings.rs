@@ -153,7 +153,8 @@ fn every_class_of_adapters_uses_every_gradient_strategy() {
         let model = model_of(sizes);
         let graph = model.training_graph(ROWS, Loss::SoftmaxCrossEntropy, SGD).unwrap().graph;
         for (name, mask, expected) in masks(sizes) {
-            let mut all: Vec<_> = model.parameters().iter().map(|p| Mask::none(p.shape.elements())).collect();
+            let mut all: Vec<_> =
+                model.parameters().iter().map(|p| Mask::none(p.shape.elements()).unwrap()).collect();
             let conv2 = model.parameters().iter().position(|p| p.path == "conv2.kernel").unwrap();
             all[conv2] = mask;
             let report = Plan::estimate(&graph, &adapter, &PlanOptions::default().masks(&all)).unwrap();

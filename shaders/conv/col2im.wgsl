@@ -25,12 +25,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let outputs = p.out_height * p.out_width;
     let patch_row = channel / c_count * p.images * outputs + image * outputs;
     var sum: Element;
-    for (var kh = 0u; kh < p.kernel_h; kh++) {
+    for (var kh = first_kernel_row(); kh < end_kernel_row(); kh++) {
         let oh = output_row(row, kh);
         if (oh == NO_OUTPUT) {
             continue;
         }
-        for (var kw = 0u; kw < p.kernel_w; kw++) {
+        for (var kw = first_kernel_column(kh); kw < end_kernel_column(kh); kw++) {
             let ow = output_column(column, kw);
             if (ow != NO_OUTPUT) {
                 let tap = kh * p.kernel_w + kw;
@@ -38,5 +38,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
     }
-    dx[p.first_example * pixels * channels + index] = sum;
+    let offset = p.first_example * pixels * channels + index;
+    if (!is_first_part()) {
+        sum += dx[offset];
+    }
+    dx[offset] = sum;
 }

@@ -17,6 +17,9 @@ fn not_positive(x: Element) -> Flags {
 
 fn epilogue(sum: Element, channel: u32) -> Element {
     var result = sum;
+    if (!is_last_part()) {
+        return result;
+    }
     if (BIAS) {
         result += bias[channel];
     }
@@ -42,10 +45,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let image = output_row_index / p.out_height;
     let first = run % runs * RUN;
     var sums: array<Element, RUN>;
-    for (var kh = 0u; kh < p.kernel_h; kh++) {
+    for (var kh = first_kernel_row(); kh < end_kernel_row(); kh++) {
         let h = padded_row(oh, kh);
         let row_start = (image * p.height + h - p.pad_top) * p.width;
-        for (var kw = 0u; kw < p.kernel_w; kw++) {
+        for (var kw = first_kernel_column(kh); kw < end_kernel_column(kh); kw++) {
             let weight = kernel[(kh * p.kernel_w + kw) * channels + channel];
             for (var i = 0u; i < RUN; i++) { // unroll
                 let w = padded_column(first + i, kw);
@@ -57,7 +60,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     for (var i = 0u; i < RUN; i++) { // unroll
         if (first + i < p.out_width) {
-            y[(output_row_index * p.out_width + first + i) * channels + channel] = epilogue(sums[i], channel);
+            let offset = (output_row_index * p.out_width + first + i) * channels + channel;
+            if (!is_first_part()) {
+                sums[i] += y[offset];
+            }
+            y[offset] = epilogue(sums[i], channel);
         }
     }
 }

@@ -23,13 +23,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let image = input_row_index / p.height;
     let first = run % runs * RUN;
     var sums: array<Element, RUN>;
-    for (var kh = 0u; kh < p.kernel_h; kh++) {
+    for (var kh = first_kernel_row(); kh < end_kernel_row(); kh++) {
         // A negative distance wraps to a value far out of range, because the subtraction is unsigned.
         let distance_h = row + p.pad_top - kh * p.dilation_h;
         let row_start = (image * p.out_height + distance_h / STRIDE_H) * p.out_width;
         let starts_before = row + p.pad_top >= kh * p.dilation_h;
         let valid_h = starts_before & (distance_h % STRIDE_H == 0u) & (distance_h / STRIDE_H < p.out_height);
-        for (var kw = 0u; kw < p.kernel_w; kw++) {
+        for (var kw = first_kernel_column(kh); kw < end_kernel_column(kh); kw++) {
             let weight = kernel[(kh * p.kernel_w + kw) * channels + channel];
             for (var i = 0u; i < RUN; i++) { // unroll
                 let column = first + i + p.pad_left;
@@ -43,7 +43,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     for (var i = 0u; i < RUN; i++) { // unroll
         if (first + i < p.width) {
-            dx[(input_row_index * p.width + first + i) * channels + channel] = sums[i];
+            let offset = (input_row_index * p.width + first + i) * channels + channel;
+            if (!is_first_part()) {
+                sums[i] += dx[offset];
+            }
+            dx[offset] = sums[i];
         }
     }
 }

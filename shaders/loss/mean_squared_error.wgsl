@@ -1,5 +1,6 @@
-// loss[n] = the mean over the elements of row n of (y - targets)^2. One workgroup per row: each invocation
-// sums every WORKGROUP-th element and the first invocation adds the partial sums, so that the order is fixed.
+// loss[n, s] = the sum over the elements of split s of row n of (y - targets)^2, times p.factor: the mean with
+// one split, and 1 / elements as the factor. One workgroup per row and split: each invocation sums every
+// WORKGROUP-th element and the first invocation adds the partial sums, so that the order is fixed.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -11,11 +12,14 @@ var<workgroup> partial: array<f32, WORKGROUP>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let row = workgroup_index(group);
+    let index = workgroup_index(group);
+    let row = index / p.splits;
+    let split = index % p.splits;
     // No early return: all invocations of a workgroup must reach the barrier.
     let elements = select(0u, p.per_example, row < valid_count(p.rows, 1u, 0u));
+    let end = min((split + 1u) * p.per_split, elements);
     var sum = 0.0;
-    for (var i = local; i < elements; i += WORKGROUP) {
+    for (var i = split * p.per_split + local; i < end; i += WORKGROUP) {
         let difference = y[row * p.per_example + i] - targets[row * p.per_example + i];
         sum += difference * difference;
     }
@@ -27,5 +31,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = 1u; i < WORKGROUP; i++) {
         sum += partial[i];
     }
-    loss[row] = sum * p.inverse;
+    loss[index] = sum * p.factor;
 }

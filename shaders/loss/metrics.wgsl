@@ -1,12 +1,13 @@
 // mean[0] = the mean loss of the batch; with class weights, the sum of the losses divided by the sum of the
 // labels' weights. Adds loss, correct predictions (the first maximum is at the label; only if COUNTED),
 // examples and weights to the running sums. The first mean that is NaN or infinite sets a flag that is never
-// cleared, and so does the first batch after an update with a result that is not finite. Runs in one workgroup, so that the order of summation is fixed.
+// cleared, and so does the first batch after an update with a result that is not finite. Runs in one workgroup,
+// so that the order of summation is fixed. Binding 3, which the predicted class is read from, is in
+// prediction_of_logits.wgsl or prediction_stored.wgsl.
 // uses: scalars, bits, class_weight, Sums
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(2) var<storage, read> loss: array<f32>;
-@group(0) @binding(3) var<storage, read> logits: array<f32>;
 @group(0) @binding(4) var<storage, read> labels: array<u32>;
 @group(0) @binding(5) var<storage, read> class_weights: array<f32>;
 @group(0) @binding(6) var<storage, read_write> mean: array<f32>;
@@ -15,16 +16,6 @@
 var<workgroup> loss_partial: array<f32, WORKGROUP>;
 var<workgroup> correct_partial: array<u32, WORKGROUP>;
 var<workgroup> weight_partial: array<f32, WORKGROUP>;
-
-fn predicted_class(row: u32) -> u32 {
-    var best = 0u;
-    for (var c = 1u; c < p.classes; c++) {
-        if (logits[row * p.classes + c] > logits[row * p.classes + best]) {
-            best = c;
-        }
-    }
-    return best;
-}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(local_invocation_index) local: u32) {

@@ -1,5 +1,5 @@
-// y[n, c] = exp(x[n, c]) / sum(exp(x[n])). One invocation per row.
-// uses: softmax_row, bits, scalars, grid
+// y[n, c] = exp(x[n, c]) / sum(exp(x[n])). One invocation or workgroup per row.
+// uses: softmax_row, bits, scalars
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(2) var<storage, read> logits: array<f32>;
@@ -7,13 +7,14 @@
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let row = invocation_index(group, local);
+    let row = row_index(group, local);
+    let lane = lane_of(local);
     if (row >= valid_count(p.rows, 1u, 0u)) {
         return;
     }
     let base = row * p.classes;
-    let r = softmax_row(base);
-    for (var c = 0u; c < p.classes; c++) {
+    let r = softmax_row(base, lane);
+    for (var c = lane; c < p.classes; c += LANES) {
         let value = exp(logits[base + c] - r.max_logit) / r.sum;
         y[base + c] = select(value, float_of(0x7fc00000u), r.non_finite);
     }

@@ -1,5 +1,5 @@
-// dx[n, c] = y[n, c] * (dy[n, c] - sum(dy[n] * y[n])). One invocation per row.
-// uses: scalars, grid
+// dx[n, c] = y[n, c] * (dy[n, c] - sum(dy[n] * y[n])). One invocation or workgroup per row.
+// uses: scalars
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(2) var<storage, read> y: array<f32>;
@@ -8,16 +8,18 @@
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let row = invocation_index(group, local);
+    let row = row_index(group, local);
+    let lane = lane_of(local);
     if (row >= valid_count(p.rows, 1u, 0u)) {
         return;
     }
     let base = row * p.classes;
     var dot = 0.0;
-    for (var c = 0u; c < p.classes; c++) {
+    for (var c = lane; c < p.classes; c += LANES) {
         dot += y[base + c] * dy[base + c];
     }
-    for (var c = 0u; c < p.classes; c++) {
+    dot = sum_of_lanes(dot, lane);
+    for (var c = lane; c < p.classes; c += LANES) {
         dx[base + c] = y[base + c] * (dy[base + c] - dot);
     }
 }

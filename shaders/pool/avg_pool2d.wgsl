@@ -21,12 +21,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let oh = output_row_index % p.out_height;
     let image = output_row_index / p.out_height;
     var sum = Element(0.0);
-    for (var kh = 0u; kh < p.kernel_h; kh++) {
+    for (var kh = first_kernel_row(); kh < end_kernel_row(); kh++) {
         let h = padded_row(oh, kh);
         if (!row_inside(h)) {
             continue;
         }
-        for (var kw = 0u; kw < p.kernel_w; kw++) {
+        for (var kw = first_kernel_column(kh); kw < end_kernel_column(kh); kw++) {
             let w = padded_column(ow, kw);
             if (column_inside(w)) {
                 let input_pixel = (image * p.height + h - p.pad_top) * p.width + w - p.pad_left;
@@ -34,5 +34,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
     }
-    y[index] = sum / divisor(oh, ow);
+    if (!is_first_part()) {
+        sum += y[index];
+    }
+    if (is_last_part()) {
+        sum /= divisor(oh, ow);
+    }
+    y[index] = sum;
 }

@@ -21,18 +21,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let row = input_row_index % p.height;
     let image = input_row_index / p.height;
     var sum = Element(0.0);
-    for (var kh = 0u; kh < p.kernel_h; kh++) {
+    for (var kh = first_kernel_row(); kh < end_kernel_row(); kh++) {
         let oh = output_row(row, kh);
         if (oh == NO_OUTPUT) {
             continue;
         }
-        for (var kw = 0u; kw < p.kernel_w; kw++) {
+        for (var kw = first_kernel_column(kh); kw < end_kernel_column(kh); kw++) {
             let ow = output_column(column, kw);
             if (ow != NO_OUTPUT) {
                 let offset = ((image * p.out_height + oh) * p.out_width + ow) * channels + channel;
                 sum += dy[offset] / divisor(oh, ow);
             }
         }
+    }
+    if (!is_first_part()) {
+        sum += dx[index];
     }
     dx[index] = sum;
 }

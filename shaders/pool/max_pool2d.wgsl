@@ -1,7 +1,8 @@
 // Max pooling: y = the largest element of the window, position = the row-major index of its first occurrence
 // in the window. NaN counts as the largest, so that it propagates. Padding is never selected; a window that
-// lies entirely in the padding gives minus infinity and position 0xffffffff. One invocation per RUN output
-// pixels of a row and per Element (one channel, or four).
+// lies entirely in the padding gives minus infinity and position 0xffffffff. A window with very many kernel
+// positions is divided into several dispatches, which search FIRST_TAP .. END_TAP in turn. One invocation per
+// RUN output pixels of a row and per Element (one channel, or four).
 // uses: window, scalars, grid, bits
 
 @group(0) @binding(2) var<storage, read> x: array<Element>;
@@ -28,9 +29,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let image = output_row_index / p.out_height;
     let first = run % runs * RUN;
     for (var ow = first; ow < min(first + RUN, p.out_width); ow++) {
+        let offset = (output_row_index * p.out_width + ow) * channels + channel;
         var best = Element(float_of(0xff800000u));
         var best_tap = Words(0xffffffffu);
-        for (var tap = 0u; tap < TAPS; tap++) {
+        if (FIRST_TAP > 0u) {
+            best = y[offset];
+            best_tap = position[offset];
+        }
+        for (var tap = FIRST_TAP; tap < END_TAP; tap++) {
             let h = padded_row(oh, tap / KERNEL_W);
             let w = padded_column(ow, tap % KERNEL_W);
             let inside = row_inside(h) & column_inside(w);
@@ -40,7 +46,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             best = select(best, value, better & Flags(inside));
             best_tap = select(best_tap, Words(tap), better & Flags(inside));
         }
-        let offset = (output_row_index * p.out_width + ow) * channels + channel;
         y[offset] = best;
         position[offset] = best_tap;
     }

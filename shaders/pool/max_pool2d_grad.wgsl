@@ -3,7 +3,8 @@
 // maximum is above 0 count (all other elements of a window receive 0 with or without the ReLU). One
 // invocation per RUN input pixels of a row and per Element (one channel, or four); if WINDOWS_TILE_INPUT
 // (every input pixel lies in exactly one window), per RUN output pixels, each of which writes its whole
-// window.
+// window. A window with very many kernel positions is divided into several dispatches, for FIRST_TAP ..
+// END_TAP each.
 // uses: window, scalars, grid
 
 @group(0) @binding(2) var<storage, read> position: array<Words>;
@@ -43,15 +44,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let gradient = gradient_at(element);
             let max_tap = position[element];
             let corner = row_index * KERNEL_H * p.width + column * KERNEL_W;
-            for (var tap = 0u; tap < TAPS; tap++) {
+            for (var tap = FIRST_TAP; tap < END_TAP; tap++) {
                 let pixel = corner + tap / KERNEL_W * p.width + tap % KERNEL_W;
                 dx[pixel * channels + channel] = select(Element(0.0), gradient, max_tap == Words(tap));
             }
         } else {
             var sum = Element(0.0);
-            for (var kh = 0u; kh < KERNEL_H; kh++) {
+            if (FIRST_TAP > 0u) {
+                sum = dx[element];
+            }
+            for (var kh = FIRST_TAP / KERNEL_W; kh < (END_TAP - 1u) / KERNEL_W + 1u; kh++) {
                 let oh = output_row(row, kh);
-                for (var kw = 0u; kw < KERNEL_W; kw++) {
+                // Constant bounds, unless the window is divided, let drivers unroll short loops.
+                let first_kw = select(0u, max(FIRST_TAP, kh * KERNEL_W) - kh * KERNEL_W, PART);
+                let end_kw = select(KERNEL_W, min(END_TAP - kh * KERNEL_W, KERNEL_W), PART);
+                for (var kw = first_kw; kw < end_kw; kw++) {
                     let ow = output_column(column, kw);
                     if ((oh != NO_OUTPUT) & (ow != NO_OUTPUT)) {
                         let offset = ((image * p.out_height + oh) * p.out_width + ow) * channels + channel;

@@ -3,7 +3,7 @@
 use super::cost::CostModel;
 use crate::error::{Error, Result};
 use crate::gpu::AdapterReport;
-use crate::kernels::GemmFamily;
+use crate::kernels::{GemmFamily, MAX_ITERATIONS};
 use crate::mask::Mask;
 
 /// Default maximum bytes of a workspace; one image may exceed it. Larger column matrices do not fit the
@@ -66,6 +66,7 @@ pub struct PlanOptions {
     pub(crate) reduction: Reduction,
     pub(crate) cost_model: Option<CostModel>,
     pub(crate) missed_steps: bool,
+    pub(crate) max_iterations: usize,
 }
 
 impl Default for PlanOptions {
@@ -85,6 +86,7 @@ impl Default for PlanOptions {
             reduction: Reduction::Auto,
             cost_model: None,
             missed_steps: false,
+            max_iterations: MAX_ITERATIONS,
         }
     }
 }
@@ -162,6 +164,14 @@ impl PlanOptions {
         self.workspace_bytes = bytes;
         self
     }
+
+    /// Sets the maximum number of loop iterations of one invocation of a kernel: the default is 65,000, because
+    /// software adapters end every loop after 65,535 iterations. Sums and loops that exceed it are divided
+    /// into parts. A smaller number divides shorter sums, for tests, except those of a GEMM.
+    pub fn max_iterations(mut self, iterations: usize) -> Self {
+        self.max_iterations = iterations.min(MAX_ITERATIONS);
+        self
+    }
 }
 
 /// Options resolved for an adapter: the settings that the compiler passes read.
@@ -180,6 +190,8 @@ pub(crate) struct Settings {
     pub parallel_reductions: bool,
     pub cost: CostModel,
     pub missed_steps: bool,
+    /// Maximum number of loop iterations of one invocation.
+    pub max_iterations: usize,
 }
 
 impl Settings {
@@ -213,6 +225,7 @@ impl Settings {
             },
             cost,
             missed_steps: options.missed_steps,
+            max_iterations: options.max_iterations,
         })
     }
 }
@@ -232,5 +245,6 @@ impl Settings {
         parallel_reductions: false,
         cost: CostModel::SOFTWARE,
         missed_steps: false,
+        max_iterations: MAX_ITERATIONS,
     };
 }

@@ -120,6 +120,9 @@ pub struct Ops {
     /// Maximum size of a workspace in bytes ([`PlanOptions::workspace_bytes`]). A convolution whose workspace
     /// would be larger is computed in several parts of the batch.
     pub workspace_bytes: Option<u64>,
+    /// Maximum number of loop iterations of one invocation ([`PlanOptions::max_iterations`]). Longer sums are
+    /// computed in several parts.
+    pub max_iterations: Option<usize>,
     /// If set, the last result is the weight gradient of a partly frozen kernel.
     pub partial: Option<Partial>,
     /// Whether convolutions must use Winograd's transforms ([`Winograd::Always`]), whose error bound is
@@ -212,8 +215,8 @@ impl Case {
         }
     }
 
-    /// Returns `options` with the case's own workspace, masks, gradient strategy, Winograd setting and missed
-    /// steps.
+    /// Returns `options` with the case's own workspace, limit of iterations, masks, gradient strategy, Winograd
+    /// setting and missed steps.
     pub fn options(&self, options: PlanOptions) -> PlanOptions {
         let ops = match &self.work {
             Work::Ops(ops) => ops,
@@ -223,6 +226,10 @@ impl Case {
             Some(bytes) => {
                 options.workspace_bytes(bytes).explicit_columns(ops.partial.is_none() && !ops.winograd)
             }
+            None => options,
+        };
+        let options = match ops.max_iterations {
+            Some(iterations) => options.max_iterations(iterations),
             None => options,
         };
         let options = if ops.winograd { options.winograd(Winograd::Always) } else { options };

@@ -39,7 +39,7 @@ pub use structs::Digest;
 pub(crate) use structs::{SUMS_BYTES, Segment};
 pub use update::digest;
 pub(crate) use update::*;
-pub(crate) use window::Images;
+pub(crate) use window::{Images, tap_parts};
 pub(crate) use winograd::*;
 
 /// Maximum number of workgroups in x; a longer grid is folded into y.
@@ -48,6 +48,12 @@ pub const GRID_X: u32 = 32_768;
 /// Maximum number of loop iterations of one invocation, over all its loops: Mesa's software drivers leave
 /// every loop after 65,535 iterations without an error.
 pub const MAX_ITERATIONS: usize = 65_000;
+
+/// Number of parts into which a sum of `terms` terms is divided: about as many parts as each has terms, so that
+/// neither the parts nor their sum need many loop iterations, and rounding errors stay small.
+pub fn sum_parts(terms: usize) -> usize {
+    terms.div_ceil(terms.isqrt().max(1)).max(1)
+}
 
 /// Vector width for this number of channels: 4 if it is a multiple of 4, else 1.
 fn vector_width(channels: usize) -> usize {

@@ -3,9 +3,10 @@
 //! A *tap* is one spatial position `(kh, kw)` of the window, numbered row by row: `tap = kh * kernel_w + kw`.
 //! A convolution kernel has one weight per tap, input channel and output channel.
 
-use crate::kernels::to_u32;
+use crate::kernels::{Launch, files, to_u32};
 use crate::shape::WindowGeometry;
 use crate::wgsl::params;
+use std::ops::Range;
 
 /// Input images of a windowed operation: geometry, channels, and a range of the batch.
 #[derive(Clone, Copy, Debug)]
@@ -64,5 +65,45 @@ impl WindowParams {
             first_example: to_u32(images.first),
             images: to_u32(images.count),
         }
+    }
+}
+
+/// Divides the taps of a window into ranges, one for each dispatch, so that the loops of an invocation that
+/// covers the range for `pixels` pixels have at most `max_iterations` iterations.
+pub fn tap_parts(window: &WindowGeometry, pixels: usize, max_iterations: usize) -> Vec<Range<usize>> {
+    let taps = window.taps();
+    if pixels * (1 + tap_iterations(window, &(0..taps))) <= max_iterations {
+        return std::iter::once(0..taps).collect();
+    }
+    // A range has at most as many rows as taps, and two more if it begins and ends within a row.
+    let longest = (max_iterations / pixels / 2).saturating_sub(2).max(1);
+    let each = taps.div_ceil(taps.div_ceil(longest));
+    (0..taps).step_by(each).map(|first| first..(first + each).min(taps)).collect()
+}
+
+/// Iterations of nested loops over the rows of a range of taps and over the taps of each row.
+pub(super) fn tap_iterations(window: &WindowGeometry, taps: &Range<usize>) -> usize {
+    let columns = window.kernel[1];
+    taps.len() + (taps.end - 1) / columns - taps.start / columns + 1
+}
+
+params! {
+    struct TapParams {
+        first_tap: u32,
+        end_tap: u32,
+    }
+}
+
+impl Launch {
+    /// Restricts a kernel with nested loops over the taps of a window to a range of them.
+    pub(super) fn taps(mut self, window: &WindowGeometry, taps: &Range<usize>) -> Self {
+        let launch = if taps.len() == window.taps() {
+            self.snippets.push(&files::TAPS_ALL);
+            self
+        } else {
+            self.snippets.push(&files::TAPS_PART);
+            self.more_params(&TapParams { first_tap: to_u32(taps.start), end_tap: to_u32(taps.end) })
+        };
+        launch.iterations(tap_iterations(window, taps))
     }
 }

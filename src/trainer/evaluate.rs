@@ -4,6 +4,7 @@ use super::{Trainer, accuracy};
 use crate::data::{Batch, Dataset};
 use crate::error::{Error, Result};
 use crate::graph::StepScalars;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// The result of [`Trainer::evaluate`].
@@ -152,12 +153,13 @@ impl Trainer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Confusion {
     classes: usize,
-    counts: Vec<u64>,
+    /// Numbers of examples above 0, by `label * classes + prediction`: with many classes, most are 0.
+    counts: BTreeMap<usize, u64>,
 }
 
 impl Confusion {
     fn new(classes: usize) -> Self {
-        Confusion { classes, counts: vec![0; classes * classes] }
+        Confusion { classes, counts: BTreeMap::new() }
     }
 
     /// Counts an example by its outputs, `[classes]`, and its label, which must be below `classes`.
@@ -168,7 +170,7 @@ impl Confusion {
                 prediction = class;
             }
         }
-        self.counts[label as usize * self.classes + prediction] += 1;
+        *self.counts.entry(label as usize * self.classes + prediction).or_default() += 1;
     }
 
     /// Returns the number of classes.
@@ -178,7 +180,8 @@ impl Confusion {
 
     /// Returns the number of examples of class `label` with this prediction; 0 for classes that do not exist.
     pub fn count(&self, label: usize, prediction: usize) -> u64 {
-        if label.max(prediction) >= self.classes { 0 } else { self.counts[label * self.classes + prediction] }
+        let index = label * self.classes + prediction;
+        self.counts.get(&index).copied().filter(|_| label.max(prediction) < self.classes).unwrap_or(0)
     }
 
     /// Returns the number of correct predictions.
@@ -190,7 +193,7 @@ impl Confusion {
 impl fmt::Display for Confusion {
     /// Writes a table with one line per label and one column per prediction.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let most = self.counts.iter().copied().max().unwrap_or(0).max(self.classes as u64);
+        let most = self.counts.values().copied().max().unwrap_or(0).max(self.classes as u64);
         let width = most.to_string().len() + 1;
         write!(f, "label\\prediction")?;
         for prediction in 0..self.classes {

@@ -7,6 +7,7 @@ use crate::compiler::options::{GradientStrategy, Settings, Winograd};
 use crate::graph::Conv2d;
 use crate::kernels::{GemmFamily, MAX_TERMS, Tiles};
 use crate::mask::Mask;
+use crate::shape::WindowGeometry;
 
 /// Forward pass, input gradient or kernel gradient of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +34,14 @@ pub(crate) fn choose(conv: &Conv2d, pass: Pass, mask: Option<&Mask>, settings: &
         Pass::GradInput => conv.window.taps() * conv.c_out_per_group(),
         Pass::Forward | Pass::GradKernel => conv.depth(),
     };
-    let implicit = !settings.explicit_columns && !pointwise && depth <= MAX_TERMS;
+    // With a multiple of 4 channels, the forward and the input gradient kernels loop over kernel rows, kernel
+    // columns and channels.
+    let loops = match pass {
+        Pass::Forward if !conv.c_in_per_group().is_multiple_of(4) => 0,
+        Pass::Forward | Pass::GradInput => nested_loops(&conv.window),
+        Pass::GradKernel => 0,
+    };
+    let implicit = !settings.explicit_columns && !pointwise && fits_loops(depth, loops, settings);
     let [down, across] = conv.window.stride;
     let algorithm = match pass {
         _ if is_depthwise(conv) && !settings.explicit_columns => Algorithm::Depthwise,
@@ -153,6 +161,16 @@ fn uses_winograd(conv: &Conv2d, settings: &Settings) -> bool {
     requested && f32_operands && winograd::is_applicable(conv, settings.max_binding)
 }
 
+/// Loop iterations of a GEMM over kernel rows and kernel columns, without those over channels.
+fn nested_loops(window: &WindowGeometry) -> usize {
+    window.taps() + window.kernel[0]
+}
+
+/// Whether one dispatch of a GEMM can sum `depth` products, with `loops` iterations of nested loops.
+fn fits_loops(depth: usize, loops: usize, settings: &Settings) -> bool {
+    depth <= MAX_TERMS && depth.div_ceil(4) + loops + 16 <= settings.max_iterations
+}
+
 /// Whether to use [`Algorithm::PaddedChannels`], which adds a channel of zeros to the images.
 fn pads_channels(conv: &Conv2d, settings: &Settings) -> bool {
     settings.cost.pads_channels
@@ -162,7 +180,7 @@ fn pads_channels(conv: &Conv2d, settings: &Settings) -> bool {
         && conv.c_in % 4 == 3
         && conv.c_out.is_multiple_of(4)
         && conv.window.taps() > 1
-        && conv.window.taps() * (conv.c_in + 1) <= MAX_TERMS
+        && fits_loops(conv.window.taps() * (conv.c_in + 1), nested_loops(&conv.window), settings)
 }
 
 /// Whether the convolution is depthwise: one filter per channel.

@@ -6,7 +6,7 @@ use crate::compiler::ir::Operation;
 use crate::compiler::lower::{Builder, GemmBuffers, Resource};
 use crate::error::{Error, Result};
 use crate::graph::Conv2d;
-use crate::kernels::{Gemm, Images, Matrix, col2im, im2col};
+use crate::kernels::{Gemm, Images, Matrix, col2im, im2col, tap_parts};
 use std::ops::Range;
 
 /// Maximum number of groups: each one is a workgroup in z, and WebGPU allows 65,535 workgroups per dimension.
@@ -52,7 +52,9 @@ pub(super) fn grad_input(b: &mut Builder, op: &Operation, conv: &Conv2d) -> Resu
             ..Gemm::plain(0, 0, 0)
         };
         b.gemm(op, &gemm, &GemmBuffers::plain(dy, kernel, columns));
-        b.push(op, col2im(&images_of(conv, &images)), vec![columns, result(op)]);
+        for taps in tap_parts(&conv.window, 1, b.settings.max_iterations) {
+            b.push(op, col2im(&images_of(conv, &images), &taps), vec![columns, result(op)]);
+        }
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use crate::compiler::conv::{self, Algorithm};
 use crate::compiler::ir::Operation;
 use crate::error::Result;
 use crate::graph::Node;
-use crate::kernels::{Gemm, Matrix, RowTiles, bias_grad, bias_grad_parallel};
+use crate::kernels::{Gemm, Matrix, RowTiles, bias_grad, bias_grad_parallel, sum_parts};
 
 /// Lowers a matrix multiplication, or the partial gradient of a dense kernel.
 pub(super) fn matmul(b: &mut Builder, op: &Operation, transposed: [bool; 2]) -> Result<()> {
@@ -45,7 +45,7 @@ pub(super) fn bias_grad_of(b: &mut Builder, node: &Node) {
         let tiles = RowTiles::new(rows, rows_per_row, channels);
         (tiles.splits(), bias_grad_parallel(&tiles))
     } else {
-        let splits = row_splits(rows);
+        let splits = row_splits(rows, 1, b.settings.max_iterations);
         (splits, bias_grad(rows, rows_per_row, channels, splits))
     };
     let none: Option<Algorithm> = None;
@@ -58,8 +58,10 @@ pub(super) fn bias_grad_of(b: &mut Builder, node: &Node) {
     b.push_of(node, none, b.sum_of_splits(splits, channels), vec![partial, result]);
 }
 
-/// Returns the number of partial sums into which a serial sum over rows is divided: at most 256, with at least
-/// 64 rows each.
-pub(super) fn row_splits(rows: usize) -> usize {
-    (rows / 64).clamp(1, 256)
+/// Returns the number of partial sums into which a serial sum over rows is divided: at most 256, with at
+/// least 64 rows each. There are more if `loops` iterations for each row of a partial sum
+/// would exceed `max_iterations`.
+pub(in crate::compiler) fn row_splits(rows: usize, loops: usize, max_iterations: usize) -> usize {
+    let splits = (rows / 64).clamp(1, 256);
+    if loops * rows.div_ceil(splits) <= max_iterations { splits } else { sum_parts(loops * rows).min(rows) }
 }

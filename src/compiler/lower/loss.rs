@@ -1,12 +1,13 @@
 //! Losses and metrics.
 
+use super::pool::mean_of_pixels;
 use super::{Builder, Resource};
 use crate::compiler::ir::Operation;
 use crate::error::Result;
 use crate::graph::Op;
 use crate::kernels::{
-    Target, mean_squared_error, mean_squared_error_grad, metrics, softmax_cross_entropy,
-    softmax_cross_entropy_grad,
+    Prediction, Target, mean_squared_error, mean_squared_error_grad, metrics, predicted_class,
+    softmax_cross_entropy, softmax_cross_entropy_grad, sum_parts,
 };
 
 /// Lowers a loss, its gradient, or the metrics.
@@ -17,30 +18,49 @@ pub(super) fn loss(b: &mut Builder, op: &Operation) -> Result<()> {
     let result = Resource::Value(node.outputs[0]);
     // The kernel has a binding for every optional operand. If an operand is absent, its binding is not read,
     // so operand 0 is bound.
+    let limit = b.settings.max_iterations;
     let operand = |index: usize| operands.get(index).copied().unwrap_or(operands[0]);
     match node.op {
         Op::SoftmaxCrossEntropy { smoothing } | Op::SoftmaxCrossEntropyGrad { smoothing } => {
             let [rows, classes] = graph.at(node.inputs[0]).shape.matrix(&node.label)?;
             let target = Target { rows, classes, smoothing, weighted: operands.len() == 3 };
             let launch = match node.op {
-                Op::SoftmaxCrossEntropy { .. } => softmax_cross_entropy(target),
-                _ => softmax_cross_entropy_grad(target),
+                Op::SoftmaxCrossEntropy { .. } => softmax_cross_entropy(target, limit),
+                _ => softmax_cross_entropy_grad(target, limit),
             };
             b.push(op, launch, vec![operand(0), operand(1), operand(2), result]);
         }
-        Op::MeanSquaredError | Op::MeanSquaredErrorGrad => {
+        Op::MeanSquaredError => {
             let (rows, per_row) = (graph.batch(), graph.at(node.inputs[0]).elements_per_row());
-            let launch = match node.op {
-                Op::MeanSquaredError => mean_squared_error(rows, per_row),
-                _ => mean_squared_error_grad(rows, per_row),
-            };
-            b.push(op, launch, vec![operand(0), operand(1), result]);
+            let factor = 1.0 / per_row as f64;
+            let launch = mean_squared_error(rows, per_row, 1, factor);
+            if launch.iterations <= limit {
+                b.push(op, launch, vec![operand(0), operand(1), result]);
+                return Ok(());
+            }
+            let splits = sum_parts(launch.iterations);
+            let partial = b.workspace(rows * splits);
+            let launch = mean_squared_error(rows, per_row, splits, 1.0);
+            b.push(op, launch, vec![operand(0), operand(1), partial]);
+            mean_of_pixels(b, op, [rows, splits, 1], factor, [partial, result]);
+        }
+        Op::MeanSquaredErrorGrad => {
+            let (rows, per_row) = (graph.batch(), graph.at(node.inputs[0]).elements_per_row());
+            b.push(op, mean_squared_error_grad(rows, per_row), vec![operand(0), operand(1), result]);
         }
         _ => {
-            let logits = node.inputs.get(1).map(|&id| graph.at(id).shape.last());
-            let launch = metrics(graph.batch(), logits.unwrap_or(0), operands.len() == 4);
-            let read = (0..4).map(operand);
-            let resources = read.chain([result, Resource::RunningSums]).collect();
+            let rows = graph.batch();
+            let classes = node.inputs.get(1).map_or(0, |&id| graph.at(id).shape.last());
+            let weighted = operands.len() == 4;
+            let mut launch = metrics(rows, classes, weighted, Prediction::Logits);
+            let mut predictions = operand(1);
+            if classes > 0 && launch.iterations > limit {
+                predictions = b.workspace(rows);
+                b.push(op, predicted_class(rows, classes), vec![operand(1), predictions]);
+                launch = metrics(rows, classes, weighted, Prediction::Stored);
+            }
+            let resources =
+                vec![operand(0), predictions, operand(2), operand(3), result, Resource::RunningSums];
             b.push(op, launch, resources);
         }
     }

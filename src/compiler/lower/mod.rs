@@ -14,15 +14,16 @@ use super::ir::Operation;
 use crate::error::{Error, Result};
 use crate::graph::{Activation, Op, Value};
 use crate::kernels::{
-    Curve, Extent, MAX_ITERATIONS, activation, activation_grad, add, avg_pool2d, avg_pool2d_grad, bias_add,
-    dropout, max_pool2d, mean_grad, mul, relu, relu_grad, scale, softmax, softmax_grad,
+    Curve, Extent, Launch, MAX_ITERATIONS, activation, activation_grad, add, bias_add, dropout, mean_grad,
+    mul, relu, relu_grad, scale, softmax, softmax_grad,
 };
 
 /// Lowers operations in order.
 ///
 /// # Errors
-/// [`Error::LimitExceeded`] for loops with more iterations than software adapters execute, and for column
-/// matrices or groups that exceed a limit.
+/// [`Error::InvalidArgument`] for loops with more iterations than software adapters execute: all sums are
+/// divided into parts, except those over more than 4 million classes or rows. [`Error::LimitExceeded`] for
+/// column matrices or groups that exceed a limit.
 pub(super) fn lower(mut builder: Builder, operations: &[Operation]) -> Result<Lowered> {
     for operation in operations {
         let first = builder.lowered.dispatches.len();
@@ -37,14 +38,22 @@ pub(super) fn lower(mut builder: Builder, operations: &[Operation]) -> Result<Lo
             }
         }
     }
-    let lowered = builder.lowered;
-    match lowered.dispatches.iter().find(|dispatch| dispatch.launch.iterations > MAX_ITERATIONS) {
+    let Builder { settings, lowered, .. } = builder;
+    // A GEMM divides its sums at a fixed length, whatever limit the options set.
+    let available = |launch: &Launch| {
+        if launch.kernel.folder == "gemm" { MAX_ITERATIONS } else { settings.max_iterations }
+    };
+    match lowered.dispatches.iter().find(|dispatch| dispatch.launch.iterations > available(&dispatch.launch))
+    {
         None => Ok(lowered),
-        Some(LoweredDispatch { label, launch, .. }) => Err(Error::LimitExceeded {
-            what: format!("{label}: loop iterations in {}", launch.kernel.name),
-            needed: launch.iterations as u64,
-            available: MAX_ITERATIONS as u64,
-        }),
+        Some(LoweredDispatch { label, launch, .. }) => {
+            let expected = format!(
+                "at most {} loop iterations of {} (use fewer classes, or fewer rows in a batch)",
+                available(launch),
+                launch.kernel.name
+            );
+            Err(Error::argument(label, expected, launch.iterations))
+        }
     }
 }
 
@@ -84,6 +93,9 @@ fn lower_one(b: &mut Builder, op: &Operation) -> Result<()> {
             | Op::BatchNormGradInput,
             Some(_),
         ) => return norm::norm(b, op),
+        (Op::MaxPool2d(pool) | Op::AvgPool2d(pool) | Op::AvgPool2dGrad(pool), _) => {
+            return pool::pool_of(b, op, pool);
+        }
         (Op::MaxPool2dGrad(pool), _) => return pool::max_pool2d_grad_of(b, op, pool),
         (Op::GlobalAvgPool | Op::GlobalAvgPoolGrad(_), _) => return pool::global_avg_pool_of(b, op),
         // Each element of the result is 1 divided by the number of elements of the operand, so the kernel
@@ -100,14 +112,16 @@ fn lower_one(b: &mut Builder, op: &Operation) -> Result<()> {
         (Op::Relu, Some(x)) => relu(extent(x)),
         (Op::ReluGrad, Some(y)) => relu_grad(extent(y)),
         (Op::Dropout(of), Some(x)) => dropout(extent(x), *of),
-        (Op::MaxPool2d(pool), _) => max_pool2d(&b.images(pool.window, pool.channels)),
-        (Op::AvgPool2d(pool), _) => avg_pool2d(&b.images(pool.window, pool.channels)),
-        (Op::AvgPool2dGrad(pool), _) => avg_pool2d_grad(&b.images(pool.window, pool.channels)),
         (Op::Activation(of), Some(x)) => activation(extent(x), curve(*of)),
         (Op::ActivationGrad(of), Some(x)) => activation_grad(extent(x), curve(*of)),
         (Op::Softmax | Op::SoftmaxGrad, Some(x)) => {
             let [rows, classes] = x.shape.matrix(&node.label)?;
-            if node.op == Op::Softmax { softmax(rows, classes) } else { softmax_grad(rows, classes) }
+            let limit = b.settings.max_iterations;
+            if node.op == Op::Softmax {
+                softmax(rows, classes, limit)
+            } else {
+                softmax_grad(rows, classes, limit)
+            }
         }
         (op, None) => return Err(Error::argument(&node.label, "operands", op.name())),
     };

@@ -21,7 +21,8 @@ pub(super) fn norm(b: &mut Builder, op: &Operation) -> Result<()> {
     let per_row = x.elements_per_row() / channels;
     let parallel = b.settings.parallel_reductions;
     let tiles = RowTiles::new(rows, per_row, channels);
-    let splits = if parallel { tiles.splits() } else { row_splits(rows) };
+    // The serial kernel of the batch statistics loops over its rows twice.
+    let splits = if parallel { tiles.splits() } else { row_splits(rows, 2, b.settings.max_iterations) };
     match node.op {
         Op::BatchStatistics { epsilon } => {
             let moments = b.workspace(2 * splits * channels);

@@ -38,10 +38,16 @@ pub(super) fn chain(
         data,
         keep_all: false,
         workspace_bytes: None,
+        max_iterations: None,
         partial: None,
         winograd: false,
     };
     Case { name: format!("{name} {data}"), work: Work::Ops(ops) }
+}
+
+/// Returns the case with sums divided as if one invocation could execute only this many loop iterations.
+pub(super) fn limited(case: &Case, iterations: usize) -> Case {
+    with(case, &format!("{iterations} iterations"), |ops| ops.max_iterations = Some(iterations))
 }
 
 /// Returns the case modified by `change`, with `, suffix` appended to its name.

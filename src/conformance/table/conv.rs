@@ -1,7 +1,7 @@
 //! Convolutions: forward and both gradients over many geometries, fused chains, split batches, Winograd's
 //! transforms, and weight gradients of partly frozen kernels.
 
-use super::build::{KINDS, chain, single, with};
+use super::build::{KINDS, chain, limited, single, with};
 use crate::compiler::GradientStrategy;
 use crate::conformance::case::{Case, DataKind, Fill, Operand, Partial, Wire};
 use crate::error::Result;
@@ -96,6 +96,7 @@ pub(super) fn cases() -> Result<Vec<Case>> {
     all.extend(large_tiles(DataKind::Reals)?);
     all.extend(winograd()?);
     all.extend(partial_gradients()?);
+    all.extend(long_sums()?);
     Ok(all)
 }
 
@@ -200,6 +201,55 @@ fn large_tiles(kind: DataKind) -> Result<Vec<Case>> {
     // Geometries, each with the index of the selected case in the result of `passes`.
     let chosen = [(forward, 0), (forward_vec4, 0), (grad_input, 1), (grad_kernel, 2), (grad_kernel_vec4, 2)];
     chosen.iter().map(|(g, pass)| Ok(passes(g, kind)?.swap_remove(*pass))).collect()
+}
+
+/// Cases with more kernel positions or output pixels than one invocation can loop over: real sizes, and other
+/// geometries with a lower limit. The sums of integers are exact in any order.
+fn long_sums() -> Result<Vec<Case>> {
+    use Padding::{Same, Valid};
+    let kind = DataKind::Integers;
+    let mut all = Vec::new();
+    for g in [
+        geometry("depthwise 260x255", [5, 6, 3], 3, [260, 255], Same).groups(3),
+        geometry("depthwise 260x255 valid", [260, 256, 4], 4, [260, 255], Valid).groups(4),
+        geometry("depthwise, 70,001 columns", [1, 70_001, 2], 2, [1, 3], Same).groups(2).batch(1),
+        geometry("depthwise, 70,001 columns vec4", [1, 70_001, 4], 4, [1, 3], Same).groups(4).batch(1),
+        geometry("260x255", [5, 4, 1], 3, [260, 255], Same),
+        geometry("260x255, 2 channels", [5, 4, 2], 3, [260, 255], Same),
+        geometry("182x180 vec4", [3, 4, 4], 4, [182, 180], Same),
+        geometry("32,000x1 vec4", [3, 2, 4], 4, [32_000, 1], Same),
+        geometry("32,000x1, 3 channels", [3, 2, 3], 4, [32_000, 1], Same),
+    ] {
+        // The gradients of a valid window larger than 64,000 pixels have an input pixel for each of them.
+        let passes = passes(&g, kind)?;
+        let chosen = if g.name.ends_with("valid") { &passes[..1] } else { &passes };
+        all.extend_from_slice(chosen);
+    }
+    for g in [
+        geometry("depthwise, 3 rows of 40,000 pixels", [3, 40_000, 2], 2, [3, 1], Same).groups(2).batch(1),
+        geometry("depthwise, 8 images of 300x60", [300, 60, 4], 4, [3, 3], Same).groups(4).batch(8),
+    ] {
+        let grad_kernel = passes(&g, kind)?.swap_remove(2);
+        all.push(limited(&grad_kernel, 400));
+    }
+    let depthwise = geometry("depthwise 4x5", [7, 9, 4], 4, [4, 5], Same).groups(4);
+    let forward_and_bias = chains(&depthwise, kind)?;
+    all.extend(passes(&depthwise, kind)?[..2].iter().chain(&forward_and_bias).map(|case| limited(case, 16)));
+    for (g, limit) in [
+        (geometry("elements, 260x255", [260, 255, 1], 2, [3, 3], Same).batch(1), None),
+        (geometry("elements, 70,001 columns", [1, 70_001, 1], 2, [1, 3], Same).batch(1), None),
+        (geometry("elements, 3 of 24x26", [24, 26, 3], 4, [3, 3], Same).stride(2, 1).batch(3), Some(400)),
+        (geometry("elements, 60 of 4x5", [4, 5, 3], 4, [3, 3], Same).batch(60), Some(400)),
+    ] {
+        let c = g.conv()?;
+        let dense = passes(&g, kind)?.swap_remove(2);
+        let mask = Mask::from_trainable((0..c.depth() * c.c_out).map(|i| i % 5 == 2));
+        let case = with(&dense, "some elements", |ops| {
+            ops.partial = Some(Partial { mask, strategy: GradientStrategy::Elements });
+        });
+        all.push(limit.map_or_else(|| case.clone(), |limit| limited(&case, limit)));
+    }
+    Ok(all)
 }
 
 /// The geometries of [`chains`].

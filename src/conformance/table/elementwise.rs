@@ -1,6 +1,6 @@
 //! Elementwise operations, bias gradients, activations, dropout, and special values in incomplete vec4s.
 
-use super::build::{INCOMPLETE_LENGTHS, KINDS, SPECIAL_VALUES, chain, single, with};
+use super::build::{INCOMPLETE_LENGTHS, KINDS, SPECIAL_VALUES, chain, limited, single, with};
 use crate::conformance::case::{Case, DataKind, Fill, Operand, Wire};
 use crate::graph::{Activation, Dropout, Op};
 
@@ -82,6 +82,9 @@ fn biases(kind: DataKind) -> Vec<Case> {
         let dy = vec![Operand::batched(extents, Fill::Data)];
         all.push(single(format!("bias_grad {batch} of {extents:?}"), Op::BiasGrad, batch, dy, kind));
     }
+    let long = vec![Operand::batched(&[350, 100, 3], Fill::Data)];
+    let long = single("bias_grad 4 of [350, 100, 3]".into(), Op::BiasGrad, 4, long, kind);
+    all.extend([limited(&long, 400), long]);
     let without_batch = vec![Operand::fixed(&[100, 2, 6], Fill::Data)];
     all.push(single("bias_grad without a batch".into(), Op::BiasGrad, 1, without_batch, kind));
     all

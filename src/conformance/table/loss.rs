@@ -1,13 +1,22 @@
 //! Softmax, losses and metrics.
 
-use super::build::single;
+use super::build::{limited, single};
 use crate::conformance::case::{Case, DataKind, Fill, Operand};
 use crate::graph::Op;
 
 const KIND: DataKind = DataKind::Reals;
 
 pub(super) fn cases() -> Vec<Case> {
-    [softmax(), cross_entropy(), squared_error()].concat()
+    let mut all = [softmax(), cross_entropy(), squared_error(), long_sums()].concat();
+    // With these limits, a workgroup computes a row of 1000 classes, and predictions are a separate dispatch.
+    let many_classes = |case: &&Case| case.name.contains("5x1000");
+    let limited: Vec<_> = all
+        .iter()
+        .filter(many_classes)
+        .map(|case| limited(case, if case.name.starts_with("metrics") { 500 } else { 2000 }))
+        .collect();
+    all.extend(limited);
+    all
 }
 
 fn softmax() -> Vec<Case> {
@@ -69,6 +78,57 @@ fn cross_entropy() -> Vec<Case> {
             all.push(single(format!("{name}, weighted"), Op::Metrics, rows, operands, KIND));
         }
     }
+    all
+}
+
+/// Cases with more classes, rows or elements than one invocation can loop over.
+fn long_sums() -> Vec<Case> {
+    let (rows, classes) = (3, 100_003);
+    let mut all = Vec::new();
+    let logits = |fill| Operand::batched(&[classes], fill);
+    let labels = |classes| Operand::batched(&[], Fill::Below(classes));
+    let weights = |classes| Operand::fixed(&[classes], Fill::Positive);
+    for (data, fill) in
+        [("", Fill::Data), (" of NaN and infinities", Fill::Specials), (" of equals", Fill::Ties)]
+    {
+        all.push(single(
+            format!("softmax {rows}x{classes}{data}"),
+            Op::Softmax,
+            rows,
+            vec![logits(fill)],
+            KIND,
+        ));
+        for (target, smoothing, weighted) in [("", 0.0, false), (", smoothed and weighted", 0.3, true)] {
+            for op in [Op::SoftmaxCrossEntropy { smoothing }, Op::SoftmaxCrossEntropyGrad { smoothing }] {
+                let mut operands = vec![logits(fill), labels(classes)];
+                operands.extend(weighted.then(|| weights(classes)));
+                all.push(single(
+                    format!("{} {rows}x{classes}{data}{target}", op.name()),
+                    op,
+                    rows,
+                    operands,
+                    KIND,
+                ));
+            }
+        }
+    }
+    let pair = vec![logits(Fill::Data), logits(Fill::Data)];
+    all.push(single(format!("softmax_grad {rows}x{classes}"), Op::SoftmaxGrad, rows, pair, KIND));
+    // With class weights, each row adds the weights of the labels of all rows.
+    let few = Operand::batched(&[3], Fill::Data);
+    let operands = vec![few, labels(3), weights(3)];
+    let op = Op::SoftmaxCrossEntropyGrad { smoothing: 0.0 };
+    let name = format!("{} 2100x3 logits, weighted", op.name());
+    all.push(limited(&single(name, op, 2100, operands, KIND), 2000));
+    let wide = Operand::batched(&[80], Fill::Data);
+    let operands = vec![Operand::batched(&[], Fill::Data), wide, labels(80)];
+    all.push(single("metrics 70000x80".into(), Op::Metrics, 70_000, operands, KIND));
+    let operands =
+        vec![Operand::batched(&[], Fill::Data), logits(Fill::Ties), labels(classes), weights(classes)];
+    all.push(single(format!("metrics {rows}x{classes}"), Op::Metrics, rows, operands, KIND));
+    let image = || Operand::batched(&[2049, 2049, 1], Fill::Data);
+    let name = "mean_squared_error 1 of [2049, 2049, 1]".to_owned();
+    all.push(single(name, Op::MeanSquaredError, 1, vec![image(), image()], KIND));
     all
 }
 

@@ -1,14 +1,17 @@
 //! Batch normalization.
 
-use super::build::single;
+use super::build::{limited, single};
 use crate::conformance::case::{Case, DataKind, Fill, Operand};
 use crate::graph::Op;
+
+/// Number of rows above which a case also runs with a lower limit of iterations.
+const LONG_ROWS: usize = 60_000;
 
 pub(super) fn cases() -> Vec<Case> {
     // Batch sizes and extents. Serial sums have one split, two splits, a shorter last split, and the maximum
     // number of splits; parallel sums have one and several splits, of a part of a tile's columns and of
     // several tiles.
-    let shapes: [(usize, &[usize]); 11] = [
+    let shapes: [(usize, &[usize]); 13] = [
         (5, &[3]),
         (1, &[1]),
         (130, &[9]),
@@ -20,6 +23,8 @@ pub(super) fn cases() -> Vec<Case> {
         (130, &[3, 2, 8]),
         (9, &[20, 20, 12]),
         (70, &[3, 1, 132]),
+        (4, &[129, 128, 3]),
+        (1, &[257, 256, 4]),
     ];
     let mut all = Vec::new();
     for (batch, extents) in shapes {
@@ -28,7 +33,12 @@ pub(super) fn cases() -> Vec<Case> {
         let like = |fill| Operand::batched(extents, fill);
         let mut case = |name: &str, op: Op, operands: Vec<Operand>| {
             let name = format!("{} {batch} of {extents:?}{name}", op.name());
-            all.push(single(name, op, batch, operands, DataKind::Reals));
+            let case = single(name, op, batch, operands, DataKind::Reals);
+            // The longest sums are divided into more splits, as if they exceeded the limit of iterations.
+            if batch * extents.iter().product::<usize>() / channels > LONG_ROWS {
+                all.push(limited(&case, 400));
+            }
+            all.push(case);
         };
         let statistics = Op::BatchStatistics { epsilon: 1e-5 };
         for (data, fill) in

@@ -1,6 +1,6 @@
 //! Max-pooling, average pooling and global average pooling.
 
-use super::build::{KINDS, chain, single, with};
+use super::build::{KINDS, chain, limited, single, with};
 use crate::conformance::case::{Case, DataKind, Fill, Operand, Wire};
 use crate::error::Result;
 use crate::graph::{Op, Pool2d};
@@ -13,6 +13,7 @@ pub(super) fn cases() -> Result<Vec<Case>> {
         all.extend(global_pools(kind));
     }
     all.extend(average_pools()?);
+    all.extend(long_sums()?);
     let kind = DataKind::Integers;
     let p = pool([9, 8, 3], [3, 2], [2, 2], [1, 1], Padding::Same)?;
     let x = vec![Operand::batched(&[9, 8, 3], Fill::Specials)];
@@ -101,6 +102,55 @@ fn average_pools() -> Result<Vec<Case>> {
         all.push(single(format!("avg_pool2d {name}"), Op::AvgPool2d(p), batch, x, kind));
         all.push(single(format!("avg_pool2d_grad {name}"), Op::AvgPool2dGrad(p), batch, dy, kind));
     }
+    Ok(all)
+}
+
+/// The geometries of the windows that [`long_sums`] divides with a lower limit.
+const DIVIDED: [&str; 3] = ["overlapping ", "2x2 vec4", "windows in the padding alone"];
+
+/// Cases with more pixels or kernel positions than one invocation can loop over: real sizes, and the other
+/// geometries with a lower limit.
+fn long_sums() -> Result<Vec<Case>> {
+    use Padding::{Same, Valid};
+    let kind = DataKind::Reals;
+    let mut all = Vec::new();
+    for (batch, extents) in [(1, [255, 255, 3]), (2, [257, 259, 4])] {
+        let x = vec![Operand::batched(&extents, Fill::Data)];
+        let name = format!("global_avg_pool {batch} of {extents:?}");
+        all.push(single(name, Op::GlobalAvgPool, batch, x, kind));
+    }
+    for channels in [1, 4] {
+        let wide = pool([256, 258, channels], [256, 257], [1, 1], [1, 1], Valid)?;
+        let one_row = pool([1, 70_003, channels], [1, 70_001], [1, 1], [1, 1], Valid)?;
+        let beyond = pool([5, 4, channels], [260, 255], [1, 1], [1, 1], Same)?;
+        let tile = pool([256, 514, channels], [256, 257], [256, 257], [1, 1], Valid)?;
+        let square = pool([130, 131, channels], [128, 128], [1, 1], [1, 1], Valid)?;
+        let case = |name: &str, op: Op, p: &Pool2d| {
+            let gradient = matches!(op, Op::AvgPool2dGrad(_));
+            let operand = Operand::batched(&if gradient { output(p) } else { input(p) }, Fill::Data);
+            single(format!("{} {name}, {channels} channels", op.name()), op, 1, vec![operand], kind)
+        };
+        for (name, p) in [("256x257", wide), ("70,001 columns", one_row), ("larger than the input", beyond)] {
+            all.push(case(name, Op::AvgPool2d(p), &p));
+            all.push(case(name, Op::MaxPool2d(p), &p));
+        }
+        all.push(case("128x128", Op::MaxPool2d(square), &square));
+        all.push(case("larger than the input", Op::AvgPool2dGrad(beyond), &beyond));
+        for (name, p) in [("larger than the input", beyond), ("256x257 tiles", tile)] {
+            let operands =
+                vec![Operand::batched(&input(&p), Fill::Data), Operand::batched(&output(&p), Fill::Data)];
+            let nodes = vec![
+                (Op::MaxPool2d(p), vec![Wire::Operand(0)]),
+                (Op::MaxPool2dGrad(p), vec![Wire::Result(0, 1), Wire::Operand(1)]),
+            ];
+            let name = format!("max_pool2d and its gradient {name}, {channels} channels");
+            all.push(chain(name, 1, operands, nodes, kind));
+        }
+    }
+    // Each part of a max-pool window has its own shader, so only few geometries are divided.
+    let divided = |case: &&Case| DIVIDED.iter().any(|name| case.name.contains(name));
+    let windows = [max_pools(DataKind::Integers)?, average_pools()?].concat();
+    all.extend(windows.iter().filter(divided).map(|case| limited(case, 16)));
     Ok(all)
 }
 

@@ -18,6 +18,10 @@ params! {
         c_out: u32,
         images: u32,
         splits: u32,
+        row_splits: u32,
+        rows_per_split: u32,
+        column_splits: u32,
+        columns_per_split: u32,
     }
 }
 
@@ -32,14 +36,32 @@ pub struct KernelGradElements {
     pub c_out: usize,
     /// Images of a full batch.
     pub images: usize,
-    /// Number of splits of the batch, each with its own partial sums.
-    pub splits: usize,
+    /// Numbers of ranges into which the batch, the rows and the columns of the output are divided; each
+    /// combination of ranges has its own partial sums.
+    pub splits: [usize; 3],
+}
+
+impl KernelGradElements {
+    /// Number of images, rows and columns of a split.
+    fn per_split(&self) -> [usize; 3] {
+        let [rows, columns] = self.window.output;
+        let [images, row_splits, column_splits] = self.splits;
+        [self.images.div_ceil(images), rows.div_ceil(row_splits), columns.div_ceil(column_splits)]
+    }
+
+    /// Loop iterations of one invocation.
+    pub fn iterations(&self) -> usize {
+        let [images, rows, columns] = self.per_split();
+        images * (1 + rows * (1 + columns))
+    }
 }
 
 /// Computes the weight gradient (dW) of `count` single kernel elements, as partial sums `[splits, count]`.
 /// Buffers: elements (row, column, input channel, output channel), x, dy, partial sums.
 pub fn kernel_grad_elements(conv: &KernelGradElements, count: usize) -> Launch {
     let w = &conv.window;
+    let [images, row_splits, column_splits] = conv.splits;
+    let [_, rows_per_split, columns_per_split] = conv.per_split();
     let params = Params {
         height: to_u32(w.input[0]),
         width: to_u32(w.input[1]),
@@ -52,11 +74,15 @@ pub fn kernel_grad_elements(conv: &KernelGradElements, count: usize) -> Launch {
         c_in: to_u32(conv.c_in),
         c_out: to_u32(conv.c_out),
         images: to_u32(conv.images),
-        splits: to_u32(conv.splits),
+        splits: to_u32(images),
+        row_splits: to_u32(row_splits),
+        rows_per_split: to_u32(rows_per_split),
+        column_splits: to_u32(column_splits),
+        columns_per_split: to_u32(columns_per_split),
     };
     let pixels = conv.images * w.outputs();
-    let images = conv.images.div_ceil(conv.splits);
-    Launch::new(&files::KERNEL_GRAD_ELEMENTS, &params, WORKGROUP, grid_of(conv.splits * count, WORKGROUP))
+    let invocations = images * row_splits * column_splits * count;
+    Launch::new(&files::KERNEL_GRAD_ELEMENTS, &params, WORKGROUP, grid_of(invocations, WORKGROUP))
         .flops(2 * count as u64 * pixels as u64)
-        .iterations(images * (1 + w.output[0] * (1 + w.output[1])))
+        .iterations(conv.iterations())
 }

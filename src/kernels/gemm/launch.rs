@@ -93,6 +93,8 @@ pub(super) fn launch_tiles(
         _ if scalar_patches => (gemm.k, gemm.k, [1, 1]),
         _ => (channels, channels, w.kernel),
     };
+    // A transposed A is loaded in a single loop over k.
+    let segment_loops = if gemm.transpose_a { 0 } else { segments[0] * (1 + segments[1]) };
     // An input gradient exchanges the roles of input and output, and negates dilation and padding.
     let input_grad = matches!(gemm.source, Source::Gradients(_));
     let (from, to) = if input_grad { (w.output, w.input) } else { (w.input, w.output) };
@@ -153,7 +155,7 @@ pub(super) fn launch_tiles(
     };
     let mut launch = Launch::new(kernel, &params, to_u32(workgroup), grid)
         .flops(u64::from(pixel_set.reached) * (2 * gemm.groups * gemm.m * gemm.n) as u64 * gemm.k as u64)
-        .iterations(gemm.k_per_split() / 4 + w.taps() + w.kernel[0] + 8);
+        .iterations(gemm.k_per_split().div_ceil(4) + segment_loops + 8);
     // With fused pooling, one window is stored per iteration.
     let tile = InvocationTile { store_rows: if gemm.pooled { POOL_PIXELS } else { tile.store_rows }, ..tile };
     // GEMMs of plain matrices (those with rows that are not multiples of 4) are small: one scalar shader

@@ -7,18 +7,24 @@ params! {
     struct Params {
         rows: u32,
         per_example: u32,
-        inverse: f32,
+        splits: u32,
+        per_split: u32,
+        factor: f32,
     }
 }
 
-/// Mean squared difference of each row. Buffers: y, targets, loss.
-pub fn mean_squared_error(rows: usize, per_example: usize) -> Launch {
+/// Sum of the squared differences of each row times `factor`, for each of `splits` splits of its elements: the
+/// mean for one split and a factor of 1 / elements. Buffers: y, targets, sums `[rows, splits]`.
+pub fn mean_squared_error(rows: usize, per_example: usize, splits: usize, factor: f64) -> Launch {
+    let per_split = per_example.div_ceil(splits);
     let params = Params {
         rows: to_u32(rows),
         per_example: to_u32(per_example),
-        inverse: (1.0 / per_example as f64) as f32,
+        splits: to_u32(splits),
+        per_split: to_u32(per_split),
+        factor: factor as f32,
     };
-    Launch::new(&files::MEAN_SQUARED_ERROR, &params, WORKGROUP, grid(rows, 1))
+    Launch::new(&files::MEAN_SQUARED_ERROR, &params, WORKGROUP, grid(rows * splits, 1))
         .flops(3 * (rows * per_example) as u64)
-        .iterations(per_example.div_ceil(WORKGROUP as usize) + WORKGROUP as usize)
+        .iterations(per_split.div_ceil(WORKGROUP as usize) + WORKGROUP as usize)
 }

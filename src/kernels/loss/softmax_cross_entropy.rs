@@ -1,7 +1,6 @@
-use crate::kernels::{Launch, constant_bool, files, grid_of, to_u32};
+use super::row::launch_rows;
+use crate::kernels::{Launch, constant_bool, files, to_u32};
 use crate::wgsl::params;
-
-const WORKGROUP: u32 = 64;
 
 /// Shape of the logits, and definition of the target distribution.
 #[derive(Clone, Copy, Debug)]
@@ -45,15 +44,12 @@ impl Params {
 
 /// Softmax cross-entropy of each row. Buffers: logits, labels, class weights (any readable buffer if there
 /// are none), loss.
-pub fn softmax_cross_entropy(target: Target) -> Launch {
-    let mut launch = Launch::new(
-        &files::SOFTMAX_CROSS_ENTROPY,
-        &Params::new(target),
-        WORKGROUP,
-        grid_of(target.rows, WORKGROUP),
-    )
-    .flops((target.rows * target.classes * 4) as u64)
-    .iterations(target.passes() * target.classes);
+pub fn softmax_cross_entropy(target: Target, max_iterations: usize) -> Launch {
+    let sizes = [target.rows, target.classes, 0];
+    let params = Params::new(target);
+    let mut launch =
+        launch_rows(&files::SOFTMAX_CROSS_ENTROPY, &params, sizes, target.passes(), max_iterations)
+            .flops((target.rows * target.classes * 4) as u64);
     launch.declarations.push(constant_bool("WEIGHTED", target.weighted));
     launch
 }

@@ -1,7 +1,6 @@
-use crate::kernels::{Launch, files, grid_of, to_u32};
+use super::row::launch_rows;
+use crate::kernels::{Launch, files, to_u32};
 use crate::wgsl::params;
-
-const WORKGROUP: u32 = 64;
 
 params! {
     struct Params {
@@ -11,9 +10,8 @@ params! {
 }
 
 /// dx = y * (dy - sum(dy * y)) of each row. Buffers: y, dy, dx.
-pub fn softmax_grad(rows: usize, classes: usize) -> Launch {
+pub fn softmax_grad(rows: usize, classes: usize, max_iterations: usize) -> Launch {
     let params = Params { rows: to_u32(rows), classes: to_u32(classes) };
-    Launch::new(&files::SOFTMAX_GRAD, &params, WORKGROUP, grid_of(rows, WORKGROUP))
+    launch_rows(&files::SOFTMAX_GRAD, &params, [rows, classes, 0], 2, max_iterations)
         .flops(4 * (rows * classes) as u64)
-        .iterations(3 * classes)
 }

@@ -58,7 +58,5 @@ pub fn batch_norm_grad_scale(
 /// The parallel variant of [`batch_norm_grad_scale`]; the kernel `bias_grad_parallel` adds its splits.
 /// Buffers: x, dy, mean, inv_std or variance, sums.
 pub fn batch_norm_grad_scale_parallel(tiles: &RowTiles, epsilon: Option<f64>) -> Launch {
-    tiles
-        .launch(&files::BATCH_NORM_GRAD_SCALE_PARALLEL, 4, 1)
-        .more_params(&InvStdParams::new(epsilon))
+    tiles.launch(&files::BATCH_NORM_GRAD_SCALE_PARALLEL, 4, 1).more_params(&InvStdParams::new(epsilon))
 }

@@ -8,21 +8,28 @@ params! {
         images: u32,
         pixels: u32,
         channels: u32,
-        inverse: f32,
+        splits: u32,
+        pixels_per_split: u32,
+        factor: f32,
     }
 }
 
-/// Global average pooling: mean over the pixels of each channel of each image. Buffers: x, y.
-pub fn global_avg_pool(images: usize, pixels: usize, channels: usize) -> Launch {
+/// Sums of the pixels of each channel of each image, times `factor`, for each of `splits` splits of the
+/// pixels: the mean for one split and a factor of 1 / pixels. Buffers: x `[images, pixels, channels]`, sums
+/// `[images, splits, channels]`.
+pub fn global_avg_pool(images: usize, pixels: usize, channels: usize, splits: usize, factor: f64) -> Launch {
+    let pixels_per_split = pixels.div_ceil(splits);
     let params = Params {
         images: to_u32(images),
         pixels: to_u32(pixels),
         channels: to_u32(channels),
-        inverse: (1.0 / pixels as f64) as f32,
+        splits: to_u32(splits),
+        pixels_per_split: to_u32(pixels_per_split),
+        factor: factor as f32,
     };
-    Launch::new(&files::GLOBAL_AVG_POOL, &params, WORKGROUP, grid_of(images * channels, WORKGROUP))
+    Launch::new(&files::GLOBAL_AVG_POOL, &params, WORKGROUP, grid_of(images * splits * channels, WORKGROUP))
         .flops((images * pixels * channels) as u64)
-        .iterations(pixels)
+        .iterations(pixels_per_split)
 }
 
 params! {
