@@ -346,9 +346,9 @@ fn a_norm_that_uses_running_statistics_trains_as_it_evaluates() {
         assert!((stepped - evaluated).abs() < 1e-6 * evaluated, "{stepped} {evaluated}");
         losses.push(stepped);
     }
-    assert!(losses[9] < 0.9 * losses[0], "{losses:?}");
+    assert!(losses.windows(2).all(|pair| pair[1] < pair[0]), "{losses:?}");
     assert_eq!(statistics(&t), before);
-    assert!(t.parameter("bn1.scale").unwrap().iter().all(|&scale| scale != 1.0));
+    assert_ne!(t.parameter("bn1.scale").unwrap(), [1.0; 4]);
     // A norm with the statistics of the batch computes another loss.
     let batch_loss = f64::from(make(small()).step_loss(&examples).unwrap());
     assert!((batch_loss - losses[0]).abs() > 0.01 * losses[0], "{batch_loss} {losses:?}");

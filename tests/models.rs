@@ -3,7 +3,8 @@
 use crate::support::device::gpu;
 use crate::support::training::{Snapshot, assert_frozen, moved, snapshot};
 use frazil::data::synthetic;
-use frazil::{FreezeRule, Loss, Model, Padding, Sgd, Trainer, TrainerOptions};
+use frazil::layer::Init;
+use frazil::{Digits, FreezeRule, Loss, Model, Padding, Sgd, Trainer, TrainerOptions};
 
 #[test]
 fn every_predefined_model_trains() {
@@ -40,10 +41,11 @@ fn every_predefined_model_trains() {
 /// 2x2 windows with stride 2, which skip the last row and column.
 fn average_pooling_model() -> Model {
     Model::input([7, 7, 2])
-        .conv2d("conv1", 5, [3, 3], |c| c.padding(Padding::Same))
+        // With these initial weights every unit is active for some example, so that every weight trains.
+        .conv2d("conv1", 5, [3, 3], |c| c.padding(Padding::Same).init(Init::GlorotUniform))
         .relu()
         .avg_pool2d_with([3, 3], |p| p.stride([2, 2]).padding(Padding::Same))
-        .conv2d("conv2", 6, [2, 2], |c| c)
+        .conv2d("conv2", 6, [2, 2], |c| c.init(Init::GlorotUniform))
         .relu()
         .avg_pool2d([2, 2])
         .flatten()
@@ -99,4 +101,86 @@ fn max_and_avg_pool_use_stride_padding_and_dilation() {
     assert_eq!(rows(Padding::Valid, 1, 1), [7 * 5 * 2; 2]);
     assert_eq!(rows(Padding::Valid, 1, 2), [5 * 3 * 2; 2]);
     assert_eq!(rows(Padding::Same, 2, 1), [5 * 7 * 2; 2]);
+}
+
+/// A kernel without an initializer gets He's if a rectifier follows, directly or through layers that do not
+/// change the sign, otherwise Glorot's; an explicit one stays.
+#[test]
+fn default_initializers_depend_on_what_follows_the_layer() {
+    let same = |c: frazil::layer::Conv2dLayer| c.padding(Padding::Same);
+    let model = Model::input([8, 8, 2])
+        .conv2d("relu", 4, [3, 3], same)
+        .relu()
+        .conv2d("norm_pool_relu", 4, [3, 3], same)
+        .batch_norm("bn")
+        .max_pool2d([2, 2])
+        .dropout(0.1)
+        .relu()
+        .conv2d("given", 4, [3, 3], |c| same(c).init(Init::GlorotNormal))
+        .relu()
+        .conv2d("linear", 4, [3, 3], same)
+        .residual(
+            "block",
+            |main| main.conv2d("gelu", 4, [3, 3], same).gelu().conv2d("sum_relu", 4, [3, 3], same),
+            |shortcut| shortcut.conv2d("sum_relu2", 4, [1, 1], same),
+        )
+        .leaky_relu(0.1)
+        .flatten()
+        .dense("tanh", 8)
+        .tanh()
+        .dense("dense_leaky", 8)
+        .leaky_relu(0.1)
+        .dense("last", 3)
+        .build()
+        .unwrap();
+    let kernels = model.parameters().iter().filter(|p| p.path.ends_with(".kernel"));
+    let found: Vec<_> = kernels.map(|p| (p.path.trim_end_matches(".kernel"), p.init.clone())).collect();
+    let (he, glorot) = (Init::HeUniform, Init::GlorotUniform);
+    let expected = [
+        ("relu", he.clone()),
+        ("norm_pool_relu", he.clone()),
+        ("given", Init::GlorotNormal),
+        ("linear", glorot.clone()),
+        ("block.gelu", he.clone()),
+        ("block.sum_relu", he.clone()),
+        ("block.sum_relu2", he.clone()),
+        ("tanh", glorot.clone()),
+        ("dense_leaky", he),
+        ("last", glorot),
+    ];
+    assert_eq!(found, expected);
+}
+
+/// A network of 16 dense layers with ReLU learns with the default initializers; with Glorot's its loss stays
+/// that of guessing.
+#[test]
+fn deep_relu_network_learns_with_the_default_initializer_only() {
+    let train = Digits::train().unwrap();
+    let losses = |init: Option<Init>| {
+        let mut model = Model::input([8, 8, 1]).flatten();
+        for layer in 0..16 {
+            let init = init.clone();
+            model = model
+                .dense_with(&format!("fc{layer}"), 64, |d| match init {
+                    Some(init) => d.init(init),
+                    None => d,
+                })
+                .relu();
+        }
+        let model = model.dense("last", 10).build().unwrap();
+        let options = TrainerOptions::batch(64).seed(1);
+        let mut t = Trainer::new(gpu(), model, Loss::SoftmaxCrossEntropy, Sgd::new(0.05), options).unwrap();
+        let mut losses = Vec::new();
+        for epoch in 0..8 {
+            for batch in train.batches_for_epoch(64, 1, epoch).unwrap() {
+                t.step(&batch).unwrap();
+            }
+            losses.push(t.metrics().unwrap().loss);
+        }
+        losses
+    };
+    let (default, glorot) = (losses(None), losses(Some(Init::GlorotUniform)));
+    println!("loss by epoch: default {default:.4?}, Glorot {glorot:.4?}");
+    assert!(default[7] < 1.8, "{default:?}");
+    assert!(glorot[7] > 2.25, "{glorot:?}");
 }

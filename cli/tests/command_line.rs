@@ -1,6 +1,7 @@
 //! The commands `train`, `devices`, `check` and `inspect`: output, files and exit codes.
 
 use crate::program::*;
+use frazil::checkpoint::Checkpoint;
 use std::path::Path;
 use std::process::Command;
 
@@ -396,4 +397,57 @@ fn cached_outputs_of_frozen_layers_give_identical_results() {
         assert!(message.contains(part), "{message}");
     }
     folders.iter().for_each(|f| std::fs::remove_dir_all(f).unwrap());
+}
+
+#[test]
+fn a_loss_that_does_not_move_gives_a_hint_once() {
+    let out = folder("stuck");
+    let path = out.to_str().unwrap();
+    let hints = |rate: &str| {
+        let output = frazil(&[
+            "train",
+            "--json",
+            "--out",
+            path,
+            "--epochs",
+            "3",
+            "--batch",
+            "256",
+            "--overwrite",
+            "--lr",
+            rate,
+        ]);
+        assert!(output.status.success(), "{output:?}");
+        lines(&output).iter().filter(|line| line["hint"].is_string()).count()
+    };
+    assert_eq!((hints("1e-9"), hints("0.1")), (1, 0));
+    std::fs::remove_dir_all(&out).unwrap();
+}
+
+/// The learning rate jumps after the first epoch: weights that diverge are written under another name, and the
+/// good checkpoint stays.
+#[test]
+fn diverged_weights_do_not_replace_the_last_good_checkpoint() {
+    let out = folder("diverged");
+    let path = out.to_str().unwrap();
+    let epoch = |name: &str| Checkpoint::read(&out.join(name)).unwrap().notes()["note.epoch"].clone();
+    // With the first factor the loss stays finite, with the second an update overflows.
+    for (factor, last) in [("1e6", "3"), ("1e9", "1")] {
+        let schedule = format!("step:every=6,factor={factor}");
+        let flags = ["--optimizer", "adam", "--schedule", &schedule, "--batch", "256", "--epochs", "3"];
+        let output = frazil(&[&["train", "--json", "--save-every", "1", "--out", path], &flags[..]].concat());
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let all = lines(&output);
+        let diverged = all.iter().filter(|line| line["diverged"].is_string());
+        assert!(diverged.count() >= 1, "{all:?}");
+        assert_eq!((epoch("weights.safetensors"), epoch("diverged.safetensors")), ("1".into(), last.into()));
+        let good = Checkpoint::read(&out.join("weights.safetensors")).unwrap();
+        let bits = good.tensor("fc1.kernel").unwrap().bits();
+        assert!(bits.iter().all(|&bits| f32::from_bits(bits).abs() < 1.0));
+        if factor == "1e9" {
+            let message = String::from_utf8_lossy(&output.stderr);
+            assert!(message.contains("NaN or infinite") && message.contains("step"), "{message}");
+        }
+        std::fs::remove_dir_all(&out).unwrap();
+    }
 }

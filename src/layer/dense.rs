@@ -12,13 +12,15 @@ use crate::shape::Shape;
 pub struct DenseLayer {
     outputs: usize,
     bias: bool,
-    init: Init,
+    /// `None` until it is set or chosen by what follows the layer.
+    init: Option<Init>,
 }
 
 impl DenseLayer {
-    /// A layer with `outputs` outputs. Defaults: with bias, [`Init::GlorotUniform`].
+    /// A layer with `outputs` outputs. Defaults: with bias, [`Init`] by what
+    /// follows the layer.
     pub fn new(outputs: usize) -> Self {
-        DenseLayer { outputs, bias: true, init: Init::GlorotUniform }
+        DenseLayer { outputs, bias: true, init: None }
     }
 
     /// Sets whether a bias is added.
@@ -27,10 +29,15 @@ impl DenseLayer {
         self
     }
 
-    /// Sets the initializer of the kernel; the bias is initialized to 0.
+    /// Sets the initializer of the kernel, instead of the [default](Init#default); the bias is initialized to 0.
     pub fn init(mut self, init: Init) -> Self {
-        self.init = init;
+        self.init = Some(init);
         self
+    }
+
+    /// Sets the initializer of the kernel unless there is one.
+    pub(super) fn default_init(&mut self, init: Init) {
+        self.init.get_or_insert(init);
     }
 
     pub(super) fn output(&self, name: &str, input: &[usize]) -> Result<Vec<usize>> {
@@ -50,7 +57,13 @@ impl DenseLayer {
     pub(super) fn parameters(&self, name: &str, input: &[usize]) -> Result<Vec<ParameterSpec>> {
         self.output(name, input)?;
         let fan = [input[0], self.outputs];
-        kernel_and_bias(name, Shape::new(fan)?, self.init.clone(), fan, self.bias.then_some(self.outputs))
+        kernel_and_bias(
+            name,
+            Shape::new(fan)?,
+            self.init.clone().unwrap_or(Init::GlorotUniform),
+            fan,
+            self.bias.then_some(self.outputs),
+        )
     }
 
     pub(super) fn forward(

@@ -5,6 +5,12 @@ use crate::host_memory;
 use crate::rng::Stream;
 
 /// Initializer of a parameter.
+///
+/// # Default
+/// Kernels for which none is set are initialized by [`Init::HeUniform`] if a rectifier follows their layer
+/// (ReLU, leaky ReLU or GELU; directly or after batch norm, pooling, dropout, a flatten or the sum of a residual
+/// layer), otherwise by [`Init::GlorotUniform`]. A rectifier halves the mean square of its input, which He's
+/// variance compensates: with Glorot's, the outputs of a deep network shrink from layer to layer.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Init {

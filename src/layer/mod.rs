@@ -10,7 +10,7 @@ pub use batch_norm::BatchNormLayer;
 pub use dense::DenseLayer;
 pub use init::Init;
 pub use sequence::ResidualLayer;
-pub(crate) use sequence::Sequence;
+pub(crate) use sequence::{Sequence, choose_initializers};
 pub use window::{Conv2dLayer, Pool2dLayer};
 
 use crate::error::{Error, Result};

@@ -1,8 +1,8 @@
 //! Sequences of layers (a model, or a branch of a residual layer) and the residual layer.
 
-use super::{BatchNormLayer, Layer, Mode, ParameterSpec};
+use super::{BatchNormLayer, Init, Layer, Mode, ParameterSpec};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Op, ValueId};
+use crate::graph::{Activation, Graph, Op, ValueId};
 
 /// Named layers applied in order.
 #[derive(Clone, Copy)]
@@ -66,6 +66,34 @@ impl Sequence<'_> {
 /// Maximum depth of residual layers inside residual layers. Each level takes a few stack frames when the model
 /// is built.
 const MAX_DEPTH: usize = 256;
+
+/// Sets the initializers of all kernels that have none, by [`Init`]'s default; `rectified` is whether a rectifier
+/// follows the layers.
+pub(crate) fn choose_initializers(layers: &mut [(String, Layer)], mut rectified: bool) {
+    for (_, layer) in layers.iter_mut().rev() {
+        let init = if rectified { Init::HeUniform } else { Init::GlorotUniform };
+        match layer {
+            Layer::Conv2d(layer) => layer.default_init(init),
+            Layer::Dense(layer) => layer.default_init(init),
+            Layer::Residual(layer) => {
+                choose_initializers(&mut layer.main, rectified);
+                choose_initializers(&mut layer.shortcut, rectified);
+            }
+            Layer::BatchNorm(_)
+            | Layer::Dropout { .. }
+            | Layer::MaxPool2d(_)
+            | Layer::AvgPool2d(_)
+            | Layer::GlobalAvgPool
+            | Layer::Flatten => continue,
+            Layer::Relu | Layer::Activation(_) | Layer::Softmax => {}
+        }
+        rectified = matches!(
+            layer,
+            Layer::Relu
+                | Layer::Activation(Activation::LeakyRelu { .. } | Activation::Gelu | Activation::GeluTanh)
+        );
+    }
+}
 
 /// Residual layer, `main(x) + shortcut(x)` (He et al. 2015); a shortcut without layers is the identity.
 ///

@@ -14,14 +14,16 @@ pub struct Conv2dLayer {
     window: Window,
     groups: usize,
     bias: bool,
-    init: Init,
+    /// `None` until it is set or chosen by what follows the layer.
+    init: Option<Init>,
 }
 
 impl Conv2dLayer {
     /// A convolution with `c_out` output channels and a kernel of `[rows, columns]`. Defaults: stride 1,
-    /// dilation 1, no padding, one group, with bias, [`Init::GlorotUniform`].
+    /// dilation 1, no padding, one group, with bias, [`Init`] by what follows the
+    /// layer.
     pub fn new(c_out: usize, kernel: [usize; 2]) -> Self {
-        Conv2dLayer { c_out, window: Window::new(kernel), groups: 1, bias: true, init: Init::GlorotUniform }
+        Conv2dLayer { c_out, window: Window::new(kernel), groups: 1, bias: true, init: None }
     }
 
     /// Sets the padding.
@@ -54,10 +56,15 @@ impl Conv2dLayer {
         self
     }
 
-    /// Sets the initializer of the kernel; the bias is initialized to 0.
+    /// Sets the initializer of the kernel, instead of the [default](Init#default); the bias is initialized to 0.
     pub fn init(mut self, init: Init) -> Self {
-        self.init = init;
+        self.init = Some(init);
         self
+    }
+
+    /// Sets the initializer of the kernel unless there is one.
+    pub(super) fn default_init(&mut self, init: Init) {
+        self.init.get_or_insert(init);
     }
 
     /// Returns the convolution operation for examples of shape `input`.
@@ -73,7 +80,7 @@ impl Conv2dLayer {
         kernel_and_bias(
             name,
             Shape::new(conv.kernel_shape())?,
-            self.init.clone(),
+            self.init.clone().unwrap_or(Init::GlorotUniform),
             fan,
             self.bias.then_some(self.c_out),
         )

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::graph::Activation;
 use crate::layer::{
     BatchNormLayer, Conv2dLayer, DenseLayer, Layer, ParameterSpec, Pool2dLayer, ResidualLayer, Sequence,
+    choose_initializers,
 };
 use crate::shape::Shape;
 use std::collections::BTreeSet;
@@ -171,7 +172,8 @@ impl ModelBuilder {
     /// - [`Error::ShapeMismatch`], naming the layer, if a layer does not accept its input shape.
     /// - [`Error::InvalidArgument`], naming the layer, for an invalid option, and for an empty, repeated or
     ///   invalid name.
-    pub fn build(self) -> Result<Model> {
+    pub fn build(mut self) -> Result<Model> {
+        choose_initializers(&mut self.layers, false);
         Shape::new(self.input.as_slice())?;
         let (output, parameters) = Sequence { prefix: "", layers: &self.layers }.infer(&self.input)?;
         let parameters: Vec<_> = parameters.into_iter().flatten().collect();

@@ -248,7 +248,8 @@ impl<'a> Analysis<'a> {
                 Statement::Call { function, ref arguments, result } => {
                     self.call(function, arguments, result, now);
                 }
-                Statement::Emit(_) | Statement::CooperativeStore { .. } => {}
+                // The result of an atomic operation is varying, as every expression not listed in `taint`.
+                Statement::Emit(_) | Statement::CooperativeStore { .. } | Statement::Atomic { .. } => {}
                 ref other => panic!("expected only statements that the kernels use, got {other:?}"),
             }
         }

@@ -130,6 +130,7 @@ impl Run<'_> {
         let batches = train.batches(options.batch, 0)?.len() as u64;
         let bar = progress_bar(remaining.saturating_mul(batches).saturating_sub(at.batch));
         let features = self.features(trainer, train)?;
+        let (mut before, mut hinted) = (None, false);
         loop {
             let number = at.epoch + 1;
             let Some(epoch) = self.epoch(trainer, (train, features.as_ref(), test), at, &bar)? else {
@@ -148,6 +149,13 @@ impl Run<'_> {
             let (m, e) = ([m.loss, m.accuracy()], [e.loss, e.accuracy()]);
             table.add(number, &format!("{},{},{},{},{samples_per_s:.1}", m[0], m[1], e[0], e[1]))?;
             bar.suspend(|| self.print_epoch(&epoch))?;
+            let losses = [epoch.train.loss, epoch.test.loss];
+            if !hinted && stuck(losses, before, guessing(&epoch.test)) {
+                hinted = true;
+                bar.suspend(|| self.output.text(HINT))?;
+                self.output.json(&json!({ "hint": HINT }))?;
+            }
+            before = Some(losses);
             if number >= options.epochs {
                 bar.finish_and_clear();
                 return Ok(epoch.test);
@@ -387,6 +395,22 @@ const DIVERGED_FACTOR: f64 = 100.0;
 /// Whether weights with this evaluation have diverged: the loss is not finite for most examples, or far above
 /// that of guessing, which is the logarithm of the number of classes.
 fn diverged(test: &Evaluation) -> bool {
-    let classes = test.confusion.as_ref().map_or(2, Confusion::classes);
-    2 * test.non_finite > test.examples || test.loss > DIVERGED_FACTOR * (classes as f64).ln()
+    2 * test.non_finite > test.examples || test.loss > DIVERGED_FACTOR * guessing(test)
+}
+
+/// The cross-entropy of a uniform guess: the logarithm of the number of classes.
+fn guessing(test: &Evaluation) -> f64 {
+    (test.confusion.as_ref().map_or(2, Confusion::classes) as f64).ln()
+}
+
+/// Hint for a loss that has not moved in an epoch.
+const HINT: &str = "hint: the loss has not moved in this epoch and is no better than that of guessing; try another --lr or \
+                    --optimizer, or freeze fewer weights";
+
+/// Whether the losses in training and on the test set are at least nearly that of guessing, and within 0.5 % of
+/// their values in the epoch before; in the first epoch, of guessing.
+fn stuck(losses: [f64; 2], before: Option<[f64; 2]>, guessing: f64) -> bool {
+    let before = before.unwrap_or([guessing; 2]);
+    let stays = |(now, before): (f64, f64)| now > 0.9 * guessing && (now - before).abs() < 0.005 * guessing;
+    losses.into_iter().zip(before).all(stays)
 }
