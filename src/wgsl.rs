@@ -37,8 +37,8 @@ impl WgslType for [u32; 2] {
     const NAME: &'static str = "vec2<u32>";
 }
 
-impl WgslType for [[f32; 4]; 13] {
-    const NAME: &'static str = "array<vec4<f32>, 13>";
+impl WgslType for [[f32; 4]; 12] {
+    const NAME: &'static str = "array<vec4<f32>, 12>";
 }
 
 /// A struct declared by [`params!`].

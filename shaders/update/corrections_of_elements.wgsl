@@ -19,11 +19,11 @@ fn combined(correction: vec4<f32>, power: f32, n: vec4<u32>) -> vec4<f32> {
 
 fn corrections(index: u32) -> Corrections {
     let missed = missed_steps[index];
-    // At most 2^26 - 1, because there are 26 powers.
-    var n = min(vec4<u32>(scalars.step) - missed, vec4<u32>(0x3fffffeu)) + vec4<u32>(1u);
+    // At most 2^24 - 1, because there are 24 powers.
+    var n = min(vec4<u32>(scalars.step) - missed, vec4<u32>(0xfffffeu)) + vec4<u32>(1u);
     var first = vec4<f32>(0.0);
     var second = vec4<f32>(0.0);
-    for (var pair = 0u; pair < 13u; pair++) {
+    for (var pair = 0u; pair < 12u; pair++) {
         let powers = p.powers[pair];
         first = combined(first, powers.x, n);
         second = combined(second, powers.y, n);

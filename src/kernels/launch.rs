@@ -77,6 +77,10 @@ impl Launch {
 
     /// Appends members to the parameter struct.
     pub(super) fn more_params<P: WgslStruct>(mut self, params: &P) -> Self {
+        // WGSL aligns arrays in uniform buffers to 16 bytes, and numbers to 4.
+        if P::FIELDS.iter().any(|field| field.ty.starts_with("array")) {
+            self.params.resize(self.params.len().next_multiple_of(16), 0);
+        }
         let before = self.params.len();
         self.fields.extend(P::FIELDS.iter().map(|f| Field { offset: before + f.offset, ..*f }));
         self.params.extend_from_slice(bytemuck::bytes_of(params));

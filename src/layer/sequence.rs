@@ -75,10 +75,12 @@ pub(crate) fn choose_initializers(layers: &mut [(String, Layer)], mut rectified:
         match layer {
             Layer::Conv2d(layer) => layer.default_init(init),
             Layer::Dense(layer) => layer.default_init(init),
-            Layer::Residual(layer) => {
+            // Deeper layers are refused when the model is built.
+            Layer::Residual(layer) if layer.depth <= MAX_DEPTH => {
                 choose_initializers(&mut layer.main, rectified);
                 choose_initializers(&mut layer.shortcut, rectified);
             }
+            Layer::Residual(_) => {}
             Layer::BatchNorm(_)
             | Layer::Dropout { .. }
             | Layer::MaxPool2d(_)
@@ -176,7 +178,7 @@ impl ResidualLayer {
 
 impl Drop for ResidualLayer {
     /// Drops inner residual layers in a loop: the recursion of a derived drop would overflow the stack for
-    /// layers far deeper than [`MAX_DEPTH`].
+    /// layers far deeper than the maximum.
     fn drop(&mut self) {
         let mut pending = std::mem::take(&mut self.main);
         pending.append(&mut self.shortcut);

@@ -110,7 +110,8 @@ impl Trainer {
             first += rows;
         }
         Ok(Evaluation {
-            loss: loss / weight,
+            // Without any weight, as in a step; NaN if no example has a finite loss.
+            loss: if weight == 0.0 && non_finite == 0 { 0.0 } else { loss / weight },
             correct: confusion.as_ref().map(Confusion::correct),
             examples: examples as u64,
             non_finite,

@@ -17,9 +17,9 @@ use wildmatch::WildMatch;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// Bits of each parameter.
-    weights: Vec<Vec<u32>>,
+    pub(super) weights: Vec<Vec<u32>>,
     /// Bits of each parameter's state slots.
-    state: Vec<Vec<Vec<u32>>>,
+    pub(super) state: Vec<Vec<Vec<u32>>>,
     /// The number of steps in which each element was trained; empty for a parameter whose elements were all
     /// trained in `step` steps.
     trained: Vec<Vec<u32>>,

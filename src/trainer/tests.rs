@@ -1,10 +1,10 @@
-//! Tests that the first call after the loss of a device fails, and every later one too.
+//! Tests that need private parts of a trainer: calls after the loss of a device, and an infinite learning rate.
 
 use super::*;
 use crate::data::{Dataset, synthetic};
 use crate::gpu::GpuOptions;
 use crate::mask::FreezeRule;
-use crate::optimizer::Sgd;
+use crate::optimizer::{Adagrad, Adam, AdamW, RmsProp, Sgd};
 
 const BATCH: usize = 6;
 
@@ -105,4 +105,55 @@ fn the_first_call_after_the_loss_of_a_device_fails() -> Result<()> {
         }
     }
     std::fs::remove_file(&checkpoint).map_err(|source| Error::Io { path: checkpoint, source })
+}
+
+/// With an infinite learning rate on the device, which the host's range does not allow, no update is finite:
+/// nothing changes, and every call reports it until it is forgotten.
+#[test]
+fn an_update_that_is_not_finite_changes_nothing_and_is_reported() -> Result<()> {
+    let gpu = Gpu::new(GpuOptions::default().compile_ahead(false))?;
+    let data = synthetic("synthetic", [5, 5, 2], 4, BATCH, 11)?;
+    let Some(good) = data.in_order(BATCH)?.next() else { panic!("no batch") };
+    let optimizers: [Optimizer; 9] = [
+        Sgd::new(0.05).into(),
+        Sgd::new(0.05).momentum(0.9).nesterov(true).weight_decay(0.1).into(),
+        Adam::new(0.01).weight_decay(0.1).into(),
+        Adam::new(0.01).amsgrad(true).into(),
+        AdamW::new(0.01).amsgrad(true).weight_decay(0.1).into(),
+        RmsProp::new(0.002).into(),
+        RmsProp::new(0.001).centered(true).momentum(0.9).weight_decay(0.1).into(),
+        Adagrad::new(0.05).into(),
+        Optimizer::from(Sgd::new(0.2)).clip(Clip::norm(0.5)),
+    ];
+    for optimizer in optimizers {
+        let what = optimizer.describe();
+        let model = Model::input([5, 5, 2]).conv2d("conv", 4, [3, 3], |c| c).relu().flatten().dense("fc", 4);
+        let options = TrainerOptions::batch(BATCH);
+        let mut t = Trainer::new(&gpu, model.build()?, Loss::SoftmaxCrossEntropy, optimizer, options)?;
+        t.freeze("*", FreezeRule::random(0.5))?;
+        for _ in 0..3 {
+            t.step(&good)?;
+        }
+        let before = t.snapshot()?;
+        let scalars = StepScalars { learning_rate: f32::INFINITY, ..t.scalars(&good) };
+        t.training.run(&good, scalars)?;
+        t.step += 1;
+        let same = |t: &Trainer| {
+            Ok::<_, Error>(t.snapshot()?.weights == before.weights && t.snapshot()?.state == before.state)
+        };
+        assert!(same(&t)?, "{what}");
+        for _ in 0..2 {
+            for result in [t.metrics().map(drop), t.step_loss(&good).map(drop), t.step(&good)] {
+                let named =
+                    matches!(&result, Err(Error::NonFiniteUpdate { step: 3, path }) if path == "conv.kernel");
+                assert!(named, "{what}: {result:?}");
+            }
+        }
+        assert!(same(&t)?, "{what}");
+        t.forget_non_finite()?;
+        assert_eq!(t.steps(), 4, "{what}");
+        assert!(t.step_loss(&good)?.is_finite(), "{what}");
+        assert!(!same(&t)? && t.verify_frozen()?.changed() == 0, "{what}");
+    }
+    Ok(())
 }

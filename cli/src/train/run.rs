@@ -178,7 +178,19 @@ impl Run<'_> {
         let divergence = matches!(error, Error::NonFiniteLoss { .. } | Error::NonFiniteUpdate { .. });
         let test = if divergence { trainer.evaluate(test).ok() } else { None };
         match self.save(trainer, test.as_ref(), at) {
-            Ok(_) if test.as_ref().is_some_and(diverged) => {}
+            Ok(_) if test.as_ref().is_some_and(diverged) => {
+                let good = self.options.folder.weights();
+                if good.exists() {
+                    let good = good.display();
+                    message(format_args!(
+                        "frazil: continue with: frazil train --resume {good} --override --lr RATE"
+                    ));
+                } else {
+                    message(format_args!(
+                        "frazil: the weights diverged before that; begin again with a lower --lr"
+                    ));
+                }
+            }
             Ok(_) => {
                 let lower = if divergence { " --override --lr RATE" } else { "" };
                 message(format_args!("frazil: {}{lower}", self.saved(at)));

@@ -4,9 +4,10 @@ use crate::kernels::update::range::UpdateRange;
 use crate::kernels::{Launch, WgslFile, files};
 use crate::wgsl::params;
 
-/// Number of powers `beta^(2^k)` in [`Powers`], so that steps are counted up to `2^26 - 1`. Later bias
-/// corrections differ from 1 by less than a rounding error, for decay rates up to `1 - 2.6e-7`.
-const POWERS: usize = 26;
+/// Number of powers `beta^(2^k)` in [`Powers`], so that steps are counted up to `2^24 - 1`. Later bias
+/// corrections differ from 1 by less than a rounding error, for decay rates up to `1 - 1e-6`. With more powers,
+/// the parameters exceed the 256 bytes of a dispatch.
+const POWERS: usize = 24;
 
 params! {
     struct Rule {
