@@ -16,7 +16,7 @@ var<workgroup> b_tile: array<array<array<vec4<f32>, B_GROUP>, COLUMNS4>, K_STEP>
 // Position of a vector within its group of `size`. Adjacent invocations store the same vector for values of k
 // that are 4 apart: the XOR spreads these stores over the memory banks.
 fn spread(vector: u32, k: u32, size: u32) -> u32 {
-    return vector ^ (k / 4u * 2u & (size - 1u));
+    return vector ^ ((k / 4u * 2u) & (size - 1u));
 }
 
 @compute @workgroup_size(WORKGROUP)
