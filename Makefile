@@ -34,7 +34,9 @@ newest-mesa: ## Compare kernels with the reference on the newest Mesa, whose sof
 	@$(RUNTIME); cargo build --release --quiet || exit 1; \
 	tests=$$(cargo test --release -p frazil --test main --no-run 2>&1 | sed -n 's/.*Executable.*(\(.*\))/\1/p'); \
 	[ -n "$$tests" ] || { echo "the test program was not built"; exit 1; }; \
-	$(NEWEST) $${CARGO_TARGET_DIR:-target}/release/frazil check && $(NEWEST) "$$tests" cooperative || code=$$?; \
+	frazil="$(NEWEST) $${CARGO_TARGET_DIR:-target}/release/frazil"; \
+	cooperative=$$($$frazil devices | grep -o 'cooperative[0-9]*x[0-9]*' | head -n 1); \
+	$$frazil check --family subgroup8 $${cooperative:+--family $$cooperative} && $(NEWEST) "$$tests" cooperative || code=$$?; \
 	if [ "$${code:-0}" = 77 ]; then echo "SKIPPED: the newest driver is not available, see above"; else exit $${code:-0}; fi
 
 check-tint: ## Compile all shaders with Tint, Chrome's compiler, in a headless Chromium; PIPELINES=N is faster

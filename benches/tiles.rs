@@ -10,7 +10,8 @@ use frazil::low_level::{
 use frazil::{Gpu, GpuOptions, Result};
 
 fn main() -> Result<()> {
-    let light = std::env::args().any(|argument| argument == "--light");
+    let light = std::env::args().any(|argument| argument == "--light")
+        || std::env::var("FRAZIL_BENCH_LIGHT").is_ok_and(|value| value != "0");
     let gpu = Gpu::new(GpuOptions::default())?;
     println!("{}", serde_json::json!({"adapter": gpu.report().name, "driver": gpu.report().driver}));
     let mut graphs = Vec::new();
