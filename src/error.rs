@@ -37,14 +37,16 @@ pub enum Error {
         reason: String,
     },
     /// A size exceeds a device limit or the memory budget. Nothing is allocated.
-    #[error("{what} needs {needed}, but {available} is available; use a smaller batch or smaller tensors")]
+    #[error("{what} needs {needed} bytes, but {available} bytes are available; {advice}")]
     LimitExceeded {
         /// The limit and the resource that exceeds it.
         what: String,
-        /// Required amount.
+        /// Required bytes.
         needed: u64,
-        /// Available amount.
+        /// Available bytes.
         available: u64,
+        /// What to try.
+        advice: String,
     },
     /// The host has not enough memory for the content of a file or for an argument. Nothing was changed.
     #[error("{what}: {bytes} bytes of host memory are not available; free some memory, or use less data")]
@@ -83,7 +85,9 @@ pub enum Error {
         got: usize,
     },
     /// The device is out of memory.
-    #[error("out of device memory at {label} ({bytes} bytes); use a smaller batch")]
+    #[error(
+        "out of device memory at {label} ({bytes} bytes); close other programs that use the device, or use a smaller batch or model"
+    )]
     OutOfMemory {
         /// Label of the resource.
         label: String,
@@ -97,7 +101,9 @@ pub enum Error {
         reason: String,
     },
     /// The device did not finish within the timeout. The work may still finish later.
-    #[error("{what} did not finish within {limit:?}; raise GpuOptions::timeout or use smaller steps")]
+    #[error(
+        "{what} did not finish within {limit:?}; raise GpuOptions::timeout, or use a smaller batch or model"
+    )]
     Timeout {
         /// The operation that timed out.
         what: String,

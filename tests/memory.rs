@@ -6,7 +6,7 @@ use frazil::low_level::GemmFamily;
 use frazil::low_level::{BufferUse, Winograd};
 use frazil::low_level::{Graph, Op, Role};
 use frazil::low_level::{Plan, PlanOptions};
-use frazil::{Error, Loss, Model, Sgd};
+use frazil::{Error, Loss, Model, Padding, Sgd};
 
 /// Returns the report of a software adapter with the features and limits of llvmpipe (Mesa's software Vulkan
 /// driver).
@@ -116,17 +116,51 @@ fn cifar_step_needs_at_most_1_5_times_the_necessary_memory() {
 
 /// With a batch of 1024, every buffer is within the adapter's limit of 128 MiB per binding, because the size
 /// of workspaces does not depend on the batch size. With a batch of 2048, the error names the buffer that
-/// exceeds the limit.
+/// exceeds the limit, and the batch that fits.
 #[test]
 fn large_batch_fits_or_the_error_names_the_buffer() {
     let report = Plan::estimate(&cifar(1024), &adapter(), &PlanOptions::default()).unwrap();
     assert!(report.per_step.iter().all(|buffer| buffer.bytes <= adapter().max_binding));
     // The output of the first ReLU (`relu1`) for 2048 examples needs 256 MiB.
     match Plan::estimate(&cifar(2048), &adapter(), &PlanOptions::default()) {
-        Err(Error::LimitExceeded { what, needed, available }) => {
+        Err(Error::LimitExceeded { what, needed, available, advice }) => {
             assert!(what.contains("relu1"), "{what}");
             assert_eq!((needed, available), (256 << 20, 128 << 20));
+            assert_eq!(advice, "use a batch of at most 1024");
         }
         other => panic!("{:?}", other.map(|r| r.bytes())),
     }
+}
+
+/// The advice of an error follows from its cause: a smaller batch is not named where it cannot help.
+#[test]
+fn error_for_a_tensor_that_does_not_fit_gives_advice_that_helps() {
+    let mut small = adapter();
+    small.max_binding = 1 << 20;
+    let refused =
+        |example: [usize; 3], channels: usize, kernel: usize, batch: usize, options: PlanOptions| {
+            let model = Model::input(example)
+                .conv2d("conv", channels, [kernel, kernel], |c| c.padding(Padding::Same))
+                .global_avg_pool()
+                .dense("dense", 2)
+                .build()
+                .unwrap();
+            let rule = *frazil::Optimizer::from(Sgd::new(0.01)).rule();
+            let graph = model.training_graph(batch, Loss::SoftmaxCrossEntropy, rule).unwrap().graph;
+            match Plan::estimate(&graph, &small, &options) {
+                Err(Error::LimitExceeded { what, advice, .. }) => (what, advice),
+                other => panic!("{:?}", other.map(|r| r.bytes())),
+            }
+        };
+    let options = PlanOptions::default();
+    // 64 x 64 x 32 elements of an example are half the limit; 64 x 64 x 128 are twice the limit.
+    assert_eq!(refused([64, 64, 1], 32, 3, 3, options.clone()).1, "use a batch of at most 2");
+    for batch in [1, 3] {
+        let (_, advice) = refused([64, 64, 1], 128, 3, batch, options.clone());
+        assert!(advice.contains("a single example does not fit"), "{advice}");
+    }
+    let (what, advice) = refused([64, 64, 1], 2, 11, 1, options.clone().explicit_columns(true));
+    assert!(what.contains("column matrix of one image") && !advice.contains("batch"), "{what}: {advice}");
+    let (what, advice) = refused([4, 4, 512], 512, 3, 1, options);
+    assert!(what.contains("conv.kernel") && !advice.contains("batch"), "{what}: {advice}");
 }

@@ -76,6 +76,10 @@ struct DeviceArgs {
     /// Graphics API: vulkan, metal, dx12 or gl.
     #[arg(long)]
     backend: Option<Backend>,
+    /// Maximum total size of all device buffers, in MiB; by default 4096 on a software adapter, and unlimited
+    /// on others.
+    #[arg(long, value_name = "MIB")]
+    memory_budget: Option<u32>,
 }
 
 impl DeviceArgs {
@@ -86,6 +90,9 @@ impl DeviceArgs {
         }
         if let Some(backend) = self.backend {
             options = options.backend(backend);
+        }
+        if let Some(mebibytes) = self.memory_budget {
+            options = options.memory_budget(u64::from(mebibytes) << 20);
         }
         options
     }

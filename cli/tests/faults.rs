@@ -191,31 +191,39 @@ fn run_killed_inside_a_save_resumes_to_the_bit() {
         std::fs::remove_file(&library).unwrap();
     }
     let (begun, mut random) = (Instant::now(), Random(soak_seed()));
-    let (mut before_first, mut after_last) = (0, 0);
-    while begun.elapsed() < soak_time(8) {
+    // Number of kills by the epochs that the checkpoint contains; 3 are the whole run.
+    let mut after = [0; 4];
+    // A slow machine goes on until a run was killed between its first and last checkpoint.
+    while begun.elapsed() < soak_time(8) || (after[1] + after[2] == 0 && after[3] < 20) {
         std::fs::create_dir_all(&out).unwrap();
         let mut program = Command::new(PROGRAM);
         program.args(arguments(&out, "3")).stdout(std::process::Stdio::null());
         let mut child = program.stderr(std::process::Stdio::null()).spawn().unwrap();
-        // Mostly after the first checkpoint, which exists after about a third of a run.
-        std::thread::sleep(Duration::from_millis(whole / 4 + random.below(whole)));
-        let finished = child.try_wait().unwrap().is_some();
+        while !out.join(WEIGHTS).exists() && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // Mostly in the second or third epoch.
+        std::thread::sleep(Duration::from_millis(random.below(1 + whole / 2)));
         child.kill().unwrap();
         child.wait().unwrap();
         kills += 1;
-        if !out.join(WEIGHTS).exists() {
-            before_first += 1;
-            std::fs::remove_dir_all(&out).unwrap();
-        } else if finished {
-            after_last += 1;
+        let inspected = frazil(&["inspect", "--json", out.join(WEIGHTS).to_str().unwrap()]);
+        let last = lines(&inspected).pop().unwrap();
+        let epoch = last["notes"]["note.epoch"].as_str().unwrap().parse::<usize>().unwrap();
+        after[epoch] += 1;
+        if epoch == 3 {
+            // Nothing is left to resume.
+            assert_eq!(last["digest"].as_str(), Some(expected.0.as_str()));
             std::fs::remove_dir_all(&out).unwrap();
         } else {
-            finish("killed at a random time");
+            finish(&format!("killed after epoch {epoch}"));
         }
     }
+    assert!(after[1] + after[2] > 0, "no run was killed between its first and last checkpoint: {after:?}");
+    let [_, one, two, three] = after;
     say(&format!(
-        "soak kills: {kills} runs killed ({before_first} before the first checkpoint, {after_last} after the last), all \
-         others resumed to the same bits"
+        "soak kills: {kills} runs killed, all ended with the same bits; at random times: {one} after epoch 1, {two} after \
+         epoch 2, {three} after epoch 3 of 3"
     ));
 }
 

@@ -25,10 +25,20 @@ impl MemoryBudget {
     pub(super) fn check(&self, what: &str, bytes: u64) -> Result<()> {
         let available = self.limit.saturating_sub(self.used());
         if bytes > available {
-            let what = format!("{what}, within the memory budget,");
-            return Err(Error::LimitExceeded { what, needed: bytes, available });
+            return Err(Self::exceeded(what, bytes, available));
         }
         Ok(())
+    }
+
+    fn exceeded(what: &str, needed: u64, available: u64) -> Error {
+        Error::LimitExceeded {
+            what: format!("{what}, within the memory budget,"),
+            needed,
+            available,
+            advice: "raise the budget with --memory-budget or GpuOptions::memory_budget, or use a smaller batch or \
+                     model"
+                .to_owned(),
+        }
     }
 
     pub(super) fn created(&self) -> u64 {
@@ -50,11 +60,7 @@ impl Reservation {
                 budget.created.fetch_add(1, Ordering::Relaxed);
                 Ok(Reservation { budget: Arc::clone(budget), bytes })
             }
-            Err(used) => Err(Error::LimitExceeded {
-                what: format!("{label}, within the memory budget,"),
-                needed: bytes,
-                available: budget.limit - used,
-            }),
+            Err(used) => Err(MemoryBudget::exceeded(label, bytes, budget.limit - used)),
         }
     }
 }
@@ -116,7 +122,12 @@ impl Gpu {
 
     fn buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages, limit: u64) -> Result<GpuBuffer> {
         if bytes > limit {
-            return Err(Error::LimitExceeded { what: label.to_owned(), needed: bytes, available: limit });
+            return Err(Error::LimitExceeded {
+                what: label.to_owned(),
+                needed: bytes,
+                available: limit,
+                advice: "the adapter has no larger buffers: use a smaller batch or model".to_owned(),
+            });
         }
         let reservation = Reservation::new(&self.inner.budget, bytes, label)?;
         let descriptor =

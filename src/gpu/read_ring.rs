@@ -10,6 +10,12 @@ use std::task::{Context, Poll, Waker};
 
 type MapResult = std::result::Result<(), wgpu::BufferAsyncError>;
 
+const AT: &str = "read-back";
+
+fn no_free_buffer() -> Error {
+    Error::argument(AT, "a free staging buffer (finish a read first)", "none")
+}
+
 /// Ring of staging buffers of one size. Reads finish in the order in which they began.
 pub struct ReadRing {
     free: Vec<GpuBuffer>,
@@ -46,15 +52,13 @@ impl ReadRing {
     /// `bytes` is a multiple of 4 and at most the size of a staging buffer.
     ///
     /// # Errors
-    /// - [`Error::LimitExceeded`] if no staging buffer is free, or `bytes` exceeds its size;
+    /// - [`Error::InvalidArgument`] if no staging buffer is free, or `bytes` exceeds its size;
     /// - [`Error::DeviceLost`], [`Error::Timeout`], [`Error::Validation`] from the submission.
     pub(crate) fn begin(&mut self, gpu: &Gpu, source: &GpuBuffer, offset: u64, bytes: u64) -> Result<()> {
-        let exceeded =
-            |what: &str, needed, available| Error::LimitExceeded { what: what.to_owned(), needed, available };
         if bytes > self.slot_bytes {
-            return Err(exceeded("a read-back slot", bytes, self.slot_bytes));
+            return Err(Error::argument(AT, format!("at most {} bytes", self.slot_bytes), bytes));
         }
-        let staging = self.free.pop().ok_or_else(|| exceeded("the read-back ring", 1, 0))?;
+        let staging = self.free.pop().ok_or_else(no_free_buffer)?;
         let (sender, mapped) = oneshot_channel();
         let submitted = gpu.submit("read back", |encoder| {
             encoder.copy_buffer_to_buffer(source.raw(), offset, staging.raw(), 0, bytes);
@@ -148,11 +152,7 @@ impl ReadRing {
                 self.begin(gpu, source, offset + begun, chunk)?;
                 begun += chunk;
             } else if self.finish(gpu, &mut consume)?.is_none() {
-                return Err(Error::LimitExceeded {
-                    what: "the read-back ring".to_owned(),
-                    needed: 1,
-                    available: 0,
-                });
+                return Err(no_free_buffer());
             }
         }
         Ok(())

@@ -15,7 +15,7 @@ use std::path::Path;
 
 /// Flags that may differ between a resumed run and its checkpoint: those that do not change results, and those
 /// that freeze running statistics from there on.
-const MAY_DIFFER: [&str; 12] = [
+const MAY_DIFFER: [&str; 13] = [
     "epochs",
     "out",
     "overwrite",
@@ -26,13 +26,14 @@ const MAY_DIFFER: [&str; 12] = [
     "json",
     "adapter",
     "backend",
+    "memory-budget",
     "freeze-statistics",
     "use-running-statistics",
 ];
 
 /// Flags that are not stored in a checkpoint, because they concern a single machine or call.
-const NOT_STORED: [&str; 8] =
-    ["out", "overwrite", "resume", "override", "cache-prefix", "json", "adapter", "backend"];
+const NOT_STORED: [&str; 9] =
+    ["out", "overwrite", "resume", "override", "cache-prefix", "json", "adapter", "backend", "memory-budget"];
 
 /// Flags that a resumed run may change with --override.
 const MAY_OVERRIDE: [&str; 4] = ["lr", "weight-decay", "schedule", "mask-schedule"];

@@ -93,14 +93,15 @@ fn columns(b: &mut Builder, op: &Operation, conv: &Conv2d, x: Resource, images: 
 fn parts(b: &Builder, op: &Operation, conv: &Conv2d) -> Result<Vec<Range<usize>>> {
     let label = &op.node.label;
     if conv.groups > MAX_GROUPS {
-        let what = format!("{label}: groups");
-        return Err(Error::LimitExceeded { what, needed: conv.groups as u64, available: MAX_GROUPS as u64 });
+        let expected = format!("at most {MAX_GROUPS} groups");
+        return Err(Error::argument(label, expected, conv.groups));
     }
     let elements = (conv.groups * conv.window.outputs()).saturating_mul(conv.depth());
     let (needed, available) = ((elements as u64).saturating_mul(4), b.settings.max_binding);
     if needed > available {
         let what = format!("{label}: the column matrix of one image");
-        return Err(Error::LimitExceeded { what, needed, available });
+        let advice = "use a smaller image or kernel, a larger stride, or fewer channels".to_owned();
+        return Err(Error::LimitExceeded { what, needed, available, advice });
     }
     Ok(b.parts_of_batch(elements, u64::MAX))
 }

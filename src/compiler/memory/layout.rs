@@ -41,7 +41,13 @@ impl Layout {
             let padded = len.next_multiple_of(ALIGN_ELEMENTS);
             if padded > max_elements {
                 let what = format!("{} (one binding)", parameter.path);
-                return Err(Error::LimitExceeded { what, needed: 4 * padded as u64, available: max_bytes });
+                let advice = "use fewer channels or features, or divide the layer into several".to_owned();
+                return Err(Error::LimitExceeded {
+                    what,
+                    needed: 4 * padded as u64,
+                    available: max_bytes,
+                    advice,
+                });
             }
             if layout.chunks.last().is_none_or(|used| used + padded > max_elements) {
                 layout.chunks.push(0);

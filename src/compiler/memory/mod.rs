@@ -45,8 +45,12 @@ pub(super) fn assign(
     let band = if guard_bands { GUARD_BYTES } else { 0 };
     let tensors = tensors(graph, &roots, &locations, lowered, band);
     if let Some(large) = tensors.iter().find(|tensor| tensor.lifetime.bytes > max_binding) {
-        let what = large.name.clone();
-        return Err(Error::LimitExceeded { what, needed: large.lifetime.bytes, available: max_binding });
+        return Err(Error::LimitExceeded {
+            what: large.name.clone(),
+            needed: large.lifetime.bytes,
+            available: max_binding,
+            advice: smaller(graph, large, max_binding),
+        });
     }
     let lifetimes: Vec<_> = tensors.iter().map(|tensor| tensor.lifetime).collect();
     let slots = if guard_bands { separate(&lifetimes) } else { share(&lifetimes) };
@@ -64,6 +68,22 @@ pub(super) fn assign(
     }
     let locations = roots.iter().map(|root| locations[root.0]).collect();
     Ok(Memory { locations, workspaces, slots: slots.bytes, guards })
+}
+
+/// Advice for a tensor larger than a binding: the largest batch that fits, if one does.
+fn smaller(graph: &Graph, tensor: &Tensor, max_binding: u64) -> String {
+    let batched = |id: ValueId| graph.at(id).batched.then(|| graph.at(id).elements_per_row() as u64);
+    let per_example = match tensor.contents {
+        Contents::Value(id) => batched(id),
+        Contents::Workspace(_) => Some(tensor.elements.div_ceil(graph.batch() as u64)),
+    };
+    match per_example.map(|elements| max_binding / 16 * 16 / (4 * elements).max(1)) {
+        Some(0) => {
+            "a single example does not fit: use smaller examples, or fewer channels or features".to_owned()
+        }
+        Some(rows) if rows < graph.batch() as u64 => format!("use a batch of at most {rows}"),
+        _ => "use fewer channels or features".to_owned(),
+    }
 }
 
 impl Memory {
