@@ -164,3 +164,15 @@ fn error_for_a_tensor_that_does_not_fit_gives_advice_that_helps() {
     let (what, advice) = refused([4, 4, 512], 512, 3, 1, options);
     assert!(what.contains("conv.kernel") && !advice.contains("batch"), "{what}: {advice}");
 }
+
+/// On a discrete GPU, the first dense layer of the CIFAR model divides its long sum; the dispatch that adds the
+/// parts also adds the bias and applies the ReLU.
+#[test]
+fn bias_and_relu_follow_a_divided_sum_in_one_dispatch() {
+    let mut report = AdapterReport::new("as a discrete GPU", Backend::Vulkan, DeviceKind::Discrete);
+    (report.max_buffer, report.max_binding) = (1 << 30, 1 << 30);
+    (report.max_workgroup_memory, report.max_invocations) = (32_768, 1024);
+    let plan = Plan::estimate(&cifar(64), &report, &PlanOptions::default()).unwrap();
+    let forward = plan.dispatches.iter().filter(|d| d.label == "fc1");
+    assert_eq!(forward.map(|d| d.kernel).collect::<Vec<_>>(), ["gemm_tiled", "split_k_sum_parallel"]);
+}

@@ -1,19 +1,13 @@
 // Depthwise convolution, with an optional fused bias (BIAS) and ReLU (RELU). The kernel is [kernel_h,
 // kernel_w, channels]; kernel positions are summed in ascending order, as in the GEMM over gathered patches.
 // One invocation per RUN adjacent output pixels of a row and per Element (one channel, or four).
-// uses: window, scalars, grid
+// uses: window, not_positive, scalars, grid
 
 @group(0) @binding(2) var<storage, read> x: array<Element>;
 @group(0) @binding(3) var<storage, read> kernel: array<Element>;
 // The bias; any buffer may be bound if BIAS is false.
 @group(0) @binding(4) var<storage, read> bias: array<Element>;
 @group(0) @binding(5) var<storage, read_write> y: array<Element>;
-
-// Returns x <= 0, and false for NaN. Compares bits, like at_most_zero in shared/bits.wgsl.
-fn not_positive(x: Element) -> Flags {
-    let bits = bitcast<Words>(x);
-    return (bits - Words(0x80000000u) <= Words(0x7f800000u)) | (bits == Words(0u));
-}
 
 fn epilogue(sum: Element, channel: u32) -> Element {
     var result = sum;

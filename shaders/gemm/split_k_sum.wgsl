@@ -1,6 +1,6 @@
-// Split-K reduction: results[i] = the sum of partials[s][i] over the splits s, in ascending order. Rows of
-// examples that are not valid are neither read nor written. One invocation per element of C, then one per
-// element of the bias gradient.
+// Split-K reduction: results[i] = the sum of partials[s][i] over the splits s, in ascending order, then the
+// epilogue. Rows of examples that are not valid are neither read nor written. One invocation per element of C,
+// then one per element of the bias gradient.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -21,5 +21,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var split = 1u; split < p.splits; split++) {
         sum += partials[split * p.count + index];
     }
-    results[index] = sum;
+    results[index] = finished(sum, index);
 }

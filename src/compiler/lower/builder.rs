@@ -162,8 +162,8 @@ impl<'a> Builder<'a> {
         let elements = split.splits * split.m * split.n * split.groups;
         if split.splits > 1 && 4 * elements as u64 <= self.settings.max_binding {
             let partial_sums = self.workspace(elements);
-            // The partial sums have no epilogue. The fourth binding, its operand, must exist but is not read,
-            // so `b` is bound there.
+            // The partial sums have no epilogue: it follows their sum. The fourth binding, its operand, must
+            // exist but is not read, so `b` is bound there.
             let mut partial = vec![a, b, partial_sums, b];
             let mut reduced = vec![partial_sums, c];
             if let Some(bias_grad) = bias_grad {
@@ -171,7 +171,8 @@ impl<'a> Builder<'a> {
                 partial.push(column_sums);
                 reduced.extend([column_sums, bias_grad]);
             }
-            self.push(op, gemm_launch(&split, family), partial);
+            reduced.extend(epilogue);
+            self.push(op, gemm_launch(&Gemm { epilogue: Epilogue::None, ..split }, family), partial);
             let parallel = self.settings.parallel_reductions && bias_grad.is_none();
             let sum = if parallel { split_k_sum_parallel(&split) } else { split_k_sum(&split) };
             self.push(op, sum, reduced);

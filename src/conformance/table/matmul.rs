@@ -56,6 +56,9 @@ pub(super) fn cases() -> Vec<Case> {
     }));
     all.push(sums_and_bias_grad(long, kind));
     all.extend(chains([3, MAX_TERMS + 1, 4], kind));
+    // Epilogues that follow the sum of splits, of vec4 and of scalars.
+    all.extend(chains([24, 1_300, 20], kind));
+    all.extend(chains([33, 1_300, 19], DataKind::Reals));
     all.extend(split_k());
     all.extend(large_tiles(DataKind::Reals));
     // A case with more workgroups than one axis of the dispatch grid allows, so that the grid is folded.

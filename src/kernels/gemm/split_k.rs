@@ -4,7 +4,7 @@
 use super::{gemm_launch, gemm_tiled};
 use crate::kernels::gemm::family::GemmFamily;
 use crate::kernels::gemm::problem::{Epilogue, Gemm, MAX_TERMS, MIN_K_PER_SPLIT};
-use crate::kernels::{Launch, files, grid, grid_of, to_u32};
+use crate::kernels::{Launch, constant_bool, files, grid, grid_of, to_u32};
 use crate::wgsl::params;
 
 /// Number of workgroups that occupies a large GPU.
@@ -24,13 +24,13 @@ pub fn splits(gemm: &Gemm, family: GemmFamily) -> usize {
     };
     // The tiled kernels loop over one split; the others over all of k, where a long k is divided into parts.
     let loops_over_split = matches!(family, GemmFamily::Tiled { .. } | GemmFamily::Cooperative { .. });
-    // The reduction writes C as one contiguous array, without an epilogue.
+    // The reduction writes C as one contiguous array.
     let contiguous = gemm.c.offset == 0
         && gemm.c.stride == gemm.n * gemm.groups
         && (gemm.groups == 1 || gemm.c.group == gemm.n);
     let plain = !gemm.pooled
         && gemm.pixel_set.is_none()
-        && gemm.epilogue == Epilogue::None
+        && (gemm.epilogue == Epilogue::None || loops_over_split)
         && !gemm.accumulate
         && (gemm.k <= MAX_TERMS || loops_over_split);
     if !supported || !contiguous || !plain {
@@ -63,12 +63,13 @@ params! {
         first_example: u32,
         splits: u32,
         bias_count: u32,
+        row_elements: u32,
     }
 }
 
 /// Adds the partial sums of a split-K GEMM, `[splits, m, groups * n]`, and those of its fused bias gradient
-/// if it has one, `[splits, groups * n]`. Buffers: partial sums, C; then partial sums of the bias gradient,
-/// bias gradient.
+/// if it has one, `[splits, groups * n]`, and applies the epilogue. Buffers: partial sums, C; then partial
+/// sums of the bias gradient, bias gradient; or the operand of the epilogue.
 pub fn split_k_sum(gemm: &Gemm) -> Launch {
     let row = gemm.n * gemm.groups;
     let count = gemm.m * row;
@@ -79,15 +80,30 @@ pub fn split_k_sum(gemm: &Gemm) -> Launch {
         first_example: to_u32(gemm.first_row),
         splits: to_u32(gemm.splits),
         bias_count: to_u32(bias_count),
+        row_elements: to_u32(row),
     };
     let elements = count + bias_count;
     let mut launch = Launch::new(&files::SPLIT_K_SUM, &params, WORKGROUP, grid_of(elements, WORKGROUP))
+        .channel_vectors(false)
         .flops((elements * (gemm.splits - 1)) as u64)
         .iterations(gemm.splits);
     launch.snippets.push(if gemm.bias_grad {
         &files::SPLIT_K_WITH_BIAS_GRAD
     } else {
         &files::SPLIT_K_GEMM_ONLY
+    });
+    with_epilogue(launch, gemm)
+}
+
+/// Adds the epilogue that follows the sum of the splits.
+fn with_epilogue(mut launch: Launch, gemm: &Gemm) -> Launch {
+    launch.snippets.push(match gemm.epilogue {
+        Epilogue::None => &files::SUM_EPILOGUE_NONE,
+        Epilogue::Bias { relu } => {
+            launch.declarations.push(constant_bool("RELU", relu));
+            &files::SUM_EPILOGUE_BIAS
+        }
+        Epilogue::ReluGrad => &files::SUM_EPILOGUE_RELU_GRAD,
     });
     launch
 }
@@ -110,16 +126,19 @@ params! {
         first_example: u32,
         splits: u32,
         columns: u32,
+        row_elements: u32,
     }
 }
 
 /// The parallel variant of [`split_k_sum`], with several invocations per element of a small C. A GEMM with a
-/// fused bias gradient has none: only the family of software adapters fuses it. Buffers: partial sums, C.
+/// fused bias gradient has none: only the family of software adapters fuses it. Buffers: partial sums, C; then
+/// the operand of the epilogue.
 pub fn split_k_sum_parallel(gemm: &Gemm) -> Launch {
     let row = gemm.n * gemm.groups;
     let count = gemm.m * row;
-    // The valid elements are whole rows of C if they depend on the batch.
-    let vec4 = if gemm.m_per_row > 0 { row } else { count }.is_multiple_of(4);
+    // The valid elements are whole rows of C if they depend on the batch, and a bias has one element per column.
+    let whole_rows = gemm.m_per_row > 0 || matches!(gemm.epilogue, Epilogue::Bias { .. });
+    let vec4 = if whole_rows { row } else { count }.is_multiple_of(4);
     let elements = if vec4 { count / 4 } else { count };
     // A power of 2.
     let most = (gemm.splits / SPLITS_PER_LANE).clamp(1, MAX_LANES);
@@ -131,12 +150,14 @@ pub fn split_k_sum_parallel(gemm: &Gemm) -> Launch {
         first_example: to_u32(gemm.first_row),
         splits: to_u32(gemm.splits),
         columns: to_u32(columns),
+        row_elements: to_u32(if vec4 { row / 4 } else { row }),
     };
     let groups = grid(elements.div_ceil(columns), 1);
-    Launch::new(&files::SPLIT_K_SUM_PARALLEL, &params, to_u32(PARALLEL_WORKGROUP), groups)
+    let launch = Launch::new(&files::SPLIT_K_SUM_PARALLEL, &params, to_u32(PARALLEL_WORKGROUP), groups)
         .channel_vectors(vec4)
         .flops((count * (gemm.splits - 1)) as u64)
-        .iterations(gemm.splits.div_ceil(lanes))
+        .iterations(gemm.splits.div_ceil(lanes));
+    with_epilogue(launch, gemm)
 }
 
 #[cfg(test)]
@@ -174,18 +195,24 @@ mod tests {
     }
 
     #[test]
-    fn split_k_requires_a_contiguous_result_without_epilogue() {
+    fn split_k_requires_a_contiguous_result() {
         let base = weight_gradient(24, 20, 4_096);
         assert!(splits(&base, LARGE) > 1);
         for other in [
             Gemm { accumulate: true, ..base },
-            Gemm { epilogue: Epilogue::Bias { relu: false }, ..base },
+            Gemm { pooled: true, ..base },
             Gemm { c: Matrix::rows(24), ..base },
             Gemm { c: Matrix { offset: 4, ..base.c }, ..base },
             Gemm { groups: 2, ..base },
         ] {
             assert_eq!(splits(&other, LARGE), 1, "{other:?}");
         }
+        // The kernel that adds the splits also applies the epilogue, in the families that split any GEMM.
+        let biased = Gemm { epilogue: Epilogue::Bias { relu: true }, ..base };
+        assert_eq!(
+            (splits(&biased, GemmFamily::Register), splits(&biased, LARGE)),
+            (1, splits(&base, LARGE))
+        );
         let long = Gemm { k: 10 * MAX_TERMS, ..base };
         assert_eq!(splits(&long, GemmFamily::Register), 1, "divided into parts instead");
         let split = Gemm { splits: splits(&long, LARGE), ..long };
