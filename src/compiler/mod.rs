@@ -15,6 +15,7 @@ mod options;
 mod passes;
 mod program;
 mod report;
+mod traffic;
 
 pub use conv::Algorithm;
 pub use cost::{CostModel, WinogradCost};
@@ -62,6 +63,7 @@ pub(crate) fn compile(
     }
     let contents = (&dispatches[..], &memory.slots[..], &lowered.lists[..]);
     let mut report = program::report(graph, layout, adapter, &settings, contents)?;
+    report.minimum_bytes = lowered.minimum_bytes;
     if !options.masks.is_empty() {
         let unmasked = lower_graph(graph, layout, &settings, &FrozenWork::none(graph))?;
         report.avoided = avoided(&unmasked, &lowered);
@@ -125,7 +127,9 @@ fn lower_graph(
     operations.retain(|operation| !frozen_work.skipped.contains(&operation.index));
     let mut operations = passes::fuse_bias_grads(operations, settings);
     choose_algorithms(&mut operations, settings, frozen_work);
-    lower(Builder::new(graph, layout, *settings, &frozen_work.fully_frozen), &operations)
+    let mut lowered = lower(Builder::new(graph, layout, *settings, &frozen_work.fully_frozen), &operations)?;
+    lowered.minimum_bytes = traffic::minimum(graph, &operations, &frozen_work.fully_frozen);
+    Ok(lowered)
 }
 
 /// Chooses the algorithm of each convolution and of each partial weight gradient.

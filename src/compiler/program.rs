@@ -5,6 +5,7 @@ use super::memory::{ArenaRange, Layout, segments};
 use super::options::Settings;
 use super::passes::FrozenWork;
 use super::report::{BufferUse, DispatchUse, PlanReport};
+use super::traffic;
 use crate::error::{Error, Result};
 use crate::gpu::AdapterReport;
 use crate::graph::{Graph, Op, StepScalars};
@@ -144,7 +145,8 @@ pub(crate) fn state_slots(graph: &Graph) -> Result<Option<&'static [&'static str
     Ok(found)
 }
 
-/// Builds the report of a program, except for [`PlanReport::avoided`].
+/// Builds the report of a program, except for [`PlanReport::avoided`] and
+/// [`PlanReport::minimum_bytes`].
 pub(super) fn report(
     graph: &Graph,
     layout: &Layout,
@@ -182,7 +184,8 @@ pub(super) fn report(
         per_step: slots.chain([upkeep]).collect(),
         dispatches: dispatches
             .iter()
-            .map(|dispatch| DispatchUse {
+            .zip(traffic::of_dispatches(dispatches))
+            .map(|(dispatch, traffic)| DispatchUse {
                 label: dispatch.label.clone(),
                 algorithm: dispatch.algorithm,
                 kernel: dispatch.launch.kernel.name,
@@ -194,9 +197,12 @@ pub(super) fn report(
     })
 }
 
+                bytes_read: traffic.read,
+                bytes_written: traffic.written,
 /// Returns the total size in bytes of a store's read-back and digest buffers.
 fn upkeep_bytes(layout: &Layout) -> u64 {
     let params = 2 * digest(1, true).params.len();
+        minimum_bytes: 0,
     let of_chunk =
         |chunk: &Vec<(Segment, usize)>| chunk.len() * (size_of::<Segment>() + size_of::<Digest>()) + params;
     let digests: usize = segments(layout).iter().map(of_chunk).sum();

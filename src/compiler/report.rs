@@ -25,6 +25,11 @@ pub struct DispatchUse {
     pub groups: [u32; 3],
     /// Floating-point operations for a full batch.
     pub flops: u64,
+    /// Bytes that the kernel reads for a full batch: each tensor or range that it binds for reading or updates
+    /// in place, once, whatever caches do. A gathered operand counts in full.
+    pub bytes_read: u64,
+    /// Bytes that the kernel writes for a full batch: each tensor or range that it binds for writing, once.
+    pub bytes_written: u64,
 }
 
 /// Work that frozen elements save in one operation.
@@ -53,6 +58,10 @@ pub struct PlanReport {
     pub dispatches: Vec<DispatchUse>,
     /// Work of each operation that is omitted because of frozen elements.
     pub avoided: Vec<Avoided>,
+    /// The least bytes that a run must read and write if only convolutions, matrix multiplications and the
+    /// updates of parameters access memory and all other operations are fused into them: the operands and
+    /// results of each of these, once.
+    pub minimum_bytes: u64,
 }
 
 impl PlanReport {
@@ -64,6 +73,12 @@ impl PlanReport {
     /// Floating-point operations of one run.
     pub fn flops(&self) -> u64 {
         self.dispatches.iter().map(|d| d.flops).sum()
+    }
+
+    /// Bytes that all dispatches of one run read and write: the sums of [`DispatchUse::bytes_read`] and
+    /// [`DispatchUse::bytes_written`].
+    pub fn traffic(&self) -> u64 {
+        self.dispatches.iter().map(|d| d.bytes_read + d.bytes_written).sum()
     }
 
     /// Floating-point operations of one run that are omitted because of frozen elements.
@@ -88,12 +103,14 @@ impl fmt::Display for PlanReport {
             let groups = format!("{}x{}x{}", d.groups[0], d.groups[1], d.groups[2]);
             writeln!(
                 f,
-                "  {:<26} {:<16} {:<28} {:>12} {:>10.3} MFLOP",
+                "  {:<26} {:<16} {:<28} {:>12} {:>10.3} MFLOP {:>9.3} MB read {:>9.3} MB written",
                 d.label,
                 d.algorithm.map(|algorithm| algorithm.to_string()).unwrap_or_default(),
                 d.kernel,
                 groups,
-                d.flops as f64 / 1e6
+                d.flops as f64 / 1e6,
+                d.bytes_read as f64 / 1e6,
+                d.bytes_written as f64 / 1e6
             )?;
         }
         for a in &self.avoided {
@@ -109,9 +126,11 @@ impl fmt::Display for PlanReport {
         }
         write!(
             f,
-            "  {} dispatches, {:.3} MFLOP, {:.3} MiB",
+            "  {} dispatches, {:.3} MFLOP, {:.3} MB read and written (at least {:.3} MB), {:.3} MiB",
             self.dispatches.len(),
             self.flops() as f64 / 1e6,
+            self.traffic() as f64 / 1e6,
+            self.minimum_bytes as f64 / 1e6,
             mebibytes(self.bytes())
         )
     }

@@ -57,8 +57,7 @@ pub struct TimedDispatch {
     pub ns: f64,
     /// Floating-point operations for a full batch.
     pub flops: u64,
-    /// Bytes of all bound ranges, each counted once: a lower bound of the memory traffic of a kernel that
-    /// uses all of them.
+    /// Bytes that the kernel reads and writes, as counted in the plan's report.
     pub bytes: u64,
 }
 
@@ -220,14 +219,15 @@ impl Plan {
         }
         let nanoseconds = f64::from(self.gpu.timestamp_period());
         let start = ticks.first().map_or(0, |pair| pair[0]);
-        let timed = self.program.dispatches.iter().zip(ticks).map(|(dispatch, [begin, end])| TimedDispatch {
+        let dispatches = self.program.dispatches.iter().zip(&self.report().dispatches);
+        let timed = dispatches.zip(ticks).map(|((dispatch, used), [begin, end])| TimedDispatch {
             label: dispatch.label.clone(),
             algorithm: dispatch.algorithm,
             kernel: dispatch.launch.kernel.name,
             begin_ns: begin.wrapping_sub(start) as f64 * nanoseconds,
             ns: end.wrapping_sub(begin) as f64 * nanoseconds,
             flops: dispatch.launch.flops,
-            bytes: dispatch.bindings.iter().map(|binding| binding.accessed).sum(),
+            bytes: used.bytes_read + used.bytes_written,
         });
         Ok(timed.collect())
     }

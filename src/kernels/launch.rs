@@ -3,7 +3,7 @@
 use super::GRID_X;
 use super::files::{Dependencies, WgslFile};
 use super::preprocess::{expand_aliases, unroll};
-use crate::gpu::Shader;
+use crate::gpu::{Access, Shader};
 use crate::wgsl::{Field, WgslStruct, declaration};
 
 /// One launch of a kernel, without its buffers.
@@ -32,6 +32,8 @@ pub struct Launch {
     /// Loop iterations of one invocation, over all its loops. Software adapters leave a loop after 65,535
     /// iterations.
     pub iterations: usize,
+    /// Whether the kernel reads the buffers that it writes, as an update of weights does.
+    pub in_place: bool,
 }
 
 /// Key of a launch's shader text: equal keys mean equal texts. Building and comparing keys is faster than
@@ -72,6 +74,7 @@ impl Launch {
             groups,
             flops: 0,
             iterations: 0,
+            in_place: false,
         }
     }
 
@@ -102,6 +105,11 @@ impl Launch {
         self
     }
 
+    pub(super) fn in_place(mut self) -> Self {
+        self.in_place = true;
+        self
+    }
+
     /// Declares the types of a kernel that processes either four channels or one channel per invocation:
     /// `Element` (`vec4<f32>` or `f32`), `Words` (the corresponding type of `u32`), `Flags` (of `bool`), and
     /// the number of channels, `WIDTH`.
@@ -121,6 +129,13 @@ impl Launch {
         dependencies.add(self.kernel);
         self.snippets.iter().for_each(|snippet| dependencies.add(snippet));
         dependencies
+    }
+
+    /// The accesses of the shader's bindings in the order of their numbers.
+    pub(crate) fn accesses(&self) -> Vec<Access> {
+        let mut bindings: Vec<_> = self.files().iter().flat_map(|file| file.bindings()).collect();
+        bindings.sort_by_key(|(number, _)| *number);
+        bindings.into_iter().map(|(_, access)| access).collect()
     }
 
     /// Files that make up the text, each once.

@@ -62,6 +62,8 @@ pub(crate) struct Lowered {
 pub(crate) struct GemmBuffers {
     pub a: Resource,
     pub b: Resource,
+    /// The least bytes that the operations read and write.
+    pub minimum_bytes: u64,
     pub c: Resource,
     /// Bias or ReLU output that the epilogue reads, if it needs one.
     pub epilogue: Option<Resource>,

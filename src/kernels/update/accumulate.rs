@@ -17,5 +17,6 @@ pub fn accumulate(tensor: Range<usize>) -> Launch {
     let groups = grid_of(tensor.len(), ELEMENTWISE_WORKGROUP);
     Launch::new(&files::ACCUMULATE, &params, ELEMENTWISE_WORKGROUP, groups)
         .arena_elements(tensor.len())
+        .in_place()
         .flops(2 * tensor.len() as u64)
 }
