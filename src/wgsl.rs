@@ -37,6 +37,10 @@ impl WgslType for [u32; 2] {
     const NAME: &'static str = "vec2<u32>";
 }
 
+impl WgslType for [[u32; 4]; 256] {
+    const NAME: &'static str = "array<vec4<u32>, 256>";
+}
+
 impl WgslType for [[f32; 4]; 12] {
     const NAME: &'static str = "array<vec4<f32>, 12>";
 }

@@ -7,18 +7,18 @@
 @group(0) @binding(11) var<storage, read_write> second_moment: array<vec4<u32>>;
 @group(0) @binding(12) var<storage, read_write> max_second_moment: array<vec4<u32>>;
 
-fn update(index: u32, frozen: u32, gradient: vec4<f32>) {
+fn update(index: u32, frozen: u32, gradient: vec4<f32>, factors: Factors) {
     let old = weights[index];
     let old_first = first_moment[index];
     let old_second = second_moment[index];
     let old_max = max_second_moment[index];
     var w = bitcast<vec4<f32>>(old);
     var g = gradient;
-    if (p.weight_decay != 0.0) {
+    if (factors.weight_decay != 0.0) {
         if (p.decoupled != 0u) {
-            w -= learning_rate() * p.weight_decay * w;
+            w -= factors.learning_rate * factors.weight_decay * w;
         } else {
-            g += p.weight_decay * w;
+            g += factors.weight_decay * w;
         }
     }
     let m = p.beta1 * bitcast<vec4<f32>>(old_first) + p.one_minus_beta1 * g;
@@ -29,7 +29,7 @@ fn update(index: u32, frozen: u32, gradient: vec4<f32>) {
     let max_v = bitcast<vec4<f32>>(max(old_max & magnitude_bits, bitcast<vec4<u32>>(v) & magnitude_bits));
     let correction = corrections(index);
     let root = sqrt(max_v / correction.second) + p.epsilon;
-    let updated = w - learning_rate() * (m / correction.first) / root;
+    let updated = w - factors.learning_rate * (m / correction.first) / root;
     // If v is not finite, neither is its maximum.
     let kept =
         kept_bits(index, frozen, non_finite_bits(m) | non_finite_bits(max_v) | non_finite_bits(updated));

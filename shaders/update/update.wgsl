@@ -1,42 +1,55 @@
-// Masked optimizer update of a range of an arena (one buffer that contains many tensors). Each update rule is
+// Masked optimizer update of ranges of an arena (one buffer that contains many tensors). Each update rule is
 // a separate file: it appends its own parameters to Params, and defines its state buffers and the function
 // `update`, which updates four elements. Weights and state are bound as integers: an integer select writes a
 // frozen element's old bits back, so that float arithmetic cannot change them. A mask bit of 1 means frozen;
 // the padding between tensors has mask bits of 1 as well. An element whose new weight or state is not finite
 // keeps its old bits, too, and stops later updates.
-// uses: scalars, grid, Sums
+// uses: scalars, grid, ranges, Sums
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(2) var<storage, read> gradients: array<vec4<f32>>;
 
+// Factors of the range that an element belongs to.
+struct Factors {
+    learning_rate: f32,
+    weight_decay: f32,
+}
+
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let invocation = invocation_index(group, local);
-    if (invocation >= p.vectors || update_skipped()) {
+    let workgroup = workgroup_index(group);
+    // A range is (its first workgroup, first vector, number of vectors, whether its gradients are clipped), then
+    // (the bits of its learning-rate factor, the bits of its weight decay, 0, 0).
+    let row = 2u * range_of(workgroup);
+    let range = p.table[row];
+    let invocation = (workgroup - range.x) * WORKGROUP + local;
+    if (invocation >= range.z || update_skipped()) {
         return;
     }
-    let index = p.first_vector + invocation;
+    let index = range.y + invocation;
     let frozen = frozen_bits(index);
     if (frozen != 15u) {
-        update(index, frozen, clipped_gradient(index));
+        let factors = bitcast<vec2<f32>>(p.table[row + 1u].xy);
+        let gradient = clipped_gradient(index, range.w != 0u);
+        update(index, frozen, gradient, Factors(scalars.learning_rate * factors.x, factors.y));
     }
 }
 
-// Returns the gradient, clipped by the global norm, or by value to [-clip_value, clip_value]. Clipping by
-// value compares bits, so that NaN propagates on every driver.
-fn clipped_gradient(index: u32) -> vec4<f32> {
+// Returns the gradient, if `clipped` clipped by the global norm, or by value to [-clip_value, clip_value].
+// Clipping by value compares bits, so that NaN propagates on every driver.
+fn clipped_gradient(index: u32, clipped: bool) -> vec4<f32> {
     let g = gradients[index];
+    if (!clipped) {
+        return g;
+    }
     if (p.clip_by_norm != 0u) {
         return g * sums.clip_scale;
     }
-    if (p.clip_value != 0.0) {
-        let bits = bitcast<vec4<u32>>(g);
-        let magnitude = bits & vec4<u32>(0x7fffffffu);
-        let limit = vec4<u32>(bitcast<u32>(p.clip_value));
-        let exceeds = (magnitude > limit) & (magnitude <= vec4<u32>(0x7f800000u));
-        return bitcast<vec4<f32>>(select(bits, (bits & vec4<u32>(0x80000000u)) | limit, exceeds));
-    }
-    return g;
+    let bits = bitcast<vec4<u32>>(g);
+    let magnitude = bits & vec4<u32>(0x7fffffffu);
+    let limit = vec4<u32>(bitcast<u32>(p.clip_value));
+    let exceeds = (magnitude > limit) & (magnitude <= vec4<u32>(0x7f800000u));
+    return bitcast<vec4<f32>>(select(bits, (bits & vec4<u32>(0x80000000u)) | limit, exceeds));
 }
 
 @group(0) @binding(7) var<storage, read> mask: array<u32>;
@@ -49,14 +62,10 @@ fn update_skipped() -> bool {
     return (scalars.last == 0u) | ((sums.non_finite != 0u) & (scalars.on_non_finite_continue == 0u));
 }
 
-fn learning_rate() -> f32 {
-    return scalars.learning_rate * p.rate_scale;
-}
-
 // Gradient with coupled weight decay. If the decay is 0, nothing is added, because 0 times an infinite weight
 // is NaN.
-fn decayed(gradient: vec4<f32>, w: vec4<f32>) -> vec4<f32> {
-    return select(gradient + p.weight_decay * w, gradient, p.weight_decay == 0.0);
+fn decayed(gradient: vec4<f32>, w: vec4<f32>, decay: f32) -> vec4<f32> {
+    return select(gradient + decay * w, gradient, decay == 0.0);
 }
 
 // Mask bits of elements 4*index .. 4*index+3; 1 means frozen.

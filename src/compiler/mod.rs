@@ -24,8 +24,8 @@ pub use memory::{ArenaRange, Layout};
 pub use options::{GradientStrategy, PlanOptions, Reduction, Winograd};
 use passes::FrozenWork;
 pub(crate) use program::{
-    ArenaId, Binding, BufferId, Dispatch, Location, Program, READ_BYTES, READ_SLOTS, UNIFORM_STRIDE,
-    accumulates, state_slots,
+    ArenaId, Binding, BufferId, Dispatch, Location, Program, READ_BYTES, READ_SLOTS, accumulates,
+    state_slots, uniform_bytes,
 };
 pub use report::{Avoided, BufferUse, DispatchUse, PlanReport};
 
@@ -64,6 +64,9 @@ pub(crate) fn compile(
     let contents = (&dispatches[..], &memory.slots[..], &lowered.lists[..]);
     let mut report = program::report(graph, layout, adapter, &settings, contents)?;
     report.minimum_bytes = lowered.minimum_bytes;
+    for (used, traffic) in report.dispatches.iter_mut().zip(traffic::of_dispatches(&dispatches)) {
+        (used.bytes_read, used.bytes_written) = (traffic.read, traffic.written);
+    }
     if !options.masks.is_empty() {
         let unmasked = lower_graph(graph, layout, &settings, &FrozenWork::none(graph))?;
         report.avoided = avoided(&unmasked, &lowered);

@@ -5,15 +5,14 @@ use super::memory::{ArenaRange, Layout, segments};
 use super::options::Settings;
 use super::passes::FrozenWork;
 use super::report::{BufferUse, DispatchUse, PlanReport};
-use super::traffic;
 use crate::error::{Error, Result};
 use crate::gpu::AdapterReport;
 use crate::graph::{Graph, Op, StepScalars};
 use crate::kernels::{Digest, Launch, SUMS_BYTES, Segment, digest};
 
-/// Distance in bytes between the parameters of consecutive dispatches in the uniform buffer. It is a valid
-/// uniform buffer offset alignment on every device, and no kernel has larger parameters.
-pub(crate) const UNIFORM_STRIDE: u64 = 256;
+/// Alignment in bytes of the parameters of a dispatch in the uniform buffer: a valid uniform buffer offset
+/// alignment on every device.
+const UNIFORM_ALIGN: u64 = 256;
 
 /// Number of staging buffers in the read-back ring of a store or a plan.
 pub(crate) const READ_SLOTS: usize = 3;
@@ -83,8 +82,8 @@ pub(crate) enum ArenaId {
 /// Location of a value in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Location {
-    /// A memory slot of the plan.
-    Slot(usize),
+    /// A memory slot of the plan, from a byte offset on.
+    Slot { slot: usize, offset: u64 },
     /// A range of the store's weights.
     Weights(ArenaRange),
     /// A range of the store's gradients.
@@ -100,6 +99,11 @@ pub(crate) struct Guard {
     pub bytes: u64,
     /// Name of the tensor before the band.
     pub name: String,
+}
+
+/// Returns the bytes that the parameters of a launch take in the uniform buffer.
+pub(crate) fn uniform_bytes(launch: &Launch) -> u64 {
+    (launch.params.len() as u64).next_multiple_of(UNIFORM_ALIGN)
 }
 
 /// Divides a run into submissions of about this many floating-point operations each. Returns, for each
@@ -145,8 +149,7 @@ pub(crate) fn state_slots(graph: &Graph) -> Result<Option<&'static [&'static str
     Ok(found)
 }
 
-/// Builds the report of a program, except for [`PlanReport::avoided`] and
-/// [`PlanReport::minimum_bytes`].
+/// Builds the report of a program, except for its memory traffic and [`PlanReport::avoided`].
 pub(super) fn report(
     graph: &Graph,
     layout: &Layout,
@@ -171,7 +174,8 @@ pub(super) fn report(
         }
     }
     persistent.push(BufferUse { name: "read-back, digests".into(), bytes: upkeep_bytes(layout) });
-    let uniforms = UNIFORM_STRIDE * dispatches.len().max(1) as u64 + size_of::<StepScalars>() as u64;
+    let params: u64 = dispatches.iter().map(|dispatch| uniform_bytes(&dispatch.launch)).sum();
+    let uniforms = params.max(UNIFORM_ALIGN) + size_of::<StepScalars>() as u64;
     let lists: u64 = lists.iter().map(|list| 4 * list.len() as u64).sum();
     let own = uniforms + lists + SUMS_BYTES + READ_SLOTS as u64 * READ_BYTES;
     let slots = slots.iter().enumerate().map(|(i, &bytes)| BufferUse { name: format!("slot {i}"), bytes });
@@ -184,25 +188,24 @@ pub(super) fn report(
         per_step: slots.chain([upkeep]).collect(),
         dispatches: dispatches
             .iter()
-            .zip(traffic::of_dispatches(dispatches))
-            .map(|(dispatch, traffic)| DispatchUse {
+            .map(|dispatch| DispatchUse {
                 label: dispatch.label.clone(),
                 algorithm: dispatch.algorithm,
                 kernel: dispatch.launch.kernel.name,
                 groups: dispatch.launch.groups,
                 flops: dispatch.launch.flops,
+                bytes_read: 0,
+                bytes_written: 0,
             })
             .collect(),
         avoided: Vec::new(),
+        minimum_bytes: 0,
     })
 }
 
-                bytes_read: traffic.read,
-                bytes_written: traffic.written,
 /// Returns the total size in bytes of a store's read-back and digest buffers.
 fn upkeep_bytes(layout: &Layout) -> u64 {
     let params = 2 * digest(1, true).params.len();
-        minimum_bytes: 0,
     let of_chunk =
         |chunk: &Vec<(Segment, usize)>| chunk.len() * (size_of::<Segment>() + size_of::<Digest>()) + params;
     let digests: usize = segments(layout).iter().map(of_chunk).sum();

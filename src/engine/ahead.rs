@@ -6,7 +6,7 @@
 //! on-disk cache.
 
 use super::encode::{Command, bind_group, encode};
-use crate::compiler::{Program, UNIFORM_STRIDE};
+use crate::compiler::Program;
 use crate::gpu::{Gpu, Job, Shader, create_pipeline};
 use crate::graph::StepScalars;
 use std::sync::Arc;
@@ -41,7 +41,8 @@ fn dispatch_nothing(
     let errors = device.push_error_scope(wgpu::ErrorFilter::Validation);
     let pipeline = Arc::new(create_pipeline(device, label, shader));
     let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
-    let size = UNIFORM_STRIDE;
+    // At least 256 bytes: the scalars need 48, and no storage binding needs more without workgroups.
+    let size = uniforms[0].len().max(256) as u64;
     let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
     let buffers: Vec<_> = shader.bindings.iter().map(|_| device.create_buffer(&descriptor)).collect();
     for (buffer, bytes) in buffers.iter().zip(uniforms) {

@@ -7,7 +7,7 @@ use super::running_sums::RunningSums;
 use super::store::{GUARD_WORD, Store};
 use crate::compiler::{
     self, Algorithm, ArenaId, Binding, BufferId, Dispatch, Location, PlanOptions, PlanReport, Program,
-    READ_BYTES, READ_SLOTS, UNIFORM_STRIDE, accumulates, state_slots,
+    READ_BYTES, READ_SLOTS, accumulates, state_slots, uniform_bytes,
 };
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterReport, Gpu, GpuBuffer, ReadRing, Shader};
@@ -152,8 +152,10 @@ impl Plan {
         let shaders = shaders(&program);
         ahead::compile(gpu, &program, &shaders, StepScalars::forward(graph.batch()));
         let mut commands = Vec::new();
-        for (index, (dispatch, shader)) in program.dispatches.iter().zip(&shaders).enumerate() {
-            commands.push(command(gpu, store, &buffers, index, dispatch, shader)?);
+        let mut params = 0;
+        for (dispatch, shader) in program.dispatches.iter().zip(&shaders) {
+            commands.push(command(gpu, store, &buffers, params, dispatch, shader)?);
+            params += uniform_bytes(&dispatch.launch);
         }
         let ring = Mutex::new(ReadRing::new(gpu, "read back", READ_SLOTS, READ_BYTES)?);
         Ok(Plan {
@@ -362,7 +364,7 @@ impl Plan {
             return Err(Error::argument(&info.name, format!("{:?}", info.dtype), format!("{dtype:?}")));
         }
         match self.program.locations[value.0] {
-            Some(Location::Slot(slot)) => Ok((&self.buffers.slots[slot], 0)),
+            Some(Location::Slot { slot, offset }) => Ok((&self.buffers.slots[slot], offset)),
             Some(Location::Weights(range)) => {
                 Ok((&self.store.arena(ArenaId::Weights)[range.chunk], 4 * range.first as u64))
             }
@@ -396,7 +398,7 @@ impl Plan {
     fn read(&self, value: ValueId, dtype: DType) -> Result<Vec<u32>> {
         let (buffer, offset) = self.locate(value, dtype)?;
         let info = self.graph.at(value);
-        let in_slot = matches!(self.program.locations[value.0], Some(Location::Slot(_)));
+        let in_slot = matches!(self.program.locations[value.0], Some(Location::Slot { .. }));
         if in_slot && info.role == Role::Computed && !info.output {
             return Err(unmarked(&info.name));
         }
@@ -440,11 +442,13 @@ impl Buffers {
             lists.push(list);
         }
         let dispatches = &program.dispatches;
-        let params = gpu.uniform_buffer("parameters", UNIFORM_STRIDE * dispatches.len().max(1) as u64)?;
-        let mut bytes = vec![0; UNIFORM_STRIDE as usize * dispatches.len()];
-        for (chunk, dispatch) in bytes.chunks_exact_mut(UNIFORM_STRIDE as usize).zip(dispatches) {
-            chunk[..dispatch.launch.params.len()].copy_from_slice(&dispatch.launch.params);
+        let mut bytes: Vec<u8> = Vec::new();
+        for dispatch in dispatches {
+            let end = bytes.len() + uniform_bytes(&dispatch.launch) as usize;
+            bytes.extend(&dispatch.launch.params);
+            bytes.resize(end, 0);
         }
+        let params = gpu.uniform_buffer("parameters", (bytes.len() as u64).max(256))?;
         if !bytes.is_empty() {
             gpu.write(&params, 0, &bytes)?;
         }
@@ -457,11 +461,12 @@ impl Buffers {
     }
 }
 
+/// Creates the command of a dispatch, whose parameters are at byte `params` of the uniform buffer.
 fn command(
     gpu: &Gpu,
     store: &Store,
     buffers: &Buffers,
-    index: usize,
+    params: u64,
     dispatch: &Dispatch,
     shader: &Shader,
 ) -> Result<Command> {
@@ -469,7 +474,7 @@ fn command(
     let label = format!("{} ({name})", dispatch.label);
     let pipeline = gpu.pipeline(name, shader)?;
     let mut resources = vec![
-        range(&buffers.params, UNIFORM_STRIDE * index as u64, UNIFORM_STRIDE),
+        range(&buffers.params, params, uniform_bytes(&dispatch.launch)),
         range(&buffers.scalars, 0, buffers.scalars.bytes()),
     ];
     resources.extend(dispatch.bindings.iter().map(|&Binding { buffer, offset, bytes, .. }| {

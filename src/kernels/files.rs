@@ -100,6 +100,7 @@ files! {
     WINOGRAD_POINTS: "winograd" / "winograd_points",
     WINOGRAD_STORE_POOLED: "winograd" / "winograd_store_pooled",
     WINOGRAD_STORE_ROWS: "winograd" / "winograd_store_rows",
+    RANGES: "shared" / "ranges",
     TAPS_ALL: "shared" / "taps_all",
     TAPS_PART: "shared" / "taps_part",
     AVERAGE: "pool" / "average",

@@ -87,6 +87,10 @@ impl Launch {
         let before = self.params.len();
         self.fields.extend(P::FIELDS.iter().map(|f| Field { offset: before + f.offset, ..*f }));
         self.params.extend_from_slice(bytemuck::bytes_of(params));
+        // WGSL rounds the size of a struct with an array in a uniform buffer up to 16 bytes.
+        if self.fields.iter().any(|field| field.ty.starts_with("array")) {
+            self.params.resize(self.params.len().next_multiple_of(16), 0);
+        }
         self
     }
 

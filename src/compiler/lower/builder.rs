@@ -1,15 +1,16 @@
 //! Builds the list of dispatches.
 
 use crate::compiler::conv::Algorithm;
-use crate::compiler::ir::Operation;
+use crate::compiler::ir::{Operation, roots};
 use crate::compiler::memory::Layout;
 use crate::compiler::options::Settings;
-use crate::graph::{Graph, Node, ValueId};
+use crate::graph::{Graph, Node, Op, ValueId};
 use crate::kernels::{
     Epilogue, Gemm, Images, Launch, MAX_TERMS, Operand, RowTiles, bias_grad, bias_grad_parallel, gemm_launch,
     split_k_sum, split_k_sum_parallel, splits,
 };
 use crate::shape::WindowGeometry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// Memory that a dispatch binds, before memory assignment maps it to a buffer. An arena (the storage of one
@@ -20,6 +21,8 @@ pub(crate) enum Resource {
     Value(ValueId),
     /// A temporary buffer of one operation, by number.
     Workspace(usize),
+    /// The buffer of the packed values.
+    Packed,
     /// A list of constants that is written when the plan is created, by number.
     List(usize),
     /// A chunk of the arena of weights.
@@ -54,16 +57,19 @@ pub(crate) struct Lowered {
     pub dispatches: Vec<LoweredDispatch>,
     /// Size of each workspace in bytes.
     pub workspaces: Vec<u64>,
+    /// Values that are stored in one buffer, so that one dispatch can read all of them, each with the index of
+    /// its first element there.
+    pub packed: Vec<(ValueId, usize)>,
     /// The contents of each list.
     pub lists: Vec<Vec<u32>>,
+    /// The least bytes that the operations read and write.
+    pub minimum_bytes: u64,
 }
 
 /// Memory that a GEMM reads and writes: operands `a` and `b`, result `c`.
 pub(crate) struct GemmBuffers {
     pub a: Resource,
     pub b: Resource,
-    /// The least bytes that the operations read and write.
-    pub minimum_bytes: u64,
     pub c: Resource,
     /// Bias or ReLU output that the epilogue reads, if it needs one.
     pub epilogue: Option<Resource>,
@@ -86,11 +92,27 @@ pub(crate) struct Builder<'a> {
     /// For each parameter, whether every element is frozen.
     pub fully_frozen: &'a [bool],
     pub lowered: Lowered,
+    roots: Vec<ValueId>,
+    /// The results of the batch statistics of batched values.
+    batch_statistics: BTreeSet<usize>,
+    /// The index of the first element of each packed value, by value, and the end of the last one.
+    packed: BTreeMap<usize, usize>,
+    packed_end: usize,
 }
 
 impl<'a> Builder<'a> {
     pub fn new(graph: &'a Graph, layout: &'a Layout, settings: Settings, fully_frozen: &'a [bool]) -> Self {
-        Builder { graph, layout, settings, fully_frozen, lowered: Lowered::default() }
+        Builder {
+            graph,
+            layout,
+            settings,
+            fully_frozen,
+            lowered: Lowered::default(),
+            roots: roots(graph),
+            batch_statistics: batch_statistics(graph),
+            packed: BTreeMap::new(),
+            packed_end: 0,
+        }
     }
 
     /// Adds a dispatch of an operation.
@@ -115,6 +137,27 @@ impl<'a> Builder<'a> {
     pub fn workspace(&mut self, elements: usize) -> Resource {
         self.lowered.workspaces.push(4 * elements as u64);
         Resource::Workspace(self.lowered.workspaces.len() - 1)
+    }
+
+    /// Returns the buffer of batch statistics for a dispatch that reads many of them, and the index of their
+    /// first element there. The statistics of batched values are packed into one buffer; other values have their
+    /// own, because no dispatch may read and write one buffer.
+    pub fn packed(&mut self, value: ValueId) -> (Resource, usize) {
+        let root = self.roots[value.0];
+        if !self.batch_statistics.contains(&root.0) {
+            return (Resource::Value(value), 0);
+        }
+        let of = self.graph.at(root);
+        let end = &mut self.packed_end;
+        let first = *self.packed.entry(root.0).or_insert_with(|| {
+            // Values begin at multiples of 64 elements (256 bytes, the largest offset alignment of a binding),
+            // with room for a guard band between two of them.
+            let first = end.next_multiple_of(64);
+            *end = first + of.shape.elements() + 64;
+            self.lowered.packed.push((root, first));
+            first
+        });
+        (Resource::Packed, first)
     }
 
     /// Adds a list of constants.
@@ -212,6 +255,13 @@ impl<'a> Builder<'a> {
         let each = batch.div_ceil(batch.div_ceil(max_images));
         (0..batch).step_by(each).map(|start| start..(start + each).min(batch)).collect()
     }
+}
+
+/// Returns the results of all batch statistics of batched values.
+fn batch_statistics(graph: &Graph) -> BTreeSet<usize> {
+    let of_batch =
+        |node: &&Node| matches!(node.op, Op::BatchStatistics { .. }) && graph.at(node.inputs[0]).batched;
+    graph.nodes().iter().filter(of_batch).flat_map(|node| node.outputs.iter().map(|id| id.0)).collect()
 }
 
 /// Returns which operand of the operation's GEMM contains gradients of the loss, if any; `b` is the GEMM's

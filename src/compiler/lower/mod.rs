@@ -25,7 +25,13 @@ use crate::kernels::{
 /// divided into parts, except those over more than 4 million classes or rows. [`Error::LimitExceeded`] for
 /// column matrices or groups that exceed a limit.
 pub(super) fn lower(mut builder: Builder, operations: &[Operation]) -> Result<Lowered> {
-    for operation in operations {
+    let is_statistics = |operation: &Operation| matches!(operation.node.op, Op::UpdateStatistics(..));
+    for group in operations.chunk_by(|left, right| is_statistics(left) && is_statistics(right)) {
+        let operation = &group[0];
+        if is_statistics(operation) {
+            norm::update_statistics(&mut builder, group);
+            continue;
+        }
         let first = builder.lowered.dispatches.len();
         lower_one(&mut builder, operation)?;
         if let Some(bias_grad) = &operation.bias_grad {
@@ -77,7 +83,7 @@ fn lower_one(b: &mut Builder, op: &Operation) -> Result<()> {
         (Op::Accumulate(targets), _) => return update::accumulate(b, op, targets),
         (Op::Clip(clip, targets), _) => return update::clip(b, op, *clip, targets),
         (Op::Update(rule, targets), _) => return update::update(b, op, rule, targets),
-        (Op::UpdateStatistics(rule, targets), _) => return norm::update_statistics(b, op, rule, targets),
+        (Op::UpdateStatistics(..), _) => return Ok(()),
         (
             Op::SoftmaxCrossEntropy { .. }
             | Op::SoftmaxCrossEntropyGrad { .. }

@@ -1,15 +1,16 @@
 //! Batch normalization.
 
 use super::gemm::row_splits;
-use super::{Builder, Resource, extent};
+use super::{Builder, LoweredDispatch, Resource, extent};
 use crate::compiler::ir::Operation;
 use crate::error::Result;
-use crate::graph::{Op, ParameterId, StatisticsRule};
+use crate::graph::Op;
 use crate::kernels::{
-    RowTiles, RunningStatistic, batch_moments, batch_moments_parallel, batch_norm, batch_norm_grad_input,
-    batch_norm_grad_scale, batch_norm_grad_scale_parallel, batch_statistics, batch_statistics_parallel,
-    update_statistics as update_statistic,
+    MAX_RANGES, RowTiles, RunningStatistic, batch_moments, batch_moments_parallel, batch_norm,
+    batch_norm_grad_input, batch_norm_grad_scale, batch_norm_grad_scale_parallel, batch_statistics,
+    batch_statistics_parallel, update_statistics as update_statistics_of,
 };
+use std::collections::BTreeSet;
 
 /// Lowers batch statistics, batch normalization, or one of its gradients.
 pub(super) fn norm(b: &mut Builder, op: &Operation) -> Result<()> {
@@ -55,30 +56,54 @@ pub(super) fn norm(b: &mut Builder, op: &Operation) -> Result<()> {
     Ok(())
 }
 
-/// Lowers the update of the running mean and variance, which are exponential moving averages.
-pub(super) fn update_statistics(
-    b: &mut Builder,
-    op: &Operation,
-    rule: &StatisticsRule,
-    targets: &[ParameterId; 2],
-) -> Result<()> {
-    for (index, target) in targets.iter().enumerate() {
-        let range = b.layout.ranges()[target.0];
-        let launch = update_statistic(&RunningStatistic {
-            first: range.first,
-            first_group: b.layout.first_group(range.chunk),
-            elements: range.len,
-            per_example: rule.per_example,
-            unbiased: index == 1 && !rule.biased,
-            momentum: rule.momentum,
-        });
-        let resources = vec![
-            Resource::Masks(range.chunk),
-            Resource::Value(op.node.inputs[index]),
-            Resource::RunningSums,
-            Resource::Weights(range.chunk),
-        ];
-        b.push(op, launch, resources);
+/// Lowers consecutive updates of running statistics, which are exponential moving averages: to one dispatch per
+/// chunk of the arena and buffer of batch values, without the statistics that are frozen.
+pub(super) fn update_statistics(b: &mut Builder, operations: &[Operation]) {
+    let mut pending: Vec<(usize, Resource, RunningStatistic)> = Vec::new();
+    let mut updated = BTreeSet::new();
+    for operation in operations {
+        let Op::UpdateStatistics(rule, targets) = &operation.node.op else { continue };
+        for (index, target) in targets.iter().enumerate().filter(|(_, target)| !b.fully_frozen[target.0]) {
+            let range = b.layout.ranges()[target.0];
+            // One dispatch updates a statistic once.
+            if !updated.insert(target.0) {
+                push_statistics(b, std::mem::take(&mut pending));
+                updated = BTreeSet::from([target.0]);
+            }
+            let (values, first_batch_value) = b.packed(operation.node.inputs[index]);
+            let statistic = RunningStatistic {
+                first: range.first,
+                elements: range.len,
+                first_batch_value,
+                per_example: rule.per_example,
+                unbiased: index == 1 && !rule.biased,
+                momentum: rule.momentum,
+            };
+            pending.push((range.chunk, values, statistic));
+        }
     }
-    Ok(())
+    push_statistics(b, pending);
+}
+
+/// Adds the dispatches of statistics, each with its chunk and the buffer of its batch values.
+fn push_statistics(b: &mut Builder, mut statistics: Vec<(usize, Resource, RunningStatistic)>) {
+    while let Some(&(chunk, values, _)) = statistics.first() {
+        let (group, rest): (Vec<_>, Vec<_>) =
+            statistics.into_iter().partition(|other| (other.0, other.1) == (chunk, values));
+        statistics = rest;
+        let group: Vec<_> = group.into_iter().map(|(_, _, statistic)| statistic).collect();
+        for part in group.chunks(MAX_RANGES) {
+            b.lowered.dispatches.push(LoweredDispatch {
+                label: "running statistics".into(),
+                algorithm: None,
+                launch: update_statistics_of(b.layout.first_group(chunk), part),
+                resources: vec![
+                    Resource::Masks(chunk),
+                    values,
+                    Resource::RunningSums,
+                    Resource::Weights(chunk),
+                ],
+            });
+        }
+    }
 }

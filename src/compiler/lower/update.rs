@@ -6,26 +6,25 @@ use crate::compiler::memory::Layout;
 use crate::error::Result;
 use crate::graph::{Clip, Op, ParameterId, Target, UpdateRule};
 use crate::kernels::{
-    AdamUpdate, Launch, RmsPropUpdate, SgdMomentumUpdate, UpdateRange, accumulate as accumulate_range,
-    adagrad_update, adam_update, amsgrad_update, clip_scale, gradient_norm, norm_parts,
-    rmsprop_centered_momentum_update, rmsprop_centered_update, rmsprop_momentum_update, rmsprop_update,
-    sgd_momentum_update, sgd_update,
+    AdamUpdate, Launch, MAX_RANGES, RmsPropUpdate, SgdMomentumUpdate, UpdateRange, UpdateRanges,
+    accumulate as accumulate_range, adagrad_update, adam_update, amsgrad_update, clip_scale, gradient_norm,
+    norm_parts, rmsprop_centered_momentum_update, rmsprop_centered_update, rmsprop_momentum_update,
+    rmsprop_update, sgd_momentum_update, sgd_update,
 };
 use std::ops::Range;
 
-/// Parameters that one dispatch updates: they are adjacent in one chunk and have the same learning-rate
-/// factor, weight-decay factor and clipping.
-struct Run {
-    chunk: usize,
-    range: UpdateRange,
-    decay_scale: f64,
-}
-
-/// Lowers an update to one dispatch per [`Run`]. Most models need a single dispatch.
+/// Lowers an update to one dispatch per chunk of the arenas, or several if the chunk has more than
+/// [`MAX_RANGES`] ranges.
 pub(super) fn update(b: &mut Builder, op: &Operation, rule: &UpdateRule, targets: &[Target]) -> Result<()> {
-    for Run { chunk, range, decay_scale } in runs(b, targets) {
-        let missed_steps = b.settings.missed_steps && matches!(rule, UpdateRule::Adam { .. });
-        let launch = launch(&rule.scale_decay(decay_scale), &range, missed_steps);
+    let clip = b.graph.nodes().iter().find_map(|node| match &node.op {
+        Op::Clip(clip, clipped) => Some((*clip, clipped.as_slice())),
+        _ => None,
+    });
+    let missed_steps = b.settings.missed_steps && matches!(rule, UpdateRule::Adam { .. });
+    let ranges = update_ranges(b, rule, targets, clip.map_or(&[], |(_, clipped)| clipped));
+    for of_chunk in ranges.chunk_by(|left, right| left.0 == right.0) {
+        let chunk = of_chunk[0].0;
+        let ranges: Vec<_> = of_chunk.iter().map(|(_, range)| range.clone()).collect();
         let mut resources = vec![
             Resource::Gradients(chunk),
             Resource::Masks(chunk),
@@ -36,43 +35,46 @@ pub(super) fn update(b: &mut Builder, op: &Operation, rule: &UpdateRule, targets
         if missed_steps {
             resources.push(Resource::MissedSteps(chunk));
         }
-        b.push(op, launch, resources);
+        for ranges in ranges.chunks(MAX_RANGES) {
+            let first_group = b.layout.first_group(chunk);
+            let ranges = UpdateRanges { first_group, clip: clip.map(|(clip, _)| clip), ranges };
+            b.push(op, launch(rule, &ranges, missed_steps), resources.clone());
+        }
     }
     Ok(())
 }
 
-/// Groups the trainable parameters of an update into runs.
-fn runs(b: &Builder, targets: &[Target]) -> Vec<Run> {
-    let clip = b.graph.nodes().iter().find_map(|node| match &node.op {
-        Op::Clip(clip, clipped) => Some((*clip, clipped)),
-        _ => None,
-    });
+/// Returns the ranges of the trainable parameters of an update in the order of the arenas, each with its chunk.
+/// Adjacent parameters with the same factors and clipping are one range.
+fn update_ranges(
+    b: &Builder,
+    rule: &UpdateRule,
+    targets: &[Target],
+    clipped: &[ParameterId],
+) -> Vec<(usize, UpdateRange)> {
     let trainable = targets.iter().filter(|t| !b.fully_frozen[t.parameter.0]);
     let mut targets: Vec<_> = trainable.map(|t| (b.layout.ranges()[t.parameter.0], t)).collect();
     targets.sort_by_key(|(range, _)| (range.chunk, range.first));
-    let mut runs: Vec<Run> = Vec::new();
+    let mut ranges: Vec<(usize, UpdateRange)> = Vec::new();
     for (range, target) in targets {
-        let clipped = clip.filter(|(_, ids)| ids.contains(&target.parameter));
         let next = UpdateRange {
             first: range.first,
-            first_group: b.layout.first_group(range.chunk),
             elements: Layout::padded_len(&range),
             rate_scale: target.learning_rate,
-            clip: clipped.map(|(clip, _)| clip),
+            weight_decay: rule.scale_decay(target.weight_decay).weight_decay(),
+            clipped: clipped.contains(&target.parameter),
         };
-        let continues = |run: &&mut Run| {
-            run.chunk == range.chunk
-                && run.range.first + run.range.elements == next.first
-                && run.range.rate_scale == next.rate_scale
-                && run.decay_scale == target.weight_decay
-                && run.range.clip == next.clip
+        let continues = |(chunk, before): &&mut (usize, UpdateRange)| {
+            *chunk == range.chunk
+                && UpdateRange { first: next.first, elements: next.elements, ..before.clone() } == next
+                && before.first + before.elements == next.first
         };
-        match runs.last_mut().filter(continues) {
-            Some(run) => run.range.elements += next.elements,
-            None => runs.push(Run { chunk: range.chunk, range: next, decay_scale: target.weight_decay }),
+        match ranges.last_mut().filter(continues) {
+            Some((_, before)) => before.elements += next.elements,
+            None => ranges.push((range.chunk, next)),
         }
     }
-    runs
+    ranges
 }
 
 /// Lowers gradient accumulation to one dispatch per tensor, because the padding between tensors must not be
@@ -128,27 +130,27 @@ fn ranges(targets: &[ParameterId], layout: &Layout, over_all: bool) -> Vec<(usiz
     all
 }
 
-/// Returns the kernel launch of an update rule for a range of parameters. With `missed_steps`, Adam's kernels
-/// read how many steps each element missed.
-fn launch(rule: &UpdateRule, range: &UpdateRange, missed_steps: bool) -> Launch {
+/// Returns the kernel launch of an update rule. With `missed_steps`, Adam's kernels read how many steps each
+/// element missed.
+fn launch(rule: &UpdateRule, ranges: &UpdateRanges, missed_steps: bool) -> Launch {
     match *rule {
-        UpdateRule::Sgd { momentum: 0.0, weight_decay, .. } => sgd_update(range, weight_decay),
-        UpdateRule::Sgd { momentum, nesterov, weight_decay } => {
-            sgd_momentum_update(range, &SgdMomentumUpdate { momentum, nesterov, weight_decay })
+        UpdateRule::Sgd { momentum: 0.0, .. } => sgd_update(ranges),
+        UpdateRule::Sgd { momentum, nesterov, .. } => {
+            sgd_momentum_update(ranges, &SgdMomentumUpdate { momentum, nesterov })
         }
-        UpdateRule::Adam { beta1, beta2, epsilon, weight_decay, decoupled, amsgrad } => {
-            let rule = AdamUpdate { beta1, beta2, epsilon, weight_decay, decoupled, missed_steps };
-            if amsgrad { amsgrad_update(range, &rule) } else { adam_update(range, &rule) }
+        UpdateRule::Adam { beta1, beta2, epsilon, decoupled, amsgrad, .. } => {
+            let rule = AdamUpdate { beta1, beta2, epsilon, decoupled, missed_steps };
+            if amsgrad { amsgrad_update(ranges, &rule) } else { adam_update(ranges, &rule) }
         }
-        UpdateRule::RmsProp { alpha, epsilon, momentum, centered, weight_decay } => {
-            let rule = RmsPropUpdate { alpha, epsilon, momentum, weight_decay };
+        UpdateRule::RmsProp { alpha, epsilon, momentum, centered, .. } => {
+            let rule = RmsPropUpdate { alpha, epsilon, momentum };
             match (centered, momentum != 0.0) {
-                (false, false) => rmsprop_update(range, &rule),
-                (false, true) => rmsprop_momentum_update(range, &rule),
-                (true, false) => rmsprop_centered_update(range, &rule),
-                (true, true) => rmsprop_centered_momentum_update(range, &rule),
+                (false, false) => rmsprop_update(ranges, &rule),
+                (false, true) => rmsprop_momentum_update(ranges, &rule),
+                (true, false) => rmsprop_centered_update(ranges, &rule),
+                (true, true) => rmsprop_centered_momentum_update(ranges, &rule),
             }
         }
-        UpdateRule::Adagrad { epsilon, weight_decay } => adagrad_update(range, epsilon, weight_decay),
+        UpdateRule::Adagrad { epsilon, .. } => adagrad_update(ranges, epsilon),
     }
 }

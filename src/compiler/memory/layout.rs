@@ -2,7 +2,7 @@
 //! arenas (weights, gradients, state, mask bits) have the same layout.
 
 use crate::error::{Error, Result};
-use crate::graph::Parameter;
+use crate::graph::{Parameter, ParameterKind};
 use crate::kernels::{SEGMENT_ELEMENTS, Segment};
 
 /// Alignment of tensors, in elements: 256 bytes, the largest offset alignment that WebGPU lets a device
@@ -28,15 +28,20 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Assigns the parameters in order to buffers of at most `max_bytes`.
+    /// Assigns the parameters to buffers of at most `max_bytes`: first the trained ones in order, then the
+    /// running statistics in order, so that few ranges cover all parameters of an update.
     ///
     /// # Errors
     /// [`Error::LimitExceeded`] if one tensor is larger than `max_bytes`.
     pub fn new(parameters: &[Parameter], max_bytes: u64) -> Result<Self> {
         let max_elements =
             usize::try_from(max_bytes / 4).unwrap_or(usize::MAX) / ALIGN_ELEMENTS * ALIGN_ELEMENTS;
-        let mut layout = Layout { ranges: Vec::new(), chunks: Vec::new() };
-        for parameter in parameters {
+        let empty = ArenaRange { chunk: 0, first: 0, len: 0 };
+        let mut layout = Layout { ranges: vec![empty; parameters.len()], chunks: Vec::new() };
+        let trained = |index: &usize| parameters[*index].kind == ParameterKind::Trained;
+        let (trained, statistics): (Vec<_>, Vec<_>) = (0..parameters.len()).partition(trained);
+        for index in trained.into_iter().chain(statistics) {
+            let parameter = &parameters[index];
             let len = parameter.shape.elements();
             let padded = len.next_multiple_of(ALIGN_ELEMENTS);
             if padded > max_elements {
@@ -53,7 +58,7 @@ impl Layout {
                 layout.chunks.push(0);
             }
             let chunk = layout.chunks.len() - 1;
-            layout.ranges.push(ArenaRange { chunk, first: layout.chunks[chunk], len });
+            layout.ranges[index] = ArenaRange { chunk, first: layout.chunks[chunk], len };
             layout.chunks[chunk] += padded;
         }
         Ok(layout)
@@ -108,11 +113,22 @@ pub(crate) fn segments(layout: &Layout) -> Vec<Vec<(Segment, usize)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::ParameterKind;
     use crate::shape::Shape;
 
     fn parameter(path: &str, len: usize) -> Parameter {
         Parameter { path: path.into(), shape: Shape::new([len]).unwrap(), kind: ParameterKind::Trained }
+    }
+
+    #[test]
+    fn running_statistics_follow_the_trained_parameters() {
+        let statistic = |path| Parameter { kind: ParameterKind::Statistic, ..parameter(path, 64) };
+        let all = [parameter("a", 64), statistic("mean"), parameter("b", 64), statistic("variance")];
+        let firsts =
+            |layout: &Layout| -> Vec<_> { layout.ranges().iter().map(|r| (r.chunk, r.first)).collect() };
+        assert_eq!(firsts(&Layout::new(&all, 1024).unwrap()), [(0, 0), (0, 128), (0, 64), (0, 192)]);
+        let split = Layout::new(&all, 512).unwrap();
+        assert_eq!(firsts(&split), [(0, 0), (1, 0), (0, 64), (1, 64)]);
+        assert_eq!([0, 16, 32, 48].map(|group| split.parameter_of_group(group)), [0, 2, 1, 3].map(Some));
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub(super) struct Memory {
     pub locations: Vec<Option<Location>>,
     /// The slot of each workspace.
     workspaces: Vec<usize>,
+    /// The slot of the packed values.
+    packed: usize,
     /// Bytes of each slot.
     pub slots: Vec<u64>,
     pub guards: Vec<Guard>,
@@ -55,19 +57,35 @@ pub(super) fn assign(
     let lifetimes: Vec<_> = tensors.iter().map(|tensor| tensor.lifetime).collect();
     let slots = if guard_bands { separate(&lifetimes) } else { share(&lifetimes) };
     let mut workspaces = vec![0; lowered.workspaces.len()];
+    let mut packed = 0;
     let mut guards = Vec::new();
     for (tensor, &slot) in tensors.iter().zip(&slots.of) {
         match tensor.contents {
-            Contents::Value(id) => locations[id.0] = Some(Location::Slot(slot)),
+            Contents::Value(id) => locations[id.0] = Some(Location::Slot { slot, offset: 0 }),
             Contents::Workspace(number) => workspaces[number] = slot,
+            Contents::Packed => {
+                packed = slot;
+                for &(id, first) in &lowered.packed {
+                    locations[id.0] = Some(Location::Slot { slot, offset: 4 * first as u64 });
+                }
+            }
         }
         if guard_bands {
             let begin = 4 * tensor.elements;
             guards.push(Guard { slot, begin, bytes: slots.bytes[slot] - begin, name: tensor.name.clone() });
         }
     }
+    if guard_bands {
+        // The last packed value has the band after the buffer.
+        for pair in lowered.packed.windows(2) {
+            let value = graph.at(pair[0].0);
+            let begin = 4 * (pair[0].1 + value.shape.elements()) as u64;
+            let bytes = 4 * pair[1].1 as u64 - begin;
+            guards.push(Guard { slot: packed, begin, bytes, name: value.name.clone() });
+        }
+    }
     let locations = roots.iter().map(|root| locations[root.0]).collect();
-    Ok(Memory { locations, workspaces, slots: slots.bytes, guards })
+    Ok(Memory { locations, workspaces, packed, slots: slots.bytes, guards })
 }
 
 /// Advice for a tensor larger than a binding: the largest batch that fits, if one does.
@@ -76,6 +94,7 @@ fn smaller(graph: &Graph, tensor: &Tensor, max_binding: u64) -> String {
     let per_example = match tensor.contents {
         Contents::Value(id) => batched(id),
         Contents::Workspace(_) => Some(tensor.elements.div_ceil(graph.batch() as u64)),
+        Contents::Packed => None,
     };
     match per_example.map(|elements| max_binding / 16 * 16 / (4 * elements).max(1)) {
         Some(0) => {
@@ -120,9 +139,11 @@ impl Memory {
         let whole = |buffer: BufferId, bytes: u64| Binding { buffer, offset: 0, bytes, accessed: bytes };
         // A tensor with a guard band is bound together with the band. Otherwise the shader's bounds checks
         // would discard or clamp a write beyond the tensor's end, and the guard band would not detect it.
-        let slot = |slot: usize, bytes: u64| {
-            let bytes = if self.guards.is_empty() { bytes } else { self.slots[slot] };
-            whole(BufferId::Slot(slot), bytes)
+        let slot = |slot: usize, offset: u64, bytes: u64| {
+            let bands = self.guards.iter().filter(|guard| guard.slot == slot && guard.begin >= offset);
+            let band = bands.min_by_key(|guard| guard.begin);
+            let end = band.map_or(offset + bytes, |band| band.begin + band.bytes);
+            Binding { buffer: BufferId::Slot(slot), offset, bytes: end - offset, accessed: bytes }
         };
         Ok(match resource {
             Resource::Weights(chunk) => arena(ArenaId::Weights, chunk),
@@ -134,8 +155,9 @@ impl Memory {
             Resource::List(number) => whole(BufferId::List(number), 4 * lowered.lists[number].len() as u64),
             Resource::RunningSums => whole(BufferId::RunningSums, SUMS_BYTES),
             Resource::Workspace(number) => {
-                slot(self.workspaces[number], lowered.workspaces[number].next_multiple_of(16))
+                slot(self.workspaces[number], 0, lowered.workspaces[number].next_multiple_of(16))
             }
+            Resource::Packed => whole(BufferId::Slot(self.packed), self.slots[self.packed]),
             Resource::Value(id) => {
                 let value = graph.at(id);
                 let bytes = (4 * value.shape.elements() as u64).next_multiple_of(16);
@@ -146,7 +168,7 @@ impl Memory {
                     accessed: bytes,
                 };
                 match self.locations[id.0] {
-                    Some(Location::Slot(number)) => slot(number, bytes),
+                    Some(Location::Slot { slot: number, offset }) => slot(number, offset, bytes),
                     Some(Location::Weights(range)) => of_arena(ArenaId::Weights, range),
                     Some(Location::Gradients(range)) => of_arena(ArenaId::Gradients, range),
                     None => {
@@ -174,6 +196,7 @@ struct Tensor {
 enum Contents {
     Value(ValueId),
     Workspace(usize),
+    Packed,
 }
 
 /// Returns all tensors that need a slot (workspaces and values that are not in an arena), with their
@@ -187,9 +210,14 @@ fn tensors(
 ) -> Vec<Tensor> {
     let mut values: Vec<Option<(usize, usize)>> = vec![None; roots.len()];
     let mut workspaces: Vec<Option<(usize, usize)>> = vec![None; lowered.workspaces.len()];
+    let mut packed: Option<(usize, usize)> = None;
+    let mut is_packed = vec![false; roots.len()];
+    lowered.packed.iter().for_each(|(id, _)| is_packed[id.0] = true);
     for (number, dispatch) in lowered.dispatches.iter().enumerate() {
         for resource in &dispatch.resources {
             let span = match *resource {
+                Resource::Value(id) if is_packed[roots[id.0].0] => &mut packed,
+                Resource::Packed => &mut packed,
                 Resource::Value(id) => &mut values[roots[id.0].0],
                 Resource::Workspace(index) => &mut workspaces[index],
                 _ => continue,
@@ -201,7 +229,8 @@ fn tensors(
     // an output at any time after a run.
     for (value, root) in graph.values().iter().zip(roots) {
         if value.output || value.role == Role::Input {
-            values[root.0] = Some((0, usize::MAX));
+            let span = if is_packed[root.0] { &mut packed } else { &mut values[root.0] };
+            *span = Some((0, usize::MAX));
         }
     }
     let lifetime = |elements: u64, (first, last)| Lifetime {
@@ -219,6 +248,12 @@ fn tensors(
             let lifetime = lifetime(elements, span);
             tensors.push(Tensor { contents, name: value.name.clone(), elements, lifetime });
         }
+    }
+    if let (Some(span), Some(&(last, first))) = (packed, lowered.packed.last()) {
+        let last = graph.at(last);
+        let elements = (first + last.shape.elements()) as u64;
+        let lifetime = lifetime(elements, span);
+        tensors.push(Tensor { contents: Contents::Packed, name: last.name.clone(), elements, lifetime });
     }
     for (index, (&bytes, &span)) in lowered.workspaces.iter().zip(&workspaces).enumerate() {
         let span = span.unwrap_or_default();

@@ -1,18 +1,15 @@
 //! Adam, AdamW and AMSGrad. They share their parameters.
 
-use crate::kernels::update::range::UpdateRange;
+use crate::kernels::update::ranges::UpdateRanges;
 use crate::kernels::{Launch, WgslFile, files};
 use crate::wgsl::params;
 
 /// Number of powers `beta^(2^k)` in [`Powers`], so that steps are counted up to `2^24 - 1`. Later bias
-/// corrections differ from 1 by less than a rounding error, for decay rates up to `1 - 1e-6`. With more powers,
-/// the parameters exceed the 256 bytes of a dispatch.
+/// corrections differ from 1 by less than a rounding error, for decay rates up to `1 - 1e-6`.
 const POWERS: usize = 24;
 
 params! {
     struct Rule {
-        rate_scale: f32,
-        weight_decay: f32,
         beta1: f32,
         one_minus_beta1: f32,
         beta2: f32,
@@ -38,26 +35,24 @@ pub struct AdamUpdate {
     pub beta2: f64,
     /// Term added to the square root of the corrected second moment.
     pub epsilon: f64,
-    /// Weight decay.
-    pub weight_decay: f64,
     /// Whether weight decay is decoupled from the gradient (AdamW).
     pub decoupled: bool,
     /// Whether elements may have missed steps; the kernel then has one more buffer, the missed steps.
     pub missed_steps: bool,
 }
 
-/// Adam over a range of an arena. Buffers: gradients, mask, sums, weights, m, v.
-pub fn adam_update(range: &UpdateRange, rule: &AdamUpdate) -> Launch {
-    launch(&files::ADAM_UPDATE, range, rule, 14)
+/// Adam over ranges of an arena. Buffers: gradients, mask, sums, weights, m, v.
+pub fn adam_update(ranges: &UpdateRanges, rule: &AdamUpdate) -> Launch {
+    launch(&files::ADAM_UPDATE, ranges, rule, 14)
 }
 
-/// AMSGrad over a range of an arena. Buffers: gradients, mask, sums, weights, m, v, maximum of v.
-pub fn amsgrad_update(range: &UpdateRange, rule: &AdamUpdate) -> Launch {
-    launch(&files::AMSGRAD_UPDATE, range, rule, 15)
+/// AMSGrad over ranges of an arena. Buffers: gradients, mask, sums, weights, m, v, maximum of v.
+pub fn amsgrad_update(ranges: &UpdateRanges, rule: &AdamUpdate) -> Launch {
+    launch(&files::AMSGRAD_UPDATE, ranges, rule, 15)
 }
 
-fn launch(kernel: &'static WgslFile, range: &UpdateRange, rule: &AdamUpdate, flops: u64) -> Launch {
-    let mut launch = range.launch(kernel, &rule_params(range, rule), flops);
+fn launch(kernel: &'static WgslFile, ranges: &UpdateRanges, rule: &AdamUpdate, flops: u64) -> Launch {
+    let mut launch = ranges.launch(kernel, flops).more_params(&rule_params(rule));
     if rule.missed_steps {
         launch = launch.more_params(&powers(rule));
         launch.snippets.push(&files::CORRECTIONS_OF_ELEMENTS);
@@ -77,10 +72,8 @@ fn powers(rule: &AdamUpdate) -> Powers {
     Powers { powers }
 }
 
-fn rule_params(range: &UpdateRange, rule: &AdamUpdate) -> Rule {
+fn rule_params(rule: &AdamUpdate) -> Rule {
     Rule {
-        rate_scale: range.rate_scale as f32,
-        weight_decay: rule.weight_decay as f32,
         beta1: rule.beta1 as f32,
         // Subtracted in f64: if 0.999 were rounded to f32 first, the difference would lose four digits.
         one_minus_beta1: (1.0 - rule.beta1) as f32,

@@ -6,7 +6,7 @@ mod adam_update;
 mod clip_scale;
 pub(super) mod digest;
 mod gradient_norm;
-mod range;
+mod ranges;
 mod rmsprop_update;
 mod sgd_momentum_update;
 mod sgd_update;
@@ -18,7 +18,7 @@ pub(crate) use clip_scale::clip_scale;
 pub(crate) use digest::SEGMENT_ELEMENTS;
 pub use digest::digest;
 pub(crate) use gradient_norm::{gradient_norm, norm_parts};
-pub(crate) use range::UpdateRange;
+pub(crate) use ranges::{UpdateRange, UpdateRanges};
 pub(crate) use rmsprop_update::{
     RmsPropUpdate, rmsprop_centered_momentum_update, rmsprop_centered_update, rmsprop_momentum_update,
     rmsprop_update,

@@ -1,14 +1,12 @@
 //! The variants of RMSprop: plain, centered, with momentum, and both. They share their parameters.
 
 use crate::kernels::WgslFile;
-use crate::kernels::update::range::UpdateRange;
+use crate::kernels::update::ranges::UpdateRanges;
 use crate::kernels::{Launch, files};
 use crate::wgsl::params;
 
 params! {
     struct Rule {
-        rate_scale: f32,
-        weight_decay: f32,
         alpha: f32,
         one_minus_alpha: f32,
         epsilon: f32,
@@ -25,42 +23,38 @@ pub struct RmsPropUpdate {
     pub epsilon: f64,
     /// Momentum factor.
     pub momentum: f64,
-    /// Coupled weight decay.
-    pub weight_decay: f64,
 }
 
-/// RMSprop over a range of an arena. Buffers: gradients, mask, sums, weights, mean square.
-pub fn rmsprop_update(range: &UpdateRange, rule: &RmsPropUpdate) -> Launch {
-    launch(&files::RMSPROP_UPDATE, range, rule)
+/// RMSprop over ranges of an arena. Buffers: gradients, mask, sums, weights, mean square.
+pub fn rmsprop_update(ranges: &UpdateRanges, rule: &RmsPropUpdate) -> Launch {
+    launch(&files::RMSPROP_UPDATE, ranges, rule)
 }
 
-/// RMSprop with momentum over a range of an arena. Buffers: gradients, mask, sums, weights, mean square,
+/// RMSprop with momentum over ranges of an arena. Buffers: gradients, mask, sums, weights, mean square,
 /// momentum.
-pub fn rmsprop_momentum_update(range: &UpdateRange, rule: &RmsPropUpdate) -> Launch {
-    launch(&files::RMSPROP_MOMENTUM_UPDATE, range, rule)
+pub fn rmsprop_momentum_update(ranges: &UpdateRanges, rule: &RmsPropUpdate) -> Launch {
+    launch(&files::RMSPROP_MOMENTUM_UPDATE, ranges, rule)
 }
 
-/// Centered RMSprop over a range of an arena. Buffers: gradients, mask, sums, weights, mean square, mean
+/// Centered RMSprop over ranges of an arena. Buffers: gradients, mask, sums, weights, mean square, mean
 /// gradient.
-pub fn rmsprop_centered_update(range: &UpdateRange, rule: &RmsPropUpdate) -> Launch {
-    launch(&files::RMSPROP_CENTERED_UPDATE, range, rule)
+pub fn rmsprop_centered_update(ranges: &UpdateRanges, rule: &RmsPropUpdate) -> Launch {
+    launch(&files::RMSPROP_CENTERED_UPDATE, ranges, rule)
 }
 
-/// Centered RMSprop with momentum over a range of an arena. Buffers: gradients, mask, sums, weights, mean
+/// Centered RMSprop with momentum over ranges of an arena. Buffers: gradients, mask, sums, weights, mean
 /// square, mean gradient, momentum.
-pub fn rmsprop_centered_momentum_update(range: &UpdateRange, rule: &RmsPropUpdate) -> Launch {
-    launch(&files::RMSPROP_CENTERED_MOMENTUM_UPDATE, range, rule)
+pub fn rmsprop_centered_momentum_update(ranges: &UpdateRanges, rule: &RmsPropUpdate) -> Launch {
+    launch(&files::RMSPROP_CENTERED_MOMENTUM_UPDATE, ranges, rule)
 }
 
-fn launch(kernel: &'static WgslFile, range: &UpdateRange, rule: &RmsPropUpdate) -> Launch {
+fn launch(kernel: &'static WgslFile, ranges: &UpdateRanges, rule: &RmsPropUpdate) -> Launch {
     let rule = Rule {
-        rate_scale: range.rate_scale as f32,
-        weight_decay: rule.weight_decay as f32,
         alpha: rule.alpha as f32,
         // Subtracted in f64: if 0.99 were rounded to f32 first, the difference would lose digits.
         one_minus_alpha: (1.0 - rule.alpha) as f32,
         epsilon: rule.epsilon as f32,
         momentum: rule.momentum as f32,
     };
-    range.launch(kernel, &rule, 14)
+    ranges.launch(kernel, 14).more_params(&rule)
 }
