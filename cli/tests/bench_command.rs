@@ -29,7 +29,7 @@ fn json_lines_have_all_fields() {
         assert!(number(line, "min_step_ms") <= number(line, "median_step_ms"));
         assert!(number(line, "median_step_ms") <= number(line, "p90_ms"));
         assert!(number(line, "first_step_ms") < number(line, "total_startup_ms"));
-        for field in ["device_bytes", "dispatches"] {
+        for field in ["device_bytes", "dispatches", "bytes_per_step", "minimum_bytes_per_step"] {
             assert!(line[field].as_u64() > Some(0), "{field}: {line}");
         }
         for field in ["adapter", "driver", "backend", "family"] {

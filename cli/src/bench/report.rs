@@ -10,7 +10,7 @@ use std::fmt;
 
 /// Header of the table of [`Row`]s.
 pub const HEAD: &str = "workload                       batch   step ms: median      min      p90   first ms  start ms   \
-                        GFLOP/s  avoided       MiB  dispatches";
+                        GFLOP/s  avoided       MiB  dispatches  MB a step  minimum";
 
 /// The result of one variant of a workload. Times are in milliseconds.
 pub struct Row {
@@ -30,6 +30,8 @@ pub struct Row {
     flops_avoided: u64,
     bytes: u64,
     dispatches: usize,
+    /// Bytes that a step reads and writes, and the least that it needs.
+    traffic: [u64; 2],
     /// Step time relative to the variant with nothing frozen.
     pub ratio: Option<Ratio>,
     /// Time of all weight gradients, from timestamp queries.
@@ -109,6 +111,7 @@ impl Row {
             flops_avoided: report.flops_avoided(),
             bytes: report.bytes(),
             dispatches: report.dispatches.len(),
+            traffic: [report.traffic(), report.minimum_bytes],
             ratio: plain.map(|p| Ratio::new(&measured.steps, &p.steps)),
             weight_gradient: timed.then(|| median(&gradients)),
             weight_gradient_ratio: plain
@@ -129,7 +132,8 @@ impl Row {
             "workload": self.workload, "batch": self.batch, "steps": self.steps, "median_step_ms": self.median,
             "min_step_ms": self.min, "p90_ms": self.p90, "first_step_ms": self.first,
             "total_startup_ms": self.startup, "gflops": self.gflops(), "flops_avoided": self.flops_avoided,
-            "device_bytes": self.bytes, "dispatches": self.dispatches, "adapter": self.adapter[0],
+            "device_bytes": self.bytes, "dispatches": self.dispatches,
+            "bytes_per_step": self.traffic[0], "minimum_bytes_per_step": self.traffic[1], "adapter": self.adapter[0],
             "driver": self.adapter[1], "backend": self.adapter[2], "software_adapter": self.software,
             "family": self.family, "version": env!("CARGO_PKG_VERSION"),
             "frozen": matches!(self.variant, Variant::Frozen(_) | Variant::Cached(_)),
@@ -162,7 +166,7 @@ impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:<29} {:>6}  {:>15.3} {:>8.3} {:>8.3} {:>10.1} {:>9.1} {:>9.1} {:>8.1}% {:>9.1} {:>11}",
+            "{:<29} {:>6}  {:>15.3} {:>8.3} {:>8.3} {:>10.1} {:>9.1} {:>9.1} {:>8.1}% {:>9.1} {:>11} {:>10.1} {:>8.1}",
             self.name,
             self.batch,
             self.median,
@@ -173,7 +177,9 @@ impl fmt::Display for Row {
             self.gflops(),
             100.0 * self.flops_avoided as f64 / (self.flops + self.flops_avoided).max(1) as f64,
             self.bytes as f64 / f64::from(1 << 20),
-            self.dispatches
+            self.dispatches,
+            self.traffic[0] as f64 / 1e6,
+            self.traffic[1] as f64 / 1e6
         )?;
         if let Some(forward) = self.forward {
             write!(f, "  (forward only {forward:.3} ms)")?;
