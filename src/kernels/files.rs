@@ -153,6 +153,7 @@ files! {
     SOFTMAX: "loss" / "softmax",
     SOFTMAX_CROSS_ENTROPY: "loss" / "softmax_cross_entropy",
     SOFTMAX_CROSS_ENTROPY_GRAD: "loss" / "softmax_cross_entropy_grad",
+    ZERO: "elementwise" / "zero",
     SOFTMAX_GRAD: "loss" / "softmax_grad",
     SOFTMAX_ROW: "loss" / "softmax_row",
     ACCUMULATE: "update" / "accumulate",

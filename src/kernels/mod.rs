@@ -23,7 +23,7 @@ mod winograd;
 pub(crate) use conv::*;
 pub(crate) use elementwise::{
     Curve, activation, activation_grad, add, bias_add, bias_grad, bias_grad_parallel, dropout, mean_grad,
-    mul, relu, relu_grad, scale,
+    mul, relu, relu_grad, scale, zero,
 };
 pub use files::{FILES, WgslFile};
 pub(crate) use gemm::{

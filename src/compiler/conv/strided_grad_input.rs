@@ -4,9 +4,9 @@
 
 use super::operands::{operands, output_matrix};
 use crate::compiler::ir::Operation;
-use crate::compiler::lower::Builder;
+use crate::compiler::lower::{Builder, Resource};
 use crate::graph::Conv2d;
-use crate::kernels::{Gemm, Matrix, PixelSet, Source};
+use crate::kernels::{Epilogue, Extent, Gemm, Matrix, PixelSet, Source, zero};
 use crate::shape::WindowGeometry;
 
 /// One axis of a pixel set: the input pixels `first, first + stride, ..`, and the kernel positions (taps)
@@ -24,7 +24,8 @@ struct Axis {
     dilation: usize,
 }
 
-/// Lowers the input gradient to one GEMM per pixel set.
+/// Lowers the input gradient to one GEMM per pixel set. If several sets have no kernel positions, as with a 1x1
+/// kernel, one dispatch sets the whole gradient to 0 first.
 pub(super) fn grad_input(b: &mut Builder, op: &Operation, conv: &Conv2d) {
     let [dy, kernel] = operands(op);
     let w = &conv.window;
@@ -32,8 +33,20 @@ pub(super) fn grad_input(b: &mut Builder, op: &Operation, conv: &Conv2d) {
         (0..w.stride[axis].min(w.input[axis])).map(|first| set(w, axis, first)).collect()
     };
     let (down, across) = (sets(0), sets(1));
+    let empty = |(down, across): (&Axis, &Axis)| down.taps * across.taps == 0;
+    let pairs = down.iter().flat_map(|down| across.iter().map(move |across| (down, across)));
+    // An epilogue also applies to the pixels that no output reads.
+    let zeros = op.epilogue().kind == Epilogue::None && pairs.filter(|&pair| empty(pair)).count() > 1;
+    if zeros {
+        let per_row = w.input[0] * w.input[1] * conv.c_in;
+        let launch = zero(Extent { elements: b.settings.batch * per_row, per_row });
+        b.push(op, launch, vec![Resource::Value(op.epilogue().output)]);
+    }
     for (row, down) in down.iter().enumerate() {
         for (column, across) in across.iter().enumerate() {
+            if zeros && empty((down, across)) {
+                continue;
+            }
             let gemm = set_gemm(b.settings.batch, conv, [row, column], [down, across]);
             b.gemm_with_epilogue(op, &gemm, dy, kernel);
         }

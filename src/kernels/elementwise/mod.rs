@@ -60,6 +60,11 @@ pub fn mean_grad(extent: Extent) -> Launch {
     elementwise(&files::MEAN_GRAD, extent, 1)
 }
 
+/// y = 0. Buffers: y.
+pub fn zero(extent: Extent) -> Launch {
+    elementwise(&files::ZERO, extent, 1).flops(0)
+}
+
 fn elementwise(kernel: &'static WgslFile, extent: Extent, channels: usize) -> Launch {
     launch(kernel, extent, channels, 0.0)
 }
