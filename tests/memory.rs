@@ -6,6 +6,7 @@ use frazil::low_level::GemmFamily;
 use frazil::low_level::{BufferUse, Winograd};
 use frazil::low_level::{Graph, Op, Role};
 use frazil::low_level::{Plan, PlanOptions};
+use frazil::mask::Mask;
 use frazil::{Error, Loss, Model, Padding, Sgd};
 
 /// Returns the report of a software adapter with the features and limits of llvmpipe (Mesa's software Vulkan
@@ -175,4 +176,65 @@ fn bias_and_relu_follow_a_divided_sum_in_one_dispatch() {
     let plan = Plan::estimate(&cifar(64), &report, &PlanOptions::default()).unwrap();
     let forward = plan.dispatches.iter().filter(|d| d.label == "fc1");
     assert_eq!(forward.map(|d| d.kernel).collect::<Vec<_>>(), ["gemm_tiled", "split_k_sum_parallel"]);
+}
+
+/// Returns the report of a discrete GPU with the limits of WebGPU and subgroups.
+fn discrete() -> AdapterReport {
+    let mut report = AdapterReport::new("a discrete GPU", Backend::Vulkan, DeviceKind::Discrete);
+    report.subgroup = Some([32, 32]);
+    report.max_workgroup_memory = 48 << 10;
+    report.max_invocations = 1024;
+    report
+}
+
+fn resnet20(batch: usize) -> Graph {
+    let rule = *frazil::Optimizer::from(Sgd::new(0.01).momentum(0.9)).rule();
+    let model = Model::named("resnet20").unwrap();
+    model.training_graph(batch, Loss::SoftmaxCrossEntropy, rule).unwrap().graph
+}
+
+/// Small dispatches take a large part of a step on a GPU.
+#[test]
+fn a_step_of_resnet20_has_at_most_200_dispatches() {
+    let report = Plan::estimate(&resnet20(64), &discrete(), &PlanOptions::default()).unwrap();
+    let count = |kernel: &str| report.dispatches.iter().filter(|d| d.kernel == kernel).count();
+    assert!(report.dispatches.len() <= 200, "{report}");
+    assert_eq!((count("sgd_momentum_update"), count("update_statistics")), (1, 1));
+    // Batch norms are fused with the additions and ReLUs around them.
+    assert_eq!(["add", "relu", "relu_grad"].map(count), [0; 3]);
+    // There are 21 batch norms.
+    for kernel in [
+        "batch_moments_parallel",
+        "batch_norm_parallel",
+        "batch_norm_grad_sums_parallel",
+        "batch_norm_grad_input_parallel",
+    ] {
+        assert_eq!(count(kernel), 21, "{kernel}");
+    }
+    let megabytes = report.traffic() as f64 / 1e6;
+    assert!(megabytes < 1_080.0, "{megabytes}");
+    let minimum = report.minimum_bytes as f64 / 1e6;
+    assert!(minimum > 0.25 * megabytes && minimum < megabytes, "{minimum} of {megabytes}");
+}
+
+/// The running statistics of a model are in one dispatch, which leaves frozen ones out.
+#[test]
+fn frozen_running_statistics_are_not_updated() {
+    let graph = resnet20(8);
+    let updates = |frozen: &dyn Fn(&str) -> bool| -> Vec<u64> {
+        let mask = |p: &frazil::low_level::Parameter| {
+            let elements = p.shape.elements();
+            if frozen(&p.path) { Mask::all(elements) } else { Mask::none(elements) }
+        };
+        let masks: Vec<_> = graph.parameters().iter().map(|p| mask(p).unwrap()).collect();
+        let options = PlanOptions::default().masks(&masks);
+        let report = Plan::estimate(&graph, &adapter(), &options).unwrap();
+        let of = report.dispatches.iter().filter(|d| d.kernel == "update_statistics");
+        of.map(|d| d.bytes_written).collect()
+    };
+    let [all] = updates(&|_| false)[..] else { panic!("expected one dispatch") };
+    let [half] = updates(&|path| path.ends_with("running_mean"))[..] else { panic!("expected one dispatch") };
+    // Both also write the sums of the metrics.
+    assert!(half < all && 2 * half > all, "{half} of {all} bytes");
+    assert!(updates(&|path| path.contains("running_")).is_empty());
 }

@@ -4,7 +4,7 @@
 use crate::support::device::gpu;
 use crate::support::skip;
 use frazil::conformance::{
-    self, Case, DataKind, Ops, Work, bounds, cases, compare, families, outputs, reference_outputs,
+    self, Case, DataKind, Ops, Wire, Work, bounds, cases, compare, families, outputs, reference_outputs,
 };
 use frazil::gpu::{AdapterReport, Backend, DeviceKind};
 use frazil::low_level::{CostModel, GemmFamily, Op, Plan, PlanOptions, Reduction, TILES, UpdateRule};
@@ -253,6 +253,57 @@ fn maxima_of_pooled_sums_are_distinct_beyond_rounding() {
     assert!(windows > 1000, "{windows}");
 }
 
+/// On software adapters, whose compilers keep the order of operations, batch norms with fused operations have the
+/// bits of separate dispatches.
+#[test]
+fn fused_batch_norms_have_the_bits_of_separate_dispatches() {
+    if !gpu().report().software {
+        skip("bits of fused batch norms", &format!("{} is not a software adapter", gpu().report().name));
+        return;
+    }
+    let mut compared = 0;
+    for case in cases().unwrap() {
+        let Some(o) = ops(&case).filter(|o| !o.keep_all && o.nodes.len() > 1) else { continue };
+        let is_norm = |op: &Op| matches!(op, Op::BatchNorm { .. } | Op::BatchNormGradScale { .. });
+        // Batch statistics are merged by their reader whether or not they are outputs.
+        let statistics = matches!(o.nodes[0].0, Op::BatchStatistics { .. });
+        if statistics || !o.nodes.iter().any(|(op, _)| is_norm(op)) {
+            continue;
+        }
+        let separate = case.clone().with_ops(|ops| {
+            // Outputs do not fuse, nor does a scale gradient after another operation that reads the same gradient.
+            ops.keep_all = true;
+            let grad_scale = |(op, _): &(Op, _)| matches!(op, Op::BatchNormGradScale { .. });
+            if let Some(at) = ops.nodes.iter().position(grad_scale) {
+                assert_eq!(ops.nodes[at + 1].0, Op::BiasGrad);
+                ops.nodes.swap(at, at + 1);
+                for wire in ops.nodes[at + 2..].iter_mut().flat_map(|(_, wires)| wires) {
+                    *wire = match *wire {
+                        Wire::Result(node, result) if node == at => Wire::Result(at + 1, result),
+                        Wire::Result(node, result) if node == at + 1 => Wire::Result(at, result),
+                        other => other,
+                    };
+                }
+            }
+        });
+        for reduction in [Reduction::Serial, Reduction::Parallel] {
+            let options = PlanOptions::default().reduction(reduction);
+            let dispatches = |case: &Case| {
+                let graph = case.graph().unwrap();
+                Plan::estimate(&graph, gpu().report(), &case.options(options.clone()))
+                    .unwrap()
+                    .dispatches
+                    .len()
+            };
+            assert!(dispatches(&case) < dispatches(&separate), "{} is not fused", case.name);
+            let [fused, separate] = [&case, &separate].map(|case| outputs(gpu(), case, &options).unwrap());
+            assert_eq!(fused.last(), separate.last(), "{}, {reduction:?}", case.name);
+        }
+        compared += 1;
+    }
+    assert!(compared >= 100, "{compared}");
+}
+
 /// Returns the result bits of a case in a GEMM family. Values share memory slots, as in training.
 fn bits(case: &Case, family: GemmFamily) -> Vec<Vec<u32>> {
     outputs(gpu(), case, &PlanOptions::default().family(family)).unwrap()
@@ -461,9 +512,14 @@ fn reductions_are_parallel_on_gpus_only() {
             launches(options).iter().map(|launch| launch.kernel.name).collect()
         };
         let auto = kernels(&PlanOptions::default());
-        for serial in
-            ["batch_moments", "batch_statistics", "batch_norm_grad_scale", "bias_grad", "global_avg_pool"]
-        {
+        for serial in [
+            "batch_moments",
+            "batch_norm",
+            "batch_norm_grad_sums",
+            "batch_norm_grad_input",
+            "bias_grad",
+            "global_avg_pool",
+        ] {
             let parallel = format!("{serial}_parallel");
             assert_eq!(auto.contains(serial), kind == DeviceKind::Cpu, "{kind}: {serial}");
             assert_eq!(auto.contains(parallel.as_str()), kind != DeviceKind::Cpu, "{kind}: {parallel}");

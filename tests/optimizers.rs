@@ -6,7 +6,7 @@ use crate::support::device::gpu;
 use crate::support::training::*;
 use frazil::low_level::Reference;
 use frazil::low_level::Shape;
-use frazil::low_level::{DType, Graph, Op, ParameterId, StepScalars, UpdateRule};
+use frazil::low_level::{DType, Graph, Op, ParameterId, StepScalars, Target, UpdateRule};
 use frazil::low_level::{Plan, PlanOptions};
 use frazil::mask::Mask;
 use frazil::trainer::GradientPolicy;
@@ -275,6 +275,39 @@ fn clip_above_the_norm_changes_no_bit() {
     }
 }
 
+/// A dispatch updates at most 128 ranges of parameters with equal factors.
+#[test]
+fn many_parameters_with_different_factors_take_few_dispatches() {
+    const PARAMETERS: usize = 300;
+    let mut graph = Graph::new(1).unwrap();
+    let mut gradients = Vec::new();
+    let mut targets = Vec::new();
+    for index in 0..PARAMETERS {
+        // Lengths of one to three workgroups, and shorter ones.
+        let shape = || Shape::new([1 + 37 * (index % 70)]).unwrap();
+        graph.parameter(&format!("p{index}"), shape()).unwrap();
+        gradients.push(graph.input(&format!("g{index}"), shape(), DType::F32));
+        let factors = [1.0, 0.5, 0.0][index % 3];
+        targets.push(Target { learning_rate: factors, ..ParameterId::of(index).into() });
+    }
+    let rule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
+    graph.push(Op::Update(rule, targets), &gradients, "update").unwrap();
+    let plan = Plan::compile(gpu(), &graph, &PlanOptions::default()).unwrap();
+    assert_eq!(plan.report().dispatches.len(), PARAMETERS.div_ceil(128));
+    for (index, &gradient) in gradients.iter().enumerate() {
+        plan.write_f32(gradient, &vec![index as f32; 1 + 37 * (index % 70)]).unwrap();
+    }
+    plan.run(StepScalars { learning_rate: 0.25, ..StepScalars::forward(1) }).unwrap();
+    for index in 0..PARAMETERS {
+        let weights = plan.store().read_weights(ParameterId::of(index)).unwrap();
+        let expected = 0.0 - 0.25 * [1.0, 0.5, 0.0][index % 3] * index as f32;
+        assert!(
+            weights.iter().all(|&bits| f32::from_bits(bits) == expected),
+            "parameter {index}: {expected}"
+        );
+    }
+}
+
 #[test]
 fn learning_rate_and_weight_decay_factors_per_parameter() {
     let adamw = || Optimizer::from(AdamW::new(0.01).weight_decay(0.1));
@@ -289,6 +322,10 @@ fn learning_rate_and_weight_decay_factors_per_parameter() {
         plain == run(adamw().learning_rate_factor("*", 1.0).weight_decay_factor("*", 1.0)).1,
         "factors of 1 changed the update"
     );
+    // Parameters with different factors are updated by one dispatch.
+    let no_bias_decay = trainer(adamw().weight_decay_factor("*.bias", 0.0), options());
+    let updates = no_bias_decay.report().dispatches.iter().filter(|d| d.kernel == "adam_update").count();
+    assert_eq!(updates, 1);
     // If several globs match a parameter, the last one applies: `conv.*` has factor 0, other parameters have
     // factor 3.
     let none = run(adamw().learning_rate_factor("*", 3.0).learning_rate_factor("conv.*", 0.0)).1;

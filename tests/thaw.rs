@@ -313,10 +313,12 @@ fn missed_steps_take_no_memory_and_no_time_until_the_first_thaw() {
     // The first thaw of elements that missed steps adds one arena, which the update reads, and nothing else.
     thaw(&mut t);
     let arena = report.persistent.iter().find(|buffer| buffer.name == "weights").unwrap().bytes;
+    // The bias of the convolution, 64 elements with its padding, stays frozen.
+    let updated = arena - 256;
     let mut without = t.report().clone();
     for (dispatch, before) in without.dispatches.iter_mut().zip(&thawed.dispatches) {
         let expected =
-            if dispatch.kernel == "adam_update" { before.bytes_read + arena } else { before.bytes_read };
+            if dispatch.kernel == "adam_update" { before.bytes_read + updated } else { before.bytes_read };
         assert_eq!(dispatch.bytes_read, expected, "{}", dispatch.label);
         dispatch.bytes_read = before.bytes_read;
     }

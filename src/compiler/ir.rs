@@ -18,6 +18,16 @@ pub(crate) struct Operation {
     pub bias_grad: Option<Node>,
     /// ReLU gradient that is fused into this max-pool gradient; the ReLU is the operation before the pool.
     pub relu_grad: Option<FusedReluGrad>,
+    /// Addition and ReLU that are fused into this batch normalization.
+    pub norm: Option<FusedNorm>,
+    /// Operations that are fused into this scale gradient of a batch normalization.
+    pub norm_grad: FusedNormGrad,
+    /// Whether a later operation merges the partial results of this one: of batch statistics a batch
+    /// normalization, of a scale gradient the input gradient.
+    pub merged_later: bool,
+    /// The batch statistics or the scale gradient whose partial results this operation merges: its index in the
+    /// graph.
+    pub merges: Option<usize>,
     /// Algorithm of a convolution, of one of its gradients, or of the gradient of a partly frozen dense
     /// kernel.
     pub choice: Option<Choice>,
@@ -55,6 +65,37 @@ pub(crate) struct FusedReluGrad {
     pub output: ValueId,
 }
 
+/// Addition and ReLU that are fused into a batch normalization, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FusedNorm {
+    /// Value that is added to the result.
+    pub addend: Option<ValueId>,
+    /// Whether a ReLU follows.
+    pub relu: bool,
+    /// Result of the last of these operations.
+    pub output: ValueId,
+}
+
+/// Operations that are fused into the scale gradient of a batch normalization: all read the output gradient.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FusedNormGrad {
+    /// Result of the shift gradient.
+    pub shift_grad: Option<ValueId>,
+    /// ReLU gradient whose result is the output gradient.
+    pub relu_grad: Option<FusedReluGradOfSum>,
+}
+
+/// ReLU gradient, and the sum of gradients before it, that are fused into the operation after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FusedReluGradOfSum {
+    /// Output of the ReLU.
+    pub activation: ValueId,
+    /// Gradient of that output, or the first term of it.
+    pub gradient: ValueId,
+    /// Second term.
+    pub other: Option<ValueId>,
+}
+
 impl Operation {
     /// Returns the fused epilogue, or if there is none an epilogue that stores the results unchanged.
     pub fn epilogue(&self) -> FusedEpilogue {
@@ -72,6 +113,10 @@ pub(crate) fn operations(graph: &Graph) -> Vec<Operation> {
         epilogue: None,
         bias_grad: None,
         relu_grad: None,
+        norm: None,
+        norm_grad: FusedNormGrad::default(),
+        merged_later: false,
+        merges: None,
         choice: None,
         gradient_input: match node.op {
             // Layers of transposed convolution use `Conv2dGradInput` in the forward pass and `Conv2d` for the

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! Graph --operations--> fuse ReLU gradients into pooling --> fuse epilogues --> skip frozen work
-//!       --> fuse bias gradients --> choose algorithms --> lower to dispatches --> assign memory --> Program
+//!       --> fuse batch norms --> fuse bias gradients --> choose algorithms --> lower to dispatches --> assign memory --> Program
 //! ```
 
 mod conv;
@@ -128,6 +128,10 @@ fn lower_graph(
     let operations = passes::fuse_relu_grad_into_pool_grad(graph, operations(graph));
     let mut operations = passes::fuse_epilogues(graph, operations, settings);
     operations.retain(|operation| !frozen_work.skipped.contains(&operation.index));
+    let mut operations = passes::fuse_norms(graph, operations);
+    if settings.parallel_reductions {
+        operations = passes::merge_in_readers(graph, operations);
+    }
     let mut operations = passes::fuse_bias_grads(operations, settings);
     choose_algorithms(&mut operations, settings, frozen_work);
     let mut lowered = lower(Builder::new(graph, layout, *settings, &frozen_work.fully_frozen), &operations)?;

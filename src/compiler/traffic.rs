@@ -38,7 +38,8 @@ fn of_dispatch(dispatch: &Dispatch, accesses: Vec<Access>) -> Traffic {
             traffic.read += binding.accessed;
         }
         if access == Access::ReadWrite {
-            traffic.written += binding.accessed;
+            let written = dispatch.launch.written_elements.map_or(u64::MAX, |elements| 4 * elements as u64);
+            traffic.written += binding.accessed.min(written);
         }
     }
     traffic

@@ -19,6 +19,8 @@ pub struct Launch {
     /// Number of arena elements that the kernel processes (an arena, one buffer of many tensors, is bound as
     /// a whole); `None` if the kernel uses no arena, or all of it.
     pub arena_elements: Option<usize>,
+    /// Number of elements that the kernel writes to a result of which it computes a part; `None` if it writes all.
+    pub written_elements: Option<usize>,
     /// Other generated declarations of this variant.
     pub declarations: Vec<String>,
     /// Members of the struct `Params`.
@@ -68,6 +70,7 @@ impl Launch {
             snippets: Vec::new(),
             constants: vec![("WORKGROUP", workgroup), ("GRID_X", GRID_X)],
             arena_elements: None,
+            written_elements: None,
             declarations: Vec::new(),
             fields: P::FIELDS.to_vec(),
             params: bytemuck::bytes_of(params).to_vec(),

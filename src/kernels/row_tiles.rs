@@ -107,6 +107,14 @@ impl RowTiles {
             .iterations(loops * self.splits().div_ceil(self.lanes()))
     }
 
+    /// Launches a kernel with one workgroup per tile, each of which merges the results of all splits of its columns
+    /// in `merges` loops before it processes its rows with `flops` operations per element.
+    pub(super) fn launch_merged(&self, kernel: &'static WgslFile, flops: usize, merges: usize) -> Launch {
+        let launch = self.launch(kernel, flops, 1);
+        let iterations = launch.iterations + merges * self.splits().div_ceil(self.lanes());
+        launch.iterations(iterations)
+    }
+
     fn launch_tiles(&self, kernel: &'static WgslFile, tiles: usize) -> Launch {
         let params = Params {
             rows: to_u32(self.rows),

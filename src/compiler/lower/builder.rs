@@ -66,6 +66,17 @@ pub(crate) struct Lowered {
     pub minimum_bytes: u64,
 }
 
+/// Partial sums of a batch normalization that a later operation merges.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Partial {
+    pub workspace: Resource,
+    pub tiles: RowTiles,
+    /// Of batch statistics: what is added to the variance.
+    pub epsilon: f64,
+    /// Of batch statistics: the index of the first element of mean, inv_std and variance in the packed buffer.
+    pub first: [usize; 3],
+}
+
 /// Memory that a GEMM reads and writes: operands `a` and `b`, result `c`.
 pub(crate) struct GemmBuffers {
     pub a: Resource,
@@ -92,6 +103,8 @@ pub(crate) struct Builder<'a> {
     /// For each parameter, whether every element is frozen.
     pub fully_frozen: &'a [bool],
     pub lowered: Lowered,
+    /// Partial results that a later operation merges, by the index of the node that computes them.
+    pub partial: BTreeMap<usize, Partial>,
     roots: Vec<ValueId>,
     /// The results of the batch statistics of batched values.
     batch_statistics: BTreeSet<usize>,
@@ -108,6 +121,7 @@ impl<'a> Builder<'a> {
             settings,
             fully_frozen,
             lowered: Lowered::default(),
+            partial: BTreeMap::new(),
             roots: roots(graph),
             batch_statistics: batch_statistics(graph),
             packed: BTreeMap::new(),

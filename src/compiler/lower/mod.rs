@@ -7,7 +7,7 @@ mod norm;
 mod pool;
 mod update;
 
-pub(super) use builder::{Builder, GemmBuffers, Lowered, LoweredDispatch, Resource};
+pub(super) use builder::{Builder, GemmBuffers, Lowered, LoweredDispatch, Partial, Resource};
 
 use super::conv;
 use super::ir::Operation;

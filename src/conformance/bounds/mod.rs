@@ -91,12 +91,18 @@ fn node_bounds(
         | Op::Conv2dGradInput(_)
         | Op::Conv2dGradKernel(_)
         | Op::MatMul { .. }
-        | Op::BiasGrad
         | Op::MaxPool2dGrad(_)
         | Op::GlobalAvgPool
         | Op::GlobalAvgPoolGrad(_) => {
             let factor = (4.0 + (terms(graph, node, rows) as f64).sqrt()) * HALF_ULP;
             vec![magnitudes(graph, node, reference, rows)?.into_iter().map(|m| factor * m).collect()]
+        }
+        // As a sum of products, plus the errors of the terms.
+        Op::BiasGrad => {
+            let factor = (4.0 + (terms(graph, node, rows) as f64).sqrt()) * HALF_ULP;
+            let errors = on_operands(graph, node, &[operand_bound(0)], rows)?;
+            let bound = magnitudes(graph, node, reference, rows)?.into_iter().zip(errors);
+            vec![bound.map(|(m, error)| factor * m + error).collect()]
         }
         // The bound of a sum of products, plus the error of a division (2.5 ulps on Vulkan) of the sum or of
         // each term.
@@ -184,6 +190,8 @@ fn node_bounds(
             let operands: Vec<_> = (0..node.inputs.len()).map(used_rows).collect();
             let results: Vec<_> = node.outputs.iter().map(|&id| reference.read(id)).collect();
             let mut all = norm::batch_norm(&node.op, &operands, &results);
+            let errors: Vec<_> = node.inputs.iter().map(|id| bounds[id.0].as_deref()).collect();
+            norm::add_operand_errors(&node.op, &operands, &errors, &mut all[0]);
             for (index, bound) in all.iter_mut().enumerate() {
                 bound.resize(elements(index), 0.0);
             }

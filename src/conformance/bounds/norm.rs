@@ -55,6 +55,49 @@ fn normalize(operands: &[&[f64]], epsilon: Option<f64>) -> Vec<f64> {
     x.iter().enumerate().map(bound).collect()
 }
 
+/// Adds to the bounds of an operation's first result the errors of its operands, to first order; `None` for
+/// operands that are exact.
+pub(super) fn add_operand_errors(
+    op: &Op,
+    operands: &[&[f64]],
+    errors: &[Option<&[f64]>],
+    bounds: &mut [f64],
+) {
+    let error = |operand: usize, index: usize| errors[operand].map_or(0.0, |errors| errors[index]);
+    match (op, operands) {
+        // y = (x - mean)*inv_std*scale + shift
+        (Op::BatchNorm { epsilon: None }, [x, scale, _, mean, inv_std]) => {
+            for (index, x) in x.iter().enumerate() {
+                let c = index % mean.len();
+                let centered = error(3, c) * inv_std[c].abs() + (x - mean[c]).abs() * error(4, c);
+                bounds[index] += scale[c].abs() * centered;
+            }
+        }
+        // dscale = sum of dy*(x - mean)*inv_std
+        (Op::BatchNormGradScale { epsilon: None }, [x, dy, mean, inv_std]) => {
+            for (index, (x, dy)) in x.iter().zip(*dy).enumerate() {
+                let c = index % mean.len();
+                let [centered, spread] = [(x - mean[c]).abs(), inv_std[c].abs()];
+                let normalized = error(2, c) * spread + centered * error(3, c);
+                bounds[c] += error(1, index) * centered * spread + dy.abs() * normalized;
+            }
+        }
+        // dx = scale*inv_std*(dy - dshift/n - (x - mean)*inv_std*dscale/n)
+        (Op::BatchNormGradInput, [x, dy, scale, mean, inv_std, dscale, dshift]) => {
+            let n = (x.len() / mean.len()) as f64;
+            for (index, (x, dy)) in x.iter().zip(*dy).enumerate() {
+                let c = index % mean.len();
+                let [centered, spread, dscale] = [(x - mean[c]).abs(), inv_std[c].abs(), dscale[c].abs()];
+                let inner = dy.abs() + dshift[c].abs() / n + centered * spread * dscale / n;
+                let normalized = error(3, c) * spread + centered * error(4, c);
+                let sums = error(6, c) / n + (centered * spread * error(5, c) + normalized * dscale) / n;
+                bounds[index] += scale[c].abs() * (error(4, c) * inner + spread * (error(1, index) + sums));
+            }
+        }
+        _ => {}
+    }
+}
+
 /// The magnitude of the inverse standard deviation.
 fn inv_std(spread: f64, epsilon: Option<f64>) -> f64 {
     epsilon.map_or(spread.abs(), |epsilon| 1.0 / (spread + epsilon).sqrt())

@@ -1,7 +1,7 @@
 //! Batch normalization.
 
-use super::build::{limited, single};
-use crate::conformance::case::{Case, DataKind, Fill, Operand};
+use super::build::{chain, limited, single, with};
+use crate::conformance::case::{Case, DataKind, Fill, Operand, Wire};
 use crate::graph::Op;
 
 /// Number of rows above which a case also runs with a lower limit of iterations.
@@ -59,6 +59,81 @@ pub(super) fn cases() -> Vec<Case> {
         let sums = vec![vector(Fill::Data), vector(Fill::Data)];
         let operands = [pair, vec![vector(Fill::Data)], moments, sums].concat();
         case("", Op::BatchNormGradInput, operands);
+        for case in fused(batch, extents) {
+            all.push(with(&case, "all kept", |ops| ops.keep_all = true));
+            all.push(case);
+        }
+    }
+    all
+}
+
+/// Chains that the compiler fuses: a batch norm with an addition and a ReLU after it; the gradients of scale and
+/// shift with the gradient of a ReLU and a sum before them. Each chain is also compiled with all results as
+/// outputs, which prevents fusion.
+fn fused(batch: usize, extents: &[usize]) -> Vec<Case> {
+    let channels = extents[extents.len() - 1];
+    let vector = |fill| Operand::fixed(&[channels], fill);
+    let like = || Operand::batched(extents, Fill::Data);
+    let mut all = Vec::new();
+    let mut push = |name: &str, operands: &[Operand], nodes: Vec<(Op, Vec<Wire>)>| {
+        let name = format!("{name} {batch} of {extents:?}");
+        all.push(chain(name, batch, operands.to_vec(), nodes, DataKind::Reals));
+    };
+    let [x, other, activation] = [0, 1, 2].map(Wire::Operand);
+    let mut operands = vec![like(), like()];
+    operands.extend([Fill::Data, Fill::Data, Fill::Data, Fill::Positive].map(vector));
+    let norm = |epsilon| {
+        let operands = vec![x, Wire::Operand(2), Wire::Operand(3), Wire::Operand(4), Wire::Operand(5)];
+        (Op::BatchNorm { epsilon }, operands)
+    };
+    let of_norm = Wire::Result(0, 0);
+    push("batch_norm, relu", &operands, vec![norm(None), (Op::Relu, vec![of_norm])]);
+    let add = |wires: [Wire; 2]| (Op::Add, wires.to_vec());
+    push("batch_norm, add", &operands, vec![norm(Some(1e-3)), add([of_norm, other])]);
+    let relu = (Op::Relu, vec![Wire::Result(1, 0)]);
+    push("batch_norm, add, relu", &operands, vec![norm(None), add([other, of_norm]), relu]);
+
+    // By the statistics of the batch, which parallel kernels merge when they normalize and when they compute the
+    // input gradient.
+    let statistics = (Op::BatchStatistics { epsilon: 1e-5 }, vec![x]);
+    let [mean, inv_std] = [0, 1].map(|result| Wire::Result(0, result));
+    let operands = [like(), like(), vector(Fill::Data), vector(Fill::Data)];
+    let [scale, shift] = [2, 3].map(Wire::Operand);
+    let norm = (Op::BatchNorm { epsilon: None }, vec![x, scale, shift, mean, inv_std]);
+    push("batch_statistics, batch_norm", &operands, vec![statistics.clone(), norm.clone()]);
+    let nodes = vec![statistics.clone(), norm, add([Wire::Result(1, 0), other])];
+    let relu = (Op::Relu, vec![Wire::Result(2, 0)]);
+    push("batch_statistics, batch_norm, add, relu", &operands, [nodes, vec![relu]].concat());
+    let grad_scale = (Op::BatchNormGradScale { epsilon: None }, vec![x, other, mean, inv_std]);
+    let [dscale, dshift] = [1, 2].map(|node| Wire::Result(node, 0));
+    let grad_input = (Op::BatchNormGradInput, vec![x, other, scale, mean, inv_std, dscale, dshift]);
+    let nodes = vec![statistics, grad_scale, (Op::BiasGrad, vec![other]), grad_input];
+    push("batch_statistics, batch_norm_grad_input", &operands, nodes);
+
+    let operands = [like(), like(), like(), like(), vector(Fill::Data), vector(Fill::Positive)];
+    let [dy, mean, spread] = [3, 4, 5].map(Wire::Operand);
+    for (prefix, sums) in [("", None), ("relu_grad, ", Some(false)), ("add, relu_grad, ", Some(true))] {
+        let mut nodes = Vec::new();
+        let mut gradient = dy;
+        if sums == Some(true) {
+            nodes.push(add([dy, other]));
+            gradient = Wire::Result(0, 0);
+        }
+        if sums.is_some() {
+            nodes.push((Op::ReluGrad, vec![activation, gradient]));
+            gradient = Wire::Result(nodes.len() - 1, 0);
+        }
+        let at = nodes.len();
+        nodes.push((Op::BatchNormGradScale { epsilon: None }, vec![x, gradient, mean, spread]));
+        nodes.push((Op::BiasGrad, vec![gradient]));
+        // The last result depends on those to compare: on the gradients of scale and shift, or on the gradient
+        // that the ReLU passes on.
+        let both = (Op::Mul, vec![Wire::Result(at, 0), Wire::Result(at + 1, 0)]);
+        push(&format!("{prefix}sums"), &operands, [nodes.clone(), vec![both]].concat());
+        if sums.is_some() {
+            let scale = (Op::Scale(2.0), vec![gradient]);
+            push(&format!("{prefix}gradient"), &operands, [nodes, vec![scale]].concat());
+        }
     }
     all
 }

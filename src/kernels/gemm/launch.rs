@@ -157,6 +157,7 @@ pub(super) fn launch_tiles(
         .flops(u64::from(pixel_set.reached) * (2 * gemm.groups * gemm.m * gemm.n) as u64 * gemm.k as u64)
         .iterations(gemm.k_per_split().div_ceil(4) + segment_loops + 8);
     launch.in_place = gemm.accumulate;
+    launch.written_elements = gemm.pixel_set.map(|_| gemm.m * gemm.n * gemm.groups);
     // With fused pooling, one window is stored per iteration.
     let tile = InvocationTile { store_rows: if gemm.pooled { POOL_PIXELS } else { tile.store_rows }, ..tile };
     // GEMMs of plain matrices (those with rows that are not multiples of 4) are small: one scalar shader

@@ -1,4 +1,4 @@
-use crate::kernels::{Extent, Launch, files, grid_of, to_u32, vector_width};
+use crate::kernels::{Extent, Launch, RowTiles, files, grid_of, to_u32, vector_width};
 use crate::wgsl::params;
 
 const WORKGROUP: u32 = 256;
@@ -27,4 +27,20 @@ pub fn batch_norm_grad_input(extent: Extent, channels: usize) -> Launch {
     )
     .channel_vectors(width == 4)
     .flops(8 * extent.elements as u64)
+}
+
+params! {
+    struct StatisticsParams {
+        first_mean: u32,
+        first_inv_std: u32,
+    }
+}
+
+/// Input gradient (dX) of a batch normalization, which also adds the splits of `batch_norm_grad_sums_parallel`.
+/// `first` are the indices of the first elements of mean and inv_std in their buffer. Buffers: x, dy, scale,
+/// statistics, sums, dscale, dshift, dx.
+pub fn batch_norm_grad_input_parallel(tiles: &RowTiles, first: [usize; 2]) -> Launch {
+    let [first_mean, first_inv_std] = first.map(to_u32);
+    let params = StatisticsParams { first_mean, first_inv_std };
+    tiles.launch_merged(&files::BATCH_NORM_GRAD_INPUT_PARALLEL, 8, 1).more_params(&params)
 }

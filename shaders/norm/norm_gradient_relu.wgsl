@@ -1,0 +1,11 @@
+// The output gradient of a batch normalization with a fused ReLU gradient: dy where the ReLU output is above 0,
+// else 0. Stores it for the operations that read it later.
+@group(0) @binding(3) var<storage, read> dy: array<Element>;
+@group(0) @binding(7) var<storage, read> activation: array<Element>;
+@group(0) @binding(8) var<storage, read_write> stored: array<Element>;
+
+fn gradient(offset: u32) -> Element {
+    let value = select(Element(0.0), dy[offset], activation[offset] > Element(0.0));
+    stored[offset] = value;
+    return value;
+}
