@@ -34,6 +34,7 @@ mod properties;
 mod reference_gradients;
 mod reliability;
 mod residual;
+mod resnet50;
 mod saliency;
 mod savings;
 mod soak;

@@ -31,8 +31,10 @@ impl Sequence<'_> {
             }
             // `.` separates path components, `*` and `?` are glob characters, and `=` ends a glob on the
             // command line. Paths are printed, so that no name may change the state of a terminal.
-            if name.contains(['.', '*', '?', '=']) || name.contains(char::is_control) {
-                let expected = "a name without . * ? = and control characters";
+            let empty_component = name.split('.').any(str::is_empty);
+            if empty_component || name.contains(['*', '?', '=']) || name.contains(char::is_control) {
+                let expected =
+                    "a name without * ? = and control characters, with something before and after each .";
                 return Err(Error::argument(format!("layer {name:?}"), expected, format!("{name:?}")));
             }
             let (output, own) = layer.infer(&self.path(name), &shape)?;

@@ -155,9 +155,33 @@ impl Model {
         loss: Loss,
         updates: impl Into<Updates>,
     ) -> Result<ModelGraph> {
-        let updates = updates.into();
+        let (mut model_graph, targets, gradients) = self.backward_from(first, batch, &loss)?;
+        updates.into().push(&mut model_graph.graph, targets, &gradients)?;
+        Ok(model_graph)
+    }
+
+    /// Builds the [`Model::training_graph`] without updates: forward, loss, backward and the update of running
+    /// statistics. Also returns the gradients of the trained parameters, in the order of the parameters; they are
+    /// readable.
+    ///
+    /// # Errors
+    /// As [`Model::training_graph`].
+    pub fn gradient_graph(&self, batch: usize, loss: Loss) -> Result<(ModelGraph, Vec<ValueId>)> {
+        let (mut model_graph, _, gradients) = self.backward_from(0, batch, &loss)?;
+        gradients.iter().try_for_each(|&gradient| model_graph.graph.mark_output(gradient))?;
+        Ok((model_graph, gradients))
+    }
+
+    /// Builds forward, loss, backward and the update of running statistics of the layers from index `first` on;
+    /// returns the graph, the trained parameters and their gradients.
+    fn backward_from(
+        &self,
+        first: usize,
+        batch: usize,
+        loss: &Loss,
+    ) -> Result<(ModelGraph, Vec<ParameterId>, Vec<ValueId>)> {
         let (_, skipped) = self.below(first)?;
-        let mut model_graph = self.forward(first, batch, &loss, Mode::Training)?;
+        let mut model_graph = self.forward(first, batch, loss, Mode::Training)?;
         let graph = &mut model_graph.graph;
         let trained = |&index: &usize| self.parameters[index].kind == ParameterKind::Trained;
         let targets: Vec<_> = (skipped..self.parameters.len()).filter(trained).map(ParameterId::of).collect();
@@ -169,8 +193,7 @@ impl Model {
         // The update of the running statistics follows the loss, so that a step with a non-finite loss does
         // not change them.
         Sequence { prefix: "", layers: &self.layers[first..] }.update_statistics(graph)?;
-        updates.push(graph, targets, &gradients)?;
-        Ok(model_graph)
+        Ok((model_graph, targets, gradients))
     }
 
     /// Builds the evaluation graph for batches of up to `batch` examples: forward and loss, with readable

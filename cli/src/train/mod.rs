@@ -29,7 +29,7 @@ pub struct TrainArgs {
     /// a name, such as emnist-letters) or cifar10:DIR (binary version of CIFAR-10).
     #[arg(long, value_name = "SET", default_value = "digits", value_parser = os_text::parser())]
     data: String,
-    /// Model: digits, lenet28, cifar, resnet20 or mobilenet-small, for the images and classes of the data set
+    /// Model: digits, lenet28, cifar, resnet20, resnet50 or mobilenet-small, for the images and classes of the data set
     /// [default: by data set digits, lenet28 or cifar].
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
