@@ -40,5 +40,6 @@ mod savings;
 mod soak;
 mod support;
 mod thaw;
+mod tiles;
 mod training;
 mod winograd;

@@ -196,6 +196,7 @@ pub(super) fn report(
                 flops: dispatch.launch.flops,
                 bytes_read: 0,
                 bytes_written: 0,
+                tile_flops: dispatch.launch.tile_flops,
             })
             .collect(),
         avoided: Vec::new(),

@@ -30,6 +30,24 @@ pub struct DispatchUse {
     pub bytes_read: u64,
     /// Bytes that the kernel writes for a full batch: each tensor or range that it binds for writing, once.
     pub bytes_written: u64,
+    /// Floating-point operations that the tiles of a GEMM perform for a full batch, those in empty rows, columns
+    /// and steps of k included; 0 for other kernels.
+    pub tile_flops: u64,
+}
+
+impl DispatchUse {
+    /// Share of the tiles' operations that contribute to the result of a GEMM, from 0 to 1; `None` for other
+    /// kernels.
+    pub fn useful_share(&self) -> Option<f64> {
+        useful_share(std::slice::from_ref(self))
+    }
+}
+
+fn useful_share(dispatches: &[DispatchUse]) -> Option<f64> {
+    let gemms = || dispatches.iter().filter(|d| d.tile_flops > 0);
+    let useful: u64 = gemms().map(|d| d.flops).sum();
+    let performed: u64 = gemms().map(|d| d.tile_flops).sum();
+    (performed > 0).then(|| useful as f64 / performed as f64)
 }
 
 /// Work that frozen elements save in one operation.
@@ -81,6 +99,12 @@ impl PlanReport {
         self.dispatches.iter().map(|d| d.bytes_read + d.bytes_written).sum()
     }
 
+    /// Share of the operations of all GEMMs' tiles that contribute to results, from 0 to 1; the others are in rows,
+    /// columns and steps of k beyond the edges of the matrices. `None` without a GEMM.
+    pub fn useful_share(&self) -> Option<f64> {
+        useful_share(&self.dispatches)
+    }
+
     /// Floating-point operations of one run that are omitted because of frozen elements.
     pub fn flops_avoided(&self) -> u64 {
         self.avoided.iter().map(|a| a.flops).sum()
@@ -101,16 +125,18 @@ impl fmt::Display for PlanReport {
         }
         for d in &self.dispatches {
             let groups = format!("{}x{}x{}", d.groups[0], d.groups[1], d.groups[2]);
+            let useful = d.useful_share().map(|share| format!(", {:.1} % of its tiles", 100.0 * share));
             writeln!(
                 f,
-                "  {:<26} {:<16} {:<28} {:>12} {:>10.3} MFLOP {:>9.3} MB read {:>9.3} MB written",
+                "  {:<26} {:<16} {:<28} {:>12} {:>10.3} MFLOP {:>9.3} MB read {:>9.3} MB written{}",
                 d.label,
                 d.algorithm.map(|algorithm| algorithm.to_string()).unwrap_or_default(),
                 d.kernel,
                 groups,
                 d.flops as f64 / 1e6,
                 d.bytes_read as f64 / 1e6,
-                d.bytes_written as f64 / 1e6
+                d.bytes_written as f64 / 1e6,
+                useful.unwrap_or_default()
             )?;
         }
         for a in &self.avoided {
@@ -132,6 +158,10 @@ impl fmt::Display for PlanReport {
             self.traffic() as f64 / 1e6,
             self.minimum_bytes as f64 / 1e6,
             mebibytes(self.bytes())
-        )
+        )?;
+        match self.useful_share() {
+            Some(share) => write!(f, ", {:.1} % of the GEMMs' tiles useful", 100.0 * share),
+            None => Ok(()),
+        }
     }
 }

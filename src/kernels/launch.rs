@@ -31,6 +31,9 @@ pub struct Launch {
     pub groups: [u32; 3],
     /// Multiplications and additions of a full batch.
     pub flops: u64,
+    /// Multiplications and additions that the tiles of a GEMM perform, those in empty rows, columns and steps of
+    /// k included; 0 for other kernels.
+    pub tile_flops: u64,
     /// Loop iterations of one invocation, over all its loops. Software adapters leave a loop after 65,535
     /// iterations.
     pub iterations: usize,
@@ -76,6 +79,7 @@ impl Launch {
             params: bytemuck::bytes_of(params).to_vec(),
             groups,
             flops: 0,
+            tile_flops: 0,
             iterations: 0,
             in_place: false,
         }

@@ -38,6 +38,7 @@ pub(super) fn launch(gemm: &Gemm, side: usize, lanes: usize) -> Launch {
     let scale = |operand| if gemm.gradient == Some(operand) { GRADIENT_SCALE } else { 1 };
     let mut launch =
         launch_tiles(&files::GEMM_COOPERATIVE, gemm, tile, workgroup, grid).iterations(iterations);
+    launch.tile_flops = gemm.tile_flops(tiles * SIDE * SIDE, step);
     // A subgroup computes subtiles of 2 x 2 matrices.
     let subtiles = (SIDE / (2 * side)).pow(2);
     launch.constants.extend([

@@ -5,10 +5,26 @@ use crate::kernels::{Launch, files, grid};
 /// Invocations per workgroup: a multiple of 8, because software Vulkan drivers fill SIMD lanes along x only.
 const WORKGROUP: usize = 64;
 
-/// Launches a GEMM in registers: 8 rows x 4 or 8 columns per invocation.
+/// Tile of an invocation: 8 rows x 4 or 8 columns.
+fn tile(gemm: &Gemm) -> InvocationTile {
+    InvocationTile::dense(2, 4, if gemm.n <= 4 { 1 } else { 2 })
+}
+
+/// Number of tiles of one group.
+fn tiles(gemm: &Gemm) -> usize {
+    let tile = tile(gemm);
+    gemm.m.div_ceil(tile.outer * tile.inner) * gemm.n.div_ceil(4 * tile.columns4)
+}
+
+/// Number of results of one group, those in the empty rows and columns of tiles included.
+fn results(gemm: &Gemm) -> usize {
+    let tile = tile(gemm);
+    tiles(gemm) * tile.outer * tile.inner * 4 * tile.columns4
+}
+
+/// Launches a GEMM in registers.
 pub(super) fn launch(gemm: &Gemm) -> Launch {
-    let tile = InvocationTile::dense(2, 4, if gemm.n <= 4 { 1 } else { 2 });
-    let tiles = gemm.m.div_ceil(tile.outer * tile.inner) * gemm.n.div_ceil(4 * tile.columns4);
+    let (tile, tiles) = (tile(gemm), tiles(gemm));
     let mut launch = launch_tiles(
         &files::GEMM_REGISTER,
         gemm,
@@ -16,6 +32,7 @@ pub(super) fn launch(gemm: &Gemm) -> Launch {
         WORKGROUP,
         grid(tiles.div_ceil(WORKGROUP), gemm.groups * gemm.splits),
     );
+    launch.tile_flops = gemm.tile_flops(results(gemm), 4);
     launch.snippets.push(if gemm.transpose_a {
         &files::GEMM_REGISTER_COLUMNS
     } else {

@@ -47,6 +47,7 @@ pub(super) fn launch(gemm: &Gemm, lanes: usize) -> Launch {
     let tiles = gemm.m.div_ceil(rows * WORKGROUP / lanes_per_tile) * gemm.n.div_ceil(4 * lanes_per_tile);
     let mut launch =
         launch_tiles(&files::GEMM_SUBGROUP, gemm, tile, WORKGROUP, grid(tiles, gemm.groups * gemm.splits));
+    launch.tile_flops = gemm.tile_flops(tiles * rows * WORKGROUP * 4, 4);
     launch.constants.push(("LANES", to_u32(lanes)));
     launch.declarations.push(constant_bool("QUAD_ROWS", quad_rows));
     launch.snippets.push(if gemm.transpose_a {

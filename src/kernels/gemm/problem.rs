@@ -232,6 +232,19 @@ impl Gemm {
         (0..self.k).step_by(MAX_TERMS).map(part).collect()
     }
 
+    /// Multiplications and additions that tiles with `results` results per group perform, if they multiply over
+    /// steps of `k_step`; 0 if no tap contributes to the results.
+    pub(super) fn tile_flops(&self, results: usize, k_step: usize) -> u64 {
+        if self.pixel_set.is_some_and(|set| !set.reached) {
+            return 0;
+        }
+        let per_split = self.k_per_split();
+        let k: usize = (0..self.splits)
+            .map(|split| self.k.saturating_sub(split * per_split).min(per_split).next_multiple_of(k_step))
+            .sum();
+        (2 * self.groups * results) as u64 * k as u64
+    }
+
     /// Length of k of every split except the last, which may be shorter.
     pub(super) fn k_per_split(&self) -> usize {
         self.k_divided_by(self.splits)

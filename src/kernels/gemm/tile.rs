@@ -55,6 +55,11 @@ impl Tile {
         m.div_ceil(self.rows) * n.div_ceil(self.columns)
     }
 
+    /// Number of elements of an `[m, n]` result, those in the empty rows and columns of its tiles included.
+    pub(super) fn results(self, m: usize, n: usize) -> usize {
+        self.count(m, n) * self.rows * self.columns
+    }
+
     /// Share of a core's peak that the inner loop reaches when the core is fully occupied, in percent: the
     /// more results an invocation computes, the fewer loads each multiply-add needs.
     fn efficiency(self) -> usize {
@@ -74,7 +79,7 @@ impl Tile {
         let per_core = count.div_ceil(cores);
         let occupied = (per_core * self.invocations()).min(SATURATION);
         // The first and the last step of k do not overlap with others.
-        let work = per_core * self.rows * self.columns * (k + K_STEP);
+        let work = (per_core * self.rows * self.columns).saturating_mul(k + K_STEP);
         work.saturating_mul(100 * SATURATION) / (self.efficiency() * occupied)
     }
 }
