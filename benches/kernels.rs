@@ -5,12 +5,13 @@
 
 #![allow(clippy::expect_used)]
 
+mod graphs;
 mod timer;
 
 use frazil::low_level::GemmFamily;
-use frazil::low_level::{Conv2d, DType, Graph, Op, ParameterId, Pool2d, StepScalars};
-use frazil::low_level::{Padding, Shape, Window};
+use frazil::low_level::{DType, Graph, Op, ParameterId, Pool2d, StepScalars};
 use frazil::low_level::{Plan, PlanOptions};
+use frazil::low_level::{Shape, Window};
 use frazil::{Adam, Gpu, GpuOptions, Optimizer, Result, Sgd};
 
 /// GEMM shapes `[m, k, n]`: two square ones, one of a dense layer, one of a deep convolution.
@@ -26,12 +27,12 @@ fn main() -> Result<()> {
     println!("{:<34} {:<10} {:>10} {:>10} {:>9} {:>7}", head[0], head[1], head[2], head[3], head[4], head[5]);
     for family in GemmFamily::supported(gpu.report()) {
         for [m, k, n] in GEMMS {
-            measure(&gpu, &format!("gemm {m}x{k}x{n}"), &gemm(m, k, n)?, Some(family), iterations)?;
+            measure(&gpu, &format!("gemm {m}x{k}x{n}"), &graphs::gemm([m, k, n])?, Some(family), iterations)?;
         }
         for (side, c_in, c_out) in [(32, 16, 32), (16, 64, 64)] {
             let name = format!("{side}x{side}, {c_in} to {c_out}");
             for part in ["forward", "grad_input", "grad_kernel"] {
-                let graph = convolution(batch, side, c_in, c_out, part)?;
+                let graph = graphs::convolution([batch, side, c_in, c_out, 3], part)?;
                 measure(&gpu, &format!("conv2d {name} {part}"), &graph, Some(family), iterations)?;
             }
         }
@@ -78,43 +79,6 @@ fn measure(
         bytes as f64 / median / 1e3
     );
     Ok(())
-}
-
-fn gemm(m: usize, k: usize, n: usize) -> Result<Graph> {
-    let mut graph = Graph::new(1)?;
-    let a = graph.input("a", Shape::new([m, k])?, DType::F32);
-    let b = graph.input("b", Shape::new([k, n])?, DType::F32);
-    let op = Op::MatMul { transpose_a: false, transpose_b: false };
-    let c = graph.push_one(op, &[a, b], "gemm")?;
-    graph.mark_output(c)?;
-    Ok(graph)
-}
-
-fn convolution(batch: usize, side: usize, c_in: usize, c_out: usize, part: &str) -> Result<Graph> {
-    let window = Window { padding: Padding::Same, ..Window::new([3, 3]) };
-    let conv = Conv2d::new([side, side, c_in], c_out, window, 1, part)?;
-    let mut graph = Graph::new(batch)?;
-    let kernel = |graph: &mut Graph| {
-        Ok::<_, frazil::Error>(graph.input("kernel", Shape::new(conv.kernel_shape())?, DType::F32))
-    };
-    let (op, operands) = match part {
-        "forward" => {
-            let x = graph.batch_input("x", &[side, side, c_in], DType::F32)?;
-            (Op::Conv2d(conv), [x, kernel(&mut graph)?])
-        }
-        "grad_input" => {
-            let dy = graph.batch_input("dy", &[side, side, c_out], DType::F32)?;
-            (Op::Conv2dGradInput(conv), [dy, kernel(&mut graph)?])
-        }
-        _ => {
-            let x = graph.batch_input("x", &[side, side, c_in], DType::F32)?;
-            let dy = graph.batch_input("dy", &[side, side, c_out], DType::F32)?;
-            (Op::Conv2dGradKernel(conv), [x, dy])
-        }
-    };
-    let result = graph.push_one(op, &operands, part)?;
-    graph.mark_output(result)?;
-    Ok(graph)
 }
 
 fn pooling(batch: usize, gradient: bool) -> Result<Graph> {

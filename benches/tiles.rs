@@ -3,10 +3,9 @@
 //!
 //! Run with `cargo bench --bench tiles`; `-- --light` measures one shape.
 
-use frazil::low_level::{
-    Conv2d, DType, GemmFamily, Graph, Op, Padding, Plan, PlanOptions, Shape, StepScalars, TILES, TileSet,
-    Window,
-};
+mod graphs;
+
+use frazil::low_level::{GemmFamily, Plan, PlanOptions, StepScalars, TILES, TileSet};
 use frazil::{Gpu, GpuOptions, Result};
 
 fn main() -> Result<()> {
@@ -14,11 +13,11 @@ fn main() -> Result<()> {
         || std::env::var("FRAZIL_BENCH_LIGHT").is_ok_and(|value| value != "0");
     let gpu = Gpu::new(GpuOptions::default())?;
     println!("{}", serde_json::json!({"adapter": gpu.report().name, "driver": gpu.report().driver}));
-    let mut graphs = Vec::new();
+    let mut all = Vec::new();
     let matmuls: &[[usize; 3]] =
         if light { &[[64, 64, 64]] } else { &[[64, 2048, 256], [512; 3], [1024; 3], [2048; 3], [4096; 3]] };
     for &[m, k, n] in matmuls {
-        graphs.push((format!("gemm {m}x{k}x{n}"), matmul(m, k, n)?));
+        all.push((format!("gemm {m}x{k}x{n}"), graphs::gemm([m, k, n])?));
     }
     // Convolutions of cifar, of the three stages of resnet20, and of resnet50 at batch 4.
     let convolutions: &[[usize; 5]] = if light {
@@ -47,7 +46,7 @@ fn main() -> Result<()> {
                 continue;
             }
             let name = format!("conv {kernel}x{kernel} {batch}x{side}x{side} {c_in} to {c_out} {part}");
-            graphs.push((name, convolution([batch, side, c_in, c_out, kernel], part)?));
+            all.push((name, graphs::convolution([batch, side, c_in, c_out, kernel], part)?));
         }
     }
     let large = GemmFamily::Tiled { tiles: TileSet::Large };
@@ -55,7 +54,7 @@ fn main() -> Result<()> {
         let tiles = TILES.map(|tile| GemmFamily::Tiled { tiles: TileSet::Only(tile) });
         tiles.into_iter().chain([large]).filter(|family| family.is_supported(gpu.report()))
     };
-    for (name, graph) in &graphs {
+    for (name, graph) in &all {
         let mut earlier = Vec::new();
         for family in families() {
             let options = PlanOptions::default().family(family);
@@ -95,41 +94,4 @@ fn main() -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn matmul(m: usize, k: usize, n: usize) -> Result<Graph> {
-    let mut graph = Graph::new(1)?;
-    let a = graph.input("a", Shape::new([m, k])?, DType::F32);
-    let b = graph.input("b", Shape::new([k, n])?, DType::F32);
-    let op = Op::MatMul { transpose_a: false, transpose_b: false };
-    let c = graph.push_one(op, &[a, b], "gemm")?;
-    graph.mark_output(c)?;
-    Ok(graph)
-}
-
-fn convolution([batch, side, c_in, c_out, kernel]: [usize; 5], part: &str) -> Result<Graph> {
-    let window = Window { padding: Padding::Same, ..Window::new([kernel, kernel]) };
-    let conv = Conv2d::new([side, side, c_in], c_out, window, 1, part)?;
-    let mut graph = Graph::new(batch)?;
-    let (op, operands) = match part {
-        "forward" => {
-            let x = graph.batch_input("x", &[side, side, c_in], DType::F32)?;
-            (Op::Conv2d(conv), [x, graph.input("kernel", Shape::new(conv.kernel_shape())?, DType::F32)])
-        }
-        "grad_input" => {
-            let dy = graph.batch_input("dy", &[side, side, c_out], DType::F32)?;
-            (
-                Op::Conv2dGradInput(conv),
-                [dy, graph.input("kernel", Shape::new(conv.kernel_shape())?, DType::F32)],
-            )
-        }
-        _ => {
-            let x = graph.batch_input("x", &[side, side, c_in], DType::F32)?;
-            let dy = graph.batch_input("dy", &[side, side, c_out], DType::F32)?;
-            (Op::Conv2dGradKernel(conv), [x, dy])
-        }
-    };
-    let result = graph.push_one(op, &operands, part)?;
-    graph.mark_output(result)?;
-    Ok(graph)
 }
