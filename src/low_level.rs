@@ -26,8 +26,8 @@
 //! ```
 
 pub use crate::compiler::{
-    Algorithm, ArenaRange, Avoided, BufferUse, CostModel, DispatchUse, GradientStrategy, Layout, PlanOptions,
-    PlanReport, Reduction, Winograd, WinogradCost,
+    Algorithm, ArenaRange, Avoided, BufferUse, CostModel, Crossing, DispatchUse, GradientStrategy, Layout,
+    PlanOptions, PlanReport, Reduction, Winograd, WinogradCost,
 };
 pub use crate::engine::{Arena, Elements, Plan, Rejected, RunningSums, Store, TimedDispatch};
 pub use crate::graph::{

@@ -258,7 +258,7 @@ fn estimates_with_extreme_numbers_are_errors_or_finite() {
             (wrong.window.pad_begin, wrong.window.dilation) = ([a, b], [a, b]);
             // The arguments 1 and 1 are the valid ones.
             assert_eq!(graph(wrong, 1).is_ok(), a <= 1 << 20 && b <= 1 << 20 && a > 0 && b > 0, "{a} {b}");
-            let mut cost = CostModel { tile: [a, b], gathered: b, ..CostModel::SOFTWARE };
+            let mut cost = CostModel { tile: Some([a, b]), gathered: b, ..CostModel::SOFTWARE };
             (cost.element_term, cost.depthwise_term, cost.dispatches) = (a, b, a);
             if let Some(winograd) = &mut cost.winograd {
                 (winograd.channels, winograd.tiles, winograd.gain) = (a, b, a);

@@ -363,7 +363,7 @@ fn soak_models() {
         }
         let mut cost = CostModel::SOFTWARE;
         if random.below(8) == 0 {
-            cost.tile = [size(random), size(random)];
+            cost.tile = Some([size(random), size(random)]);
             (cost.gathered, cost.dispatches) = (size(random), size(random));
         }
         let options = PlanOptions::default()

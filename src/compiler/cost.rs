@@ -1,12 +1,15 @@
 //! Cost model: constants from which the compiler estimates the cost of each algorithm on a class of devices.
 
 use crate::gpu::{AdapterReport, DeviceKind};
+use crate::kernels::{Gemm, GemmFamily, gemm_time};
 
-/// Cost constants of a class of devices. The unit is one multiply-add of a GEMM on that class.
+/// Cost constants of a class of devices. The unit is the time of one multiply-add: on software adapters of a GEMM,
+/// on GPUs at the peak of the device.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CostModel {
     /// Rows and columns of the smallest GEMM tile: estimates round the size of a result up to multiples of them.
-    pub tile: [usize; 2],
+    /// `None` if the estimate of the GEMM family is used, which chooses its tiles.
+    pub tile: Option<[usize; 2]>,
     /// Cost of gathering one element into a matrix, or of scattering one element from it.
     pub gathered: usize,
     /// Cost of one product of [`crate::low_level::GradientStrategy::Elements`], which computes each element
@@ -44,7 +47,7 @@ impl CostModel {
     /// element, 60 us per dispatch. Winograd's speedup is 1.7 with 32 channels and 2.5 with 64 channels for
     /// 3x3 kernels, and 1.8 from 32 to 64 channels for 5x5 kernels.
     pub const SOFTWARE: CostModel = CostModel {
-        tile: [32, 32],
+        tile: Some([32, 32]),
         gathered: 80,
         element_term: 30,
         depthwise_term: 10,
@@ -54,38 +57,43 @@ impl CostModel {
         parallel_reductions: false,
     };
 
-    /// Constants of integrated GPUs, estimated for 0.5 tera multiply-adds/s, 100 GB/s and 4 us per dispatch
-    /// (an Apple M3's published peaks, of which a tiled GEMM is expected to reach 45 %). A gathered element
-    /// moves 8 bytes; a product of a separately computed gradient element reads 4 bytes from a cache.
-    pub const INTEGRATED: CostModel = CostModel {
-        tile: [32, 16],
-        gathered: 40,
-        element_term: 10,
-        depthwise_term: 10,
-        dispatches: 4_000_000,
-        winograd: None,
-        pads_channels: false,
-        parallel_reductions: true,
-    };
+    /// Constants of integrated GPUs, derived as those of [`CostModel::DISCRETE`] for 1.8 tera multiply-adds/s,
+    /// 100 GB/s and 4 us per dispatch (an Apple M3's published peaks).
+    pub const INTEGRATED: CostModel =
+        CostModel { gathered: 216, depthwise_term: 36, dispatches: 14_400_000, ..CostModel::DISCRETE };
 
-    /// Constants of discrete GPUs, estimated in the same way for 18 tera multiply-adds/s, 1 TB/s and 3.5 us
-    /// per dispatch (an RTX 4090's published peaks).
+    /// Constants of discrete GPUs, derived for 41 tera multiply-adds/s, 1 TB/s and 3.5 us per dispatch (an RTX
+    /// 4090's published peaks).
+    ///
+    /// - A gathered element moves 12 bytes: for four elements of a row, a memory sector of 32 bytes is read and 16
+    ///   bytes are written. The time of its 35 instructions (two divisions per row among them) is a fifteenth of
+    ///   that, and is hidden.
+    /// - A product of a separately computed element takes 22 instructions, among them the multiply-add; a core
+    ///   issues as many instructions as multiply-adds. Its two loads go to a cache: the lanes of a workgroup read
+    ///   other channels of the same pixel, eight sectors per load with 64 channels, which a core reads in the time of
+    ///   16 multiply-adds each.
+    /// - A partial weight gradient has two more dispatches than the dense one: gather and scatter.
+    /// - A product of a depthwise weight gradient reads 8 bytes, which four products share through a cache.
     pub const DISCRETE: CostModel = CostModel {
-        tile: [32, 16],
-        gathered: 144,
-        element_term: 40,
-        depthwise_term: 40,
-        dispatches: 120_000_000,
+        tile: None,
+        gathered: 492,
+        element_term: 54,
+        depthwise_term: 82,
+        dispatches: 287_000_000,
         winograd: None,
         pads_channels: false,
         parallel_reductions: true,
     };
 
-    /// Returns the number of elements of an `[m, n]` GEMM result, with `m` and `n` rounded up to whole tiles.
-    pub(crate) fn tiled_results(&self, m: usize, n: usize) -> usize {
-        let [rows, columns] = self.tile.map(|side| side.max(1));
+    /// Returns the cost of `groups` GEMMs of `[m, k]` and `[k, n]`.
+    pub(crate) fn gemm(&self, [m, n, k]: [usize; 3], groups: usize, family: GemmFamily) -> usize {
+        let Some(tile) = self.tile else {
+            return gemm_time(&Gemm { groups, ..Gemm::plain(m, n, k) }, family);
+        };
+        let [rows, columns] = tile.map(|side| side.max(1));
         let whole = |size: usize, side| size.checked_next_multiple_of(side).unwrap_or(usize::MAX);
-        whole(m, rows).saturating_mul(whole(n, columns))
+        let results = whole(m, rows).saturating_mul(whole(n, columns));
+        results.saturating_mul(k).saturating_mul(groups)
     }
 
     /// Returns the cost model of an adapter's class. Unknown and virtual GPUs count as integrated.

@@ -27,12 +27,12 @@ pub(crate) use program::{
     ArenaId, Binding, BufferId, Dispatch, Location, Program, READ_BYTES, READ_SLOTS, accumulates,
     state_slots, uniform_bytes,
 };
-pub use report::{Avoided, BufferUse, DispatchUse, PlanReport};
+pub use report::{Avoided, BufferUse, Crossing, DispatchUse, PlanReport};
 
 use crate::error::{Error, Result};
 use crate::gpu::AdapterReport;
-use crate::graph::{Graph, Op};
-use conv::{Pass, choose};
+use crate::graph::{Graph, Node, Op};
+use conv::{Pass, choose, largest_partial};
 use ir::{Operation, operations};
 use lower::{Builder, Lowered, lower};
 use options::Settings;
@@ -109,6 +109,33 @@ pub(crate) fn analyse_masks(
     }
     let settings = Settings::new(graph.batch(), adapter, options)?;
     Ok(passes::frozen_work(graph, masks, &settings))
+}
+
+/// Returns the crossing points of all weight gradients of a graph, in order.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] for a GEMM family that the adapter does not support.
+pub(crate) fn crossings(
+    graph: &Graph,
+    adapter: &AdapterReport,
+    options: &PlanOptions,
+) -> Result<Vec<Crossing>> {
+    let settings = Settings::new(graph.batch(), adapter, options)?;
+    let of = |node: &Node| {
+        let conv = passes::weight_gradient(graph, node)?;
+        let share = |algorithm, all: usize| {
+            let most = largest_partial(&conv, algorithm, &settings)?;
+            Some(1.0 - most as f64 / all as f64)
+        };
+        let [rows, columns] = [conv.depth(), conv.c_out];
+        Some(Crossing {
+            label: node.label.clone(),
+            columns: share(Algorithm::Columns, columns),
+            rows: share(Algorithm::Rows, rows),
+            elements: share(Algorithm::Elements, rows * columns),
+        })
+    };
+    Ok(graph.nodes().iter().filter_map(of).collect())
 }
 
 /// Returns the layout of the parameter arenas on an adapter.

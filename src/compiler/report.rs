@@ -50,6 +50,20 @@ fn useful_share(dispatches: &[DispatchUse]) -> Option<f64> {
     (performed > 0).then(|| useful as f64 / performed as f64)
 }
 
+/// Shares of a kernel that must be frozen for a partial weight gradient to be computed instead of the dense one: from
+/// each share on, up to 1, the cost model expects the partial gradient to be faster. `None` where it never is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Crossing {
+    /// Label of the operation.
+    pub label: String,
+    /// Share of entire columns of the kernel matrix (filters).
+    pub columns: Option<f64>,
+    /// Share of entire rows of the kernel matrix (kernel row, kernel column, input channel).
+    pub rows: Option<f64>,
+    /// Share of scattered elements.
+    pub elements: Option<f64>,
+}
+
 /// Work that frozen elements save in one operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Avoided {

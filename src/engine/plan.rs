@@ -6,8 +6,8 @@ use super::encode::{Command, bind_group, encode, range};
 use super::running_sums::RunningSums;
 use super::store::{GUARD_WORD, Store};
 use crate::compiler::{
-    self, Algorithm, ArenaId, Binding, BufferId, Dispatch, Location, PlanOptions, PlanReport, Program,
-    READ_BYTES, READ_SLOTS, accumulates, state_slots, uniform_bytes,
+    self, Algorithm, ArenaId, Binding, BufferId, Crossing, Dispatch, Location, PlanOptions, PlanReport,
+    Program, READ_BYTES, READ_SLOTS, accumulates, state_slots, uniform_bytes,
 };
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterReport, Gpu, GpuBuffer, ReadRing, Shader};
@@ -125,6 +125,15 @@ impl Plan {
     pub fn estimate(graph: &Graph, report: &AdapterReport, options: &PlanOptions) -> Result<PlanReport> {
         let layout = compiler::layout_on(graph, report)?;
         Ok(compiler::compile(graph, &layout, report, options)?.report)
+    }
+
+    /// Returns, for each weight gradient of a graph, which shares of its kernel must be frozen for the gradient to
+    /// become cheaper on an adapter, by the cost model.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a GEMM family that the adapter does not support.
+    pub fn crossings(graph: &Graph, report: &AdapterReport, options: &PlanOptions) -> Result<Vec<Crossing>> {
+        compiler::crossings(graph, report, options)
     }
 
     /// Returns the kernel launches of a plan, in order, without creating anything.

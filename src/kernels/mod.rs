@@ -27,7 +27,7 @@ pub(crate) use elementwise::{
 };
 pub use files::{FILES, WgslFile};
 pub(crate) use gemm::{
-    Epilogue, Gemm, MAX_TERMS, Matrix, Operand, PixelSet, Source, gemm_launch, split_k_sum,
+    Epilogue, Gemm, MAX_TERMS, Matrix, Operand, PixelSet, Source, gemm_launch, gemm_time, split_k_sum,
     split_k_sum_parallel, splits,
 };
 pub use gemm::{GemmFamily, TILES, Tile, TileSet};

@@ -74,7 +74,6 @@ pub(crate) fn grad_input_has_epilogue(conv: &Conv2d, settings: &Settings) -> boo
 /// Returns the partial algorithm of a weight gradient: the requested one, or the cheapest one if it is
 /// cheaper than the dense gradient; `None` for the dense gradient.
 fn partial(conv: &Conv2d, mask: &Mask, settings: &Settings) -> Option<Choice> {
-    let cost = &settings.cost;
     let width = conv.c_out;
     let mut trainable_rows = vec![false; conv.depth()];
     let mut trainable_columns = vec![false; width];
@@ -89,8 +88,6 @@ fn partial(conv: &Conv2d, mask: &Mask, settings: &Settings) -> Option<Choice> {
     let columns = || Choice { algorithm: Algorithm::Columns, trainable: columns.clone() };
     let rows = || Choice { algorithm: Algorithm::Rows, trainable: rows.clone() };
     let elements = || Choice { algorithm: Algorithm::Elements, trainable: elements.clone() };
-    // With several groups, one row of the kernel matrix is multiplied with a different input channel in each
-    // group, so one GEMM cannot compute its gradient.
     let one_group = conv.groups == 1;
     match settings.gradient_strategy {
         GradientStrategy::Dense => None,
@@ -98,38 +95,61 @@ fn partial(conv: &Conv2d, mask: &Mask, settings: &Settings) -> Option<Choice> {
         GradientStrategy::Rows => one_group.then(rows),
         GradientStrategy::Elements => Some(elements()),
         GradientStrategy::Auto => {
-            let (columns, rows, elements) = (columns(), rows(), elements());
-            let pixels = settings.batch * conv.window.outputs();
-            let gathered = |n: usize| {
-                cost.gathered.saturating_mul(n.next_multiple_of(4)).saturating_mul(pixels) + cost.dispatches
-            };
-            let dense = dense_grad_kernel_cost(conv, settings);
-            let column_cost =
-                columns::cost(conv, columns.trainable.len(), settings) + gathered(columns.trainable.len());
-            let row_cost = cost
-                .tiled_results(rows.trainable.len().next_multiple_of(4), conv.c_out)
-                .saturating_mul(pixels)
-                + gathered(rows.trainable.len());
-            let element_cost =
-                cost.element_term.saturating_mul(elements.trainable.len()).saturating_mul(pixels)
-                    + cost.dispatches;
-            // A partial algorithm must be at least 10 % cheaper, because the estimates are rough.
-            let mut best = (dense - dense / 10, None);
-            if one_group && column_cost < best.0 {
-                best = (column_cost, Some(columns));
-            }
-            if one_group && row_cost < best.0 {
-                best = (row_cost, Some(rows));
-            }
-            if element_cost < best.0 {
-                best = (element_cost, Some(elements));
+            let mut best = (most_expensive_partial(conv, settings), None);
+            for choice in [columns(), rows(), elements()] {
+                match partial_cost(conv, choice.algorithm, choice.trainable.len(), settings) {
+                    Some(cost) if cost < best.0 => best = (cost, Some(choice)),
+                    _ => {}
+                }
             }
             best.1
         }
     }
 }
 
-/// Returns the cost of a dense weight gradient, in multiply-adds of a GEMM.
+/// Returns the cost that a partial weight gradient must be below: it must be at least 10 % cheaper than the dense
+/// one, because the estimates are rough.
+fn most_expensive_partial(conv: &Conv2d, settings: &Settings) -> usize {
+    let dense = dense_grad_kernel_cost(conv, settings);
+    dense - dense / 10
+}
+
+/// Returns the cost of a partial weight gradient of `count` columns, rows or elements; `None` if the algorithm does
+/// not apply.
+fn partial_cost(conv: &Conv2d, algorithm: Algorithm, count: usize, settings: &Settings) -> Option<usize> {
+    let cost = &settings.cost;
+    let pixels = settings.batch * conv.window.outputs();
+    // With several groups, one row of the kernel matrix is multiplied with a different input channel in each
+    // group, so one GEMM cannot compute its gradient.
+    let one_group = conv.groups == 1;
+    let width = count.next_multiple_of(4);
+    let gathered = cost.gathered.saturating_mul(width).saturating_mul(pixels);
+    let work = match algorithm {
+        Algorithm::Columns if one_group => columns::cost(conv, count, settings).saturating_add(gathered),
+        Algorithm::Rows if one_group => {
+            cost.gemm([width, conv.c_out, pixels], 1, settings.family).saturating_add(gathered)
+        }
+        Algorithm::Elements => cost.element_term.saturating_mul(count).saturating_mul(pixels),
+        _ => return None,
+    };
+    Some(work.saturating_add(cost.dispatches))
+}
+
+/// Returns the largest number of columns, rows or elements up to which each partial weight gradient is cheaper than
+/// the dense one, by algorithm; `None` if it never is.
+pub(crate) fn largest_partial(conv: &Conv2d, algorithm: Algorithm, settings: &Settings) -> Option<usize> {
+    let limit = most_expensive_partial(conv, settings);
+    let all = match algorithm {
+        Algorithm::Columns => conv.c_out,
+        Algorithm::Rows => conv.depth(),
+        _ => conv.depth() * conv.c_out,
+    };
+    let is_cheaper =
+        |&count: &usize| partial_cost(conv, algorithm, count, settings).is_some_and(|cost| cost < limit);
+    (1..=all).take_while(is_cheaper).last()
+}
+
+/// Returns the cost of a dense weight gradient.
 fn dense_grad_kernel_cost(conv: &Conv2d, settings: &Settings) -> usize {
     let cost = &settings.cost;
     let pixels = settings.batch * conv.window.outputs();
@@ -137,8 +157,7 @@ fn dense_grad_kernel_cost(conv: &Conv2d, settings: &Settings) -> usize {
         let elements = conv.depth() * conv.c_out;
         return cost.depthwise_term.saturating_mul(elements).saturating_mul(pixels);
     }
-    let direct =
-        cost.tiled_results(conv.depth(), conv.c_out_per_group()).saturating_mul(conv.groups * pixels);
+    let direct = cost.gemm([conv.depth(), conv.c_out_per_group(), pixels], conv.groups, settings.family);
     direct / cost.winograd.filter(|_| uses_winograd(conv, settings)).map_or(1, |winograd| winograd.gain)
 }
 

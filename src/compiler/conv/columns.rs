@@ -12,8 +12,7 @@ use crate::graph::Conv2d;
 use crate::kernels::{Gemm, Matrix, NO_INDEX, Source};
 use crate::shape::WindowGeometry;
 
-/// Returns the cost of the cheaper of the two GEMMs for `count` trainable columns (output channels), in
-/// multiply-adds.
+/// Returns the cost of the cheaper of the two GEMMs for `count` trainable columns (output channels).
 pub(super) fn cost(conv: &Conv2d, count: usize, settings: &Settings) -> usize {
     let [direct, exchanged] = costs(conv, count, settings);
     if flipped(conv).is_some() { direct.min(exchanged) } else { direct }
@@ -25,10 +24,8 @@ fn costs(conv: &Conv2d, count: usize, settings: &Settings) -> [usize; 2] {
     let (cost, width) = (&settings.cost, count.next_multiple_of(4));
     let outputs = settings.batch * conv.window.outputs();
     let inputs = settings.batch * conv.window.input[0] * conv.window.input[1];
-    [
-        cost.tiled_results(conv.depth(), width).saturating_mul(outputs),
-        cost.tiled_results(conv.window.taps() * width, conv.c_in).saturating_mul(inputs),
-    ]
+    [[conv.depth(), width, outputs], [conv.window.taps() * width, conv.c_in, inputs]]
+        .map(|gemm| cost.gemm(gemm, 1, settings.family))
 }
 
 pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d, trainable: &[usize]) {

@@ -17,7 +17,7 @@ mod winograd;
 
 pub use algorithm::Algorithm;
 pub(super) use algorithm::Choice;
-pub(super) use choose::{Pass, choose, fuses_pool, grad_input_has_epilogue};
+pub(super) use choose::{Pass, choose, fuses_pool, grad_input_has_epilogue, largest_partial};
 
 use super::ir::Operation;
 use super::lower::Builder;

@@ -36,6 +36,16 @@ pub(super) fn splits(gemm: &Gemm, tiles: TileSet) -> usize {
         .map_or(1, |(splits, _)| splits)
 }
 
+/// Estimated time of a GEMM that occupies the device, with its best tile, in multiply-adds that the device computes
+/// at its peak in this time; `None` for the register family.
+pub(super) fn busy_time(gemm: &Gemm, tiles: TileSet) -> Option<usize> {
+    let steps = gemm.k.next_multiple_of(K_STEP).saturating_mul(gemm.groups);
+    let time = |tile: Tile| {
+        tile.results(gemm.m, gemm.n).saturating_mul(steps).saturating_mul(100) / tile.efficiency()
+    };
+    if is_narrow(gemm) { None } else { tiles.tiles().map(time).min() }
+}
+
 /// Returns the fastest tile for a number of splits, and its estimated time in the unit of [`Tile::time`].
 fn fastest(gemm: &Gemm, tiles: TileSet, splits: usize) -> Option<(Tile, usize)> {
     if is_narrow(gemm) {

@@ -17,6 +17,16 @@ pub use tile::{TILES, Tile, TileSet};
 
 use super::Launch;
 
+/// Estimated time of a GEMM that occupies a GPU, in multiply-adds that the GPU computes at its peak in this time.
+pub fn gemm_time(gemm: &Gemm, family: GemmFamily) -> usize {
+    let tiled = match family {
+        GemmFamily::Tiled { tiles } => gemm_tiled::busy_time(gemm, tiles),
+        GemmFamily::Cooperative { .. } => gemm_tiled::busy_time(gemm, TileSet::Large),
+        GemmFamily::Register | GemmFamily::Subgroup { .. } => None,
+    };
+    tiled.unwrap_or_else(|| gemm_register::busy_time(gemm))
+}
+
 /// Launches a GEMM with a family. Buffers: A, B, C, the operand of the epilogue (any buffer if it has none),
 /// then the bias gradient if [`Gemm::bias_grad`], or the positions of the maxima if [`Gemm::pooled`].
 pub fn gemm_launch(gemm: &Gemm, family: GemmFamily) -> Launch {

@@ -62,7 +62,7 @@ impl Tile {
 
     /// Share of a core's peak that the inner loop reaches when the core is fully occupied, in percent: the
     /// more results an invocation computes, the fewer loads each multiply-add needs.
-    fn efficiency(self) -> usize {
+    pub(super) fn efficiency(self) -> usize {
         match (self.invocation_rows, self.invocation_columns) {
             (8, 8) => 60,
             (8, 4) => 55,
