@@ -36,6 +36,9 @@ fn json_lines_have_all_fields() {
             assert!(line[field].as_str().is_some_and(|text| !text.is_empty()), "{field}: {line}");
         }
         assert!(line["software_adapter"].is_boolean());
+        let useful = number(line, "useful_share");
+        assert!(useful > 0.0 && useful <= 1.0, "{line}");
+        assert!(line["crossings"].is_null() && line["ratio_to_old"].is_null(), "{line}");
         assert_eq!(
             (&line["version"], &line["flops_avoided"]),
             (&env!("CARGO_PKG_VERSION").into(), &0.into())
@@ -94,6 +97,17 @@ fn frozen_variants_have_ratios_to_nothing_frozen_and_a_control() {
     assert!(avoided(frozen) > Some(0), "{frozen}");
     // An empty mask does not change the dispatches.
     assert_eq!(control["dispatches"], plain["dispatches"]);
+    // The shares from which on a weight gradient is computed in part; scattered masks need a larger one.
+    let crossings = plain["crossings"].as_array().unwrap();
+    let operations: Vec<_> = crossings.iter().map(|c| c["operation"].as_str().unwrap()).collect();
+    assert_eq!(operations, ["fc2 grad_kernel", "fc1 grad_kernel", "conv2 grad_kernel", "conv1 grad_kernel"]);
+    for crossing in crossings {
+        for field in ["filters", "rows", "scattered"] {
+            let share = &crossing[field];
+            assert!(share.is_null() || (0.0..1.0).contains(&number(crossing, field)), "{field}: {crossing}");
+        }
+    }
+    assert!(frozen["crossings"].is_null() && control["crossings"].is_null());
     // With both convolutions frozen, only the weight gradients of the dense layers remain.
     let all = bench(&[&flags[..], &["1", "--structure", "layers"]].concat());
     assert!(all[1]["dispatches"].as_u64() < all[0]["dispatches"].as_u64(), "{all:?}");
@@ -104,6 +118,135 @@ fn frozen_variants_have_ratios_to_nothing_frozen_and_a_control() {
     assert!(cached["dispatches"].as_u64() < frozen["dispatches"].as_u64(), "{cached}");
     assert!(cached["device_bytes"].as_u64() < frozen["device_bytes"].as_u64(), "{cached}");
     assert!(number(cached, "ratio_to_nothing_frozen") > 0.0);
+}
+
+/// A model without its optimizer, and a convolution that llama.cpp measures.
+#[test]
+fn gradients_and_convolutions_can_be_measured() {
+    let convolution = "conv-llama-19x19x4x16-2x2x4";
+    let names = ["digits", "digits-gradients", convolution];
+    let flags = names.map(|name| ["--workload", name]).concat();
+    let all = bench(&[&flags[..], &["--steps", "2"]].concat());
+    let [training, gradients, llama] = all.as_slice() else { panic!("{all:?}") };
+    assert_eq!(names.map(Value::from), [0, 1, 2].map(|i| all[i]["workload"].clone()));
+    assert!(gradients["dispatches"].as_u64() < training["dispatches"].as_u64(), "{gradients} {training}");
+    assert!(gradients["device_bytes"].as_u64() < training["device_bytes"].as_u64(), "{gradients} {training}");
+    assert_eq!((&gradients["batch"], &llama["batch"]), (&64.into(), &16.into()));
+    assert!(gradients["median_device_ms"].is_null());
+    // Times of the dispatches alone need timestamp queries; `--frozen` has them on the same adapters.
+    let flops = number(llama, "gflops") * number(llama, "median_step_ms") * 1e6;
+    assert!((flops / f64::from(2 * 16 * 18 * 18 * 16 * 4) - 1.0).abs() < 1e-9, "{flops}");
+    let with_timestamps = bench(&["--workload", "digits", "--batch", "2", "--steps", "1", "--frozen", "0.5"]);
+    assert_eq!(llama["device_gflops"].is_number(), with_timestamps[0]["weight_gradient_ms"].is_number());
+}
+
+/// Replaces fields of all lines of a file of results, and writes them to another file.
+fn write_changed(lines: &[Value], file: &std::path::Path, fields: &[(&str, Value)]) {
+    let mut text = String::new();
+    for line in lines {
+        let mut line = line.clone();
+        fields.iter().for_each(|(field, value)| line[*field] = value.clone());
+        text += &format!("{line}\n");
+    }
+    std::fs::write(file, text).unwrap();
+}
+
+#[test]
+fn compare_prints_ratios_and_fails_above_a_limit() {
+    let out = folder("compare");
+    std::fs::create_dir_all(&out).unwrap();
+    let file = out.join("old.jsonl");
+    let old = file.to_str().unwrap();
+    let flags = ["--workload", "gemm-64", "--workload", "update-1000", "--steps", "2"];
+    let lines_of = bench(&flags);
+    let compare = |more: &[&str]| frazil(&[&["bench", "--compare", old], &flags[..], more].concat());
+
+    // The old times are so long that no new one is longer.
+    write_changed(&lines_of, &file, &[("median_step_ms", 1e9.into())]);
+    let output = compare(&["--fail-above", "1"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    let table = text.split("compared with").nth(1).unwrap();
+    assert!(
+        table.contains("new / old") && table.contains("gemm-64") && table.contains("update-1000"),
+        "{text}"
+    );
+    let output = compare(&["--json"]);
+    assert!(output.status.success());
+    for line in lines(&output) {
+        assert_eq!(number(&line, "old_median_step_ms"), 1e9);
+        let ratio = number(&line, "median_step_ms") / 1e9;
+        assert!((number(&line, "ratio_to_old") / ratio - 1.0).abs() < 1e-9, "{line}");
+    }
+
+    // They are so short that every new one is longer: this alone is no failure, a limit makes it one.
+    write_changed(&lines_of, &file, &[("median_step_ms", 1e-9.into())]);
+    assert_eq!(compare(&[]).status.code(), Some(0));
+    let output = compare(&["--fail-above", "1.5", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let last = lines(&output).pop().unwrap();
+    assert_eq!((&last["kind"], &last["exit_code"]), (&"verdict".into(), &1.into()));
+    let error = last["error"].as_str().unwrap();
+    assert!(error.contains("1.5") && error.contains("gemm-64") && error.contains("update-1000"), "{error}");
+    std::fs::remove_dir_all(out).unwrap();
+}
+
+#[test]
+fn compare_refuses_files_of_other_adapters_workloads_and_formats() {
+    let out = folder("compare-errors");
+    std::fs::create_dir_all(&out).unwrap();
+    let file = out.join("old.jsonl");
+    let old = file.to_str().unwrap();
+    let flags = ["--workload", "gemm-64", "--steps", "1"];
+    let lines_of = bench(&flags);
+    let failure = |more: &[&str]| {
+        let output = frazil(&[&["bench", "--json", "--compare", old], more].concat());
+        let all = lines(&output);
+        // Nothing is measured before the file is checked.
+        assert_eq!(all.len(), 1, "{all:?}");
+        assert_eq!(all[0]["exit_code"].as_i64(), output.status.code().map(i64::from), "{all:?}");
+        let text = |field: &str| all[0][field].as_str().unwrap().to_owned();
+        (output.status.code().unwrap(), text("kind"), text("error"))
+    };
+    let refused = |more: &[&str], parts: &[&str]| {
+        let (code, kind, error) = failure(more);
+        assert_eq!((code, kind.as_str()), (2, "invalid_argument"), "{error}");
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+    };
+    let adapter = lines_of[0]["adapter"].as_str().unwrap();
+    let (code, kind, error) = failure(&flags);
+    assert_eq!((code, kind.as_str()), (1, "io"), "{error}");
+
+    write_changed(&lines_of, &file, &[("adapter", "Other 9000".into())]);
+    refused(&flags, &["--compare", old, adapter, "Other 9000"]);
+    write_changed(&lines_of, &file, &[]);
+    refused(&["--workload", "gemm-32"], &[old, "results of gemm-32, batch 1", "got gemm-64, batch 1"]);
+    refused(&["--workload", "digits", "--batch", "3"], &[old, "results of digits, batch 3"]);
+    refused(&[&flags[..], &["--fail-above", "0"]].concat(), &["--fail-above", "above 0"]);
+    refused(&[&flags[..], &["--fail-above", "NaN"]].concat(), &["--fail-above", "above 0"]);
+    std::fs::write(&file, "").unwrap();
+    refused(&flags, &[old, "no results"]);
+    let line = lines_of[0].to_string();
+    for (text, at) in [
+        (format!("{line}\nnot JSON\n"), "line 2"),
+        ("[1, 2]\n".to_owned(), "line 1"),
+        (line.replace("median_step_ms", "median"), "line 1"),
+        (line.replace("\"workload\"", "\"w\""), "line 1"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        refused(&flags, &[old, at, "frazil bench --json"]);
+    }
+    // Lines of single dispatches, which --profile prints, are passed over.
+    let profile = r#"{"operation":"gemm","ms":1}"#;
+    std::fs::write(&file, format!("{profile}\n{line}\n")).unwrap();
+    assert!(frazil(&[&["bench", "--compare", old], &flags[..]].concat()).status.success());
+    // Two lines of the same measurement leave open which one is meant.
+    std::fs::write(&file, format!("{line}\n{line}\n")).unwrap();
+    refused(&flags, &[old, "one line of gemm-64, batch 1", "got 2; keep"]);
+    // A limit without a file.
+    let output = frazil(&[&["bench", "--fail-above", "2"], &flags[..]].concat());
+    assert_eq!(output.status.code(), Some(2));
+    std::fs::remove_dir_all(out).unwrap();
 }
 
 #[test]

@@ -1,61 +1,13 @@
-//! The workloads and the step that each one executes.
+//! The step that each workload executes.
 
+use super::workload::{Convolution, Workload};
 use super::{BenchArgs, Structure, invalid};
-use frazil::low_level::PlanReport;
-use frazil::low_level::TimedDispatch;
-use frazil::low_level::{Conv2d, DType, Graph, Op, ParameterId, StepScalars};
+use frazil::low_level::{Conv2d, DType, Graph, Op, ParameterId, Role, StepScalars};
+use frazil::low_level::{Crossing, PlanReport, TimedDispatch};
 use frazil::low_level::{Padding, Shape, Window};
-use frazil::low_level::{Plan, PlanOptions};
+use frazil::low_level::{Plan, PlanOptions, Purpose, Stream};
 use frazil::{Batch, FreezeRule, Gpu, Loss, Mask, Model, Result, Trainer, TrainerOptions};
-use std::fmt;
-
-/// A workload that `--workload` names.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Workload {
-    /// Training steps of a model.
-    Model(&'static str),
-    /// A 3x3 convolution with 64 input and output channels on 32x32 images: forward and both gradients.
-    ConvLayer,
-    /// A square GEMM.
-    Gemm(usize),
-    /// A masked update of this number of weights.
-    Update(usize),
-}
-
-const MODELS: [&str; 5] = ["digits", "lenet28", "cifar", "resnet20", "mobilenet-small"];
-
-impl Workload {
-    pub fn parse(name: &str) -> Result<Self> {
-        if let Some(model) = MODELS.iter().find(|model| **model == name) {
-            return Ok(Workload::Model(model));
-        }
-        let number = |prefix: &str| name.strip_prefix(prefix).and_then(|n| n.parse().ok());
-        match (name, number("gemm-"), number("update-")) {
-            ("conv-layer", ..) => Ok(Workload::ConvLayer),
-            (_, Some(n @ 1..=16_384), _) => Ok(Workload::Gemm(n)),
-            (_, _, Some(n @ 1..=1_000_000_000)) => Ok(Workload::Update(n)),
-            _ => {
-                let expected = "digits, lenet28, cifar, resnet20, mobilenet-small, conv-layer, gemm-N (up to 16384), update-N or all";
-                Err(invalid("--workload", expected, name))
-            }
-        }
-    }
-
-    pub fn trains(self) -> bool {
-        matches!(self, Workload::Model(_))
-    }
-}
-
-impl fmt::Display for Workload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Workload::Model(name) => f.pad(name),
-            Workload::ConvLayer => f.pad("conv-layer"),
-            Workload::Gemm(n) => f.pad(&format!("gemm-{n}")),
-            Workload::Update(n) => f.pad(&format!("update-{n}")),
-        }
-    }
-}
+use std::collections::BTreeSet;
 
 /// The frozen elements of a model.
 #[derive(Clone, Copy, PartialEq)]
@@ -101,28 +53,38 @@ enum Work {
 
 impl Job {
     pub fn new(gpu: &Gpu, args: &BenchArgs, workload: Workload, variant: Variant) -> Result<Self> {
-        let mut options = PlanOptions::default();
-        if let Some(family) = args.family {
-            options = options.family(family);
-        }
-        let plan = |graph: &Graph| Plan::compile(gpu, graph, &options).map(Box::new);
-        let (rows, work) = match workload {
-            Workload::Model(name) => {
-                let rows = args.batch.unwrap_or(64);
-                (rows, train(gpu, args, name, rows, variant)?)
+        let options = plan_options(args);
+        let plan = |graph: &Graph| {
+            let plan = Plan::compile(gpu, graph, &options)?;
+            fill(&plan)?;
+            Ok::<_, frazil::Error>(Box::new(plan))
+        };
+        let rows = workload.batch(args.batch);
+        let work = match workload {
+            Workload::Model(name) => train(gpu, args, name, rows, variant)?,
+            Workload::Gradients(name) => {
+                let model = Model::named(name)?;
+                let step = plan(&model.gradient_graph(rows, Loss::SoftmaxCrossEntropy)?.0.graph)?;
+                write_weights(&step, &model)?;
+                Work::Run { step, forward: None }
             }
-            Workload::ConvLayer => {
-                let rows = args.batch.unwrap_or(16);
-                let work = Work::Run {
-                    step: plan(&conv_layer(rows, true)?)?,
-                    forward: Some(plan(&conv_layer(rows, false)?)?),
-                };
-                (rows, work)
-            }
-            Workload::Gemm(n) => (1, Work::Run { step: plan(&gemm(n)?)?, forward: None }),
-            Workload::Update(n) => (1, Work::Run { step: plan(&update(n, args)?)?, forward: None }),
+            Workload::ConvLayer => Work::Run {
+                step: plan(&conv_layer(rows, true)?)?,
+                forward: Some(plan(&conv_layer(rows, false)?)?),
+            },
+            Workload::Convolution(shape) => Work::Run { step: plan(&convolution(shape)?)?, forward: None },
+            Workload::Gemm(n) => Work::Run { step: plan(&gemm(n)?)?, forward: None },
+            Workload::Update(n) => Work::Run { step: plan(&update(n, args)?)?, forward: None },
         };
         Ok(Job { workload, variant, rows, work })
+    }
+
+    /// The shares of each kernel that must be frozen to make its weight gradient cheaper, by the cost model; empty
+    /// for a workload that does not train a model.
+    pub fn crossings(&self, gpu: &Gpu, args: &BenchArgs) -> Result<Vec<Crossing>> {
+        let Workload::Model(name) = self.workload else { return Ok(Vec::new()) };
+        let graph = Model::named(name)?.gradient_graph(self.rows, Loss::SoftmaxCrossEntropy)?.0.graph;
+        Plan::crossings(&graph, gpu.report(), &plan_options(args))
     }
 
     /// The name of the workload and its variant.
@@ -173,6 +135,41 @@ impl Job {
     }
 }
 
+fn plan_options(args: &BenchArgs) -> PlanOptions {
+    let options = PlanOptions::default();
+    match args.family {
+        Some(family) => options.family(family),
+        None => options,
+    }
+}
+
+/// Writes random numbers to all inputs: zeros would need less power, and some GPUs would compute them faster. Labels
+/// are 0.
+fn fill(plan: &Plan) -> Result<()> {
+    let graph = plan.graph();
+    let operands: BTreeSet<_> = graph.nodes().iter().flat_map(|node| node.inputs.clone()).collect();
+    let mut draw = Stream::new(1, Purpose::Data, 0);
+    for id in operands {
+        let input = graph.value(id).filter(|value| value.role == Role::Input && value.dtype == DType::F32);
+        if let Some(input) = input {
+            let numbers: Vec<f32> = (0..input.shape.elements()).map(|_| draw.uniform(-1.0, 1.0)).collect();
+            plan.write_f32(id, &numbers)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes the initial weights of a model to the plan's store.
+fn write_weights(plan: &Plan, model: &Model) -> Result<()> {
+    let mut draw = Stream::new(1, Purpose::Weights, 0);
+    for (index, spec) in model.parameters().iter().enumerate() {
+        let values = spec.init.values(&spec.path, spec.shape.elements(), spec.fan, &mut draw)?;
+        let bits: Vec<u32> = values.into_iter().map(f32::to_bits).collect();
+        plan.store().write_weights(ParameterId::of(index), &bits)?;
+    }
+    Ok(())
+}
+
 /// Converts a fraction to percent, rounded to a tenth: 0.995 must not print as 100.
 fn percent(fraction: f64) -> f64 {
     (1000.0 * fraction).round() / 10.0
@@ -182,7 +179,7 @@ fn train(gpu: &Gpu, args: &BenchArgs, name: &str, rows: usize, variant: Variant)
     let model = Model::named(name)?;
     let shape = <[usize; 3]>::try_from(model.example_shape())
         .map_err(|_| invalid("--workload", "a model of images", name))?;
-    let data = frazil::data::synthetic("synthetic", shape, 10, rows, 1)?;
+    let data = frazil::data::synthetic("synthetic", shape, model.output()[0], rows, 1)?;
     let mut options = TrainerOptions::batch(rows).progress_every(0);
     if let Some(family) = args.family {
         options = options.family(family);
@@ -246,6 +243,17 @@ fn conv_layer(rows: usize, gradients: bool) -> Result<Graph> {
         results.push(graph.push_one(Op::Conv2dGradInput(conv), &[dy, kernel], "grad_input")?);
     }
     results.into_iter().try_for_each(|result| graph.mark_output(result))?;
+    Ok(graph)
+}
+
+fn convolution(shape: &Convolution) -> Result<Graph> {
+    let Convolution { side, c_in, batch, kernel, c_out } = *shape;
+    let conv = Conv2d::new([side, side, c_in], c_out, Window::new([kernel; 2]), 1, "conv-llama")?;
+    let mut graph = Graph::new(batch)?;
+    let x = graph.batch_input("x", &[side, side, c_in], DType::F32)?;
+    let kernel = graph.input("kernel", Shape::new(conv.kernel_shape())?, DType::F32);
+    let y = graph.push_one(Op::Conv2d(conv), &[x, kernel], "conv-llama")?;
+    graph.mark_output(y)?;
     Ok(graph)
 }
 

@@ -2,23 +2,23 @@
 
 use super::job::Variant;
 use super::{BenchArgs, Measured, Output};
-use frazil::low_level::TimedDispatch;
+use frazil::low_level::{Crossing, TimedDispatch};
 use frazil::{Gpu, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// Header of the table of [`Row`]s.
-pub const HEAD: &str = "workload                       batch   step ms: median      min      p90   first ms  start ms   \
-                        GFLOP/s  avoided       MiB  dispatches  MB a step  minimum";
+pub const HEAD: &str = "workload                            batch   step ms: median      min      p90   first ms  start ms   \
+                        GFLOP/s  useful  avoided       MiB  dispatches  MB a step  minimum";
 
 /// The result of one variant of a workload. Times are in milliseconds.
 pub struct Row {
-    name: String,
+    pub name: String,
     workload: String,
     pub variant: Variant,
     structure: String,
-    batch: usize,
+    pub batch: usize,
     steps: usize,
     pub median: f64,
     min: f64,
@@ -26,7 +26,11 @@ pub struct Row {
     first: f64,
     startup: f64,
     forward: Option<f64>,
+    /// Time of all dispatches, from timestamp queries.
+    device: Option<f64>,
     flops: u64,
+    /// Share of the work of GEMM tiles that is useful.
+    useful_share: Option<f64>,
     flops_avoided: u64,
     bytes: u64,
     dispatches: usize,
@@ -37,6 +41,10 @@ pub struct Row {
     /// Time of all weight gradients, from timestamp queries.
     weight_gradient: Option<f64>,
     pub weight_gradient_ratio: Option<Ratio>,
+    /// Crossing points of all weight gradients; only with --frozen, for the variant with nothing frozen.
+    pub crossings: Vec<Crossing>,
+    /// Median step time in the file of --compare.
+    pub old: Option<f64>,
     adapter: [String; 3],
     software: bool,
     family: String,
@@ -94,6 +102,8 @@ impl Row {
         let plain = plain.filter(|_| measured.job.variant != Variant::Plain);
         let gradients = weight_gradients(measured);
         let timed = args.frozen.is_some() && !gradients.is_empty();
+        let device = measured.profiles.iter().map(|profile| profile.iter().map(|d| d.ns / 1e6).sum());
+        let device: Vec<f64> = device.collect();
         Row {
             name: measured.job.name(),
             workload: measured.job.workload.to_string(),
@@ -107,7 +117,9 @@ impl Row {
             first: measured.first,
             startup: measured.startup,
             forward: (!measured.forward.is_empty()).then(|| median(&measured.forward)),
+            device: (!device.is_empty()).then(|| median(&device)),
             flops: report.flops(),
+            useful_share: report.useful_share(),
             flops_avoided: report.flops_avoided(),
             bytes: report.bytes(),
             dispatches: report.dispatches.len(),
@@ -117,6 +129,8 @@ impl Row {
             weight_gradient_ratio: plain
                 .filter(|_| timed)
                 .map(|p| Ratio::new(&gradients, &weight_gradients(p))),
+            crossings: Vec::new(),
+            old: None,
             adapter: [adapter.name.clone(), adapter.driver.clone(), adapter.backend.to_string()],
             software: adapter.software,
             family: report.family.clone(),
@@ -142,8 +156,23 @@ impl Row {
         if let Some(forward) = self.forward {
             object["median_forward_ms"] = forward.into();
         }
+        if let Some(ms) = self.device {
+            object["median_device_ms"] = ms.into();
+            object["device_gflops"] = (self.flops as f64 / ms / 1e6).into();
+        }
+        if let Some(share) = self.useful_share {
+            object["useful_share"] = share.into();
+        }
         if let Some(ms) = self.weight_gradient {
             object["weight_gradient_ms"] = ms.into();
+        }
+        if let Some(ms) = self.old {
+            object["old_median_step_ms"] = ms.into();
+            object["ratio_to_old"] = (self.median / ms).into();
+        }
+        if !self.crossings.is_empty() {
+            let of = |c: &Crossing| json!({ "operation": c.label, "filters": c.columns, "rows": c.rows, "scattered": c.elements });
+            object["crossings"] = self.crossings.iter().map(of).collect();
         }
         if self.variant != Variant::Plain {
             object["frozen_fraction"] = self.variant.fraction().into();
@@ -166,7 +195,7 @@ impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:<29} {:>6}  {:>15.3} {:>8.3} {:>8.3} {:>10.1} {:>9.1} {:>9.1} {:>8.1}% {:>9.1} {:>11} {:>10.1} {:>8.1}",
+            "{:<34} {:>6}  {:>15.3} {:>8.3} {:>8.3} {:>10.1} {:>9.1} {:>9.1} {:>7} {:>7.1}% {:>9.1} {:>11} {:>10.1} {:>8.1}",
             self.name,
             self.batch,
             self.median,
@@ -175,6 +204,7 @@ impl fmt::Display for Row {
             self.first,
             self.startup,
             self.gflops(),
+            self.useful_share.map(|share| format!("{:.1}%", 100.0 * share)).unwrap_or_default(),
             100.0 * self.flops_avoided as f64 / (self.flops + self.flops_avoided).max(1) as f64,
             self.bytes as f64 / f64::from(1 << 20),
             self.dispatches,
@@ -183,6 +213,10 @@ impl fmt::Display for Row {
         )?;
         if let Some(forward) = self.forward {
             write!(f, "  (forward only {forward:.3} ms)")?;
+        }
+        if let Some(ms) = self.device {
+            let tflops = self.flops as f64 / ms / 1e9;
+            write!(f, "  (dispatches alone {ms:.3} ms, {tflops:.3} TFLOP/s)")?;
         }
         if let Some(ratio) = self.ratio {
             let control = if self.variant == Variant::EmptyMask { "control, must be 1: " } else { "" };
@@ -196,6 +230,25 @@ impl fmt::Display for Row {
         }
         Ok(())
     }
+}
+
+/// Prints from which frozen share of each kernel on a partial weight gradient is computed; nothing if the row has no
+/// crossing points.
+pub fn print_crossings(output: &Output, row: &Row) -> Result<()> {
+    if row.crossings.is_empty() {
+        return Ok(());
+    }
+    output.text(format!(
+        "weight gradients of {} are computed in part from this frozen share on, by the cost model:",
+        row.workload
+    ))?;
+    output.text(format!("  {:<40} {:>9} {:>9} {:>9}", "operation", "filters", "rows", "scattered"))?;
+    for crossing in &row.crossings {
+        let [filters, rows, scattered] = [crossing.columns, crossing.rows, crossing.elements]
+            .map(|share| share.map_or("never".to_owned(), |share| format!("{:.2} %", 100.0 * share)));
+        output.text(format!("  {:<40} {filters:>9} {rows:>9} {scattered:>9}", crossing.label))?;
+    }
+    Ok(())
 }
 
 /// The last profile with the time of each dispatch replaced by its mean over all profiles.
