@@ -107,3 +107,43 @@ fn frozen_filters_save_three_quarters_of_the_weight_gradients_on_gpus() {
         }
     }
 }
+
+/// At the crossing point of filters, a plan computes a weight gradient in part; with one more trainable filter it
+/// computes all of it.
+#[test]
+fn crossing_points_are_where_plans_change() {
+    let model = Model::named("cifar").unwrap();
+    let graph = training(&model, 64);
+    for kind in [DeviceKind::Discrete, DeviceKind::Integrated, DeviceKind::Cpu] {
+        let adapter = AdapterReport::new("none", Backend::Vulkan, kind);
+        let crossings = Plan::crossings(&graph, &adapter, &PlanOptions::default()).unwrap();
+        let labels: Vec<_> = crossings.iter().map(|c| c.label.as_str()).collect();
+        let layers = ["fc2", "fc1", "conv5", "conv4", "conv3", "conv2", "conv1"];
+        assert_eq!(labels, layers.map(|layer| format!("{layer} grad_kernel")));
+        let mut found = 0;
+        for crossing in &crossings {
+            println!("{kind}: {crossing:?}");
+            let Some(share) = crossing.columns else { continue };
+            found += 1;
+            let kernel = crossing.label.replace(" grad_kernel", ".kernel");
+            let columns = model.parameters().iter().find(|p| p.path == kernel).unwrap().shape.last();
+            let trainable = ((1.0 - share) * columns as f64).round() as usize;
+            let is_partial = |trainable: usize| {
+                let masks: Vec<_> = model
+                    .parameters()
+                    .iter()
+                    .map(|p| {
+                        let frozen = |i: usize| p.path == kernel && i % columns >= trainable;
+                        Mask::from_frozen((0..p.shape.elements()).map(frozen))
+                    })
+                    .collect();
+                let report = estimate(&graph, kind, &masks);
+                let mut of = report.dispatches.iter().filter(|d| d.label == crossing.label);
+                of.any(|d| d.kernel == "scatter_splits")
+            };
+            assert!(is_partial(trainable), "{kind}: {crossing:?}");
+            assert!(trainable == columns || !is_partial(trainable + 1), "{kind}: {crossing:?}");
+        }
+        assert!(found >= 4, "{kind}: {crossings:?}");
+    }
+}
