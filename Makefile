@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check check-dx12 check-dxc check-tint deny examples newest-mesa
+.PHONY: help demo test bench check check-dx12 check-dxc check-tint deny examples isa isa-update newest-mesa
 
 # Without XDG_RUNTIME_DIR the window-system code of the Vulkan loader prints a warning at each start.
 RUNTIME = if [ -z "$${XDG_RUNTIME_DIR:-}" ]; then \
@@ -15,7 +15,7 @@ demo: ## Train on the embedded digits; results in runs/demo
 test: ## Run all tests
 	@sh scripts/ensure-vulkan.sh
 	@sh scripts/fetch-onnx-cases.sh
-	@$(RUNTIME); cargo test --release
+	@$(RUNTIME); cargo test --release --workspace
 
 bench: ## Benchmark kernels, the savings of freezing and the host overhead; FRAZIL_BENCH_LIGHT=1 for a short run
 	@sh scripts/ensure-vulkan.sh
@@ -38,6 +38,17 @@ newest-mesa: ## Compare kernels with the reference on the newest Mesa, whose sof
 	cooperative=$$($$frazil devices | grep -o 'cooperative[0-9]*x[0-9]*' | head -n 1); \
 	$$frazil check --family subgroup8 $${cooperative:+--family $$cooperative} && $(NEWEST) "$$tests" cooperative || code=$$?; \
 	if [ "$${code:-0}" = 77 ]; then echo "SKIPPED: the newest driver is not available, see above"; else exit $${code:-0}; fi
+
+# Built together with the program, so that both use the same builds of their dependencies.
+ISA = cargo build --release --quiet -p frazil-cli -p frazil-isa && sh scripts/isa.sh
+ISA_FILES = $${CARGO_TARGET_DIR:-target}/newest-mesa $${CARGO_TARGET_DIR:-target}/release/frazil-isa benches/results/isa.json
+
+isa: ## Compile the kernels for five GPUs with Mesa and compare registers, spills and instructions with the committed ones
+	@$(RUNTIME); $(ISA) check $(ISA_FILES) || code=$$?; \
+	if [ "$${code:-0}" = 77 ]; then echo "SKIPPED: Mesa's drivers are not available, see above"; else exit $${code:-0}; fi
+
+isa-update: ## Replace the committed registers, spills and instructions; ASSEMBLY=FOLDER writes the assembly there
+	@$(RUNTIME); $(ISA) update $(ISA_FILES)
 
 check-tint: ## Compile all shaders with Tint, Chrome's compiler, in a headless Chromium; PIPELINES=N is faster
 	@command -v python3 >/dev/null || { echo "SKIPPED: python3 not found"; exit 0; }; \

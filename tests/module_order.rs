@@ -33,7 +33,8 @@ fn modules_use_only_lower_levels() {
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
-/// Unsafe code is an exception that has a reason: one block, with a comment that gives it.
+/// Unsafe code is an exception that has a reason: one block, with a comment that gives it. A tool that is not
+/// shipped, `benches/isa`, calls Vulkan; its blocks have such comments, too.
 #[test]
 fn unsafe_code_is_one_block_with_its_proof() {
     let sources = files(&["src", "cli/src", "cli/tests", "tests", "benches", "examples"], &["rs"]);
@@ -51,8 +52,11 @@ fn unsafe_code_is_one_block_with_its_proof() {
             }
         }
     }
-    let [(path, proof)] = found.as_slice() else { panic!("expected one block, got {found:?}") };
-    assert!(path.ends_with("adapter.rs") && proof.starts_with("// SAFETY: "), "{path}: {proof}");
+    let unproved: Vec<_> = found.iter().filter(|(_, proof)| !proof.starts_with("// SAFETY: ")).collect();
+    assert!(unproved.is_empty(), "{unproved:?}");
+    found.retain(|(path, _)| !path.starts_with("benches/isa/"));
+    let [(path, _)] = found.as_slice() else { panic!("expected one block, got {found:?}") };
+    assert!(path.ends_with("adapter.rs"), "{path}");
 }
 
 #[test]
