@@ -1,8 +1,8 @@
 // Transposed A of an implicit GEMM (weight gradients): column k of op(A) is the image patch under output
-// pixel k. A Cursor is the buffer offset of the image and the top-left corner of that patch, counted from the
-// edge of the padding.
+// pixel k. A Cursor is the buffer offset of the top-left element of that patch, which may lie in the padding,
+// and its row and column, counted from the edge of the padding.
 struct Cursor {
-    image: u32,
+    offset: u32,
     row: u32,
     column: u32,
 }
@@ -10,8 +10,10 @@ struct Cursor {
 fn a_cursor(base: u32, k: u32) -> Cursor {
     let pixel = p.k_begin + k;
     let output_row = pixel / p.out_width;
-    let image = output_row / p.out_height * p.height * p.width * p.a_stride;
-    return Cursor(base + image, output_row % p.out_height * p.stride_h, pixel % p.out_width * p.stride_w);
+    let row = output_row % p.out_height * p.stride_h;
+    let column = pixel % p.out_width * p.stride_w;
+    let line = output_row / p.out_height * p.height + row;
+    return Cursor(base + (line * p.width + column) * p.a_stride, row, column);
 }
 
 // Moves a cursor from output pixel k - by to output pixel k. If an output row has at least `by` pixels, this
@@ -22,12 +24,14 @@ fn a_advance(cursor: Cursor, base: u32, k: u32, by: u32) -> Cursor {
         next = a_cursor(base, k);
     } else {
         next.column += by * p.stride_w;
+        next.offset += by * p.stride_w * p.a_stride;
         if (next.column >= p.out_width * p.stride_w) {
             next.column -= p.out_width * p.stride_w;
             next.row += p.stride_h;
+            next.offset += (p.stride_h * p.width - p.out_width * p.stride_w) * p.a_stride;
             if (next.row >= p.out_height * p.stride_h) {
                 next.row = 0u;
-                next.image += p.height * p.width * p.a_stride;
+                next.offset += (p.height - p.out_height * p.stride_h) * p.width * p.a_stride;
             }
         }
     }
@@ -36,5 +40,5 @@ fn a_advance(cursor: Cursor, base: u32, k: u32, by: u32) -> Cursor {
 
 // Cursor of the output pixel `by` after this one, on the same line.
 fn a_neighbor(cursor: Cursor, by: u32) -> Cursor {
-    return Cursor(cursor.image, cursor.row, cursor.column + by * p.stride_w);
+    return Cursor(cursor.offset + by * p.stride_w * p.a_stride, cursor.row, cursor.column + by * p.stride_w);
 }

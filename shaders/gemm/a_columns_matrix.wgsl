@@ -15,8 +15,8 @@ fn a_neighbor(cursor: Cursor, by: u32) -> Cursor {
     return cursor + by * p.a_stride;
 }
 
-fn a_rows4(m: u32) -> Rows4 {
-    return m;
+fn a_rows4(base: u32, m: u32) -> Rows4 {
+    return base + m;
 }
 
 fn fetch_column4(cursor: Cursor, rows4: Rows4) -> vec4<f32> {

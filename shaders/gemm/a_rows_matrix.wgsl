@@ -21,3 +21,7 @@ fn fetch_row4(start: SegmentStart, k: u32) -> vec4<f32> {
     let inside = vec4<u32>(k) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.k);
     return select(values, vec4<f32>(0.0), vec4<bool>(MASKED) & !inside);
 }
+
+fn fetch_patch4(origin: RowOrigin, down: u32, right: u32, offset: u32) -> vec4<f32> {
+    return fetch_row4(origin.start, offset);
+}

@@ -8,11 +8,11 @@ enable wgpu_cooperative_matrix;
 // computes SUBTILES_PER_SUBGROUP subtiles of 2 x 2 matrices, so that each matrix it loads is used twice. The
 // loads of the next step are issued before the current step is multiplied.
 
-// Distance in workgroup memory between consecutive k of a tile: 8 more than its side, which avoids bank
-// conflicts.
-const TILE_STRIDE = TILE_ROWS + 8u;
-var<workgroup> a_tile: array<f16, TILE_STRIDE * K_STEP>;
-var<workgroup> b_tile: array<f16, TILE_STRIDE * K_STEP>;
+// Both tiles by row (or column of B) and k: the k that a lane of a cooperative matrix holds are adjacent, so
+// that drivers load them as vectors. Rows are 8 more than a step of k apart, which avoids bank conflicts.
+const TILE_STRIDE = K_STEP + 8u;
+var<workgroup> a_tile: array<f16, TILE_ROWS * TILE_STRIDE>;
+var<workgroup> b_tile: array<f16, TILE_COLUMNS * TILE_STRIDE>;
 // Staging of one result matrix per subtile: written by the subgroup that computed it, read by the invocations
 // that store it to C.
 var<workgroup> results: array<f32, SUBTILES * MATRIX_SIDE * MATRIX_SIDE>;
@@ -41,59 +41,64 @@ fn main(
     // No early return and no condition around cooperative operations: naga requires provably uniform control
     // flow.
     let end = select(first, split_end(group.z, total_depth()), m < rows);
-    // If a step has fewer blocks than the workgroup has invocations, some invocations load A and the others
-    // B.
-    let loads_a = local < A_BLOCKS;
-    let loads_b = local >= WORKGROUP - B_BLOCKS;
-    var a_loader = a_loader_at(base.a, m, rows, first, local % A_BLOCKS);
-    var b_loader = b_loader_at(n, first, local % B_BLOCKS);
+    // If a step has no more blocks than the workgroup has invocations, some of them load A and the others B.
+    let loads_a = loads_a_block(local);
+    let loads_b = loads_b_block(local);
+    let a_vector = a_vector_of(local, 0u);
+    let b_vector = b_vector_of(local, 0u);
+    let k_offset = local % K_BLOCKS * 4u;
+    var position = position_at(first + k_offset);
+    let a_loader = a_loader_at(base.a, m + 4u * a_vector, rows);
+    let b_start = b_block_start(base.b, n + 4u * b_vector);
     var a_next: mat4x4<f32>;
     var b_next: mat4x4<f32>;
     if (loads_a) {
-        a_next = load_a(a_loader, end);
+        a_next = load_a(a_loader, position, end);
     }
     if (loads_b) {
-        b_next = load_b(b_loader, base.b, end);
+        b_next = load_b(b_start, position, end);
     }
     var sum: array<MatrixC, 4u * SUBTILES_PER_SUBGROUP>;
     for (var k = first; k < end; k += K_STEP) {
         if (loads_a) {
+            let rows4 = transpose(a_next);
             for (var i = 0u; i < 4u; i++) { // unroll
-                let values = to_f16(A_SCALE * a_next[i]);
+                let values = to_f16(A_SCALE * rows4[i]);
                 for (var j = 0u; j < 4u; j++) { // unroll
-                    a_tile[(a_loader.k_offset + i) * TILE_STRIDE + 4u * a_loader.vector + j] = values[j];
+                    a_tile[(4u * a_vector + i) * TILE_STRIDE + k_offset + j] = values[j];
                 }
             }
         }
         if (loads_b) {
+            let columns4 = transpose(b_next);
             for (var i = 0u; i < 4u; i++) { // unroll
-                let values = to_f16(B_SCALE * b_next[i]);
+                let values = to_f16(B_SCALE * columns4[i]);
                 for (var j = 0u; j < 4u; j++) { // unroll
-                    b_tile[(b_loader.k_offset + i) * TILE_STRIDE + 4u * b_loader.vector + j] = values[j];
+                    b_tile[(4u * b_vector + i) * TILE_STRIDE + k_offset + j] = values[j];
                 }
             }
         }
         workgroupBarrier();
         if (k + K_STEP < end) {
+            position = position_next(position);
             if (loads_a) {
-                a_loader = a_loader_next(a_loader);
-                a_next = load_a(a_loader, end);
+                a_next = load_a(a_loader, position, end);
             }
             if (loads_b) {
-                b_loader = b_loader_next(b_loader);
-                b_next = load_b(b_loader, base.b, end);
+                b_next = load_b(b_start, position, end);
             }
         }
-        // The last iteration may go beyond the last k, where both operands are 0.
-        for (var k_local = 0u; k_local < min(K_STEP, end - k); k_local += MATRIX_SIDE) {
+        // Beyond the last k both operands are 0.
+        for (var block = 0u; block < MATRICES_PER_STEP; block++) { // unroll
+            let k_local = block * MATRIX_SIDE;
             for (var s = 0u; s < SUBTILES_PER_SUBGROUP; s++) { // unroll
                 let subtile = subtile_index(subgroup + s * subgroups);
-                let a_offset = k_local * TILE_STRIDE + subtile / SUBTILES_ACROSS * SUBTILE_SIDE;
-                let b_offset = k_local * TILE_STRIDE + subtile % SUBTILES_ACROSS * SUBTILE_SIDE;
-                let a0 = coopLoad<MatrixA>(&a_tile[a_offset], TILE_STRIDE);
-                let a1 = coopLoad<MatrixA>(&a_tile[a_offset + MATRIX_SIDE], TILE_STRIDE);
-                let b0 = coopLoadT<MatrixB>(&b_tile[b_offset], TILE_STRIDE);
-                let b1 = coopLoadT<MatrixB>(&b_tile[b_offset + MATRIX_SIDE], TILE_STRIDE);
+                let a_offset = subtile / SUBTILES_ACROSS * SUBTILE_SIDE * TILE_STRIDE + k_local;
+                let b_offset = subtile % SUBTILES_ACROSS * SUBTILE_SIDE * TILE_STRIDE + k_local;
+                let a0 = coopLoadT<MatrixA>(&a_tile[a_offset], TILE_STRIDE);
+                let a1 = coopLoadT<MatrixA>(&a_tile[a_offset + MATRIX_SIDE * TILE_STRIDE], TILE_STRIDE);
+                let b0 = coopLoad<MatrixB>(&b_tile[b_offset], TILE_STRIDE);
+                let b1 = coopLoad<MatrixB>(&b_tile[b_offset + MATRIX_SIDE * TILE_STRIDE], TILE_STRIDE);
                 sum[4u * s] = coopMultiplyAdd(a0, b0, sum[4u * s]);
                 sum[4u * s + 1u] = coopMultiplyAdd(a0, b1, sum[4u * s + 1u]);
                 sum[4u * s + 2u] = coopMultiplyAdd(a1, b0, sum[4u * s + 2u]);

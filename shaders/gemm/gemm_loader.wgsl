@@ -1,41 +1,43 @@
 // Cooperative load of one step of k, TILE_ROWS rows of A and TILE_COLUMNS columns of B, in blocks of 4 x 4
-// elements.
+// elements. Block i has the k of block i % K_BLOCKS. The size of the workgroup is a multiple of K_BLOCKS, so
+// that all blocks that an invocation loads have the same k, and need only one Position.
 const A_VECTORS = TILE_ROWS / 4u;
 const B_VECTORS = TILE_COLUMNS / 4u;
-const A_BLOCKS = A_VECTORS * (K_STEP / 4u);
-const B_BLOCKS = B_VECTORS * (K_STEP / 4u);
+const K_BLOCKS = K_STEP / 4u;
+const A_BLOCKS = A_VECTORS * K_BLOCKS;
+const B_BLOCKS = B_VECTORS * K_BLOCKS;
 
-// Block of B that an invocation loads: its first k within a step, its vector within the tile, its first
-// column, and its position along k. Adjacent invocations load adjacent elements, for row-major and for
-// transposed B.
-struct BLoader {
-    k_offset: u32,
-    vector: u32,
-    column: u32,
-    position: Position,
+// Whether an invocation loads a block: the first invocations load A, the last ones B.
+fn loads_a_block(local: u32) -> bool {
+    return (A_BLOCKS >= WORKGROUP) | (local < A_BLOCKS);
 }
 
-fn b_loader_at(n: u32, first: u32, block: u32) -> BLoader {
-    let k_block = select(block / B_VECTORS, block % (K_STEP / 4u), TRANSPOSED_B);
-    let vector = select(block % B_VECTORS, block / (K_STEP / 4u), TRANSPOSED_B);
-    return BLoader(4u * k_block, vector, n + 4u * vector, position_at(first + 4u * k_block));
+fn loads_b_block(local: u32) -> bool {
+    return (B_BLOCKS >= WORKGROUP) | (local >= WORKGROUP - min(B_BLOCKS, WORKGROUP));
 }
 
-fn b_loader_next(loader: BLoader) -> BLoader {
-    return BLoader(loader.k_offset, loader.vector, loader.column, position_next(loader.position));
+// Vector (four rows of A, or four columns of B) of the block that an invocation loads in round i.
+fn a_vector_of(local: u32, i: u32) -> u32 {
+    return (local + i * WORKGROUP) % A_BLOCKS / K_BLOCKS;
 }
 
-// Loads rows k .. k+3 of B at columns n .. n+3, where k is relative to `base`. If MASKED, rows from `depth`
-// on are 0. Columns beyond the last are undefined; their results are not stored.
-fn b_tile_block(base: u32, k: u32, n: u32, depth: u32) -> mat4x4<f32> {
+fn b_vector_of(local: u32, i: u32) -> u32 {
+    return (local + i * WORKGROUP) % B_BLOCKS / K_BLOCKS;
+}
+
+// Offset in B of columns n .. n+3 at the first k.
+fn b_block_start(base: u32, n: u32) -> u32 {
+    return base + n * select(1u, p.b_stride, TRANSPOSED_B);
+}
+
+// Loads rows k .. k+3 of B at four columns, of which `index` is the first element. If MASKED, rows from
+// `depth` on are 0. Columns beyond the last are undefined; their results are not stored.
+fn b_tile_block(index: u32, k: u32, depth: u32) -> mat4x4<f32> {
     var stored: mat4x4<f32>;
+    var element = index;
     for (var i = 0u; i < 4u; i++) { // unroll
-        if (TRANSPOSED_B) {
-            stored[i] = fetch_b4(base + min(n + i, p.n - 1u) * p.b_stride + k);
-        } else {
-            let row = select(k + i, min(k + i, depth - 1u), MASKED);
-            stored[i] = fetch_b4(base + row * p.b_stride + n);
-        }
+        stored[i] = fetch_b4(element);
+        element += p.b_stride;
     }
     if (TRANSPOSED_B) {
         stored = transpose(stored);

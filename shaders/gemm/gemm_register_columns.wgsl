@@ -3,7 +3,7 @@
 fn multiply(sum: ptr<function, Tile>, base: Bases, m: u32, n: u32, rows: u32, first: u32, end: u32) {
     var rows4: array<Rows4, OUTER>;
     for (var o = 0u; o < OUTER; o++) { // unroll
-        rows4[o] = a_rows4(m + INNER * o);
+        rows4[o] = a_rows4(0u, m + INNER * o);
     }
     var cursor: array<Cursor, 4>;
     for (var kk = 0u; kk < 4u; kk++) { // unroll

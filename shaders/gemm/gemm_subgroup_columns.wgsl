@@ -15,7 +15,7 @@ fn multiply(
 ) {
     var rows4: array<Rows4, OUTER>;
     for (var o = 0u; o < OUTER; o++) { // unroll
-        rows4[o] = a_rows4(m + 4u * o);
+        rows4[o] = a_rows4(0u, m + 4u * o);
     }
     var cursor = a_cursor(base.a, first + lane);
     for (var k = first; k < depth; k += K_STEP) {

@@ -8,15 +8,30 @@
 const A_GROUP = A_VECTORS / OUTER;
 const B_GROUP = B_VECTORS / COLUMNS4;
 
-// Tiles of both operands by k, group and vector: each vector is four rows of A (or four columns of B). Only
-// the last index varies between the reads of an invocation, so that naga checks few indices.
-var<workgroup> a_tile: array<array<array<vec4<f32>, A_GROUP>, OUTER>, K_STEP>;
-var<workgroup> b_tile: array<array<array<vec4<f32>, B_GROUP>, COLUMNS4>, K_STEP>;
+// Tiles of both operands by block of k, k within the block, group and vector: each vector is four rows of A
+// (or four columns of B). Only the last index varies between the reads of an invocation, and only the second
+// one between its stores, so that naga checks few indices.
+var<workgroup> a_tile: array<array<array<array<vec4<f32>, A_GROUP>, OUTER>, 4>, K_BLOCKS>;
+var<workgroup> b_tile: array<array<array<array<vec4<f32>, B_GROUP>, COLUMNS4>, 4>, K_BLOCKS>;
 
 // Position of a vector within its group of `size`. Adjacent invocations store the same vector for values of k
 // that are 4 apart: the XOR spreads these stores over the memory banks.
-fn spread(vector: u32, k: u32, size: u32) -> u32 {
-    return vector ^ ((k / 4u * 2u) & (size - 1u));
+fn spread(vector: u32, k_block: u32, size: u32) -> u32 {
+    return vector ^ ((k_block * 2u) & (size - 1u));
+}
+
+fn store_a(block: mat4x4<f32>, k_block: u32, vector: u32) {
+    let at = spread(vector % A_GROUP, k_block, A_GROUP);
+    for (var kk = 0u; kk < 4u; kk++) { // unroll
+        a_tile[k_block][kk][vector / A_GROUP][at] = block[kk];
+    }
+}
+
+fn store_b(block: mat4x4<f32>, k_block: u32, vector: u32) {
+    let at = spread(vector % B_GROUP, k_block, B_GROUP);
+    for (var kk = 0u; kk < 4u; kk++) { // unroll
+        b_tile[k_block][kk][vector / B_GROUP][at] = block[kk];
+    }
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -34,78 +49,59 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let base = group_bases(group.z);
     let first = split_begin(group.z);
     let end = split_end(group.z, total_depth());
-    // If a step has fewer blocks than the workgroup has invocations, some invocations load A and the others
-    // B, into the same registers: B begins at next[B_FIRST].
-    let loads_a = local < A_BLOCKS;
-    let loads_b = local >= WORKGROUP - min(B_BLOCKS, WORKGROUP);
+    // If a step has no more blocks than the workgroup has invocations, some of them load A and the others B,
+    // into the same registers: SHARED_LOADS, and B begins at next[B_FIRST] = next[0].
+    let loads_a = loads_a_block(local);
+    let loads_b = loads_b_block(local);
+    let k_block = local % K_BLOCKS;
+    var position = position_at(first + 4u * k_block);
     var a_loader: array<ALoader, A_LOADS>;
-    var b_loader: array<BLoader, B_LOADS>;
-    var next: array<mat4x4<f32>, LOADS>;
+    var b_start: array<u32, B_LOADS>;
     for (var i = 0u; i < A_LOADS; i++) { // unroll
-        a_loader[i] = a_loader_at(base.a, m, rows, first, (local + i * WORKGROUP) % A_BLOCKS);
+        a_loader[i] = a_loader_at(base.a, m + 4u * a_vector_of(local, i), rows);
+        if (loads_a) {
+            store_a(load_a(a_loader[i], position, end), k_block, a_vector_of(local, i));
+        }
     }
     for (var i = 0u; i < B_LOADS; i++) { // unroll
-        b_loader[i] = b_loader_at(n, first, (local + i * WORKGROUP) % B_BLOCKS);
-    }
-    if (loads_a) {
-        for (var i = 0u; i < A_LOADS; i++) { // unroll
-            next[i] = load_a(a_loader[i], end);
+        b_start[i] = b_block_start(base.b, n + 4u * b_vector_of(local, i));
+        if (loads_b) {
+            store_b(load_b(b_start[i], position, end), k_block, b_vector_of(local, i));
         }
     }
-    if (loads_b) {
-        for (var i = 0u; i < B_LOADS; i++) { // unroll
-            next[i + B_FIRST] = load_b(b_loader[i], base.b, end);
-        }
-    }
+    workgroupBarrier();
     let row = local / B_GROUP;
     let column = local % B_GROUP;
     var sum: Tile;
     for (var k = first; k < end; k += K_STEP) {
-        if (loads_a) {
-            for (var i = 0u; i < A_LOADS; i++) { // unroll
-                for (var kk = 0u; kk < 4u; kk++) { // unroll
-                    let k_store = a_loader[i].k_offset + kk;
-                    let a_vector = a_loader[i].vector;
-                    a_tile[k_store][a_vector / A_GROUP][spread(a_vector % A_GROUP, k_store, A_GROUP)] = next[i][kk];
-                }
-            }
-        }
-        if (loads_b) {
-            for (var i = 0u; i < B_LOADS; i++) { // unroll
-                for (var kk = 0u; kk < 4u; kk++) { // unroll
-                    let k_store = b_loader[i].k_offset + kk;
-                    let b_vector = b_loader[i].vector;
-                    b_tile[k_store][b_vector / B_GROUP][spread(b_vector % B_GROUP, k_store, B_GROUP)] =
-                        next[i + B_FIRST][kk];
-                }
-            }
-        }
-        workgroupBarrier();
-        if (k + K_STEP < end) {
+        let is_last = k + K_STEP >= end;
+        var next: array<mat4x4<f32>, LOADS>;
+        if (!is_last) {
+            position = position_next(position);
             if (loads_a) {
                 for (var i = 0u; i < A_LOADS; i++) { // unroll
-                    a_loader[i] = a_loader_next(a_loader[i]);
-                    next[i] = load_a(a_loader[i], end);
+                    next[i] = load_a(a_loader[i], position, end);
                 }
+            } else if (SHARED_LOADS & loads_b) {
+                next[0] = load_b(b_start[0], position, end);
             }
-            if (loads_b) {
+            if (!SHARED_LOADS & loads_b) {
                 for (var i = 0u; i < B_LOADS; i++) { // unroll
-                    b_loader[i] = b_loader_next(b_loader[i]);
-                    next[i + B_FIRST] = load_b(b_loader[i], base.b, end);
+                    next[i + B_FIRST] = load_b(b_start[i], position, end);
                 }
             }
         }
         // Beyond the last k both operands are 0, which leaves the sums as they are.
         for (var kk = 0u; kk < K_STEP; kk++) { // unroll
-            let a_at = spread(row, kk, A_GROUP);
-            let b_at = spread(column, kk, B_GROUP);
+            let a_at = spread(row, kk / 4u, A_GROUP);
+            let b_at = spread(column, kk / 4u, B_GROUP);
             var a_part: array<vec4<f32>, OUTER>;
             var b_part: Row;
             for (var o = 0u; o < OUTER; o++) { // unroll
-                a_part[o] = a_tile[kk][o][a_at];
+                a_part[o] = a_tile[kk / 4u][kk % 4u][o][a_at];
             }
             for (var j = 0u; j < COLUMNS4; j++) { // unroll
-                b_part[j] = b_tile[kk][j][b_at];
+                b_part[j] = b_tile[kk / 4u][kk % 4u][j][b_at];
             }
             for (var o = 0u; o < OUTER; o++) { // unroll
                 for (var i = 0u; i < INNER; i++) { // unroll
@@ -113,6 +109,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                     for (var j = 0u; j < COLUMNS4; j++) { // unroll
                         sum[o][i][j] = fma(x, b_part[j], sum[o][i][j]);
                     }
+                }
+            }
+        }
+        workgroupBarrier();
+        if (!is_last) {
+            if (loads_a) {
+                for (var i = 0u; i < A_LOADS; i++) { // unroll
+                    store_a(next[i], k_block, a_vector_of(local, i));
+                }
+            } else if (SHARED_LOADS & loads_b) {
+                store_b(next[0], k_block, b_vector_of(local, 0u));
+            }
+            if (!SHARED_LOADS & loads_b) {
+                for (var i = 0u; i < B_LOADS; i++) { // unroll
+                    store_b(next[i + B_FIRST], k_block, b_vector_of(local, i));
                 }
             }
         }

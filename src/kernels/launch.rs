@@ -101,6 +101,13 @@ impl Launch {
         self
     }
 
+    /// Value of a `u32` member of the parameters; 0 if there is none of that name.
+    pub(super) fn parameter(&self, name: &str) -> u32 {
+        let field = self.fields.iter().find(|field| field.name == name);
+        let bytes = field.and_then(|field| self.params.get(field.offset..field.offset + 4));
+        bytes.and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes)
+    }
+
     pub(super) fn arena_elements(mut self, elements: usize) -> Self {
         self.arena_elements = Some(elements);
         self

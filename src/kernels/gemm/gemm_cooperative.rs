@@ -16,10 +16,10 @@ fn k_step(lanes: usize) -> usize {
     (workgroup(lanes) / 4).min(32)
 }
 
-/// Bytes of workgroup memory: one k step of both operands in f16, with 8 elements of padding per k to avoid
+/// Bytes of workgroup memory: one k step of both operands in f16, with 8 elements of padding per row to avoid
 /// bank conflicts, and a quarter of the results in f32.
 pub(super) fn workgroup_memory(lanes: usize) -> u32 {
-    to_u32(2 * 2 * (SIDE + 8) * k_step(lanes) + SIDE * SIDE)
+    to_u32(2 * 2 * SIDE * (k_step(lanes) + 8) + SIDE * SIDE)
 }
 
 /// Factor by which gradients are multiplied before they are rounded to f16; the results are divided by it.
@@ -33,16 +33,17 @@ pub(super) fn launch(gemm: &Gemm, side: usize, lanes: usize) -> Launch {
     let tiles = gemm.m.div_ceil(SIDE) * gemm.n.div_ceil(SIDE);
     let (workgroup, step) = (workgroup(lanes), k_step(lanes));
     let segments = if gemm.transpose_a { 0 } else { gemm.k.div_ceil(gemm.channels().max(1)) };
-    let iterations = gemm.k_per_split().div_ceil(step) * (1 + step / side) + 2 * segments + 16;
+    let iterations = gemm.k_per_split().div_ceil(step) + segments + 16;
     let grid = grid(tiles, gemm.groups * gemm.splits);
     let scale = |operand| if gemm.gradient == Some(operand) { GRADIENT_SCALE } else { 1 };
-    let mut launch =
-        launch_tiles(&files::GEMM_COOPERATIVE, gemm, tile, workgroup, grid).iterations(iterations);
+    let mut launch = launch_tiles(&files::GEMM_COOPERATIVE, gemm, tile, workgroup, grid, Some(step))
+        .iterations(iterations);
     launch.tile_flops = gemm.tile_flops(tiles * SIDE * SIDE, step);
     // A subgroup computes subtiles of 2 x 2 matrices.
     let subtiles = (SIDE / (2 * side)).pow(2);
     launch.constants.extend([
         ("MATRIX_SIDE", to_u32(side)),
+        ("MATRICES_PER_STEP", to_u32(step / side)),
         ("SUBTILES", to_u32(subtiles)),
         ("SUBTILES_PER_SUBGROUP", to_u32(subtiles.div_ceil(workgroup / lanes))),
     ]);

@@ -41,6 +41,7 @@ pub(super) fn launch(gemm: &Gemm) -> Launch {
         tile,
         WORKGROUP,
         grid(tiles.div_ceil(WORKGROUP), gemm.groups * gemm.splits),
+        None,
     );
     launch.tile_flops = gemm.tile_flops(results(gemm), 4);
     launch.snippets.push(if gemm.transpose_a {

@@ -45,8 +45,14 @@ pub(super) fn launch(gemm: &Gemm, lanes: usize) -> Launch {
     let tile = InvocationTile { store_rows: STORE_ROWS, ..InvocationTile::dense(rows / inner, inner, 1) };
     let lanes_per_tile = if quad_rows { QUAD } else { WORKGROUP };
     let tiles = gemm.m.div_ceil(rows * WORKGROUP / lanes_per_tile) * gemm.n.div_ceil(4 * lanes_per_tile);
-    let mut launch =
-        launch_tiles(&files::GEMM_SUBGROUP, gemm, tile, WORKGROUP, grid(tiles, gemm.groups * gemm.splits));
+    let mut launch = launch_tiles(
+        &files::GEMM_SUBGROUP,
+        gemm,
+        tile,
+        WORKGROUP,
+        grid(tiles, gemm.groups * gemm.splits),
+        None,
+    );
     launch.tile_flops = gemm.tile_flops(tiles * rows * WORKGROUP * 4, 4);
     launch.constants.push(("LANES", to_u32(lanes)));
     launch.declarations.push(constant_bool("QUAD_ROWS", quad_rows));

@@ -1,7 +1,8 @@
 use super::tile::{K_STEP, Tile, TileSet};
 use crate::kernels::gemm::launch::{InvocationTile, launch_tiles};
 use crate::kernels::gemm::problem::{Gemm, MIN_K_PER_SPLIT, Source};
-use crate::kernels::{Launch, files, grid, to_u32};
+use crate::kernels::{Launch, constant_bool, files, grid, to_u32};
+use crate::shape::WindowGeometry;
 use crate::wgsl::params;
 
 /// Maximum rows or columns of a narrow GEMM, computed by the register family: most of a tile would be empty.
@@ -64,10 +65,31 @@ fn fastest(gemm: &Gemm, tiles: TileSet, splits: usize) -> Option<(Tile, usize)> 
 }
 
 params! {
+    /// Distances that the loader of a row-major or a transposed A advances by, unsigned with wrap-around.
+    struct LoaderParams {
+        b_k_stride: u32,
+        b_step: u32,
+    }
+}
+
+params! {
+    struct RowsParams {
+        a_segment_step: u32,
+        b_segment_step: u32,
+        kernel_row_end: u32,
+        a_kernel_row_step: u32,
+    }
+}
+
+params! {
     struct StepParams {
         step_columns: u32,
         step_rows: u32,
-        step_images: u32,
+        step_offset: u32,
+        line_columns: u32,
+        line_end_offset: u32,
+        image_rows: u32,
+        image_end_offset: u32,
     }
 }
 
@@ -80,14 +102,14 @@ pub(super) fn launch(gemm: &Gemm, tile: Tile) -> Launch {
     };
     let workgroup = tile.invocations();
     let grid = grid(tile.count(gemm.m, gemm.n), gemm.groups * gemm.splits);
-    let mut launch = launch_tiles(&files::GEMM_TILED, gemm, part, workgroup, grid);
+    let mut launch = launch_tiles(&files::GEMM_TILED, gemm, part, workgroup, grid, Some(K_STEP));
     launch.tile_flops = gemm.tile_flops(tile.results(gemm.m, gemm.n), K_STEP);
     let blocks = |side: usize| side / 4 * (K_STEP / 4);
     let [a_blocks, b_blocks] = [blocks(tile.rows), blocks(tile.columns)];
     let [a_loads, b_loads] = [a_blocks, b_blocks].map(|blocks| blocks.div_ceil(workgroup));
-    // One iteration per step of k; each loader of a row-major A also advances over every segment.
+    // One iteration per step of k; the loader of a row-major A also advances over every segment.
     let segments = if gemm.transpose_a { 0 } else { gemm.k.div_ceil(gemm.channels().max(1)) };
-    launch.iterations = gemm.k_per_split().div_ceil(K_STEP) + segments * (a_loads + b_loads) + 16;
+    launch.iterations = gemm.k_per_split().div_ceil(K_STEP) + segments + 16;
     let shared = a_blocks + b_blocks <= workgroup;
     launch.constants.extend([
         ("A_LOADS", to_u32(a_loads)),
@@ -95,6 +117,7 @@ pub(super) fn launch(gemm: &Gemm, tile: Tile) -> Launch {
         ("B_FIRST", if shared { 0 } else { to_u32(a_loads) }),
         ("LOADS", if shared { 1 } else { to_u32(a_loads + b_loads) }),
     ]);
+    launch.declarations.push(constant_bool("SHARED_LOADS", shared));
     add_loader(launch, gemm, [tile.rows, tile.columns], K_STEP)
 }
 
@@ -110,11 +133,38 @@ pub(super) fn add_loader(launch: Launch, gemm: &Gemm, [rows, columns]: [usize; 2
         ("TILE_COLUMNS", to_u32(columns)),
         ("K_STEP", to_u32(k_step)),
     ]);
-    launch.declarations.push(crate::kernels::constant_bool("TRANSPOSED_B", gemm.transpose_b));
-    if !gemm.transpose_a {
-        launch.snippets.push(&files::GEMM_LOADER_ROWS);
-        return launch;
-    }
+    let b_k_stride = if gemm.transpose_b { 1 } else { gemm.b.stride };
+    launch.declarations.extend([
+        constant_bool("TRANSPOSED_B", gemm.transpose_b),
+        constant_bool("WHOLE_STEPS", gemm.has_whole_steps(k_step)),
+    ]);
+    let launch = launch
+        .more_params(&LoaderParams { b_k_stride: to_u32(b_k_stride), b_step: to_u32(k_step * b_k_stride) });
+    if gemm.transpose_a { add_columns(launch, gemm, window, k_step) } else { add_rows(launch, k_step) }
+}
+
+/// Adds the loader of a row-major A.
+fn add_rows(launch: Launch, k_step: usize) -> Launch {
+    let parameter = |name| launch.parameter(name);
+    let [segment, kernel_w] = ["segment_length", "kernel_w"].map(parameter);
+    let [dilation_h, dilation_w] = ["dilation_h", "dilation_w"].map(parameter);
+    let [width, a_stride, b_k_stride] = ["width", "a_stride", "b_k_stride"].map(parameter);
+    let kernel_row_end = kernel_w.wrapping_mul(dilation_w);
+    let params = RowsParams {
+        a_segment_step: dilation_w.wrapping_mul(a_stride).wrapping_sub(segment),
+        b_segment_step: parameter("b_segment_stride").wrapping_sub(segment.wrapping_mul(b_k_stride)),
+        kernel_row_end,
+        a_kernel_row_step: dilation_h.wrapping_mul(width).wrapping_sub(kernel_row_end).wrapping_mul(a_stride),
+    };
+    let mut launch = launch.more_params(&params);
+    launch.declarations.push(constant_bool("SHORT_SEGMENTS", segment < to_u32(k_step)));
+    launch.snippets.push(&files::GEMM_LOADER_ROWS);
+    launch
+}
+
+/// Adds the loader of a transposed A.
+fn add_columns(launch: Launch, gemm: &Gemm, window: Option<WindowGeometry>, k_step: usize) -> Launch {
+    let mut launch = launch;
     // Steps of k begin at multiples of 4, and so do lines.
     let quads =
         window.is_none_or(|window| window.output[1].is_multiple_of(4) && gemm.k_first.is_multiple_of(4));
@@ -125,11 +175,22 @@ pub(super) fn add_loader(launch: Launch, gemm: &Gemm, [rows, columns]: [usize; 2
         return launch;
     };
     launch.snippets.push(&files::A_STEP_PATCHES);
-    let image = window.output[0] * window.output[1];
+    let [height, width] = window.input;
+    let [out_height, out_width] = window.output;
+    let image = out_height * out_width;
     let rest = k_step % image;
+    let [step_rows, step_columns] =
+        [rest / out_width * window.stride[0], rest % out_width * window.stride[1]];
+    let step_images = k_step / image;
+    let [image_rows, line_columns] = [out_height * window.stride[0], out_width * window.stride[1]];
+    let offset = |rows: usize, columns: usize| to_u32((rows * width + columns) * gemm.a.stride);
     launch.more_params(&StepParams {
-        step_columns: to_u32(rest % window.output[1] * window.stride[1]),
-        step_rows: to_u32(rest / window.output[1] * window.stride[0]),
-        step_images: to_u32(k_step / image * window.input[0] * window.input[1] * gemm.a.stride),
+        step_columns: to_u32(step_columns),
+        step_rows: to_u32(step_rows),
+        step_offset: offset(step_images * height + step_rows, step_columns),
+        line_columns: to_u32(line_columns),
+        line_end_offset: offset(window.stride[0], 0).wrapping_sub(offset(0, line_columns)),
+        image_rows: to_u32(image_rows),
+        image_end_offset: offset(height, 0).wrapping_sub(offset(image_rows, 0)),
     })
 }

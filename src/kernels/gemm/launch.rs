@@ -73,13 +73,15 @@ impl InvocationTile {
     }
 }
 
-/// Builds the launch of a family's kernel with the given tile, workgroup size and grid.
+/// Builds the launch of a family's kernel with the given tile, workgroup size and grid. `k_step` is the step of
+/// k of a family that loads whole steps.
 pub(super) fn launch_tiles(
     kernel: &'static WgslFile,
     gemm: &Gemm,
     tile: InvocationTile,
     workgroup: usize,
     grid: [u32; 3],
+    k_step: Option<usize>,
 ) -> Launch {
     let w = match gemm.source {
         Source::Matrix => &ONE,
@@ -205,6 +207,7 @@ pub(super) fn launch_tiles(
     // Loads along k need no mask if the length of a segment is a multiple of 4. With a transposed A they are
     // always masked, because the length depends on the number of valid examples.
     let masked = gemm.transpose_a || scalar_patches || gemm.source == Source::Matrix;
+    let masked = masked && !k_step.is_some_and(|step| gemm.has_whole_steps(step));
     // For the subgroup family with a transposed A, the number of splits is a run-time parameter: it has no
     // cost, and one shader serves all numbers of splits.
     let split = gemm.splits > 1 || (gemm.transpose_a && kernel.name == "gemm_subgroup");

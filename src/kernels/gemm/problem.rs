@@ -250,6 +250,12 @@ impl Gemm {
         self.k_divided_by(self.splits)
     }
 
+    /// Whether the k of every split ends after a whole number of steps, for any number of valid examples.
+    pub(super) fn has_whole_steps(&self, step: usize) -> bool {
+        let splits = if self.splits > 1 { self.k_per_split() } else { 0 };
+        [self.k, self.k_first, self.k_per_row, splits].iter().all(|length| length.is_multiple_of(step))
+    }
+
     /// Length of k of every split except the last, for a given number of splits: a multiple of
     /// [`SPLIT_STEP`].
     pub(super) fn k_divided_by(&self, splits: usize) -> usize {
