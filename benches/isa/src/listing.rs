@@ -79,6 +79,8 @@ impl Set {
         let operation = instruction.split_whitespace().next().unwrap_or("");
         let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| operation.starts_with(prefix));
         match self {
+            // `v_fma_mix` converts between f32 and f16.
+            Set::Rdna if starts(&["v_fma_mix"]) => Class::Alu,
             Set::Rdna if starts(&["v_fma", "v_dual_fma", "v_pk_fma"]) => Class::Fma,
             Set::Rdna if starts(&["v_wmma"]) => Class::Matrix,
             Set::Rdna if starts(&["v_mov", "v_dual_mov", "v_swap"]) => Class::Move,
@@ -381,7 +383,7 @@ BB2:
 \tv_mul_lo_u32 v0, v1, v2
 \ts_branch BB6
 BB3:
-\tv_add_f32_e32 v1, v1, v1
+\tv_fma_mixlo_f16 v1, v1, v1, v1
 \ts_branch BB5
 BB4:
 \tv_mov_b32_e32 v9, v8

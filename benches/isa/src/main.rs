@@ -139,7 +139,7 @@ fn measure(name: &str, file: &Path, folder: Option<&Path>) -> Result<bool, Box<d
             std::fs::create_dir_all(folder)?;
             let base = format!("{index:03} {} {}", kernel.name, kernel.shader_name).replace(['/', ' '], "_");
             for (kind, text) in &compiled.texts {
-                std::fs::write(folder.join(format!("{base} {}.txt", kind.replace(['/', ' '], "_"))), text)?;
+                std::fs::write(folder.join(format!("{base}_{}.txt", kind.replace(['/', ' '], "_"))), text)?;
             }
             std::fs::write(folder.join(format!("{base}.wgsl")), &kernel.shader.wgsl)?;
         }
