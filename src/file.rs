@@ -85,3 +85,18 @@ fn folder_of(path: &Path) -> PathBuf {
 fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
+
+/// Recognizes the content of a format that is often passed instead of a safetensors file; returns its name and
+/// how to convert it.
+pub(crate) fn other_format(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => {
+            Some("a NumPy array: save it with safetensors.numpy.save_file")
+        }
+        [0x1f, 0x8b, ..] => Some("a gzip stream: unpack it first"),
+        [b'P', b'K', 3, 4, ..] => {
+            Some("a zip archive, such as a PyTorch file: save it with safetensors.torch.save_file")
+        }
+        _ => None,
+    }
+}

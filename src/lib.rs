@@ -37,6 +37,7 @@
 //! - [`Model`] and [`Trainer`]: layers, losses, optimizers, freezing, evaluation, checkpoints.
 //! - [`Mask`] and [`FreezeRule`]: the frozen elements. A set bit means frozen; the names of the constructors
 //!   say which elements they take.
+//! - [`interop`]: weights and masks of PyTorch networks.
 //! - [`low_level`]: graphs of operations, compiled for a device or interpreted in f64, for custom networks
 //!   and losses.
 //! - [`conformance`]: compares every operation on an adapter with the reference, over a table of cases.
@@ -61,6 +62,7 @@ mod file;
 pub mod gpu;
 mod graph;
 mod host_memory;
+pub mod interop;
 mod kernels;
 pub mod layer;
 mod loss;

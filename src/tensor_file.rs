@@ -178,7 +178,7 @@ impl Checkpoint {
     /// - [`Error::HostMemory`] if there is not enough host memory.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = file::read(path)?;
-        if let Some(kind) = other_format(&bytes) {
+        if let Some(kind) = file::other_format(&bytes) {
             let why = format!("expected a safetensors file, got {kind}");
             return Err(Error::Checkpoint { path: path.to_owned(), why, source: None });
         }
@@ -287,20 +287,5 @@ impl Checkpoint {
         let metadata = HashMap::from([(ENTRY.to_owned(), lines.join("\n"))]);
         let file = safetensors::serialize(views, Some(metadata)).map_err(refused)?;
         file::write_atomically(path, &file)
-    }
-}
-
-/// Recognizes a format that is often passed instead of a safetensors file; returns its name and how to
-/// convert it.
-fn other_format(bytes: &[u8]) -> Option<&'static str> {
-    match bytes {
-        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => {
-            Some("a NumPy array: save it with safetensors.numpy.save_file")
-        }
-        [0x1f, 0x8b, ..] => Some("a gzip stream: unpack it first"),
-        [b'P', b'K', 3, 4, ..] => {
-            Some("a zip archive, such as a PyTorch file: save it with safetensors.torch.save_file")
-        }
-        _ => None,
     }
 }

@@ -41,5 +41,6 @@ mod soak;
 mod support;
 mod thaw;
 mod tiles;
+mod torch;
 mod training;
 mod winograd;

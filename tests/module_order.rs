@@ -17,6 +17,7 @@ const LEVELS: &[&[&str]] = &[
     &["engine"],
     &["checkpoint"],
     &["trainer"],
+    &["interop"],
     &["conformance"],
     &["low_level"],
 ];

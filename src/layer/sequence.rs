@@ -44,6 +44,33 @@ impl Sequence<'_> {
         Ok((shape, parameters))
     }
 
+    /// Returns the layers whose input features are the elements of flattened images, in their order: the path
+    /// and the images' `[h, w, c]`. A dense layer mixes them, so that the layers after it are not listed.
+    pub fn flattened(&self, input: &[usize]) -> Result<Vec<(String, [usize; 3])>> {
+        let mut shape = input.to_vec();
+        let (mut images, mut found) = (None, Vec::new());
+        for (name, layer) in self.layers {
+            let path = self.path(name);
+            match layer {
+                Layer::Flatten => images = images.or(<[usize; 3]>::try_from(shape.as_slice()).ok()),
+                Layer::Dense(_) => found.extend(images.take().map(|images| (path.clone(), images))),
+                Layer::BatchNorm(_) => found.extend(images.map(|images| (path.clone(), images))),
+                Layer::Residual(_) if images.is_some() => {
+                    let expected = "no residual layer between a flatten and the next dense layer";
+                    return Err(Error::argument(path, expected, "one"));
+                }
+                Layer::Residual(layer) => {
+                    for branch in layer.branches(&path) {
+                        found.extend(branch.flattened(&shape)?);
+                    }
+                }
+                _ => {}
+            }
+            shape = layer.output(&path, &shape)?;
+        }
+        Ok(found)
+    }
+
     /// Appends the forward operations and returns the output. Takes the parameters of all layers, in order,
     /// from the beginning of `parameters`.
     pub fn forward(

@@ -253,6 +253,15 @@ impl Model {
         Ok(FeaturesGraph { graph, input, features })
     }
 
+    /// Returns the layers whose input features are the elements of flattened images, in the order row, column,
+    /// channel: the path and the images' `[h, w, c]`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a residual layer between a flatten and the next dense layer.
+    pub(crate) fn flattened(&self) -> Result<Vec<(String, [usize; 3])>> {
+        Sequence { prefix: "", layers: &self.layers }.flattened(&self.input)
+    }
+
     /// Returns the output shape for one example and the number of parameters of the first `end` layers.
     ///
     /// # Errors

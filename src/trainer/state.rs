@@ -65,17 +65,36 @@ impl Trainer {
     /// that is not finite, or a variance below 0.
     pub fn set_parameter(&mut self, path: &str, values: &[f32]) -> Result<()> {
         let id = self.find(path)?;
+        let bits = self.with_trainable(id, values)?;
+        self.store.write_weights(id, &bits)
+    }
+
+    /// Returns the bits of a parameter with its trainable elements replaced.
+    fn with_trainable(&self, id: ParameterId, values: &[f32]) -> Result<Vec<u32>> {
+        let parameter = &self.model.parameters()[id.index()];
         let mut bits = self.store.read_weights(id)?;
         if values.len() != bits.len() {
-            return Err(Error::shape(path, format!("{} elements", bits.len()), values.len()));
+            return Err(Error::shape(&parameter.path, format!("{} elements", bits.len()), values.len()));
         }
         self.set_trainable(id, &mut bits, values);
-        if let Some(wrong) =
-            wrong_statistic(&self.model.parameters()[id.index()], &bits, &self.masks[id.index()])
-        {
-            return Err(Error::argument(wrong.at, wrong.expected, wrong.got));
+        match wrong_statistic(parameter, &bits, &self.masks[id.index()]) {
+            Some(wrong) => Err(Error::argument(wrong.at, wrong.expected, wrong.got)),
+            None => Ok(bits),
         }
-        self.store.write_weights(id, &bits)
+    }
+
+    /// Sets the trainable elements of several parameters, given as paths and values; frozen elements keep their
+    /// bits. After an error, nothing was changed.
+    ///
+    /// # Errors
+    /// As [`Trainer::set_parameter`]; [`Error::DeviceLost`], [`Error::Timeout`].
+    pub fn set_parameters<P: AsRef<str>>(&mut self, parameters: &[(P, Vec<f32>)]) -> Result<()> {
+        let mut validated = Vec::new();
+        for (path, values) in parameters {
+            let id = self.find(path.as_ref())?;
+            validated.push((id, self.with_trainable(id, values)?));
+        }
+        validated.iter().try_for_each(|(id, bits)| self.store.write_weights(*id, bits))
     }
 
     /// Returns the mask of a parameter: which of its elements are frozen.

@@ -1,0 +1,439 @@
+//! PyTorch state dicts in safetensors files.
+
+use crate::error::{Error, Result};
+use crate::file;
+use crate::host_memory;
+use crate::mask::Mask;
+use crate::model::Model;
+use crate::trainer::Trainer;
+use half::{bf16, f16};
+use safetensors::tensor::{Dtype, TensorView};
+use safetensors::{SafeTensorError, SafeTensors};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+
+/// The names and layouts that PyTorch's `state_dict` has for the parameters of a [`Model`], to read and write
+/// weights and masks as safetensors files.
+///
+/// | parameter | entry of the state dict |
+/// |---|---|
+/// | `conv.kernel [kh, kw, c_in / groups, c_out]` | `conv.weight [c_out, c_in / groups, kh, kw]` |
+/// | `fc.kernel [in, out]` | `fc.weight [out, in]` |
+/// | `bn.scale`, `bn.shift` | `bn.weight`, `bn.bias` |
+/// | `bn.running_mean`, `bn.running_var`, `conv.bias`, `fc.bias` | the same name |
+///
+/// PyTorch flattens images in the order channel, row, column, this crate in the order row, column, channel. The
+/// weights of a dense layer after a flatten (and those of a batch norm between them) are reordered accordingly.
+///
+/// Layers may have the names of PyTorch's modules, such as `features.0` or `layer1.0.downsample.1`; for other
+/// names, use [`TorchStateDict::rename`].
+///
+/// ```
+/// use frazil::interop::TorchStateDict;
+/// use frazil::{Gpu, GpuOptions, Loss, Model, Sgd, Trainer, TrainerOptions};
+///
+/// let gpu = Gpu::new(GpuOptions::default())?;
+/// let trainer = || {
+///     Trainer::new(&gpu, Model::digits()?, Loss::SoftmaxCrossEntropy, Sgd::new(0.1), TrainerOptions::batch(64))
+/// };
+/// let trained = trainer()?;
+/// let file = std::env::temp_dir().join("frazil-state-dict.safetensors");
+///
+/// // In PyTorch: net.load_state_dict(safetensors.torch.load_file(file))
+/// let names = TorchStateDict::new(trained.model())?.rename("conv1", "features.0")?;
+/// names.write(&file, &trained)?;
+///
+/// // In PyTorch: safetensors.torch.save_file(net.state_dict(), file)
+/// let weights = names.read(&file)?;
+/// assert!(weights.missing.is_empty() && weights.unused.is_empty());
+/// let mut copy = trainer()?;
+/// copy.set_parameters(&weights.parameters)?;
+/// assert_eq!(copy.parameter("conv1.kernel")?, trained.parameter("conv1.kernel")?);
+/// # std::fs::remove_file(&file).unwrap();
+/// # Ok::<(), frazil::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TorchStateDict {
+    entries: Vec<Entry>,
+}
+
+/// Weights that [`TorchStateDict::read`] read from a state dict.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq)]
+pub struct TorchWeights {
+    /// Paths and values of the parameters found, in the model's order and layouts, for
+    /// [`Trainer::set_parameters`].
+    pub parameters: Vec<(String, Vec<f32>)>,
+    /// Names of the state dict that parameters of the model have, but that the file lacks.
+    pub missing: Vec<String>,
+    /// Names of floating-point tensors in the file that no parameter has.
+    pub unused: Vec<String>,
+}
+
+/// A parameter and its entry in the state dict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    path: String,
+    name: String,
+    /// Shape in this crate's layout.
+    shape: Vec<usize>,
+    /// `[h, w, c]` of the flattened images whose elements are the features of the layer's input.
+    images: Option<[usize; 3]>,
+}
+
+impl Entry {
+    /// Shape in PyTorch's layout.
+    fn torch_shape(&self) -> Vec<usize> {
+        match *self.shape {
+            [kh, kw, c_in, c_out] => vec![c_out, c_in, kh, kw],
+            [inputs, outputs] => vec![outputs, inputs],
+            _ => self.shape.clone(),
+        }
+    }
+
+    /// Index in PyTorch's layout of the element with this index.
+    fn torch_index(&self, index: usize) -> usize {
+        match *self.shape {
+            [kh, kw, c_in, c_out] => {
+                let (rest, co) = (index / c_out, index % c_out);
+                let (tap, ci) = (rest / c_in, rest % c_in);
+                (co * c_in + ci) * kh * kw + tap
+            }
+            [inputs, outputs] => index % outputs * inputs + self.torch_feature(index / outputs),
+            _ => self.torch_feature(index),
+        }
+    }
+
+    fn torch_feature(&self, index: usize) -> usize {
+        match self.images {
+            Some([h, w, c]) => index % c * h * w + index / c,
+            None => index,
+        }
+    }
+
+    fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Returns elements in this crate's layout.
+    fn import<T: Copy>(&self, torch: &[T]) -> Vec<T> {
+        (0..self.elements()).map(|index| torch[self.torch_index(index)]).collect()
+    }
+
+    /// Returns elements in PyTorch's layout.
+    fn export<T: Copy + Default>(&self, values: &[T]) -> Vec<T> {
+        let mut torch = vec![T::default(); values.len()];
+        for (index, &value) in values.iter().enumerate() {
+            torch[self.torch_index(index)] = value;
+        }
+        torch
+    }
+
+    /// Checks the shape of a tensor of a file.
+    fn check_shape(&self, file: &Path, view: &TensorView) -> Result<()> {
+        let expected = self.torch_shape();
+        if view.shape() == expected {
+            return Ok(());
+        }
+        let why = format!(
+            "tensor {:?}: expected {expected:?} for {}, got {:?}",
+            self.name,
+            self.path,
+            view.shape()
+        );
+        Err(invalid(file, why))
+    }
+}
+
+impl TorchStateDict {
+    /// The state dict of a model whose layers have the names of PyTorch's modules.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if a residual layer adds flattened images, whose order differs in PyTorch.
+    pub fn new(model: &Model) -> Result<Self> {
+        let flattened: HashMap<_, _> = model.flattened()?.into_iter().collect();
+        let entries = model.parameters().iter().map(|parameter| {
+            let (layer, field) = parameter.path.rsplit_once('.').unwrap_or(("", &parameter.path));
+            // The bias of a dense layer belongs to its outputs.
+            let images = flattened.get(layer).filter(|_| field != "bias").copied();
+            Entry {
+                path: parameter.path.clone(),
+                name: format!("{layer}.{}", torch_field(field)),
+                shape: parameter.shape.extents().to_vec(),
+                images,
+            }
+        });
+        Ok(TorchStateDict { entries: entries.collect() })
+    }
+
+    /// Sets the name of a module: entries of the layer `layer`, and of all layers inside a residual layer of that
+    /// name, begin with `module` instead.
+    ///
+    /// # Errors
+    /// [`Error::UnknownParameter`] if there is no such layer; [`Error::InvalidArgument`] if two entries would have
+    /// the same name.
+    pub fn rename(mut self, layer: &str, module: &str) -> Result<Self> {
+        let mut renamed = false;
+        for entry in &mut self.entries {
+            let inside = entry.path.strip_prefix(layer).and_then(|rest| rest.strip_prefix('.'));
+            let Some((inside, _)) = inside.map(|rest| rest.rsplit_once('.').unwrap_or(("", rest))) else {
+                continue;
+            };
+            renamed = true;
+            let field = entry.name.rsplit_once('.').map_or(entry.name.as_str(), |(_, field)| field);
+            let modules = [module, inside, field];
+            let name = modules.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".");
+            entry.name = name;
+        }
+        if !renamed {
+            let layers = self.entries.iter().filter_map(|entry| entry.path.rsplit_once('.'));
+            return Err(Error::unknown_parameter(layer, layers.map(|(layer, _)| layer)));
+        }
+        let mut paths = BTreeMap::new();
+        for entry in &self.entries {
+            if let Some(other) = paths.insert(&entry.name, &entry.path) {
+                let got = format!("{:?} for {other} and for {}", entry.name, entry.path);
+                return Err(Error::argument("TorchStateDict::rename", "a unique name for each entry", got));
+            }
+        }
+        Ok(self)
+    }
+
+    /// Sets the shape `[c, h, w]` of the images that PyTorch flattens before a dense layer or batch norm; by
+    /// default that of the model's flatten. `[features, 1, 1]` keeps the order of the features.
+    ///
+    /// # Errors
+    /// [`Error::UnknownParameter`] if there is no such layer; [`Error::ShapeMismatch`] if the images have another
+    /// number of elements than the layer has input features.
+    pub fn flattened(mut self, layer: &str, [c, h, w]: [usize; 3]) -> Result<Self> {
+        let own = |entry: &&mut Entry| {
+            let (path, field) = entry.path.rsplit_once('.').unwrap_or(("", &entry.path));
+            path == layer && field != "bias"
+        };
+        let mut found = false;
+        for entry in self.entries.iter_mut().filter(own) {
+            let features = entry.shape.first().copied().unwrap_or(0);
+            if entry.shape.len() > 2 || c.checked_mul(h).and_then(|n| n.checked_mul(w)) != Some(features) {
+                let expected = format!("[c, h, w] with {features} elements, for {:?}", entry.shape);
+                return Err(Error::shape(
+                    format!("TorchStateDict::flattened: {layer}"),
+                    expected,
+                    format!("{:?}", [c, h, w]),
+                ));
+            }
+            entry.images = Some([h, w, c]);
+            found = true;
+        }
+        if found {
+            return Ok(self);
+        }
+        let layers = self.entries.iter().filter_map(|entry| entry.path.rsplit_once('.'));
+        Err(Error::unknown_parameter(layer, layers.map(|(layer, _)| layer)))
+    }
+
+    /// Reads the parameters of the model from a safetensors file, from `F32`, `F16`, `BF16` or `F64` tensors.
+    /// Tensors of integers, such as `num_batches_tracked`, are ignored; only the tensors of parameters are
+    /// converted.
+    ///
+    /// # Errors
+    /// - [`Error::Io`], [`Error::HostMemory`] if the file cannot be read;
+    /// - [`Error::Checkpoint`] if it is not a safetensors file, none of its tensors belongs to the model, a tensor
+    ///   has another shape than its parameter or is not of floating-point numbers, or a finite `F64` element is
+    ///   infinite in `f32`.
+    pub fn read(&self, file: impl AsRef<Path>) -> Result<TorchWeights> {
+        let file = file.as_ref();
+        let bytes = file::read(file)?;
+        let tensors = tensors_of(file, &bytes)?;
+        let mut read = TorchWeights { parameters: Vec::new(), missing: Vec::new(), unused: Vec::new() };
+        for entry in &self.entries {
+            let Some(view) = tensors.get(entry.name.as_str()) else {
+                read.missing.push(entry.name.clone());
+                continue;
+            };
+            entry.check_shape(file, view)?;
+            let values = floats(file, &entry.name, view)?;
+            read.parameters.push((entry.path.clone(), entry.import(&values)));
+        }
+        let known: BTreeSet<_> = self.entries.iter().map(|entry| entry.name.as_str()).collect();
+        let unused =
+            tensors.iter().filter(|(name, view)| is_float(view.dtype()) && !known.contains(name.as_str()));
+        read.unused = unused.map(|(name, _)| (*name).to_owned()).collect();
+        if read.parameters.is_empty() {
+            let [expected, got] =
+                [read.missing, read.unused].map(|names| names.into_iter().take(4).collect::<Vec<_>>());
+            let why = format!(
+                "expected tensors such as {expected:?}, got {got:?}; name the layers like PyTorch's modules, or use \
+                 TorchStateDict::rename"
+            );
+            return Err(invalid(file, why));
+        }
+        Ok(read)
+    }
+
+    /// Reads masks (`true` or 1 = frozen) from a safetensors file of `BOOL` or `U8` tensors with the names and
+    /// layouts of a state dict. Returns paths and masks, in the model's order.
+    ///
+    /// # Errors
+    /// As [`TorchStateDict::read`], and [`Error::Checkpoint`] for a tensor that no parameter has, or that contains
+    /// other numbers than 0 and 1.
+    pub fn read_masks(&self, file: impl AsRef<Path>) -> Result<Vec<(String, Mask)>> {
+        let file = file.as_ref();
+        let bytes = file::read(file)?;
+        let mut tensors = tensors_of(file, &bytes)?;
+        let mut masks = Vec::new();
+        for entry in &self.entries {
+            let Some(view) = tensors.remove(entry.name.as_str()) else { continue };
+            entry.check_shape(file, &view)?;
+            let name = &entry.name;
+            if !matches!(view.dtype(), Dtype::BOOL | Dtype::U8) {
+                return Err(invalid(
+                    file,
+                    format!("mask {name:?}: expected BOOL or U8, got {:?}", view.dtype()),
+                ));
+            }
+            if let Some(other) = view.data().iter().find(|byte| **byte > 1) {
+                return Err(invalid(file, format!("mask {name:?}: expected 0 or 1, got {other}")));
+            }
+            let frozen = entry.import(view.data()).into_iter().map(|byte| byte == 1);
+            masks.push((entry.path.clone(), Mask::from_frozen(frozen)));
+        }
+        match tensors.keys().next() {
+            None => Ok(masks),
+            Some(name) => {
+                let why = format!(
+                    "mask {name:?}: expected the name of a parameter's entry in the state dict, got another"
+                );
+                Err(invalid(file, why))
+            }
+        }
+    }
+
+    /// Writes the parameters of a trainer of the same model to a safetensors file, as `F32` tensors. Each batch
+    /// norm also gets `num_batches_tracked`, the trainer's number of steps, so that PyTorch's `load_state_dict`
+    /// finds all keys. The file is replaced atomically.
+    ///
+    /// # Errors
+    /// [`Error::UnknownParameter`] for a trainer of another model; [`Error::Io`], [`Error::DeviceLost`],
+    /// [`Error::Timeout`].
+    pub fn write(&self, file: impl AsRef<Path>, trainer: &Trainer) -> Result<()> {
+        let mut tensors = Vec::new();
+        for entry in &self.entries {
+            let values = trainer.parameter(&entry.path)?;
+            entry.check_trainer(values.len())?;
+            let bytes = entry.export(&values).iter().flat_map(|value| value.to_le_bytes()).collect();
+            tensors.push((entry.name.clone(), Dtype::F32, entry.torch_shape(), bytes));
+            if let Some(module) = entry.name.strip_suffix("running_mean") {
+                let steps = trainer.steps().to_le_bytes().to_vec();
+                tensors.push((format!("{module}num_batches_tracked"), Dtype::I64, Vec::new(), steps));
+            }
+        }
+        write(file.as_ref(), &tensors)
+    }
+
+    /// Writes the masks of a trainer of the same model to a safetensors file, as `BOOL` tensors (`true` = frozen)
+    /// with the names and layouts of the state dict; parameters without frozen elements are left out.
+    ///
+    /// # Errors
+    /// [`Error::UnknownParameter`] for a trainer of another model; [`Error::Io`].
+    pub fn write_masks(&self, file: impl AsRef<Path>, trainer: &Trainer) -> Result<()> {
+        let mut tensors = Vec::new();
+        for entry in &self.entries {
+            let mask = trainer.mask(&entry.path)?;
+            entry.check_trainer(mask.len())?;
+            if mask.frozen_count() == 0 {
+                continue;
+            }
+            let frozen: Vec<_> = (0..mask.len()).map(|index| u8::from(mask.is_frozen(index))).collect();
+            tensors.push((entry.name.clone(), Dtype::BOOL, entry.torch_shape(), entry.export(&frozen)));
+        }
+        write(file.as_ref(), &tensors)
+    }
+}
+
+impl Entry {
+    /// Checks the number of elements of a trainer's parameter.
+    fn check_trainer(&self, elements: usize) -> Result<()> {
+        if elements == self.elements() {
+            return Ok(());
+        }
+        Err(Error::shape(&self.path, format!("{} elements, as in the model", self.elements()), elements))
+    }
+}
+
+fn torch_field(field: &str) -> &str {
+    match field {
+        "kernel" | "scale" => "weight",
+        "shift" => "bias",
+        other => other,
+    }
+}
+
+fn invalid(path: &Path, why: String) -> Error {
+    Error::Checkpoint { path: path.to_owned(), why, source: None }
+}
+
+/// The tensors of a safetensors file, by name.
+fn tensors_of<'data>(path: &Path, bytes: &'data [u8]) -> Result<BTreeMap<String, TensorView<'data>>> {
+    if let Some(kind) = file::other_format(bytes) {
+        return Err(invalid(path, format!("expected a safetensors file, got {kind}")));
+    }
+    let tensors = SafeTensors::deserialize(bytes).map_err(|error: SafeTensorError| Error::Checkpoint {
+        path: path.to_owned(),
+        why: format!("not a complete safetensors file: {error}"),
+        source: Some(error.into()),
+    })?;
+    Ok(tensors.tensors().into_iter().collect())
+}
+
+fn is_float(dtype: Dtype) -> bool {
+    matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64)
+}
+
+/// Converts the elements of a tensor to `f32`.
+fn floats(path: &Path, name: &str, view: &TensorView) -> Result<Vec<f32>> {
+    let mut values = host_memory::reserve(view.shape().iter().product(), path.display())?;
+    let data = view.data();
+    match view.dtype() {
+        Dtype::F32 => values.extend(data.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes))),
+        Dtype::F16 => {
+            values.extend(data.as_chunks().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()))
+        }
+        Dtype::BF16 => {
+            values.extend(data.as_chunks().0.iter().map(|&bytes| bf16::from_le_bytes(bytes).to_f32()))
+        }
+        Dtype::F64 => {
+            for (index, &bytes) in data.as_chunks().0.iter().enumerate() {
+                let value = f64::from_le_bytes(bytes);
+                let narrow = value as f32;
+                if value.is_finite() && !narrow.is_finite() {
+                    let why = format!(
+                        "tensor {name:?}, element {index}: expected a number in the range of f32, got {value:e}"
+                    );
+                    return Err(invalid(path, why));
+                }
+                values.push(narrow);
+            }
+        }
+        other => {
+            let why = format!("tensor {name:?}: expected F32, F16, BF16 or F64, got {other:?}");
+            return Err(invalid(path, why));
+        }
+    }
+    Ok(values)
+}
+
+/// Writes a safetensors file in PyTorch's format.
+fn write(path: &Path, tensors: &[(String, Dtype, Vec<usize>, Vec<u8>)]) -> Result<()> {
+    let refused = |error: SafeTensorError| Error::Checkpoint {
+        path: path.to_owned(),
+        why: error.to_string(),
+        source: Some(error.into()),
+    };
+    let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
+        Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes)?))
+    });
+    let views = views.collect::<std::result::Result<Vec<_>, SafeTensorError>>().map_err(refused)?;
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(refused)?;
+    file::write_atomically(path, &bytes)
+}
