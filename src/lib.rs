@@ -34,7 +34,8 @@
 //! ```
 //!
 //! # Overview
-//! - [`Model`] and [`Trainer`]: layers, losses, optimizers, freezing, evaluation, checkpoints.
+//! - [`Model`] and [`Trainer`]: layers, losses, optimizers, freezing, evaluation, checkpoints; [`Predictor`] for
+//!   inference alone.
 //! - [`Mask`] and [`FreezeRule`]: the frozen elements. A set bit means frozen; the names of the constructors
 //!   say which elements they take.
 //! - [`interop`]: weights and masks of PyTorch networks.
@@ -70,6 +71,7 @@ pub mod low_level;
 pub mod mask;
 pub mod model;
 pub mod optimizer;
+mod predictor;
 mod reference;
 mod rng;
 mod shape;
@@ -84,6 +86,7 @@ pub use loss::{CrossEntropy, Loss};
 pub use mask::{FreezeRule, Mask};
 pub use model::Model;
 pub use optimizer::{Adagrad, Adam, AdamW, BiasCorrection, Clip, LrSchedule, Optimizer, RmsProp, Sgd};
+pub use predictor::Predictor;
 pub use shape::Padding;
 pub use trainer::{ThawPolicy, Trainer, TrainerOptions};
 pub use wgpu;
@@ -99,6 +102,7 @@ const _: () = {
     assert_send_sync::<Loss>();
     assert_send_sync::<Model>();
     assert_send_sync::<Trainer>();
+    assert_send_sync::<Predictor>();
     assert_send_sync::<Error>();
     assert_send_sync::<checkpoint::Checkpoint>();
     assert_send_sync::<low_level::Graph>();

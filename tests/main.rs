@@ -30,6 +30,7 @@ mod module_order;
 mod onnx;
 mod op_table;
 mod optimizers;
+mod predictor;
 mod properties;
 mod reference_gradients;
 mod reliability;

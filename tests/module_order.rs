@@ -16,7 +16,7 @@ const LEVELS: &[&[&str]] = &[
     &["compiler"],
     &["engine"],
     &["checkpoint"],
-    &["trainer"],
+    &["predictor", "trainer"],
     &["interop"],
     &["conformance"],
     &["low_level"],
