@@ -55,9 +55,12 @@ fn models_and_trainers_with_invalid_arguments_are_rejected() {
         "fc",
         "flatten"
     );
-    for name in ["mask.fc", "fc*", "fc?", "fc=", ""] {
+    for name in ["mask.fc", "state.m.fc", "steps.fc", ".fc", "a..b", "fc.", "fc*", "fc?", "fc=", ""] {
         assert_error!(Model::input([8]).dense(name, 4).build(), Error::InvalidArgument { .. }, "name");
     }
+    let inside = Model::input([8]).residual("mask", |b| b.dense("fc", 8), |b| b).build();
+    assert_error!(inside, Error::InvalidArgument { .. }, "mask.fc.kernel");
+    assert!(Model::input([8]).dense("features.0.fc", 4).build().is_ok());
     assert_error!(Model::input([8]).dense("fc", 0).build(), Error::InvalidArgument { .. }, "fc");
     assert_error!(
         Model::input([8]).dense("fc", 4).dense("fc", 4).build(),

@@ -10,6 +10,9 @@ use crate::layer::{
 use crate::shape::Shape;
 use std::collections::BTreeSet;
 
+/// First components of the names of tensors in a checkpoint that are not parameters.
+const RESERVED: [&str; 3] = ["mask", "state", "steps"];
+
 /// Builder of a [`Model`]: collects layers, which [`ModelBuilder::build`] validates.
 #[derive(Clone, Debug)]
 pub struct ModelBuilder {
@@ -171,7 +174,7 @@ impl ModelBuilder {
     /// # Errors
     /// - [`Error::ShapeMismatch`], naming the layer, if a layer does not accept its input shape.
     /// - [`Error::InvalidArgument`], naming the layer, for an invalid option, and for an empty, repeated or
-    ///   invalid name.
+    ///   invalid name, such as one that begins with `mask.`.
     pub fn build(mut self) -> Result<Model> {
         choose_initializers(&mut self.layers, false);
         Shape::new(self.input.as_slice())?;
@@ -179,6 +182,12 @@ impl ModelBuilder {
         let parameters: Vec<_> = parameters.into_iter().flatten().collect();
         let mut paths = BTreeSet::new();
         for ParameterSpec { path, .. } in &parameters {
+            // A checkpoint has the tensors `mask.PATH`, `state.SLOT.PATH` and `steps.PATH` of each parameter.
+            let reserved = |(first, rest): (&str, &str)| RESERVED.contains(&first) && rest.contains('.');
+            if path.split_once('.').is_some_and(reserved) {
+                let expected = "a layer name that does not begin with mask., state. or steps.";
+                return Err(Error::argument("parameter path", expected, format!("{path:?}")));
+            }
             if !paths.insert(path) {
                 return Err(Error::argument("parameter path", "a unique path", format!("{path:?} twice")));
             }
