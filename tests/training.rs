@@ -326,12 +326,12 @@ fn a_loss_that_is_not_finite_stops_updates_and_is_reported() {
     assert!(matches!(error, Error::NonFiniteLoss { step: 0 }), "{error}");
 }
 
-/// Trains the digits model with half of every convolution kernel frozen, with seeds 1 to 5. The median test
+/// Trains the digits model with half of every convolution kernel frozen, with seeds 1 to 3. The median test
 /// accuracy must be at least 0.92, and none may be below 0.90.
 #[test]
 fn digits_are_learned_with_half_of_every_conv_kernel_frozen() {
     let (train, test) = (Digits::train().unwrap(), Digits::test().unwrap());
-    let mut accuracies: Vec<f64> = (1..=5)
+    let mut accuracies: Vec<f64> = (1..=3)
         .map(|seed| {
             let options = TrainerOptions::batch(64).seed(seed);
             let sgd = Sgd::new(0.05).momentum(0.9);
@@ -356,7 +356,7 @@ fn digits_are_learned_with_half_of_every_conv_kernel_frozen() {
             t.evaluate(&test).unwrap().accuracy()
         })
         .collect();
-    println!("test accuracy over seeds 1 to 5: {accuracies:.4?}");
+    println!("test accuracy over seeds 1 to 3: {accuracies:.4?}");
     accuracies.sort_by(f64::total_cmp);
-    assert!(accuracies[2] >= 0.92 && accuracies[0] >= 0.90, "{accuracies:?}");
+    assert!(accuracies[1] >= 0.92 && accuracies[0] >= 0.90, "{accuracies:?}");
 }
