@@ -22,7 +22,7 @@ fn trained(gpu: &Gpu) -> Trainer {
     let options = TrainerOptions::batch(32).seed(4);
     let mut trainer =
         Trainer::new(gpu, model(), Loss::SoftmaxCrossEntropy, Adam::new(0.01), options).unwrap();
-    for batch in Digits::train().unwrap().batches(32, 5).unwrap().into_iter().take(6) {
+    for batch in Digits::train().unwrap().batches(32, 5).unwrap().take(6) {
         trainer.step(&batch).unwrap();
     }
     trainer

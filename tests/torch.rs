@@ -223,7 +223,7 @@ fn imported_network_trains_with_the_taps_of_a_mask_file_frozen() {
     assert_eq!((path.as_str(), mask.frozen_count()), ("features.0.kernel", 16));
     let before = trainer.parameter(path).unwrap();
     trainer.freeze(path, FreezeRule::mask(mask.clone())).unwrap();
-    for batch in Digits::train().unwrap().batches(16, 5).unwrap().into_iter().take(20) {
+    for batch in Digits::train().unwrap().batches(16, 5).unwrap().take(20) {
         trainer.step(&batch).unwrap();
     }
     let after = trainer.parameter(path).unwrap();
