@@ -129,7 +129,9 @@ impl Loss {
             return Ok(LossValues { targets, class_weights: None, each: losses, mean });
         }
         let &[classes] = example.as_slice() else {
-            return Err(Error::shape("model output", "[classes]", format!("{example:?}")));
+            let expected =
+                "[classes]; end the model with a flatten or a global average pool, and a dense layer";
+            return Err(Error::shape("model output", expected, format!("{example:?}")));
         };
         let targets = graph.batch_input("labels", &[], DType::U32)?;
         let class_weights = match self.class_weights(classes)? {

@@ -69,8 +69,13 @@ impl Predictor {
         }
         let values = |path: &str| {
             let found = parameters.iter().find(|(given, _)| given.as_ref() == path);
-            let none =
-                || Error::argument("Predictor::new", "values of every parameter", format!("none of {path}"));
+            let none = || {
+                Error::argument(
+                    "Predictor::new",
+                    "values of every parameter of the model, with running statistics",
+                    format!("none of {path}"),
+                )
+            };
             found.map(|(_, values)| bytemuck::cast_slice(values).to_vec()).ok_or_else(none)
         };
         let bits = model.parameters().iter().map(|p| values(&p.path)).collect::<Result<Vec<_>>>()?;

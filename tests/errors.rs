@@ -4,7 +4,7 @@ use crate::support::device::gpu;
 use crate::support::skip;
 use crate::support::training::*;
 use frazil::gpu::{Backend, GpuOptions};
-use frazil::low_level::{Conv2d, DType, Graph, Op, StepScalars, UpdateRule};
+use frazil::low_level::{Conv2d, DType, GemmFamily, Graph, Op, StepScalars, UpdateRule};
 use frazil::low_level::{Plan, PlanOptions};
 use frazil::low_level::{Shape, Window};
 use frazil::{
@@ -236,6 +236,46 @@ fn invalid_graphs_and_accesses_to_plans_are_rejected() {
     other.run(StepScalars::forward(1)).unwrap();
     assert_error!(plan.run(StepScalars::forward(0)), Error::EmptyBatch { .. }, "Plan::run");
     assert_error!(plan.run(StepScalars::forward(3)), Error::ShapeMismatch { .. }, "at most 2");
+}
+
+#[test]
+fn refusals_say_what_to_call_instead() {
+    use Error::{InvalidArgument, ShapeMismatch};
+    let mut t = trainer(Sgd::new(0.1).into(), TrainerOptions::batch(ROWS).seed(3));
+    let rows = Batch { features: vec![0.5; 350], labels: vec![0; 7], ..Batch::default() };
+    assert_error!(t.step(&rows), ShapeMismatch { .. }, "TrainerOptions::batch");
+    assert_error!(t.step_above(&rows), InvalidArgument { .. }, "call Trainer::prefix_features");
+    let classes = Dataset::new("more", [5, 5, 2], vec![0.0; 50], vec![0], 5).unwrap();
+    assert_error!(t.evaluate(&classes), ShapeMismatch { .. }, "an output for each class");
+    assert_error!(t.freeze("fc.bias", FreezeRule::input_channels_at([0])), ShapeMismatch { .. }, "glob");
+    assert_error!(t.freeze("fc.kernel", FreezeRule::kernel_position(0, 0)), ShapeMismatch { .. }, "glob");
+    assert_error!(
+        t.freeze("fc.bias", FreezeRule::random(0.0).count(9)),
+        InvalidArgument { .. },
+        "a fraction"
+    );
+    let weights = FreezeRule::smallest(0.5).resolve("w", 4);
+    assert_error!(weights, InvalidArgument { .. }, "FreezeRule::resolve_all", "TensorView::bits");
+
+    let flat = Model::input([4, 4, 1]).flatten().conv2d("c", 1, [3, 3], |c| c).build();
+    assert_error!(flat, ShapeMismatch { .. }, "before any flatten");
+    let images = Model::input([4, 4, 1]).conv2d("c", 2, [3, 3], |c| c).build().unwrap();
+    let image =
+        Trainer::new(gpu(), images, Loss::SoftmaxCrossEntropy, Sgd::new(0.1), TrainerOptions::batch(2));
+    assert_error!(image, ShapeMismatch { .. }, "a dense layer");
+
+    let mut g = Graph::new(2).unwrap();
+    let x = g.batch_input("x", &[3], DType::F32).unwrap();
+    let y = g.push_one(Op::Relu, &[x], "relu").unwrap();
+    let plan = Plan::compile(gpu(), &g, &PlanOptions::default()).unwrap();
+    assert_error!(plan.write_u32(x, &[0; 6]), InvalidArgument { .. }, "call Plan::write_f32");
+    assert_error!(plan.write_f32(y, &[0.0; 6]), InvalidArgument { .. }, "Plan::run writes");
+    assert_error!(plan.run(StepScalars::forward(3)), ShapeMismatch { .. }, "Graph::new");
+    g.parameter("w", Shape::new([3]).unwrap()).unwrap();
+    let store = Plan::compile_with(gpu(), &g, plan.store(), &PlanOptions::default());
+    assert_error!(store, InvalidArgument { .. }, "Store::new");
+    let family = PlanOptions::default().family(GemmFamily::Cooperative { side: 8, lanes: 32 });
+    assert_error!(Plan::compile(gpu(), &g, &family), InvalidArgument { .. }, "register");
 }
 
 #[test]

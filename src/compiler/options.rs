@@ -202,7 +202,8 @@ impl Settings {
     pub fn new(batch: usize, adapter: &AdapterReport, options: &PlanOptions) -> Result<Self> {
         let family = options.family.unwrap_or_else(|| GemmFamily::choose(adapter));
         if !family.is_supported(adapter) {
-            let mut expected = format!("a family that {} supports", adapter.name);
+            let supported: Vec<_> = GemmFamily::supported(adapter).iter().map(ToString::to_string).collect();
+            let mut expected = format!("a family that {} supports: {}", adapter.name, supported.join(", "));
             if matches!(family, GemmFamily::Cooperative { .. }) && adapter.cooperative_matrix.is_none() {
                 expected += " (cooperative matrices need `GpuOptions::cooperative_matrix` and a device that has them)";
             }

@@ -36,7 +36,9 @@ use std::sync::Arc;
 pub fn run(gpu: &Gpu, only: &[GemmFamily]) -> Result<Runs> {
     let report = gpu.report();
     if let Some(family) = only.iter().find(|family| !family.is_supported(report)) {
-        return Err(Error::argument("families", format!("families that {} supports", report.name), family));
+        let supported: Vec<_> = GemmFamily::supported(report).iter().map(ToString::to_string).collect();
+        let expected = format!("families that {} supports: {}", report.name, supported.join(", "));
+        return Err(Error::argument("families", expected, family));
     }
     let mut runs = Vec::new();
     for case in cases()?.into_iter().map(Arc::new) {

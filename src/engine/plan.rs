@@ -220,7 +220,8 @@ impl Plan {
     pub fn profile(&self, scalars: StepScalars) -> Result<Vec<TimedDispatch>> {
         if !self.gpu.report().timestamps {
             let got = format!("{}, which has none", self.gpu.report().name);
-            return Err(Error::argument("Plan::profile", "an adapter with timestamp queries", got));
+            let expected = "an adapter with timestamp queries; time whole steps with Plan::run instead";
+            return Err(Error::argument("Plan::profile", expected, got));
         }
         let _running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         self.write_scalars(scalars)?;
@@ -270,7 +271,11 @@ impl Plan {
             return Err(Error::EmptyBatch { at: "Plan::run".into() });
         }
         if rows > self.graph.batch() {
-            return Err(Error::shape("Plan::run", format!("at most {} rows", self.graph.batch()), rows));
+            let expected = format!(
+                "at most {} rows, the batch size of the graph; run fewer rows at a time, or give Graph::new more",
+                self.graph.batch()
+            );
+            return Err(Error::shape("Plan::run", expected, format!("{rows} rows")));
         }
         self.gpu.write(&self.buffers.scalars, 0, bytemuck::bytes_of(&scalars))
     }
@@ -370,7 +375,12 @@ impl Plan {
             return Err(Error::argument("value", "a value of this graph", format!("number {}", value.0)));
         };
         if info.dtype != dtype {
-            return Err(Error::argument(&info.name, format!("{:?}", info.dtype), format!("{dtype:?}")));
+            let (has, methods) = match info.dtype {
+                DType::F32 => ("F32", "Plan::write_f32 or Plan::read_f32"),
+                DType::U32 => ("U32", "Plan::write_u32 or Plan::read_u32"),
+            };
+            let expected = format!("elements of type {has}; call {methods}");
+            return Err(Error::argument(&info.name, expected, format!("{dtype:?}")));
         }
         match self.program.locations[value.0] {
             Some(Location::Slot { slot, offset }) => Ok((&self.buffers.slots[slot], offset)),
@@ -388,7 +398,8 @@ impl Plan {
         let (buffer, offset) = self.locate(value, dtype)?;
         let info = self.graph.at(value);
         if info.role == Role::Computed {
-            return Err(Error::argument(&info.name, "an input or a parameter", "a computed value"));
+            let expected = "an input or a parameter; Plan::run writes the computed values";
+            return Err(Error::argument(&info.name, expected, "a computed value"));
         }
         let row = info.elements_per_row();
         let fits = if info.batched {
@@ -515,13 +526,16 @@ fn check_store(graph: &Graph, store: &Store, options: &PlanOptions) -> Result<()
         let names = |parameters: &[crate::graph::Parameter]| {
             format!("{:?}", parameters.iter().map(|p| (&p.path, p.shape.to_string())).collect::<Vec<_>>())
         };
-        let expected = format!("the graph's parameters {}", names(graph.parameters()));
+        let expected =
+            format!("the parameters of the graph, {}; create it with Store::new", names(graph.parameters()));
         return Err(Error::argument("store", expected, names(store.parameters())));
     }
     if let Some(slots) = state_slots(graph)?
         && (slots != store.slots() || (!store.has_gradients() && !store.parameters().is_empty()))
     {
-        let expected = format!("gradients and the state {slots:?} of the graph's update rule");
+        let expected = format!(
+            "gradients and the state {slots:?} of the graph's update rule; create it with Store::new for this graph"
+        );
         let gradients = if store.has_gradients() { "gradients" } else { "no gradients" };
         return Err(Error::argument("store", expected, format!("{gradients} and {:?}", store.slots())));
     }

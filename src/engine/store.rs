@@ -264,7 +264,11 @@ impl Store {
 
     fn state(&self, slot: usize) -> Result<&[GpuBuffer]> {
         let slots = &self.inner.state;
-        let unknown = || Error::argument("state slot", format!("less than {}", slots.len()), slot);
+        let unknown = || {
+            let expected =
+                format!("less than {}, the number of state tensors of the update rule", slots.len());
+            Error::argument("state slot", expected, slot)
+        };
         slots.get(slot).map(Vec::as_slice).ok_or_else(unknown)
     }
 

@@ -101,7 +101,7 @@ impl Layer {
             }
             Layer::GlobalAvgPool => match *input {
                 [_, _, channels] => Ok(vec![channels]),
-                _ => Err(Error::shape(name, "examples of shape [h, w, c]", format!("{input:?}"))),
+                _ => Err(not_images(name, input)),
             },
             Layer::Flatten => Ok(vec![Shape::new(input)?.elements()]),
         }
@@ -277,4 +277,10 @@ fn dropout(graph: &mut Graph, name: &str, rate: f64, x: ValueId, mode: Mode) -> 
     let layer =
         u32::try_from(index).map_err(|_| Error::argument(name, "at most 2^32 dropout layers", index))?;
     graph.push_one(Op::Dropout(Dropout { rate, layer }), &[x], name)
+}
+
+/// Returns the error for examples that are not images.
+fn not_images(name: &str, input: &[usize]) -> Error {
+    let expected = "examples of shape [h, w, c]; put the layer before any flatten or global average pool";
+    Error::shape(name, expected, format!("{input:?}"))
 }

@@ -1,7 +1,7 @@
 //! Layers with a sliding window: 2-D convolution and pooling.
 
 use super::{Init, ParameterSpec, add_bias, example, kernel_and_bias};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::{Conv2d, Graph, Op, Pool2d, ValueId};
 use crate::shape::{Padding, Shape, Window};
 
@@ -69,8 +69,7 @@ impl Conv2dLayer {
 
     /// Returns the convolution operation for examples of shape `input`.
     pub(super) fn resolve(&self, name: &str, input: &[usize]) -> Result<Conv2d> {
-        let image = <[usize; 3]>::try_from(input)
-            .map_err(|_| Error::shape(name, "examples of shape [h, w, c]", format!("{input:?}")))?;
+        let image = <[usize; 3]>::try_from(input).map_err(|_| super::not_images(name, input))?;
         Conv2d::new(image, self.c_out, self.window, self.groups, name)
     }
 
@@ -134,7 +133,7 @@ impl Pool2dLayer {
     pub(super) fn resolve(&self, name: &str, input: &[usize]) -> Result<Pool2d> {
         match *input {
             [h, w, channels] => Ok(Pool2d { window: self.window.on([h, w], name)?, channels }),
-            _ => Err(Error::shape(name, "examples of shape [h, w, c]", format!("{input:?}"))),
+            _ => Err(super::not_images(name, input)),
         }
     }
 }

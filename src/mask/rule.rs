@@ -282,7 +282,8 @@ impl FreezeRule {
             Kind::Smallest(amount) | Kind::Largest(amount) => {
                 let largest = matches!(self.kind, Kind::Largest(_));
                 if self.scores.is_some() && views.len() != 1 {
-                    return Err(Error::argument("FreezeRule::scores", "one tensor", views.len()));
+                    let expected = "one tensor; use a glob that matches one parameter, and a rule for each";
+                    return Err(Error::argument("FreezeRule::scores", expected, views.len()));
                 }
                 let scores = self.scores.as_deref();
                 if self.global {

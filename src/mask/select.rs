@@ -46,7 +46,8 @@ impl Amount {
             Amount::Fraction(fraction) => Ok((fraction * candidates as f64).round() as usize),
             Amount::Count(count) if count <= candidates => Ok(count),
             Amount::Count(count) => {
-                Err(Error::argument(path, format!("a count of at most {candidates} candidates"), count))
+                let expected = format!("a count of at most {candidates} candidates, or a fraction of them");
+                Err(Error::argument(path, expected, count))
             }
         }
     }
@@ -107,7 +108,11 @@ pub(super) enum Channels {
 
 /// Returns the bits of the view's weights; fails if the view has none.
 fn weights<'a>(view: &TensorView<'a>) -> Result<&'a [u32]> {
-    view.bits.ok_or_else(|| Error::argument(view.path, "weights, on which the rule depends", "none"))
+    view.bits.ok_or_else(|| {
+        let expected =
+            "weights, on which the rule depends; call FreezeRule::resolve_all with TensorView::bits";
+        Error::argument(view.path, expected, "none")
+    })
 }
 
 /// Selects random candidates without replacement. The path of the tensor is a part of the seed.
@@ -188,11 +193,10 @@ fn sort_key(bits: u32, largest: bool) -> u32 {
 fn kernel_extents(view: &TensorView) -> Result<[usize; 3]> {
     match view.shape {
         [window @ .., inputs, outputs] => Ok([window.iter().product(), *inputs, *outputs]),
-        _ => Err(Error::shape(
-            view.path,
-            "a kernel with input and output channels",
-            format!("{:?}", view.shape),
-        )),
+        _ => {
+            let expected = "a kernel with input and output channels; use a glob that matches kernels only";
+            Err(Error::shape(view.path, expected, format!("{:?}", view.shape)))
+        }
     }
 }
 
@@ -262,7 +266,8 @@ pub(super) fn channels(view: &TensorView, axis: ChannelAxis, which: &Channels, s
 /// Selects one position of a convolution kernel, in all channels.
 pub(super) fn kernel_position(view: &TensorView, ky: usize, kx: usize) -> Result<Mask> {
     let [height, width, inputs, outputs] = *view.shape else {
-        return Err(Error::shape(view.path, "a kernel of 4 axes, HWIO", format!("{:?}", view.shape)));
+        let expected = "a kernel of 4 axes, HWIO; use a glob that matches convolutions only";
+        return Err(Error::shape(view.path, expected, format!("{:?}", view.shape)));
     };
     if ky >= height || kx >= width {
         let expected = format!("a kernel position within {height} x {width}");

@@ -70,7 +70,10 @@ impl Trainer {
         let ignored = self.loss.ignored_label();
         let beyond = |label: &u32| *label as usize >= classes && Some(*label) != ignored;
         if data.classes() > classes && (ignored.is_none() || data.labels().iter().any(beyond)) {
-            return Err(Error::shape(data.name(), format!("at most {classes} classes"), data.classes()));
+            let expected = format!(
+                "at most {classes} classes, the outputs of the model; give its last layer an output for each class"
+            );
+            return Err(Error::shape(data.name(), expected, format!("{} classes", data.classes())));
         }
         let evaluation = self.evaluation();
         let plan = &evaluation.plan;

@@ -545,7 +545,12 @@ impl Trainer {
             return Err(Error::argument(at, expected, format!("{rows} example with 1 value per channel")));
         }
         if rows > self.options.batch {
-            return Err(Error::shape("batch", format!("at most {} rows", self.options.batch), rows));
+            let expected = format!(
+                "at most {} rows, the batch size of this trainer; use smaller batches, or a larger \
+                 TrainerOptions::batch",
+                self.options.batch
+            );
+            return Err(Error::shape("batch", expected, format!("{rows} rows")));
         }
         let row: usize = example.iter().product();
         if batch.features.len() != rows * row {

@@ -157,7 +157,9 @@ pub fn run(args: &BenchArgs, begun: Instant) -> Result<(), Failure> {
     let needs_timestamps = args.profile || args.trace.is_some() || args.svg.is_some();
     if needs_timestamps && !report.timestamps {
         let got = format!("{} without", report.name);
-        return usage(Err(invalid("--profile, --trace and --svg", "an adapter with timestamp queries", got)));
+        let expected =
+            "an adapter with timestamp queries; measure without them, or choose another with --adapter";
+        return usage(Err(invalid("--profile, --trace and --svg", expected, got)));
     }
     // Fails early if the comparison is not possible, because the measurements may take minutes.
     let old = match &args.compare {

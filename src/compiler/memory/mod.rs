@@ -280,7 +280,9 @@ fn arena_locations(graph: &Graph, layout: &Layout, roots: &[ValueId]) -> Result<
             let range = Location::Gradients(layout.ranges()[target.parameter.0]);
             if location.is_some_and(|existing| existing != range) {
                 let got = format!("{}, which updates two", graph.at(*gradient).name);
-                return Err(Error::argument(&node.label, "a gradient that updates one parameter", got));
+                let expected =
+                    "a gradient that updates one parameter; for another parameter, copy it with Graph::scale";
+                return Err(Error::argument(&node.label, expected, got));
             }
             *location = Some(range);
         }
@@ -304,11 +306,8 @@ fn check_gradients(
                 let expected = Some(Location::Gradients(layout.ranges()[target.0]));
                 if locations[roots[gradient.0].0] != expected {
                     let name = &graph.at(*gradient).name;
-                    return Err(Error::argument(
-                        &node.label,
-                        "gradients that an update of the graph reads",
-                        name,
-                    ));
+                    let expected = "gradients that an update of the graph reads; add an Op::Update of them";
+                    return Err(Error::argument(&node.label, expected, name));
                 }
             }
         }
