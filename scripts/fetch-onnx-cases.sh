@@ -1,7 +1,8 @@
 #!/bin/sh
 # Fetches the node test cases of the ONNX backend into target/onnx-cases/node, for tests/onnx.rs: for each case a model.onnx,
 # its inputs and its expected outputs. They are extracted from the wheel `onnx`, from the package index that pip is
-# configured with; nothing is installed. The wheel of one platform serves all, as only its data is used.
+# configured with. The wheel of one platform serves all, as only its data is used. Also installs the package itself into
+# target/onnx-cases/python, whose checker and reference evaluator judge exports (tests/onnx_networks.rs).
 #
 # If the cases are not available, prints one line and exits with 0. A wheel with another hash is a failure.
 set -eu
@@ -29,7 +30,7 @@ bounded() {
     if have timeout; then timeout 120 "$@"; else "$@"; fi
 }
 
-if [ "$(cat "$folder/node/COMPLETE" 2>/dev/null)" = "$sha256" ]; then exit 0; fi
+if [ "$(cat "$folder/node/COMPLETE" 2>/dev/null)" = "$sha256" ] && [ -e "$folder/python/COMPLETE" ]; then exit 0; fi
 
 python=
 for name in python3 python; do
@@ -43,6 +44,17 @@ if ! "$python" -m pip --version >/dev/null 2>&1; then
     bounded "$python" -m venv "$folder/venv" >/dev/null 2>&1 || give_up "Python has no pip and cannot create a virtual environment"
     python=$(ls "$folder"/venv/bin/python "$folder"/venv/Scripts/python.exe 2>/dev/null | head -n 1)
 fi
+
+if [ ! -e "$folder/python/COMPLETE" ]; then
+    rm -rf "$folder/python"
+    if bounded "$python" -m pip install --quiet --disable-pip-version-check --timeout 15 --retries 1 --only-binary :all: \
+        --target "$folder/python" "onnx==$version" >"$folder/pip.log" 2>&1; then
+        : >"$folder/python/COMPLETE"
+    else
+        say "SKIPPED, no checker for ONNX exports: pip cannot install onnx $version ($(tail -n 1 "$folder/pip.log"))"
+    fi
+fi
+if [ "$(cat "$folder/node/COMPLETE" 2>/dev/null)" = "$sha256" ]; then exit 0; fi
 
 rm -rf "$folder/wheel" "$folder/unpacked" "$folder/node"
 mkdir -p "$folder/wheel"

@@ -4,9 +4,23 @@ pub use crate::error::printable;
 pub use crate::tensor_file::{Checkpoint, Tensor, VERSION};
 
 use crate::digest::{Digest, Fnv1a};
+use crate::error::Result;
 use crate::mask::Mask;
+use crate::model::Model;
+
+/// Name of the note with the [architecture](Model::to_json).
+pub(crate) const ARCHITECTURE: &str = "architecture";
 
 impl Checkpoint {
+    /// Returns the model whose parameters the file has; `None` if the file does not name an architecture, as those
+    /// of other programs.
+    ///
+    /// # Errors
+    /// As [`Model::from_json`].
+    pub fn model(&self) -> Result<Option<Model>> {
+        self.notes().get(ARCHITECTURE).map(|text| Model::from_json(text)).transpose()
+    }
+
     /// Paths of the parameters, in the model's order; for a file of another program, all `f32` tensors by
     /// name.
     pub fn parameters(&self) -> Vec<&str> {

@@ -2,6 +2,7 @@
 //! overflow.
 
 use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The extents of a tensor, outermost axis first; memory is row-major.
@@ -90,7 +91,7 @@ impl fmt::Debug for Shape {
 
 /// Padding of a convolution or pooling window.
 #[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Padding {
     /// TensorFlow's `SAME`: `ceil(n / stride)` outputs; an odd amount of padding has its extra unit at the
     /// end.
@@ -113,7 +114,7 @@ pub enum Padding {
 
 /// A sliding 2-D window. A *tap* is one element of the window (of a convolution's kernel). Pairs are
 /// `[rows, columns]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
     /// Window size, in taps.
     pub kernel: [usize; 2],

@@ -102,7 +102,7 @@ fn rates_out_of_range_are_rejected() {
         let x = graph.batch_input("x", &[3], frazil::low_level::DType::F32).unwrap();
         assert!(graph.push(Op::Dropout(Dropout { rate, layer: 0 }), &[x], "dropout").is_err(), "{rate}");
     }
-    assert_eq!(Layer::Dropout { rate: 0.2 }.output("drop", &[2, 3]).unwrap(), [2, 3]);
+    assert_eq!(Layer::Dropout { rate: 0.2 }.output("drop", &[&[2, 3]]).unwrap(), [2, 3]);
 }
 
 #[test]

@@ -124,6 +124,10 @@ fn activations() {
                 Some("leaky_relu") => Activation::LeakyRelu { slope: case.params["slope"].as_f64().unwrap() },
                 Some("gelu") if case.params["approximate"] == "none" => Activation::Gelu,
                 Some("gelu") => Activation::GeluTanh,
+                Some("silu") => Activation::Silu,
+                Some("relu6") => Activation::Relu6,
+                Some("hard_sigmoid") => Activation::HardSigmoid,
+                Some("hard_swish") => Activation::HardSwish,
                 other => panic!("{}: activation {other:?}", case.name),
             };
             let x = batch(case, "input");

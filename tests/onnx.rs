@@ -40,6 +40,7 @@ const OPERATORS: &[(&str, Map, usize)] = &[
     ("Gelu", ops::gelu, 4),
     ("Gemm", ops::gemm, 11),
     ("GlobalAveragePool", windows::global_average_pool, 2),
+    ("HardSwish", ops::hard_swish, 1),
     ("LeakyRelu", ops::leaky_relu, 3),
     ("MaxPool", windows::max_pool, 14),
     ("Relu", ops::relu, 1),

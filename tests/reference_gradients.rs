@@ -219,6 +219,10 @@ fn activations() {
         Activation::Tanh,
         Activation::Gelu,
         Activation::GeluTanh,
+        Activation::Relu6,
+        Activation::Silu,
+        Activation::HardSigmoid,
+        Activation::HardSwish,
     ];
     for activation in kinds {
         let x = Operand::batch(&shape, spread(&mut data, 60, 0.1));

@@ -422,7 +422,8 @@ impl Adjoint<'_, '_> {
             Op::ReluGrad => self.push(1, Op::ReluGrad, &[i(0), dy], "grad_dy"),
             Op::Activation(a) => self.push(0, Op::ActivationGrad(*a), &[i(0), dy], "grad_input"),
             Op::ActivationGrad(a) => {
-                if !matches!(a, Activation::LeakyRelu { .. } | Activation::Clamp { .. }) {
+                use Activation::{Clamp, HardSigmoid, LeakyRelu, Relu6};
+                if !matches!(a, LeakyRelu { .. } | Clamp { .. } | Relu6 | HardSigmoid) {
                     self.reject_gradient(0)?;
                 }
                 self.push(1, Op::ActivationGrad(*a), &[i(0), dy], "grad_dy")

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::rng::threefry;
 use crate::shape::{MAX_ELEMENTS, Shape, Window, WindowGeometry};
 use crate::wgsl::params;
+use serde::{Deserialize, Serialize};
 
 /// Attributes of a 2-D convolution on a fixed input size. Cross-correlation: the kernel is not flipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +81,7 @@ pub struct Pool2d {
 
 /// An elementwise activation function. NaN inputs give NaN.
 #[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Activation {
     /// `x` where `x > 0`, else `slope * x`; the derivative at 0 is `slope`.
     LeakyRelu {
@@ -100,6 +101,14 @@ pub enum Activation {
     Gelu,
     /// The tanh approximation of GELU, `x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2`.
     GeluTanh,
+    /// `min(max(x, 0), 6)`; the derivative is 1 where `0 < x < 6`, else 0.
+    Relu6,
+    /// `x / (1 + exp(-x))`, also called swish (Hendrycks and Gimpel 2016).
+    Silu,
+    /// `min(max(x + 3, 0), 6) / 6`; the derivative is 1/6 where `|x| < 3`, else 0 (Howard et al. 2019).
+    HardSigmoid,
+    /// `x * min(max(x + 3, 0), 6) / 6`; the derivative is 0 at -3 and 1 at 3 (Howard et al. 2019).
+    HardSwish,
 }
 
 /// Dropout (Srivastava et al. 2014), inverted: kept elements are scaled in training, so evaluation is the

@@ -70,6 +70,14 @@ pub struct TorchWeights {
     pub unused: Vec<String>,
 }
 
+/// A tensor in PyTorch's layout.
+pub(super) struct TorchTensor<T> {
+    /// Name in the state dict.
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub values: Vec<T>,
+}
+
 /// A parameter and its entry in the state dict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
@@ -308,51 +316,122 @@ impl TorchStateDict {
         }
     }
 
-    /// Writes the parameters of a trainer of the same model to a safetensors file, as `F32` tensors. Each batch
-    /// norm also gets `num_batches_tracked`, the trainer's number of steps, so that PyTorch's `load_state_dict`
-    /// finds all keys. The file is replaced atomically.
+    /// Writes the parameters of a trainer of the same model to a safetensors file, as
+    /// [`TorchStateDict::write_parameters`] does.
     ///
     /// # Errors
-    /// [`Error::UnknownParameter`] for a trainer of another model; [`Error::Io`], [`Error::DeviceLost`],
-    /// [`Error::Timeout`].
+    /// As [`TorchStateDict::write_parameters`]; [`Error::DeviceLost`], [`Error::Timeout`].
     pub fn write(&self, file: impl AsRef<Path>, trainer: &Trainer) -> Result<()> {
+        self.write_parameters(file, &trainer.parameters()?, trainer.steps())
+    }
+
+    /// Writes parameters, given as paths and values, to a safetensors file, as `F32` tensors. Each batch norm also
+    /// gets `num_batches_tracked`, the number of steps, so that PyTorch's `load_state_dict` finds all keys. The file
+    /// is replaced atomically.
+    ///
+    /// # Errors
+    /// [`Error::UnknownParameter`], [`Error::ShapeMismatch`] and [`Error::InvalidArgument`] if the values are not
+    /// those of all parameters of the model; [`Error::Io`].
+    pub fn write_parameters<P: AsRef<str>>(
+        &self,
+        file: impl AsRef<Path>,
+        parameters: &[(P, Vec<f32>)],
+        steps: u64,
+    ) -> Result<()> {
         let mut tensors = Vec::new();
-        for entry in &self.entries {
-            let values = trainer.parameter(&entry.path)?;
-            entry.check_trainer(values.len())?;
-            let bytes = entry.export(&values).iter().flat_map(|value| value.to_le_bytes()).collect();
-            tensors.push((entry.name.clone(), Dtype::F32, entry.torch_shape(), bytes));
-            if let Some(module) = entry.name.strip_suffix("running_mean") {
-                let steps = trainer.steps().to_le_bytes().to_vec();
-                tensors.push((format!("{module}num_batches_tracked"), Dtype::I64, Vec::new(), steps));
+        for TorchTensor { name, shape, values } in self.export(parameters)? {
+            if let Some(module) = name.strip_suffix("running_mean") {
+                let counter = format!("{module}num_batches_tracked");
+                tensors.push((counter, Dtype::I64, Vec::new(), steps.to_le_bytes().to_vec()));
             }
+            let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            tensors.push((name, Dtype::F32, shape, bytes));
         }
         write(file.as_ref(), &tensors)
     }
 
-    /// Writes the masks of a trainer of the same model to a safetensors file, as `BOOL` tensors (`true` = frozen)
-    /// with the names and layouts of the state dict; parameters without frozen elements are left out.
+    /// Writes masks, given as paths and masks as from [`Trainer::masks`], to a safetensors file, as `BOOL` tensors
+    /// (`true` = frozen) with the names and layouts of the state dict.
     ///
     /// # Errors
-    /// [`Error::UnknownParameter`] for a trainer of another model; [`Error::Io`].
-    pub fn write_masks(&self, file: impl AsRef<Path>, trainer: &Trainer) -> Result<()> {
-        let mut tensors = Vec::new();
-        for entry in &self.entries {
-            let mask = trainer.mask(&entry.path)?;
-            entry.check_trainer(mask.len())?;
-            if mask.frozen_count() == 0 {
-                continue;
-            }
-            let frozen: Vec<_> = (0..mask.len()).map(|index| u8::from(mask.is_frozen(index))).collect();
-            tensors.push((entry.name.clone(), Dtype::BOOL, entry.torch_shape(), entry.export(&frozen)));
-        }
+    /// [`Error::UnknownParameter`], [`Error::ShapeMismatch`]; [`Error::Io`].
+    pub fn write_masks(&self, file: impl AsRef<Path>, masks: &[(String, Mask)]) -> Result<()> {
+        let tensor = |mask: TorchTensor<u8>| (mask.name, Dtype::BOOL, mask.shape, mask.values);
+        let tensors: Vec<_> = self.export_masks(masks)?.into_iter().map(tensor).collect();
         write(file.as_ref(), &tensors)
     }
 }
 
+impl TorchStateDict {
+    /// Returns the name in the state dict by the path of the parameter.
+    pub(super) fn fields(&self) -> HashMap<String, String> {
+        self.entries.iter().map(|entry| (entry.path.clone(), entry.name.clone())).collect()
+    }
+
+    /// Returns paths and values of all parameters, from tensors in PyTorch's layout.
+    pub(super) fn import(
+        &self,
+        tensors: &[TorchTensor<f32>],
+    ) -> std::result::Result<Vec<(String, Vec<f32>)>, String> {
+        let tensors: HashMap<_, _> = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
+        let parameter = |entry: &Entry| match tensors.get(entry.name.as_str()) {
+            Some(tensor) if tensor.shape == entry.torch_shape() => {
+                Ok((entry.path.clone(), entry.import(&tensor.values)))
+            }
+            found => {
+                let got = found.map(|tensor| &tensor.shape);
+                Err(format!("{}: expected a tensor {:?}, got {got:?}", entry.name, entry.torch_shape()))
+            }
+        };
+        self.entries.iter().map(parameter).collect()
+    }
+
+    /// Returns names, shapes and values of all parameters in PyTorch's layout.
+    pub(super) fn export<P: AsRef<str>>(
+        &self,
+        parameters: &[(P, Vec<f32>)],
+    ) -> Result<Vec<TorchTensor<f32>>> {
+        self.check_paths(parameters.iter().map(|(path, values)| (path.as_ref(), values.len())))?;
+        let values: HashMap<_, _> = parameters.iter().map(|(path, values)| (path.as_ref(), values)).collect();
+        let tensor = |entry: &Entry| match values.get(entry.path.as_str()) {
+            Some(values) => Ok(TorchTensor {
+                name: entry.name.clone(),
+                shape: entry.torch_shape(),
+                values: entry.export(values),
+            }),
+            None => Err(Error::argument(&entry.path, "values of every parameter of the model", "none")),
+        };
+        self.entries.iter().map(tensor).collect()
+    }
+
+    /// Returns names, shapes and bytes (1 = frozen) of masks in PyTorch's layout, in the order of the parameters.
+    pub(super) fn export_masks(&self, masks: &[(String, Mask)]) -> Result<Vec<TorchTensor<u8>>> {
+        self.check_paths(masks.iter().map(|(path, mask)| (path.as_str(), mask.len())))?;
+        let masks: HashMap<_, _> = masks.iter().map(|(path, mask)| (path.as_str(), mask)).collect();
+        let tensor = |entry: &Entry| {
+            let mask = masks.get(entry.path.as_str())?;
+            let frozen: Vec<_> = (0..mask.len()).map(|index| u8::from(mask.is_frozen(index))).collect();
+            Some(TorchTensor {
+                name: entry.name.clone(),
+                shape: entry.torch_shape(),
+                values: entry.export(&frozen),
+            })
+        };
+        Ok(self.entries.iter().filter_map(tensor).collect())
+    }
+
+    /// Checks that paths are those of parameters, and their numbers of elements.
+    fn check_paths<'p>(&self, mut given: impl Iterator<Item = (&'p str, usize)>) -> Result<()> {
+        given.try_for_each(|(path, elements)| match self.entries.iter().find(|entry| entry.path == path) {
+            Some(entry) => entry.check_elements(elements),
+            None => Err(Error::unknown_parameter(path, self.entries.iter().map(|entry| entry.path.as_str()))),
+        })
+    }
+}
+
 impl Entry {
-    /// Checks the number of elements of a trainer's parameter.
-    fn check_trainer(&self, elements: usize) -> Result<()> {
+    /// Checks the number of elements of a parameter or mask.
+    fn check_elements(&self, elements: usize) -> Result<()> {
         if elements == self.elements() {
             return Ok(());
         }

@@ -4,6 +4,7 @@ use super::{Init, Mode, ParameterSpec};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Op, ParameterId, ParameterKind, StatisticsRule, ValueId};
 use crate::shape::Shape;
+use serde::{Deserialize, Serialize};
 
 /// Batch normalization, `(x - mean)/sqrt(variance + epsilon)*scale + shift` per channel (Ioffe and Szegedy
 /// 2015): with the statistics of the batch in training, unless [`BatchNormLayer::use_running_statistics`] is
@@ -11,10 +12,10 @@ use crate::shape::Shape;
 ///
 /// Parameters, each `[channels]`: `NAME.scale` and `NAME.shift` are trained; `NAME.running_mean` and
 /// `NAME.running_var` are running statistics.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BatchNormLayer {
-    epsilon: f64,
-    momentum: f64,
+    pub(crate) epsilon: f64,
+    pub(crate) momentum: f64,
     biased: bool,
     use_running: bool,
 }
@@ -58,7 +59,7 @@ impl BatchNormLayer {
     }
 
     /// Whether the output in training depends only on the example and the parameters.
-    pub(super) fn is_fixed(&self) -> bool {
+    pub(crate) fn is_fixed(&self) -> bool {
         self.use_running
     }
 

@@ -4,15 +4,17 @@ use super::{Init, ParameterSpec, add_bias, example, kernel_and_bias};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Op, ValueId};
 use crate::shape::Shape;
+use serde::{Deserialize, Serialize};
 
 /// Fully connected layer, `y = x * kernel + bias`, for examples of shape `[in]`.
 ///
 /// Parameters: `NAME.kernel [in, out]` and `NAME.bias [out]`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DenseLayer {
     outputs: usize,
     bias: bool,
     /// `None` until it is set or chosen by what follows the layer.
+    #[serde(skip)]
     init: Option<Init>,
 }
 

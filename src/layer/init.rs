@@ -8,7 +8,7 @@ use crate::rng::Stream;
 ///
 /// # Default
 /// Kernels for which none is set are initialized by [`Init::HeUniform`] if a rectifier follows their layer
-/// (ReLU, leaky ReLU or GELU; directly or after batch norm, pooling, dropout, a flatten or the sum of a residual
+/// (ReLU, leaky ReLU, ReLU6, GELU, SiLU or hard swish; directly or after batch norm, pooling, dropout, a flatten or the sum of a residual
 /// layer), otherwise by [`Init::GlorotUniform`]. A rectifier halves the mean square of its input, which He's
 /// variance compensates: with Glorot's, the outputs of a deep network shrink from layer to layer.
 #[non_exhaustive]

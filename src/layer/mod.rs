@@ -3,19 +3,17 @@
 mod batch_norm;
 mod dense;
 mod init;
-mod sequence;
 mod window;
 
 pub use batch_norm::BatchNormLayer;
 pub use dense::DenseLayer;
 pub use init::Init;
-pub use sequence::ResidualLayer;
-pub(crate) use sequence::{Sequence, choose_initializers};
 pub use window::{Conv2dLayer, Pool2dLayer};
 
 use crate::error::{Error, Result};
 use crate::graph::{Activation, Dropout, Graph, Op, ParameterKind, ValueId};
 use crate::shape::Shape;
+use serde::{Deserialize, Serialize};
 
 /// Whether a graph is built for training or for evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +27,7 @@ pub enum Mode {
 
 /// A layer of a model.
 #[non_exhaustive]
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Layer {
     /// 2-D convolution.
     Conv2d(Conv2dLayer),
@@ -37,8 +35,10 @@ pub enum Layer {
     Dense(DenseLayer),
     /// Batch normalization.
     BatchNorm(BatchNormLayer),
-    /// Sum of two branches.
-    Residual(ResidualLayer),
+    /// Elementwise sum of two operands or more, of one shape.
+    Add,
+    /// Elementwise product of two operands of one shape.
+    Mul,
     /// `max(x, 0)`.
     Relu,
     /// Other elementwise activation.
@@ -59,6 +59,8 @@ pub enum Layer {
     GlobalAvgPool,
     /// Reshape of `[h, w, c]` to `[h*w*c]`, row-major.
     Flatten,
+    /// Reshape of each example to this shape with the same number of elements, row-major.
+    Reshape(Vec<usize>),
 }
 
 /// Specification of a parameter of a layer.
@@ -78,76 +80,136 @@ pub struct ParameterSpec {
 }
 
 impl Layer {
-    /// Returns the output shape for one example of shape `input`; error messages contain `name`, the layer's
-    /// name.
+    /// Returns the output shape for one example whose operands have the shapes `inputs`; error messages contain
+    /// `name`, the layer's name.
     ///
     /// # Errors
-    /// [`Error::ShapeMismatch`] if the layer does not accept the shape; [`Error::InvalidArgument`] for an
-    /// invalid setting.
-    pub fn output(&self, name: &str, input: &[usize]) -> Result<Vec<usize>> {
-        match self {
-            Layer::Conv2d(layer) => {
+    /// [`Error::ShapeMismatch`] if the layer does not accept the shapes; [`Error::InvalidArgument`] for an
+    /// invalid setting or number of operands.
+    pub fn output(&self, name: &str, inputs: &[&[usize]]) -> Result<Vec<usize>> {
+        match (self, inputs) {
+            (Layer::Add, [first, _, ..]) | (Layer::Mul, [first, _]) => {
+                match inputs.iter().find(|other| *other != first) {
+                    None => Ok(first.to_vec()),
+                    Some(other) => {
+                        let expected = format!("operands of one shape, {first:?}");
+                        Err(Error::shape(name, expected, format!("{other:?}")))
+                    }
+                }
+            }
+            (Layer::Conv2d(layer), [input]) => {
                 let conv = layer.resolve(name, input)?;
                 Ok(vec![conv.window.output[0], conv.window.output[1], conv.c_out])
             }
-            Layer::Dense(layer) => layer.output(name, input),
-            Layer::BatchNorm(layer) => layer.output(name, input),
-            Layer::Residual(layer) => Ok(layer.infer(name, input)?.0),
-            Layer::Relu | Layer::Activation(_) | Layer::Softmax => Ok(input.to_vec()),
-            Layer::Dropout { rate } => dropout_rate(name, *rate).map(|()| input.to_vec()),
-            Layer::MaxPool2d(layer) | Layer::AvgPool2d(layer) => {
+            (Layer::Dense(layer), [input]) => layer.output(name, input),
+            (Layer::BatchNorm(layer), [input]) => layer.output(name, input),
+            (Layer::Relu | Layer::Activation(_) | Layer::Softmax, [input]) => Ok(input.to_vec()),
+            (Layer::Dropout { rate }, [input]) => dropout_rate(name, *rate).map(|()| input.to_vec()),
+            (Layer::MaxPool2d(layer) | Layer::AvgPool2d(layer), [input]) => {
                 let pool = layer.resolve(name, input)?;
                 Ok(vec![pool.window.output[0], pool.window.output[1], pool.channels])
             }
-            Layer::GlobalAvgPool => match *input {
-                [_, _, channels] => Ok(vec![channels]),
-                _ => Err(not_images(name, input)),
-            },
-            Layer::Flatten => Ok(vec![Shape::new(input)?.elements()]),
+            (Layer::GlobalAvgPool, [[_, _, channels]]) => Ok(vec![*channels]),
+            (Layer::GlobalAvgPool, [input]) => Err(not_images(name, input)),
+            (Layer::Flatten, [input]) => Ok(vec![Shape::new(*input)?.elements()]),
+            (Layer::Reshape(shape), [input]) => {
+                let (from, to) = (Shape::new(*input)?, Shape::new(shape.as_slice())?);
+                if from.elements() != to.elements() {
+                    let expected = format!("a shape with the {} elements of {from}", from.elements());
+                    return Err(Error::shape(name, expected, to));
+                }
+                Ok(shape.clone())
+            }
+            _ => Err(self.wrong_operands(name, inputs.len())),
         }
     }
 
-    /// Returns the parameters for examples of shape `input`, with paths that begin with `name`.
+    /// Returns the error for a wrong number of operands.
+    fn wrong_operands(&self, name: &str, got: usize) -> Error {
+        let expected = match self {
+            Layer::Add => "two operands or more",
+            Layer::Mul => "two operands; multiply their product by a third",
+            _ => "one operand",
+        };
+        Error::argument(name, expected, got)
+    }
+
+    /// Returns the parameters for operands of the shapes `inputs`, with paths that begin with `name`.
     ///
     /// # Errors
     /// As [`Layer::output`].
-    pub fn parameters(&self, name: &str, input: &[usize]) -> Result<Vec<ParameterSpec>> {
-        match self {
-            Layer::Conv2d(layer) => layer.parameters(name, input),
-            Layer::Dense(layer) => layer.parameters(name, input),
-            Layer::BatchNorm(layer) => layer.parameters(name, input),
-            Layer::Residual(layer) => Ok(layer.infer(name, input)?.1),
-            Layer::Relu
-            | Layer::Activation(_)
-            | Layer::Softmax
-            | Layer::Dropout { .. }
-            | Layer::MaxPool2d(_)
-            | Layer::AvgPool2d(_)
-            | Layer::GlobalAvgPool
-            | Layer::Flatten => Ok(Vec::new()),
+    pub fn parameters(&self, name: &str, inputs: &[&[usize]]) -> Result<Vec<ParameterSpec>> {
+        match (self, inputs) {
+            (Layer::Conv2d(layer), [input]) => layer.parameters(name, input),
+            (Layer::Dense(layer), [input]) => layer.parameters(name, input),
+            (Layer::BatchNorm(layer), [input]) => layer.parameters(name, input),
+            _ => Ok(Vec::new()),
         }
     }
 
-    /// Calls `change` with each batch norm of the layer, including those of branches, and its path, which is
-    /// or begins with `path`.
-    pub(crate) fn change_batch_norms(
-        &mut self,
-        path: &str,
-        change: &mut dyn FnMut(&str, &mut BatchNormLayer),
-    ) {
+    /// Name of the kind of layer, with which layers without a name are numbered.
+    pub(crate) fn label(&self) -> &'static str {
         match self {
-            Layer::BatchNorm(layer) => change(path, layer),
-            Layer::Residual(layer) => layer.change_batch_norms(path, change),
+            Layer::Conv2d(_) => "conv",
+            Layer::Dense(_) => "dense",
+            Layer::BatchNorm(_) => "batch_norm",
+            Layer::Add => "add",
+            Layer::Mul => "mul",
+            Layer::Relu => "relu",
+            Layer::Activation(Activation::LeakyRelu { .. }) => "leaky_relu",
+            Layer::Activation(Activation::Clamp { .. }) => "clamp",
+            Layer::Activation(Activation::Sigmoid) => "sigmoid",
+            Layer::Activation(Activation::Tanh) => "tanh",
+            Layer::Activation(Activation::Gelu) => "gelu",
+            Layer::Activation(Activation::GeluTanh) => "gelu_tanh",
+            Layer::Activation(Activation::Relu6) => "relu6",
+            Layer::Activation(Activation::Silu) => "silu",
+            Layer::Activation(Activation::HardSigmoid) => "hard_sigmoid",
+            Layer::Activation(Activation::HardSwish) => "hard_swish",
+            Layer::Softmax => "softmax",
+            Layer::Dropout { .. } => "dropout",
+            Layer::MaxPool2d(_) => "max_pool",
+            Layer::AvgPool2d(_) => "avg_pool",
+            Layer::GlobalAvgPool => "global_avg_pool",
+            Layer::Flatten => "flatten",
+            Layer::Reshape(_) => "reshape",
+        }
+    }
+
+    /// Sets the initializer of the kernel unless there is a kernel with one.
+    pub(crate) fn default_init(&mut self, init: Init) {
+        match self {
+            Layer::Conv2d(layer) => layer.default_init(init),
+            Layer::Dense(layer) => layer.default_init(init),
             _ => {}
         }
     }
 
-    /// Returns the output shape and the parameters for examples of shape `input`.
-    fn infer(&self, name: &str, input: &[usize]) -> Result<(Vec<usize>, Vec<ParameterSpec>)> {
+    /// Whether the layer halves the mean square of its input, as ReLU does.
+    pub(crate) fn is_rectifier(&self) -> bool {
+        use Activation::{Gelu, GeluTanh, HardSwish, LeakyRelu, Relu6, Silu};
+        let curved =
+            |a: &Activation| matches!(a, LeakyRelu { .. } | Gelu | GeluTanh | Relu6 | Silu | HardSwish);
+        matches!(self, Layer::Relu) || matches!(self, Layer::Activation(activation) if curved(activation))
+    }
+
+    /// Whether the layer has about the same distribution of values after a rectifier as before.
+    pub(crate) fn passes_on(&self) -> bool {
         match self {
-            // One call for both, so that each level of nested residual layers is visited once.
-            Layer::Residual(layer) => layer.infer(name, input),
-            _ => Ok((self.output(name, input)?, self.parameters(name, input)?)),
+            Layer::BatchNorm(_)
+            | Layer::Add
+            | Layer::Dropout { .. }
+            | Layer::MaxPool2d(_)
+            | Layer::AvgPool2d(_)
+            | Layer::GlobalAvgPool
+            | Layer::Flatten
+            | Layer::Reshape(_) => true,
+            Layer::Conv2d(_)
+            | Layer::Dense(_)
+            | Layer::Mul
+            | Layer::Relu
+            | Layer::Activation(_)
+            | Layer::Softmax => false,
         }
     }
 
@@ -157,13 +219,12 @@ impl Layer {
         match self {
             Layer::Dropout { rate } => *rate == 0.0,
             Layer::BatchNorm(layer) => layer.is_fixed(),
-            Layer::Residual(layer) => layer.is_fixed(),
             _ => true,
         }
     }
 
-    /// Appends the forward operations and returns the output. Takes the values of [`Layer::parameters`] from
-    /// the beginning of `parameters`.
+    /// Appends the forward operations and returns the output. `parameters` are the values of
+    /// [`Layer::parameters`].
     ///
     /// # Errors
     /// As [`Layer::output`].
@@ -171,44 +232,42 @@ impl Layer {
         &self,
         graph: &mut Graph,
         name: &str,
-        x: ValueId,
-        parameters: &mut &[ValueId],
+        inputs: &[ValueId],
+        parameters: &[ValueId],
         mode: Mode,
     ) -> Result<ValueId> {
-        // The parameters of this layer alone; a residual layer leaves them to the layers inside.
-        let own = match self {
-            Layer::Residual(_) => &[],
-            _ => {
-                let count = self.parameters(name, example(graph, x))?.len();
-                let (own, others) = parameters
-                    .split_at_checked(count)
-                    .ok_or_else(|| Error::argument(name, format!("{count} parameters"), parameters.len()))?;
-                *parameters = others;
-                own
+        match (self, inputs) {
+            (Layer::Add, [a, b, others @ ..]) => {
+                let sum = graph.push_one(Op::Add, &[*a, *b], name)?;
+                others.iter().try_fold(sum, |sum, &other| graph.push_one(Op::Add, &[sum, other], name))
             }
-        };
-        match self {
-            Layer::Conv2d(layer) => layer.forward(graph, name, x, own),
-            Layer::Dense(layer) => layer.forward(graph, name, x, own),
-            Layer::BatchNorm(layer) => layer.forward(graph, name, x, own, mode),
-            Layer::Residual(layer) => layer.forward(graph, name, x, parameters, mode),
-            Layer::Relu => graph.push_one(Op::Relu, &[x], name),
-            Layer::Activation(activation) => graph.push_one(Op::Activation(*activation), &[x], name),
-            Layer::Softmax => graph.push_one(Op::Softmax, &[x], name),
-            Layer::Dropout { rate } => dropout(graph, name, *rate, x, mode),
-            Layer::MaxPool2d(layer) => {
+            (Layer::Mul, &[a, b]) => graph.push_one(Op::Mul, &[a, b], name),
+            (Layer::Conv2d(layer), &[x]) => layer.forward(graph, name, x, parameters),
+            (Layer::Dense(layer), &[x]) => layer.forward(graph, name, x, parameters),
+            (Layer::BatchNorm(layer), &[x]) => layer.forward(graph, name, x, parameters, mode),
+            (Layer::Relu, &[x]) => graph.push_one(Op::Relu, &[x], name),
+            (Layer::Activation(activation), &[x]) => graph.push_one(Op::Activation(*activation), &[x], name),
+            (Layer::Softmax, &[x]) => graph.push_one(Op::Softmax, &[x], name),
+            (Layer::Dropout { rate }, &[x]) => dropout(graph, name, *rate, x, mode),
+            (Layer::MaxPool2d(layer), &[x]) => {
                 let pool = layer.resolve(name, example(graph, x))?;
                 graph.push_one(Op::MaxPool2d(pool), &[x], name)
             }
-            Layer::AvgPool2d(layer) => {
+            (Layer::AvgPool2d(layer), &[x]) => {
                 let pool = layer.resolve(name, example(graph, x))?;
                 graph.push_one(Op::AvgPool2d(pool), &[x], name)
             }
-            Layer::GlobalAvgPool => graph.push_one(Op::GlobalAvgPool, &[x], name),
-            Layer::Flatten => {
+            (Layer::GlobalAvgPool, &[x]) => graph.push_one(Op::GlobalAvgPool, &[x], name),
+            (Layer::Flatten, &[x]) => {
                 let extents = [graph.batch(), graph.at(x).elements_per_row()];
                 graph.push_one(Op::Reshape(extents.to_vec()), &[x], name)
             }
+            (Layer::Reshape(shape), &[x]) => {
+                self.output(name, &[example(graph, x)])?;
+                let extents = [&[graph.batch()], shape.as_slice()].concat();
+                graph.push_one(Op::Reshape(extents), &[x], name)
+            }
+            _ => Err(self.wrong_operands(name, inputs.len())),
         }
     }
 
@@ -220,7 +279,6 @@ impl Layer {
     pub(crate) fn update_statistics(&self, graph: &mut Graph, name: &str) -> Result<()> {
         match self {
             Layer::BatchNorm(layer) => layer.update_statistics(graph, name),
-            Layer::Residual(layer) => layer.update_statistics(graph, name),
             _ => Ok(()),
         }
     }

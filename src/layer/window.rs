@@ -4,17 +4,19 @@ use super::{Init, ParameterSpec, add_bias, example, kernel_and_bias};
 use crate::error::Result;
 use crate::graph::{Conv2d, Graph, Op, Pool2d, ValueId};
 use crate::shape::{Padding, Shape, Window};
+use serde::{Deserialize, Serialize};
 
 /// 2-D convolution (cross-correlation) of `[h, w, c_in]` images with an optional bias per output channel.
 ///
 /// Parameters: `NAME.kernel [kernel_h, kernel_w, c_in / groups, c_out]` and `NAME.bias [c_out]`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Conv2dLayer {
     c_out: usize,
     window: Window,
     groups: usize,
     bias: bool,
     /// `None` until it is set or chosen by what follows the layer.
+    #[serde(skip)]
     init: Option<Init>,
 }
 
@@ -68,7 +70,7 @@ impl Conv2dLayer {
     }
 
     /// Returns the convolution operation for examples of shape `input`.
-    pub(super) fn resolve(&self, name: &str, input: &[usize]) -> Result<Conv2d> {
+    pub(crate) fn resolve(&self, name: &str, input: &[usize]) -> Result<Conv2d> {
         let image = <[usize; 3]>::try_from(input).map_err(|_| super::not_images(name, input))?;
         Conv2d::new(image, self.c_out, self.window, self.groups, name)
     }
@@ -100,7 +102,7 @@ impl Conv2dLayer {
 
 /// Window of a pooling layer over `[h, w, c]` images. Padding counts as minus infinity in a maximum and is
 /// excluded from an average.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pool2dLayer {
     window: Window,
 }
@@ -130,7 +132,7 @@ impl Pool2dLayer {
     }
 
     /// Returns the pooling operation for examples of shape `input`.
-    pub(super) fn resolve(&self, name: &str, input: &[usize]) -> Result<Pool2d> {
+    pub(crate) fn resolve(&self, name: &str, input: &[usize]) -> Result<Pool2d> {
         match *input {
             [h, w, channels] => Ok(Pool2d { window: self.window.on([h, w], name)?, channels }),
             _ => Err(super::not_images(name, input)),

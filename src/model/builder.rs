@@ -1,36 +1,132 @@
 //! The model builder.
 
 use super::Model;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::Activation;
-use crate::layer::{
-    BatchNormLayer, Conv2dLayer, DenseLayer, Layer, ParameterSpec, Pool2dLayer, ResidualLayer, Sequence,
-    choose_initializers,
-};
-use crate::shape::Shape;
-use std::collections::BTreeSet;
+use crate::layer::{BatchNormLayer, Conv2dLayer, DenseLayer, Layer, Pool2dLayer};
+use std::sync::Arc;
 
-/// First components of the names of tensors in a checkpoint that are not parameters.
-const RESERVED: [&str; 3] = ["mask", "state", "steps"];
+/// A value of a model under construction: an input, or the output of a layer.
+#[derive(Debug)]
+pub(super) struct Value {
+    pub kind: Kind,
+    /// Names of the residual layers around it, joined by `.`.
+    pub scope: String,
+    pub operands: Vec<Arc<Value>>,
+}
 
-/// Builder of a [`Model`]: collects layers, which [`ModelBuilder::build`] validates.
-#[derive(Clone, Debug)]
+/// What computes a value.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// An input of the model: its name and the shape of one example.
+    Input(String, Vec<usize>),
+    /// A layer; without a name it is numbered.
+    Layer(Option<String>, Layer),
+    /// The layer that computes the last operand, with the same parameters.
+    Shared(String),
+}
+
+impl Drop for Value {
+    /// Drops operands in a loop: the recursion of a derived drop would overflow the stack for long models.
+    fn drop(&mut self) {
+        let mut pending = std::mem::take(&mut self.operands);
+        while let Some(value) = pending.pop() {
+            if let Some(mut value) = Arc::into_inner(value) {
+                pending.append(&mut value.operands);
+            }
+        }
+    }
+}
+
+/// Builder of a [`Model`]: a value of the network, an input or the output of the last layer that was appended.
+/// Layers are validated by [`ModelBuilder::build`].
+///
+/// Clones are the same value. They begin branches, which [`ModelBuilder::add`] and others join again:
+///
+/// ```
+/// use frazil::{Model, Padding::Same};
+///
+/// let image = Model::input([16, 16, 3]).conv2d("stem", 8, [3, 3], |c| c.padding(Same)).relu();
+/// let wide = image.clone().conv2d("wide", 8, [5, 5], |c| c.padding(Same));
+/// let deep = image.clone().conv2d("deep1", 8, [3, 3], |c| c.padding(Same)).relu();
+/// let deep = deep.conv2d("deep2", 8, [3, 3], |c| c.padding(Same));
+/// let model = wide.add("sum", [deep, image]).relu().global_avg_pool().dense("fc", 10).build()?;
+/// assert_eq!(model.layers()[2].name(), "wide");
+/// assert_eq!(model.output(), [10]);
+/// # Ok::<(), frazil::Error>(())
+/// ```
+#[derive(Clone)]
 pub struct ModelBuilder {
-    pub(super) input: Vec<usize>,
-    pub(super) layers: Vec<(String, Layer)>,
+    value: Arc<Value>,
+    scope: String,
+}
+
+impl std::fmt::Debug for ModelBuilder {
+    /// The last layer alone: operands may be very many.
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.debug_struct("ModelBuilder").field("value", &self.value.kind).field("scope", &self.scope).finish()
+    }
 }
 
 impl ModelBuilder {
+    /// Starts with an input of a model.
+    pub(super) fn input(name: String, shape: Vec<usize>) -> Self {
+        let scope = String::new();
+        let value = Value { kind: Kind::Input(name, shape), scope: scope.clone(), operands: Vec::new() };
+        ModelBuilder { value: Arc::new(value), scope }
+    }
+
+    /// Returns the value that `kind` computes from this one and `others`.
+    fn push(self, kind: Kind, others: impl IntoIterator<Item = Arc<Value>>) -> Self {
+        let scope = self.scope;
+        let operands = [self.value].into_iter().chain(others).collect();
+        ModelBuilder { value: Arc::new(Value { kind, scope: scope.clone(), operands }), scope }
+    }
+
     /// Appends a layer with the given name.
-    pub fn layer(mut self, name: impl Into<String>, layer: Layer) -> Self {
-        self.layers.push((name.into(), layer));
-        self
+    pub fn layer(self, name: impl Into<String>, layer: Layer) -> Self {
+        self.push(Kind::Layer(Some(name.into()), layer), [])
+    }
+
+    /// Appends a layer that joins this value and `others`, in this order.
+    pub fn join(
+        self,
+        name: impl Into<String>,
+        layer: Layer,
+        others: impl IntoIterator<Item = ModelBuilder>,
+    ) -> Self {
+        self.push(Kind::Layer(Some(name.into()), layer), others.into_iter().map(|other| other.value))
     }
 
     /// Appends a layer without parameters, named after its kind and position.
-    fn unnamed(self, kind: &str, layer: Layer) -> Self {
-        let name = format!("{kind}{}", self.layers.len());
-        self.layer(name, layer)
+    fn unnamed(self, layer: Layer) -> Self {
+        self.push(Kind::Layer(None, layer), [])
+    }
+
+    /// Appends the elementwise sum of this value and `others`, which have the same shape.
+    pub fn add(self, name: &str, others: impl IntoIterator<Item = ModelBuilder>) -> Self {
+        self.join(name, Layer::Add, others)
+    }
+
+    /// Appends the elementwise product of this value and `other`, which has the same shape.
+    pub fn mul(self, name: &str, other: ModelBuilder) -> Self {
+        self.join(name, Layer::Mul, [other])
+    }
+
+    /// Appends the layer whose output is `layer` once more, with the same parameters (a shared layer). Its gradient
+    /// is the sum over both.
+    ///
+    /// ```
+    /// use frazil::Model;
+    ///
+    /// let left = Model::named_input("left", [8, 8, 1]).conv2d("conv", 4, [3, 3], |c| c);
+    /// let right = Model::named_input("right", [8, 8, 1]).repeat("conv_right", &left);
+    /// let model = left.add("sum", [right]).flatten().dense("fc", 2).build()?;
+    /// assert_eq!(model.parameters().len(), 4);
+    /// # Ok::<(), frazil::Error>(())
+    /// ```
+    pub fn repeat(self, name: &str, layer: &ModelBuilder) -> Self {
+        self.push(Kind::Shared(name.to_owned()), [Arc::clone(&layer.value)])
     }
 
     /// Appends a 2-D convolution with `c_out` output channels and a kernel of `[rows, columns]`; `configure`
@@ -74,60 +170,80 @@ impl ModelBuilder {
         self.layer(name, Layer::BatchNorm(configure(BatchNormLayer::new())))
     }
 
-    /// Appends a residual layer, the sum of two branches of the same input. Each branch is built like a
-    /// model; a shortcut without layers is the identity.
+    /// Appends a residual layer, `main(x) + shortcut(x)` (He et al. 2015): the sum of two branches of this value.
+    /// A shortcut without layers is the identity. The names of the layers inside begin with that of the residual
+    /// layer: `block1.conv1`.
     pub fn residual(
         self,
         name: &str,
         main: impl FnOnce(ModelBuilder) -> ModelBuilder,
         shortcut: impl FnOnce(ModelBuilder) -> ModelBuilder,
     ) -> Self {
-        // The branches start with an empty input shape: `ModelBuilder::build` infers and validates their
-        // shapes.
-        let empty = || ModelBuilder { input: Vec::new(), layers: Vec::new() };
-        let (main, shortcut) = (main(empty()).layers, shortcut(empty()).layers);
-        self.layer(name, Layer::Residual(ResidualLayer::new(main, shortcut)))
+        let scope = if self.scope.is_empty() { name.to_owned() } else { format!("{}.{name}", self.scope) };
+        let inner = ModelBuilder { value: self.value, scope };
+        let (main, shortcut) = (main(inner.clone()), shortcut(inner));
+        ModelBuilder { value: main.value, scope: self.scope }.add(name, [shortcut])
     }
 
     /// Appends a ReLU.
     pub fn relu(self) -> Self {
-        self.unnamed("relu", Layer::Relu)
+        self.unnamed(Layer::Relu)
     }
 
     /// Appends a leaky ReLU, `slope * x` for `x <= 0`.
     pub fn leaky_relu(self, slope: f64) -> Self {
-        self.unnamed("leaky_relu", Layer::Activation(Activation::LeakyRelu { slope }))
+        self.unnamed(Layer::Activation(Activation::LeakyRelu { slope }))
     }
 
     /// Appends a GELU, exact (error function).
     pub fn gelu(self) -> Self {
-        self.unnamed("gelu", Layer::Activation(Activation::Gelu))
+        self.unnamed(Layer::Activation(Activation::Gelu))
     }
 
     /// Appends a GELU, tanh approximation.
     pub fn gelu_tanh(self) -> Self {
-        self.unnamed("gelu_tanh", Layer::Activation(Activation::GeluTanh))
+        self.unnamed(Layer::Activation(Activation::GeluTanh))
     }
 
     /// Appends a sigmoid (logistic function).
     pub fn sigmoid(self) -> Self {
-        self.unnamed("sigmoid", Layer::Activation(Activation::Sigmoid))
+        self.unnamed(Layer::Activation(Activation::Sigmoid))
+    }
+
+    /// Appends a ReLU6, `min(max(x, 0), 6)`.
+    pub fn relu6(self) -> Self {
+        self.unnamed(Layer::Activation(Activation::Relu6))
+    }
+
+    /// Appends a SiLU (swish), `x / (1 + exp(-x))`.
+    pub fn silu(self) -> Self {
+        self.unnamed(Layer::Activation(Activation::Silu))
+    }
+
+    /// Appends a hard sigmoid, `min(max(x + 3, 0), 6) / 6`.
+    pub fn hard_sigmoid(self) -> Self {
+        self.unnamed(Layer::Activation(Activation::HardSigmoid))
+    }
+
+    /// Appends a hard swish, `x * min(max(x + 3, 0), 6) / 6`.
+    pub fn hard_swish(self) -> Self {
+        self.unnamed(Layer::Activation(Activation::HardSwish))
     }
 
     /// Appends a hyperbolic tangent.
     pub fn tanh(self) -> Self {
-        self.unnamed("tanh", Layer::Activation(Activation::Tanh))
+        self.unnamed(Layer::Activation(Activation::Tanh))
     }
 
     /// Appends a softmax over the classes. For inference only: losses take logits.
     pub fn softmax(self) -> Self {
-        self.unnamed("softmax", Layer::Softmax)
+        self.unnamed(Layer::Softmax)
     }
 
     /// Appends dropout: in training each element becomes 0 with probability `rate`, in `[0, 1)`, and the
     /// others are divided by `1 - rate`. Identity in evaluation.
     pub fn dropout(self, rate: f64) -> Self {
-        self.unnamed("dropout", Layer::Dropout { rate })
+        self.unnamed(Layer::Dropout { rate })
     }
 
     /// Appends max pooling with non-overlapping windows of `[rows, columns]`.
@@ -141,7 +257,7 @@ impl ModelBuilder {
         kernel: [usize; 2],
         configure: impl FnOnce(Pool2dLayer) -> Pool2dLayer,
     ) -> Self {
-        self.unnamed("max_pool", Layer::MaxPool2d(configure(Pool2dLayer::new(kernel))))
+        self.unnamed(Layer::MaxPool2d(configure(Pool2dLayer::new(kernel))))
     }
 
     /// Appends average pooling with non-overlapping windows of `[rows, columns]`.
@@ -156,42 +272,37 @@ impl ModelBuilder {
         kernel: [usize; 2],
         configure: impl FnOnce(Pool2dLayer) -> Pool2dLayer,
     ) -> Self {
-        self.unnamed("avg_pool", Layer::AvgPool2d(configure(Pool2dLayer::new(kernel))))
+        self.unnamed(Layer::AvgPool2d(configure(Pool2dLayer::new(kernel))))
     }
 
     /// Appends global average pooling, `[h, w, c]` to `[c]`.
     pub fn global_avg_pool(self) -> Self {
-        self.unnamed("global_avg_pool", Layer::GlobalAvgPool)
+        self.unnamed(Layer::GlobalAvgPool)
     }
 
     /// Appends a reshape of `[h, w, c]` to `[h*w*c]`.
     pub fn flatten(self) -> Self {
-        self.unnamed("flatten", Layer::Flatten)
+        self.unnamed(Layer::Flatten)
     }
 
-    /// Validates all layers and builds the model.
+    /// Appends a reshape of each example to a shape with the same number of elements, row-major.
+    pub fn reshape(self, example: impl Into<Vec<usize>>) -> Self {
+        self.unnamed(Layer::Reshape(example.into()))
+    }
+
+    /// Validates all layers and builds the model, with this value as its output.
     ///
     /// # Errors
-    /// - [`Error::ShapeMismatch`], naming the layer, if a layer does not accept its input shape.
-    /// - [`Error::InvalidArgument`], naming the layer, for an invalid option, and for an empty, repeated or
-    ///   invalid name, such as one that begins with `mask.`.
-    pub fn build(mut self) -> Result<Model> {
-        choose_initializers(&mut self.layers, false);
-        Shape::new(self.input.as_slice())?;
-        let (output, parameters) = Sequence { prefix: "", layers: &self.layers }.infer(&self.input)?;
-        let parameters: Vec<_> = parameters.into_iter().flatten().collect();
-        let mut paths = BTreeSet::new();
-        for ParameterSpec { path, .. } in &parameters {
-            // A checkpoint has the tensors `mask.PATH`, `state.SLOT.PATH` and `steps.PATH` of each parameter.
-            let reserved = |(first, rest): (&str, &str)| RESERVED.contains(&first) && rest.contains('.');
-            if path.split_once('.').is_some_and(reserved) {
-                let expected = "a layer name that does not begin with mask., state. or steps.";
-                return Err(Error::argument("parameter path", expected, format!("{path:?}")));
-            }
-            if !paths.insert(path) {
-                return Err(Error::argument("parameter path", "a unique path", format!("{path:?} twice")));
-            }
-        }
-        Ok(Model { input: self.input, output, layers: self.layers, parameters })
+    /// - [`Error::ShapeMismatch`](crate::Error::ShapeMismatch), naming the layer, if a layer does not accept the
+    ///   shapes of its operands.
+    /// - [`Error::InvalidArgument`](crate::Error::InvalidArgument), naming the layer, for an invalid option, and
+    ///   for an empty, repeated or invalid name, such as one that begins with `mask.`.
+    pub fn build(self) -> Result<Model> {
+        Model::with_outputs([self])
+    }
+
+    /// Returns the value, whose layers are collected by `Layers::new`.
+    pub(super) fn into_value(self) -> Arc<Value> {
+        self.value
     }
 }

@@ -1,18 +1,25 @@
-//! Models: named layers in order, their parameters, and the graphs built from them.
+//! Models: graphs of named layers, their parameters, and the graphs of operations built from them.
 
+mod architecture;
 mod builder;
+mod layers;
+mod summary;
 mod zoo;
 
 pub use builder::ModelBuilder;
+pub use layers::{NamedLayer, Source};
+pub use summary::{LayerSummary, ModelSummary};
 
 use crate::error::{Error, Result, assert_send_sync};
 use crate::graph::{Clip, DType, Graph, Op, ParameterId, ParameterKind, Target, UpdateRule, ValueId};
-use crate::layer::{BatchNormLayer, Layer, Mode, ParameterSpec, Sequence};
+use crate::layer::{Layer, Mode, ParameterSpec};
 use crate::loss::Loss;
 use crate::optimizer::Optimizer;
+use layers::Layers;
+use std::collections::HashMap;
 use wildmatch::WildMatch;
 
-/// A validated sequence of named layers. [`Model::input`] starts a builder.
+/// A validated graph of named layers. [`Model::input`] starts a builder.
 ///
 /// ```
 /// use frazil::{Model, Padding::Same};
@@ -30,10 +37,7 @@ use wildmatch::WildMatch;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
-    input: Vec<usize>,
-    output: Vec<usize>,
-    layers: Vec<(String, Layer)>,
-    parameters: Vec<ParameterSpec>,
+    layers: Layers,
 }
 
 const _: () = assert_send_sync::<Model>();
@@ -71,33 +75,69 @@ pub struct ModelGraph {
 }
 
 impl Model {
-    /// Starts a builder for examples of the given shape, `[h, w, c]` for images.
+    /// Starts a builder for examples of the given shape, `[h, w, c]` for images. The input is named `input`.
     pub fn input(example: impl Into<Vec<usize>>) -> ModelBuilder {
-        ModelBuilder { input: example.into(), layers: Vec::new() }
+        Model::named_input("input", example)
     }
 
-    /// Shape of one example.
+    /// Starts a builder for an input with a name, for models with several inputs.
+    pub fn named_input(name: &str, example: impl Into<Vec<usize>>) -> ModelBuilder {
+        ModelBuilder::input(name.to_owned(), example.into())
+    }
+
+    /// Builds a model with several outputs. Its layers are those that the outputs depend on, each after its
+    /// operands; its inputs are in the order in which they are found.
+    ///
+    /// # Errors
+    /// As [`ModelBuilder::build`]; [`Error::InvalidArgument`] without outputs.
+    pub fn with_outputs(outputs: impl IntoIterator<Item = ModelBuilder>) -> Result<Self> {
+        let outputs: Vec<_> = outputs.into_iter().map(ModelBuilder::into_value).collect();
+        if outputs.is_empty() {
+            return Err(Error::argument("Model::with_outputs", "1 output or more", "none"));
+        }
+        Ok(Model { layers: Layers::new(&outputs)? })
+    }
+
+    /// Shape of one example of the first input.
     pub fn example_shape(&self) -> &[usize] {
-        &self.input
+        self.layers.inputs.first().map_or(&[], |(_, shape)| shape)
     }
 
-    /// Shape of the output for one example.
+    /// Shape of the first output for one example.
     pub fn output(&self) -> &[usize] {
-        &self.output
+        self.layers.outputs.first().map_or(&[], |&source| self.layers.shape(source))
     }
 
-    /// All layers with their names, in order.
-    pub fn layers(&self) -> &[(String, Layer)] {
-        &self.layers
+    /// Name and shape of one example of each input.
+    pub fn inputs(&self) -> &[(String, Vec<usize>)] {
+        &self.layers.inputs
+    }
+
+    /// The outputs.
+    pub fn outputs(&self) -> &[Source] {
+        &self.layers.outputs
+    }
+
+    /// Shape of a value for one example; `None` if there is no such value.
+    pub fn shape(&self, source: Source) -> Option<&[usize]> {
+        match source {
+            Source::Input(index) => self.layers.inputs.get(index).map(|(_, shape)| shape.as_slice()),
+            Source::Layer(index) => self.layers.layers.get(index).map(NamedLayer::output),
+        }
+    }
+
+    /// All layers, each after its operands.
+    pub fn layers(&self) -> &[NamedLayer] {
+        &self.layers.layers
     }
 
     /// All parameters, in order of the layers.
     pub fn parameters(&self) -> &[ParameterSpec] {
-        &self.parameters
+        &self.layers.parameters
     }
 
     /// Sets the batch norms that `glob` matches to normalize by their running statistics in training, too, and
-    /// not to update them: [`BatchNormLayer::use_running_statistics`](crate::layer::BatchNormLayer). A batch
+    /// not to update them: [`BatchNormLayer::use_running_statistics`](crate::layer::BatchNormLayer::use_running_statistics). A batch
     /// norm matches by its path (`bn1`, `block1.bn`) or by the paths of both its statistics (`bn1.running_*`).
     /// The parameters stay the same, so that checkpoints fit both models.
     ///
@@ -106,17 +146,18 @@ impl Model {
     pub fn use_running_statistics(mut self, glob: &str) -> Result<Self> {
         let pattern = WildMatch::new(glob);
         let (mut matched, mut others) = (false, Vec::new());
-        let mut change = |path: &str, layer: &mut BatchNormLayer| {
-            let of = |field: &str| pattern.matches(&format!("{path}.{field}"));
-            if pattern.matches(path) || of("running_mean") && of("running_var") {
+        let names: Vec<_> = self.layers().iter().map(|named| named.name.clone()).collect();
+        for named in &mut self.layers.layers {
+            let Layer::BatchNorm(layer) = &mut named.layer else { continue };
+            // The statistics of a shared batch norm have the name of the layer that it repeats.
+            let name = named.repeats.map_or(&named.name, |repeated| &names[repeated]);
+            let of = |field: &str| pattern.matches(&format!("{name}.{field}"));
+            if pattern.matches(name) || of("running_mean") && of("running_var") {
                 *layer = layer.clone().use_running_statistics(true);
                 matched = true;
             } else {
-                others.push(path.to_owned());
+                others.push(name.clone());
             }
-        };
-        for (name, layer) in &mut self.layers {
-            layer.change_batch_norms(name, &mut change);
         }
         if matched {
             Ok(self)
@@ -180,11 +221,13 @@ impl Model {
         batch: usize,
         loss: &Loss,
     ) -> Result<(ModelGraph, Vec<ParameterId>, Vec<ValueId>)> {
-        let (_, skipped) = self.below(first)?;
+        self.only_output()?;
+        let skipped = self.below(first)?.parameters;
         let mut model_graph = self.forward(first, batch, loss, Mode::Training)?;
         let graph = &mut model_graph.graph;
-        let trained = |&index: &usize| self.parameters[index].kind == ParameterKind::Trained;
-        let targets: Vec<_> = (skipped..self.parameters.len()).filter(trained).map(ParameterId::of).collect();
+        let trained = |&index: &usize| self.parameters()[index].kind == ParameterKind::Trained;
+        let targets: Vec<_> =
+            (skipped..self.parameters().len()).filter(trained).map(ParameterId::of).collect();
         if targets.is_empty() {
             return Err(Error::argument("model", "at least one layer with trained parameters", "none"));
         }
@@ -192,7 +235,16 @@ impl Model {
         let gradients = graph.backward(model_graph.mean_loss, &wanted)?;
         // The update of the running statistics follows the loss, so that a step with a non-finite loss does
         // not change them.
-        Sequence { prefix: "", layers: &self.layers[first..] }.update_statistics(graph)?;
+        for named in &self.layers()[first..] {
+            match &named.layer {
+                Layer::BatchNorm(norm) if named.repeats.is_some() && !norm.is_fixed() => {
+                    let expected =
+                        "one use of running statistics in training; use Model::use_running_statistics";
+                    return Err(Error::argument(&named.name, expected, "a shared batch norm"));
+                }
+                layer => layer.update_statistics(graph, &named.name)?,
+            }
+        }
         Ok((model_graph, targets, gradients))
     }
 
@@ -210,12 +262,14 @@ impl Model {
 
     /// Builds the forward pass and the loss of the layers from index `first` on.
     fn forward(&self, first: usize, batch: usize, loss: &Loss, mode: Mode) -> Result<ModelGraph> {
-        let (example, skipped) = self.below(first)?;
+        let output = self.only_output()?;
+        let below = self.below(first)?;
         let mut graph = Graph::new(batch)?;
-        let input = graph.batch_input("input", &example, DType::F32)?;
+        let input = graph.batch_input("input", self.layers.shape(below.value), DType::F32)?;
         let declared = self.declare(&mut graph)?;
-        let layers = Sequence { prefix: "", layers: &self.layers[first..] };
-        let logits = layers.forward(&mut graph, input, &mut &declared[skipped..], mode)?;
+        let mut values = HashMap::from([(below.value, input)]);
+        self.layers.forward(&mut graph, first..self.layers().len(), &mut values, &declared, mode)?;
+        let logits = values[&output];
         let loss = loss.forward(&mut graph, logits)?;
         Ok(ModelGraph {
             graph,
@@ -230,7 +284,7 @@ impl Model {
 
     /// Declares all parameters in a graph and returns their values.
     fn declare(&self, graph: &mut Graph) -> Result<Vec<ValueId>> {
-        self.parameters.iter().map(|p| graph.declare(&p.path, p.shape.clone(), p.kind)).collect()
+        self.parameters().iter().map(|p| graph.declare(&p.path, p.shape.clone(), p.kind)).collect()
     }
 
     /// Builds the forward pass of the first `end` layers in evaluation mode, for batches of up to `batch`
@@ -240,15 +294,20 @@ impl Model {
     /// - [`Error::EmptyBatch`] for a batch of 0.
     /// - [`Error::InvalidArgument`] if `end` is 0 or exceeds the number of layers.
     pub fn features_graph(&self, end: usize, batch: usize) -> Result<FeaturesGraph> {
-        let (_, parameters) = self.below(end)?;
+        let value = self.below(end)?.value;
         if end == 0 {
             return Err(Error::argument("Model::features_graph: end", "1 or more", end));
         }
         let mut graph = Graph::new(batch)?;
-        let input = graph.batch_input("input", &self.input, DType::F32)?;
         let declared = self.declare(&mut graph)?;
-        let layers = Sequence { prefix: "", layers: &self.layers[..end] };
-        let features = layers.forward(&mut graph, input, &mut &declared[..parameters], Mode::Evaluation)?;
+        let [(_, shape)] = self.layers.inputs.as_slice() else {
+            let got = format!("{} inputs", self.layers.inputs.len());
+            return Err(Error::argument("Model::features_graph", "a model with one input", got));
+        };
+        let input = graph.batch_input("input", shape, DType::F32)?;
+        let mut values = HashMap::from([(Source::Input(0), input)]);
+        self.layers.forward(&mut graph, 0..end, &mut values, &declared, Mode::Evaluation)?;
+        let features = values[&value];
         graph.mark_output(features)?;
         Ok(FeaturesGraph { graph, input, features })
     }
@@ -257,23 +316,59 @@ impl Model {
     /// channel: the path and the images' `[h, w, c]`.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a residual layer between a flatten and the next dense layer.
+    /// [`Error::InvalidArgument`] for a layer that joins flattened images with other features.
     pub(crate) fn flattened(&self) -> Result<Vec<(String, [usize; 3])>> {
-        Sequence { prefix: "", layers: &self.layers }.flattened(&self.input)
+        self.layers.flattened()
     }
 
-    /// Returns the output shape for one example and the number of parameters of the first `end` layers.
+    fn only_output(&self) -> Result<Source> {
+        match *self.layers.outputs.as_slice() {
+            [output] => Ok(output),
+            ref all => {
+                Err(Error::argument("model", "one output, for the loss", format!("{} outputs", all.len())))
+            }
+        }
+    }
+
+    /// Returns what the layers from index `end` on use of the layers before them.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if `end` exceeds the number of layers.
-    pub(crate) fn below(&self, end: usize) -> Result<(Vec<usize>, usize)> {
-        let Some(layers) = self.layers.get(..end) else {
-            let expected = format!("a layer index up to {}", self.layers.len());
-            return Err(Error::argument("model", expected, end));
+    /// [`Error::InvalidArgument`] if `end` exceeds the number of layers, and if the layers from there on use
+    /// several values, or repeat a layer before them.
+    pub(crate) fn below(&self, end: usize) -> Result<Below> {
+        let value = match self.layers.cuts().get(end) {
+            Some(Some(value)) => *value,
+            Some(None) if self.layers.inputs.len() > 1 => {
+                let got = format!("{} inputs", self.layers.inputs.len());
+                return Err(Error::argument("model", "one input, for the examples of a batch", got));
+            }
+            Some(None) => {
+                let expected = "a layer index between which and the layers before it only one value passes";
+                return Err(Error::argument("model", expected, end));
+            }
+            None => {
+                let expected = format!("a layer index up to {}", self.layers().len());
+                return Err(Error::argument("model", expected, end));
+            }
         };
-        let (shape, parameters) = Sequence { prefix: "", layers }.infer(&self.input)?;
-        Ok((shape, parameters.iter().map(Vec::len).sum()))
+        let parameters = self.layers()[..end].iter().map(|layer| layer.parameters.end).max().unwrap_or(0);
+        Ok(Below { value, parameters })
     }
+
+    /// Returns the numbers of lowest layers whose outputs the layers above use as one value only, as
+    /// [`Model::below`].
+    pub(crate) fn cuts(&self) -> impl Iterator<Item = usize> {
+        let cuts = self.layers.cuts();
+        (0..cuts.len()).filter(move |&end| cuts[end].is_some())
+    }
+}
+
+/// The lowest layers of a model.
+pub(crate) struct Below {
+    /// The only value that the layers above use.
+    pub value: Source,
+    /// Number of parameters, which are the first of the model.
+    pub parameters: usize,
 }
 
 /// Gradient processing of a training graph: accumulation, clipping and update.

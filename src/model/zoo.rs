@@ -376,8 +376,8 @@ mod tests {
         let found: Vec<_> = model.parameters().iter().map(|p| p.path.clone()).collect();
         assert_eq!(found, paths);
         assert_eq!(model.parameters()[found.len() - 2].shape.extents(), [2048, 1000]);
-        let pool = model.layers().iter().find(|(_, layer)| matches!(layer, Layer::MaxPool2d(_))).unwrap();
-        assert_eq!(pool.1.output("pool", &[112, 112, 64]).unwrap(), [56, 56, 64]);
+        let pool = model.layers().iter().find(|named| matches!(named.layer, Layer::MaxPool2d(_))).unwrap();
+        assert_eq!(pool.layer.output("pool", &[&[112, 112, 64]]).unwrap(), [56, 56, 64]);
     }
 
     #[test]

@@ -41,7 +41,27 @@ fn value_and_derivative(activation: Activation, x: f64) -> [f64; 2] {
             let gate = logistic(two_u);
             [x * gate, gate + x * gate * logistic(-two_u) * two_u_derivative]
         }
+        Activation::Relu6 => [x.clamp(0.0, 6.0), if 0.0 < x && x < 6.0 { 1.0 } else { 0.0 }],
+        Activation::Silu => {
+            let gate = logistic(x);
+            // x is infinite where the product is 0 times infinity.
+            let product = if x.is_infinite() { 0.0 } else { x * gate * logistic(-x) };
+            [if x == f64::NEG_INFINITY { 0.0 } else { x * gate }, gate + product]
+        }
+        Activation::HardSigmoid => [hard_sigmoid(x), if x.abs() < 3.0 { 1.0 / 6.0 } else { 0.0 }],
+        Activation::HardSwish if x.abs() < 3.0 => [x * hard_sigmoid(x), (2.0 * x + 3.0) / 6.0],
+        Activation::HardSwish => {
+            if x > 0.0 {
+                [x, 1.0]
+            } else {
+                [0.0, 0.0]
+            }
+        }
     }
+}
+
+fn hard_sigmoid(x: f64) -> f64 {
+    (x + 3.0).clamp(0.0, 6.0) / 6.0
 }
 
 /// `y = activation(x)`; where x is NaN, y is NaN.

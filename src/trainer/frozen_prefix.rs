@@ -7,7 +7,7 @@ use crate::engine::{Plan, TimedDispatch};
 use crate::error::{Error, Result};
 use crate::graph::{Clip, ParameterId, ParameterKind, StepScalars};
 use crate::mask::Mask;
-use crate::model::Updates;
+use crate::model::{NamedLayer, Updates};
 
 /// Training step on the cached features of the lowest layers.
 pub(super) struct FrozenPrefix {
@@ -30,21 +30,19 @@ impl Trainer {
             return 0;
         }
         let fully_frozen = |mask: &Mask| mask.frozen_count() == mask.len();
+        if self.masks.iter().all(fully_frozen) {
+            return 0;
+        }
         let layers = self.model.layers();
-        let fixed = layers.iter().take_while(|(_, layer)| layer.is_fixed()).count();
-        // `below(end)` returns the output shape and the number of parameters of the lowest `end` layers. It
-        // cannot fail, because building the model validated the shapes of all layers.
-        let is_frozen = |end: &usize| {
-            self.model
-                .below(*end)
-                .is_ok_and(|(_, parameters)| self.masks[..parameters].iter().all(fully_frozen))
+        let is_constant = |layer: &&NamedLayer| {
+            layer.layer().is_fixed() && self.masks[layer.parameters()].iter().all(fully_frozen)
         };
-        let all = self.masks.iter().all(fully_frozen);
-        let frozen = (1..=fixed).take_while(is_frozen).last().unwrap_or(0);
+        let constant = layers.iter().take_while(is_constant).count();
+        let frozen = self.model.cuts().take_while(|&end| end <= constant).last().unwrap_or(0);
         // Without parameters, the lowest layers (such as a flatten) take too little time for a cache to be
         // useful.
-        let parameters = self.model.below(frozen).map_or(0, |(_, parameters)| parameters);
-        if all || parameters == 0 { 0 } else { frozen }
+        let has_parameters = layers[..frozen].iter().any(|layer| !layer.parameters().is_empty());
+        if has_parameters { frozen } else { 0 }
     }
 
     /// Returns why [`Trainer::frozen_prefix`] is 0, and what to do about it.
@@ -62,19 +60,18 @@ impl Trainer {
             return "a clip over all elements, which needs the gradients of frozen layers; use Clip::norm"
                 .to_owned();
         }
-        let mut first = 0;
-        for (end, (name, layer)) in (1..).zip(self.model.layers()) {
-            let parameters = self.model.below(end).map_or(0, |(_, parameters)| parameters);
-            if let Some(index) = (first..parameters).find(|&index| trained(&index) && trainable(index) > 0) {
+        for layer in self.model.layers() {
+            let is_trainable = |index: &usize| trained(index) && trainable(*index) > 0;
+            if let Some(index) = layer.parameters().find(is_trainable) {
                 let path = &self.model.parameters()[index].path;
                 return format!("{} trainable elements in {path}; freeze all of them", trainable(index));
             }
-            if !layer.is_fixed() {
+            if !layer.layer().is_fixed() {
                 return format!(
-                    "layer {name:?} below any frozen parameter, whose output differs from step to step"
+                    "layer {:?} below any frozen parameter, whose output differs from step to step",
+                    layer.name()
                 );
             }
-            first = parameters;
         }
         "no layer with parameters".to_owned()
     }
@@ -115,7 +112,8 @@ impl Trainer {
             let expected = format!("examples of {:?}", self.model.example_shape());
             return Err(Error::shape(data.name(), expected, format!("{:?}", data.example_shape())));
         }
-        let (example, parameters) = self.model.below(layers)?;
+        let below = self.model.below(layers)?;
+        let (example, parameters) = (self.model.shape(below.value).unwrap_or(&[]).to_vec(), below.parameters);
         let below = self.model.features_graph(layers, self.options.batch)?;
         let plan = Plan::compile_with(&self.gpu, &below.graph, &self.store, &self.options.plan())?;
         let row: usize = example.iter().product();

@@ -4,7 +4,7 @@ use super::element_steps::ElementSteps;
 use super::freeze::MaskChange;
 use super::proof::{Baseline, Changed};
 use super::{GradientPolicy, Trainer};
-use crate::checkpoint::{Checkpoint, Tensor};
+use crate::checkpoint::{ARCHITECTURE, Checkpoint, Tensor};
 use crate::error::{Error, Result};
 use crate::graph::{ParameterId, ParameterKind};
 use crate::layer::ParameterSpec;
@@ -81,6 +81,22 @@ impl Trainer {
             Some(wrong) => Err(Error::argument(wrong.at, wrong.expected, wrong.got)),
             None => Ok(bits),
         }
+    }
+
+    /// Returns paths and values of all parameters, in the order of the model. Waits for the device.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`], [`Error::Timeout`].
+    pub fn parameters(&self) -> Result<Vec<(String, Vec<f32>)>> {
+        let all = self.model.parameters().iter();
+        all.map(|parameter| Ok((parameter.path.clone(), self.parameter(&parameter.path)?))).collect()
+    }
+
+    /// Returns paths and masks of the parameters with frozen elements, in the order of the model.
+    pub fn masks(&self) -> Vec<(String, Mask)> {
+        let all = self.model.parameters().iter().zip(&self.masks);
+        let frozen = all.filter(|(_, mask)| mask.frozen_count() > 0);
+        frozen.map(|(parameter, mask)| (parameter.path.clone(), mask.clone())).collect()
     }
 
     /// Sets the trainable elements of several parameters, given as paths and values; frozen elements keep their
@@ -356,6 +372,7 @@ impl Trainer {
         if let Some(counts) = self.optimizer.bias_correction() {
             checkpoint.note(BIAS_CORRECTION, counts);
         }
+        checkpoint.note(ARCHITECTURE, self.model.to_json());
         checkpoint.note("step", step);
         checkpoint.note("optimizer", describe(&self.optimizer));
         checkpoint.note("learning_rate", self.optimizer.learning_rate());

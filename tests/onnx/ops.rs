@@ -60,6 +60,10 @@ pub fn sigmoid(case: &Case, make: Make) -> Results {
     activation(case, make, Op::Activation(Activation::Sigmoid))
 }
 
+pub fn hard_swish(case: &Case, make: Make) -> Results {
+    activation(case, make, Op::Activation(Activation::HardSwish))
+}
+
 pub fn tanh(case: &Case, make: Make) -> Results {
     activation(case, make, Op::Activation(Activation::Tanh))
 }

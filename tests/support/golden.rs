@@ -35,7 +35,7 @@ pub struct Case {
 /// Sets of golden cases as (name, kind of the cases in the manifest, number of cases). One test runs each
 /// set.
 const SETS: [(&str, &str, usize); 13] = [
-    ("activations", "activation", 4),
+    ("activations", "activation", 8),
     ("avg_pool2d", "pool", 5),
     ("batch_norm", "batch_norm", 7),
     ("conv2d", "conv2d", 47),
@@ -230,7 +230,7 @@ fn every_case_of_the_manifest_is_in_a_set_and_loads() {
         *ran.entry(kind.to_owned()).or_insert(0usize) += cases.len();
     }
     assert_eq!(ran, kinds, "cases in the sets and in the manifest");
-    assert_eq!(all.len(), 121);
+    assert_eq!(all.len(), 125);
 }
 
 #[test]

@@ -150,5 +150,9 @@ fn curve(activation: Activation) -> Curve {
         Activation::Tanh => Curve::Tanh,
         Activation::Gelu => Curve::Gelu,
         Activation::GeluTanh => Curve::GeluTanh,
+        Activation::Relu6 => Curve::Relu6,
+        Activation::Silu => Curve::Silu,
+        Activation::HardSigmoid => Curve::HardSigmoid,
+        Activation::HardSwish => Curve::HardSwish,
     }
 }

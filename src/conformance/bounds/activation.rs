@@ -16,6 +16,11 @@ fn half_ulps(activation: Activation, x: f64) -> f64 {
         Activation::Tanh => 32.0 + 16.0 * size,
         // Errors of the polynomial fit (2 half-ulps), and of two exponentials of arguments up to x^2 / 2.
         Activation::Gelu => 40.0 + 4.0 * x * x,
+        Activation::Relu6 => 2.0,
+        Activation::Silu => 32.0 + 16.0 * size,
+        // A sum, a product, and the rounding of 1/6; for hard swish another product.
+        Activation::HardSigmoid => 4.0,
+        Activation::HardSwish => 6.0,
         Activation::GeluTanh => 32.0 + 20.0 * (size + 0.05 * size * x * x),
     }
 }
@@ -28,6 +33,12 @@ fn magnitudes(activation: Activation, x: f64) -> [f64; 2] {
         Activation::LeakyRelu { slope } => [x.abs() * slope.abs().max(1.0), slope.abs().max(1.0)],
         Activation::Clamp { limit } => [x.abs().min(limit), 1.0],
         Activation::Sigmoid => [logistic(x), logistic(x) * logistic(-x)],
+        Activation::Relu6 => [x.abs().min(6.0), 1.0],
+        Activation::Silu => [x.abs() * logistic(x), logistic(x) + x.abs() * logistic(x) * logistic(-x)],
+        Activation::HardSigmoid => [(x.abs().min(3.0) + 3.0) / 6.0, 1.0 / 6.0],
+        Activation::HardSwish => {
+            [x.abs() * (x.abs().min(3.0) + 3.0) / 6.0, (2.0 * x.abs().min(3.0) + 3.0) / 6.0]
+        }
         Activation::Tanh => [x.tanh().abs(), 4.0 * logistic(2.0 * x) * logistic(-2.0 * x)],
         // The magnitudes are nearly equal for GELU and its tanh approximation: the value is x * cdf, the
         // derivative cdf + x * density.
@@ -47,10 +58,8 @@ fn magnitudes(activation: Activation, x: f64) -> [f64; 2] {
 /// or density that is multiplied by x.
 fn flushed(activation: Activation, x: f64) -> f64 {
     let factor = match activation {
-        Activation::Gelu | Activation::GeluTanh => 1.0 + x.abs(),
-        Activation::LeakyRelu { .. } | Activation::Clamp { .. } | Activation::Sigmoid | Activation::Tanh => {
-            1.0
-        }
+        Activation::Gelu | Activation::GeluTanh | Activation::Silu => 1.0 + x.abs(),
+        _ => 1.0,
     };
     factor * MIN_NORMAL
 }

@@ -139,6 +139,10 @@ fn activations() -> Vec<Case> {
         ("tanh", Activation::Tanh),
         ("gelu", Activation::Gelu),
         ("gelu_tanh", Activation::GeluTanh),
+        ("relu6", Activation::Relu6),
+        ("silu", Activation::Silu),
+        ("hard_sigmoid", Activation::HardSigmoid),
+        ("hard_swish", Activation::HardSwish),
     ];
     let fills = [
         ("", Fill::Data),

@@ -17,6 +17,14 @@ pub enum Curve {
     Gelu,
     /// Approximation of GELU by tanh.
     GeluTanh,
+    /// min(max(x, 0), 6).
+    Relu6,
+    /// x / (1 + exp(-x)).
+    Silu,
+    /// min(max(x + 3, 0), 6) / 6.
+    HardSigmoid,
+    /// x times hard sigmoid.
+    HardSwish,
 }
 
 impl Curve {
@@ -28,13 +36,17 @@ impl Curve {
             Curve::Tanh => &files::ACTIVATION_TANH,
             Curve::Gelu => &files::ACTIVATION_GELU,
             Curve::GeluTanh => &files::ACTIVATION_GELU_TANH,
+            Curve::Relu6 => &files::ACTIVATION_RELU6,
+            Curve::Silu => &files::ACTIVATION_SILU,
+            Curve::HardSigmoid => &files::ACTIVATION_HARD_SIGMOID,
+            Curve::HardSwish => &files::ACTIVATION_HARD_SWISH,
         }
     }
 
     fn scalar(self) -> f32 {
         match self {
             Curve::LeakyRelu(scalar) | Curve::Clamp(scalar) => scalar as f32,
-            Curve::Sigmoid | Curve::Tanh | Curve::Gelu | Curve::GeluTanh => 0.0,
+            _ => 0.0,
         }
     }
 }

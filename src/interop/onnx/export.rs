@@ -1,0 +1,286 @@
+//! Writes a model with its parameters as an ONNX file.
+
+use super::proto::Message;
+use crate::error::{Error, Result};
+use crate::file;
+use crate::graph::Activation;
+use crate::interop::torch::{TorchStateDict, TorchTensor};
+use crate::layer::Layer;
+use crate::mask::Mask;
+use crate::model::{Model, NamedLayer, Source};
+use crate::shape::WindowGeometry;
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+
+/// Version of the operators: the first with `Gelu`; and the version of the file format that belongs to it.
+const OPSET: i64 = 20;
+const IR_VERSION: i64 = 9;
+
+/// Numbers of the element types in ONNX.
+const FLOAT: i64 = 1;
+const INT64: i64 = 7;
+const BOOL: i64 = 9;
+
+/// Writes a model to an ONNX file that runs in evaluation mode: batch norms use their running statistics, dropout
+/// is the identity. Images are NCHW `[batch, c, h, w]`, and weights have the names and layouts of a PyTorch state
+/// dict. The file is replaced atomically.
+///
+/// `parameters` are the values of all parameters, as from [`Trainer::parameters`](crate::Trainer::parameters).
+/// `masks` are written as bool tensors `mask.NAME` (`true` = frozen) that no operator reads, in the layout of the
+/// weight `NAME`.
+///
+/// ```
+/// use frazil::interop::{read_onnx, write_onnx};
+/// use frazil::{Gpu, GpuOptions, Loss, Model, Sgd, Trainer, TrainerOptions};
+///
+/// let gpu = Gpu::new(GpuOptions::default())?;
+/// let options = TrainerOptions::batch(64);
+/// let trainer = Trainer::new(&gpu, Model::digits()?, Loss::SoftmaxCrossEntropy, Sgd::new(0.1), options)?;
+/// let file = std::env::temp_dir().join("frazil-digits.onnx");
+/// write_onnx(&file, trainer.model(), &trainer.parameters()?, &[])?;
+/// assert_eq!(read_onnx(&file)?.parameters, trainer.parameters()?);
+/// # std::fs::remove_file(&file).unwrap();
+/// # Ok::<(), frazil::Error>(())
+/// ```
+///
+/// # Errors
+/// - [`Error::UnknownParameter`] and [`Error::ShapeMismatch`] for values or masks that do not fit, and
+///   [`Error::InvalidArgument`] if a parameter has no values.
+/// - [`Error::InvalidArgument`] for a layer that has no counterpart in ONNX's layout.
+/// - [`Error::Io`].
+pub fn write_onnx<P: AsRef<str>>(
+    file: impl AsRef<Path>,
+    model: &Model,
+    parameters: &[(P, Vec<f32>)],
+    masks: &[(String, Mask)],
+) -> Result<()> {
+    let names = TorchStateDict::new(model)?;
+    let mut writer = Writer { nodes: Vec::new(), initializers: Vec::new(), model, fields: names.fields() };
+    for TorchTensor { name, shape, values } in names.export(parameters)? {
+        let bytes: Vec<_> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        writer.initializer(&name, &shape, FLOAT, &bytes);
+    }
+    for TorchTensor { name, shape, values } in names.export_masks(masks)? {
+        writer.initializer(&format!("mask.{name}"), &shape, BOOL, &values);
+    }
+    let graph = writer.graph()?;
+    let opset = Message::default().bytes(1, b"").integer(2, OPSET);
+    let version = env!("CARGO_PKG_VERSION").as_bytes();
+    let onnx = Message::default().integer(1, IR_VERSION).bytes(2, b"frazil").bytes(3, version);
+    file::write_atomically(file.as_ref(), &onnx.message(7, graph).message(8, opset).into_bytes())
+}
+
+struct Writer<'m> {
+    nodes: Vec<Message>,
+    initializers: Vec<Message>,
+    model: &'m Model,
+    /// Name in the state dict by path.
+    fields: HashMap<String, String>,
+}
+
+/// An attribute of a node.
+enum Attribute<'a> {
+    Int(i64),
+    Float(f64),
+    Text(&'a str),
+    Ints(Vec<i64>),
+}
+
+impl Attribute<'_> {
+    fn message(&self, name: &str) -> Message {
+        let message = Message::default().bytes(1, name.as_bytes());
+        match self {
+            Attribute::Float(value) => message.float(2, *value as f32).integer(20, 1),
+            Attribute::Int(value) => message.integer(3, *value).integer(20, 2),
+            Attribute::Text(value) => message.bytes(4, value.as_bytes()).integer(20, 3),
+            Attribute::Ints(values) => {
+                values.iter().fold(message, |message, &value| message.integer(8, value)).integer(20, 7)
+            }
+        }
+    }
+}
+
+impl Writer<'_> {
+    fn initializer(&mut self, name: &str, shape: &[usize], dtype: i64, bytes: &[u8]) {
+        let dims =
+            shape.iter().fold(Message::default(), |message, &extent| message.integer(1, extent as i64));
+        self.initializers.push(dims.integer(2, dtype).bytes(8, name.as_bytes()).bytes(9, bytes));
+    }
+
+    fn node(
+        &mut self,
+        name: &str,
+        op: &str,
+        inputs: &[String],
+        output: &str,
+        attributes: &[(&str, Attribute)],
+    ) {
+        let message =
+            inputs.iter().fold(Message::default(), |message, input| message.bytes(1, input.as_bytes()));
+        let message = message.bytes(2, output.as_bytes()).bytes(3, name.as_bytes()).bytes(4, op.as_bytes());
+        let attributes = attributes.iter().map(|(name, value)| value.message(name));
+        self.nodes.push(message.messages(5, attributes));
+    }
+
+    /// Returns the graph with all layers.
+    fn graph(mut self) -> Result<Message> {
+        let (model, mut names) = (self.model, BTreeSet::new());
+        let inputs: Vec<_> = model.inputs().iter().map(|(name, _)| name.clone()).collect();
+        names.extend(inputs.iter().cloned());
+        let value = |source: &Source| match *source {
+            Source::Input(index) => inputs[index].clone(),
+            Source::Layer(index) => format!("{}:out", model.layers()[index].name()),
+        };
+        for layer in model.layers() {
+            let operands: Vec<_> = layer.inputs().iter().map(value).collect();
+            let shapes: Vec<_> = layer.inputs().iter().filter_map(|&source| model.shape(source)).collect();
+            self.layer(layer, &operands, &shapes)?;
+        }
+        let mut outputs = Vec::new();
+        for (index, source) in model.outputs().iter().enumerate() {
+            let wanted = if index == 0 { "output".to_owned() } else { format!("output{index}") };
+            let numbered = (2..).map(|number| format!("{wanted}_{number}"));
+            let free = [wanted.clone()].into_iter().chain(numbered).find(|name| !names.contains(name));
+            let name = free.unwrap_or(wanted);
+            names.insert(name.clone());
+            self.node(&format!("{name}/Identity"), "Identity", &[value(source)], &name, &[]);
+            outputs.push(value_info(&name, model.shape(*source).unwrap_or(&[])));
+        }
+        let inputs = model.inputs().iter().map(|(name, shape)| value_info(name, shape));
+        let graph =
+            Message::default().messages(1, self.nodes).bytes(2, b"frazil").messages(5, self.initializers);
+        Ok(graph.messages(11, inputs).messages(12, outputs))
+    }
+
+    fn clip(&mut self, name: &str, operands: &[String], output: &str, limits: [f64; 2]) {
+        let mut inputs = operands.to_vec();
+        for (side, limit) in ["min", "max"].into_iter().zip(limits) {
+            let constant = format!("{name}:{side}");
+            self.initializer(&constant, &[], FLOAT, &(limit as f32).to_le_bytes());
+            inputs.push(constant);
+        }
+        self.node(name, "Clip", &inputs, output, &[]);
+    }
+
+    fn layer(&mut self, named: &NamedLayer, operands: &[String], shapes: &[&[usize]]) -> Result<()> {
+        use Attribute::{Float, Int, Text};
+        let name = named.name();
+        let output = format!("{name}:out");
+        let parameters = &self.model.parameters()[named.parameters()];
+        let field = |parameter: &crate::layer::ParameterSpec| self.fields.get(&parameter.path).cloned();
+        let with_parameters: Vec<_> =
+            operands.iter().cloned().chain(parameters.iter().filter_map(field)).collect();
+        let input = shapes.first().copied().unwrap_or(&[]);
+        match named.layer() {
+            Layer::Conv2d(layer) => {
+                let conv = layer.resolve(name, input)?;
+                let mut attributes = window(&conv.window);
+                attributes.push(("group", Int(conv.groups as i64)));
+                self.node(name, "Conv", &with_parameters, &output, &attributes);
+            }
+            Layer::Dense(_) => self.node(name, "Gemm", &with_parameters, &output, &[("transB", Int(1))]),
+            Layer::BatchNorm(norm) => {
+                // ONNX's momentum is the weight of the old statistics.
+                let attributes = [("epsilon", Float(norm.epsilon)), ("momentum", Float(1.0 - norm.momentum))];
+                self.node(name, "BatchNormalization", &with_parameters, &output, &attributes);
+            }
+            Layer::Add if operands.len() == 2 => self.node(name, "Add", operands, &output, &[]),
+            Layer::Add => self.node(name, "Sum", operands, &output, &[]),
+            Layer::Mul => self.node(name, "Mul", operands, &output, &[]),
+            Layer::Relu => self.node(name, "Relu", operands, &output, &[]),
+            Layer::Activation(Activation::LeakyRelu { slope }) => {
+                self.node(name, "LeakyRelu", operands, &output, &[("alpha", Float(*slope))]);
+            }
+            Layer::Activation(Activation::Clamp { limit }) => {
+                self.clip(name, operands, &output, [-limit, *limit])
+            }
+            Layer::Activation(Activation::Relu6) => self.clip(name, operands, &output, [0.0, 6.0]),
+            Layer::Activation(Activation::HardSwish) => self.node(name, "HardSwish", operands, &output, &[]),
+            Layer::Activation(Activation::HardSigmoid) => {
+                let attributes = [("alpha", Float(1.0 / 6.0)), ("beta", Float(0.5))];
+                self.node(name, "HardSigmoid", operands, &output, &attributes);
+            }
+            // SiLU is an operator of later versions only.
+            Layer::Activation(Activation::Silu) => {
+                let gate = format!("{name}:gate");
+                self.node(&format!("{name}/Sigmoid"), "Sigmoid", operands, &gate, &[]);
+                self.node(name, "Mul", &[operands, &[gate]].concat(), &output, &[]);
+            }
+            Layer::Activation(Activation::Sigmoid) => self.node(name, "Sigmoid", operands, &output, &[]),
+            Layer::Activation(Activation::Tanh) => self.node(name, "Tanh", operands, &output, &[]),
+            Layer::Activation(Activation::Gelu) => self.node(name, "Gelu", operands, &output, &[]),
+            Layer::Activation(Activation::GeluTanh) => {
+                self.node(name, "Gelu", operands, &output, &[("approximate", Text("tanh"))]);
+            }
+            // The channels are axis 1 of images and of features.
+            Layer::Softmax => self.node(name, "Softmax", operands, &output, &[("axis", Int(1))]),
+            Layer::Dropout { rate } => {
+                let constant = format!("{name}:rate");
+                self.initializer(&constant, &[], FLOAT, &(*rate as f32).to_le_bytes());
+                self.node(name, "Dropout", &[operands, &[constant]].concat(), &output, &[]);
+            }
+            Layer::MaxPool2d(layer) => {
+                let attributes = window(&layer.resolve(name, input)?.window);
+                self.node(name, "MaxPool", operands, &output, &attributes);
+            }
+            Layer::AvgPool2d(layer) => {
+                let geometry = layer.resolve(name, input)?.window;
+                let mut attributes = window(&geometry);
+                attributes.push(("count_include_pad", Int(0)));
+                self.node(name, "AveragePool", operands, &output, &attributes);
+            }
+            Layer::GlobalAvgPool => {
+                let pooled = format!("{name}:pooled");
+                self.node(name, "GlobalAveragePool", operands, &pooled, &[]);
+                self.node(&format!("{name}/Flatten"), "Flatten", &[pooled], &output, &[("axis", Int(1))]);
+            }
+            Layer::Flatten => self.node(name, "Flatten", operands, &output, &[("axis", Int(1))]),
+            Layer::Reshape(shape) => {
+                let dims = match (input, shape.as_slice()) {
+                    ([_] | [1, 1, _], &[1, 1, c]) => [0, c as i64, 1, 1].to_vec(),
+                    ([_] | [1, 1, _], &[c]) => [0, c as i64].to_vec(),
+                    _ => {
+                        let expected = "a reshape between [c] and [1, 1, c]; use a flatten for images";
+                        return Err(Error::argument(name, expected, format!("{input:?} to {shape:?}")));
+                    }
+                };
+                let constant = format!("{name}:shape");
+                let bytes: Vec<_> = dims.iter().flat_map(|extent| extent.to_le_bytes()).collect();
+                self.initializer(&constant, &[dims.len()], INT64, &bytes);
+                self.node(name, "Reshape", &[operands, &[constant]].concat(), &output, &[]);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the attributes of a window.
+fn window(geometry: &WindowGeometry) -> Vec<(&'static str, Attribute<'static>)> {
+    let ints = |pair: [usize; 2]| Attribute::Ints(pair.iter().map(|&n| n as i64).collect());
+    // The window after the last output may begin inside the image: no padding is needed then.
+    let end = |axis: usize| {
+        let extent = geometry.dilation[axis] * (geometry.kernel[axis] - 1) + 1;
+        let reach = (geometry.output[axis] - 1) * geometry.stride[axis] + extent;
+        reach.saturating_sub(geometry.input[axis] + geometry.pad_begin[axis]) as i64
+    };
+    let [top, left] = geometry.pad_begin.map(|n| n as i64);
+    vec![
+        ("kernel_shape", ints(geometry.kernel)),
+        ("strides", ints(geometry.stride)),
+        ("dilations", ints(geometry.dilation)),
+        ("pads", Attribute::Ints(vec![top, left, end(0), end(1)])),
+    ]
+}
+
+/// Returns the description of an input or output with a batch of any size.
+fn value_info(name: &str, shape: &[usize]) -> Message {
+    let onnx = match *shape {
+        [h, w, c] => vec![c, h, w],
+        _ => shape.to_vec(),
+    };
+    let batch = Message::default().bytes(2, b"batch");
+    let extents = onnx.iter().map(|&extent| Message::default().integer(1, extent as i64));
+    let shape = Message::default().message(1, batch).messages(1, extents);
+    let tensor = Message::default().integer(1, FLOAT).message(2, shape);
+    Message::default().bytes(1, name.as_bytes()).message(2, Message::default().message(1, tensor))
+}

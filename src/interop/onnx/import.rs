@@ -1,0 +1,978 @@
+//! Reads the network of an ONNX file as a model with its parameters.
+//!
+//! ONNX's images are NCHW and its kernels OIHW, as PyTorch's. Layers are built on NHWC; [`TorchStateDict`]
+//! converts the parameters, with those after a flatten.
+
+use super::proto::{Attribute, File, Node, Read, Tensor};
+use crate::error::{Error, Result, printable};
+use crate::file;
+use crate::graph::Activation;
+use crate::interop::torch::{TorchStateDict, TorchTensor};
+use crate::layer::{BatchNormLayer, Conv2dLayer, DenseLayer, Layer, Pool2dLayer};
+use crate::model::{Model, ModelBuilder};
+use crate::shape::Padding;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+
+/// A network that [`read_onnx`] read: a model that can be trained, and its parameters.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq)]
+pub struct OnnxNetwork {
+    /// The model. Images are NHWC: an input `[n, c, h, w]` of the file is `[n, h, w, c]`.
+    pub model: Model,
+    /// Paths and values of all parameters, for [`Trainer::set_parameters`](crate::Trainer::set_parameters) and
+    /// [`Predictor::new`](crate::Predictor::new).
+    pub parameters: Vec<(String, Vec<f32>)>,
+    /// What a reader should know about the file, such as that its exporter folded batch norms into convolutions.
+    pub notes: Vec<String>,
+}
+
+/// Reads a network from an ONNX file.
+///
+/// The layers have the names of the file's weights (`features.0` for `features.0.weight`), or else of its nodes.
+/// The parameters are found as in a PyTorch state dict, and freeze and train as those of any model.
+///
+/// Operators: `Add`, `AveragePool`, `BatchNormalization`, `Clip`, `Constant`, `Conv`, `Dropout`, `Flatten`, `Gelu`,
+/// `Gemm`, `GlobalAveragePool`, `GlobalMaxPool`, `HardSigmoid`, `HardSwish`, `Identity`, `LeakyRelu`, `MatMul` with a constant, `MaxPool`, `Mul`,
+/// `Pad` with zeros, `ReduceMean` over rows and columns, `Relu`, `Reshape` to features, `Sigmoid`, `Softmax`,
+/// `Squeeze`, `Sum`, `Tanh`, `Unsqueeze`; and `Shape`, `Gather`, `Concat` and `Cast` of shapes.
+///
+/// ```no_run
+/// use frazil::interop::read_onnx;
+/// use frazil::{Gpu, GpuOptions, FreezeRule, Loss, Sgd, Trainer, TrainerOptions};
+///
+/// let network = read_onnx("resnet18.onnx")?;
+/// let gpu = Gpu::new(GpuOptions::default())?;
+/// let loss = Loss::SoftmaxCrossEntropy;
+/// let mut trainer = Trainer::new(&gpu, network.model, loss, Sgd::new(0.01), TrainerOptions::batch(32))?;
+/// trainer.set_parameters(&network.parameters)?;
+/// trainer.freeze("layer1.*", FreezeRule::kernel_position(1, 1))?;
+/// # Ok::<(), frazil::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Io`], [`Error::HostMemory`]; [`Error::Data`] if the file is damaged or needs something else, with all
+/// such operators at once, before anything is built.
+pub fn read_onnx(file: impl AsRef<Path>) -> Result<OnnxNetwork> {
+    let path = file.as_ref();
+    let bytes = file::read(path)?;
+    let refused = |(place, why): (String, String)| Error::Data {
+        path: path.to_owned(),
+        place: printable(&place),
+        why: printable(&why),
+        source: None,
+    };
+    let file = File::new(&bytes).map_err(|why| refused(("model".to_owned(), why)))?;
+    check_operators(&file).map_err(|why| refused(("operators".to_owned(), why)))?;
+    Importer::new(&file).map_err(|why| refused(("graph".to_owned(), why)))?.run().map_err(refused)
+}
+
+/// The operators that [`Importer::node`] reads.
+const OPERATORS: [&str; 33] = [
+    "Add",
+    "AveragePool",
+    "BatchNormalization",
+    "Cast",
+    "Clip",
+    "Concat",
+    "Constant",
+    "Conv",
+    "Dropout",
+    "Flatten",
+    "Gather",
+    "Gelu",
+    "Gemm",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "HardSigmoid",
+    "HardSwish",
+    "Identity",
+    "LeakyRelu",
+    "MatMul",
+    "MaxPool",
+    "Mul",
+    "Pad",
+    "ReduceMean",
+    "Relu",
+    "Reshape",
+    "Shape",
+    "Sigmoid",
+    "Softmax",
+    "Squeeze",
+    "Sum",
+    "Tanh",
+    "Unsqueeze",
+];
+
+fn check_operators(file: &File) -> Read<()> {
+    let mut unknown: BTreeMap<String, usize> = BTreeMap::new();
+    for node in &file.nodes {
+        let is_standard = matches!(node.domain, "" | "ai.onnx");
+        if !(is_standard && OPERATORS.contains(&node.op)) {
+            let name = if is_standard { node.op.to_owned() } else { format!("{}.{}", node.domain, node.op) };
+            *unknown.entry(name).or_default() += 1;
+        }
+    }
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let all: Vec<_> = unknown.iter().map(|(op, count)| format!("{op} ({count})")).collect();
+    Err(format!("these are not supported: {}", all.join(", ")))
+}
+
+/// The extent of the batch in the result of `Shape`.
+const BATCH: i64 = i64::MIN;
+
+/// A value of the network.
+#[derive(Clone, Debug)]
+struct Value {
+    builder: ModelBuilder,
+    /// Shape of one example, in this crate's layout.
+    shape: Vec<usize>,
+    /// Whether ONNX's value is `[n, c, 1, 1]`, while `shape` is `[c]`.
+    pooled: bool,
+    /// Zeros that a `Pad` adds, `[top, left, bottom, right]`: the next layer must take them.
+    pad: [usize; 4],
+}
+
+impl Value {
+    fn rank(&self) -> usize {
+        if self.pooled { 4 } else { 1 + self.shape.len() }
+    }
+
+    /// Shape of one example in ONNX's layout.
+    fn onnx_shape(&self) -> Vec<usize> {
+        match *self.shape {
+            [c] if self.pooled => vec![c, 1, 1],
+            [h, w, c] => vec![c, h, w],
+            _ => self.shape.clone(),
+        }
+    }
+}
+
+/// What a name stands for.
+#[derive(Clone, Debug)]
+enum Operand<'a> {
+    Constant(Tensor<'a>),
+    Value(Value),
+}
+
+/// A layer whose weights other layers may use, too.
+#[derive(Clone)]
+struct Shared<'a> {
+    builder: ModelBuilder,
+    layer: Layer,
+    weights: Vec<&'a str>,
+}
+
+struct Importer<'f, 'a> {
+    file: &'f File<'a>,
+    operands: HashMap<&'a str, Operand<'a>>,
+    /// Number of uses of each name, by nodes and outputs.
+    uses: HashMap<&'a str, usize>,
+    names: BTreeSet<String>,
+    weights: Vec<TorchTensor<f32>>,
+    /// The layer of each weight with all its weights, for layers that use them again.
+    shared: HashMap<&'a str, Shared<'a>>,
+    /// Outputs of additions that became the bias of the layer before.
+    biases: BTreeSet<&'a str>,
+    folded: bool,
+}
+
+/// A refusal: the place and the reason.
+type Refusal = (String, String);
+
+impl<'f, 'a> Importer<'f, 'a> {
+    fn new(file: &'f File<'a>) -> Read<Self> {
+        let mut uses: HashMap<&str, usize> = HashMap::new();
+        let inputs = file.nodes.iter().flat_map(|node| node.inputs.iter().copied());
+        for name in inputs.chain(file.outputs.iter().map(|output| output.name)) {
+            *uses.entry(name).or_default() += 1;
+        }
+        let mut importer = Importer {
+            file,
+            operands: HashMap::new(),
+            uses,
+            names: BTreeSet::new(),
+            weights: Vec::new(),
+            shared: HashMap::new(),
+            biases: BTreeSet::new(),
+            folded: false,
+        };
+        for tensor in &file.initializers {
+            importer.define(tensor.name, Operand::Constant(tensor.clone()))?;
+        }
+        for input in &file.inputs {
+            // Before version 4 of the format, initializers are listed as inputs, too.
+            if importer.operands.contains_key(input.name) {
+                continue;
+            }
+            let example = input.shape.as_deref().and_then(|shape| shape.get(1..)).unwrap_or(&[]);
+            let known: Option<Vec<usize>> = example.iter().copied().collect();
+            let shape = match known.as_deref() {
+                Some(&[c, h, w]) => vec![h, w, c],
+                Some(&[features]) => vec![features],
+                _ => {
+                    return Err(format!(
+                        "input {:?}: expected [n, c, h, w] or [n, features] with known extents after n, got {:?}; export \
+                         with a fixed size of images",
+                        input.name, input.shape
+                    ));
+                }
+            };
+            let builder = Model::named_input(&clean(input.name), shape.clone());
+            let value = Value { builder, shape, pooled: false, pad: [0; 4] };
+            importer.define(input.name, Operand::Value(value))?;
+        }
+        Ok(importer)
+    }
+
+    /// Defines a name, once.
+    fn define(&mut self, name: &'a str, operand: Operand<'a>) -> Read<()> {
+        match self.operands.insert(name, operand) {
+            None => Ok(()),
+            Some(_) => Err(format!("expected one definition of {name:?}, got two")),
+        }
+    }
+
+    /// Reads all nodes, which follow their operands in a valid file.
+    fn run(mut self) -> std::result::Result<OnnxNetwork, Refusal> {
+        for (index, node) in self.file.nodes.iter().enumerate() {
+            if node.outputs.first().is_some_and(|output| self.biases.contains(output)) {
+                continue;
+            }
+            let place = || match node.name {
+                "" => format!("node {index} ({})", node.op),
+                name => format!("node {name:?} ({})", node.op),
+            };
+            let operand = self.node(node, index).map_err(|why| (place(), why))?;
+            let output = node.outputs.first().copied().unwrap_or("");
+            self.define(output, operand).map_err(|why| (place(), why))?;
+        }
+        self.finish().map_err(|why| ("graph".to_owned(), why))
+    }
+
+    fn finish(self) -> Read<OnnxNetwork> {
+        let mut outputs = Vec::new();
+        for output in &self.file.outputs {
+            match self.operands.get(output.name) {
+                Some(Operand::Value(value)) if value.pad == [0; 4] => outputs.push(value.builder.clone()),
+                _ => return Err(format!("output {:?}: expected the result of a layer", output.name)),
+            }
+        }
+        let model = Model::with_outputs(outputs).map_err(|error| error.to_string())?;
+        let names = TorchStateDict::new(&model).map_err(|error| error.to_string())?;
+        let parameters = names.import(&self.weights)?;
+        let mut notes = Vec::new();
+        if self.folded {
+            notes.push(
+                "the exporter seems to have folded batch norms into convolutions, as PyTorch's does in evaluation mode; \
+                 export with training=TrainingMode.TRAINING to keep them"
+                    .to_owned(),
+            );
+        }
+        Ok(OnnxNetwork { model, parameters, notes })
+    }
+
+    fn operand(&self, node: &Node<'a>, index: usize) -> Read<&Operand<'a>> {
+        let name = node.inputs.get(index).copied().unwrap_or("");
+        self.operands.get(name).ok_or_else(|| match name {
+            "" => format!("expected operand {index}, got none"),
+            name => format!("expected operand {index} to be an input, a constant or the result of a node before, got {name:?}"),
+        })
+    }
+
+    fn value(&self, node: &Node<'a>, index: usize) -> Read<Value> {
+        match self.operand(node, index)? {
+            Operand::Value(value) => Ok(value.clone()),
+            Operand::Constant(_) => {
+                Err(format!("expected operand {index} to depend on the input, got a constant"))
+            }
+        }
+    }
+
+    /// Returns a constant operand; `None` if it is left out.
+    fn constant(&self, node: &Node<'a>, index: usize) -> Read<Option<&Tensor<'a>>> {
+        if node.inputs.get(index).is_none_or(|name| name.is_empty()) {
+            return Ok(None);
+        }
+        match self.operand(node, index)? {
+            Operand::Constant(tensor) => Ok(Some(tensor)),
+            Operand::Value(_) => {
+                Err(format!("expected operand {index} to be a constant, got a computed value"))
+            }
+        }
+    }
+
+    fn floats(&self, node: &Node<'a>, index: usize) -> Read<(Vec<usize>, Vec<f32>)> {
+        let tensor =
+            self.constant(node, index)?.ok_or_else(|| format!("expected operand {index}, got none"))?;
+        Ok((tensor.dims.clone(), tensor.to_floats()?))
+    }
+
+    /// Reads a node.
+    fn node(&mut self, node: &Node<'a>, index: usize) -> Read<Operand<'a>> {
+        if let Some(constant) = self.fold(node)? {
+            return Ok(Operand::Constant(constant));
+        }
+        let simple = |layer: Layer| Ok::<_, String>(Some(layer));
+        let layer = match node.op {
+            "Relu" => simple(Layer::Relu)?,
+            "Sigmoid" => simple(Layer::Activation(Activation::Sigmoid))?,
+            "Tanh" => simple(Layer::Activation(Activation::Tanh))?,
+            "LeakyRelu" => {
+                simple(Layer::Activation(Activation::LeakyRelu { slope: float(node, "alpha", 0.01)? }))?
+            }
+            "Gelu" => simple(Layer::Activation(match text(node, "approximate", "none")? {
+                "tanh" => Activation::GeluTanh,
+                _ => Activation::Gelu,
+            }))?,
+            "HardSwish" => simple(Layer::Activation(Activation::HardSwish))?,
+            "HardSigmoid" => {
+                let [alpha, beta] = [float(node, "alpha", 0.2)?, float(node, "beta", 0.5)?];
+                // 1/6 as an f32.
+                if (6.0 * alpha - 1.0).abs() > 1e-6 || beta != 0.5 {
+                    return Err(format!("expected alpha = 1/6 and beta = 1/2, got {alpha} and {beta}"));
+                }
+                simple(Layer::Activation(Activation::HardSigmoid))?
+            }
+            "Clip" => simple(self.clip(node)?)?,
+            "Dropout" => simple(self.dropout(node)?)?,
+            _ => None,
+        };
+        if let Some(layer) = layer {
+            let x = self.value(node, 0)?;
+            return self.layer(node, index, layer, x).map(Operand::Value);
+        }
+        let value = match node.op {
+            "Identity" | "Cast" => self.value(node, 0)?,
+            "Conv" => self.conv(node, index)?,
+            "Gemm" | "MatMul" => self.dense(node, index)?,
+            "BatchNormalization" => self.batch_norm(node, index)?,
+            "MaxPool" | "AveragePool" | "GlobalMaxPool" => self.pool(node, index)?,
+            "GlobalAveragePool" | "ReduceMean" => self.global_average(node, index)?,
+            "Softmax" => self.softmax(node, index)?,
+            "Add" | "Sum" | "Mul" => self.join(node, index)?,
+            "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" => self.reshape(node, index)?,
+            "Pad" => self.pad(node)?,
+            other => return Err(format!("{other} is supported for constants and shapes only")),
+        };
+        Ok(Operand::Value(value))
+    }
+
+    /// Computes a node whose result is a constant: mostly a shape.
+    fn fold(&self, node: &Node<'a>) -> Read<Option<Tensor<'a>>> {
+        let integers = |index: usize| -> Read<Vec<i64>> {
+            self.constant(node, index)?.map_or_else(|| Ok(Vec::new()), Tensor::to_integers)
+        };
+        let first = match self.operand(node, 0) {
+            Ok(Operand::Constant(tensor)) => Some(tensor),
+            _ => None,
+        };
+        Ok(match (node.op, first) {
+            ("Constant", _) => Some(match node.attributes.iter().next() {
+                Some((_, Attribute::Tensor(tensor))) => tensor.clone(),
+                Some((_, Attribute::Int(value))) => Tensor::of_integers(Vec::new(), vec![*value]),
+                Some((_, Attribute::Ints(values))) => Tensor::of_integers(vec![values.len()], values.clone()),
+                Some((_, Attribute::Float(value))) => Tensor::of_floats(Vec::new(), vec![*value]),
+                Some((_, Attribute::Floats(values))) => Tensor::of_floats(vec![values.len()], values.clone()),
+                _ => return Err("expected a tensor or numbers".to_owned()),
+            }),
+            ("Shape", None) => {
+                let value = self.value(node, 0)?;
+                let shape: Vec<_> =
+                    [BATCH].into_iter().chain(value.onnx_shape().iter().map(|&e| e as i64)).collect();
+                let bound = |at: i64| {
+                    (if at < 0 { at + shape.len() as i64 } else { at }).clamp(0, shape.len() as i64) as usize
+                };
+                let (start, end) = (bound(int(node, "start", 0)?), bound(int(node, "end", i64::MAX)?));
+                let part = shape.get(start..end).unwrap_or(&[]).to_vec();
+                Some(Tensor::of_integers(vec![part.len()], part))
+            }
+            ("Identity", Some(tensor)) => Some(tensor.clone()),
+            ("Cast", Some(tensor)) if !tensor.is_float() => Some(tensor.clone()),
+            ("Unsqueeze" | "Squeeze", Some(tensor)) if !tensor.is_float() => {
+                let all = tensor.to_integers()?;
+                Some(Tensor::of_integers(
+                    if node.op == "Squeeze" && all.len() == 1 { Vec::new() } else { vec![all.len()] },
+                    all,
+                ))
+            }
+            ("Gather", Some(tensor)) if !tensor.is_float() && int(node, "axis", 0)? == 0 => {
+                let (all, scalar) =
+                    (tensor.to_integers()?, self.constant(node, 1)?.is_some_and(|i| i.dims.is_empty()));
+                let element = |&at: &i64| {
+                    let at = if at < 0 { at + all.len() as i64 } else { at };
+                    usize::try_from(at).ok().and_then(|at| all.get(at).copied())
+                };
+                let found: Option<Vec<_>> = integers(1)?.iter().map(element).collect();
+                let found = found.ok_or("expected indices inside the shape, got others")?;
+                Some(Tensor::of_integers(if scalar { Vec::new() } else { vec![found.len()] }, found))
+            }
+            ("Concat", Some(tensor)) if !tensor.is_float() => {
+                let all: Read<Vec<_>> = (0..node.inputs.len()).map(integers).collect();
+                let all = all?.concat();
+                Some(Tensor::of_integers(vec![all.len()], all))
+            }
+            _ => None,
+        })
+    }
+
+    /// Returns a name that no other layer has.
+    fn unique(&mut self, name: String) -> String {
+        let name = match clean(&name) {
+            name if ["mask.", "state.", "steps."].iter().any(|reserved| name.starts_with(reserved)) => {
+                format!("layer.{name}")
+            }
+            name => name,
+        };
+        let numbered = (2..).map(|number| format!("{name}_{number}"));
+        let free = [name.clone()]
+            .into_iter()
+            .chain(numbered)
+            .find(|name| !self.names.contains(name))
+            .unwrap_or(name);
+        self.names.insert(free.clone());
+        free
+    }
+
+    /// Appends a layer without parameters.
+    fn layer(&mut self, node: &Node<'a>, index: usize, layer: Layer, x: Value) -> Read<Value> {
+        if x.pad != [0; 4] {
+            return Err("expected a convolution after Pad, got another operator".to_owned());
+        }
+        let shape = layer.output(node.op, &[&x.shape]).map_err(|error| error.to_string())?;
+        let name = self.unique(path_of(node, index));
+        Ok(Value { builder: x.builder.layer(name, layer), shape, pooled: x.pooled, pad: [0; 4] })
+    }
+
+    /// Appends a layer with parameters, or repeats the layer that has its weight.
+    fn with_weights(
+        &mut self,
+        node: &Node<'a>,
+        index: usize,
+        layer: Layer,
+        x: Value,
+        weights: Vec<(&str, Vec<usize>, Vec<f32>)>,
+    ) -> Read<Value> {
+        let shape = layer.output(node.op, &[&x.shape]).map_err(|error| error.to_string())?;
+        let weight = node.inputs[1];
+        let own = &node.inputs[1..];
+        let builder = match self.shared.get(weight).cloned() {
+            Some(first) if first.layer == layer && first.weights == own => {
+                let name = self.unique(path_of(node, index));
+                x.builder.repeat(&name, &first.builder)
+            }
+            Some(_) => {
+                return Err(format!(
+                    "expected layers that share {weight:?} to have the same attributes and bias"
+                ));
+            }
+            None => {
+                let module = weight.rsplit_once('.').filter(|(_, field)| {
+                    matches!(*field, "weight" | "kernel" | "scale" | "gamma" | "w" | "W")
+                });
+                let name = match module {
+                    Some((module, _)) if !module.is_empty() && !module.contains("::") => module.to_owned(),
+                    _ => module_of(node, index),
+                };
+                let name = self.unique(name);
+                for (field, shape, values) in weights {
+                    self.weights.push(TorchTensor { name: format!("{name}.{field}"), shape, values });
+                }
+                let builder = x.builder.layer(name, layer.clone());
+                let shared = Shared { builder: builder.clone(), layer, weights: own.to_vec() };
+                self.shared.insert(weight, shared);
+                builder
+            }
+        };
+        Ok(Value { builder, shape, pooled: false, pad: [0; 4] })
+    }
+
+    /// Returns the bias that the only consumer of a node's result adds, if there is one with this many elements.
+    fn bias_after(&mut self, node: &Node<'a>, outputs: usize) -> Read<Option<Vec<f32>>> {
+        let output = node.outputs.first().copied().unwrap_or("");
+        if self.uses.get(output) != Some(&1) {
+            return Ok(None);
+        }
+        let Some(add) =
+            self.file.nodes.iter().find(|other| other.op == "Add" && other.inputs.contains(&output))
+        else {
+            return Ok(None);
+        };
+        let Some(&other) = add.inputs.iter().find(|&&input| input != output) else { return Ok(None) };
+        let Some(Operand::Constant(tensor)) = self.operands.get(other) else { return Ok(None) };
+        // `[c]` is added to features; images need `[c, 1, 1]`.
+        let fits = match (node.op, tensor.dims.as_slice()) {
+            ("Conv", [c, 1, 1] | [1, c, 1, 1]) | ("MatMul", [c] | [1, c]) => *c == outputs,
+            _ => false,
+        };
+        if !fits || !tensor.is_float() {
+            return Ok(None);
+        }
+        let values = tensor.to_floats()?;
+        self.biases.extend(add.outputs.first());
+        Ok(Some(values))
+    }
+
+    /// Makes the result of the addition that became a bias known under its own name, too.
+    fn alias_bias(&mut self, node: &Node<'a>, value: &Value) -> Read<()> {
+        let output = node.outputs.first().copied().unwrap_or("");
+        let add = self.file.nodes.iter().find(|other| other.op == "Add" && other.inputs.contains(&output));
+        match add.and_then(|add| add.outputs.first()) {
+            Some(sum) if self.biases.contains(sum) => self.define(sum, Operand::Value(value.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns a value as an image `[h, w, c]`.
+    fn image(&mut self, node: &Node<'a>, index: usize, x: Value) -> Read<Value> {
+        match *x.shape {
+            [_, _, _] => Ok(x),
+            [c] if x.pooled => {
+                let name = self.unique(format!("{}.image", path_of(node, index)));
+                let shape = vec![1, 1, c];
+                let builder = x.builder.layer(name, Layer::Reshape(shape.clone()));
+                Ok(Value { builder, shape, pooled: false, ..x })
+            }
+            _ => Err(format!("expected images [n, c, h, w], got {:?} in each example", x.onnx_shape())),
+        }
+    }
+
+    fn conv(&mut self, node: &Node<'a>, index: usize) -> Read<Value> {
+        let x = self.value(node, 0)?;
+        let x = self.image(node, index, x)?;
+        let (dims, weight) = self.floats(node, 1)?;
+        let &[c_out, per_group, kh, kw] = dims.as_slice() else {
+            return Err(format!("expected a weight [c_out, c_in / groups, kh, kw], got {dims:?}"));
+        };
+        let groups = extent(int(node, "group", 1)?)?;
+        if per_group.checked_mul(groups) != Some(x.shape[2]) {
+            return Err(format!(
+                "expected a weight for {} input channels in {groups} groups, got {dims:?}",
+                x.shape[2]
+            ));
+        }
+        let bias = match self.constant(node, 2)? {
+            Some(tensor) => Some(tensor.to_floats()?),
+            None => self.bias_after(node, c_out)?,
+        };
+        self.folded |= node.inputs.get(1).is_some_and(|name| name.starts_with("onnx::Conv_"))
+            || node.inputs.get(2).is_some_and(|name| name.ends_with(".weight_bias"));
+        let mut conv = Conv2dLayer::new(c_out, [kh, kw])
+            .padding(self.padding(node, x.pad, [kh, kw], &x.shape)?)
+            .groups(groups)
+            .bias(bias.is_some());
+        if let Some(stride) = pair(node, "strides")? {
+            conv = conv.stride(stride);
+        }
+        if let Some(dilation) = pair(node, "dilations")? {
+            conv = conv.dilation(dilation);
+        }
+        let mut weights = vec![("weight", dims, weight)];
+        weights.extend(bias.map(|bias| ("bias", vec![bias.len()], bias)));
+        let value = self.with_weights(node, index, Layer::Conv2d(conv), x, weights)?;
+        self.alias_bias(node, &value)?;
+        Ok(value)
+    }
+
+    fn dense(&mut self, node: &Node<'a>, index: usize) -> Read<Value> {
+        let x = self.value(node, 0)?;
+        if x.rank() != 2 {
+            return Err(format!("expected features [n, in], got {:?} in each example", x.onnx_shape()));
+        }
+        if int(node, "transA", 0)? != 0 {
+            return Err("expected transA = 0, got 1".to_owned());
+        }
+        let (dims, mut weight) = self.floats(node, 1)?;
+        let &[rows, columns] = dims.as_slice() else {
+            return Err(format!("expected a weight with 2 axes, got {dims:?}"));
+        };
+        // As PyTorch's [out, in].
+        let dims = if int(node, "transB", 0)? != 0 {
+            [rows, columns]
+        } else {
+            weight = (0..weight.len()).map(|i| weight[i % rows * columns + i / rows]).collect();
+            [columns, rows]
+        };
+        if dims[1] != x.shape[0] {
+            return Err(format!("expected a weight for {} input features, got {}", x.shape[0], dims[1]));
+        }
+        let alpha = float(node, "alpha", 1.0)? as f32;
+        weight.iter_mut().filter(|_| alpha != 1.0).for_each(|w| *w *= alpha);
+        let bias = match self.constant(node, 2)? {
+            Some(tensor) => {
+                let beta = float(node, "beta", 1.0)? as f32;
+                let mut bias = tensor.to_floats()?;
+                bias.iter_mut().filter(|_| beta != 1.0).for_each(|b| *b *= beta);
+                if bias.len() == 1 { Some(vec![bias[0]; dims[0]]) } else { Some(bias) }
+            }
+            None => self.bias_after(node, dims[0])?,
+        };
+        if bias.as_ref().is_some_and(|bias| bias.len() != dims[0]) {
+            return Err(format!("expected a bias of {} elements", dims[0]));
+        }
+        let layer = Layer::Dense(DenseLayer::new(dims[0]).bias(bias.is_some()));
+        let mut weights = vec![("weight", dims.to_vec(), weight)];
+        weights.extend(bias.map(|bias| ("bias", vec![bias.len()], bias)));
+        let value = self.with_weights(node, index, layer, x, weights)?;
+        self.alias_bias(node, &value)?;
+        Ok(value)
+    }
+
+    fn batch_norm(&mut self, node: &Node<'a>, index: usize) -> Read<Value> {
+        let x = self.value(node, 0)?;
+        let x = if x.pooled { self.image(node, index, x)? } else { x };
+        let channels = x.shape.last().copied().unwrap_or(0);
+        let mut weights = Vec::new();
+        for (operand, field) in (1..).zip(["weight", "bias", "running_mean", "running_var"]) {
+            let (dims, values) = self.floats(node, operand)?;
+            if dims != [channels] {
+                return Err(format!("expected {channels} elements in operand {operand}, got {dims:?}"));
+            }
+            weights.push((field, dims, values));
+        }
+        // ONNX's momentum is the weight of the old statistics.
+        let momentum = 1.0 - float(node, "momentum", 0.9)?;
+        // The difference of two decimal fractions, as a decimal fraction.
+        let momentum = (momentum * 1e9).round() / 1e9;
+        let norm = BatchNormLayer::new().epsilon(float(node, "epsilon", 1e-5)?).momentum(momentum);
+        self.with_weights(node, index, Layer::BatchNorm(norm), x, weights)
+    }
+
+    fn pool(&mut self, node: &Node<'a>, index: usize) -> Read<Value> {
+        let x = self.value(node, 0)?;
+        let x = self.image(node, index, x)?;
+        let kernel = match node.op {
+            "GlobalMaxPool" => [x.shape[0], x.shape[1]],
+            _ => pair(node, "kernel_shape")?.ok_or("expected the attribute kernel_shape, got none")?,
+        };
+        let padding = self.padding(node, [0; 4], kernel, &x.shape)?;
+        let stride = pair(node, "strides")?.unwrap_or(match node.op {
+            "GlobalMaxPool" => kernel,
+            _ => [1, 1],
+        });
+        let dilation = pair(node, "dilations")?.unwrap_or([1, 1]);
+        let pool = Pool2dLayer::new(kernel).stride(stride).dilation(dilation).padding(padding);
+        if int(node, "ceil_mode", 0)? != 0 && !divides(node, kernel, stride, dilation, &x.shape)? {
+            return Err(
+                "expected ceil_mode = 0, or a stride that divides the padded size, got another".to_owned()
+            );
+        }
+        let padded = padding != Padding::Valid;
+        if node.op == "AveragePool" && padded && int(node, "count_include_pad", 0)? != 0 {
+            return Err("expected count_include_pad = 0 with padding, got 1".to_owned());
+        }
+        let layer = if node.op == "AveragePool" { Layer::AvgPool2d(pool) } else { Layer::MaxPool2d(pool) };
+        self.layer(node, index, layer, x)
+    }
+
+    fn global_average(&mut self, node: &Node<'a>, index: usize) -> Read<Value> {
+        let x = self.value(node, 0)?;
+        let mut keep = true;
+        if node.op == "ReduceMean" {
+            let mut axes = match (node.attributes.get("axes"), self.constant(node, 1)?) {
+                (Some(Attribute::Ints(axes)), _) => axes.clone(),
+                (_, Some(tensor)) => tensor.to_integers()?,
+                _ => Vec::new(),
+            };
+            axes.iter_mut().filter(|axis| **axis < 0).for_each(|axis| *axis += 4);
+            axes.sort_unstable();
+            if axes != [2, 3] || x.rank() != 4 {
+                return Err(format!("expected the axes 2 and 3 of images, got {axes:?}"));
+            }
+            keep = int(node, "keepdims", 1)? != 0;
+        }
+        if x.pooled {
+            return Ok(Value { pooled: keep, ..x });
+        }
+        let x = self.image(node, index, x)?;
+        let value = self.layer(node, index, Layer::GlobalAvgPool, x)?;
+        Ok(Value { pooled: keep, ..value })
+    }
+
+    fn softmax(&mut self, node: &Node<'a>, index: usize) -> Read<Value> {
+        let x = self.value(node, 0)?;
+        let default = if self.file.opset < 13 { 1 } else { -1 };
+        match (x.rank(), int(node, "axis", default)?) {
+            (2, 1 | -1) => self.layer(node, index, Layer::Softmax, x),
+            (rank, axis) => Err(format!("expected features and axis 1, got {rank} axes and axis {axis}")),
+        }
+    }
+
+    fn clip(&self, node: &Node<'a>) -> Read<Layer> {
+        let limit = |name: &str, operand: usize, default: f64| match self.constant(node, operand)? {
+            Some(tensor) => {
+                Ok::<_, String>(tensor.to_floats()?.first().map_or(default, |&value| decimal(value)))
+            }
+            None => float(node, name, default),
+        };
+        let (min, max) = (limit("min", 1, f64::NEG_INFINITY)?, limit("max", 2, f64::INFINITY)?);
+        match (min, max) {
+            (0.0, f64::INFINITY) => Ok(Layer::Relu),
+            (0.0, 6.0) => Ok(Layer::Activation(Activation::Relu6)),
+            (min, max) if min == -max && max > 0.0 && max.is_finite() => {
+                Ok(Layer::Activation(Activation::Clamp { limit: max }))
+            }
+            _ => Err(format!("expected limits -a and a, 0 and 6, or 0 alone, got {min} and {max}")),
+        }
+    }
+
+    fn dropout(&self, node: &Node<'a>) -> Read<Layer> {
+        let rate = match self.constant(node, 1)? {
+            Some(tensor) => tensor.to_floats()?.first().map_or(0.5, |&rate| decimal(rate)),
+            None => float(node, "ratio", 0.5)?,
+        };
+        Ok(Layer::Dropout { rate })
+    }
+
+    fn join(&mut self, node: &Node<'a>, index: usize) -> Read<Value> {
+        let operands: Vec<_> = (0..node.inputs.len()).map(|i| self.value(node, i)).collect::<Read<_>>()?;
+        let layer = if node.op == "Mul" { Layer::Mul } else { Layer::Add };
+        let shapes: Vec<_> = operands.iter().map(|value| value.shape.as_slice()).collect();
+        let shape = layer.output(node.op, &shapes).map_err(|error| error.to_string())?;
+        let mut all = operands.into_iter();
+        let first = all.next().ok_or("expected operands, got none")?;
+        let others: Vec<_> = all.collect();
+        if others.iter().any(|other| other.pooled != first.pooled || other.pad != [0; 4])
+            || first.pad != [0; 4]
+        {
+            return Err("expected operands of one shape, without a Pad before".to_owned());
+        }
+        let name = self.unique(path_of(node, index));
+        let builder = first.builder.join(name, layer, others.into_iter().map(|other| other.builder));
+        Ok(Value { builder, shape, pooled: first.pooled, pad: [0; 4] })
+    }
+
+    fn reshape(&mut self, node: &Node<'a>, index: usize) -> Read<Value> {
+        let x = self.value(node, 0)?;
+        let old: Vec<i64> = [BATCH].into_iter().chain(x.onnx_shape().iter().map(|&e| e as i64)).collect();
+        let wanted = match node.op {
+            "Flatten" => match int(node, "axis", 1)? {
+                1 => vec![BATCH, -1],
+                axis => return Err(format!("expected axis 1, got {axis}")),
+            },
+            "Reshape" => {
+                let mut shape = self.constant(node, 1)?.ok_or("expected a shape, got none")?.to_integers()?;
+                let copied = |(at, extent): (usize, &mut i64)| {
+                    if *extent == 0 {
+                        *extent = old.get(at).copied().unwrap_or(0);
+                    }
+                };
+                shape.iter_mut().enumerate().for_each(copied);
+                // The first extent is that of the batch, as a number or -1, unless the rest is not known.
+                if let [first, rest @ ..] = shape.as_mut_slice()
+                    && !rest.contains(&-1)
+                {
+                    *first = BATCH;
+                }
+                if let [first, ..] = shape.as_mut_slice()
+                    && *first > 0
+                {
+                    *first = BATCH;
+                }
+                shape
+            }
+            // Axes of extent 1 alone are taken out or put in.
+            _ => {
+                let axes = match (node.attributes.get("axes"), self.constant(node, 1)?) {
+                    (Some(Attribute::Ints(axes)), _) => axes.clone(),
+                    (_, Some(tensor)) => tensor.to_integers()?,
+                    _ => Vec::new(),
+                };
+                match (node.op, axes.as_slice(), x.rank()) {
+                    ("Squeeze", [2, 3] | [-2, -1] | [-1, -2] | [3, 2], 4) => vec![BATCH, -1],
+                    ("Unsqueeze", [2, 3] | [-2, -1] | [-1, -2] | [3, 2], 2) => vec![BATCH, -1, 1, 1],
+                    _ => return Err(format!("expected the axes 2 and 3, got {axes:?}")),
+                }
+            }
+        };
+        let elements: i64 = old[1..].iter().product();
+        match (wanted.as_slice(), x.shape.as_slice()) {
+            (shape, _) if shape == old => Ok(x),
+            ([BATCH, features], &[_]) if [elements, -1].contains(features) => {
+                Ok(Value { pooled: false, ..x })
+            }
+            ([BATCH, features], &[_, _, _]) if [elements, -1].contains(features) => {
+                self.layer(node, index, Layer::Flatten, x)
+            }
+            ([BATCH, features, 1, 1], &[_]) if [elements, -1].contains(features) => {
+                Ok(Value { pooled: true, ..x })
+            }
+            _ => Err(format!("expected a reshape to features [n, -1], got {wanted:?} from {old:?}")),
+        }
+    }
+
+    fn pad(&self, node: &Node<'a>) -> Read<Value> {
+        let mut x = self.value(node, 0)?;
+        let pads = match (node.attributes.get("pads"), self.constant(node, 1)?) {
+            (Some(Attribute::Ints(pads)), _) => pads.clone(),
+            (_, Some(tensor)) => tensor.to_integers()?,
+            _ => Vec::new(),
+        };
+        let fill = match self.constant(node, 2)? {
+            Some(tensor) => tensor.to_floats()?.first().copied().unwrap_or(0.0),
+            None => float(node, "value", 0.0)? as f32,
+        };
+        match *pads {
+            [0, 0, top, left, 0, 0, bottom, right]
+                if text(node, "mode", "constant")? == "constant" && fill == 0.0 && x.shape.len() == 3 =>
+            {
+                for (sum, pad) in x.pad.iter_mut().zip([top, left, bottom, right]) {
+                    *sum = sum.checked_add(extent(pad)?).ok_or("expected smaller padding")?;
+                }
+                Ok(x)
+            }
+            _ => Err(format!("expected zeros around rows and columns of images, got {pads:?}")),
+        }
+    }
+
+    /// Returns the padding of a window, with that of a `Pad` before it.
+    fn padding(
+        &self,
+        node: &Node<'a>,
+        before: [usize; 4],
+        kernel: [usize; 2],
+        shape: &[usize],
+    ) -> Read<Padding> {
+        let explicit = match node.attributes.get("pads") {
+            Some(Attribute::Ints(pads)) => match *pads.as_slice() {
+                [top, left, bottom, right] => [extent(top)?, extent(left)?, extent(bottom)?, extent(right)?],
+                _ => return Err(format!("expected four pads, got {pads:?}")),
+            },
+            _ => [0; 4],
+        };
+        match text(node, "auto_pad", "NOTSET")? {
+            "NOTSET" | "" | "VALID" => {}
+            "SAME_UPPER" if before == [0; 4] => return Ok(Padding::Same),
+            other => {
+                return Err(format!(
+                    "expected auto_pad NOTSET, VALID or SAME_UPPER for {kernel:?} on {shape:?}, got {other}"
+                ));
+            }
+        }
+        let mut all = explicit;
+        for (pad, before) in all.iter_mut().zip(before) {
+            *pad = pad.checked_add(before).ok_or("expected smaller padding")?;
+        }
+        let [top, left, bottom, right] = all;
+        Ok(if all == [0; 4] { Padding::Valid } else { Padding::Explicit { top, bottom, left, right } })
+    }
+}
+
+/// Whether rounding the number of outputs up gives the same number as rounding down.
+fn divides(
+    node: &Node,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    dilation: [usize; 2],
+    shape: &[usize],
+) -> Read<bool> {
+    let pads = match node.attributes.get("pads") {
+        Some(Attribute::Ints(pads)) if pads.len() == 4 => pads.clone(),
+        _ => vec![0; 4],
+    };
+    for axis in 0..2 {
+        let padded = shape[axis] as i64 + pads[axis].saturating_add(pads[axis + 2]);
+        let window = (dilation[axis] as i64).saturating_mul(kernel[axis] as i64 - 1) + 1;
+        if stride[axis] == 0 || padded.saturating_sub(window) % stride[axis] as i64 != 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Returns the decimal fraction that is stored as this f32, such as 0.1.
+fn decimal(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or_else(|_| value.into())
+}
+
+fn extent(value: i64) -> Read<usize> {
+    usize::try_from(value).map_err(|_| format!("expected a number from 0, got {value}"))
+}
+
+fn int(node: &Node, name: &str, default: i64) -> Read<i64> {
+    match node.attributes.get(name) {
+        None => Ok(default),
+        Some(Attribute::Int(value)) => Ok(*value),
+        Some(other) => Err(format!("attribute {name}: expected an integer, got {other:?}")),
+    }
+}
+
+fn float(node: &Node, name: &str, default: f64) -> Read<f64> {
+    match node.attributes.get(name) {
+        None => Ok(default),
+        Some(Attribute::Float(value)) => Ok(decimal(*value)),
+        Some(other) => Err(format!("attribute {name}: expected a float, got {other:?}")),
+    }
+}
+
+fn text<'a>(node: &Node<'a>, name: &str, default: &'a str) -> Read<&'a str> {
+    match node.attributes.get(name) {
+        None => Ok(default),
+        Some(Attribute::Text(value)) => Ok(value),
+        Some(other) => Err(format!("attribute {name}: expected text, got {other:?}")),
+    }
+}
+
+/// Two integers of 0 or more, for rows and columns; `None` if they are left out.
+fn pair(node: &Node, name: &str) -> Read<Option<[usize; 2]>> {
+    match node.attributes.get(name) {
+        None => Ok(None),
+        Some(Attribute::Ints(values)) => match *values.as_slice() {
+            [rows, columns] => Ok(Some([extent(rows)?, extent(columns)?])),
+            _ => {
+                Err(format!("attribute {name}: expected two integers, for rows and columns, got {values:?}"))
+            }
+        },
+        Some(other) => Err(format!("attribute {name}: expected integers, got {other:?}")),
+    }
+}
+
+/// Returns a name that can be the name of a layer.
+fn clean(name: &str) -> String {
+    let replaced: String = name
+        .chars()
+        .map(|c| match c {
+            '/' | ':' => '.',
+            '*' | '?' | '=' => '_',
+            c if c.is_control() => '_',
+            c => c,
+        })
+        .collect();
+    let parts: Vec<_> = replaced.split('.').filter(|part| !part.is_empty()).collect();
+    if parts.is_empty() { "layer".to_owned() } else { parts.join(".") }
+}
+
+/// Returns the components of a node's name. PyTorch's exporter repeats modules in it, as in
+/// `/layer1/layer1.0/conv1/Conv`, whose components are `layer1.0`, `conv1`, `Conv`.
+fn components(node: &Node) -> Vec<String> {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in node.name.split('/').filter(|part| !part.is_empty()) {
+        if parts.last().is_some_and(|last| part.strip_prefix(last).is_some_and(|rest| rest.starts_with('.')))
+        {
+            parts.pop();
+        }
+        parts.push(part);
+    }
+    parts.into_iter().map(ToOwned::to_owned).collect()
+}
+
+/// Returns the name for a layer without parameters: the node's, in small letters at its end.
+fn path_of(node: &Node, index: usize) -> String {
+    let mut parts = components(node);
+    match parts.last_mut() {
+        Some(last) => *last = last.to_lowercase(),
+        None => parts.push(format!("{}{index}", node.op.to_lowercase())),
+    }
+    parts.join(".")
+}
+
+/// Returns the name for a layer with parameters: the module of the node.
+fn module_of(node: &Node, index: usize) -> String {
+    let mut parts = components(node);
+    if parts.len() > 1 {
+        parts.pop();
+    }
+    if parts.is_empty() { format!("{}{index}", node.op.to_lowercase()) } else { parts.join(".") }
+}

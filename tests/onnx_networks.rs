@@ -1,0 +1,324 @@
+//! Tests the import and export of networks in ONNX files: those that PyTorch's two exporters wrote (tests/interop),
+//! and our own, judged by ONNX's checker and reference evaluator.
+
+use crate::support::device::gpu;
+use crate::support::soak::{Case, damage, soak};
+use crate::support::{say, skip};
+use crate::torch::{npy, stored};
+use frazil::interop::{OnnxNetwork, read_onnx, write_onnx};
+use frazil::layer::Layer;
+use frazil::model::Source;
+use frazil::{
+    Digits, Error, FreezeRule, Loss, Mask, Model, Padding, Predictor, Sgd, Trainer, TrainerOptions,
+};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn temporary(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("frazil-onnx-{}-{name}", std::process::id()))
+}
+
+fn predictor(network: &OnnxNetwork, batch: usize) -> Predictor {
+    Predictor::new(gpu(), network.model.clone(), &network.parameters, batch).unwrap()
+}
+
+/// The largest difference as a fraction of the largest expected value.
+fn error(got: &[f32], expected: &[f32]) -> f64 {
+    assert_eq!(got.len(), expected.len());
+    let largest = expected.iter().fold(0.0, |most: f64, x| most.max(f64::from(x.abs())));
+    let errors = got.iter().zip(expected).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs());
+    errors.fold(0.0, f64::max) / largest
+}
+
+#[test]
+fn networks_of_both_exporters_give_the_logits_of_pytorch() {
+    for network in ["digits_cnn", "mini_resnet"] {
+        // The images have one channel, so that their layouts are the same.
+        let inputs = npy(&format!("{network}.inputs.npy"));
+        for (export, logits) in [("eval", ""), ("dynamo", ""), ("train", ".train")] {
+            let read = read_onnx(stored(&format!("{network}.{export}.onnx"))).unwrap();
+            let got = predictor(&read, 16).predict(&inputs).unwrap();
+            let error = error(&got, &npy(&format!("{network}{logits}.logits.npy")));
+            assert!(error <= 1e-5, "{network}.{export}: {error:e}");
+            let folded = read.notes.iter().any(|note| note.contains("folded batch norms"));
+            assert_eq!(folded, export != "train", "{network}.{export}: {:?}", read.notes);
+        }
+    }
+    // A comparison with the logits of other weights is seen.
+    let read = read_onnx(stored("digits_cnn.train.onnx")).unwrap();
+    let got = predictor(&read, 16).predict(&npy("digits_cnn.inputs.npy")).unwrap();
+    assert!(error(&got, &npy("digits_cnn.logits.npy")) > 1e-4);
+}
+
+#[test]
+fn layers_have_the_names_of_the_modules() {
+    let read = read_onnx(stored("mini_resnet.train.onnx")).unwrap();
+    let paths: Vec<_> = read.parameters.iter().map(|(path, _)| path.as_str()).collect();
+    for path in ["conv1.kernel", "layer1.0.bn2.running_var", "layer2.0.downsample.1.scale", "fc.bias"] {
+        assert!(paths.contains(&path), "{path} in {paths:?}");
+    }
+    let names: Vec<_> = read.model.layers().iter().map(|layer| layer.name()).collect();
+    assert!(names.contains(&"layer1.0.relu_1") && names.contains(&"layer2.1.add"), "{names:?}");
+    // The weights of the other exporter lost their names, its nodes did not.
+    let read = read_onnx(stored("mini_resnet.eval.onnx")).unwrap();
+    assert!(read.parameters.iter().any(|(path, _)| path == "layer2.0.downsample.0.kernel"));
+    let norm = |layer: &Layer| matches!(layer, Layer::BatchNorm(_) | Layer::Dropout { .. });
+    let count = |name: &str| {
+        let model = read_onnx(stored(name)).unwrap().model;
+        model.layers().iter().filter(|named| norm(named.layer())).count()
+    };
+    assert_eq!([count("digits_cnn.train.onnx"), count("digits_cnn.eval.onnx")], [3, 0]);
+}
+
+#[test]
+fn imported_network_trains_with_frozen_taps() {
+    let read = read_onnx(stored("digits_cnn.train.onnx")).unwrap();
+    let options = TrainerOptions::batch(32).seed(3);
+    let mut trainer =
+        Trainer::new(gpu(), read.model, Loss::SoftmaxCrossEntropy, Sgd::new(0.05), options).unwrap();
+    trainer.set_parameters(&read.parameters).unwrap();
+    trainer.freeze("features.*.kernel", FreezeRule::kernel_position(1, 1)).unwrap();
+    let before = trainer.parameter("features.3.kernel").unwrap();
+    for batch in Digits::train().unwrap().batches(32, 5).unwrap().take(20) {
+        trainer.step(&batch).unwrap();
+    }
+    let (after, mask) =
+        (trainer.parameter("features.3.kernel").unwrap(), trainer.mask("features.3.kernel").unwrap());
+    assert_eq!(mask.frozen_count(), 16 * 32);
+    for (index, (before, after)) in before.iter().zip(&after).enumerate() {
+        assert_eq!(before.to_bits() == after.to_bits(), mask.is_frozen(index), "element {index}");
+    }
+    assert!(trainer.evaluate(&Digits::test().unwrap()).unwrap().accuracy() > 0.8);
+}
+
+/// A model with every kind of layer that has a counterpart.
+fn every_layer() -> Model {
+    let image =
+        Model::input([9, 7, 3]).conv2d("stem", 6, [3, 3], |c| c.padding(Padding::Same).stride([2, 2]));
+    let norm = image.batch_norm_with("bn", |n| n.epsilon(1e-3).momentum(0.01)).leaky_relu(0.2);
+    let wide =
+        norm.clone().conv2d("wide", 6, [3, 3], |c| c.padding(Padding::Same).dilation([2, 2]).groups(3));
+    let again = wide.clone().gelu().repeat("wide_again", &wide);
+    let pooled =
+        norm.clone().max_pool2d_with([3, 3], |p| p.stride([1, 1]).padding(Padding::Same)).gelu_tanh();
+    let mean = norm.clone().avg_pool2d_with([3, 3], |p| p.stride([1, 1]).padding(Padding::Same)).sigmoid();
+    let gate =
+        norm.clone().layer("clamp", Layer::Activation(frazil::low_level::Activation::Clamp { limit: 0.5 }));
+    let sum = again
+        .hard_swish()
+        .add("sum", [pooled, mean.silu(), norm.clone()])
+        .mul("gated", gate)
+        .tanh()
+        .add("plus", [norm]);
+    let squeezed =
+        sum.clone().global_avg_pool().reshape([1, 1, 6]).conv2d("squeeze", 4, [1, 1], |c| c).relu6();
+    let features = squeezed.flatten().dropout(0.3).dense_with("fc1", 5, |d| d.bias(false));
+    let joined = sum.flatten().batch_norm("bn2").dense("fc2", 5).hard_sigmoid().add("joined", [features]);
+    joined.dense("fc3", 4).softmax().build().unwrap()
+}
+
+/// Values that are not those of an initializer, with positive variances.
+fn values(model: &Model) -> Vec<(String, Vec<f32>)> {
+    let wave = |index: usize, seed: usize| ((1 + index * 7 + seed * 31) as f32 * 0.7).sin() * 0.4;
+    let all = model.parameters().iter().enumerate().map(|(seed, parameter)| {
+        let shift = if parameter.path.ends_with("running_var") { 0.7 } else { 0.0 };
+        let values = (0..parameter.shape.elements()).map(|index| wave(index, seed) + shift);
+        (parameter.path.clone(), values.collect())
+    });
+    all.collect()
+}
+
+#[test]
+fn written_networks_are_read_bit_for_bit() {
+    let digits = read_onnx(stored("digits_cnn.train.onnx")).unwrap();
+    let resnet = read_onnx(stored("mini_resnet.dynamo.onnx")).unwrap();
+    let ours = [every_layer(), Model::cifar().unwrap(), Model::resnet20().unwrap()]
+        .map(|model| (values(&model), model));
+    let theirs = [digits, resnet].map(|read| (read.parameters, read.model));
+    for (number, (parameters, model)) in ours.into_iter().chain(theirs).enumerate() {
+        let file = temporary(&format!("round-{number}.onnx"));
+        write_onnx(&file, &model, &parameters, &[]).unwrap();
+        let read = read_onnx(&file).unwrap();
+        let bits = |all: &[(String, Vec<f32>)]| -> Vec<(String, Vec<u32>)> {
+            all.iter().map(|(path, v)| (path.clone(), v.iter().map(|x| x.to_bits()).collect())).collect()
+        };
+        let (mut written, mut read_bits) = (bits(&parameters), bits(&read.parameters));
+        written.sort();
+        read_bits.sort();
+        assert!(written == read_bits, "network {number}");
+        let example: usize = model.example_shape().iter().product();
+        let inputs: Vec<f32> = (0..3 * example).map(|i| (i as f32 * 1.3).sin()).collect();
+        let before = Predictor::new(gpu(), model, &parameters, 3).unwrap().predict(&inputs).unwrap();
+        let after = predictor(&read, 3).predict(&inputs).unwrap();
+        assert!(error(&after, &before) < 1e-6, "network {number}");
+        std::fs::remove_file(file).unwrap();
+    }
+}
+
+/// ONNX's own checker accepts exports, and its reference evaluator gives the outputs of this crate.
+#[test]
+fn exports_are_valid_and_give_the_same_outputs_elsewhere() {
+    let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/onnx-cases/python");
+    if !packages.join("COMPLETE").exists() {
+        return skip("ONNX networks: exports", "pip cannot install onnx (scripts/fetch-onnx-cases.sh)");
+    }
+    let models = [
+        ("every_layer", every_layer()),
+        ("digits", Model::digits().unwrap()),
+        ("resnet20", Model::resnet20().unwrap()),
+        ("mobilenet-small", Model::mobilenet_small().unwrap()),
+    ];
+    for (name, model) in models {
+        let parameters = values(&model);
+        let [h, w, c] = *model.example_shape() else { panic!("{name}: no images") };
+        let inputs: Vec<f32> = (0..2 * h * w * c).map(|i| (i as f32 * 1.3).sin()).collect();
+        let outputs = Predictor::new(gpu(), model.clone(), &parameters, 2).unwrap().predict(&inputs).unwrap();
+        // The reference evaluator takes NCHW.
+        let nchw: Vec<f32> = (0..inputs.len())
+            .map(|i| {
+                let (image, channel, at) = (i / (h * w * c), i / (h * w) % c, i % (h * w));
+                inputs[image * h * w * c + at * c + channel]
+            })
+            .collect();
+        let mask = Mask::from_frozen((0..parameters[0].1.len()).map(|i| i % 3 == 0));
+        let file = temporary(&format!("{name}.onnx"));
+        write_onnx(&file, &model, &parameters, &[(parameters[0].0.clone(), mask.clone())]).unwrap();
+        let lines = |values: &[f32]| values.iter().map(|x| format!("{x:e}")).collect::<Vec<_>>().join("\n");
+        let (given, got) = (temporary(&format!("{name}.in")), temporary(&format!("{name}.out")));
+        std::fs::write(&given, lines(&nchw)).unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/onnx/evaluate.py");
+        let shape = format!("2,{c},{h},{w}");
+        let run = Command::new("python3")
+            .args([&script, &file, &given])
+            .arg(&shape)
+            .arg(&got)
+            .env("PYTHONPATH", &packages)
+            .output()
+            .unwrap();
+        assert!(run.status.success(), "{name}: {}", String::from_utf8_lossy(&run.stderr));
+        let theirs = std::fs::read_to_string(&got).unwrap();
+        let mut theirs = theirs.lines();
+        let masks = theirs.next().unwrap();
+        assert_eq!(masks, format!("{}", mask.frozen_count()), "{name}");
+        let theirs: Vec<f32> = theirs.map(|line| line.parse().unwrap()).collect();
+        let error = error(&theirs, &outputs);
+        assert!(error <= 1e-5, "{name}: {error:e}");
+        say(&format!(
+            "ONNX export of {name}: accepted, largest difference {error:.1e} of the largest output"
+        ));
+        [file, given, got].iter().for_each(|file| std::fs::remove_file(file).unwrap());
+    }
+}
+
+/// Bytes of a message's field: text or a message.
+fn field(number: u8, value: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![number << 3 | 2];
+    let mut length = value.len();
+    while length >= 0x80 {
+        bytes.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    bytes.push(length as u8);
+    [&bytes, value].concat()
+}
+
+fn node(op: &str, inputs: &[&str], output: &str) -> Vec<u8> {
+    let mut node: Vec<u8> = inputs.iter().flat_map(|input| field(1, input.as_bytes())).collect();
+    node.extend([field(2, output.as_bytes()), field(3, output.as_bytes()), field(4, op.as_bytes())].concat());
+    field(1, &node)
+}
+
+/// A file with the input `x [n, 2, 4, 4]`, these nodes, and the output `y`.
+fn file_of(nodes: &[Vec<u8>]) -> Vec<u8> {
+    let extents: Vec<u8> = [1, 2, 4, 4].iter().flat_map(|&extent| field(1, &[8, extent])).collect();
+    let shape = field(2, &extents);
+    let kind = field(2, &field(1, &[&[8, 1], shape.as_slice()].concat()));
+    let x = field(11, &[field(1, b"x"), kind].concat());
+    let y = field(12, &field(1, b"y"));
+    let graph = [nodes.concat(), x, y].concat();
+    [&[8, 9], field(7, &graph).as_slice(), &field(8, &[16, 20])].concat()
+}
+
+#[test]
+fn files_that_do_not_fit_are_named_errors() {
+    let path = temporary("refused.onnx");
+    let refused = |bytes: &[u8], parts: &[&str]| {
+        std::fs::write(&path, bytes).unwrap();
+        let error = read_onnx(&path).unwrap_err();
+        assert!(matches!(error, Error::Data { .. }), "{error}");
+        let message = error.to_string();
+        assert!(parts.iter().all(|part| message.contains(part)), "{message} lacks one of {parts:?}");
+    };
+    let relu = node("Relu", &["x"], "y");
+    std::fs::write(&path, file_of(std::slice::from_ref(&relu))).unwrap();
+    let read = read_onnx(&path).unwrap();
+    assert_eq!((read.model.example_shape(), read.model.outputs()), (&[4, 4, 2][..], &[Source::Layer(0)][..]));
+
+    let unknown = [node("LSTM", &["x"], "a"), node("Einsum", &["a"], "b"), node("LSTM", &["b"], "y")];
+    refused(&file_of(&unknown), &["not supported", "Einsum (1)", "LSTM (2)"]);
+    refused(
+        &file_of(&[node("Relu", &["later"], "y"), node("Relu", &["y"], "later")]),
+        &["\"y\" (Relu)", "later"],
+    );
+    refused(&file_of(&[relu.clone(), relu]), &["one definition of \"y\""]);
+    refused(&file_of(&[node("Relu", &["x"], "other")]), &["output \"y\""]);
+    refused(&file_of(&[node("Relu", &[], "y")]), &["operand 0", "none"]);
+    refused(&file_of(&[node("Conv", &["x", "x"], "y")]), &["(Conv)", "operand 1 to be a constant"]);
+    refused(&file_of(&[node("MatMul", &["x", "x"], "y")]), &["(MatMul)", "features [n, in]"]);
+    refused(&file_of(&[node("Concat", &["x", "x"], "y")]), &["(Concat)", "shapes only"]);
+    refused(
+        &file_of(&[node("Relu", &["x"], "a\u{1b}[2J"), node("Relu", &["a"], "y")]),
+        &["expected operand 0"],
+    );
+    refused(b"", &["not a complete ONNX file"]);
+    refused(&std::fs::read(stored("digits_cnn.f32.safetensors")).unwrap(), &["model"]);
+
+    let whole = std::fs::read(stored("digits_cnn.train.onnx")).unwrap();
+    for cut in (1..whole.len()).step_by(1009) {
+        std::fs::write(&path, &whole[..cut]).unwrap();
+        assert!(matches!(read_onnx(&path), Err(Error::Data { .. })), "cut to {cut}");
+    }
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn exports_that_cannot_be_are_named_errors() {
+    let file = temporary("no-export.onnx");
+    let model =
+        Model::input([4, 4, 2]).flatten().reshape([2, 2, 8]).conv2d("c", 1, [1, 1], |c| c).build().unwrap();
+    let error = write_onnx(&file, &model, &values(&model), &[]).unwrap_err().to_string();
+    assert!(error.contains("reshape"), "{error}");
+    let digits = Model::digits().unwrap();
+    let mut parameters = values(&digits);
+    let none: [(String, Mask); 0] = [];
+    let refused = |parameters: &[(String, Vec<f32>)], masks: &[(String, Mask)], part: &str| {
+        let error = write_onnx(&file, &digits, parameters, masks).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    };
+    refused(&parameters[1..], &none, "values of every parameter");
+    refused(&parameters, &[("conv9.kernel".to_owned(), Mask::all(3).unwrap())], "conv9.kernel");
+    refused(&parameters, &[("conv1.bias".to_owned(), Mask::all(3).unwrap())], "conv1.bias");
+    parameters[0].1.pop();
+    refused(&parameters, &none, "conv1.kernel");
+    assert!(!file.exists());
+}
+
+/// Damaged files are refused or give a model; none panics, and none takes more memory than the file has.
+#[test]
+fn soak_onnx_files() {
+    let path = temporary("soak.onnx");
+    let all = ["digits_cnn.train.onnx", "mini_resnet.dynamo.onnx", "mini_resnet.eval.onnx"]
+        .map(|name| std::fs::read(stored(name)).unwrap());
+    // Most bytes are weights; the graph comes first, or behind the weights.
+    soak("ONNX files", 4, |random| {
+        let bytes = &all[random.below(3)];
+        let mut damaged = damage(random, bytes);
+        if random.below(2) == 0 {
+            let head = random.below(4000).min(bytes.len());
+            damaged = [damage(random, &bytes[..head.max(1)]), bytes[head..].to_vec()].concat();
+        }
+        std::fs::write(&path, damaged).unwrap();
+        Case::from(read_onnx(&path))
+    });
+    std::fs::remove_file(path).unwrap();
+}
