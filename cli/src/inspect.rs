@@ -76,6 +76,10 @@ fn describe(output: &Output, checkpoint: &Checkpoint) -> Result<(), Failure> {
         output.text("written by another program: it has no checksum")?;
     }
     for (name, value) in checkpoint.notes() {
+        // `frazil summary` prints it.
+        if name == "architecture" {
+            continue;
+        }
         output.text(format!("{}: {}", printable(name), printable(value)))?;
     }
     let (weights, of_frozen) = (hex(checkpoint.digest(&[], false)), hex(checkpoint.frozen_digest()));

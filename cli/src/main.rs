@@ -4,12 +4,15 @@ mod bench;
 mod check;
 mod devices;
 mod draw;
+mod export;
 mod inspect;
 mod interrupt;
 mod mask_args;
+mod network;
 mod optimizer_args;
 mod os_text;
 mod output;
+mod summary;
 mod train;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -64,6 +67,11 @@ enum Command {
     /// Draw the convolution kernels of a checkpoint as an SVG picture with frozen weights outlined. Needs no
     /// GPU.
     Draw(draw::DrawArgs),
+    /// Print the layers of a predefined model or of a file: shapes, parameters, frozen weights, operations. Needs no
+    /// GPU.
+    Summary(summary::SummaryArgs),
+    /// Write the weights and masks of a network for PyTorch or as an ONNX file. Needs no GPU.
+    Export(export::ExportArgs),
 }
 
 /// Options of every command that uses a device.
@@ -235,6 +243,8 @@ fn main() -> ExitCode {
         Command::Check(args) => args.json,
         Command::Inspect(args) => args.json,
         Command::Draw(_) => false,
+        Command::Summary(args) => args.json,
+        Command::Export(args) => args.json,
     };
     let interrupt = Interrupt::handle(matches!(command, Command::Train(_)), json);
     let result = match command {
@@ -244,6 +254,8 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Draw(args) => draw::run(&args),
+        Command::Summary(args) => summary::run(&args),
+        Command::Export(args) => export::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,5 +10,6 @@ mod draw;
 mod faults;
 mod hostile_files;
 mod interrupts;
+mod networks;
 mod program;
 mod runs;

@@ -1,0 +1,110 @@
+//! Networks that are named on the command line: predefined models, and files of several formats.
+
+use super::{Failure, usage};
+use clap::Args;
+use frazil::checkpoint::Checkpoint;
+use frazil::interop::{TorchStateDict, read_onnx};
+use frazil::{Error, Mask, Model, Result};
+use std::path::{Path, PathBuf};
+
+/// Arguments that name a network.
+#[derive(Args)]
+pub struct NetworkArgs {
+    /// File: a checkpoint of `frazil train`, an ONNX file (.onnx), or with --model a PyTorch state dict
+    /// (.safetensors).
+    file: PathBuf,
+    /// Predefined model whose weights FILE has, if it does not name its architecture.
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
+}
+
+/// A model with its parameters.
+pub struct Network {
+    pub model: Model,
+    /// Paths and values of all parameters; none for a predefined model.
+    pub parameters: Vec<(String, Vec<f32>)>,
+    /// Number of training steps; 0 if it is not known.
+    pub steps: u64,
+    /// Masks of the parameters with frozen elements.
+    pub masks: Vec<(String, Mask)>,
+    /// What a reader should know about the file.
+    pub notes: Vec<String>,
+}
+
+impl NetworkArgs {
+    /// Reads the file.
+    pub fn load(&self) -> std::result::Result<Network, Failure> {
+        let named = self.model.as_deref().map(Model::named).transpose();
+        Ok(load(&self.file, usage(named)?)?)
+    }
+
+    /// Reads the file, or returns the predefined model of that name.
+    pub fn load_or_named(&self) -> std::result::Result<Network, Failure> {
+        let name = self.file.to_str().unwrap_or_default();
+        if self.model.is_none() && Model::NAMES.contains(&name) {
+            let model = Model::named(name)?;
+            return Ok(Network {
+                model,
+                parameters: Vec::new(),
+                steps: 0,
+                masks: Vec::new(),
+                notes: Vec::new(),
+            });
+        }
+        self.load()
+    }
+}
+
+fn load(file: &Path, named: Option<Model>) -> Result<Network> {
+    if file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")) {
+        let read = read_onnx(file)?;
+        return Ok(Network {
+            model: read.model,
+            parameters: read.parameters,
+            steps: 0,
+            masks: Vec::new(),
+            notes: read.notes,
+        });
+    }
+    let foreign = |why: String| Error::Checkpoint { path: file.to_owned(), why, source: None };
+    if let Some(model) = &named {
+        let weights = TorchStateDict::new(model)?.read(file);
+        if let Ok(weights) = weights
+            && weights.missing.is_empty()
+        {
+            let notes = weights.unused.iter().map(|name| format!("unused: {name}")).collect();
+            return Ok(Network {
+                model: model.clone(),
+                parameters: weights.parameters,
+                steps: 0,
+                masks: Vec::new(),
+                notes,
+            });
+        }
+    }
+    let checkpoint = Checkpoint::read(file)?;
+    let Some(model) = named.map_or_else(|| checkpoint.model(), |model| Ok(Some(model)))? else {
+        let why = format!(
+            "expected a checkpoint that names its architecture, got one without; name the model with --model, one of {}",
+            Model::NAMES.join(", ")
+        );
+        return Err(foreign(why));
+    };
+    let mut parameters = Vec::new();
+    let mut masks = Vec::new();
+    for parameter in model.parameters() {
+        let tensor = checkpoint
+            .tensor(&parameter.path)
+            .filter(|tensor| tensor.dtype() == "f32" && tensor.shape() == parameter.shape.extents());
+        let missing =
+            || foreign(format!("expected a tensor {:?} {}, got none", parameter.path, parameter.shape));
+        let bits = tensor.ok_or_else(missing)?.bits();
+        parameters.push((parameter.path.clone(), bits.iter().map(|&bits| f32::from_bits(bits)).collect()));
+        let mask = checkpoint.mask(&parameter.path);
+        if mask.frozen_count() > 0 {
+            masks.push((parameter.path.clone(), mask));
+        }
+    }
+    let steps = checkpoint.notes().get("step").and_then(|step| step.parse().ok()).unwrap_or(0);
+    Ok(Network { model, parameters, steps, masks, notes: Vec::new() })
+}

@@ -1,0 +1,88 @@
+//! `frazil summary` and `frazil export`: networks of checkpoints, ONNX files and state dicts.
+
+use crate::program::{folder, frazil, lines};
+use frazil::Model;
+use frazil::checkpoint::Checkpoint;
+use frazil::interop::{TorchStateDict, read_onnx};
+use std::path::PathBuf;
+
+fn stored(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/interop").join(name)
+}
+
+#[test]
+fn summary_lists_layers_of_models_and_files() {
+    let text = String::from_utf8(frazil(&["summary", "digits"]).stdout).unwrap();
+    for part in ["conv1", "[8, 8, 16]", "160", "38282 trained parameters"] {
+        assert!(text.contains(part), "{text}");
+    }
+    let onnx = stored("mini_resnet.train.onnx");
+    let objects = lines(&frazil(&["summary", onnx.to_str().unwrap(), "--json"]));
+    let (done, layers) = objects.split_last().unwrap();
+    let flops: u64 = layers.iter().map(|layer| layer["flops"].as_u64().unwrap()).sum();
+    assert_eq!((done["done"].as_bool(), done["flops"].as_u64()), (Some(true), Some(flops)));
+    assert!(
+        layers.iter().any(|layer| layer["layer"] == "layer2.0.downsample.0" && layer["parameters"] == 128)
+    );
+    let folded = stored("mini_resnet.eval.onnx");
+    let text = String::from_utf8(frazil(&["summary", folded.to_str().unwrap()]).stdout).unwrap();
+    assert!(text.contains("folded batch norms"), "{text}");
+}
+
+#[test]
+fn trained_networks_are_exported_with_their_masks() {
+    let out = folder("export");
+    let run = out.join("run");
+    let path = |name: &str| out.join(name).to_str().unwrap().to_owned();
+    let trained = frazil(&["train", "--epochs", "1", "--out", run.to_str().unwrap()]);
+    assert!(trained.status.success(), "{}", String::from_utf8_lossy(&trained.stderr));
+    let weights = path("run/weights.safetensors");
+    let checkpoint = Checkpoint::read(weights.as_ref()).unwrap();
+    let model = checkpoint.model().unwrap().expect("the architecture");
+    assert_eq!(model.to_json(), Model::digits().unwrap().to_json());
+
+    let text = String::from_utf8(frazil(&["summary", &weights]).stdout).unwrap();
+    assert!(text.contains("conv1.kernel: 72 elements frozen (50.0 %)"), "{text}");
+
+    let [onnx, torch] = [path("net.onnx"), path("net.safetensors")];
+    for (to, file) in [("onnx", &onnx), ("torch", &torch)] {
+        let output = frazil(&["export", &weights, "--to", to, "-o", file]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(String::from_utf8_lossy(&output.stdout).contains(file.as_str()));
+    }
+    let read = read_onnx(&onnx).unwrap();
+    let names = TorchStateDict::new(&model).unwrap();
+    let state_dict = names.read(&torch).unwrap();
+    assert_eq!((state_dict.missing, state_dict.unused), (vec![], vec![]));
+    for (path, values) in read.parameters.iter().chain(&state_dict.parameters) {
+        let bits: Vec<_> = values.iter().map(|value| value.to_bits()).collect();
+        assert_eq!(bits, checkpoint.tensor(path).unwrap().bits(), "{path}");
+    }
+    let masks = names.read_masks(path("net.masks.safetensors")).unwrap();
+    assert_eq!(masks.len(), 2);
+    assert!(masks.iter().all(|(path, mask)| *mask == checkpoint.mask(path)));
+
+    // A state dict names no architecture, so that the model must be named.
+    let refused = frazil(&["export", &torch, "--to", "onnx", "-o", &path("other.onnx")]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--model"));
+    let named = frazil(&["export", &torch, "--model", "digits", "--to", "onnx", "-o", &path("other.onnx")]);
+    assert!(named.status.success(), "{}", String::from_utf8_lossy(&named.stderr));
+    assert_eq!(read_onnx(path("other.onnx")).unwrap().parameters, read.parameters);
+    std::fs::remove_dir_all(out).unwrap();
+}
+
+#[test]
+fn files_that_are_no_networks_are_named_errors() {
+    let file = stored("digits_cnn.inputs.npy");
+    let refused = |arguments: &[&str], code: i32, part: &str| {
+        let output = frazil(arguments);
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{message}");
+        assert!(message.contains(part), "{message}");
+    };
+    refused(&["summary", file.to_str().unwrap()], 1, "NumPy");
+    refused(&["summary", "nowhere.onnx"], 1, "nowhere.onnx");
+    refused(&["summary", file.to_str().unwrap(), "--model", "resnet"], 2, "resnet20");
+    refused(&["export", "digits", "--to", "onnx", "-o", "x"], 1, "digits");
+}
