@@ -103,7 +103,8 @@ fn matmuls(all: &mut Vec<Case>) {
 
 fn activations(all: &mut Vec<Case>) {
     let kinks = [Activation::LeakyRelu { slope: 0.3 }, Activation::Clamp { limit: 0.6 }];
-    let curves = [Activation::Sigmoid, Activation::Tanh, Activation::Gelu, Activation::GeluTanh];
+    let curves =
+        [Activation::Sigmoid, Activation::Tanh, Activation::Gelu, Activation::GeluTanh, Activation::Silu];
     for kind in kinks {
         all.push(linear(Op::Activation(kind), vec![separated(&[4], 8)], &[0]));
     }
@@ -147,6 +148,9 @@ fn table() -> Vec<Case> {
         all.push(linear(Op::Add, pair(), &[0, 1]));
         all.push(linear(Op::Mul, pair(), &[0, 1]));
         all.push(linear(Op::Scale(-1.7), vec![x.clone()], &[0]));
+        all.push(linear(Op::Concat, pair(), &[0, 1]));
+        all.push(linear(Op::SliceChannels { begin: 1, channels: 3 }, vec![x.clone()], &[0]));
+        all.push(linear(Op::PadChannels { begin: 2, channels: 9 }, vec![x.clone()], &[0]));
         all.push(linear(Op::Dropout(Dropout { rate: 0.4, layer: 1 }), vec![x], &[0]));
     }
     all.push(linear(Op::Reshape(vec![BATCH, 5, 2]), vec![batch(&[2, 5], 26)], &[0]));

@@ -15,7 +15,8 @@ fn branches() -> ModelBuilder {
     let once = image.clone().tanh().conv2d("shared", 2, [3, 3], |c| c.padding(Same));
     let twice = once.clone().sigmoid().repeat("again", &once);
     let gate = image.clone().conv2d("gate", 2, [1, 1], |c| c).sigmoid();
-    once.add("sum", [twice, image]).mul("gated", gate).flatten().dense("fc", 3)
+    let joined = once.add("sum", [twice, image.clone()]).mul("gated", gate.clone());
+    joined.concat("joined", [image, gate]).flatten().dense("fc", 3)
 }
 
 #[test]
@@ -23,7 +24,18 @@ fn layers_follow_their_operands_and_share_parameters() {
     let model = branches().build().unwrap();
     let names: Vec<_> = model.layers().iter().map(|layer| layer.name()).collect();
     let expected = [
-        "stem", "tanh1", "shared", "sigmoid3", "again", "sum", "gate", "sigmoid7", "gated", "flatten9", "fc",
+        "stem",
+        "tanh1",
+        "shared",
+        "sigmoid3",
+        "again",
+        "sum",
+        "gate",
+        "sigmoid7",
+        "gated",
+        "joined",
+        "flatten10",
+        "fc",
     ];
     assert_eq!(names, expected);
     let [stem, again, sum] = [0, 4, 5].map(|index| &model.layers()[index]);
@@ -31,9 +43,10 @@ fn layers_follow_their_operands_and_share_parameters() {
     assert_eq!((again.repeats(), again.parameters()), (Some(2), model.layers()[2].parameters()));
     assert_eq!(sum.inputs(), [2, 4, 0].map(Source::Layer));
     assert_eq!((sum.layer(), sum.output()), (&Layer::Add, &[4, 4, 2][..]));
-    assert_eq!(model.outputs(), [Source::Layer(10)]);
+    assert_eq!(model.outputs(), [Source::Layer(11)]);
     assert_eq!(model.shape(Source::Input(0)), Some(&[4, 4, 2][..]));
-    assert_eq!(model.shape(Source::Layer(11)), None);
+    assert_eq!(model.shape(Source::Layer(9)), Some(&[4, 4, 6][..]));
+    assert_eq!(model.shape(Source::Layer(12)), None);
     let paths: Vec<_> = model.parameters().iter().map(|p| p.path.as_str()).collect();
     let kernels =
         ["stem", "shared", "gate", "fc"].map(|layer| [format!("{layer}.kernel"), format!("{layer}.bias")]);
@@ -98,7 +111,9 @@ fn only_the_layers_below_a_single_value_can_be_cached() {
     let model = branches().build().unwrap();
     let from = |first: usize| model.training_graph_from(first, 2, Loss::SoftmaxCrossEntropy, SGD);
     // Two values pass between layers 2 and 3, and layer 4 repeats layer 2.
-    for (first, fits) in [(0, true), (1, true), (2, false), (3, false), (5, false), (9, true), (10, true)] {
+    for (first, fits) in
+        [(0, true), (1, true), (2, false), (3, false), (5, false), (9, false), (10, true), (11, true)]
+    {
         assert_eq!(from(first).is_ok(), fits, "{first}");
         assert_eq!(first > 0 && model.features_graph(first, 2).is_ok(), fits && first > 0, "{first}");
     }
@@ -121,6 +136,9 @@ fn invalid_joins_are_named() {
     let image = x();
     let wide = image.clone().conv2d("wide", 3, [1, 1], |c| c);
     refused(image.clone().add("sum", [wide.clone()]), &["sum", "one shape", "[4, 4, 2]", "[4, 4, 3]"]);
+    let small = image.clone().conv2d("small", 2, [3, 3], |c| c);
+    refused(image.clone().concat("cat", [small]), &["cat", "before the last", "[2, 2, 2]"]);
+    refused(x().concat("cat", []), &["cat", "two operands or more"]);
     refused(x().add("sum", []), &["sum", "two operands or more", "1"]);
     let three = [image.clone(), image.clone()];
     refused(image.clone().join("product", Layer::Mul, three), &["product", "two operands", "3"]);

@@ -413,6 +413,19 @@ impl Adjoint<'_, '_> {
                 self.push(0, Op::Mul, &[dy, i(1)], "grad_a")?;
                 self.push(1, Op::Mul, &[dy, i(0)], "grad_b")
             }
+            Op::Concat => {
+                let [c, d] = [0, 1].map(|operand| self.sweep.graph.at(i(operand)).shape.last());
+                self.push(0, Op::SliceChannels { begin: 0, channels: c }, &[dy], "grad_a")?;
+                self.push(1, Op::SliceChannels { begin: c, channels: d }, &[dy], "grad_b")
+            }
+            Op::SliceChannels { begin, .. } => {
+                let channels = self.sweep.graph.at(i(0)).shape.last();
+                self.push(0, Op::PadChannels { begin: *begin, channels }, &[dy], "grad_input")
+            }
+            Op::PadChannels { begin, .. } => {
+                let channels = self.sweep.graph.at(i(0)).shape.last();
+                self.push(0, Op::SliceChannels { begin: *begin, channels }, &[dy], "grad_input")
+            }
             Op::Scale(factor) => self.push(0, Op::Scale(*factor), &[dy], "grad_input"),
             // The result `1 / elements` does not depend on the elements of x, so the gradient with respect to
             // x is 0.

@@ -190,6 +190,22 @@ pub enum Op {
     Add,
     /// `a, b` -> (`a * b`, elementwise), of the same shape.
     Mul,
+    /// `a [.., c], b [.., d]` -> (`y [.., c + d]`): both side by side along the last axis.
+    Concat,
+    /// `x [.., c]` -> (`y [.., channels]`): these channels of x.
+    SliceChannels {
+        /// First channel.
+        begin: usize,
+        /// Number of channels, 1 or more.
+        channels: usize,
+    },
+    /// `x [.., c]` -> (`y [.., channels]`): x at channel `begin`, and zeros around it.
+    PadChannels {
+        /// First channel of x in the result.
+        begin: usize,
+        /// Number of channels of the result.
+        channels: usize,
+    },
     /// `x` -> (`factor * x`).
     Scale(f64),
     /// `x` -> (`dx`): the gradient of the mean of x's valid elements, `1 / elements` everywhere.
@@ -299,6 +315,9 @@ impl Op {
             Op::BiasGrad => "bias_grad",
             Op::Add => "add",
             Op::Mul => "mul",
+            Op::Concat => "concat",
+            Op::SliceChannels { .. } => "slice_channels",
+            Op::PadChannels { .. } => "pad_channels",
             Op::Scale(_) => "scale",
             Op::MeanGrad => "mean_grad",
             Op::Relu => "relu",

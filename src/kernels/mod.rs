@@ -22,8 +22,8 @@ mod winograd;
 
 pub(crate) use conv::*;
 pub(crate) use elementwise::{
-    Curve, activation, activation_grad, add, bias_add, bias_grad, bias_grad_parallel, dropout, mean_grad,
-    mul, relu, relu_grad, scale, zero,
+    Curve, activation, activation_grad, add, bias_add, bias_grad, bias_grad_parallel, concat, dropout,
+    mean_grad, mul, pad_channels, relu, relu_grad, scale, slice_channels, zero,
 };
 pub use files::{FILES, WgslFile};
 pub(crate) use gemm::{

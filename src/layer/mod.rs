@@ -39,6 +39,8 @@ pub enum Layer {
     Add,
     /// Elementwise product of two operands of one shape.
     Mul,
+    /// Two operands or more side by side along the last axis: the channels of images, or features.
+    Concat,
     /// `max(x, 0)`.
     Relu,
     /// Other elementwise activation.
@@ -97,6 +99,19 @@ impl Layer {
                     }
                 }
             }
+            (Layer::Concat, [[.., _], [.., _], ..]) => {
+                let before = |shape: &[usize]| shape[..shape.len().saturating_sub(1)].to_vec();
+                if let Some(other) = inputs.iter().find(|other| before(other) != before(inputs[0])) {
+                    let expected = format!("the extents of {:?} before the last", inputs[0]);
+                    return Err(Error::shape(name, expected, format!("{other:?}")));
+                }
+                let channels = inputs.iter().filter_map(|shape| shape.last());
+                let channels = channels.fold(0usize, |sum, &c| sum.saturating_add(c));
+                let mut output = before(inputs[0]);
+                output.push(channels);
+                Shape::new(output.as_slice())?;
+                Ok(output)
+            }
             (Layer::Conv2d(layer), [input]) => {
                 let conv = layer.resolve(name, input)?;
                 Ok(vec![conv.window.output[0], conv.window.output[1], conv.c_out])
@@ -127,7 +142,7 @@ impl Layer {
     /// Returns the error for a wrong number of operands.
     fn wrong_operands(&self, name: &str, got: usize) -> Error {
         let expected = match self {
-            Layer::Add => "two operands or more",
+            Layer::Add | Layer::Concat => "two operands or more",
             Layer::Mul => "two operands; multiply their product by a third",
             _ => "one operand",
         };
@@ -155,6 +170,7 @@ impl Layer {
             Layer::BatchNorm(_) => "batch_norm",
             Layer::Add => "add",
             Layer::Mul => "mul",
+            Layer::Concat => "concat",
             Layer::Relu => "relu",
             Layer::Activation(Activation::LeakyRelu { .. }) => "leaky_relu",
             Layer::Activation(Activation::Clamp { .. }) => "clamp",
@@ -198,6 +214,7 @@ impl Layer {
         match self {
             Layer::BatchNorm(_)
             | Layer::Add
+            | Layer::Concat
             | Layer::Dropout { .. }
             | Layer::MaxPool2d(_)
             | Layer::AvgPool2d(_)
@@ -241,6 +258,9 @@ impl Layer {
                 let sum = graph.push_one(Op::Add, &[*a, *b], name)?;
                 others.iter().try_fold(sum, |sum, &other| graph.push_one(Op::Add, &[sum, other], name))
             }
+            (Layer::Concat, [first, others @ ..]) if !others.is_empty() => others
+                .iter()
+                .try_fold(*first, |joined, &other| graph.push_one(Op::Concat, &[joined, other], name)),
             (Layer::Mul, &[a, b]) => graph.push_one(Op::Mul, &[a, b], name),
             (Layer::Conv2d(layer), &[x]) => layer.forward(graph, name, x, parameters),
             (Layer::Dense(layer), &[x]) => layer.forward(graph, name, x, parameters),

@@ -113,6 +113,11 @@ impl ModelBuilder {
         self.join(name, Layer::Mul, [other])
     }
 
+    /// Appends this value and `others` side by side along the last axis, the channels of images.
+    pub fn concat(self, name: &str, others: impl IntoIterator<Item = ModelBuilder>) -> Self {
+        self.join(name, Layer::Concat, others)
+    }
+
     /// Appends the layer whose output is `layer` once more, with the same parameters (a shared layer). Its gradient
     /// is the sum over both.
     ///

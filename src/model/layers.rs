@@ -224,6 +224,10 @@ impl Layers {
                     found.extend(first.map(|images| (layer.name.clone(), images)));
                     first
                 }
+                Layer::Concat if operands.iter().any(Option::is_some) => {
+                    let expected = "no flattened images; concatenate images, or the outputs of dense layers";
+                    return Err(Error::argument(&layer.name, expected, "some"));
+                }
                 _ if operands.iter().any(|&other| other != first) => {
                     let expected = "operands that are all flattened from images of one shape, or none";
                     return Err(Error::argument(&layer.name, expected, format!("{operands:?}")));

@@ -17,6 +17,13 @@ pub(super) fn relu_grad(y: &[f64], dy: &[f64], dx: &mut [f64]) {
     }
 }
 
+/// Writes rows of `width` elements at `begin` into rows of `y`, of `channels` elements.
+pub(super) fn write_channels(x: &[f64], width: usize, begin: usize, y: &mut [f64], channels: usize) {
+    for (row, x) in y.chunks_mut(channels).zip(x.chunks(width)) {
+        row[begin..begin + width].copy_from_slice(x);
+    }
+}
+
 /// Value and derivative of the activation at x.
 fn value_and_derivative(activation: Activation, x: f64) -> [f64; 2] {
     match activation {

@@ -339,6 +339,20 @@ fn compute(
         (Op::BiasGrad, [dbias]) => linear::bias_grad(operand(0), dbias),
         (Op::Add, [y]) => elementwise::add(operand(0), operand(1), y),
         (Op::Mul, [y]) => elementwise::mul(operand(0), operand(1), y),
+        (Op::Concat, [y]) => {
+            let [c, d] = [0, 1].map(|index| info(index).shape.last());
+            elementwise::write_channels(operand(0), c, 0, y, c + d);
+            elementwise::write_channels(operand(1), d, c, y, c + d);
+        }
+        (Op::SliceChannels { begin, channels }, [y]) => {
+            let rows = operand(0).chunks(info(0).shape.last());
+            let parts = rows.flat_map(|row| &row[*begin..begin + channels]);
+            y.iter_mut().zip(parts).for_each(|(y, &x)| *y = x);
+        }
+        (Op::PadChannels { begin, channels }, [y]) => {
+            y.fill(0.0);
+            elementwise::write_channels(operand(0), info(0).shape.last(), *begin, y, *channels);
+        }
         (Op::Scale(factor), [y]) => elementwise::scale(*factor, operand(0), y),
         (Op::MeanGrad, [dx]) => elementwise::mean_grad(dx),
         (Op::Relu, [y]) => elementwise::relu(operand(0), y),

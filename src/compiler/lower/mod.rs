@@ -14,8 +14,8 @@ use super::ir::Operation;
 use crate::error::{Error, Result};
 use crate::graph::{Activation, Op, Value};
 use crate::kernels::{
-    Curve, Extent, Launch, MAX_ITERATIONS, activation, activation_grad, add, bias_add, dropout, mean_grad,
-    mul, relu, relu_grad, scale, softmax, softmax_grad,
+    Curve, Extent, Launch, MAX_ITERATIONS, activation, activation_grad, add, bias_add, concat, dropout,
+    mean_grad, mul, pad_channels, relu, relu_grad, scale, slice_channels, softmax, softmax_grad,
 };
 
 /// Lowers operations in order.
@@ -114,6 +114,16 @@ fn lower_one(b: &mut Builder, op: &Operation) -> Result<()> {
         (Op::BiasAdd, Some(x)) => bias_add(extent(x), x.shape.last()),
         (Op::Add, Some(a)) => add(extent(a)),
         (Op::Mul, Some(a)) => mul(extent(a)),
+        (Op::Concat, Some(a)) => {
+            let y = graph.at(node.outputs[0]);
+            concat(extent(y), y.shape.last(), a.shape.last())
+        }
+        (Op::SliceChannels { begin, channels }, Some(x)) => {
+            slice_channels(extent(graph.at(node.outputs[0])), *channels, *begin, x.shape.last())
+        }
+        (Op::PadChannels { begin, channels }, Some(x)) => {
+            pad_channels(extent(graph.at(node.outputs[0])), *channels, *begin, x.shape.last())
+        }
         (Op::Scale(factor), Some(x)) => scale(extent(x), *factor),
         (Op::Relu, Some(x)) => relu(extent(x)),
         (Op::ReluGrad, Some(y)) => relu_grad(extent(y)),

@@ -137,6 +137,8 @@ fn node_bounds(
         }
         // Errors of rounding the number of elements to f32, and of a division (2.5 ulps on Vulkan).
         Op::MeanGrad => vec![result().iter().map(|y| 7.0 * HALF_ULP * y.abs()).collect()],
+        // Results are copies of elements, or 0; the operands are data without errors.
+        Op::Concat | Op::SliceChannels { .. } | Op::PadChannels { .. } => vec![vec![0.0; elements(0)]],
         // Results are copies of elements, or 0.
         Op::Relu | Op::Reshape(_) => vec![operand_bound(0)],
         // Results are copies of elements of dy, or 0. The sign of y selects them, and it is exact in every

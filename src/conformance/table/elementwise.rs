@@ -9,6 +9,7 @@ pub(super) fn cases() -> Vec<Case> {
     for kind in KINDS {
         all.extend(elementwise(kind));
         all.extend(biases(kind));
+        all.extend(channels(kind));
         all.extend(dropout(kind));
     }
     all.extend(special_values());
@@ -53,6 +54,40 @@ fn elementwise(kind: DataKind) -> Vec<Case> {
     let case = chain("relu, reshape, relu".into(), 4, images(), nodes, kind);
     all.push(with(&case, "all kept", |ops| ops.keep_all = true));
     all.push(case);
+    all
+}
+
+/// Parts of the last axis: of one channel, of several, at the begin, in the middle and at the end.
+fn channels(kind: DataKind) -> Vec<Case> {
+    let mut all = Vec::new();
+    for (batch, extents) in SHAPES {
+        let (last, rest) = (extents[extents.len() - 1], &extents[..extents.len() - 1]);
+        for other in [1, 3, 8] {
+            let b = [rest, &[other]].concat();
+            let operands = vec![Operand::batched(extents, Fill::Data), Operand::batched(&b, Fill::Data)];
+            all.push(single(
+                format!("concat {batch} of {extents:?} and {other}"),
+                Op::Concat,
+                batch,
+                operands,
+                kind,
+            ));
+        }
+        let mut parts = vec![(0, 1), (last / 2, last - last / 2), (last - 1, 1), (0, last)];
+        parts.sort_unstable();
+        parts.dedup();
+        for (begin, count) in parts {
+            let name = format!("slice_channels {begin}, {count} {batch} of {extents:?}");
+            let operands = || vec![Operand::batched(extents, Fill::Data)];
+            let op = Op::SliceChannels { begin, channels: count };
+            all.push(single(name, op, batch, operands(), kind));
+            let name = format!("pad_channels {begin}, {count} {batch} of {extents:?}");
+            let op = Op::PadChannels { begin, channels: begin + last + count };
+            all.push(single(name, op, batch, operands(), kind));
+        }
+    }
+    let without_batch = vec![Operand::fixed(&[3, 7], Fill::Data), Operand::fixed(&[3, 2], Fill::Data)];
+    all.push(single("concat without a batch".into(), Op::Concat, 1, without_batch, kind));
     all
 }
 

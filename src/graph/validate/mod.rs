@@ -1,5 +1,6 @@
 //! Validation of operands and shape inference of results, one function per operation.
 
+mod channels;
 mod elementwise;
 mod linear;
 mod loss;
@@ -38,6 +39,9 @@ pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -
         Op::MatMul { transpose_a, transpose_b } => linear::matmul(o, *transpose_a, *transpose_b),
         Op::BiasAdd => linear::bias_add(o),
         Op::BiasGrad => linear::bias_grad(o),
+        Op::Concat => channels::concat(o),
+        Op::SliceChannels { begin, channels } => channels::slice(o, *begin, *channels),
+        Op::PadChannels { begin, channels } => channels::pad(o, *begin, *channels),
         Op::Scale(factor) => elementwise::scale(o, *factor),
         Op::Relu | Op::MeanGrad => elementwise::elementwise(o, 1),
         Op::Add | Op::Mul | Op::ReluGrad => elementwise::elementwise(o, 2),

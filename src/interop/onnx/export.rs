@@ -186,6 +186,8 @@ impl Writer<'_> {
             }
             Layer::Add if operands.len() == 2 => self.node(name, "Add", operands, &output, &[]),
             Layer::Add => self.node(name, "Sum", operands, &output, &[]),
+            // The channels are axis 1 of images and of features.
+            Layer::Concat => self.node(name, "Concat", operands, &output, &[("axis", Int(1))]),
             Layer::Mul => self.node(name, "Mul", operands, &output, &[]),
             Layer::Relu => self.node(name, "Relu", operands, &output, &[]),
             Layer::Activation(Activation::LeakyRelu { slope }) => {

@@ -32,10 +32,10 @@ pub struct OnnxNetwork {
 /// The layers have the names of the file's weights (`features.0` for `features.0.weight`), or else of its nodes.
 /// The parameters are found as in a PyTorch state dict, and freeze and train as those of any model.
 ///
-/// Operators: `Add`, `AveragePool`, `BatchNormalization`, `Clip`, `Constant`, `Conv`, `Dropout`, `Flatten`, `Gelu`,
+/// Operators: `Add`, `AveragePool`, `BatchNormalization`, `Clip`, `Concat` of channels, `Constant`, `Conv`, `Dropout`, `Flatten`, `Gelu`,
 /// `Gemm`, `GlobalAveragePool`, `GlobalMaxPool`, `HardSigmoid`, `HardSwish`, `Identity`, `LeakyRelu`, `MatMul` with a constant, `MaxPool`, `Mul`,
 /// `Pad` with zeros, `ReduceMean` over rows and columns, `Relu`, `Reshape` to features, `Sigmoid`, `Softmax`,
-/// `Squeeze`, `Sum`, `Tanh`, `Unsqueeze`; and `Shape`, `Gather`, `Concat` and `Cast` of shapes.
+/// `Squeeze`, `Sum`, `Tanh`, `Unsqueeze`; and `Shape`, `Gather` and `Cast` of shapes.
 ///
 /// ```no_run
 /// use frazil::interop::read_onnx;
@@ -352,7 +352,7 @@ impl<'f, 'a> Importer<'f, 'a> {
             "MaxPool" | "AveragePool" | "GlobalMaxPool" => self.pool(node, index)?,
             "GlobalAveragePool" | "ReduceMean" => self.global_average(node, index)?,
             "Softmax" => self.softmax(node, index)?,
-            "Add" | "Sum" | "Mul" => self.join(node, index)?,
+            "Add" | "Sum" | "Mul" | "Concat" => self.join(node, index)?,
             "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" => self.reshape(node, index)?,
             "Pad" => self.pad(node)?,
             other => return Err(format!("{other} is supported for constants and shapes only")),
@@ -728,7 +728,16 @@ impl<'f, 'a> Importer<'f, 'a> {
 
     fn join(&mut self, node: &Node<'a>, index: usize) -> Read<Value> {
         let operands: Vec<_> = (0..node.inputs.len()).map(|i| self.value(node, i)).collect::<Read<_>>()?;
-        let layer = if node.op == "Mul" { Layer::Mul } else { Layer::Add };
+        let layer = match node.op {
+            "Mul" => Layer::Mul,
+            "Concat" => Layer::Concat,
+            _ => Layer::Add,
+        };
+        let first = operands.first().ok_or("expected operands, got none")?;
+        let axis = if layer == Layer::Concat { int(node, "axis", 1)? } else { 1 };
+        if axis != 1 && axis != 1 - first.rank() as i64 {
+            return Err(format!("expected axis 1, the channels, got {axis}"));
+        }
         let shapes: Vec<_> = operands.iter().map(|value| value.shape.as_slice()).collect();
         let shape = layer.output(node.op, &shapes).map_err(|error| error.to_string())?;
         let mut all = operands.into_iter();

@@ -1,0 +1,28 @@
+// y [.., channels] = a [.., begin] and b [.., channels - begin] side by side.
+// uses: elementwise, scalars, grid
+
+@group(0) @binding(2) var<storage, read> a: array<f32>;
+@group(0) @binding(3) var<storage, read> b: array<f32>;
+@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let index = invocation_index(group, local);
+    let count = valid_count(p.elements, p.per_example, 0u);
+    if (index * 4u >= count) {
+        return;
+    }
+    var value = vec4<f32>(0.0);
+    for (var i = 0u; i < 4u; i++) { // unroll
+        // Beyond the last element, the value is not stored.
+        let at = min(index * 4u + i, count - 1u);
+        let row = at / p.channels;
+        let channel = at % p.channels;
+        if (channel < p.begin) {
+            value[i] = a[row * p.begin + channel];
+        } else {
+            value[i] = b[row * (p.channels - p.begin) + channel - p.begin];
+        }
+    }
+    store4(index, count, value);
+}
