@@ -193,9 +193,9 @@ fn resnet20(batch: usize) -> Graph {
     model.training_graph(batch, Loss::SoftmaxCrossEntropy, rule).unwrap().graph
 }
 
-/// Small dispatches take a large part of a step on a GPU.
+/// Small dispatches and memory traffic take a large part of a step on a GPU.
 #[test]
-fn a_step_of_resnet20_has_at_most_200_dispatches() {
+fn a_step_of_resnet20_has_at_most_200_dispatches_and_moves_at_most_1000_megabytes() {
     let report = Plan::estimate(&resnet20(64), &discrete(), &PlanOptions::default()).unwrap();
     let count = |kernel: &str| report.dispatches.iter().filter(|d| d.kernel == kernel).count();
     assert!(report.dispatches.len() <= 200, "{report}");
@@ -212,7 +212,8 @@ fn a_step_of_resnet20_has_at_most_200_dispatches() {
         assert_eq!(count(kernel), 21, "{kernel}");
     }
     let megabytes = report.traffic() as f64 / 1e6;
-    assert!(megabytes < 1_080.0, "{megabytes}");
+    println!("{} dispatches, {megabytes:.1} MB", report.dispatches.len());
+    assert!(megabytes <= 1_000.0, "{megabytes}");
     let minimum = report.minimum_bytes as f64 / 1e6;
     assert!(minimum > 0.25 * megabytes && minimum < megabytes, "{minimum} of {megabytes}");
 }

@@ -71,7 +71,7 @@ impl Tile {
     }
 
     /// Estimated time of `count` workgroups that each multiply over `k`, in multiply-adds that a core computes
-    /// at its peak in this time. Fitted to measurements on an NVIDIA H200; the choices take 1.01 times as long as the
+    /// at its peak in this time. Fitted to measurements on an NVIDIA H200; the choices take 1.07 times as long as the
     /// best ones, by the median over 42 shapes (`docs/benchmarks.md`).
     pub(super) fn time(self, count: usize, k: usize, cores: usize) -> usize {
         /// Invocations that occupy a core.
