@@ -25,7 +25,7 @@ struct Sizes {
 /// is predicted to be faster than the dense gradient in spite of its additional dispatches, which take as long
 /// as many more multiply-adds on a GPU.
 fn sizes_on(report: &AdapterReport) -> Sizes {
-    if report.software && std::env::var_os("TMP_LARGE").is_none() {
+    if report.software {
         Sizes { side: 16, conv1: 16, conv2: 64 }
     } else {
         Sizes { side: 32, conv1: 64, conv2: 256 }
