@@ -1,7 +1,7 @@
 // Batch normalization along the last axis: y = (x - mean)*inv_std*scale + shift, with the operations that are
 // fused into it: the addition of another tensor (norm_addend.wgsl or norm_no_addend.wgsl), then a ReLU if
 // RECTIFIED. If from_variance is set, inv_std_or_variance is a variance and inv_std is 1/sqrt(variance + epsilon).
-// uses: scalars, grid, norm_relu
+// uses: scalars, grid, norm_relu, norm_rectifier
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(2) var<storage, read> x: array<Element>;
@@ -22,6 +22,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (p.from_variance != 0u) {
         inv_std = 1.0 / sqrt(inv_std + p.epsilon);
     }
-    let normalized = (x[index] - mean[channel]) * inv_std * scale[channel] + shift[channel];
-    y[index] = rectified(added(index, normalized));
+    let normalized = (x[index] - mean[channel]) * inv_std;
+    y[index] = rectified(added(index, affine(normalized, scale[channel], shift[channel])));
 }

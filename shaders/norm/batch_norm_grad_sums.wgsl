@@ -27,7 +27,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var shift_sum = Element(0.0);
     for (var r = split * rows_per_split; r < min((split + 1u) * rows_per_split, rows); r++) {
         let offset = r * channels + channel;
-        let g = gradient(offset);
+        let g = gradient(offset, channel);
         scale_sum += g * (x[offset] - channel_mean);
         shift_sum += g;
     }

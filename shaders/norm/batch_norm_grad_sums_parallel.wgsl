@@ -23,10 +23,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     // Several loads per iteration, so that they are in flight at the same time.
     for (; r + 3u * step < end; r += 4u * step) {
         let offset = r * channels + at.column;
-        let g0 = gradient(offset);
-        let g1 = gradient(offset + step * channels);
-        let g2 = gradient(offset + 2u * step * channels);
-        let g3 = gradient(offset + 3u * step * channels);
+        let g0 = gradient(offset, at.column);
+        let g1 = gradient(offset + step * channels, at.column);
+        let g2 = gradient(offset + 2u * step * channels, at.column);
+        let g3 = gradient(offset + 3u * step * channels, at.column);
         scale_sum += g0 * (x[offset] - center);
         scale_sum += g1 * (x[offset + step * channels] - center);
         scale_sum += g2 * (x[offset + 2u * step * channels] - center);
@@ -37,7 +37,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         shift_sum += g3;
     }
     for (; r < end; r += step) {
-        let g = gradient(r * channels + at.column);
+        let g = gradient(r * channels + at.column, at.column);
         scale_sum += g * (x[r * channels + at.column] - center);
         shift_sum += g;
     }
@@ -50,5 +50,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         sums[2u * at.split * channels + at.column] = scale_total * inv_std;
         sums[(2u * at.split + 1u) * channels + at.column] = shift_total;
+        if (at.split == 0u) {
+            append_to_sums(at.column);
+        }
     }
 }

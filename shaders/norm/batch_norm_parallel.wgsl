@@ -2,7 +2,7 @@
 // that are fused into it as in batch_norm. One workgroup per split and tile of columns. Each merges the moments of
 // all splits itself, which takes less time than a dispatch; the workgroups of the first split store the
 // statistics.
-// uses: grid, row_tiles, merged_moments, norm_relu
+// uses: grid, row_tiles, merged_moments, norm_relu, norm_rectifier
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(3) var<storage, read> x: array<Element>;
@@ -34,14 +34,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let x1 = x[index + step * channels];
         let x2 = x[index + 2u * step * channels];
         let x3 = x[index + 3u * step * channels];
-        store(index, (x0 - merged.mean) * inv_std * factor + offset);
-        store(index + step * channels, (x1 - merged.mean) * inv_std * factor + offset);
-        store(index + 2u * step * channels, (x2 - merged.mean) * inv_std * factor + offset);
-        store(index + 3u * step * channels, (x3 - merged.mean) * inv_std * factor + offset);
+        store(index, affine((x0 - merged.mean) * inv_std, factor, offset));
+        store(index + step * channels, affine((x1 - merged.mean) * inv_std, factor, offset));
+        store(index + 2u * step * channels, affine((x2 - merged.mean) * inv_std, factor, offset));
+        store(index + 3u * step * channels, affine((x3 - merged.mean) * inv_std, factor, offset));
     }
     for (; r < end; r += step) {
         let index = r * channels + at.column;
-        store(index, (x[index] - merged.mean) * inv_std * factor + offset);
+        store(index, affine((x[index] - merged.mean) * inv_std, factor, offset));
     }
 }
 

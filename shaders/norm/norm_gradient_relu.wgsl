@@ -4,8 +4,11 @@
 @group(0) @binding(7) var<storage, read> activation: array<Element>;
 @group(0) @binding(8) var<storage, read_write> stored: array<Element>;
 
-fn gradient(offset: u32) -> Element {
+fn gradient(offset: u32, column: u32) -> Element {
     let value = select(Element(0.0), dy[offset], activation[offset] > Element(0.0));
     stored[offset] = value;
     return value;
+}
+
+fn append_to_sums(column: u32) {
 }

@@ -5,9 +5,12 @@
 @group(0) @binding(8) var<storage, read_write> stored: array<Element>;
 @group(0) @binding(9) var<storage, read> other_dy: array<Element>;
 
-fn gradient(offset: u32) -> Element {
+fn gradient(offset: u32, column: u32) -> Element {
     let sum = dy[offset] + other_dy[offset];
     let value = select(Element(0.0), sum, activation[offset] > Element(0.0));
     stored[offset] = value;
     return value;
+}
+
+fn append_to_sums(column: u32) {
 }

@@ -83,6 +83,19 @@ pub(crate) struct FusedNormGrad {
     pub shift_grad: Option<ValueId>,
     /// ReLU gradient whose result is the output gradient.
     pub relu_grad: Option<FusedReluGradOfSum>,
+    /// The same for the ReLU that follows the batch normalization, if the kernels of the scale gradient and of the
+    /// input gradient compute its sign instead of reading its output.
+    pub recomputed_relu_grad: Option<RecomputedReluGrad>,
+}
+
+/// ReLU gradient that is fused into the scale gradient and the input gradient of the batch normalization before the
+/// ReLU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RecomputedReluGrad {
+    /// Gradient of the ReLU's output.
+    pub gradient: ValueId,
+    pub scale: ValueId,
+    pub shift: ValueId,
 }
 
 /// ReLU gradient, and the sum of gradients before it, that are fused into the operation after it.

@@ -75,6 +75,9 @@ pub(crate) struct Partial {
     pub epsilon: f64,
     /// Of batch statistics: the index of the first element of mean, inv_std and variance in the packed buffer.
     pub first: [usize; 3],
+    /// Of a scale gradient whose kernel computes the sign of the ReLU after the normalization: the gradient of the
+    /// ReLU's output.
+    pub gradient: Option<ValueId>,
 }
 
 /// Memory that a GEMM reads and writes: operands `a` and `b`, result `c`.

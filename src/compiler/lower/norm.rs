@@ -2,7 +2,7 @@
 
 use super::gemm::row_splits;
 use super::{Builder, LoweredDispatch, Partial, Resource, extent};
-use crate::compiler::ir::{FusedNorm, FusedReluGradOfSum, Operation};
+use crate::compiler::ir::{FusedNorm, FusedNormGrad, FusedReluGradOfSum, Operation};
 use crate::error::Result;
 use crate::graph::Op;
 use crate::kernels::{
@@ -59,9 +59,10 @@ fn merging_norm(b: &mut Builder, op: &Operation, partial: Partial) {
 /// Lowers the input gradient of a batch normalization that merges the partial gradients of scale and shift.
 fn merging_grad_input(b: &mut Builder, op: &Operation, partial: Partial) {
     let first = [3, 4].map(|operand| b.packed(op.node.inputs[operand]).1);
-    let launch = batch_norm_grad_input_parallel(&partial.tiles, first);
+    let launch = batch_norm_grad_input_parallel(&partial.tiles, first, partial.gradient.is_some());
     let [x, dy, scale, dscale, dshift] =
         [0, 1, 2, 5, 6].map(|operand| Resource::Value(op.node.inputs[operand]));
+    let dy = partial.gradient.map_or(dy, Resource::Value);
     let dx = Resource::Value(op.node.outputs[0]);
     b.push(op, launch, vec![x, dy, scale, Resource::Packed, partial.workspace, dscale, dshift, dx]);
 }
@@ -88,7 +89,7 @@ fn statistics(b: &mut Builder, op: &Operation, epsilon: f64, resources: &[Resour
     b.push(op, partial, vec![resources[0], workspace]);
     if op.merged_later {
         let first = [0, 1, 2].map(|result| b.packed(op.node.outputs[result]).1);
-        b.partial.insert(op.index, Partial { workspace, tiles, epsilon, first });
+        b.partial.insert(op.index, Partial { workspace, tiles, epsilon, first, gradient: None });
         return;
     }
     b.push(op, merge, [&[workspace], &resources[1..]].concat());
@@ -99,8 +100,9 @@ fn statistics(b: &mut Builder, op: &Operation, epsilon: f64, resources: &[Resour
 fn grad_sums(b: &mut Builder, op: &Operation, epsilon: Option<f64>) {
     let [rows, per_row, channels] = matrix(b, op);
     let [x, dy, mean, spread] = [0, 1, 2, 3].map(|operand| Resource::Value(op.node.inputs[operand]));
-    let relu_grad = op.norm_grad.relu_grad;
+    let FusedNormGrad { shift_grad, relu_grad, recomputed_relu_grad } = op.norm_grad;
     let gradient = match relu_grad {
+        _ if recomputed_relu_grad.is_some() => NormGradient::Recomputed,
         None => NormGradient::Stored,
         Some(FusedReluGradOfSum { other: None, .. }) => NormGradient::Relu,
         Some(_) => NormGradient::SumRelu,
@@ -114,9 +116,13 @@ fn grad_sums(b: &mut Builder, op: &Operation, epsilon: Option<f64>) {
         let partial = batch_norm_grad_sums(rows, per_row, channels, splits, epsilon, gradient);
         (partial, batch_norm_grad_merge(channels, splits), splits)
     };
-    let sums = b.workspace(2 * splits * channels);
+    let copies = usize::from(recomputed_relu_grad.is_some());
+    let sums = b.workspace((2 * splits + copies) * channels);
     let mut resources = vec![x, dy, mean, spread, sums];
-    if let Some(relu_grad) = relu_grad {
+    if let Some(relu_grad) = recomputed_relu_grad {
+        resources[1] = Resource::Value(relu_grad.gradient);
+        resources.extend([relu_grad.scale, relu_grad.shift].map(Resource::Value));
+    } else if let Some(relu_grad) = relu_grad {
         // The kernel stores the operand `dy`.
         resources[1] = Resource::Value(relu_grad.gradient);
         resources.extend([Resource::Value(relu_grad.activation), dy]);
@@ -124,10 +130,12 @@ fn grad_sums(b: &mut Builder, op: &Operation, epsilon: Option<f64>) {
     }
     b.push(op, partial, resources);
     if op.merged_later {
-        b.partial.insert(op.index, Partial { workspace: sums, tiles, epsilon: 0.0, first: [0; 3] });
+        let gradient = recomputed_relu_grad.map(|relu_grad| relu_grad.gradient);
+        let partial = Partial { workspace: sums, tiles, epsilon: 0.0, first: [0; 3], gradient };
+        b.partial.insert(op.index, partial);
         return;
     }
-    let shift = match op.norm_grad.shift_grad {
+    let shift = match shift_grad {
         Some(shift) => Resource::Value(shift),
         // Nothing reads the shift gradient, but the kernel writes it.
         None => b.workspace(channels),

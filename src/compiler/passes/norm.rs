@@ -1,8 +1,9 @@
 //! Fuses the addition and the ReLU after a batch normalization into it, and the shift gradient, the ReLU gradient
 //! and the sum of gradients before it into its scale gradient.
 
-use crate::compiler::ir::{FusedNorm, FusedReluGradOfSum, Operation};
+use crate::compiler::ir::{FusedEpilogue, FusedNorm, FusedReluGradOfSum, Operation, RecomputedReluGrad};
 use crate::graph::{Graph, Op, ValueId};
+use crate::kernels::Epilogue;
 
 /// Fuses into each batch normalization and into each of its scale gradients what their kernels support.
 pub(crate) fn fuse_norms(graph: &Graph, mut operations: Vec<Operation>) -> Vec<Operation> {
@@ -33,14 +34,23 @@ pub(crate) fn fuse_norms(graph: &Graph, mut operations: Vec<Operation>) -> Vec<O
 }
 
 /// Lets batch normalizations merge the partial batch statistics, and input gradients those of the gradients of scale
-/// and shift, if they are the first to read them: a dispatch less for each. For devices whose reductions are
-/// parallel.
+/// and shift, if they are the first to read them: a dispatch less for each. If the output gradient is that of the
+/// ReLU after the normalization, both gradients compute the sign of the ReLU's output instead of reading it. For
+/// devices whose reductions are parallel.
 pub(crate) fn merge_in_readers(graph: &Graph, mut operations: Vec<Operation>) -> Vec<Operation> {
     let values = Values::new(graph, &operations);
     for reader in 0..operations.len() {
         let Some(producer) = values.merged_by(&operations, reader) else { continue };
         operations[producer].merged_later = true;
         operations[reader].merges = Some(operations[producer].index);
+        let Some(relu_grad) = values.recomputed_relu_grad(&operations, producer, reader) else { continue };
+        let gradient = operations[producer].node.inputs[1];
+        operations[producer].norm_grad.relu_grad = None;
+        operations[producer].norm_grad.recomputed_relu_grad = Some(relu_grad);
+        // The GEMM whose epilogue was the ReLU gradient stores what it reads.
+        if let Some(gemm) = values.producers[gradient.0].filter(|&gemm| gemm != producer) {
+            operations[gemm].epilogue = Some(FusedEpilogue::none(relu_grad.gradient));
+        }
     }
     operations
 }
@@ -60,15 +70,21 @@ impl<'a> Values<'a> {
             operation.node.inputs.iter().for_each(|input| users[input.0].push(index));
             let fused = operation.epilogue.map(|epilogue| epilogue.output);
             let fused = fused.or(operation.relu_grad.map(|relu_grad| relu_grad.output));
+            let fused = fused.or(operation.norm.map(|norm| norm.output));
             let shift_grad = operation.norm_grad.shift_grad;
             let outputs = operation.node.outputs.iter().chain(&fused).chain(&shift_grad);
             outputs.for_each(|id| producers[id.0] = Some(index));
         }
-        // A fused epilogue reads its operand when its GEMM runs.
+        // Fused operations read their operands when the operation runs that they are fused into.
         for (index, operation) in operations.iter().enumerate() {
             let operand = operation.epilogue.and_then(|epilogue| epilogue.operand);
             let pooled = operation.relu_grad.map(|relu_grad| relu_grad.pooled);
-            operand.iter().chain(&pooled).for_each(|id| users[id.0].push(index));
+            let addend = operation.norm.and_then(|norm| norm.addend);
+            operand.iter().chain(&pooled).chain(&addend).for_each(|id| users[id.0].push(index));
+            if let Some(relu_grad) = operation.norm_grad.relu_grad {
+                let read = [Some(relu_grad.activation), Some(relu_grad.gradient), relu_grad.other];
+                read.iter().flatten().for_each(|id| users[id.0].push(index));
+            }
         }
         Values { graph, producers, users }
     }
@@ -120,6 +136,46 @@ impl<'a> Values<'a> {
         let same_rows = of.node.inputs[0] == node.inputs[0];
         (same_rows && first_reader == Some(&reader) && !changes_memory(&operations[producer..reader]))
             .then_some(producer)
+    }
+
+    /// Returns the ReLU gradient before the scale gradient at `producer` and the input gradient at `reader`, if only
+    /// these read it, and if the ReLU is fused into the batch normalization of the same operands, so that its sign
+    /// follows from them.
+    fn recomputed_relu_grad(
+        &self,
+        operations: &[Operation],
+        producer: usize,
+        reader: usize,
+    ) -> Option<RecomputedReluGrad> {
+        let scale_grad = &operations[producer];
+        let Op::BatchNormGradScale { .. } = scale_grad.node.op else { return None };
+        let result = scale_grad.node.inputs[1];
+        let others = self.users[result.0].iter().any(|&user| user != producer && user != reader);
+        if others || self.graph.at(result).output {
+            return None;
+        }
+        let (activation, gradient) = match scale_grad.norm_grad.relu_grad {
+            Some(relu_grad) if relu_grad.other.is_none() => (relu_grad.activation, relu_grad.gradient),
+            Some(_) => return None,
+            None => {
+                let gemm = &operations[self.producers[result.0]?];
+                let fused = gemm.epilogue.filter(|e| e.kind == Epilogue::ReluGrad && e.output == result)?;
+                (fused.operand?, gemm.node.outputs[0])
+            }
+        };
+        let norm = self.producers[activation.0]?;
+        let node = &operations[norm].node;
+        let rectified = Some(FusedNorm { addend: None, relu: true, output: activation });
+        let &[x, scale, shift, mean, inv_std] = node.inputs.as_slice() else { return None };
+        let same_norm = node.op == Op::BatchNorm { epsilon: None }
+            && operations[norm].norm == rectified
+            && scale_grad.node.inputs[..] == [x, result, mean, inv_std]
+            && operations[reader].node.inputs[2] == scale;
+        (same_norm && !changes_memory(&operations[norm..reader])).then_some(RecomputedReluGrad {
+            gradient,
+            scale,
+            shift,
+        })
     }
 
     /// Returns the addition and the ReLU after the batch normalization at `index`.
@@ -214,6 +270,8 @@ fn changes_memory(operations: &[Operation]) -> bool {
 mod tests {
     use super::*;
     use crate::compiler::ir::operations;
+    use crate::compiler::options::Settings;
+    use crate::compiler::passes::fuse_epilogues;
     use crate::graph::DType;
     use crate::shape::Shape;
 
@@ -300,6 +358,55 @@ mod tests {
             let relu_grad = FusedReluGradOfSum { activation: x, gradient: terms.0, other: terms.1 };
             assert_eq!(fused[at].norm_grad.relu_grad, (!early).then_some(relu_grad), "read before: {early}");
             assert_eq!(fused.len(), if early { 5 } else { 2 });
+        }
+    }
+
+    /// The gradients of scale, shift and input of a batch norm with a ReLU after it. The ReLU gradient is a separate
+    /// operation or the epilogue of the GEMM before it; another operation reads its result if `read`.
+    fn rectified(epilogue: bool, read: bool) -> (Graph, ValueId, [ValueId; 4]) {
+        let mut graph = Graph::new(2).unwrap();
+        let [x, dy] = ["x", "dy"].map(|name| graph.batch_input(name, &[3], DType::F32).unwrap());
+        let [scale, shift] =
+            ["scale", "shift"].map(|name| graph.input(name, Shape::new([3]).unwrap(), DType::F32));
+        let weights = graph.input("weights", Shape::new([3, 3]).unwrap(), DType::F32);
+        let s = graph.push(Op::BatchStatistics { epsilon: 1e-5 }, &[x], "statistics").unwrap();
+        let y = norm_of(&mut graph, x, [scale, shift, s[0], s[1]]);
+        let y = graph.push_one(Op::Relu, &[y], "relu").unwrap();
+        let mut of_output = dy;
+        if epilogue {
+            let op = Op::MatMul { transpose_a: false, transpose_b: true };
+            of_output = graph.push_one(op, &[dy, weights], "gemm").unwrap();
+        }
+        let gradient = graph.push_one(Op::ReluGrad, &[y, of_output], "relu grad").unwrap();
+        let op = Op::BatchNormGradScale { epsilon: None };
+        let dscale = graph.push_one(op, &[x, gradient, s[0], s[1]], "grad scale").unwrap();
+        let dshift = graph.push_one(Op::BiasGrad, &[gradient], "grad shift").unwrap();
+        let inputs = [x, gradient, scale, s[0], s[1], dscale, dshift];
+        let dx = graph.push_one(Op::BatchNormGradInput, &inputs, "grad input").unwrap();
+        let mut outputs = vec![y, dx];
+        if read {
+            outputs.push(graph.push_one(Op::Scale(2.0), &[gradient], "another").unwrap());
+        }
+        outputs.iter().for_each(|&id| graph.mark_output(id).unwrap());
+        (graph, y, [of_output, gradient, scale, shift])
+    }
+
+    #[test]
+    fn sign_of_the_relu_after_a_norm_is_computed_again_unless_others_read_its_gradient() {
+        for (epilogue, read) in [(false, false), (true, false), (true, true), (false, true)] {
+            let (graph, y, [of_output, gradient, scale, shift]) = rectified(epilogue, read);
+            let settings = Settings { parallel_reductions: true, ..Settings::SOFTWARE };
+            let fused = fuse_epilogues(&graph, operations(&graph), &settings);
+            let fused = merge_in_readers(&graph, fuse_norms(&graph, fused));
+            let of = |wanted: &str| fused.iter().find(|operation| operation.node.label == wanted);
+            let grad = of("grad scale").unwrap();
+            let expected = RecomputedReluGrad { gradient: of_output, scale, shift };
+            assert_eq!(grad.norm_grad.recomputed_relu_grad, (!read).then_some(expected), "{epilogue} {read}");
+            let stored = FusedReluGradOfSum { activation: y, gradient: of_output, other: None };
+            assert_eq!(grad.norm_grad.relu_grad, (read && !epilogue).then_some(stored));
+            let output = if read { gradient } else { of_output };
+            assert_eq!(of("gemm").map(|gemm| gemm.epilogue().output), epilogue.then_some(output));
+            assert!(of("relu").is_none() && of("relu grad").is_none());
         }
     }
 }

@@ -107,8 +107,22 @@ fn fused(batch: usize, extents: &[usize]) -> Vec<Case> {
     let grad_scale = (Op::BatchNormGradScale { epsilon: None }, vec![x, other, mean, inv_std]);
     let [dscale, dshift] = [1, 2].map(|node| Wire::Result(node, 0));
     let grad_input = (Op::BatchNormGradInput, vec![x, other, scale, mean, inv_std, dscale, dshift]);
-    let nodes = vec![statistics, grad_scale, (Op::BiasGrad, vec![other]), grad_input];
+    let nodes = vec![statistics.clone(), grad_scale, (Op::BiasGrad, vec![other]), grad_input];
     push("batch_statistics, batch_norm_grad_input", &operands, nodes);
+
+    // With a ReLU after the normalization, whose sign parallel kernels compute again. With few different inputs per
+    // channel, none is so close to 0 that rounding decides its sign.
+    let operands = [Operand::batched(extents, Fill::Ties), like(), vector(Fill::Data), vector(Fill::Data)];
+    let norm = (Op::BatchNorm { epsilon: None }, vec![x, scale, shift, mean, inv_std]);
+    let relu = (Op::Relu, vec![Wire::Result(1, 0)]);
+    let relu_grad = (Op::ReluGrad, vec![Wire::Result(2, 0), other]);
+    let gradient = Wire::Result(3, 0);
+    let grad_scale = (Op::BatchNormGradScale { epsilon: None }, vec![x, gradient, mean, inv_std]);
+    let grad_shift = (Op::BiasGrad, vec![gradient]);
+    let [dscale, dshift] = [4, 5].map(|node| Wire::Result(node, 0));
+    let grad_input = (Op::BatchNormGradInput, vec![x, gradient, scale, mean, inv_std, dscale, dshift]);
+    let nodes = vec![statistics, norm, relu, relu_grad, grad_scale, grad_shift, grad_input];
+    push("batch_norm, relu, batch_norm_grad_input", &operands, nodes);
 
     let operands = [like(), like(), like(), like(), vector(Fill::Data), vector(Fill::Positive)];
     let [dy, mean, spread] = [3, 4, 5].map(Wire::Operand);

@@ -1,4 +1,4 @@
-use crate::kernels::{Extent, Launch, RowTiles, files, grid_of, to_u32, vector_width};
+use crate::kernels::{Extent, Launch, RowTiles, constant_bool, files, grid_of, to_u32, vector_width};
 use crate::wgsl::params;
 
 const WORKGROUP: u32 = 256;
@@ -37,10 +37,15 @@ params! {
 }
 
 /// Input gradient (dX) of a batch normalization, which also adds the splits of `batch_norm_grad_sums_parallel`.
-/// `first` are the indices of the first elements of mean and inv_std in their buffer. Buffers: x, dy, scale,
-/// statistics, sums, dscale, dshift, dx.
-pub fn batch_norm_grad_input_parallel(tiles: &RowTiles, first: [usize; 2]) -> Launch {
+/// `first` are the indices of the first elements of mean and inv_std in their buffer. If `rectified`, dy is the
+/// gradient of the output of the ReLU after the normalization, as for [`NormGradient::Recomputed`]. Buffers: x, dy,
+/// scale, statistics, sums, dscale, dshift, dx.
+///
+/// [`NormGradient::Recomputed`]: super::NormGradient::Recomputed
+pub fn batch_norm_grad_input_parallel(tiles: &RowTiles, first: [usize; 2], rectified: bool) -> Launch {
     let [first_mean, first_inv_std] = first.map(to_u32);
     let params = StatisticsParams { first_mean, first_inv_std };
-    tiles.launch_merged(&files::BATCH_NORM_GRAD_INPUT_PARALLEL, 8, 1).more_params(&params)
+    let mut launch = tiles.launch_merged(&files::BATCH_NORM_GRAD_INPUT_PARALLEL, 8, 1).more_params(&params);
+    launch.declarations.push(constant_bool("RECTIFIED", rectified));
+    launch
 }

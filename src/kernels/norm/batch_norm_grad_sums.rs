@@ -34,6 +34,9 @@ pub(crate) enum NormGradient {
     Relu,
     /// It is the gradient of a ReLU, applied to the sum of two gradients, which the kernel computes and stores.
     SumRelu,
+    /// It is the gradient of the ReLU after the normalization, whose sign the kernel computes. Only in the parallel
+    /// variant; the sums are followed by a copy of the shift.
+    Recomputed,
 }
 
 impl NormGradient {
@@ -42,6 +45,7 @@ impl NormGradient {
             NormGradient::Stored => &files::NORM_GRADIENT,
             NormGradient::Relu => &files::NORM_GRADIENT_RELU,
             NormGradient::SumRelu => &files::NORM_GRADIENT_SUM_RELU,
+            NormGradient::Recomputed => &files::NORM_GRADIENT_RECOMPUTED,
         });
         launch
     }
@@ -76,7 +80,8 @@ pub fn batch_norm_grad_sums(
     gradient.add_to(launch)
 }
 
-/// The parallel variant of [`batch_norm_grad_sums`].
+/// The parallel variant of [`batch_norm_grad_sums`]. Buffers for [`NormGradient::Recomputed`]: x, the gradient of the
+/// ReLU's output, mean, inv_std, sums `[2 * splits + 1, channels]`, scale, shift.
 pub fn batch_norm_grad_sums_parallel(
     tiles: &RowTiles,
     epsilon: Option<f64>,
