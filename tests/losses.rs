@@ -2,6 +2,7 @@
 
 use crate::support::device::gpu;
 use frazil::data::synthetic;
+use frazil::low_level::{Plan, PlanOptions, UpdateRule};
 use frazil::{Batch, Dataset, Error, Loss, Mask, Model, Sgd, Trainer, TrainerOptions};
 
 /// A model of one dense layer with 3 inputs.
@@ -187,4 +188,32 @@ fn examples_with_the_ignored_label_are_left_out() {
         let wrong = Batch { labels: vec![7; 2], ..none };
         assert!(matches!(t.step(&wrong), Err(Error::LabelOutOfRange { label: 7, .. })));
     }
+}
+
+/// One dispatch computes a loss and its gradient. With class weights, the weights of all labels are added once, and
+/// no invocation of the loss loops over the rows.
+#[test]
+fn one_dispatch_computes_a_loss_and_its_gradient() {
+    let rule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
+    let launches = |loss: Loss, rows: usize| -> Vec<(&str, usize)> {
+        let graph = linear_model(3).training_graph(rows, loss, rule).unwrap().graph;
+        let all = Plan::launches(&graph, gpu().report(), &PlanOptions::default()).unwrap();
+        let of_loss = all.iter().filter(|launch| launch.kernel.folder == "loss");
+        of_loss.map(|launch| (launch.kernel.name, launch.iterations)).collect()
+    };
+    let kernels = |loss: Loss| launches(loss, 8).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    assert_eq!(kernels(Loss::MeanSquaredError), ["mean_squared_error", "metrics"]);
+    assert_eq!(kernels(Loss::SoftmaxCrossEntropy), ["softmax_cross_entropy", "metrics"]);
+    assert_eq!(
+        kernels(Loss::cross_entropy().label_smoothing(0.1).into()),
+        ["softmax_cross_entropy", "metrics"]
+    );
+    let weighted = |rows| launches(Loss::cross_entropy().class_weights(vec![1.0, 2.0, 3.0]).into(), rows);
+    let [(first, few), (second, loss), (third, _)] = weighted(1_000)[..] else {
+        panic!("{:?}", weighted(1_000))
+    };
+    assert_eq!([first, second, third], ["label_weight_sum", "softmax_cross_entropy", "metrics"]);
+    let many = weighted(100_000);
+    assert_eq!(many[1].1, loss);
+    assert!(many[0].1 > few && many[0].1 < 1_000, "{many:?}");
 }

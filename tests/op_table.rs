@@ -281,6 +281,42 @@ fn signs_of_rectified_batch_norms_are_certain() {
     assert!(elements > 100_000, "{elements}");
 }
 
+/// A loss and its gradient in one dispatch have the bits of separate dispatches.
+#[test]
+fn losses_with_their_gradients_have_the_bits_of_separate_dispatches() {
+    if !gpu().report().software {
+        skip("bits of fused losses", &format!("{} is not a software adapter", gpu().report().name));
+        return;
+    }
+    let mut compared = 0;
+    for case in cases().unwrap() {
+        let Some(o) = ops(&case) else { continue };
+        let [(loss, _), (gradient, _)] = o.nodes.as_slice() else { continue };
+        if !matches!(
+            (loss, gradient),
+            (Op::SoftmaxCrossEntropy { .. }, Op::SoftmaxCrossEntropyGrad { .. })
+                | (Op::MeanSquaredError, Op::MeanSquaredErrorGrad)
+        ) {
+            continue;
+        }
+        let options = PlanOptions::default();
+        let both = outputs(gpu(), &case, &options).unwrap();
+        let kernels: Vec<_> =
+            Plan::launches(&case.graph().unwrap(), gpu().report(), &case.options(options.clone()))
+                .unwrap()
+                .iter()
+                .map(|launch| launch.kernel.name)
+                .collect();
+        assert!(!kernels.iter().any(|name| name.ends_with("_grad")), "{}: {kernels:?}", case.name);
+        for kept in [0, 1] {
+            let one = case.clone().with_ops(|ops| ops.nodes = vec![ops.nodes[kept].clone()]);
+            assert!(outputs(gpu(), &one, &options).unwrap()[0] == both[kept], "{}: {kept}", case.name);
+        }
+        compared += 1;
+    }
+    assert!(compared > 100, "{compared}");
+}
+
 /// On software adapters, whose compilers keep the order of operations, batch norms with fused operations have the
 /// bits of separate dispatches.
 #[test]

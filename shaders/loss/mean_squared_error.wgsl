@@ -1,6 +1,7 @@
 // loss[n, s] = the sum over the elements of split s of row n of (y - targets)^2, times p.factor: the mean with
 // one split, and 1 / elements as the factor. One workgroup per row and split: each invocation sums every
-// WORKGROUP-th element and the first invocation adds the partial sums, so that the order is fixed.
+// WORKGROUP-th element and the first invocation adds the partial sums, so that the order is fixed. The same dispatch
+// may also compute the gradient: the files squared_error_grad*.wgsl define store_gradient.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -20,8 +21,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let end = min((split + 1u) * p.per_split, elements);
     var sum = 0.0;
     for (var i = split * p.per_split + local; i < end; i += WORKGROUP) {
-        let difference = y[row * p.per_example + i] - targets[row * p.per_example + i];
+        let at = row * p.per_example + i;
+        let difference = y[at] - targets[at];
         sum += difference * difference;
+        store_gradient(at, difference);
     }
     partial[local] = sum;
     workgroupBarrier();

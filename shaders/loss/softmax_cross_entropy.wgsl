@@ -1,6 +1,7 @@
 // loss[n] = the sum over c of t[c]*(log(sum of exp(logits[n] - max)) + max - logits[n, c]). With label
 // smoothing the target t[c] is weight[c]*class_share, plus weight[label]*label_share at the label. One
-// invocation or workgroup per row.
+// invocation or workgroup per row. The same dispatch may also compute the gradient: the files cross_entropy_grad*.wgsl
+// define store_gradient.
 // uses: softmax_row, scalars, bits, math, class_weight
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -45,4 +46,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (lane == 0u) {
         loss[row] = select(value, float_of(0x7fc00000u), r.non_finite);
     }
+    store_gradient(row, lane, r);
 }

@@ -18,6 +18,8 @@ pub(crate) struct Operation {
     pub bias_grad: Option<Node>,
     /// ReLU gradient that is fused into this max-pool gradient; the ReLU is the operation before the pool.
     pub relu_grad: Option<FusedReluGrad>,
+    /// Result of the gradient of this loss, if the same dispatch computes it.
+    pub loss_grad: Option<ValueId>,
     /// Addition and ReLU that are fused into this batch normalization.
     pub norm: Option<FusedNorm>,
     /// Operations that are fused into this scale gradient of a batch normalization.
@@ -126,6 +128,7 @@ pub(crate) fn operations(graph: &Graph) -> Vec<Operation> {
         epilogue: None,
         bias_grad: None,
         relu_grad: None,
+        loss_grad: None,
         norm: None,
         norm_grad: FusedNormGrad::default(),
         merged_later: false,

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! Graph --operations--> fuse ReLU gradients into pooling --> fuse epilogues --> skip frozen work
-//!       --> fuse batch norms --> fuse bias gradients --> choose algorithms --> lower to dispatches --> assign memory --> Program
+//!       --> fuse loss gradients --> fuse batch norms --> fuse bias gradients --> choose algorithms --> lower to dispatches --> assign memory --> Program
 //! ```
 
 mod conv;
@@ -155,6 +155,7 @@ fn lower_graph(
     let operations = passes::fuse_relu_grad_into_pool_grad(graph, operations(graph));
     let mut operations = passes::fuse_epilogues(graph, operations, settings);
     operations.retain(|operation| !frozen_work.skipped.contains(&operation.index));
+    let operations = passes::fuse_loss_grads(operations);
     let mut operations = passes::fuse_norms(graph, operations);
     if settings.parallel_reductions {
         operations = passes::merge_in_readers(graph, operations);

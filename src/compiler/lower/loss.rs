@@ -6,11 +6,11 @@ use crate::compiler::ir::Operation;
 use crate::error::Result;
 use crate::graph::Op;
 use crate::kernels::{
-    Prediction, Target, mean_squared_error, mean_squared_error_grad, metrics, predicted_class,
-    softmax_cross_entropy, softmax_cross_entropy_grad, sum_parts,
+    Prediction, Target, label_weight_sum, mean_squared_error, mean_squared_error_grad, metrics,
+    predicted_class, softmax_cross_entropy, softmax_cross_entropy_grad, sum_parts,
 };
 
-/// Lowers a loss, its gradient, or the metrics.
+/// Lowers a loss with its gradient if that is fused, the gradient alone, or the metrics.
 pub(super) fn loss(b: &mut Builder, op: &Operation) -> Result<()> {
     let node = &op.node;
     let graph = b.graph;
@@ -24,25 +24,34 @@ pub(super) fn loss(b: &mut Builder, op: &Operation) -> Result<()> {
         Op::SoftmaxCrossEntropy { smoothing } | Op::SoftmaxCrossEntropyGrad { smoothing } => {
             let [rows, classes] = graph.at(node.inputs[0]).shape.matrix(&node.label)?;
             let target = Target { rows, classes, smoothing, weighted: operands.len() == 3 };
-            let launch = match node.op {
-                Op::SoftmaxCrossEntropy { .. } => softmax_cross_entropy(target, limit),
-                _ => softmax_cross_entropy_grad(target, limit),
+            let loss = matches!(node.op, Op::SoftmaxCrossEntropy { .. }).then_some(result);
+            let gradient = if loss.is_some() { op.loss_grad.map(Resource::Value) } else { Some(result) };
+            let mut resources = vec![operand(0), operand(1), operand(2)];
+            resources.extend(loss);
+            if let Some(gradient) = gradient {
+                resources.push(if target.weighted { weight_sum(b, op, rows) } else { operand(0) });
+                resources.push(gradient);
+            }
+            let launch = match loss {
+                Some(_) => softmax_cross_entropy(target, gradient.is_some(), limit),
+                None => softmax_cross_entropy_grad(target, limit),
             };
-            b.push(op, launch, vec![operand(0), operand(1), operand(2), result]);
+            b.push(op, launch, resources);
         }
         Op::MeanSquaredError => {
-            let (rows, per_row) = (graph.batch(), graph.at(node.inputs[0]).elements_per_row());
-            let factor = 1.0 / per_row as f64;
-            let launch = mean_squared_error(rows, per_row, 1, factor);
+            let sizes = [graph.batch(), graph.at(node.inputs[0]).elements_per_row()];
+            let factor = 1.0 / sizes[1] as f64;
+            let gradient = op.loss_grad.map(Resource::Value);
+            let resources = |sums| [operand(0), operand(1), sums].into_iter().chain(gradient).collect();
+            let launch = mean_squared_error(sizes, 1, factor, gradient.is_some());
             if launch.iterations <= limit {
-                b.push(op, launch, vec![operand(0), operand(1), result]);
+                b.push(op, launch, resources(result));
                 return Ok(());
             }
             let splits = sum_parts(launch.iterations);
-            let partial = b.workspace(rows * splits);
-            let launch = mean_squared_error(rows, per_row, splits, 1.0);
-            b.push(op, launch, vec![operand(0), operand(1), partial]);
-            mean_of_pixels(b, op, [rows, splits, 1], factor, [partial, result]);
+            let partial = b.workspace(sizes[0] * splits);
+            b.push(op, mean_squared_error(sizes, splits, 1.0, gradient.is_some()), resources(partial));
+            mean_of_pixels(b, op, [sizes[0], splits, 1], factor, [partial, result]);
         }
         Op::MeanSquaredErrorGrad => {
             let (rows, per_row) = (graph.batch(), graph.at(node.inputs[0]).elements_per_row());
@@ -65,4 +74,12 @@ pub(super) fn loss(b: &mut Builder, op: &Operation) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Adds the dispatch that sums the weights of the labels, and returns its result.
+fn weight_sum(b: &mut Builder, op: &Operation, rows: usize) -> Resource {
+    let sum = b.workspace(1);
+    let [labels, class_weights] = [1, 2].map(|operand| Resource::Value(op.node.inputs[operand]));
+    b.push(op, label_weight_sum(rows), vec![labels, class_weights, sum]);
+    sum
 }

@@ -1,6 +1,7 @@
 //! Fuses the addition and the ReLU after a batch normalization into it, and the shift gradient, the ReLU gradient
 //! and the sum of gradients before it into its scale gradient.
 
+use super::{changes_memory, reads_gradients};
 use crate::compiler::ir::{FusedEpilogue, FusedNorm, FusedReluGradOfSum, Operation, RecomputedReluGrad};
 use crate::graph::{Graph, Op, ValueId};
 use crate::kernels::Epilogue;
@@ -251,19 +252,6 @@ impl<'a> Values<'a> {
         let [gradient, other] = [0, 1].map(|term| operations[sum].node.inputs[term]);
         Some(FusedReluGradOfSum { activation, gradient, other: Some(other) })
     }
-}
-
-/// Whether an operation reads gradients of parameters, which are stored in the arena of gradients.
-fn reads_gradients(op: &Op) -> bool {
-    matches!(op, Op::Accumulate(_) | Op::Clip(..) | Op::Update(..))
-}
-
-/// Whether one of these operations changes a value that an earlier operation computed.
-fn changes_memory(operations: &[Operation]) -> bool {
-    let changes = |operation: &Operation| {
-        reads_gradients(&operation.node.op) || matches!(operation.node.op, Op::UpdateStatistics(..))
-    };
-    operations.iter().any(changes)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Softmax, losses and metrics.
 
-use super::build::{limited, single};
-use crate::conformance::case::{Case, DataKind, Fill, Operand};
+use super::build::{chain, limited, single, with};
+use crate::conformance::case::{Case, DataKind, Fill, Operand, Wire};
 use crate::graph::Op;
 
 const KIND: DataKind = DataKind::Reals;
@@ -17,6 +17,17 @@ pub(super) fn cases() -> Vec<Case> {
         .collect();
     all.extend(limited);
     all
+}
+
+/// Cases of a loss, of its gradient, and of both, which one dispatch computes.
+fn loss_and_gradient([loss, gradient]: [Op; 2], name: &str, batch: usize, operands: &[Operand]) -> [Case; 3] {
+    let of = |op: &Op| single(format!("{} {name}", op.name()), op.clone(), batch, operands.to_vec(), KIND);
+    let wires = || (0..operands.len()).map(Wire::Operand).collect();
+    let separate = [of(&loss), of(&gradient)];
+    let nodes = vec![(loss.clone(), wires()), (gradient, wires())];
+    let both = chain(format!("{} and gradient {name}", loss.name()), batch, operands.to_vec(), nodes, KIND);
+    let [loss, gradient] = separate;
+    [loss, gradient, with(&both, "all kept", |ops| ops.keep_all = true)]
 }
 
 fn softmax() -> Vec<Case> {
@@ -59,12 +70,11 @@ fn cross_entropy() -> Vec<Case> {
                 (", smoothed and weighted", 0.3, true),
                 (", all alike", 1.0, false),
             ] {
-                let name = |op: &Op| format!("{} {rows}x{classes} logits{data}{target}", op.name());
-                for op in [Op::SoftmaxCrossEntropy { smoothing }, Op::SoftmaxCrossEntropyGrad { smoothing }] {
-                    let mut operands = vec![logits(fill), labels()];
-                    operands.extend(weighted.then(weights));
-                    all.push(single(name(&op), op, rows, operands, KIND));
-                }
+                let mut operands = vec![logits(fill), labels()];
+                operands.extend(weighted.then(weights));
+                let ops = [Op::SoftmaxCrossEntropy { smoothing }, Op::SoftmaxCrossEntropyGrad { smoothing }];
+                let name = format!("{rows}x{classes} logits{data}{target}");
+                all.extend(loss_and_gradient(ops, &name, rows, &operands));
             }
         }
         for (data, fill) in &fills[..2] {
@@ -99,27 +109,19 @@ fn long_sums() -> Vec<Case> {
             KIND,
         ));
         for (target, smoothing, weighted) in [("", 0.0, false), (", smoothed and weighted", 0.3, true)] {
-            for op in [Op::SoftmaxCrossEntropy { smoothing }, Op::SoftmaxCrossEntropyGrad { smoothing }] {
-                let mut operands = vec![logits(fill), labels(classes)];
-                operands.extend(weighted.then(|| weights(classes)));
-                all.push(single(
-                    format!("{} {rows}x{classes}{data}{target}", op.name()),
-                    op,
-                    rows,
-                    operands,
-                    KIND,
-                ));
-            }
+            let mut operands = vec![logits(fill), labels(classes)];
+            operands.extend(weighted.then(|| weights(classes)));
+            let ops = [Op::SoftmaxCrossEntropy { smoothing }, Op::SoftmaxCrossEntropyGrad { smoothing }];
+            all.extend(loss_and_gradient(ops, &format!("{rows}x{classes}{data}{target}"), rows, &operands));
         }
     }
     let pair = vec![logits(Fill::Data), logits(Fill::Data)];
     all.push(single(format!("softmax_grad {rows}x{classes}"), Op::SoftmaxGrad, rows, pair, KIND));
-    // With class weights, each row adds the weights of the labels of all rows.
+    // With class weights, the invocations of a workgroup each add the weights of the labels of several rows.
     let few = Operand::batched(&[3], Fill::Data);
     let operands = vec![few, labels(3), weights(3)];
     let op = Op::SoftmaxCrossEntropyGrad { smoothing: 0.0 };
-    let name = format!("{} 2100x3 logits, weighted", op.name());
-    all.push(limited(&single(name, op, 2100, operands, KIND), 2000));
+    all.push(single(format!("{} 2100x3 logits, weighted", op.name()), op, 2100, operands, KIND));
     let wide = Operand::batched(&[80], Fill::Data);
     let operands = vec![Operand::batched(&[], Fill::Data), wide, labels(80)];
     all.push(single("metrics 70000x80".into(), Op::Metrics, 70_000, operands, KIND));
@@ -127,8 +129,8 @@ fn long_sums() -> Vec<Case> {
         vec![Operand::batched(&[], Fill::Data), logits(Fill::Ties), labels(classes), weights(classes)];
     all.push(single(format!("metrics {rows}x{classes}"), Op::Metrics, rows, operands, KIND));
     let image = || Operand::batched(&[2049, 2049, 1], Fill::Data);
-    let name = "mean_squared_error 1 of [2049, 2049, 1]".to_owned();
-    all.push(single(name, Op::MeanSquaredError, 1, vec![image(), image()], KIND));
+    let ops = [Op::MeanSquaredError, Op::MeanSquaredErrorGrad];
+    all.extend(loss_and_gradient(ops, "1 of [2049, 2049, 1]", 1, &[image(), image()]));
     all
 }
 
@@ -140,11 +142,10 @@ fn squared_error() -> Vec<Case> {
         for (data, fill) in
             [("", Fill::Data), (" times 1000", Fill::Scaled(1000.0)), (" of equals", Fill::Ties)]
         {
-            for op in [Op::MeanSquaredError, Op::MeanSquaredErrorGrad] {
-                let name = format!("{} {batch} of {extents:?}{data}", op.name());
-                let operands = vec![Operand::batched(extents, fill), Operand::batched(extents, Fill::Data)];
-                all.push(single(name, op, batch, operands, KIND));
-            }
+            let operands = [Operand::batched(extents, fill), Operand::batched(extents, Fill::Data)];
+            let name = format!("{batch} of {extents:?}{data}");
+            let ops = [Op::MeanSquaredError, Op::MeanSquaredErrorGrad];
+            all.extend(loss_and_gradient(ops, &name, batch, &operands));
         }
     }
     all

@@ -10,7 +10,7 @@ params! {
     }
 }
 
-/// Gradient of the mean squared error over all valid elements. Buffers: y, targets, dy.
+/// Gradient of the mean squared error over all valid elements, alone. Buffers: y, targets, dy.
 pub fn mean_squared_error_grad(rows: usize, per_example: usize) -> Launch {
     let params = Params { rows: to_u32(rows), per_example: to_u32(per_example) };
     Launch::new(&files::MEAN_SQUARED_ERROR_GRAD, &params, WORKGROUP, grid_of(rows * per_example, WORKGROUP))

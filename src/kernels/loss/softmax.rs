@@ -12,6 +12,6 @@ params! {
 /// y = exp(x) / sum(exp(x)) of each row. Buffers: x, y.
 pub fn softmax(rows: usize, classes: usize, max_iterations: usize) -> Launch {
     let params = Params { rows: to_u32(rows), classes: to_u32(classes) };
-    launch_rows(&files::SOFTMAX, &params, [rows, classes, 0], 3, max_iterations)
+    launch_rows(&files::SOFTMAX, &params, [rows, classes], 3, max_iterations)
         .flops(4 * (rows * classes) as u64)
 }

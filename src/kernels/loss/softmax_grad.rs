@@ -12,6 +12,6 @@ params! {
 /// dx = y * (dy - sum(dy * y)) of each row. Buffers: y, dy, dx.
 pub fn softmax_grad(rows: usize, classes: usize, max_iterations: usize) -> Launch {
     let params = Params { rows: to_u32(rows), classes: to_u32(classes) };
-    launch_rows(&files::SOFTMAX_GRAD, &params, [rows, classes, 0], 2, max_iterations)
+    launch_rows(&files::SOFTMAX_GRAD, &params, [rows, classes], 2, max_iterations)
         .flops(4 * (rows * classes) as u64)
 }
