@@ -43,11 +43,11 @@ pub struct WinogradCost {
 
 impl CostModel {
     /// Constants of software adapters, measured on llvmpipe (Mesa 22.3.6, LLVM 15, two cores): 0.05 ns per
-    /// multiply-add, 4.2 ns per gathered element, 1.5 ns per product of a separately computed gradient
-    /// element, 60 us per dispatch. Winograd's speedup is 1.7 with 32 channels and 2.5 with 64 channels for
-    /// 3x3 kernels, and 1.8 from 32 to 64 channels for 5x5 kernels.
+    /// multiply-add (a GEMM of at most 16 columns computes 16), 4.2 ns per gathered element, 1.5 ns per product of a
+    /// separately computed gradient element, 60 us per dispatch. Winograd's speedup is 1.7 with 32 channels and 2.5
+    /// with 64 channels for 3x3 kernels, and 1.8 from 32 to 64 channels for 5x5 kernels.
     pub const SOFTWARE: CostModel = CostModel {
-        tile: Some([32, 32]),
+        tile: Some([32, 16]),
         gathered: 80,
         element_term: 30,
         depthwise_term: 10,

@@ -287,6 +287,12 @@ mod tests {
         let few = (0..9 * 64 * 64).step_by(1000).collect();
         assert_eq!(of(&|i| i % 1000 != 0), Choice { algorithm: Algorithm::Elements, trainable: few });
 
+        // Three input channels: GEMMs of at most 16 columns do not compute 32.
+        let first = Settings { batch: 64, ..Settings::SOFTWARE };
+        let of = |trainable| grad_kernel(&conv(3, 32, 3, 1, 1), &first, &|i| i % 32 >= trainable).algorithm;
+        assert_eq!([3, 4].map(of), [Algorithm::Columns; 2]);
+        assert_eq!(of(5), Algorithm::PaddedChannels, "expected the dense gradient");
+
         let depthwise = conv(64, 64, 3, 1, 64);
         let of = |frozen: &dyn Fn(usize) -> bool| grad_kernel(&depthwise, &Settings::SOFTWARE, frozen);
         assert_eq!(of(&|i| i % 2 == 0).algorithm, Algorithm::Depthwise);
