@@ -38,7 +38,7 @@
 //!   inference alone.
 //! - [`Mask`] and [`FreezeRule`]: the frozen elements. A set bit means frozen; the names of the constructors
 //!   say which elements they take.
-//! - [`interop`]: weights and masks of PyTorch networks.
+//! - [`interop`]: weights and masks of PyTorch, Keras and NumPy; some formats are optional features.
 //! - [`low_level`]: graphs of operations, compiled for a device or interpreted in f64, for custom networks
 //!   and losses.
 //! - [`conformance`]: compares every operation on an adapter with the reference, over a table of cases.
@@ -60,6 +60,7 @@ mod digest;
 mod engine;
 mod error;
 mod file;
+mod floats;
 pub mod gpu;
 mod graph;
 mod host_memory;
@@ -70,6 +71,7 @@ mod loss;
 pub mod low_level;
 pub mod mask;
 pub mod model;
+mod npy;
 pub mod optimizer;
 mod predictor;
 mod reference;

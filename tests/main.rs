@@ -21,6 +21,8 @@ mod freeze_matrix;
 mod freeze_methods;
 mod frozen_prefix;
 mod golden;
+#[cfg(feature = "keras")]
+mod keras;
 mod limits;
 mod long_sums;
 mod losses;
@@ -28,6 +30,7 @@ mod memory;
 mod model_graphs;
 mod models;
 mod module_order;
+mod npy;
 mod onnx;
 mod onnx_networks;
 mod op_table;
@@ -45,5 +48,7 @@ mod support;
 mod thaw;
 mod tiles;
 mod torch;
+#[cfg(feature = "pytorch")]
+mod torch_files;
 mod training;
 mod winograd;

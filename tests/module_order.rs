@@ -8,8 +8,8 @@ use std::path::Path;
 const LEVELS: &[&[&str]] = &[
     &["error"],
     &["shape", "rng", "wgsl", "host_memory"],
-    &["digest", "file"],
-    &["tensor_file"],
+    &["digest", "file", "floats"],
+    &["tensor_file", "npy"],
     &["mask", "graph", "data", "gpu"],
     &["layer", "loss", "optimizer", "kernels"],
     &["model", "reference"],

@@ -17,12 +17,9 @@ fn temporary(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("frazil-torch-{}-{name}.safetensors", std::process::id()))
 }
 
-/// Reads an array of little-endian `f32` in NumPy's format, version 1.
+/// The elements of an array in NumPy's format.
 pub fn npy(name: &str) -> Vec<f32> {
-    let bytes = std::fs::read(stored(name)).unwrap();
-    let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
-    assert!(String::from_utf8_lossy(&bytes[..header]).contains("'<f4', 'fortran_order': False"), "{name}");
-    bytes[header..].as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
+    frazil::interop::npy::read(stored(name)).unwrap().into_f32().unwrap()
 }
 
 fn same() -> Padding {
@@ -30,7 +27,7 @@ fn same() -> Padding {
 }
 
 /// `DigitsCnn` of generate.py, whose layers have the names in `names`.
-fn digits_cnn(names: [&str; 6]) -> Model {
+pub fn digits_cnn(names: [&str; 6]) -> Model {
     let [conv1, bn1, conv2, bn2, fc1, fc2] = names;
     Model::input([8, 8, 1])
         .conv2d(conv1, 16, [3, 3], |c| c.padding(same()))
@@ -49,11 +46,11 @@ fn digits_cnn(names: [&str; 6]) -> Model {
         .unwrap()
 }
 
-const TORCH_NAMES: [&str; 6] =
+pub const TORCH_NAMES: [&str; 6] =
     ["features.0", "features.1", "features.3", "features.4", "classifier.1", "classifier.4"];
 
 /// `MiniResNet` of generate.py, with other names for the layers of the blocks' shortcuts.
-fn mini_resnet() -> Model {
+pub fn mini_resnet() -> Model {
     let mut model = Model::input([8, 8, 1])
         .conv2d("conv1", 8, [3, 3], |c| c.padding(same()).bias(false))
         .batch_norm("bn1")
@@ -84,18 +81,18 @@ fn mini_resnet() -> Model {
     model.global_avg_pool().dense("fc", 10).build().unwrap()
 }
 
-fn mini_resnet_names(model: &Model) -> TorchStateDict {
+pub fn mini_resnet_names(model: &Model) -> TorchStateDict {
     let names = TorchStateDict::new(model).unwrap();
     let names = names.rename("layer2.0.projection", "layer2.0.downsample.0").unwrap();
     names.rename("layer2.0.projection_bn", "layer2.0.downsample.1").unwrap()
 }
 
-fn trainer(model: Model) -> Trainer {
+pub fn trainer(model: Model) -> Trainer {
     let options = TrainerOptions::batch(16).seed(3);
     Trainer::new(gpu(), model, Loss::SoftmaxCrossEntropy, Sgd::new(0.05).momentum(0.9), options).unwrap()
 }
 
-fn loaded(model: Model, names: &TorchStateDict, file: &str) -> Trainer {
+pub fn loaded(model: Model, names: &TorchStateDict, file: &str) -> Trainer {
     let weights = names.read(stored(file)).unwrap();
     assert_eq!((weights.missing, weights.unused), (vec![], vec![]), "{file}");
     let mut trainer = trainer(model);
@@ -106,7 +103,7 @@ fn loaded(model: Model, names: &TorchStateDict, file: &str) -> Trainer {
 
 /// The largest difference to PyTorch's logits, as a fraction of the largest logit. The images have one channel, so
 /// that their layouts are the same.
-fn error_of_logits(trainer: &Trainer, network: &str) -> f64 {
+pub fn error_of_logits(trainer: &Trainer, network: &str) -> f64 {
     let expected = npy(&format!("{network}.logits.npy"));
     let got = trainer.predict(&npy(&format!("{network}.inputs.npy"))).unwrap();
     assert_eq!((got.len(), expected.len()), (160, 160));
@@ -299,6 +296,30 @@ fn files_that_do_not_fit_are_named_errors() {
         assert!(error.contains(expected), "{what}: {error}");
         std::fs::remove_file(path).unwrap();
     }
+}
+
+/// A header of 0x4b50 bytes: its size, which begins the file, is `PK` as text.
+#[test]
+fn safetensors_file_that_begins_like_an_archive_is_read() {
+    let model = Model::input([3]).dense("fc", 2).build().unwrap();
+    let header = r#"{"fc.bias":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+    let mut bytes = 0x4b50u64.to_le_bytes().to_vec();
+    bytes.extend(format!("{header:0$}", 0x4b50).into_bytes());
+    bytes.extend([1.5f32, -2.0].iter().flat_map(|value| value.to_le_bytes()));
+    assert!(bytes.starts_with(b"PK"));
+    let path = temporary("pk");
+    std::fs::write(&path, bytes).unwrap();
+    let read = TorchStateDict::new(&model).unwrap().read(&path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    assert_eq!(read.parameters, [("fc.bias".to_owned(), vec![1.5, -2.0])]);
+}
+
+#[cfg(not(feature = "pytorch"))]
+#[test]
+fn files_of_torch_save_without_the_feature_are_named_errors() {
+    let names = TorchStateDict::new(&digits_cnn(TORCH_NAMES)).unwrap();
+    let error = names.read(stored("digits_cnn.pth")).unwrap_err().to_string();
+    assert!(error.contains("feature `pytorch`") && error.contains("safetensors.torch.save_file"), "{error}");
 }
 
 #[test]

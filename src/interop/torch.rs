@@ -1,19 +1,20 @@
-//! PyTorch state dicts in safetensors files.
+//! PyTorch state dicts.
 
+use super::state_dict::StateDict;
+use super::weights::{Stored, Weights};
 use crate::error::{Error, Result};
 use crate::file;
-use crate::host_memory;
+use crate::floats::Float;
 use crate::mask::Mask;
 use crate::model::Model;
 use crate::trainer::Trainer;
-use half::{bf16, f16};
+use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, TensorView};
-use safetensors::{SafeTensorError, SafeTensors};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-/// The names and layouts that PyTorch's `state_dict` has for the parameters of a [`Model`], to read and write
-/// weights and masks as safetensors files.
+/// The names and layouts that PyTorch's `state_dict` has for the parameters of a [`Model`], to read weights and
+/// masks from safetensors files and files of `torch.save`, and to write them as safetensors files.
 ///
 /// | parameter | entry of the state dict |
 /// |---|---|
@@ -55,19 +56,6 @@ use std::path::Path;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TorchStateDict {
     entries: Vec<Entry>,
-}
-
-/// Weights that [`TorchStateDict::read`] read from a state dict.
-#[non_exhaustive]
-#[derive(Clone, Debug, PartialEq)]
-pub struct TorchWeights {
-    /// Paths and values of the parameters found, in the model's order and layouts, for
-    /// [`Trainer::set_parameters`].
-    pub parameters: Vec<(String, Vec<f32>)>,
-    /// Names of the state dict that parameters of the model have, but that the file lacks.
-    pub missing: Vec<String>,
-    /// Names of floating-point tensors in the file that no parameter has.
-    pub unused: Vec<String>,
 }
 
 /// A tensor in PyTorch's layout.
@@ -138,18 +126,13 @@ impl Entry {
     }
 
     /// Checks the shape of a tensor of a file.
-    fn check_shape(&self, file: &Path, view: &TensorView) -> Result<()> {
+    fn check_shape(&self, file: &Path, stored: &Stored) -> Result<()> {
         let expected = self.torch_shape();
-        if view.shape() == expected {
+        if stored.shape == expected {
             return Ok(());
         }
-        let why = format!(
-            "tensor {:?}: expected {expected:?} for {}, got {:?}",
-            self.name,
-            self.path,
-            view.shape()
-        );
-        Err(invalid(file, why))
+        let (name, path, got) = (&self.name, &self.path, &stored.shape);
+        Err(invalid(file, format!("tensor {name:?}: expected {expected:?} for {path}, got {got:?}")))
     }
 }
 
@@ -239,73 +222,81 @@ impl TorchStateDict {
         Err(Error::unknown_parameter(layer, layers.map(|(layer, _)| layer)))
     }
 
-    /// Reads the parameters of the model from a safetensors file, from `F32`, `F16`, `BF16` or `F64` tensors.
-    /// Tensors of integers, such as `num_batches_tracked`, are ignored; only the tensors of parameters are
-    /// converted.
+    /// Reads the parameters of the model from a file of `torch.save` (`.pth`, `.pt`) or a safetensors file, from
+    /// `F32`, `F16`, `BF16` or `F64` tensors. Tensors of integers, such as `num_batches_tracked`, are ignored; only
+    /// the tensors of parameters are converted, and only they are read from a file of `torch.save`.
+    ///
+    /// Files of `torch.save` need the feature `pytorch`. They are read as data: names of functions and classes in
+    /// them are never looked up or called, and only those that state dicts contain are accepted. A state dict
+    /// inside a checkpoint, such as `{"epoch": 3, "state_dict": {...}}`, is found.
     ///
     /// # Errors
     /// - [`Error::Io`], [`Error::HostMemory`] if the file cannot be read;
-    /// - [`Error::Checkpoint`] if it is not a safetensors file, none of its tensors belongs to the model, a tensor
-    ///   has another shape than its parameter or is not of floating-point numbers, or a finite `F64` element is
-    ///   infinite in `f32`.
-    pub fn read(&self, file: impl AsRef<Path>) -> Result<TorchWeights> {
+    /// - [`Error::Data`] if a file of `torch.save` is damaged, contains other things than a state dict, or sizes
+    ///   that its data cannot have;
+    /// - [`Error::Checkpoint`] if it is not a file of these formats, none of its tensors belongs to the model, a
+    ///   tensor has another shape than its parameter or is not of floating-point numbers, or a finite `F64` element
+    ///   is infinite in `f32`.
+    pub fn read(&self, file: impl AsRef<Path>) -> Result<Weights> {
         let file = file.as_ref();
-        let bytes = file::read(file)?;
-        let tensors = tensors_of(file, &bytes)?;
-        let mut read = TorchWeights { parameters: Vec::new(), missing: Vec::new(), unused: Vec::new() };
+        let dict = StateDict::open(file)?;
+        let mut read = Weights { parameters: Vec::new(), missing: Vec::new(), unused: Vec::new() };
         for entry in &self.entries {
-            let Some(view) = tensors.get(entry.name.as_str()) else {
+            let Some(stored) = dict.tensors.get(&entry.name) else {
                 read.missing.push(entry.name.clone());
                 continue;
             };
-            entry.check_shape(file, view)?;
-            let values = floats(file, &entry.name, view)?;
+            entry.check_shape(file, stored)?;
+            let at = |why: String| invalid(file, format!("tensor {:?}{why}", entry.name));
+            let Some(float) = float(stored.dtype) else {
+                return Err(at(format!(": expected F32, F16, BF16 or F64, got {:?}", stored.dtype)));
+            };
+            let data = dict.data(&entry.name)?;
+            let values = float.to_f32(&data, file.display(), |why| at(format!(", {why}")))?;
             read.parameters.push((entry.path.clone(), entry.import(&values)));
         }
         let known: BTreeSet<_> = self.entries.iter().map(|entry| entry.name.as_str()).collect();
-        let unused =
-            tensors.iter().filter(|(name, view)| is_float(view.dtype()) && !known.contains(name.as_str()));
-        read.unused = unused.map(|(name, _)| (*name).to_owned()).collect();
+        let unused = dict
+            .tensors
+            .iter()
+            .filter(|(name, stored)| float(stored.dtype).is_some() && !known.contains(name.as_str()));
+        read.unused = unused.map(|(name, _)| name.clone()).collect();
         if read.parameters.is_empty() {
-            let [expected, got] =
-                [read.missing, read.unused].map(|names| names.into_iter().take(4).collect::<Vec<_>>());
-            let why = format!(
-                "expected tensors such as {expected:?}, got {got:?}; name the layers like PyTorch's modules, or use \
-                 TorchStateDict::rename"
-            );
-            return Err(invalid(file, why));
+            let why = "name the layers like PyTorch's modules, or use TorchStateDict::rename";
+            return Err(read.nothing_found(file, why));
         }
         Ok(read)
     }
 
-    /// Reads masks (`true` or 1 = frozen) from a safetensors file of `BOOL` or `U8` tensors with the names and
-    /// layouts of a state dict. Returns paths and masks, in the model's order.
+    /// Reads masks (`true` or 1 = frozen) from a file of `BOOL` or `U8` tensors with the names and layouts of a
+    /// state dict, in one of the formats of [`TorchStateDict::read`]. Returns paths and masks, in the model's
+    /// order.
     ///
     /// # Errors
     /// As [`TorchStateDict::read`], and [`Error::Checkpoint`] for a tensor that no parameter has, or that contains
     /// other numbers than 0 and 1.
     pub fn read_masks(&self, file: impl AsRef<Path>) -> Result<Vec<(String, Mask)>> {
         let file = file.as_ref();
-        let bytes = file::read(file)?;
-        let mut tensors = tensors_of(file, &bytes)?;
+        let dict = StateDict::open(file)?;
+        let mut unknown: BTreeSet<_> = dict.tensors.keys().map(String::as_str).collect();
         let mut masks = Vec::new();
         for entry in &self.entries {
-            let Some(view) = tensors.remove(entry.name.as_str()) else { continue };
-            entry.check_shape(file, &view)?;
             let name = &entry.name;
-            if !matches!(view.dtype(), Dtype::BOOL | Dtype::U8) {
-                return Err(invalid(
-                    file,
-                    format!("mask {name:?}: expected BOOL or U8, got {:?}", view.dtype()),
-                ));
+            let Some(stored) = dict.tensors.get(name) else { continue };
+            unknown.remove(name.as_str());
+            entry.check_shape(file, stored)?;
+            if !matches!(stored.dtype, Dtype::BOOL | Dtype::U8) {
+                let got = stored.dtype;
+                return Err(invalid(file, format!("mask {name:?}: expected BOOL or U8, got {got:?}")));
             }
-            if let Some(other) = view.data().iter().find(|byte| **byte > 1) {
+            let data = dict.data(name)?;
+            if let Some(other) = data.iter().find(|byte| **byte > 1) {
                 return Err(invalid(file, format!("mask {name:?}: expected 0 or 1, got {other}")));
             }
-            let frozen = entry.import(view.data()).into_iter().map(|byte| byte == 1);
+            let frozen = entry.import(&data).into_iter().map(|byte| byte == 1);
             masks.push((entry.path.clone(), Mask::from_frozen(frozen)));
         }
-        match tensors.keys().next() {
+        match unknown.first() {
             None => Ok(masks),
             Some(name) => {
                 let why = format!(
@@ -451,54 +442,14 @@ fn invalid(path: &Path, why: String) -> Error {
     Error::Checkpoint { path: path.to_owned(), why, source: None }
 }
 
-/// The tensors of a safetensors file, by name.
-fn tensors_of<'data>(path: &Path, bytes: &'data [u8]) -> Result<BTreeMap<String, TensorView<'data>>> {
-    if let Some(kind) = file::other_format(bytes) {
-        return Err(invalid(path, format!("expected a safetensors file, got {kind}")));
+fn float(dtype: Dtype) -> Option<Float> {
+    match dtype {
+        Dtype::F32 => Some(Float::F32),
+        Dtype::F16 => Some(Float::F16),
+        Dtype::BF16 => Some(Float::BF16),
+        Dtype::F64 => Some(Float::F64),
+        _ => None,
     }
-    let tensors = SafeTensors::deserialize(bytes).map_err(|error: SafeTensorError| Error::Checkpoint {
-        path: path.to_owned(),
-        why: format!("not a complete safetensors file: {error}"),
-        source: Some(error.into()),
-    })?;
-    Ok(tensors.tensors().into_iter().collect())
-}
-
-fn is_float(dtype: Dtype) -> bool {
-    matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64)
-}
-
-/// Converts the elements of a tensor to `f32`.
-fn floats(path: &Path, name: &str, view: &TensorView) -> Result<Vec<f32>> {
-    let mut values = host_memory::reserve(view.shape().iter().product(), path.display())?;
-    let data = view.data();
-    match view.dtype() {
-        Dtype::F32 => values.extend(data.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes))),
-        Dtype::F16 => {
-            values.extend(data.as_chunks().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()))
-        }
-        Dtype::BF16 => {
-            values.extend(data.as_chunks().0.iter().map(|&bytes| bf16::from_le_bytes(bytes).to_f32()))
-        }
-        Dtype::F64 => {
-            for (index, &bytes) in data.as_chunks().0.iter().enumerate() {
-                let value = f64::from_le_bytes(bytes);
-                let narrow = value as f32;
-                if value.is_finite() && !narrow.is_finite() {
-                    let why = format!(
-                        "tensor {name:?}, element {index}: expected a number in the range of f32, got {value:e}"
-                    );
-                    return Err(invalid(path, why));
-                }
-                values.push(narrow);
-            }
-        }
-        other => {
-            let why = format!("tensor {name:?}: expected F32, F16, BF16 or F64, got {other:?}");
-            return Err(invalid(path, why));
-        }
-    }
-    Ok(values)
 }
 
 /// Writes a safetensors file in PyTorch's format.

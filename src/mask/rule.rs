@@ -132,11 +132,12 @@ impl FreezeRule {
         Self::new(Kind::Equal(value))
     }
 
-    /// Selects the elements that a mask in a safetensors file marks.
+    /// Selects the elements that a mask in a safetensors, `.npz` (with the feature `npz`) or `.npy` file marks.
     ///
-    /// The mask is either u8 or bool, one entry per element, non-zero = frozen, or packed u32 words as in
-    /// checkpoints (element i in bit i % 32 of word i / 32, 1 = frozen). A `*` in the tensor's name stands
-    /// for the parameter's path, as in `mask.*`.
+    /// The mask is either u8 or bool, one entry per element, non-zero = frozen, or, in a safetensors file, packed
+    /// u32 words as in checkpoints (element i in bit i % 32 of word i / 32, 1 = frozen). A `*` in the tensor's
+    /// name stands for the parameter's path, as in `mask.*`. A `.npy` file has one array without a name: any
+    /// name selects it.
     pub fn from_file(path: impl Into<PathBuf>, tensor: impl Into<String>) -> Self {
         Self::new(Kind::File(path.into(), tensor.into()))
     }
@@ -259,7 +260,7 @@ impl FreezeRule {
     ///   [`MAX_ELEMENTS`] elements;
     /// - [`Error::MaskMismatch`] if a mask has another length than its tensor;
     /// - [`Error::HostMemory`] if there is not enough host memory;
-    /// - [`Error::Io`] and [`Error::Checkpoint`] if a file cannot be read, or has no such mask.
+    /// - [`Error::Io`], [`Error::Checkpoint`] and [`Error::Data`] if a file cannot be read, or has no such mask.
     pub fn resolve_all(&self, views: &[TensorView]) -> Result<Vec<Mask>> {
         self.validate()?;
         for view in views {

@@ -3,6 +3,7 @@
 use super::Mask;
 use crate::error::{Error, Result};
 use crate::host_memory;
+use crate::npy;
 use crate::rng::{Purpose, Stream};
 use crate::shape::elements_of;
 use crate::tensor_file::Checkpoint;
@@ -301,10 +302,14 @@ pub(super) fn equal(view: &TensorView, value: f32) -> Result<Mask> {
     Ok(Mask::from_frozen(weights(view)?.iter().map(|&b| b == bits || (zero && b << 1 == 0))))
 }
 
-/// Reads the mask `tensor` from a safetensors file: one u8 or bool per element in the shape of the parameter,
-/// or packed u32 words; 1 = frozen.
+/// Reads the mask `tensor` from a safetensors file or a `.npz` file, or the only array of a `.npy` file: one u8 or
+/// bool per element in the shape of the parameter, or packed u32 words; 1 = frozen.
 pub(super) fn from_file(view: &TensorView, path: &Path, tensor: &str) -> Result<Mask> {
     let error = |why: String| Error::Checkpoint { path: path.to_owned(), why, source: None };
+    if let Some(array) = npy::read_named(path, tensor)? {
+        let flags = array.flags().map_err(error)?;
+        return from_flags(view, path, tensor, &array.shape, flags.into_iter());
+    }
     let file = Checkpoint::read(path)?;
     let Some(stored) = file.tensor(tensor) else {
         let got = file.unread().get(tensor).cloned();
@@ -317,27 +322,38 @@ pub(super) fn from_file(view: &TensorView, path: &Path, tensor: &str) -> Result<
     };
     let (len, bits) = (view.elements(), stored.bits());
     let words = len.div_ceil(32);
-    let mismatch = |expected, got| Error::MaskMismatch { path: view.path.to_owned(), expected, got };
     match stored.dtype() {
-        // A one-dimensional mask is accepted for a parameter of any shape.
-        "u8" | "bool" if stored.shape() == view.shape || stored.shape() == [len] => {
-            Ok(Mask::from_frozen(bits.iter().map(|&bit| bit != 0)))
-        }
-        "u8" | "bool" if bits.len() == len => Err(error(format!(
-            "{tensor}: expected the shape {:?} of {}, got {:?}; PyTorch's OIHW is to be transposed to HWIO",
-            view.shape,
-            view.path,
-            stored.shape()
-        ))),
-        "u8" | "bool" => Err(mismatch(len, bits.len())),
+        "u8" | "bool" => from_flags(view, path, tensor, stored.shape(), bits.iter().map(|&bit| bit != 0)),
         "u32" if bits.len() == words => Mask::from_words(bits.to_vec(), len),
         "u32" if bits.len() == len => Err(error(format!(
             "{tensor}: expected {words} packed U32 words, or one U8 or BOOL per element; got one U32 per element"
         ))),
-        "u32" => Err(mismatch(words, bits.len())),
+        "u32" => Err(Error::MaskMismatch { path: view.path.to_owned(), expected: words, got: bits.len() }),
         other => {
             let expected = format!("{tensor}: expected a mask of U8, BOOL or packed U32");
             Err(error(format!("{expected}, got {other}")))
         }
     }
+}
+
+/// The mask of one flag per element. Flags along one axis are accepted for a parameter of any shape.
+fn from_flags(
+    view: &TensorView,
+    path: &Path,
+    tensor: &str,
+    shape: &[usize],
+    flags: impl ExactSizeIterator<Item = bool>,
+) -> Result<Mask> {
+    let len = view.elements();
+    if flags.len() != len {
+        return Err(Error::MaskMismatch { path: view.path.to_owned(), expected: len, got: flags.len() });
+    }
+    if shape == view.shape || shape == [len] {
+        return Ok(Mask::from_frozen(flags));
+    }
+    let why = format!(
+        "{tensor}: expected the shape {:?} of {}, got {shape:?}; PyTorch's OIHW is to be transposed to HWIO",
+        view.shape, view.path
+    );
+    Err(Error::Checkpoint { path: path.to_owned(), why, source: None })
 }

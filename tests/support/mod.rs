@@ -12,6 +12,8 @@ pub mod soak;
 pub mod training;
 pub mod trajectory;
 pub mod uniformity;
+#[cfg(feature = "npz")]
+pub mod zip;
 
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,7 @@
-//! Bounded reads of regular files, and atomic writes.
+//! Bounded reads of regular files, atomic writes, and zip archives.
+
+#[cfg(feature = "npz")]
+pub(crate) mod zip;
 
 use crate::error::{Error, Result};
 use crate::host_memory;
@@ -94,9 +97,9 @@ pub(crate) fn other_format(bytes: &[u8]) -> Option<&'static str> {
             Some("a NumPy array: save it with safetensors.numpy.save_file")
         }
         [0x1f, 0x8b, ..] => Some("a gzip stream: unpack it first"),
-        [b'P', b'K', 3, 4, ..] => {
-            Some("a zip archive, such as a PyTorch file: save it with safetensors.torch.save_file")
-        }
+        [b'P', b'K', 3, 4, ..] => Some(
+            "a zip archive, such as a PyTorch file: read it with interop, or save it with safetensors.torch.save_file",
+        ),
         _ => None,
     }
 }

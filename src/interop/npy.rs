@@ -1,0 +1,56 @@
+//! Arrays in NumPy's formats: inputs and outputs of networks, weights and masks.
+//!
+//! `.npz` archives need the feature `npz`. Masks in these formats are frozen with
+//! [`FreezeRule::from_file`](crate::FreezeRule::from_file).
+
+pub use crate::npy::{Array, Elements, read, write};
+#[cfg(feature = "npz")]
+pub use crate::npy::{read_npz, write_npz};
+
+#[cfg(feature = "npz")]
+use super::Weights;
+#[cfg(feature = "npz")]
+use crate::error::{Error, Result};
+#[cfg(feature = "npz")]
+use crate::model::Model;
+#[cfg(feature = "npz")]
+use std::collections::BTreeMap;
+#[cfg(feature = "npz")]
+use std::path::Path;
+
+/// Reads the parameters of a model from a `.npz` file whose arrays have their paths and shapes, as in
+/// `numpy.savez(file, **{"conv1.kernel": kernel})`. Needs the feature `npz`.
+///
+/// # Errors
+/// As [`read_npz`]; [`Error::Checkpoint`] if no array has the path of a parameter, or one has another shape or type.
+#[cfg(feature = "npz")]
+pub fn read_weights(path: impl AsRef<Path>, model: &Model) -> Result<Weights> {
+    let path = path.as_ref();
+    let mut arrays: BTreeMap<_, _> = read_npz(path)?.into_iter().collect();
+    let mut read = Weights { parameters: Vec::new(), missing: Vec::new(), unused: Vec::new() };
+    for parameter in model.parameters() {
+        let name = &parameter.path;
+        let Some(array) = arrays.remove(name) else {
+            read.missing.push(name.clone());
+            continue;
+        };
+        let expected = parameter.shape.extents();
+        match array.elements {
+            Elements::F32(values) if array.shape == expected => read.parameters.push((name.clone(), values)),
+            other => {
+                let kind = if matches!(other, Elements::F32(_)) { "" } else { " of other elements" };
+                let why = format!(
+                    "array {name:?}: expected floating-point numbers {expected:?}, got {:?}{kind}",
+                    array.shape
+                );
+                return Err(Error::Checkpoint { path: path.to_owned(), why, source: None });
+            }
+        }
+    }
+    let floats = arrays.into_iter().filter(|(_, array)| matches!(array.elements, Elements::F32(_)));
+    read.unused = floats.map(|(name, _)| name).collect();
+    if read.parameters.is_empty() {
+        return Err(read.nothing_found(path, "name the arrays like the parameters of the model"));
+    }
+    Ok(read)
+}
