@@ -12,6 +12,7 @@ mod network;
 mod optimizer_args;
 mod os_text;
 mod output;
+mod predict;
 mod summary;
 mod train;
 
@@ -70,6 +71,8 @@ enum Command {
     /// Print the layers of a predefined model or of a file: shapes, parameters, frozen weights, operations. Needs no
     /// GPU.
     Summary(summary::SummaryArgs),
+    /// Compute the outputs of a network for examples in a .npy file.
+    Predict(predict::PredictArgs),
     /// Write the weights and masks of a network for PyTorch or as an ONNX file. Needs no GPU.
     Export(export::ExportArgs),
 }
@@ -244,6 +247,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => args.json,
         Command::Draw(_) => false,
         Command::Summary(args) => args.json,
+        Command::Predict(args) => args.json,
         Command::Export(args) => args.json,
     };
     let interrupt = Interrupt::handle(matches!(command, Command::Train(_)), json);
@@ -255,6 +259,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Draw(args) => draw::run(&args),
         Command::Summary(args) => summary::run(&args),
+        Command::Predict(args) => predict::run(&args),
         Command::Export(args) => export::run(&args),
     };
     match result {

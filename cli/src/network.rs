@@ -3,7 +3,7 @@
 use super::{Failure, usage};
 use clap::Args;
 use frazil::checkpoint::Checkpoint;
-use frazil::interop::{TorchStateDict, read_onnx};
+use frazil::interop::{KerasWeights, TorchStateDict, Weights, read_onnx};
 use frazil::{Error, Mask, Model, Result};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 #[derive(Args)]
 pub struct NetworkArgs {
     /// File: a checkpoint of `frazil train`, an ONNX file (.onnx), or with --model a PyTorch state dict
-    /// (.safetensors).
+    /// (.safetensors, .pth, .pt) or Keras weights (.keras, .weights.h5).
     file: PathBuf,
     /// Predefined model whose weights FILE has, if it does not name its architecture.
     #[arg(long, value_name = "MODEL")]
@@ -67,28 +67,28 @@ fn load(file: &Path, named: Option<Model>) -> Result<Network> {
         });
     }
     let foreign = |why: String| Error::Checkpoint { path: file.to_owned(), why, source: None };
-    if let Some(model) = &named {
-        let weights = TorchStateDict::new(model)?.read(file);
-        if let Ok(weights) = weights
-            && weights.missing.is_empty()
-        {
-            let notes = weights.unused.iter().map(|name| format!("unused: {name}")).collect();
-            return Ok(Network {
-                model: model.clone(),
-                parameters: weights.parameters,
-                steps: 0,
-                masks: Vec::new(),
-                notes,
-            });
+    let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    match (&named, extension) {
+        (Some(model), "keras" | "h5") => {
+            return complete(model, KerasWeights::new(model).read(file)?, foreign);
         }
+        (Some(model), "pth" | "pt") => {
+            return complete(model, TorchStateDict::new(model)?.read(file)?, foreign);
+        }
+        (None, "keras" | "h5" | "pth" | "pt") => return Err(foreign(without_architecture())),
+        (Some(model), _) => {
+            // A checkpoint has this crate's names, a state dict PyTorch's.
+            if let Ok(weights) = TorchStateDict::new(model)?.read(file)
+                && weights.missing.is_empty()
+            {
+                return complete(model, weights, foreign);
+            }
+        }
+        (None, _) => {}
     }
     let checkpoint = Checkpoint::read(file)?;
     let Some(model) = named.map_or_else(|| checkpoint.model(), |model| Ok(Some(model)))? else {
-        let why = format!(
-            "expected a checkpoint that names its architecture, got one without; name the model with --model, one of {}",
-            Model::NAMES.join(", ")
-        );
-        return Err(foreign(why));
+        return Err(foreign(without_architecture()));
     };
     let mut parameters = Vec::new();
     let mut masks = Vec::new();
@@ -107,4 +107,23 @@ fn load(file: &Path, named: Option<Model>) -> Result<Network> {
     }
     let steps = checkpoint.notes().get("step").and_then(|step| step.parse().ok()).unwrap_or(0);
     Ok(Network { model, parameters, steps, masks, notes: Vec::new() })
+}
+
+fn without_architecture() -> String {
+    format!(
+        "expected a file that names its architecture, got one without; name the model with --model, one of {}",
+        Model::NAMES.join(", ")
+    )
+}
+
+/// Returns the network of a model with weights that another program saved.
+fn complete(model: &Model, weights: Weights, foreign: impl Fn(String) -> Error) -> Result<Network> {
+    if !weights.missing.is_empty() {
+        return Err(foreign(format!(
+            "expected the weights of --model, got none of {}",
+            weights.missing.join(", ")
+        )));
+    }
+    let notes = weights.unused.iter().map(|name| format!("unused: {name}")).collect();
+    Ok(Network { model: model.clone(), parameters: weights.parameters, steps: 0, masks: Vec::new(), notes })
 }

@@ -3,7 +3,7 @@
 use crate::program::{folder, frazil, lines};
 use frazil::Model;
 use frazil::checkpoint::Checkpoint;
-use frazil::interop::{TorchStateDict, read_onnx};
+use frazil::interop::{TorchStateDict, npy, read_onnx};
 use std::path::PathBuf;
 
 fn stored(name: &str) -> PathBuf {
@@ -85,4 +85,30 @@ fn files_that_are_no_networks_are_named_errors() {
     refused(&["summary", "nowhere.onnx"], 1, "nowhere.onnx");
     refused(&["summary", file.to_str().unwrap(), "--model", "resnet"], 2, "resnet20");
     refused(&["export", "digits", "--to", "onnx", "-o", "x"], 1, "digits");
+}
+
+#[test]
+fn predictions_of_files_are_those_of_pytorch() {
+    let out = folder("predict");
+    std::fs::create_dir_all(&out).unwrap();
+    let result = out.join("y.npy");
+    let inputs = stored("digits_cnn.inputs.npy");
+    let predict = |layout: &str| {
+        let network = stored("digits_cnn.eval.onnx");
+        let [network, inputs, result] = [&network, &inputs, &result].map(|path| path.to_str().unwrap());
+        frazil(&["predict", network, "--input", inputs, "--layout", layout, "--output", result])
+    };
+    let output = predict("nchw");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let [got, expected] = [&result, &stored("digits_cnn.logits.npy")].map(|path| npy::read(path).unwrap());
+    assert_eq!((&got.shape, &got.shape), (&expected.shape, &vec![16, 10]));
+    let (got, expected) = (got.into_f32().unwrap(), expected.into_f32().unwrap());
+    let largest = expected.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
+    assert!(got.iter().zip(&expected).all(|(a, b)| (a - b).abs() <= 1e-5 * largest));
+    // [16, 1, 8, 8] are no images of 8 x 8 pixels with the channels last.
+    let refused = predict("nhwc");
+    assert_eq!(refused.status.code(), Some(2));
+    let message = String::from_utf8_lossy(&refused.stderr);
+    assert!(message.contains("[8, 8, 1]") && message.contains("--layout"), "{message}");
+    std::fs::remove_dir_all(out).unwrap();
 }
