@@ -61,7 +61,7 @@ fn pool_fuses_into_convolution_epilogue() {
             report.dispatches.iter().filter(|d| d.kernel == "max_pool2d").count()
         };
         for family in GemmFamily::supported(&adapter()) {
-            for winograd in [Winograd::Never, Winograd::Auto] {
+            for winograd in [Winograd::Never, Winograd::Auto, Winograd::Fused] {
                 assert_eq!(
                     pool_kernels(PlanOptions::default().family(family).winograd(winograd)),
                     0,

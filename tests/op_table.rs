@@ -7,7 +7,9 @@ use frazil::conformance::{
     self, Case, DataKind, Ops, Wire, Work, bounds, cases, compare, families, outputs, reference_outputs,
 };
 use frazil::gpu::{AdapterReport, Backend, DeviceKind};
-use frazil::low_level::{CostModel, GemmFamily, Op, Plan, PlanOptions, Reduction, TILES, UpdateRule};
+use frazil::low_level::{
+    CostModel, GemmFamily, Op, Plan, PlanOptions, Reduction, TILES, UpdateRule, Winograd,
+};
 use frazil::{Loss, Model};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -172,7 +174,7 @@ fn comparison_fails_on_a_missing_product() {
         let bound = bounds(case, &data, batch).unwrap().swap_remove(0);
         // Skips sums of about a thousand terms or more (large bounds): there, one product may be smaller than
         // the rounding error that the bound allows.
-        let winograd = ops(case).is_some_and(|o| o.winograd);
+        let winograd = ops(case).is_some_and(|o| o.winograd != Winograd::Auto);
         if !winograd && bound.iter().any(|&bound| bound > 1e-3) {
             long += 1;
             continue;
@@ -448,7 +450,7 @@ fn implicit_gemm_and_im2col_have_the_same_results() {
     let (mut compared, mut all) = (BTreeSet::new(), BTreeSet::new());
     for case in gemm_cases() {
         let columns = ["conv2d", "conv2d_grad_kernel"].contains(&case.op().as_str());
-        if !columns || ops(&case).is_some_and(|o| o.winograd) {
+        if !columns || ops(&case).is_some_and(|o| o.winograd != Winograd::Auto) {
             continue;
         }
         // Skips a case that uses split-K, which changes the order of summation. The conformance run above

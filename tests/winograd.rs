@@ -27,8 +27,8 @@ fn model(kernel_size: usize) -> Model {
         .unwrap()
 }
 
-/// A training step with Winograd convolutions matches the reference, and frozen elements keep their bits. The
-/// second layer uses Winograd transforms of inputs, kernels and output gradients.
+/// A training step with Winograd convolutions, unfused and fused, matches the reference, and frozen elements keep
+/// their bits. The second layer uses Winograd transforms of inputs, kernels and output gradients.
 #[test]
 fn winograd_step_matches_the_reference() {
     for kernel_size in [3, 5] {
@@ -85,31 +85,36 @@ fn check_step(kernel_size: usize) {
                 (0..weights.len()).map(|i| plan.store().read_weights(ParameterId::of(i)).unwrap()).collect();
             (transforms, after)
         };
-        let (transforms, after) = run(Winograd::Always);
-        // Each Winograd operation has three transforms. Forward pass of two convolutions: kernel, input and
-        // output. Two weight gradients: input, output gradient and kernel gradient. One input gradient, that
-        // of conv2: three transforms.
-        assert_eq!(transforms, 2 * 3 + 2 * 3 + 3);
-        assert!(run(Winograd::Always).1 == after, "{family}: expected two runs with equal bits");
         assert_eq!(run(Winograd::Never).0, 0);
         // With `Winograd::Auto`, only conv2 uses Winograd (forward pass and both gradients), and only on
         // software adapters.
         let conv2 = if gpu().report().software { 3 + 3 + 3 } else { 0 };
         assert_eq!(run(Winograd::Auto).0, conv2, "{family}");
-        for (number, (after, before)) in after.iter().zip(&weights).enumerate() {
-            let path = &graph.parameters()[number].path;
-            for i in masks[number].frozen_indices() {
-                assert_eq!(after[i], before[i].to_bits(), "{family} {path}: frozen element {i}");
+        // Each unfused operation has three transforms. Forward pass of two convolutions: kernel, input and
+        // output. Two weight gradients: input, output gradient and kernel gradient. One input gradient, that
+        // of conv2: three transforms. Each of the fused operations, two forward passes and an input gradient,
+        // has a transform of the kernels and the fused kernel; there is none for 5x5 kernels.
+        let of_fused = if kernel_size == 3 { 3 * 2 } else { 0 };
+        for (winograd, want) in [(Winograd::Always, 2 * 3 + 2 * 3 + 3), (Winograd::Fused, of_fused)] {
+            let name = format!("{family} {winograd:?}");
+            let (transforms, after) = run(winograd);
+            assert_eq!(transforms, want, "{name}");
+            assert!(run(winograd).1 == after, "{name}: expected two runs with equal bits");
+            for (number, (after, before)) in after.iter().zip(&weights).enumerate() {
+                let path = &graph.parameters()[number].path;
+                for i in masks[number].frozen_indices() {
+                    assert_eq!(after[i], before[i].to_bits(), "{name} {path}: frozen element {i}");
+                }
+                let got: Vec<f64> = after.iter().map(|&b| f64::from(f32::from_bits(b))).collect();
+                let want = reference.read(value(number));
+                // Compares the changes of the weights in this step, which are much smaller than the weights.
+                let change =
+                    |new: &[f64]| new.iter().zip(before).map(|(a, &b)| a - f64::from(b)).collect::<Vec<_>>();
+                let changed = change(want).iter().filter(|x| **x != 0.0).count();
+                assert!(changed > 0, "{path}: expected changed weights");
+                let error = assert_relative(&format!("{name} {path}"), &change(&got), &change(want), 1e-5);
+                println!("{kernel_size}x{kernel_size} {name} {path}: {error:.1e}");
             }
-            let got: Vec<f64> = after.iter().map(|&b| f64::from(f32::from_bits(b))).collect();
-            let want = reference.read(value(number));
-            // Compares the changes of the weights in this step, which are much smaller than the weights.
-            let change =
-                |new: &[f64]| new.iter().zip(before).map(|(a, &b)| a - f64::from(b)).collect::<Vec<_>>();
-            let changed = change(want).iter().filter(|x| **x != 0.0).count();
-            assert!(changed > 0, "{path}: expected changed weights");
-            let error = assert_relative(&format!("{family} {path}"), &change(&got), &change(want), 1e-5);
-            println!("{kernel_size}x{kernel_size} {family} {path}: {error:.1e}");
         }
     }
 }

@@ -3,8 +3,9 @@
 use super::cost::CostModel;
 use crate::error::{Error, Result};
 use crate::gpu::AdapterReport;
-use crate::kernels::{GemmFamily, MAX_ITERATIONS};
+use crate::kernels::{GemmFamily, MAX_ITERATIONS, supports_winograd_fused};
 use crate::mask::Mask;
+use std::str::FromStr;
 
 /// Default maximum bytes of a workspace; one image may exceed it. Larger column matrices do not fit the
 /// caches and are not faster.
@@ -20,6 +21,25 @@ pub enum Winograd {
     Auto,
     /// Use Winograd wherever the geometry allows it.
     Always,
+    /// Use F(2x2, 3x3) in one kernel for the forward pass and the input gradient of 3x3 convolutions of stride 1,
+    /// wherever the geometry and the adapter allow it, and no Winograd for the others. It needs 256
+    /// invocations and 16 KiB of workgroup memory per workgroup.
+    Fused,
+}
+
+/// Parses `auto`, `direct` (never), `winograd` (always) or `winograd-fused`.
+impl FromStr for Winograd {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "auto" => Ok(Winograd::Auto),
+            "direct" => Ok(Winograd::Never),
+            "winograd" => Ok(Winograd::Always),
+            "winograd-fused" => Ok(Winograd::Fused),
+            _ => Err(Error::argument("algorithm", "auto, direct, winograd or winograd-fused", text)),
+        }
+    }
 }
 
 /// How the weight gradients of partly frozen kernels are computed.
@@ -187,6 +207,8 @@ pub(crate) struct Settings {
     pub guard_bands: bool,
     pub gradient_strategy: GradientStrategy,
     pub winograd: Winograd,
+    /// Whether the adapter supports the fused Winograd kernel.
+    pub winograd_fused: bool,
     pub parallel_reductions: bool,
     pub cost: CostModel,
     pub missed_steps: bool,
@@ -219,6 +241,7 @@ impl Settings {
             guard_bands: options.guard_bands,
             gradient_strategy: options.gradient_strategy,
             winograd: options.winograd,
+            winograd_fused: supports_winograd_fused(adapter),
             parallel_reductions: match options.reduction {
                 Reduction::Auto => cost.parallel_reductions,
                 Reduction::Serial => false,
@@ -243,9 +266,26 @@ impl Settings {
         guard_bands: false,
         gradient_strategy: GradientStrategy::Auto,
         winograd: Winograd::Auto,
+        winograd_fused: true,
         parallel_reductions: false,
         cost: CostModel::SOFTWARE,
         missed_steps: false,
         max_iterations: MAX_ITERATIONS,
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn algorithms_are_parsed_and_others_refused() {
+        let parsed =
+            ["auto", "direct", "winograd", "winograd-fused"].map(|name| name.parse::<Winograd>().unwrap());
+        assert_eq!(parsed, [Winograd::Auto, Winograd::Never, Winograd::Always, Winograd::Fused]);
+        for wrong in ["", "fused", "Winograd"] {
+            let error = wrong.parse::<Winograd>().unwrap_err();
+            assert!(error.to_string().contains("winograd-fused"), "{error}");
+        }
+    }
 }

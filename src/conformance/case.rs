@@ -125,9 +125,8 @@ pub struct Ops {
     pub max_iterations: Option<usize>,
     /// If set, the last result is the weight gradient of a partly frozen kernel.
     pub partial: Option<Partial>,
-    /// Whether convolutions must use Winograd's transforms ([`Winograd::Always`]), whose error bound is
-    /// larger.
-    pub winograd: bool,
+    /// When convolutions use Winograd's transforms ([`PlanOptions::winograd`]), whose error bounds are larger.
+    pub winograd: Winograd,
 }
 
 /// A partly frozen kernel: gradients of trainable elements must be correct, those of frozen ones not written.
@@ -224,7 +223,8 @@ impl Case {
         };
         let options = match ops.workspace_bytes {
             Some(bytes) => {
-                options.workspace_bytes(bytes).explicit_columns(ops.partial.is_none() && !ops.winograd)
+                let columns = ops.partial.is_none() && ops.winograd == Winograd::Auto;
+                options.workspace_bytes(bytes).explicit_columns(columns)
             }
             None => options,
         };
@@ -232,7 +232,7 @@ impl Case {
             Some(iterations) => options.max_iterations(iterations),
             None => options,
         };
-        let options = if ops.winograd { options.winograd(Winograd::Always) } else { options };
+        let options = if ops.winograd == Winograd::Auto { options } else { options.winograd(ops.winograd) };
         match &ops.partial {
             Some(partial) => {
                 options.masks(std::slice::from_ref(&partial.mask)).gradient_strategy(partial.strategy)

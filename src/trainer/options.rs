@@ -1,6 +1,6 @@
 //! The options of a trainer.
 
-use crate::compiler::PlanOptions;
+use crate::compiler::{PlanOptions, Winograd};
 use crate::kernels::GemmFamily;
 
 /// Handling of a loss or an update that is NaN or infinite.
@@ -48,6 +48,7 @@ pub struct TrainerOptions {
     pub(super) on_non_finite: OnNonFinite,
     pub(super) progress_every: u64,
     pub(super) family: Option<GemmFamily>,
+    pub(super) winograd: Winograd,
     pub(super) accumulate: bool,
 }
 
@@ -63,6 +64,7 @@ impl TrainerOptions {
             on_non_finite: OnNonFinite::Stop,
             progress_every: 8,
             family: None,
+            winograd: Winograd::Auto,
             accumulate: false,
         }
     }
@@ -106,11 +108,17 @@ impl TrainerOptions {
     }
 
     pub(super) fn plan(&self) -> PlanOptions {
-        let plan = PlanOptions::default();
+        let plan = PlanOptions::default().winograd(self.winograd);
         match self.family {
             Some(family) => plan.family(family),
             None => plan,
         }
+    }
+
+    /// Sets when convolutions use Winograd's minimal filtering, instead of where it is measured to be faster.
+    pub fn winograd(mut self, when: Winograd) -> Self {
+        self.winograd = when;
+        self
     }
 
     /// Sets the GEMM family, instead of the one chosen for the adapter.

@@ -3,7 +3,7 @@
 use frazil::gpu::{AdapterReport, Shader};
 use frazil::low_level::{
     Conv2d, DType, GemmFamily, Graph, Launch, Op, Padding, Plan, PlanOptions, Shape, TILES, TileSet,
-    UpdateRule, Window,
+    UpdateRule, Window, Winograd,
 };
 use frazil::{Loss, Model, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,6 +52,15 @@ pub fn kernels(report: &AdapterReport) -> Result<Vec<Kernel>> {
                     }
                 }
             }
+        }
+    }
+    // The kernel with its transforms; a weight gradient and few input channels have none.
+    let options = PlanOptions::default().winograd(Winograd::Fused);
+    for part in ["forward", "dX"] {
+        let [side, c_in, c_out] = CONVOLUTIONS[0];
+        let graph = convolution([side, c_in, c_out], part)?;
+        for launch in Plan::launches(&graph, report, &options)? {
+            list.add(&launch, format!("winograd-fused {c_in} to {c_out} {part}"));
         }
     }
     let rule = UpdateRule::Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 };

@@ -136,7 +136,7 @@ impl Job {
 }
 
 fn plan_options(args: &BenchArgs) -> PlanOptions {
-    let options = PlanOptions::default();
+    let options = PlanOptions::default().winograd(args.algorithm);
     match args.family {
         Some(family) => options.family(family),
         None => options,
@@ -180,7 +180,7 @@ fn train(gpu: &Gpu, args: &BenchArgs, name: &str, rows: usize, variant: Variant)
     let shape = <[usize; 3]>::try_from(model.example_shape())
         .map_err(|_| invalid("--workload", "a model of images", name))?;
     let data = frazil::data::synthetic("synthetic", shape, model.output()[0], rows, 1)?;
-    let mut options = TrainerOptions::batch(rows).progress_every(0);
+    let mut options = TrainerOptions::batch(rows).progress_every(0).winograd(args.algorithm);
     if let Some(family) = args.family {
         options = options.family(family);
     }

@@ -13,8 +13,8 @@ use super::{DeviceArgs, Failure, at_least_one, usage};
 use chart::Chart;
 use clap::{Args, ValueEnum};
 use compare::Old;
-use frazil::low_level::GemmFamily;
 use frazil::low_level::TimedDispatch;
+use frazil::low_level::{GemmFamily, Winograd};
 use frazil::{Error, Gpu, Optimizer};
 use indicatif::ProgressBar;
 use job::{Job, Variant};
@@ -56,6 +56,10 @@ pub struct BenchArgs {
     /// cooperative8x8, cooperative16x32 and so on [default: by adapter].
     #[arg(long)]
     family: Option<GemmFamily>,
+    /// Algorithm of 3x3 and 5x5 convolutions of stride 1: auto, direct, winograd or winograd-fused (3x3 in one
+    /// kernel, for GPUs; not measured on one yet).
+    #[arg(long, default_value = "auto")]
+    algorithm: Winograd,
     /// Print the time of each dispatch, from timestamp queries.
     #[arg(long)]
     profile: bool,

@@ -11,6 +11,8 @@ pub enum Algorithm {
     /// Winograd convolution F(4x4, 3x3) or F(4x4, 5x5), which computes 4x4 output tiles of 3x3 or 5x5
     /// kernels: transforms and a batched GEMM.
     Winograd,
+    /// Winograd convolution F(2x2, 3x3) in one kernel, with its transforms in workgroup memory.
+    WinogradFused,
     /// Implicit GEMM over images with one additional channel of zeros, which makes the number of channels a
     /// multiple of 4, so that patches are loaded as vec4.
     PaddedChannels,
@@ -45,6 +47,7 @@ impl fmt::Display for Algorithm {
         f.write_str(match self {
             Algorithm::Depthwise => "depthwise",
             Algorithm::Winograd => "winograd",
+            Algorithm::WinogradFused => "winograd fused",
             Algorithm::PaddedChannels => "padded channels",
             Algorithm::Pointwise => "pointwise",
             Algorithm::ImplicitGemm => "implicit gemm",

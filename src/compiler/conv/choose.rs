@@ -2,7 +2,7 @@
 //! alone.
 
 use super::algorithm::{Algorithm, Choice};
-use super::{columns, winograd};
+use super::{columns, winograd, winograd_fused};
 use crate::compiler::options::{GradientStrategy, Settings, Winograd};
 use crate::graph::Conv2d;
 use crate::kernels::{GemmFamily, MAX_TERMS, Tiles};
@@ -46,6 +46,11 @@ pub(crate) fn choose(conv: &Conv2d, pass: Pass, mask: Option<&Mask>, settings: &
     let algorithm = match pass {
         _ if is_depthwise(conv) && !settings.explicit_columns => Algorithm::Depthwise,
         _ if uses_winograd(conv, settings) => Algorithm::Winograd,
+        Pass::Forward | Pass::GradInput
+            if settings.winograd == Winograd::Fused && winograd_fused::is_applicable(conv, settings) =>
+        {
+            Algorithm::WinogradFused
+        }
         Pass::Forward | Pass::GradKernel if pads_channels(conv, settings) => Algorithm::PaddedChannels,
         Pass::GradInput if implicit && conv.c_out_per_group().is_multiple_of(4) => match down * across {
             1 => Algorithm::ImplicitGemm,
@@ -62,7 +67,10 @@ pub(crate) fn choose(conv: &Conv2d, pass: Pass, mask: Option<&Mask>, settings: &
 /// Whether the forward algorithm can fuse a max-pool into its epilogue.
 pub(crate) fn fuses_pool(conv: &Conv2d, settings: &Settings) -> bool {
     let algorithm = choose(conv, Pass::Forward, None, settings).algorithm;
-    matches!(algorithm, Algorithm::Winograd | Algorithm::PaddedChannels | Algorithm::ImplicitGemm)
+    matches!(
+        algorithm,
+        Algorithm::Winograd | Algorithm::WinogradFused | Algorithm::PaddedChannels | Algorithm::ImplicitGemm
+    )
 }
 
 /// Whether the algorithm of the input gradient supports a fused epilogue (bias, ReLU, ReLU gradient).
@@ -173,7 +181,7 @@ fn uses_winograd(conv: &Conv2d, settings: &Settings) -> bool {
     // rounding these sums loses more accuracy than rounding the elements themselves.
     let f32_operands = !matches!(settings.family, GemmFamily::Cooperative { .. });
     let requested = match settings.winograd {
-        Winograd::Never => false,
+        Winograd::Never | Winograd::Fused => false,
         Winograd::Auto => is_faster,
         Winograd::Always => true,
     };
@@ -246,6 +254,27 @@ mod tests {
         assert_eq!(algorithms(conv(16, 30, 3, 1, 1)), [ImplicitGemm, Im2col, ImplicitGemm]);
         let explicit = Settings { explicit_columns: true, ..Settings::SOFTWARE };
         assert_eq!(choose(&conv(64, 64, 3, 1, 1), Pass::Forward, None, &explicit).algorithm, Im2col);
+    }
+
+    /// On request, the fused kernel computes the forward pass and the input gradient of the convolutions that it
+    /// supports, on adapters that support it.
+    #[test]
+    fn fused_winograd_is_chosen_on_request() {
+        use Algorithm::*;
+        let of = |conv: Conv2d, settings: &Settings| {
+            [Pass::Forward, Pass::GradInput, Pass::GradKernel]
+                .map(|pass| choose(&conv, pass, None, settings).algorithm)
+        };
+        let fused = Settings { winograd: super::Winograd::Fused, ..Settings::SOFTWARE };
+        assert_eq!(of(conv(64, 64, 3, 1, 1), &fused), [WinogradFused, WinogradFused, ImplicitGemm]);
+        assert_eq!(of(conv(4, 12, 3, 1, 1), &fused), [WinogradFused, WinogradFused, ImplicitGemm]);
+        for other in
+            [conv(64, 64, 5, 1, 1), conv(64, 64, 3, 2, 1), conv(6, 64, 3, 1, 1), conv(64, 64, 3, 1, 2)]
+        {
+            assert!(!of(other, &fused).contains(&WinogradFused), "{other:?}");
+        }
+        let small = Settings { winograd_fused: false, ..fused };
+        assert_eq!(of(conv(64, 64, 3, 1, 1), &small), [ImplicitGemm; 3]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod pointwise;
 mod rows;
 mod strided_grad_input;
 mod winograd;
+mod winograd_fused;
 
 pub use algorithm::Algorithm;
 pub(super) use algorithm::Choice;
@@ -30,6 +31,7 @@ pub(super) fn forward(b: &mut Builder, op: &Operation, conv: &Conv2d) -> Result<
     match algorithm_of(b, op, conv, Pass::Forward) {
         Algorithm::Depthwise => depthwise::forward(b, op, conv),
         Algorithm::Winograd => winograd::forward(b, op, conv),
+        Algorithm::WinogradFused => winograd_fused::forward(b, op, conv),
         Algorithm::PaddedChannels => padded_channels::forward(b, op, conv),
         Algorithm::ImplicitGemm => implicit_gemm::forward(b, op, conv),
         Algorithm::Pointwise => pointwise::forward(b, op, conv),
@@ -43,6 +45,7 @@ pub(super) fn grad_input(b: &mut Builder, op: &Operation, conv: &Conv2d) -> Resu
     match algorithm_of(b, op, conv, Pass::GradInput) {
         Algorithm::Depthwise => depthwise::grad_input(b, op, conv),
         Algorithm::Winograd => winograd::grad_input(b, op, conv),
+        Algorithm::WinogradFused => winograd_fused::grad_input(b, op, conv),
         Algorithm::ImplicitGemm => implicit_gemm::grad_input(b, op, conv),
         Algorithm::StridedGradInput => strided_grad_input::grad_input(b, op, conv),
         Algorithm::Pointwise => pointwise::grad_input(b, op, conv),
@@ -60,7 +63,9 @@ pub(super) fn grad_kernel(b: &mut Builder, op: &Operation, conv: &Conv2d) -> Res
         Algorithm::ImplicitGemm => implicit_gemm::grad_kernel(b, op, conv),
         Algorithm::Pointwise => pointwise::grad_kernel(b, op, conv),
         Algorithm::Columns | Algorithm::Rows | Algorithm::Elements => return partial_grad_kernel(b, op),
-        Algorithm::Im2col | Algorithm::StridedGradInput => return im2col::grad_kernel(b, op, conv),
+        Algorithm::Im2col | Algorithm::StridedGradInput | Algorithm::WinogradFused => {
+            return im2col::grad_kernel(b, op, conv);
+        }
     }
     Ok(())
 }

@@ -48,14 +48,17 @@ pub(super) fn forward(b: &mut Builder, op: &Operation, conv: &Conv2d) {
 }
 
 pub(super) fn grad_input(b: &mut Builder, op: &Operation, conv: &Conv2d) {
-    let w = conv.window;
-    let window = WindowGeometry {
+    convolve(b, op, backward_window(&conv.window), [conv.c_out, conv.c_in], true);
+}
+
+/// The window of an input gradient at stride 1, as a convolution of the output gradients with flipped kernels.
+pub(super) fn backward_window(w: &WindowGeometry) -> WindowGeometry {
+    WindowGeometry {
         pad_begin: w.pad_begin.map(|pad| w.kernel[0] - 1 - pad),
         input: w.output,
         output: w.input,
-        ..w
-    };
-    convolve(b, op, window, [conv.c_out, conv.c_in], true);
+        ..*w
+    }
 }
 
 /// Convolves images of `from` channels into images of `to` channels. If `backward`, kernels are flipped in

@@ -50,9 +50,10 @@ fn chain_bounds(
                     | Op::Metrics
             );
         let mut results = node_bounds(graph, node, reference, &bounds, rows)?;
-        if let (true, [first, second]) = (ops.winograd, node.inputs.as_slice()) {
+        if let [first, second] = node.inputs.as_slice() {
             let operands = [first, second].map(|&id| reference.read(id));
-            results = winograd::convolution(&node.op, operands, rows).map_or(results, |bound| vec![bound]);
+            let bound = winograd::convolution(ops.winograd, &node.op, operands, rows);
+            results = bound.map_or(results, |bound| vec![bound]);
         }
         for (id, bound) in node.outputs.iter().zip(results) {
             bounds[id.0] = Some(if exact { vec![0.0; bound.len()] } else { bound });

@@ -1,22 +1,30 @@
-//! Bounds of Winograd's F(4x4, 3x3) and F(4x4, 5x5): the transforms of the operands' magnitudes, with the
+//! Bounds of Winograd's F(4x4, 3x3), F(4x4, 5x5) and F(2x2, 3x3): the transforms of the operands' magnitudes, with the
 //! absolute values of the transform matrices. The transforms increase magnitudes before they cancel, so these
 //! bounds are larger than those of a direct sum.
 
+use crate::compiler::Winograd;
 use crate::conformance::compare::HALF_ULP;
 use crate::graph::{Conv2d, Op};
 
-/// The absolute values of the transforms in one dimension, for a kernel of `T` elements and `P = T + 3`
-/// points.
-struct Transforms<const P: usize, const T: usize> {
+/// The absolute values of the transforms in one dimension, for a kernel of `T` elements, `O` outputs and `P = T + O
+/// - 1` points.
+struct Transforms<const P: usize, const T: usize, const O: usize> {
     /// Maximum number of roundings of one term: those of the input, kernel and output transforms in both
     /// directions, including the rounding of constants; a fused multiply-add counts as two.
     roundings: f64,
     input: [[f64; P]; P],
     kernel: [[f64; T]; P],
-    output: [[f64; P]; 4],
+    output: [[f64; P]; O],
 }
 
-const F4X4_3X3: Transforms<6, 3> = Transforms {
+const F2X2_3X3: Transforms<4, 3, 2> = Transforms {
+    roundings: 2.0 * (1.0 + 2.0 + 2.0),
+    input: [[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 1.0, 0.0, 1.0]],
+    kernel: [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, 0.5, 0.5], [0.0, 0.0, 1.0]],
+    output: [[1.0, 1.0, 1.0, 0.0], [0.0, 1.0, 1.0, 1.0]],
+};
+
+const F4X4_3X3: Transforms<6, 3, 4> = Transforms {
     roundings: 2.0 * (3.0 + 4.0 + 3.0),
     input: [
         [4.0, 0.0, 5.0, 0.0, 1.0, 0.0],
@@ -42,7 +50,7 @@ const F4X4_3X3: Transforms<6, 3> = Transforms {
     ],
 };
 
-const F4X4_5X5: Transforms<8, 5> = Transforms {
+const F4X4_5X5: Transforms<8, 5, 4> = Transforms {
     roundings: 2.0 * (4.0 + 5.0 + 4.0),
     input: [
         [1.0, 0.0, 5.25, 0.0, 5.25, 0.0, 1.0, 0.0],
@@ -72,17 +80,25 @@ const F4X4_5X5: Transforms<8, 5> = Transforms {
     ],
 };
 
-/// The bound of each result for `rows` examples; `None` if the operation is not a convolution.
-pub(super) fn convolution(op: &Op, operands: [&[f64]; 2], rows: usize) -> Option<Vec<f64>> {
+/// The bound of each result for `rows` examples; `None` if the operation is not a convolution, or computed without
+/// Winograd.
+pub(super) fn convolution(
+    winograd: Winograd,
+    op: &Op,
+    operands: [&[f64]; 2],
+    rows: usize,
+) -> Option<Vec<f64>> {
     let (Op::Conv2d(conv) | Op::Conv2dGradInput(conv) | Op::Conv2dGradKernel(conv)) = op else { return None };
-    match conv.window.kernel {
-        [5, 5] => Some(with_transforms(&F4X4_5X5, op, conv, operands, rows)),
-        _ => Some(with_transforms(&F4X4_3X3, op, conv, operands, rows)),
+    match (winograd, conv.window.kernel, op) {
+        (Winograd::Never | Winograd::Auto, ..) | (Winograd::Fused, _, Op::Conv2dGradKernel(_)) => None,
+        (Winograd::Fused, ..) => Some(with_transforms(&F2X2_3X3, op, conv, operands, rows)),
+        (Winograd::Always, [5, 5], _) => Some(with_transforms(&F4X4_5X5, op, conv, operands, rows)),
+        (Winograd::Always, ..) => Some(with_transforms(&F4X4_3X3, op, conv, operands, rows)),
     }
 }
 
-fn with_transforms<const P: usize, const T: usize>(
-    transforms: &Transforms<P, T>,
+fn with_transforms<const P: usize, const T: usize, const O: usize>(
+    transforms: &Transforms<P, T, O>,
     op: &Op,
     conv: &Conv2d,
     operands: [&[f64]; 2],
@@ -142,8 +158,8 @@ fn add_product<const P: usize>(sums: &mut [[f64; P]; P], u: &[[f64; P]; P], v: &
 }
 
 /// The bounds of the forward convolution, or of the input gradient if `grad_input`, tile by tile.
-fn images<const P: usize, const T: usize>(
-    transforms: &Transforms<P, T>,
+fn images<const P: usize, const T: usize, const O: usize>(
+    transforms: &Transforms<P, T, O>,
     conv: &Conv2d,
     [x, kernel]: [&[f64]; 2],
     rows: usize,
@@ -158,8 +174,8 @@ fn images<const P: usize, const T: usize>(
     let factor = (transforms.roundings + (from as f64).sqrt()) * HALF_ULP;
     for image in 0..rows {
         let source = &x[image * in_image..(image + 1) * in_image];
-        for row in (0..output[0]).step_by(4) {
-            for column in (0..output[1]).step_by(4) {
+        for row in (0..output[0]).step_by(O) {
+            for column in (0..output[1]).step_by(O) {
                 let corner = [row as isize - pad[0], column as isize - pad[1]];
                 for d in 0..to {
                     let mut sums = [[0.0; P]; P];
@@ -189,8 +205,8 @@ fn images<const P: usize, const T: usize>(
 
 /// The bounds of the weight gradient: components are summed over all tiles, then transformed to kernel
 /// elements.
-fn grad_kernel<const P: usize, const T: usize>(
-    transforms: &Transforms<P, T>,
+fn grad_kernel<const P: usize, const T: usize, const O: usize>(
+    transforms: &Transforms<P, T, O>,
     conv: &Conv2d,
     [x, dy]: [&[f64]; 2],
     rows: usize,
@@ -198,22 +214,22 @@ fn grad_kernel<const P: usize, const T: usize>(
     let w = &conv.window;
     let (c_in, c_out) = (conv.c_in, conv.c_out);
     let (in_image, out_image) = (w.input[0] * w.input[1] * c_in, w.output[0] * w.output[1] * c_out);
-    let tiles = rows * w.output.map(|n| n.div_ceil(4)).iter().product::<usize>();
+    let tiles = rows * w.output.map(|n| n.div_ceil(O)).iter().product::<usize>();
     let factor = (transforms.roundings + (tiles as f64).sqrt()) * HALF_ULP;
     let mut bounds = vec![0.0; T * T * c_in * c_out];
     for c in 0..c_in {
         for d in 0..c_out {
             let mut sums = [[0.0; P]; P];
             for image in 0..rows {
-                for row in (0..w.output[0]).step_by(4) {
-                    for column in (0..w.output[1]).step_by(4) {
+                for row in (0..w.output[0]).step_by(O) {
+                    for column in (0..w.output[1]).step_by(O) {
                         let pad = w.pad_begin.map(|pad| pad as isize);
                         let corner = [row as isize - pad[0], column as isize - pad[1]];
                         let source = &x[image * in_image..(image + 1) * in_image];
                         let v = transform(&transforms.input, &tile::<P>(source, w.input, c_in, corner, c));
                         let source = &dy[image * out_image..(image + 1) * out_image];
                         let corner = [row as isize, column as isize];
-                        let gradient = tile::<4>(source, w.output, c_out, corner, d);
+                        let gradient = tile::<O>(source, w.output, c_out, corner, d);
                         add_product(&mut sums, &transform(&transposed(&transforms.output), &gradient), &v);
                     }
                 }

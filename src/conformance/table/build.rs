@@ -1,5 +1,6 @@
 //! Constructors of cases.
 
+use crate::compiler::Winograd;
 use crate::conformance::case::{Case, DataKind, Operand, Ops, Wire, Work};
 use crate::graph::Op;
 
@@ -40,7 +41,7 @@ pub(super) fn chain(
         workspace_bytes: None,
         max_iterations: None,
         partial: None,
-        winograd: false,
+        winograd: Winograd::Auto,
     };
     Case { name: format!("{name} {data}"), work: Work::Ops(ops) }
 }

@@ -2,7 +2,7 @@
 //! transforms, and weight gradients of partly frozen kernels.
 
 use super::build::{KINDS, chain, limited, single, with};
-use crate::compiler::GradientStrategy;
+use crate::compiler::{GradientStrategy, Winograd};
 use crate::conformance::case::{Case, DataKind, Fill, Operand, Partial, Wire};
 use crate::error::Result;
 use crate::graph::{Conv2d, Op, Pool2d};
@@ -95,6 +95,7 @@ pub(super) fn cases() -> Result<Vec<Case>> {
     all.extend(split_batches()?);
     all.extend(large_tiles(DataKind::Reals)?);
     all.extend(winograd()?);
+    all.extend(fused_winograd()?);
     all.extend(partial_gradients()?);
     all.extend(long_sums()?);
     Ok(all)
@@ -471,7 +472,7 @@ fn winograd() -> Result<Vec<Case>> {
     let mut all = Vec::new();
     for (batch, cases) in direct {
         for case in cases {
-            let case = with(&case, "winograd", |ops| ops.winograd = true);
+            let case = with(&case, "winograd", |ops| ops.winograd = Winograd::Always);
             if batch > 2 {
                 all.push(with(&case, "in parts", |ops| ops.workspace_bytes = Some(4)));
             }
@@ -483,6 +484,41 @@ fn winograd() -> Result<Vec<Case>> {
 
 /// The geometries of [`winograd`] that are also used for [`transposed`] chains.
 const TRANSPOSED_WINOGRAD: [&str; 2] = ["7x9", "2x3 by 5x5"];
+
+/// Geometries for the fused Winograd kernel: images whose size is and is not a multiple of a block of 4x4, and
+/// smaller than one; padding on one side only; one and several steps of channels; more blocks and more channels than a
+/// workgroup has.
+fn fused_winograd_geometries() -> Vec<Geometry> {
+    use Padding::{Same, Valid};
+    vec![
+        geometry("8x8", [8, 8, 4], 8, [3, 3], Same).batch(3),
+        geometry("7x9", [7, 9, 8], 4, [3, 3], Same).batch(3),
+        geometry("6x11 valid", [6, 11, 4], 4, [3, 3], Valid),
+        geometry("2x3", [2, 3, 4], 4, [3, 3], Same).batch(5),
+        geometry("asymmetric padding", [5, 6, 4], 4, [3, 3], explicit(2, 0, 0, 3)).batch(4),
+        geometry("13x14, 36 to 12 channels", [13, 14, 36], 12, [3, 3], Same),
+        geometry("5x5, 40 to 68 channels", [5, 5, 40], 68, [3, 3], Same),
+    ]
+}
+
+/// Fused Winograd kernels. On integers they are exact: their transforms only add and halve.
+fn fused_winograd() -> Result<Vec<Case>> {
+    let mut all = Vec::new();
+    for kind in KINDS {
+        for g in &fused_winograd_geometries() {
+            all.extend_from_slice(&passes(g, kind)?[..2]);
+            if ["7x9", "2x3"].contains(&g.name) {
+                all.extend(chains(g, kind)?);
+                all.extend(transposed(g, kind)?);
+            }
+        }
+        for g in pooled_winograd_geometries().iter().filter(|g| g.window.kernel == [3, 3]) {
+            all.extend(pooled(g, kind)?);
+        }
+    }
+    let fused = |case: &Case| with(case, "winograd fused", |ops| ops.winograd = Winograd::Fused);
+    Ok(all.iter().map(fused).collect())
+}
 
 /// Weight gradients of partly frozen kernels by every partial algorithm: on integers for each geometry that
 /// supports the algorithm, and on reals for those of [`PARTIAL_ON_REALS`].

@@ -1,13 +1,18 @@
 //! Transforms of the Winograd convolutions F(4x4, 3x3) and F(4x4, 5x5) (Lavin and Gray, "Fast Algorithms for
 //! Convolutional Neural Networks", 2016). A tile of 4x4 outputs takes 36 multiplications per pair of channels
-//! for a 3x3 kernel, a quarter of the direct convolution's 144; and 64 for a 5x5 kernel, 4/25 of its 400.
+//! for a 3x3 kernel, a quarter of the direct convolution's 144; and 64 for a 5x5 kernel, 4/25 of its 400. And
+//! F(2x2, 3x3) in one kernel, which computes its transforms in workgroup memory.
 
+mod winograd_fused;
+mod winograd_fused_kernel;
 mod winograd_input;
 mod winograd_kernel;
 mod winograd_kernel_grad;
 mod winograd_output;
 mod winograd_output_grad;
 
+pub(crate) use winograd_fused::{FUSED_POINTS, supports_winograd_fused, winograd_fused};
+pub(crate) use winograd_fused_kernel::winograd_fused_kernel;
 pub(crate) use winograd_input::winograd_input;
 pub(crate) use winograd_kernel::winograd_kernel;
 pub(crate) use winograd_kernel_grad::winograd_kernel_grad;
