@@ -7,10 +7,12 @@ const RELU_GRAD = 3u;
 
 // Bias of four channels; 0 if the epilogue has none.
 fn load_bias(channel: u32) -> vec4<f32> {
-    if (p.epilogue % RELU_GRAD == 0u) {
-        return vec4<f32>(0.0);
+    // One return: FXC takes what follows an early return for divergent, and refuses barriers there.
+    var bias = vec4<f32>(0.0);
+    if (p.epilogue % RELU_GRAD != 0u) {
+        bias = extra[channel / 4u];
     }
-    return extra[channel / 4u];
+    return bias;
 }
 
 fn biased(sum: vec4<f32>, bias: vec4<f32>) -> vec4<f32> {
