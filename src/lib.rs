@@ -38,7 +38,8 @@
 //!   inference alone.
 //! - [`Mask`] and [`FreezeRule`]: the frozen elements. A set bit means frozen; the names of the constructors
 //!   say which elements they take.
-//! - [`interop`]: weights and masks of PyTorch, Keras and NumPy; some formats are optional features.
+//! - [`interop`]: networks of ONNX files, weights and masks of PyTorch, Keras and NumPy; some formats are optional
+//!   features.
 //! - [`low_level`]: graphs of operations, compiled for a device or interpreted in f64, for custom networks
 //!   and losses.
 //! - [`conformance`]: compares every operation on an adapter with the reference, over a table of cases.
