@@ -329,6 +329,27 @@ fn a_wait_beyond_the_timeout_is_an_error() {
 }
 
 #[test]
+fn wanted_device_of_an_application_has_what_a_device_of_ours_has() {
+    let descriptor = frazil::wgpu::InstanceDescriptor::new_without_display_handle();
+    let instance = frazil::wgpu::Instance::new(descriptor);
+    let all = pollster::block_on(instance.enumerate_adapters(frazil::wgpu::Backends::PRIMARY));
+    let same = |adapter: &&frazil::wgpu::Adapter| adapter.get_info().name == gpu().report().name;
+    let adapter = all.iter().find(same).expect("the adapter of the other tests");
+    let open = |descriptor: &frazil::wgpu::DeviceDescriptor| {
+        let (device, queue) = pollster::block_on(adapter.request_device(descriptor)).unwrap();
+        Gpu::from_wgpu(adapter, device, queue)
+    };
+    let facts = |gpu: &Gpu| {
+        let report = gpu.report();
+        (report.timestamps, report.subgroup, report.max_buffer, report.max_binding)
+    };
+    assert_eq!(facts(&open(&Gpu::wanted(adapter))), facts(gpu()));
+    // wgpu's defaults have no timestamps, so that the comparison can fail.
+    let plain = open(&frazil::wgpu::DeviceDescriptor::default());
+    assert!(!gpu().report().timestamps || facts(&plain) != facts(gpu()));
+}
+
+#[test]
 fn every_call_on_a_lost_device_is_an_error() {
     let descriptor = frazil::wgpu::InstanceDescriptor::new_without_display_handle();
     let instance = frazil::wgpu::Instance::new(descriptor);

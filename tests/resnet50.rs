@@ -117,5 +117,5 @@ fn layer_names_may_have_several_components() {
         .dense("a.b", 2)
         .residual("a", |main| main.dense("b", 2), |shortcut| shortcut)
         .build();
-    assert!(twice.unwrap_err().to_string().contains("\"a.b.kernel\" twice"));
+    assert!(twice.unwrap_err().to_string().contains("\"a.b\" twice"));
 }

@@ -426,7 +426,26 @@ fn driver_hint() -> &'static str {
     }
 }
 
-/// Opens a device with the adapter's limits and those optional features that kernels or profiling use.
+/// Returns the descriptor of a device with the adapter's limits and those optional features that kernels or profiling
+/// use.
+pub(super) fn wanted(adapter: &wgpu::Adapter) -> wgpu::DeviceDescriptor<'static> {
+    let optional = wgpu::Features::SUBGROUP
+        | wgpu::Features::TIMESTAMP_QUERY
+        | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES;
+    let mut limits = adapter.limits();
+    // The no-op backend reports 2^31 bind groups, which overflows wgpu's own tables.
+    limits.max_bind_groups = limits.max_bind_groups.min(8);
+    wgpu::DeviceDescriptor {
+        label: Some("frazil"),
+        required_features: adapter.features() & optional,
+        required_limits: limits,
+        experimental_features: wgpu::ExperimentalFeatures::disabled(),
+        memory_hints: wgpu::MemoryHints::Performance,
+        trace: wgpu::Trace::Off,
+    }
+}
+
+/// Opens a [`wanted`] device, with cooperative matrices if `options` ask for them.
 ///
 /// # Errors
 /// [`Error::AdapterRejected`].
@@ -434,20 +453,7 @@ pub(super) async fn request_device(
     adapter: &wgpu::Adapter,
     options: &GpuOptions,
 ) -> Result<(wgpu::Device, wgpu::Queue)> {
-    let optional = wgpu::Features::SUBGROUP
-        | wgpu::Features::TIMESTAMP_QUERY
-        | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES;
-    let mut limits = adapter.limits();
-    // The no-op backend reports 2^31 bind groups, which overflows wgpu's own tables.
-    limits.max_bind_groups = limits.max_bind_groups.min(8);
-    let descriptor = wgpu::DeviceDescriptor {
-        label: Some("frazil"),
-        required_features: adapter.features() & optional,
-        required_limits: limits,
-        experimental_features: wgpu::ExperimentalFeatures::disabled(),
-        memory_hints: wgpu::MemoryHints::Performance,
-        trace: wgpu::Trace::Off,
-    };
+    let descriptor = wanted(adapter);
     if options.cooperative_matrix && cooperative_matrix(adapter, adapter.features()).is_some() {
         let cooperative = wgpu::DeviceDescriptor {
             required_features: descriptor.required_features | COOPERATIVE_MATRIX,

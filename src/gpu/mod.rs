@@ -97,11 +97,32 @@ impl Gpu {
         Ok(Self::from_parts(device, queue, report, errors, &options, second_device))
     }
 
+    /// Returns the descriptor of a device that has what Frazil can use of an adapter, for an application that opens the
+    /// device itself: its limits, subgroups and timestamps. A device with wgpu's defaults works, too, but has smaller
+    /// buffers and neither subgroups nor profiling. Features that the application needs are added to it.
+    ///
+    /// ```
+    /// use frazil::{Gpu, wgpu};
+    ///
+    /// # pollster::block_on(async {
+    /// let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    /// let adapter = instance.request_adapter(&wgpu::RequestAdapterOptions::default()).await?;
+    /// let (device, queue) = adapter.request_device(&Gpu::wanted(&adapter)).await?;
+    /// let gpu = Gpu::from_wgpu(&adapter, device, queue);
+    /// assert_eq!(gpu.report().max_buffer, adapter.limits().max_buffer_size);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn wanted(adapter: &wgpu::Adapter) -> wgpu::DeviceDescriptor<'static> {
+        adapter::wanted(adapter)
+    }
+
     /// Wraps a device that the application owns. Its error handlers are not replaced, and work is submitted
     /// to `queue`. If the device is lost, the next call returns [`Error::DeviceLost`]; only the application's
     /// device-lost callback receives the driver's reason.
     ///
-    /// Features (subgroups, timestamps) and limits are those with which the device was opened.
+    /// Features (subgroups, timestamps) and limits are those with which the device was opened; [`Gpu::wanted`] names
+    /// those that are useful.
     pub fn from_wgpu(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let report = AdapterReport::of_device(adapter, &device);
         let errors = Arc::new(Mutex::new(DeviceErrors::default()));
