@@ -4,5 +4,5 @@ fn activate(x: vec4<f32>) -> vec4<f32> {
 }
 
 fn derivative(x: vec4<f32>) -> vec4<f32> {
-    return select(vec4<f32>(0.0), vec4<f32>(1.0), x > vec4<f32>(0.0) & x < vec4<f32>(6.0));
+    return select(vec4<f32>(0.0), vec4<f32>(1.0), (x > vec4<f32>(0.0)) & (x < vec4<f32>(6.0)));
 }
