@@ -4,7 +4,8 @@
 use crate::support::device::gpu;
 use crate::support::soak::{Case, damage, soak};
 use crate::support::{say, skip};
-use crate::torch::{npy, stored};
+use crate::torch::{npy as array, stored};
+use frazil::interop::npy::{self, Array};
 use frazil::interop::{OnnxNetwork, read_onnx, write_onnx};
 use frazil::layer::Layer;
 use frazil::model::Source;
@@ -34,11 +35,11 @@ fn error(got: &[f32], expected: &[f32]) -> f64 {
 fn networks_of_both_exporters_give_the_logits_of_pytorch() {
     for network in ["digits_cnn", "mini_resnet"] {
         // The images have one channel, so that their layouts are the same.
-        let inputs = npy(&format!("{network}.inputs.npy"));
+        let inputs = array(&format!("{network}.inputs.npy"));
         for (export, logits) in [("eval", ""), ("dynamo", ""), ("train", ".train")] {
             let read = read_onnx(stored(&format!("{network}.{export}.onnx"))).unwrap();
             let got = predictor(&read, 16).predict(&inputs).unwrap();
-            let error = error(&got, &npy(&format!("{network}{logits}.logits.npy")));
+            let error = error(&got, &array(&format!("{network}{logits}.logits.npy")));
             assert!(error <= 1e-5, "{network}.{export}: {error:e}");
             let folded = read.notes.iter().any(|note| note.contains("folded batch norms"));
             assert_eq!(folded, export != "train", "{network}.{export}: {:?}", read.notes);
@@ -46,8 +47,8 @@ fn networks_of_both_exporters_give_the_logits_of_pytorch() {
     }
     // A comparison with the logits of other weights is seen.
     let read = read_onnx(stored("digits_cnn.train.onnx")).unwrap();
-    let got = predictor(&read, 16).predict(&npy("digits_cnn.inputs.npy")).unwrap();
-    assert!(error(&got, &npy("digits_cnn.logits.npy")) > 1e-4);
+    let got = predictor(&read, 16).predict(&array("digits_cnn.inputs.npy")).unwrap();
+    assert!(error(&got, &array("digits_cnn.logits.npy")) > 1e-4);
 }
 
 #[test]
@@ -211,6 +212,45 @@ fn exports_are_valid_and_give_the_same_outputs_elsewhere() {
     }
 }
 
+/// Networks with what PyTorch's exporters do not write: other forms of operators give the outputs of ONNX's reference
+/// evaluator.
+#[test]
+fn operators_of_other_exporters_give_the_outputs_of_the_evaluator() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let packages = root.join("target/onnx-cases/python");
+    if !packages.join("COMPLETE").exists() {
+        return skip("ONNX networks: operators", "pip cannot install onnx (scripts/fetch-onnx-cases.sh)");
+    }
+    let folder = temporary("networks");
+    std::fs::create_dir_all(&folder).unwrap();
+    let run = Command::new("python3")
+        .args([&root.join("tests/onnx/networks.py"), &folder])
+        .env("PYTHONPATH", &packages)
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let nhwc = |array: &Array| -> Vec<f32> {
+        let values = array.clone().into_f32().unwrap();
+        let [n, c, h, w] = *array.shape else { return values };
+        let at = |i: usize| {
+            let (image, pixel, channel) = (i / (h * w * c), i / c % (h * w), i % c);
+            image * c * h * w + channel * h * w + pixel
+        };
+        (0..n * c * h * w).map(|i| values[at(i)]).collect()
+    };
+    for (name, shared) in [("biases", 0), ("shapes", 0), ("windows", 0), ("joins", 0), ("shared", 1)] {
+        let file = |what: &str| folder.join(format!("{name}.{what}"));
+        let read = read_onnx(file("onnx")).unwrap();
+        let [x, y] = ["x.npy", "y.npy"].map(|what| nhwc(&npy::read(file(what)).unwrap()));
+        let got = predictor(&read, 2).predict(&x).unwrap();
+        let worst = error(&got, &y);
+        assert!(worst <= 1e-5, "{name}: {worst:e}");
+        let repeated = read.model.layers().iter().filter(|layer| layer.repeats().is_some()).count();
+        assert_eq!(repeated, shared, "{name}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 /// Bytes of a message's field: text or a message.
 fn field(number: u8, value: &[u8]) -> Vec<u8> {
     let mut bytes = vec![number << 3 | 2];
@@ -223,15 +263,45 @@ fn field(number: u8, value: &[u8]) -> Vec<u8> {
     [&bytes, value].concat()
 }
 
+/// A field with an integer.
+fn integer(number: u16, mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for mut part in [u64::from(number) << 3, std::mem::take(&mut value)] {
+        while part >= 0x80 {
+            bytes.push(part as u8 | 0x80);
+            part >>= 7;
+        }
+        bytes.push(part as u8);
+    }
+    bytes
+}
+
+/// An attribute with a list of integers, or one integer.
+fn attribute(name: &str, values: &[i64]) -> Vec<u8> {
+    let (number, kind) = if values.len() == 1 { (3, 2) } else { (8, 7) };
+    let values = values.iter().flat_map(|&value| integer(number, value as u64));
+    let bytes = field(1, name.as_bytes()).into_iter().chain(values).chain(integer(20, kind));
+    field(5, &bytes.collect::<Vec<_>>())
+}
+
 fn node(op: &str, inputs: &[&str], output: &str) -> Vec<u8> {
+    node_with(op, inputs, output, &[])
+}
+
+fn node_with(op: &str, inputs: &[&str], output: &str, attributes: &[(&str, &[i64])]) -> Vec<u8> {
     let mut node: Vec<u8> = inputs.iter().flat_map(|input| field(1, input.as_bytes())).collect();
     node.extend([field(2, output.as_bytes()), field(3, output.as_bytes()), field(4, op.as_bytes())].concat());
+    node.extend(attributes.iter().flat_map(|(name, values)| attribute(name, values)));
     field(1, &node)
 }
 
 /// A file with the input `x [n, 2, 4, 4]`, these nodes, and the output `y`.
 fn file_of(nodes: &[Vec<u8>]) -> Vec<u8> {
-    let extents: Vec<u8> = [1, 2, 4, 4].iter().flat_map(|&extent| field(1, &[8, extent])).collect();
+    file_with([1, 2, 4, 4], nodes)
+}
+
+fn file_with(shape: [u64; 4], nodes: &[Vec<u8>]) -> Vec<u8> {
+    let extents: Vec<u8> = shape.iter().flat_map(|&extent| field(1, &integer(1, extent))).collect();
     let shape = field(2, &extents);
     let kind = field(2, &field(1, &[&[8, 1], shape.as_slice()].concat()));
     let x = field(11, &[field(1, b"x"), kind].concat());
@@ -273,6 +343,39 @@ fn files_that_do_not_fit_are_named_errors() {
     );
     refused(b"", &["not a complete ONNX file"]);
     refused(&std::fs::read(stored("digits_cnn.f32.safetensors")).unwrap(), &["model"]);
+
+    // Products and sums of the numbers of a file would overflow.
+    refused(
+        &file_with([1, 1 << 40, 1 << 40, 1 << 40], &[node("Flatten", &["x"], "y")]),
+        &["input \"x\"", "shape"],
+    );
+    for (kernel, pads, dilation) in
+        [(2, i64::MAX, 1), (2, i64::MAX / 2, 1), (i64::MAX, 0, 1), (2, 0, i64::MAX), (i64::MAX, 1, i64::MAX)]
+    {
+        let attributes: [(&str, &[i64]); 4] = [
+            ("kernel_shape", &[kernel, kernel]),
+            ("pads", &[pads, 0, pads, 0]),
+            ("dilations", &[dilation, 1]),
+            ("ceil_mode", &[1]),
+        ];
+        refused(&file_of(&[node_with("MaxPool", &["x"], "y", &attributes)]), &["(MaxPool)"]);
+    }
+    // Many nodes of one name are read in about linear time.
+    let relu = |i: usize| {
+        let input = if i == 0 { "x".to_owned() } else { format!("r{}", i - 1) };
+        let output = format!("r{i}");
+        let parts = [(1, input.as_str()), (2, output.as_str()), (3, "same"), (4, "Relu")];
+        field(
+            1,
+            &parts.into_iter().flat_map(|(number, text)| field(number, text.as_bytes())).collect::<Vec<_>>(),
+        )
+    };
+    let mut many: Vec<_> = (0..60_000).map(relu).collect();
+    many.push(node("Add", &["r59999", "r59999"], "y"));
+    let begun = std::time::Instant::now();
+    std::fs::write(&path, file_of(&many)).unwrap();
+    assert_eq!(read_onnx(&path).unwrap().model.layers().len(), 60_001);
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
 
     let whole = std::fs::read(stored("digits_cnn.train.onnx")).unwrap();
     for cut in (1..whole.len()).step_by(1009) {

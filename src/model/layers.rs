@@ -14,7 +14,7 @@ use std::sync::Arc;
 const RESERVED: [&str; 3] = ["mask", "state", "steps"];
 
 /// An operand of a layer, or an output of a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Source {
     /// The input of the model with this index.
     Input(usize),
@@ -148,21 +148,23 @@ impl Layers {
             last_use.extend(layer.inputs.iter().map(|&source| (source, index)));
         }
         last_use.extend(self.outputs.iter().map(|&source| (source, end)));
-        let is_used = |source: &Source, from: usize| last_use.get(source).is_some_and(|&last| last >= from);
         // The lowest layer that this layer, or one above it, repeats.
         let mut repeated = vec![end; end + 1];
         for (index, layer) in self.layers.iter().enumerate().rev() {
             repeated[index] = repeated[index + 1].min(layer.repeats.unwrap_or(end));
         }
-        let mut live: Vec<Source> = (0..self.inputs.len()).map(Source::Input).collect();
+        // Values that layers from here on use, in the order of their last use.
+        let mut live: BTreeSet<(usize, Source)> = BTreeSet::new();
+        let entry = |source: Source| last_use.get(&source).map(|&last| (last, source));
+        live.extend((0..self.inputs.len()).map(Source::Input).filter_map(entry));
         let mut cuts = Vec::with_capacity(end + 1);
         for (from, &repeated) in repeated.iter().enumerate() {
-            live.extend(from.checked_sub(1).map(Source::Layer));
-            live.retain(|source| is_used(source, from));
-            cuts.push(match *live.as_slice() {
-                [only] if repeated >= from => Some(only),
-                _ => None,
-            });
+            live.extend(from.checked_sub(1).map(Source::Layer).and_then(entry));
+            while live.first().is_some_and(|&(last, _)| last < from) {
+                live.pop_first();
+            }
+            let only = live.first().filter(|_| live.len() == 1 && repeated >= from);
+            cuts.push(only.map(|&(_, source)| source));
         }
         cuts
     }

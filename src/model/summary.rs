@@ -39,7 +39,7 @@ pub struct LayerSummary {
 impl ModelSummary {
     /// Floating-point operations of the forward pass of one example, as in [`LayerSummary::flops`].
     pub fn flops(&self) -> u64 {
-        self.layers.iter().map(|layer| layer.flops).sum()
+        self.layers.iter().fold(0, |sum: u64, layer| sum.saturating_add(layer.flops))
     }
 }
 
@@ -74,7 +74,7 @@ impl Model {
                 kind: named.layer.label(),
                 output: named.output().to_vec(),
                 parameters: if named.repeats.is_some() { 0 } else { elements(named.parameters()) },
-                flops: 2 * outputs as u64 * depth as u64,
+                flops: (2 * outputs as u64).saturating_mul(depth as u64),
             }
         });
         let layers = layers.collect();

@@ -3,6 +3,8 @@
 //! ONNX's images are NCHW and its kernels OIHW, as PyTorch's. Layers are built on NHWC; [`TorchStateDict`]
 //! converts the parameters, with those after a flatten.
 
+use super::attributes::{decimal, extent, float, int, pair, text};
+use super::names::{clean, module_of, path_of};
 use super::proto::{Attribute, File, Node, Read, Tensor};
 use crate::error::{Error, Result, printable};
 use crate::file;
@@ -10,7 +12,7 @@ use crate::graph::Activation;
 use crate::interop::torch::{TorchStateDict, TorchTensor};
 use crate::layer::{BatchNormLayer, Conv2dLayer, DenseLayer, Layer, Pool2dLayer};
 use crate::model::{Model, ModelBuilder};
-use crate::shape::Padding;
+use crate::shape::{Padding, Shape};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
@@ -170,10 +172,13 @@ struct Importer<'f, 'a> {
     operands: HashMap<&'a str, Operand<'a>>,
     /// Number of uses of each name, by nodes and outputs.
     uses: HashMap<&'a str, usize>,
-    names: BTreeSet<String>,
+    /// Names of layers, with the number that the next layer of that name gets.
+    names: HashMap<String, usize>,
     weights: Vec<TorchTensor<f32>>,
     /// The layer of each weight with all its weights, for layers that use them again.
     shared: HashMap<&'a str, Shared<'a>>,
+    /// The addition that reads a name; the first one, if there are several.
+    additions: HashMap<&'a str, &'f Node<'a>>,
     /// Outputs of additions that became the bias of the layer before.
     biases: BTreeSet<&'a str>,
     folded: bool,
@@ -189,11 +194,18 @@ impl<'f, 'a> Importer<'f, 'a> {
         for name in inputs.chain(file.outputs.iter().map(|output| output.name)) {
             *uses.entry(name).or_default() += 1;
         }
+        let mut additions = HashMap::new();
+        for node in file.nodes.iter().filter(|node| node.op == "Add") {
+            for &input in &node.inputs {
+                additions.entry(input).or_insert(node);
+            }
+        }
         let mut importer = Importer {
             file,
+            additions,
             operands: HashMap::new(),
             uses,
-            names: BTreeSet::new(),
+            names: HashMap::new(),
             weights: Vec::new(),
             shared: HashMap::new(),
             biases: BTreeSet::new(),
@@ -220,6 +232,8 @@ impl<'f, 'a> Importer<'f, 'a> {
                     ));
                 }
             };
+            // Also keeps products of the extents within the range of an integer.
+            Shape::new(shape.as_slice()).map_err(|error| format!("input {:?}: {error}", input.name))?;
             let builder = Model::named_input(&clean(input.name), shape.clone());
             let value = Value { builder, shape, pooled: false, pad: [0; 4] };
             importer.define(input.name, Operand::Value(value))?;
@@ -426,13 +440,13 @@ impl<'f, 'a> Importer<'f, 'a> {
             }
             name => name,
         };
-        let numbered = (2..).map(|number| format!("{name}_{number}"));
-        let free = [name.clone()]
-            .into_iter()
-            .chain(numbered)
-            .find(|name| !self.names.contains(name))
-            .unwrap_or(name);
-        self.names.insert(free.clone());
+        let mut free = name.clone();
+        while self.names.contains_key(&free) {
+            let number = self.names.entry(name.clone()).or_insert(2);
+            free = format!("{name}_{number}");
+            *number += 1;
+        }
+        self.names.insert(free.clone(), 2);
         free
     }
 
@@ -495,11 +509,7 @@ impl<'f, 'a> Importer<'f, 'a> {
         if self.uses.get(output) != Some(&1) {
             return Ok(None);
         }
-        let Some(add) =
-            self.file.nodes.iter().find(|other| other.op == "Add" && other.inputs.contains(&output))
-        else {
-            return Ok(None);
-        };
+        let Some(add) = self.additions.get(output) else { return Ok(None) };
         let Some(&other) = add.inputs.iter().find(|&&input| input != output) else { return Ok(None) };
         let Some(Operand::Constant(tensor)) = self.operands.get(other) else { return Ok(None) };
         // `[c]` is added to features; images need `[c, 1, 1]`.
@@ -518,7 +528,7 @@ impl<'f, 'a> Importer<'f, 'a> {
     /// Makes the result of the addition that became a bias known under its own name, too.
     fn alias_bias(&mut self, node: &Node<'a>, value: &Value) -> Read<()> {
         let output = node.outputs.first().copied().unwrap_or("");
-        let add = self.file.nodes.iter().find(|other| other.op == "Add" && other.inputs.contains(&output));
+        let add = self.additions.get(output);
         match add.and_then(|add| add.outputs.first()) {
             Some(sum) if self.biases.contains(sum) => self.define(sum, Operand::Value(value.clone())),
             _ => Ok(()),
@@ -882,106 +892,11 @@ fn divides(
         _ => vec![0; 4],
     };
     for axis in 0..2 {
-        let padded = shape[axis] as i64 + pads[axis].saturating_add(pads[axis + 2]);
-        let window = (dilation[axis] as i64).saturating_mul(kernel[axis] as i64 - 1) + 1;
+        let padded = (shape[axis] as i64).saturating_add(pads[axis]).saturating_add(pads[axis + 2]);
+        let window = (dilation[axis] as i64).saturating_mul(kernel[axis] as i64 - 1).saturating_add(1);
         if stride[axis] == 0 || padded.saturating_sub(window) % stride[axis] as i64 != 0 {
             return Ok(false);
         }
     }
     Ok(true)
-}
-
-/// Returns the decimal fraction that is stored as this f32, such as 0.1.
-fn decimal(value: f32) -> f64 {
-    value.to_string().parse().unwrap_or_else(|_| value.into())
-}
-
-fn extent(value: i64) -> Read<usize> {
-    usize::try_from(value).map_err(|_| format!("expected a number from 0, got {value}"))
-}
-
-fn int(node: &Node, name: &str, default: i64) -> Read<i64> {
-    match node.attributes.get(name) {
-        None => Ok(default),
-        Some(Attribute::Int(value)) => Ok(*value),
-        Some(other) => Err(format!("attribute {name}: expected an integer, got {other:?}")),
-    }
-}
-
-fn float(node: &Node, name: &str, default: f64) -> Read<f64> {
-    match node.attributes.get(name) {
-        None => Ok(default),
-        Some(Attribute::Float(value)) => Ok(decimal(*value)),
-        Some(other) => Err(format!("attribute {name}: expected a float, got {other:?}")),
-    }
-}
-
-fn text<'a>(node: &Node<'a>, name: &str, default: &'a str) -> Read<&'a str> {
-    match node.attributes.get(name) {
-        None => Ok(default),
-        Some(Attribute::Text(value)) => Ok(value),
-        Some(other) => Err(format!("attribute {name}: expected text, got {other:?}")),
-    }
-}
-
-/// Two integers of 0 or more, for rows and columns; `None` if they are left out.
-fn pair(node: &Node, name: &str) -> Read<Option<[usize; 2]>> {
-    match node.attributes.get(name) {
-        None => Ok(None),
-        Some(Attribute::Ints(values)) => match *values.as_slice() {
-            [rows, columns] => Ok(Some([extent(rows)?, extent(columns)?])),
-            _ => {
-                Err(format!("attribute {name}: expected two integers, for rows and columns, got {values:?}"))
-            }
-        },
-        Some(other) => Err(format!("attribute {name}: expected integers, got {other:?}")),
-    }
-}
-
-/// Returns a name that can be the name of a layer.
-fn clean(name: &str) -> String {
-    let replaced: String = name
-        .chars()
-        .map(|c| match c {
-            '/' | ':' => '.',
-            '*' | '?' | '=' => '_',
-            c if c.is_control() => '_',
-            c => c,
-        })
-        .collect();
-    let parts: Vec<_> = replaced.split('.').filter(|part| !part.is_empty()).collect();
-    if parts.is_empty() { "layer".to_owned() } else { parts.join(".") }
-}
-
-/// Returns the components of a node's name. PyTorch's exporter repeats modules in it, as in
-/// `/layer1/layer1.0/conv1/Conv`, whose components are `layer1.0`, `conv1`, `Conv`.
-fn components(node: &Node) -> Vec<String> {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in node.name.split('/').filter(|part| !part.is_empty()) {
-        if parts.last().is_some_and(|last| part.strip_prefix(last).is_some_and(|rest| rest.starts_with('.')))
-        {
-            parts.pop();
-        }
-        parts.push(part);
-    }
-    parts.into_iter().map(ToOwned::to_owned).collect()
-}
-
-/// Returns the name for a layer without parameters: the node's, in small letters at its end.
-fn path_of(node: &Node, index: usize) -> String {
-    let mut parts = components(node);
-    match parts.last_mut() {
-        Some(last) => *last = last.to_lowercase(),
-        None => parts.push(format!("{}{index}", node.op.to_lowercase())),
-    }
-    parts.join(".")
-}
-
-/// Returns the name for a layer with parameters: the module of the node.
-fn module_of(node: &Node, index: usize) -> String {
-    let mut parts = components(node);
-    if parts.len() > 1 {
-        parts.pop();
-    }
-    if parts.is_empty() { format!("{}{index}", node.op.to_lowercase()) } else { parts.join(".") }
 }

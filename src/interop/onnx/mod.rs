@@ -1,7 +1,9 @@
 //! Networks in ONNX files.
 
+mod attributes;
 mod export;
 mod import;
+mod names;
 mod proto;
 
 pub use export::write_onnx;

@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""Writes small networks as ONNX files, with inputs and the outputs of ONNX's reference evaluator.
+
+  networks.py FOLDER
+
+For each network NAME, FOLDER gets NAME.onnx, and NAME.x.npy and NAME.y.npy (float32, images NCHW). They have what PyTorch's exporters
+do not write for the networks of tests/interop: operators of other exporters, shared weights, and other forms of the same operator.
+onnxruntime gives the same outputs. The padding of pooling is symmetric, and the images of SAME_UPPER have even sizes: for others the
+evaluator of ONNX 1.22 fails, or gives other shapes than onnxruntime and this crate.
+"""
+import sys
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+folder = sys.argv[1]
+random = np.random.default_rng(7)
+
+
+def network(name, shape, nodes, weights, output_rank, opset=20):
+    """Nodes are (operator, inputs, output, attributes); weights are arrays by name."""
+    made = [helper.make_node(op, inputs, [output], name=f"{name}/{output}", **attributes) for op, inputs, output, attributes in nodes]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", *shape[1:]])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * output_rank)
+    initializers = [numpy_helper.from_array(np.asarray(value), key) for key, value in weights.items()]
+    graph = helper.make_graph(made, name, [x], [y], initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+    onnx.checker.check_model(model, full_check=True)
+    values = random.standard_normal(shape).astype(np.float32)
+    [result] = ReferenceEvaluator(model).run(["y"], {"x": values})
+    onnx.save(model, f"{folder}/{name}.onnx")
+    np.save(f"{folder}/{name}.x.npy", values)
+    np.save(f"{folder}/{name}.y.npy", np.asarray(result, np.float32))
+
+
+def weight(*shape):
+    return (random.standard_normal(shape) * 0.5).astype(np.float32)
+
+
+def ints(*values):
+    return np.array(values, np.int64)
+
+
+# Biases by Add, dense kernels that are not transposed, alpha and beta.
+network("biases", [3, 2, 5, 4], [
+    ("Conv", ["x", "k"], "c", {"kernel_shape": [3, 3], "strides": [2, 1]}),
+    ("Add", ["c", "cb"], "d", {}),
+    ("Flatten", ["d"], "f", {}),
+    ("MatMul", ["f", "w1"], "m", {}),
+    ("Add", ["b1", "m"], "a", {}),
+    ("Relu", ["a"], "r", {}),
+    ("Gemm", ["r", "w2", "b2"], "y", {"alpha": 0.5, "beta": 2.0}),
+], {"k": weight(3, 2, 3, 3), "cb": weight(3, 1, 1), "w1": weight(12, 5), "b1": weight(5), "w2": weight(5, 4), "b2": weight(4)}, 2)
+
+# The batch as a computed extent, as of x.view(x.size(0), -1), and a softmax.
+network("shapes", [2, 3, 4, 4], [
+    ("Shape", ["x"], "s", {}),
+    ("Gather", ["s", "zero"], "n", {"axis": 0}),
+    ("Unsqueeze", ["n", "axis"], "u", {}),
+    ("Constant", [], "rest", {"value_ints": [-1]}),
+    ("Concat", ["u", "rest"], "t", {"axis": 0}),
+    ("Reshape", ["x", "t"], "f", {}),
+    ("Gemm", ["f", "w"], "g", {"transB": 1}),
+    ("Softmax", ["g"], "y", {"axis": -1}),
+], {"zero": np.array(0, np.int64), "axis": ints(0), "w": weight(6, 48)}, 2)
+
+# Padding by another node and by rule, windows in other forms, groups.
+network("windows", [2, 4, 9, 8], [
+    ("Pad", ["x", "pads", "fill"], "p", {}),
+    ("Conv", ["p", "k1", "b1"], "a", {"kernel_shape": [3, 2], "group": 2, "pads": [0, 1, 0, 0]}),
+    ("Conv", ["a", "k2"], "b", {"kernel_shape": [3, 3], "auto_pad": "SAME_UPPER", "strides": [2, 2]}),
+    ("MaxPool", ["b"], "c", {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}),
+    ("AveragePool", ["c"], "d", {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "count_include_pad": 0}),
+    ("MaxPool", ["d"], "e", {"kernel_shape": [1, 2], "strides": [1, 1], "ceil_mode": 1}),
+    ("Conv", ["e", "k3"], "y", {"kernel_shape": [2, 2], "dilations": [2, 1]}),
+], {"pads": ints(0, 0, 1, 1, 0, 0, 0, 1), "fill": np.array(0, np.float32), "k1": weight(6, 2, 3, 2), "b1": weight(6), "k2": weight(4, 6, 3, 3), "k3": weight(3, 4, 2, 2)}, 4)
+
+# Pooled images as features and as images, concatenation, sums of three, a product.
+network("joins", [2, 3, 6, 6], [
+    ("Conv", ["x", "k"], "c", {"kernel_shape": [1, 1]}),
+    ("Sigmoid", ["c"], "s", {}),
+    ("Mul", ["c", "s"], "m", {}),
+    ("Sum", ["m", "c", "s"], "t", {}),
+    ("Concat", ["t", "x"], "j", {"axis": -3}),
+    ("GlobalAveragePool", ["j"], "g", {}),
+    ("Conv", ["g", "k2", "b2"], "q", {"kernel_shape": [1, 1]}),
+    ("Squeeze", ["q", "axes"], "f", {}),
+    ("Unsqueeze", ["f", "axes"], "u", {}),
+    ("Flatten", ["u"], "v", {}),
+    ("GlobalMaxPool", ["j"], "h", {}),
+    ("Flatten", ["h"], "w", {}),
+    ("Concat", ["v", "w"], "o", {"axis": 1}),
+    ("Gemm", ["o", "d"], "y", {}),
+], {"k": weight(4, 3, 1, 1), "k2": weight(5, 7, 1, 1), "b2": weight(5), "axes": ints(2, 3), "d": weight(12, 3)}, 2)
+
+# One weight for two layers, by its name and by an Identity, and every activation.
+network("shared", [2, 2, 5, 5], [
+    ("Conv", ["x", "k", "b"], "a", {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}),
+    ("Clip", ["a", "low", "high"], "c", {}),
+    ("Conv", ["c", "k", "b"], "d", {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}),
+    ("HardSwish", ["d"], "e", {}),
+    ("HardSigmoid", ["e"], "f", {"alpha": 1 / 6, "beta": 0.5}),
+    ("Clip", ["f", "minus", "plus"], "g", {}),
+    ("LeakyRelu", ["g"], "h", {"alpha": 0.3}),
+    ("Gelu", ["h"], "i", {}),
+    ("Gelu", ["i"], "j", {"approximate": "tanh"}),
+    ("Tanh", ["j"], "l", {}),
+    ("ReduceMean", ["l", "axes"], "y", {"keepdims": 0}),
+], {"k": weight(2, 2, 3, 3), "b": weight(2), "low": np.array(0, np.float32), "high": np.array(6, np.float32),
+    "minus": np.array(-0.5, np.float32), "plus": np.array(0.5, np.float32), "axes": ints(-1, -2)}, 2)
