@@ -200,6 +200,11 @@ impl Layers {
     /// [`Error::InvalidArgument`] for a layer that joins flattened images with other features.
     pub fn flattened(&self) -> Result<Vec<(String, [usize; 3])>> {
         let mut images: Vec<Option<[usize; 3]>> = Vec::with_capacity(self.layers.len());
+        // Those of one pixel have one order.
+        let images_of = |layer: &NamedLayer| match *self.shape(layer.inputs[0]) {
+            [h, w, c] if h > 1 || w > 1 => Some([h, w, c]),
+            _ => None,
+        };
         let mut found = Vec::new();
         for layer in &self.layers {
             let of = |source: &Source| match source {
@@ -209,11 +214,9 @@ impl Layers {
             let operands: Vec<_> = layer.inputs.iter().map(of).collect();
             let first = operands.first().copied().flatten();
             images.push(match &layer.layer {
-                Layer::Flatten => first.or_else(|| self.shape(layer.inputs[0]).try_into().ok()),
-                Layer::Reshape(shape) if shape.len() == 1 => {
-                    first.or_else(|| self.shape(layer.inputs[0]).try_into().ok())
-                }
-                Layer::Reshape(shape) if first.is_some_and(|[h, w, _]| h * w > 1) => {
+                Layer::Flatten => first.or(images_of(layer)),
+                Layer::Reshape(shape) if shape.len() == 1 => first.or(images_of(layer)),
+                Layer::Reshape(shape) if first.is_some() => {
                     let expected = "images that were not flattened before";
                     return Err(Error::argument(&layer.name, expected, format!("a reshape to {shape:?}")));
                 }
