@@ -1,6 +1,7 @@
 //! Tests the adjoint identities of convolutions and matrix multiplications `y = f(x, w)` and their gradients
 //! dX and dW: `dot(y, dy) = dot(w, dw) = dot(x, dx)` for any `dy`, because f is linear in x and in w.
 
+use crate::support::compare::largest;
 use crate::support::device::{device, families};
 use crate::support::executor::{Fault, Faulty, Make, Operand, evaluate_one, reference};
 use crate::support::random::{convolution, convolution_shapes, elements, normal, stream};
@@ -16,8 +17,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 /// relative to the largest product of the norms of a pair.
 fn disagreement(pairs: [(&[f64], &[f64]); 3]) -> f64 {
     let dots = pairs.map(|(a, b)| dot(a, b));
-    let scale = pairs.map(|(a, b)| (dot(a, a) * dot(b, b)).sqrt()).into_iter().fold(0.0, f64::max);
-    let difference = (dots[0] - dots[1]).abs().max((dots[0] - dots[2]).abs());
+    let scale = largest(pairs.map(|(a, b)| (dot(a, a) * dot(b, b)).sqrt()));
+    let difference = largest([(dots[0] - dots[1]).abs(), (dots[0] - dots[2]).abs()]);
     // A random convolution may have outputs that all read only padding. Then all dot products and norms are
     // 0.
     if scale == 0.0 { difference } else { difference / scale }
@@ -57,7 +58,7 @@ pub fn worst_convolution(make: Make, count: usize, seed: u64) -> f64 {
         let (c, batch) = convolution(&mut data);
         convolution_disagreement(make, c, batch, &mut data)
     };
-    (0..count).map(draw).fold(0.0, f64::max)
+    largest((0..count).map(draw))
 }
 
 /// Returns the largest [`disagreement`] over `count` random matrix multiplications.
@@ -67,7 +68,7 @@ pub fn worst_matmul(make: Make, count: usize, seed: u64) -> f64 {
         let extents = [0; 3].map(|_| 1 + data.below(12));
         matmul_disagreement(make, extents, &mut data)
     };
-    (0..count).map(draw).fold(0.0, f64::max)
+    largest((0..count).map(draw))
 }
 
 /// Maximum [`disagreement`] in f64: sums have at most a few hundred terms, so their rounding errors are about

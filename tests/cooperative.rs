@@ -2,7 +2,7 @@
 //! GEMMs with the reference on operands that are exact in f16; these tests cover operands that are rounded to
 //! f16, and whole training runs.
 
-use crate::support::compare::assert_relative;
+use crate::support::compare::{assert_relative, largest};
 use crate::support::device::gpu;
 use crate::support::skip;
 use crate::support::training::{assert_frozen, snapshot};
@@ -58,7 +58,7 @@ fn operands_are_rounded_to_f16_and_sums_are_f32() {
             let want: f64 = (0..k).map(|i| f64::from(a[row * k + i]) * f64::from(b[i * n + column])).sum();
             (f64::from(got[index]) - want).abs() / want
         };
-        (0..m * n).map(error).fold(0.0, f64::max)
+        largest((0..m * n).map(error))
     };
     let (rounded, exact) = (worst(cooperative), worst(GemmFamily::Register));
     println!("worst relative error: {cooperative} {rounded:.1e}, register {exact:.1e}");

@@ -1,6 +1,7 @@
 //! Tests the import and export of networks in ONNX files: those that PyTorch's two exporters wrote (tests/interop),
 //! and our own, judged by ONNX's checker and reference evaluator.
 
+use crate::support::compare::share_of_largest;
 use crate::support::device::gpu;
 use crate::support::soak::{Case, damage, soak};
 use crate::support::{say, skip};
@@ -23,14 +24,6 @@ fn predictor(network: &OnnxNetwork, batch: usize) -> Predictor {
     Predictor::new(gpu(), network.model.clone(), &network.parameters, batch).unwrap()
 }
 
-/// The largest difference as a fraction of the largest expected value.
-fn error(got: &[f32], expected: &[f32]) -> f64 {
-    assert_eq!(got.len(), expected.len());
-    let largest = expected.iter().fold(0.0, |most: f64, x| most.max(f64::from(x.abs())));
-    let errors = got.iter().zip(expected).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs());
-    errors.fold(0.0, f64::max) / largest
-}
-
 #[test]
 fn networks_of_both_exporters_give_the_logits_of_pytorch() {
     for network in ["digits_cnn", "mini_resnet"] {
@@ -39,7 +32,7 @@ fn networks_of_both_exporters_give_the_logits_of_pytorch() {
         for (export, logits) in [("eval", ""), ("dynamo", ""), ("train", ".train")] {
             let read = read_onnx(stored(&format!("{network}.{export}.onnx"))).unwrap();
             let got = predictor(&read, 16).predict(&inputs).unwrap();
-            let error = error(&got, &array(&format!("{network}{logits}.logits.npy")));
+            let error = share_of_largest(&got, &array(&format!("{network}{logits}.logits.npy")));
             assert!(error <= 1e-5, "{network}.{export}: {error:e}");
             let folded = read.notes.iter().any(|note| note.contains("folded batch norms"));
             assert_eq!(folded, export != "train", "{network}.{export}: {:?}", read.notes);
@@ -48,7 +41,7 @@ fn networks_of_both_exporters_give_the_logits_of_pytorch() {
     // A comparison with the logits of other weights is seen.
     let read = read_onnx(stored("digits_cnn.train.onnx")).unwrap();
     let got = predictor(&read, 16).predict(&array("digits_cnn.inputs.npy")).unwrap();
-    assert!(error(&got, &array("digits_cnn.logits.npy")) > 1e-4);
+    assert!(share_of_largest(&got, &array("digits_cnn.logits.npy")) > 1e-4);
 }
 
 #[test]
@@ -152,7 +145,7 @@ fn written_networks_are_read_bit_for_bit() {
         let inputs: Vec<f32> = (0..3 * example).map(|i| (i as f32 * 1.3).sin()).collect();
         let before = Predictor::new(gpu(), model, &parameters, 3).unwrap().predict(&inputs).unwrap();
         let after = predictor(&read, 3).predict(&inputs).unwrap();
-        assert!(error(&after, &before) < 1e-6, "network {number}");
+        assert!(share_of_largest(&after, &before) < 1e-6, "network {number}");
         std::fs::remove_file(file).unwrap();
     }
 }
@@ -203,7 +196,7 @@ fn exports_are_valid_and_give_the_same_outputs_elsewhere() {
         let masks = theirs.next().unwrap();
         assert_eq!(masks, format!("{}", mask.frozen_count()), "{name}");
         let theirs: Vec<f32> = theirs.map(|line| line.parse().unwrap()).collect();
-        let error = error(&theirs, &outputs);
+        let error = share_of_largest(&theirs, &outputs);
         assert!(error <= 1e-5, "{name}: {error:e}");
         say(&format!(
             "ONNX export of {name}: accepted, largest difference {error:.1e} of the largest output"
@@ -243,7 +236,7 @@ fn operators_of_other_exporters_give_the_outputs_of_the_evaluator() {
         let read = read_onnx(file("onnx")).unwrap();
         let [x, y] = ["x.npy", "y.npy"].map(|what| nhwc(&npy::read(file(what)).unwrap()));
         let got = predictor(&read, 2).predict(&x).unwrap();
-        let worst = error(&got, &y);
+        let worst = share_of_largest(&got, &y);
         assert!(worst <= 1e-5, "{name}: {worst:e}");
         let repeated = read.model.layers().iter().filter(|layer| layer.repeats().is_some()).count();
         assert_eq!(repeated, shared, "{name}");

@@ -1,5 +1,6 @@
 //! Tests the import and export of PyTorch state dicts, with networks that PyTorch saved (tests/interop).
 
+use crate::support::compare::share_of_largest;
 use crate::support::device::gpu;
 use frazil::checkpoint::Checkpoint;
 use frazil::interop::TorchStateDict;
@@ -107,9 +108,7 @@ pub fn error_of_logits(trainer: &Trainer, network: &str) -> f64 {
     let expected = npy(&format!("{network}.logits.npy"));
     let got = trainer.predict(&npy(&format!("{network}.inputs.npy"))).unwrap();
     assert_eq!((got.len(), expected.len()), (160, 160));
-    let largest = expected.iter().fold(0.0, |most: f64, x| most.max(f64::from(x.abs())));
-    let errors = got.iter().zip(&expected).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs());
-    errors.fold(0.0, f64::max) / largest
+    share_of_largest(&got, &expected)
 }
 
 #[test]

@@ -5,6 +5,18 @@ pub fn widen(data: &[f32]) -> Vec<f64> {
     data.iter().copied().map(f64::from).collect()
 }
 
+/// Returns the largest of some errors, 0 without any; NaN if one is NaN, which `f64::max` would leave out.
+pub fn largest(errors: impl IntoIterator<Item = f64>) -> f64 {
+    errors.into_iter().fold(0.0, |most: f64, error| if error.is_nan() || error > most { error } else { most })
+}
+
+/// Returns the largest difference as a fraction of the largest magnitude of `want`; NaN if an element is NaN.
+pub fn share_of_largest(got: &[f32], want: &[f32]) -> f64 {
+    assert_eq!(got.len(), want.len(), "number of elements");
+    let difference = |(got, want): (&f32, &f32)| (f64::from(*got) - f64::from(*want)).abs();
+    largest(got.iter().zip(want).map(difference)) / largest(want.iter().map(|x| f64::from(x.abs())))
+}
+
 /// Returns the relative L2 error `||got - want|| / ||want||` of a tensor; `||got||` if `want` is all zero.
 pub fn relative_l2(got: &[f64], want: &[f64]) -> f64 {
     assert_eq!(got.len(), want.len(), "number of elements");
@@ -78,6 +90,15 @@ fn comparators_fail_on_one_wrong_element() {
     // A tensor with a missing element fails, whatever the tolerance.
     assert!(check_relative("short", &want[1..], &want, 1.0).is_err());
     assert!(check_equal("short", &want[1..], &want).is_err());
+    let want = [1.0, -4.0, 2.0];
+    assert_eq!(share_of_largest(&want, &want), 0.0);
+    assert_eq!(share_of_largest(&[1.0, -4.0, 1.0], &want), 0.25);
+    for at in 0..3 {
+        let mut got = want;
+        got[at] = f32::NAN;
+        assert!(share_of_largest(&got, &want).is_nan() && share_of_largest(&want, &got).is_nan());
+    }
+    assert!(largest([1.0, f64::NAN, 2.0]).is_nan() && largest([1.0, 3.0, 2.0]) == 3.0);
     // If all expected elements are 0, the error is absolute.
     assert!(check_relative("zeros", &[0.0, 1e-5], &[0.0, 0.0], 1e-6).is_err());
     assert!(check_relative("zeros", &[0.0, 1e-7], &[0.0, 0.0], 1e-6).is_ok());
