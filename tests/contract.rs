@@ -29,10 +29,9 @@ fn parse(source: &str, additional: Capabilities) -> Result<(Module, ModuleInfo),
     Ok((module, info))
 }
 
-/// Returns the naga capabilities that a kernel needs in addition to subgroups. Only one kernel uses
-/// cooperative matrices.
-fn additional_capabilities(kernel: &str) -> Capabilities {
-    if kernel == "gemm_cooperative" {
+/// Returns the naga capabilities that a shader needs in addition to subgroups.
+fn additional_capabilities(launch: &Launch) -> Capabilities {
+    if launch.needs_cooperative_matrix() {
         Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16
     } else {
         Capabilities::empty()
@@ -59,7 +58,7 @@ fn fields(module: &Module, ty: naga::Handle<naga::Type>) -> Result<(Vec<(String,
 /// Checks a shader against its Rust declaration: entry point, bindings, parameter layout and resource limits.
 fn check(launch: &Launch, source: &str) -> Result<(Module, ModuleInfo), String> {
     let kernel = launch.kernel;
-    let (module, info) = parse(source, additional_capabilities(kernel.name))?;
+    let (module, info) = parse(source, additional_capabilities(launch))?;
     let [entry] = module.entry_points.as_slice() else {
         return Err(format!("expected 1 entry point, got {}", module.entry_points.len()));
     };
@@ -200,7 +199,7 @@ fn every_shader_matches_its_declarations_and_compiles_for_every_backend() {
         let (module, info) = check(launch, source).unwrap_or_else(|message| panic!("{name}: {message}"));
         let feature = match name {
             "gemm_subgroup" => Feature::Subgroups,
-            "gemm_cooperative" => Feature::CooperativeMatrix,
+            _ if launch.needs_cooperative_matrix() => Feature::CooperativeMatrix,
             _ => Feature::None,
         };
         write(&module, &info, feature).unwrap_or_else(|message| panic!("{name}: {message}"));

@@ -84,17 +84,26 @@ fn frozen_weights_keep_their_bits_and_runs_are_reproducible() {
             }
         }
         assert_frozen(&t.report().family, &t, &before);
-        let uses_cooperative = t.report().dispatches.iter().any(|d| d.kernel == "gemm_cooperative");
-        (t.digest().unwrap(), t.evaluate(&test).unwrap().loss, uses_cooperative, first)
+        let count = |kernel| t.report().dispatches.iter().filter(|d| d.kernel == kernel).count();
+        let kernels = [count("gemm_cooperative"), count("round_to_f16")];
+        ((t.digest().unwrap(), t.evaluate(&test).unwrap().loss, first), kernels)
     };
     let options = || TrainerOptions::batch(32).seed(5).keep_gradients(true);
-    let (once, again, in_f32) =
-        (run(options().family(cooperative)), run(options().family(cooperative)), run(options()));
+    let (once, kernels) = run(options().family(cooperative));
+    let (again, _) = run(options().family(cooperative));
+    let (stored, stored_kernels) = run(options().family(cooperative.with_stored_operands()));
+    let (in_f32, kernels_f32) = run(options());
     println!("loss after two epochs: {cooperative} {:.3}, f32 {:.3}", once.1, in_f32.1);
     assert_eq!(once, again);
-    assert!(once.2 && !in_f32.2 && once.0 != in_f32.0);
+    // Rounding an operand once and storing it gives the same bits as rounding it in each GEMM, with fewer
+    // dispatches that round than operands: two layers share them between passes.
+    assert_eq!(once, stored);
+    let [gemms, rounded] = stored_kernels;
+    println!("{gemms} GEMMs with {rounded} rounded operands");
+    assert_eq!((kernels, kernels_f32), ([gemms, 0], [0, 0]));
+    assert!(rounded > 0 && rounded < 2 * gemms && once.0 != in_f32.0);
     assert!(once.1 < 1.0 && in_f32.1 < 1.0);
-    for (path, (got, want)) in PATHS.iter().zip(once.3.iter().zip(&in_f32.3)) {
+    for (path, (got, want)) in PATHS.iter().zip(once.2.iter().zip(&in_f32.2)) {
         let wide = |data: &[f32]| data.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
         // fc2.kernel is the last kernel: its gradient is one GEMM whose operands are rounded to 11 bits.
         // Before that layer, rounding also changes the sign of some ReLU inputs and the position of some
@@ -110,7 +119,8 @@ fn frozen_weights_keep_their_bits_and_runs_are_reproducible() {
 fn cooperative_family_requires_a_device_opened_with_cooperative_matrices() {
     let plain = Gpu::new(GpuOptions::default().compile_ahead(false)).unwrap();
     assert_eq!(plain.report().cooperative_matrix, None);
-    let options = TrainerOptions::batch(2).family(GemmFamily::Cooperative { side: 16, lanes: 32 });
+    let options =
+        TrainerOptions::batch(2).family(GemmFamily::Cooperative { side: 16, lanes: 32, stored: false });
     let model = Model::input([4]).dense("fc", 2).build().unwrap();
     let result_without = Trainer::new(&plain, model, Loss::SoftmaxCrossEntropy, Sgd::new(0.1), options);
     let Err(Error::InvalidArgument { expected, .. }) = result_without else {

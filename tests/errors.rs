@@ -274,7 +274,7 @@ fn refusals_say_what_to_call_instead() {
     g.parameter("w", Shape::new([3]).unwrap()).unwrap();
     let store = Plan::compile_with(gpu(), &g, plan.store(), &PlanOptions::default());
     assert_error!(store, InvalidArgument { .. }, "Store::new");
-    let family = PlanOptions::default().family(GemmFamily::Cooperative { side: 8, lanes: 32 });
+    let family = PlanOptions::default().family(GemmFamily::Cooperative { side: 8, lanes: 32, stored: false });
     assert_error!(Plan::compile(gpu(), &g, &family), InvalidArgument { .. }, "register");
 }
 

@@ -45,13 +45,20 @@ fn every_case_passes_in_every_supported_family() {
     // Kernels that no case runs on this adapter. `digest` belongs to no operation; other tests compare its
     // digests with those of the host. `update_statistics` writes the running statistics of batch norm and has
     // no result; tests/batch_norm.rs compares them with the reference.
-    let mut expected = vec!["digest", "gemm_cooperative", "gemm_subgroup", "gemm_tiled", "update_statistics"];
+    let mut expected = vec![
+        "digest",
+        "gemm_cooperative",
+        "gemm_subgroup",
+        "gemm_tiled",
+        "round_to_f16",
+        "update_statistics",
+    ];
     // Only padded channels, which GPUs do not use, gather without im2col.
     if !CostModel::of(gpu().report()).pads_channels {
         expected.insert(1, "gather");
     }
     if GemmFamily::cooperative(gpu().report()).is_some() {
-        expected.retain(|&name| name != "gemm_cooperative");
+        expected.retain(|&name| !["gemm_cooperative", "round_to_f16"].contains(&name));
     } else {
         skip("op table: gemm_cooperative", &format!("{} has no cooperative matrices", gpu().report().name));
     }
@@ -497,9 +504,15 @@ fn runs_repeat_and_families_agree_bit_for_bit() {
     let (mut unsplit, mut split) = (0, 0);
     for case in gemm_cases() {
         let mut of_each = Vec::new();
+        let mut cooperative: Option<Vec<Vec<u32>>> = None;
         for family in families(&case, gpu().report()) {
             let first = bits(&case, family);
             assert!(first == bits(&case, family), "{} ({family}): two runs differ", case.name);
+            // Operands rounded in advance have the same bits as those that each GEMM rounds.
+            if matches!(family, GemmFamily::Cooperative { .. }) {
+                let same = cooperative.get_or_insert_with(|| first.clone());
+                assert!(*same == first, "{} ({family}): stored operands differ", case.name);
+            }
             if is_split(&case, family) {
                 // Partial sums (split-K) change the order of summation, so other families may give other
                 // bits. The order is the same in every run, and the result is within the error bound.

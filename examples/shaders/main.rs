@@ -67,7 +67,7 @@ fn write_json(named: &[(String, &str, &Launch)], file: &Path) -> Result<(), Box<
             "subgroups": launch.uses_subgroups(),
         })
     };
-    let web = named.iter().filter(|(_, _, launch)| launch.kernel.name != "gemm_cooperative");
+    let web = named.iter().filter(|(_, _, launch)| !launch.needs_cooperative_matrix());
     let list: Vec<_> = web.map(object).collect();
     std::fs::write(file, serde_json::to_string(&list)?)?;
     println!("{} shaders in {}", list.len(), file.display());
@@ -79,7 +79,7 @@ fn write_json(named: &[(String, &str, &Launch)], file: &Path) -> Result<(), Box<
 fn write_hlsl(named: &[(String, &str, &Launch)], folder: &Path) -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(folder)?;
     let mut written = 0;
-    for (name, text, launch) in named.iter().filter(|(_, _, l)| l.kernel.name != "gemm_cooperative") {
+    for (name, text, launch) in named.iter().filter(|(_, _, l)| !l.needs_cooperative_matrix()) {
         let model = if launch.uses_subgroups() { hlsl::ShaderModel::V6_0 } else { hlsl::ShaderModel::V5_1 };
         let (module, info) = parse(text)?;
         let options = hlsl::Options {

@@ -19,6 +19,6 @@ fn a_rows4(base: u32, m: u32) -> Rows4 {
     return base + m;
 }
 
-fn fetch_column4(cursor: Cursor, rows4: Rows4) -> vec4<f32> {
+fn fetch_column4(cursor: Cursor, rows4: Rows4) -> vec4<NumberA> {
     return fetch_a4(cursor + rows4);
 }

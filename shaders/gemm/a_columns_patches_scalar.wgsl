@@ -17,8 +17,8 @@ fn a_rows4(base: u32, m: u32) -> Rows4 {
     return Rows4(row, column, base + (row * p.width + column) * p.a_stride + element % p.segment_length);
 }
 
-fn fetch_column4(cursor: Cursor, rows4: Rows4) -> vec4<f32> {
-    var values: vec4<f32>;
+fn fetch_column4(cursor: Cursor, rows4: Rows4) -> vec4<NumberA> {
+    var values: vec4<NumberA>;
     for (var i = 0u; i < 4u; i++) { // unroll
         let inside = (cursor.row + rows4.row[i] < p.height) & (cursor.column + rows4.column[i] < p.width);
         values[i] = select(0.0, fetch_a(select(0u, cursor.offset + rows4.offset[i], inside)), inside);

@@ -17,7 +17,7 @@ fn a_rows4(base: u32, m: u32) -> Rows4 {
     return Rows4(row, column, base + (row * p.width + column) * p.a_stride + element % p.segment_length);
 }
 
-fn fetch_column4(cursor: Cursor, rows4: Rows4) -> vec4<f32> {
+fn fetch_column4(cursor: Cursor, rows4: Rows4) -> vec4<NumberA> {
     let inside = (cursor.row + rows4.row < p.height) & (cursor.column + rows4.column < p.width);
-    return select(vec4<f32>(0.0), fetch_a4(select(0u, cursor.offset + rows4.offset, inside)), inside);
+    return select(vec4<NumberA>(0.0), fetch_a4(select(0u, cursor.offset + rows4.offset, inside)), inside);
 }

@@ -15,13 +15,13 @@ fn a_segment(origin: RowOrigin, kernel_row: u32, kernel_column: u32) -> SegmentS
     return origin.start;
 }
 
-fn fetch_row4(start: SegmentStart, k: u32) -> vec4<f32> {
+fn fetch_row4(start: SegmentStart, k: u32) -> vec4<NumberA> {
     let values = fetch_a4(start + k);
     // Elements beyond the last k are 0, so that no tail loop is needed.
     let inside = vec4<u32>(k) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.k);
-    return select(values, vec4<f32>(0.0), vec4<bool>(MASKED) & !inside);
+    return select(values, vec4<NumberA>(0.0), vec4<bool>(MASKED) & !inside);
 }
 
-fn fetch_patch4(origin: RowOrigin, down: u32, right: u32, offset: u32) -> vec4<f32> {
+fn fetch_patch4(origin: RowOrigin, down: u32, right: u32, offset: u32) -> vec4<NumberA> {
     return fetch_row4(origin.start, offset);
 }

@@ -26,8 +26,8 @@ fn a_segment(origin: RowOrigin, kernel_row: u32, kernel_column: u32) -> SegmentS
 }
 
 // Elements beyond the last k are 0, so that no tail loop is needed.
-fn fetch_row4(start: SegmentStart, k: u32) -> vec4<f32> {
-    var values: vec4<f32>;
+fn fetch_row4(start: SegmentStart, k: u32) -> vec4<NumberA> {
+    var values: vec4<NumberA>;
     for (var i = 0u; i < 4u; i++) { // unroll
         let tap = (k + i) / CHANNELS;
         let down = tap / KERNEL_W * p.dilation_h;
@@ -40,6 +40,6 @@ fn fetch_row4(start: SegmentStart, k: u32) -> vec4<f32> {
     return values;
 }
 
-fn fetch_patch4(origin: RowOrigin, down: u32, right: u32, offset: u32) -> vec4<f32> {
+fn fetch_patch4(origin: RowOrigin, down: u32, right: u32, offset: u32) -> vec4<NumberA> {
     return fetch_row4(origin, offset);
 }

@@ -31,14 +31,14 @@ fn a_segment(origin: RowOrigin, kernel_row: u32, kernel_column: u32) -> SegmentS
     return select(PADDING, origin.offset + (down * p.width + right) * p.a_stride, inside);
 }
 
-fn fetch_row4(start: SegmentStart, k: u32) -> vec4<f32> {
+fn fetch_row4(start: SegmentStart, k: u32) -> vec4<NumberA> {
     let inside = start != PADDING;
-    return select(vec4<f32>(0.0), fetch_a4(select(0u, start + k, inside)), inside);
+    return select(vec4<NumberA>(0.0), fetch_a4(select(0u, start + k, inside)), inside);
 }
 
 // Loads four elements of a row at the kernel position `down` and `right` of the first one; `offset` is their
 // distance from the first element of the patch.
-fn fetch_patch4(origin: RowOrigin, down: u32, right: u32, offset: u32) -> vec4<f32> {
+fn fetch_patch4(origin: RowOrigin, down: u32, right: u32, offset: u32) -> vec4<NumberA> {
     let inside = (origin.row + down < p.height) & (origin.column + right < p.width);
-    return select(vec4<f32>(0.0), fetch_a4(select(0u, origin.offset + offset, inside)), inside);
+    return select(vec4<NumberA>(0.0), fetch_a4(select(0u, origin.offset + offset, inside)), inside);
 }

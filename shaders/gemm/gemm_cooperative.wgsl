@@ -1,9 +1,10 @@
-// uses: gemm, gemm_loader, scalars, grid, bits
+// uses: gemm, gemm_loader, half, scalars, grid, bits
 
 enable f16;
 enable wgpu_cooperative_matrix;
 
-// C = op(A) * op(B) with cooperative matrices: operands are rounded to f16, sums are f32. A workgroup
+// C = op(A) * op(B) with cooperative matrices: operands are rounded to f16, sums are f32. Operands are stored in
+// f32 (NumberA, NumberB) and rounded here, or stored in f16 by round_to_f16. A workgroup
 // computes TILE_ROWS x TILE_COLUMNS results and keeps one step of k of both operands in workgroup memory. A subgroup
 // computes SUBTILES_PER_SUBGROUP subtiles of 2 x 2 matrices, so that each matrix it loads is used twice. The
 // loads of the next step are issued before the current step is multiplied.
@@ -50,8 +51,8 @@ fn main(
     var position = position_at(first + k_offset);
     let a_loader = a_loader_at(base.a, m + 4u * a_vector, rows);
     let b_start = b_block_start(base.b, n + 4u * b_vector);
-    var a_next: mat4x4<f32>;
-    var b_next: mat4x4<f32>;
+    var a_next: mat4x4<NumberA>;
+    var b_next: mat4x4<NumberB>;
     if (loads_a) {
         a_next = load_a(a_loader, position, end);
     }
@@ -63,7 +64,7 @@ fn main(
         if (loads_a) {
             let rows4 = transpose(a_next);
             for (var i = 0u; i < 4u; i++) { // unroll
-                let values = to_f16(A_SCALE * rows4[i]);
+                let values = half_a(rows4[i]);
                 for (var j = 0u; j < 4u; j++) { // unroll
                     a_tile[(4u * a_vector + i) * TILE_STRIDE + k_offset + j] = values[j];
                 }
@@ -72,7 +73,7 @@ fn main(
         if (loads_b) {
             let columns4 = transpose(b_next);
             for (var i = 0u; i < 4u; i++) { // unroll
-                let values = to_f16(B_SCALE * columns4[i]);
+                let values = half_b(columns4[i]);
                 for (var j = 0u; j < 4u; j++) { // unroll
                     b_tile[(4u * b_vector + i) * TILE_STRIDE + k_offset + j] = values[j];
                 }
@@ -145,14 +146,4 @@ fn main(
 // compute the last subtile again.
 fn subtile_index(index: u32) -> u32 {
     return min(index, SUBTILES - 1u);
-}
-
-// Rounds to f16. Finite values out of range are clamped to the largest f16, 65504, so that a finite loss
-// keeps the weights finite. Compares bits, so that NaN and infinity propagate on every driver.
-fn to_f16(x: vec4<f32>) -> vec4<f16> {
-    let bits = bitcast<vec4<u32>>(x);
-    let magnitude = bits & vec4<u32>(0x7fffffffu);
-    let exceeds = (magnitude > vec4<u32>(0x477fe000u)) & (magnitude < vec4<u32>(0x7f800000u));
-    let largest = (bits & vec4<u32>(0x80000000u)) | vec4<u32>(0x477fe000u);
-    return vec4<f16>(bitcast<vec4<f32>>(select(bits, largest, exceeds)));
 }

@@ -32,8 +32,8 @@ fn b_block_start(base: u32, n: u32) -> u32 {
 
 // Loads rows k .. k+3 of B at four columns, of which `index` is the first element. If MASKED, rows from
 // `depth` on are 0. Columns beyond the last are undefined; their results are not stored.
-fn b_tile_block(index: u32, k: u32, depth: u32) -> mat4x4<f32> {
-    var stored: mat4x4<f32>;
+fn b_tile_block(index: u32, k: u32, depth: u32) -> mat4x4<NumberB> {
+    var stored: mat4x4<NumberB>;
     var element = index;
     for (var i = 0u; i < 4u; i++) { // unroll
         stored[i] = fetch_b4(element);
@@ -44,7 +44,7 @@ fn b_tile_block(index: u32, k: u32, depth: u32) -> mat4x4<f32> {
     }
     for (var i = 0u; i < 4u; i++) { // unroll
         if (MASKED) {
-            stored[i] = select(vec4<f32>(0.0), stored[i], k + i < depth);
+            stored[i] = select(vec4<NumberB>(0.0), stored[i], k + i < depth);
         }
     }
     return stored;

@@ -37,17 +37,17 @@ fn a_loader_at(base: u32, m: u32, rows: u32) -> ALoader {
     return a_rows4(base, m);
 }
 
-fn load_a(loader: ALoader, position: Position, end: u32) -> mat4x4<f32> {
-    var stored: mat4x4<f32>;
+fn load_a(loader: ALoader, position: Position, end: u32) -> mat4x4<NumberA> {
+    var stored: mat4x4<NumberA>;
     for (var i = 0u; i < 4u; i++) { // unroll
         stored[i] = fetch_column4(a_neighbor(position.cursor[i % CURSORS], i - i % CURSORS), loader);
         if (!WHOLE_STEPS) {
-            stored[i] = select(vec4<f32>(0.0), stored[i], position.k + i < end);
+            stored[i] = select(vec4<NumberA>(0.0), stored[i], position.k + i < end);
         }
     }
     return stored;
 }
 
-fn load_b(start: u32, position: Position, end: u32) -> mat4x4<f32> {
+fn load_b(start: u32, position: Position, end: u32) -> mat4x4<NumberB> {
     return b_tile_block(start + position.b, position.k, end);
 }

@@ -65,8 +65,8 @@ fn a_loader_at(base: u32, m: u32, rows: u32) -> ALoader {
     return loader;
 }
 
-fn load_a(loader: ALoader, position: Position, end: u32) -> mat4x4<f32> {
-    var stored: mat4x4<f32>;
+fn load_a(loader: ALoader, position: Position, end: u32) -> mat4x4<NumberA> {
+    var stored: mat4x4<NumberA>;
     if ((position.k < end) | WHOLE_STEPS) {
         for (var i = 0u; i < 4u; i++) { // unroll
             stored[i] = fetch_patch4(loader[i], position.down, position.right, position.a);
@@ -75,8 +75,8 @@ fn load_a(loader: ALoader, position: Position, end: u32) -> mat4x4<f32> {
     return transpose(stored);
 }
 
-fn load_b(start: u32, position: Position, end: u32) -> mat4x4<f32> {
-    var stored: mat4x4<f32>;
+fn load_b(start: u32, position: Position, end: u32) -> mat4x4<NumberB> {
+    var stored: mat4x4<NumberB>;
     if ((position.k < end) | WHOLE_STEPS) {
         stored = b_tile_block(start + position.b, position.offset, p.k);
     }

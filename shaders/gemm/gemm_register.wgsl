@@ -1,7 +1,7 @@
 // C = op(A) * op(B) in registers: each invocation computes OUTER*INNER rows x 4*COLUMNS4 columns. Uses
 // neither workgroup memory nor barriers, so it works on every adapter, and is faster on adapters where
 // barriers take more time than repeated loads.
-// uses: gemm, scalars, grid, bits
+// uses: gemm, b_rows, scalars, grid, bits
 
 alias ABlock = array<array<vec4<f32>, INNER>, OUTER>;
 

@@ -2,7 +2,7 @@
 // lane computes those rows x 4*COLUMNS4 columns in registers. A lane loads its part of A and reads the rest
 // by broadcast from LANES lanes, at most the size of the smallest subgroup. Which part a lane loads depends
 // on the layout of A: see gemm_subgroup_rows.wgsl and gemm_subgroup_columns.wgsl.
-// uses: gemm, scalars, grid, bits
+// uses: gemm, b_rows, scalars, grid, bits
 
 @compute @workgroup_size(WORKGROUP)
 fn main(

@@ -94,7 +94,9 @@ fn all_families(case: &Case, report: &AdapterReport) -> Vec<GemmFamily> {
     let tile = TILES[((name.value() >> 32) % TILES.len() as u64) as usize];
     let tile = GemmFamily::Tiled { tiles: TileSet::Only(tile) };
     let tile = Some(tile).filter(|tile| tile.is_supported(report));
-    GemmFamily::supported(report).into_iter().chain(tile).chain(GemmFamily::cooperative(report)).collect()
+    let cooperative = GemmFamily::cooperative(report);
+    let cooperative = cooperative.into_iter().flat_map(|family| [family, family.with_stored_operands()]);
+    GemmFamily::supported(report).into_iter().chain(tile).chain(cooperative).collect()
 }
 
 /// The pairs of a family and a reduction in which a case launches different kernels.

@@ -14,7 +14,7 @@ use crate::shape::Shape;
 use std::collections::{BTreeMap, HashMap};
 
 /// The GEMM families of [`shaders`].
-const FAMILIES: [&str; 9] = [
+const FAMILIES: [&str; 10] = [
     "register",
     "subgroup4",
     "subgroup8",
@@ -24,6 +24,7 @@ const FAMILIES: [&str; 9] = [
     "cooperative8x32",
     "cooperative16x32",
     "cooperative16x64",
+    "cooperative16x32-f16",
 ];
 
 const SGD: UpdateRule = UpdateRule::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
@@ -95,7 +96,7 @@ fn masks(model: &Model, frozen: impl Fn(usize, usize) -> bool) -> Vec<Mask> {
 /// The report of an adapter that can run the family and otherwise has WebGPU's default limits.
 fn adapter(family: GemmFamily, kind: DeviceKind) -> AdapterReport {
     let (cooperative_matrix, subgroup) = match family {
-        GemmFamily::Cooperative { side, lanes } => (Some(side), [8, lanes]),
+        GemmFamily::Cooperative { side, lanes, .. } => (Some(side), [8, lanes]),
         _ => (None, [8, 64]),
     };
     AdapterReport {

@@ -187,6 +187,12 @@ impl Launch {
         Shader { wgsl: unroll(&expand_aliases(&text), &self.constants), bindings }
     }
 
+    /// Whether the shader runs only on devices that are opened with cooperative matrices: it multiplies them, or
+    /// rounds their operands to f16.
+    pub fn needs_cooperative_matrix(&self) -> bool {
+        ["gemm_cooperative", "round_to_f16"].contains(&self.kernel.name)
+    }
+
     /// Whether the shader has subgroup operations. WebGPU then requires the directive `enable subgroups;`,
     /// which naga rejects.
     pub fn uses_subgroups(&self) -> bool {

@@ -27,8 +27,8 @@ pub(crate) use elementwise::{
 };
 pub use files::{FILES, WgslFile};
 pub(crate) use gemm::{
-    Epilogue, Gemm, MAX_TERMS, Matrix, Operand, PixelSet, Source, gemm_launch, gemm_time, split_k_sum,
-    split_k_sum_parallel, splits,
+    Epilogue, Gemm, MAX_TERMS, Matrix, Operand, PixelSet, Source, gemm_launch, gemm_time, round_to_f16,
+    split_k_sum, split_k_sum_parallel, splits, stored_f16_scales,
 };
 pub use gemm::{GemmFamily, TILES, Tile, TileSet};
 pub use launch::{Launch, Variant};

@@ -37,7 +37,9 @@ pub fn kernels(report: &AdapterReport) -> Result<Vec<Kernel>> {
     let mut list = List::default();
     let tiles = TILES.map(|tile| GemmFamily::Tiled { tiles: TileSet::Only(tile) });
     let tiles = tiles.into_iter().filter(|family| family.is_supported(report));
-    for family in tiles.chain(GemmFamily::cooperative(report)) {
+    let cooperative = GemmFamily::cooperative(report);
+    let cooperative = cooperative.into_iter().flat_map(|family| [family, family.with_stored_operands()]);
+    for family in tiles.chain(cooperative) {
         let options = PlanOptions::default().family(family);
         for [side, c_in, c_out] in CONVOLUTIONS {
             for part in ["forward", "dX", "dW"] {
@@ -47,7 +49,7 @@ pub fn kernels(report: &AdapterReport) -> Result<Vec<Kernel>> {
                 }
                 let graph = convolution([side, c_in, c_out], part)?;
                 for launch in Plan::launches(&graph, report, &options)? {
-                    if launch.kernel.name.starts_with("gemm_") {
+                    if launch.kernel.name.starts_with("gemm_") || launch.kernel.name == "round_to_f16" {
                         list.add(&launch, format!("{family} {c_in} to {c_out} {part}"));
                     }
                 }

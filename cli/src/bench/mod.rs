@@ -53,7 +53,8 @@ pub struct BenchArgs {
     optimizer: Rule,
     /// GEMM family: register, subgroup4, subgroup8, tiled-small, tiled-large, tiled-64x32 and so
     /// on for one tile, or for cooperative matrices
-    /// cooperative8x8, cooperative16x32 and so on [default: by adapter].
+    /// cooperative8x8, cooperative16x32 and so on, with -f16 if operands are stored in f16
+    /// [default: by adapter].
     #[arg(long)]
     family: Option<GemmFamily>,
     /// Algorithm of 3x3 and 5x5 convolutions of stride 1: auto, direct, winograd or winograd-fused (3x3 in one

@@ -7,7 +7,7 @@ use crate::compiler::options::Settings;
 use crate::graph::{Graph, Node, Op, ValueId};
 use crate::kernels::{
     Epilogue, Gemm, Images, Launch, MAX_TERMS, Operand, RowTiles, bias_grad, bias_grad_parallel, gemm_launch,
-    split_k_sum, split_k_sum_parallel, splits,
+    round_to_f16, split_k_sum, split_k_sum_parallel, splits, stored_f16_scales,
 };
 use crate::shape::WindowGeometry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -109,6 +109,8 @@ pub(crate) struct Builder<'a> {
     /// Partial results that a later operation merges, by the index of the node that computes them.
     pub partial: BTreeMap<usize, Partial>,
     roots: Vec<ValueId>,
+    /// Values that are stored in f16 for GEMMs, by root and scale.
+    stored_f16: BTreeMap<(usize, u32), Resource>,
     /// The results of the batch statistics of batched values.
     batch_statistics: BTreeSet<usize>,
     /// The index of the first element of each packed value, by value, and the end of the last one.
@@ -126,6 +128,7 @@ impl<'a> Builder<'a> {
             lowered: Lowered::default(),
             partial: BTreeMap::new(),
             roots: roots(graph),
+            stored_f16: BTreeMap::new(),
             batch_statistics: batch_statistics(graph),
             packed: BTreeMap::new(),
             packed_end: 0,
@@ -220,6 +223,13 @@ impl<'a> Builder<'a> {
         let bias_grad = bias_grad.map(|bias_grad| Resource::Value(bias_grad.outputs[0]));
         let gradient = gradient_operand(op, b);
         let whole = Gemm { bias_grad: bias_grad.is_some(), gradient, ..*gemm };
+        let (whole, [a, b]) = match stored_f16_scales(&whole, family) {
+            Some([a_scale, b_scale]) => {
+                let stored = [self.rounded(op, a, a_scale), self.rounded(op, b, b_scale)];
+                (Gemm { stored_f16: true, ..whole }, stored)
+            }
+            None => (whole, [a, b]),
+        };
         let split = Gemm { splits: splits(&whole, family), ..whole };
         let elements = split.splits * split.m * split.n * split.groups;
         if split.splits > 1 && 4 * elements as u64 <= self.settings.max_binding {
@@ -249,6 +259,32 @@ impl<'a> Builder<'a> {
             resources.extend(bias_grad);
             self.push(op, gemm_launch(&part, family), resources);
         }
+    }
+
+    /// Returns an operand of a GEMM rounded to f16, and adds the dispatch that rounds it, unless an earlier operation
+    /// has rounded it with the same scale.
+    fn rounded(&mut self, op: &Operation, operand: Resource, scale: u32) -> Resource {
+        let (key, elements) = match operand {
+            Resource::Value(id) => {
+                let root = self.roots[id.0];
+                (Some((root.0, scale)), self.graph.at(root).shape.elements())
+            }
+            Resource::Workspace(number) => (None, self.lowered.workspaces[number] as usize / 4),
+            // GEMMs have no other operands.
+            _ => return operand,
+        };
+        if let Some(stored) = key.and_then(|key| self.stored_f16.get(&key)) {
+            return *stored;
+        }
+        let stored = self.workspace(elements.div_ceil(2));
+        self.push(op, round_to_f16(elements, scale), vec![operand, stored]);
+        self.stored_f16.extend(key.map(|key| (key, stored)));
+        stored
+    }
+
+    /// Discards rounded operands: the operation changes values in place.
+    pub fn forget_rounded(&mut self) {
+        self.stored_f16.clear();
     }
 
     /// Whether a GEMM reads every element that a bias gradient sums, so that its kernel can also compute the

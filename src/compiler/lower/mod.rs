@@ -34,6 +34,10 @@ pub(super) fn lower(mut builder: Builder, operations: &[Operation]) -> Result<Lo
         }
         let first = builder.lowered.dispatches.len();
         lower_one(&mut builder, operation)?;
+        // Operations without results update parameters or gradients in place.
+        if operation.node.outputs.is_empty() {
+            builder.forget_rounded();
+        }
         if let Some(bias_grad) = &operation.bias_grad {
             let result = Resource::Value(bias_grad.outputs[0]);
             let fused = builder.lowered.dispatches[first..]

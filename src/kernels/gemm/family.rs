@@ -33,6 +33,9 @@ pub enum GemmFamily {
         side: u32,
         /// Size of the largest subgroup.
         lanes: u32,
+        /// Whether a dispatch of its own rounds each operand, and stores it in f16 for all GEMMs that read it.
+        /// Otherwise each GEMM rounds the operands that it loads. The results are equal bit for bit.
+        stored: bool,
     },
 }
 
@@ -65,7 +68,17 @@ impl GemmFamily {
         let usable = matches!(side, 8 | 16) && (4..=lanes).contains(&smallest) && lanes <= 64;
         let fits = gemm_cooperative::workgroup(lanes as usize) <= report.max_invocations as usize
             && gemm_cooperative::workgroup_memory(lanes as usize) <= report.max_workgroup_memory;
-        (usable && fits).then_some(GemmFamily::Cooperative { side, lanes })
+        (usable && fits).then_some(GemmFamily::Cooperative { side, lanes, stored: false })
+    }
+
+    /// The same family, with operands that are stored in f16 if it has cooperative matrices.
+    pub fn with_stored_operands(self) -> Self {
+        match self {
+            GemmFamily::Cooperative { side, lanes, .. } => {
+                GemmFamily::Cooperative { side, lanes, stored: true }
+            }
+            other => other,
+        }
     }
 
     /// Whether the family works on this adapter.
@@ -76,7 +89,8 @@ impl GemmFamily {
                 matches!(lanes, 4 | 8) && report.subgroup.is_some_and(|[smallest, _]| lanes <= smallest)
             }
             GemmFamily::Tiled { tiles } => tiles.fits(report),
-            GemmFamily::Cooperative { .. } => Self::cooperative(report) == Some(self),
+            GemmFamily::Cooperative { .. } => Self::cooperative(report)
+                .is_some_and(|family| self == family || self == family.with_stored_operands()),
         }
     }
 
@@ -89,7 +103,8 @@ impl GemmFamily {
 }
 
 /// Parses `register`, `subgroup4`, `subgroup8`, `tiled-small`, `tiled-large`, or `cooperativeSxL` with the
-/// side S of the cooperative matrices and the L lanes of the largest subgroup, such as `cooperative16x32`.
+/// side S of the cooperative matrices and the L lanes of the largest subgroup, such as `cooperative16x32`, or
+/// `cooperative16x32-f16` with operands stored in f16.
 impl FromStr for GemmFamily {
     type Err = Error;
 
@@ -100,7 +115,7 @@ impl FromStr for GemmFamily {
             "subgroup8" => Ok(GemmFamily::Subgroup { lanes: 8 }),
             _ => parse_tiled(text).or_else(|| parse_cooperative(text)).ok_or_else(|| {
                 let expected = "register, subgroup4, subgroup8, tiled-small, tiled-large, tiled-128x32 (one tile only) or, as \
-                                `frazil devices` names it, cooperative16x32";
+                                `frazil devices` names it, cooperative16x32, or cooperative16x32-f16 with operands stored in f16";
                 Error::argument("gemm family", expected, text)
             }),
         }
@@ -117,9 +132,11 @@ fn parse_tiled(text: &str) -> Option<GemmFamily> {
 }
 
 fn parse_cooperative(text: &str) -> Option<GemmFamily> {
-    let (side, lanes) = text.strip_prefix("cooperative")?.split_once('x')?;
+    let sizes = text.strip_prefix("cooperative")?;
+    let (sizes, stored) = sizes.strip_suffix("-f16").map_or((sizes, false), |sizes| (sizes, true));
+    let (side, lanes) = sizes.split_once('x')?;
     let [side, lanes] = [side.parse().ok()?, lanes.parse().ok()?];
-    Some(GemmFamily::Cooperative { side, lanes })
+    Some(GemmFamily::Cooperative { side, lanes, stored })
 }
 
 impl std::fmt::Display for GemmFamily {
@@ -130,7 +147,9 @@ impl std::fmt::Display for GemmFamily {
             GemmFamily::Tiled { tiles: TileSet::Small } => f.write_str("tiled-small"),
             GemmFamily::Tiled { tiles: TileSet::Large } => f.write_str("tiled-large"),
             GemmFamily::Tiled { tiles: TileSet::Only(tile) } => write!(f, "tiled-{tile}"),
-            GemmFamily::Cooperative { side, lanes } => write!(f, "cooperative{side}x{lanes}"),
+            GemmFamily::Cooperative { side, lanes, stored } => {
+                write!(f, "cooperative{side}x{lanes}{}", if *stored { "-f16" } else { "" })
+            }
         }
     }
 }
@@ -165,11 +184,22 @@ mod tests {
     #[test]
     fn parse_inverts_display() {
         let [four, eight] = [4, 8].map(|lanes| GemmFamily::Subgroup { lanes });
-        let cooperative = GemmFamily::Cooperative { side: 16, lanes: 32 };
-        for family in [GemmFamily::Register, four, eight, SMALL, LARGE, cooperative] {
+        let cooperative = GemmFamily::Cooperative { side: 16, lanes: 32, stored: false };
+        let stored = cooperative.with_stored_operands();
+        assert_eq!(stored.to_string(), "cooperative16x32-f16");
+        for family in [GemmFamily::Register, four, eight, SMALL, LARGE, cooperative, stored] {
             assert_eq!(family.to_string().parse::<GemmFamily>().unwrap(), family);
         }
-        for wrong in ["subgroup16", "tiled", "tiled-huge", "cooperative", "cooperative16", "cooperative16x"] {
+        for wrong in [
+            "cooperative16x32-f32",
+            "register-f16",
+            "subgroup16",
+            "tiled",
+            "tiled-huge",
+            "cooperative",
+            "cooperative16",
+            "cooperative16x",
+        ] {
             assert!(matches!(wrong.parse::<GemmFamily>(), Err(Error::InvalidArgument { .. })));
         }
     }
@@ -190,8 +220,14 @@ mod tests {
             |cooperative_matrix, subgroup| AdapterReport { cooperative_matrix, ..report(false, subgroup) };
         let of = |cooperative_matrix, subgroup| GemmFamily::cooperative(&with(cooperative_matrix, subgroup));
         let wave = with(Some(16), Some([32, 64]));
-        assert_eq!(GemmFamily::cooperative(&wave), Some(GemmFamily::Cooperative { side: 16, lanes: 64 }));
-        assert_eq!(of(Some(8), Some([8, 8])), Some(GemmFamily::Cooperative { side: 8, lanes: 8 }));
+        assert_eq!(
+            GemmFamily::cooperative(&wave),
+            Some(GemmFamily::Cooperative { side: 16, lanes: 64, stored: false })
+        );
+        assert_eq!(
+            of(Some(8), Some([8, 8])),
+            Some(GemmFamily::Cooperative { side: 8, lanes: 8, stored: false })
+        );
         assert_eq!(of(None, Some([32, 32])), None);
         assert_eq!(of(Some(16), None), None);
         assert_eq!(of(Some(16), Some([128, 128])), None);
@@ -199,7 +235,8 @@ mod tests {
             GemmFamily::cooperative(&AdapterReport { max_workgroup_memory: 8192, ..wave.clone() }),
             None
         );
-        let family = GemmFamily::Cooperative { side: 16, lanes: 64 };
+        let family = GemmFamily::Cooperative { side: 16, lanes: 64, stored: false };
+        assert!(family.with_stored_operands().is_supported(&wave));
         assert!(family.is_supported(&wave) && !family.is_supported(&with(Some(16), Some([32, 32]))));
         assert!(!GemmFamily::supported(&wave).contains(&family) && GemmFamily::choose(&wave) != family);
     }

@@ -27,6 +27,11 @@ pub(super) fn workgroup_memory(lanes: usize) -> u32 {
 /// clamped, so gradients are clamped at 63.97.
 const GRADIENT_SCALE: u32 = 1024;
 
+/// Factors of both operands.
+pub(super) fn scales(gemm: &Gemm) -> [u32; 2] {
+    [Operand::A, Operand::B].map(|operand| if gemm.gradient == Some(operand) { GRADIENT_SCALE } else { 1 })
+}
+
 /// Launches a GEMM with cooperative matrices of `side` x `side` and subgroups of up to `lanes`.
 pub(super) fn launch(gemm: &Gemm, side: usize, lanes: usize) -> Launch {
     let tile = InvocationTile::dense(1, 4, 1);
@@ -35,7 +40,17 @@ pub(super) fn launch(gemm: &Gemm, side: usize, lanes: usize) -> Launch {
     let segments = if gemm.transpose_a { 0 } else { gemm.k.div_ceil(gemm.channels().max(1)) };
     let iterations = gemm.k_per_split().div_ceil(step) + segments + 16;
     let grid = grid(tiles, gemm.groups * gemm.splits);
-    let scale = |operand| if gemm.gradient == Some(operand) { GRADIENT_SCALE } else { 1 };
+    let [a_scale, b_scale] = scales(gemm);
+    // Stored operands are scaled and rounded already.
+    let half = |operand: &str| {
+        let (number, value) = if gemm.stored_f16 {
+            ("f16", "x".to_owned())
+        } else {
+            ("f32", format!("to_f16({operand}_SCALE * x)"))
+        };
+        let name = operand.to_lowercase();
+        format!("fn half_{name}(x: vec4<{number}>) -> vec4<f16> {{ return {value}; }}")
+    };
     let mut launch = launch_tiles(&files::GEMM_COOPERATIVE, gemm, tile, workgroup, grid, Some(step))
         .iterations(iterations);
     launch.tile_flops = gemm.tile_flops(tiles * SIDE * SIDE, step);
@@ -51,8 +66,10 @@ pub(super) fn launch(gemm: &Gemm, side: usize, lanes: usize) -> Launch {
         format!("alias MatrixA = coop_mat{side}x{side}<f16, A>;"),
         format!("alias MatrixB = coop_mat{side}x{side}<f16, B>;"),
         format!("alias MatrixC = coop_mat{side}x{side}<f32, C>;"),
-        format!("const A_SCALE: f32 = {}.0;", scale(Operand::A)),
-        format!("const B_SCALE: f32 = {}.0;", scale(Operand::B)),
+        format!("const A_SCALE: f32 = {}.0;", a_scale),
+        format!("const B_SCALE: f32 = {}.0;", b_scale),
+        half("A"),
+        half("B"),
     ]);
     add_loader(launch, gemm, [SIDE, SIDE], step)
 }

@@ -211,7 +211,10 @@ pub(super) fn launch_tiles(
     // For the subgroup family with a transposed A, the number of splits is a run-time parameter: it has no
     // cost, and one shader serves all numbers of splits.
     let split = gemm.splits > 1 || (gemm.transpose_a && kernel.name == "gemm_subgroup");
+    let number = if gemm.stored_f16 { "f16" } else { "f32" };
     launch.declarations.extend([
+        format!("alias NumberA = {number};"),
+        format!("alias NumberB = {number};"),
         constant_bool("B_TRANSPOSED", gemm.transpose_a && gemm.transpose_b),
         constant_bool("MASKED", masked),
         constant_bool("POOLED", gemm.pooled),

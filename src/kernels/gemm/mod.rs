@@ -7,11 +7,13 @@ mod gemm_subgroup;
 mod gemm_tiled;
 mod launch;
 mod problem;
+mod round_to_f16;
 mod split_k;
 mod tile;
 
 pub use family::GemmFamily;
 pub(crate) use problem::{Epilogue, Gemm, MAX_TERMS, Matrix, Operand, PixelSet, Source};
+pub(crate) use round_to_f16::round_to_f16;
 pub(crate) use split_k::{split_k_sum, split_k_sum_parallel, splits};
 pub use tile::{TILES, Tile, TileSet};
 
@@ -27,6 +29,13 @@ pub fn gemm_time(gemm: &Gemm, family: GemmFamily) -> usize {
     tiled.unwrap_or_else(|| gemm_register::busy_time(gemm))
 }
 
+/// Factor of each operand that a family reads in f16 ([`Gemm::stored_f16`]), A and B; `None` if it reads them in
+/// f32.
+pub fn stored_f16_scales(gemm: &Gemm, family: GemmFamily) -> Option<[u32; 2]> {
+    let stored = matches!(family, GemmFamily::Cooperative { stored: true, .. });
+    (stored && !gemm_tiled::is_narrow(gemm)).then(|| gemm_cooperative::scales(gemm))
+}
+
 /// Launches a GEMM with a family. Buffers: A, B, C, the operand of the epilogue (any buffer if it has none),
 /// then the bias gradient if [`Gemm::bias_grad`], or the positions of the maxima if [`Gemm::pooled`].
 pub fn gemm_launch(gemm: &Gemm, family: GemmFamily) -> Launch {
@@ -39,7 +48,7 @@ pub fn gemm_launch(gemm: &Gemm, family: GemmFamily) -> Launch {
             None => gemm_register::launch(gemm),
         },
         GemmFamily::Cooperative { .. } if gemm_tiled::is_narrow(gemm) => gemm_register::launch(gemm),
-        GemmFamily::Cooperative { side, lanes } => {
+        GemmFamily::Cooperative { side, lanes, .. } => {
             gemm_cooperative::launch(gemm, side as usize, lanes as usize)
         }
     }

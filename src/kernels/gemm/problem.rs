@@ -146,6 +146,9 @@ pub struct Gemm {
     pub pixel_set: Option<PixelSet>,
     /// Operand that contains gradients. Gradients are small, so a multiplication in f16 must scale them.
     pub gradient: Option<Operand>,
+    /// Whether A and B are stored in f16, as [`super::round_to_f16`] writes them with the scales of
+    /// [`super::stored_f16_scales`].
+    pub stored_f16: bool,
     /// Number of splits of k (split-K): partial sums computed in parallel, each stored in its own C,
     /// consecutively in memory. With more than 1, `accumulate` and an epilogue are not allowed. See
     /// [`super::splits`].
@@ -177,6 +180,7 @@ impl Gemm {
             pooled: false,
             pixel_set: None,
             gradient: None,
+            stored_f16: false,
             splits: 1,
         }
     }
