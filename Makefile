@@ -28,19 +28,20 @@ examples: ## Run all examples; each one fails if its method does not work
 	@$(RUNTIME); cargo build --release --examples && for name in $(EXAMPLES); do \
 		echo "== $$name"; cargo run -q --release --example $$name || exit 1; done
 
+# With --workspace, cargo selects the same features of dependencies for all targets, and builds each once.
+BUILD = cargo build --release --workspace --quiet
 NEWEST = scripts/newest-mesa.sh $${CARGO_TARGET_DIR:-target}/newest-mesa
 
 newest-mesa: ## Compare kernels with the reference on the newest Mesa, whose software driver has cooperative matrices
-	@$(RUNTIME); cargo build --release --quiet || exit 1; \
-	tests=$$(cargo test --release -p frazil --test main --no-run 2>&1 | sed -n 's/.*Executable.*(\(.*\))/\1/p'); \
+	@$(RUNTIME); $(BUILD) || exit 1; \
+	tests=$$(cargo test --release --workspace --test main --no-run 2>&1 | sed -n 's/.*Executable.*(\(.*\))/\1/p'); \
 	[ -n "$$tests" ] || { echo "the test program was not built"; exit 1; }; \
 	frazil="$(NEWEST) $${CARGO_TARGET_DIR:-target}/release/frazil"; \
 	cooperative=$$($$frazil devices | grep -o 'cooperative[0-9]*x[0-9]*' | head -n 1); \
 	$$frazil check --family subgroup8 $${cooperative:+--family $$cooperative --family $$cooperative-f16} && $(NEWEST) "$$tests" cooperative || code=$$?; \
 	if [ "$${code:-0}" = 77 ]; then echo "SKIPPED: the newest driver is not available, see above"; else exit $${code:-0}; fi
 
-# Built together with the program, so that both use the same builds of their dependencies.
-ISA = cargo build --release --quiet -p frazil-cli -p frazil-isa && sh scripts/isa.sh
+ISA = $(BUILD) && sh scripts/isa.sh
 ISA_FILES = $${CARGO_TARGET_DIR:-target}/newest-mesa $${CARGO_TARGET_DIR:-target}/release/frazil-isa benches/results/isa.json
 
 isa: ## Compile the kernels for five GPUs with Mesa and compare registers, spills and instructions with the committed ones
@@ -53,14 +54,14 @@ isa-update: ## Replace the committed registers, spills and instructions; ASSEMBL
 check-tint: ## Compile all shaders with Tint, Chrome's compiler, in a headless Chromium; PIPELINES=N is faster
 	@command -v python3 >/dev/null || { echo "SKIPPED: python3 not found"; exit 0; }; \
 	texts=$$(mktemp) && trap 'rm -f "$$texts"' EXIT && \
-	cargo run --release --quiet --example shaders -- --json "$$texts" >/dev/null || exit 1; \
+	$(BUILD) --example shaders && $${CARGO_TARGET_DIR:-target}/release/examples/shaders --json "$$texts" >/dev/null || exit 1; \
 	python3 scripts/check-tint.py $(if $(PIPELINES),--pipelines $(PIPELINES)) "$$texts" || code=$$?; \
 	if [ "$${code:-0}" != 77 ]; then exit $${code:-0}; fi
 
 check-dxc: ## Compile all shaders as HLSL with DXC, one of the two compilers of DX12
 	@command -v python3 >/dev/null || { echo "SKIPPED: python3 not found"; exit 0; }; \
 	texts=$$(mktemp -d) && trap 'rm -rf "$$texts"' EXIT && \
-	cargo run --release --quiet --example shaders -- --hlsl "$$texts" >/dev/null || exit 1; \
+	$(BUILD) --example shaders && $${CARGO_TARGET_DIR:-target}/release/examples/shaders --hlsl "$$texts" >/dev/null || exit 1; \
 	python3 scripts/check-dxc.py $${CARGO_TARGET_DIR:-target}/dxc "$$texts" || code=$$?; \
 	if [ "$${code:-0}" != 77 ]; then exit $${code:-0}; fi
 

@@ -57,7 +57,6 @@ fn fields(module: &Module, ty: naga::Handle<naga::Type>) -> Result<(Vec<(String,
 
 /// Checks a shader against its Rust declaration: entry point, bindings, parameter layout and resource limits.
 fn check(launch: &Launch, source: &str) -> Result<(Module, ModuleInfo), String> {
-    let kernel = launch.kernel;
     let (module, info) = parse(source, additional_capabilities(launch))?;
     let [entry] = module.entry_points.as_slice() else {
         return Err(format!("expected 1 entry point, got {}", module.entry_points.len()));
