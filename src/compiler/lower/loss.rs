@@ -18,7 +18,7 @@ pub(super) fn loss(b: &mut Builder, op: &Operation) -> Result<()> {
     let result = Resource::Value(node.outputs[0]);
     // The kernel has a binding for every optional operand. If an operand is absent, its binding is not read,
     // so operand 0 is bound.
-    let limit = b.settings.max_iterations;
+    let limit = row_limit(b);
     let operand = |index: usize| operands.get(index).copied().unwrap_or(operands[0]);
     match node.op {
         Op::SoftmaxCrossEntropy { smoothing } | Op::SoftmaxCrossEntropyGrad { smoothing } => {
@@ -74,6 +74,14 @@ pub(super) fn loss(b: &mut Builder, op: &Operation) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Returns the loop iterations above which a workgroup computes a row instead of an invocation. On a GPU that is
+/// faster from some dozens of classes on: the few rows of a batch occupy few invocations.
+fn row_limit(b: &Builder) -> usize {
+    const ITERATIONS_ON_GPU: usize = 128;
+    let limit = b.settings.max_iterations;
+    if b.settings.parallel_reductions { limit.min(ITERATIONS_ON_GPU) } else { limit }
 }
 
 /// Adds the dispatch that sums the weights of the labels, and returns its result.
