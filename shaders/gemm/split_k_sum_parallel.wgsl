@@ -1,7 +1,8 @@
 // Split-K reduction: results[i] = the sum of partials[s][i] over the splits s. The parallel variant of
 // split_k_sum, for results without a fused bias gradient: WORKGROUP / p.columns lanes for each Element of C
 // add the splits l, l + lanes, .. in ascending order, and then the lanes are added in a tree; then follows the
-// epilogue. Rows of examples that are not valid are neither read nor written.
+// epilogue. Rows of examples that are not valid are neither read nor written. The files sum_stored_*.wgsl define
+// where a result is stored.
 // uses: scalars, grid, lane_sums
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -25,6 +26,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let total = sum_of_lanes(local, sum);
     if (used && lane == 0u) {
-        results[index] = finished(total, index);
+        let result = result_index(index);
+        results[result] = finished(total, result);
     }
 }

@@ -78,6 +78,8 @@ files! {
     STORE_C_VEC4: "gemm" / "store_c_vec4",
     STORE_POOLED: "gemm" / "store_pooled",
     STORE_ROWS: "gemm" / "store_rows",
+    SUM_STORED_AT_PIXELS: "gemm" / "sum_stored_at_pixels",
+    SUM_STORED_CONTIGUOUSLY: "gemm" / "sum_stored_contiguously",
     SUM_EPILOGUE_BIAS: "gemm" / "sum_epilogue_bias",
     SUM_EPILOGUE_NONE: "gemm" / "sum_epilogue_none",
     SUM_EPILOGUE_RELU_GRAD: "gemm" / "sum_epilogue_relu_grad",

@@ -244,8 +244,9 @@ impl<'a> Builder<'a> {
                 reduced.extend([column_sums, bias_grad]);
             }
             reduced.extend(epilogue);
-            self.push(op, gemm_launch(&Gemm { epilogue: Epilogue::None, ..split }, family), partial);
-            let parallel = self.settings.parallel_reductions && bias_grad.is_none();
+            self.push(op, gemm_launch(&split.of_partial_sums(), family), partial);
+            let parallel = self.settings.parallel_reductions || split.pixel_set.is_some();
+            let parallel = parallel && bias_grad.is_none();
             let sum = if parallel { split_k_sum_parallel(&split) } else { split_k_sum(&split) };
             self.push(op, sum, reduced);
             return;

@@ -158,6 +158,9 @@ fn geometries() -> Vec<Geometry> {
         geometry("deep", [6, 5, 63], 12, [3, 3], Same).batch(3),
         geometry("deep vec4", [6, 5, 64], 12, [3, 3], Same).stride(1, 2),
         geometry("deep gradients", [5, 4, 12], 64, [3, 3], Same),
+        // Sets of pixels whose sums are long.
+        geometry("deep pixel sets", [7, 6, 10], 260, [3, 3], Same).stride(2, 2),
+        geometry("deep pixel sets vec4", [7, 8, 12], 260, [3, 3], Same).stride(2, 2).batch(3),
     ]
 }
 

@@ -59,6 +59,7 @@ pub(super) fn cases() -> Vec<Case> {
     // Epilogues that follow the sum of splits, of vec4 and of scalars.
     all.extend(chains([24, 1_300, 20], kind));
     all.extend(chains([33, 1_300, 19], DataKind::Reals));
+    all.extend(chains([4, 1_300, 20], kind));
     all.extend(split_k());
     all.extend(large_tiles(DataKind::Reals));
     // A case with more workgroups than one axis of the dispatch grid allows, so that the grid is folded.
@@ -77,6 +78,9 @@ fn split_k() -> Vec<Case> {
                 ops.short_batches = vec![1, 150, 257]
             }));
         }
+        // Few rows, of which GPUs split k too.
+        all.push(rows([4, 1_100, 36], false, kind));
+        all.push(rows([3, 1_300, 19], true, kind));
         all.push(rows([33, 700, 20], false, kind));
         all.push(rows([33, 515, 19], true, kind));
         all.push(fixed([17, 390, 21], true, true, kind));

@@ -67,7 +67,8 @@ impl GemmFamily {
         let (side, [smallest, lanes]) = (report.cooperative_matrix?, report.subgroup?);
         let usable = matches!(side, 8 | 16) && (4..=lanes).contains(&smallest) && lanes <= 64;
         let fits = gemm_cooperative::workgroup(lanes as usize) <= report.max_invocations as usize
-            && gemm_cooperative::workgroup_memory(lanes as usize) <= report.max_workgroup_memory;
+            && gemm_cooperative::workgroup_memory(lanes as usize) <= report.max_workgroup_memory
+            && TileSet::Large.fits(report);
         (usable && fits).then_some(GemmFamily::Cooperative { side, lanes, stored: false })
     }
 

@@ -37,7 +37,7 @@ pub(super) fn launch(gemm: &Gemm, side: usize, lanes: usize) -> Launch {
     let tile = InvocationTile::dense(1, 4, 1);
     let tiles = gemm.m.div_ceil(SIDE) * gemm.n.div_ceil(SIDE);
     let (workgroup, step) = (workgroup(lanes), k_step(lanes));
-    let segments = if gemm.transpose_a { 0 } else { gemm.k.div_ceil(gemm.channels().max(1)) };
+    let segments = gemm.segments();
     let iterations = gemm.k_per_split().div_ceil(step) + segments + 16;
     let grid = grid(tiles, gemm.groups * gemm.splits);
     let [a_scale, b_scale] = scales(gemm);

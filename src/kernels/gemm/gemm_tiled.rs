@@ -1,3 +1,4 @@
+use super::gemm_register;
 use super::tile::{K_STEP, Tile, TileSet};
 use crate::kernels::gemm::launch::{InvocationTile, launch_tiles};
 use crate::kernels::gemm::problem::{Gemm, MIN_K_PER_SPLIT, Source};
@@ -5,17 +6,16 @@ use crate::kernels::{Launch, constant_bool, files, grid, to_u32};
 use crate::shape::WindowGeometry;
 use crate::wgsl::params;
 
-/// Maximum rows or columns of a narrow GEMM, computed by the register family: most of a tile would be empty.
+/// Maximum rows or columns of a narrow GEMM. Most of a tile would be empty, so the register family may be faster.
 const NARROW: usize = 8;
 
 /// Maximum number of splits: more make the sum of the partial results slow.
 const MAX_SPLITS: usize = 128;
 
-/// Time that a dispatch that adds partial results takes without their transfer, in the unit of [`Tile::time`]: 30 us
-/// on a core that computes 256,000 multiply-adds per us. Fitted together with [`Tile::time`], which overestimates
-/// GEMMs that occupy few invocations: from 26 to 36 us, the choices for the measured shapes take 0.99 times as
-/// long as with 10 us and transfer three quarters of the bytes; with 20 us they are 0.6 % faster, and transfer more.
-const SUM_TIME: usize = 30 * 256_000;
+/// Time that a dispatch that adds partial results takes without their transfer, in the unit of [`Tile::time`]: 20 us
+/// on a core that computes 256,000 multiply-adds per us. An H200 takes 6 to 7 us, and some more between two dispatches;
+/// from 6 to 20 us, the choices for the measured shapes take the same time within 0.3 %, and 20 us transfer least.
+const SUM_TIME: usize = 20 * 256_000;
 
 /// Whether most of a tile would be empty.
 pub(super) fn is_narrow(gemm: &Gemm) -> bool {
@@ -25,7 +25,7 @@ pub(super) fn is_narrow(gemm: &Gemm) -> bool {
 /// Chooses the tile of a GEMM with its number of splits; `None` if the register family is expected to be
 /// faster.
 pub(super) fn choose(gemm: &Gemm, tiles: TileSet) -> Option<Tile> {
-    fastest(gemm, tiles, gemm.splits).map(|(tile, _)| tile)
+    fastest(gemm, tiles, gemm.splits).0
 }
 
 /// Chooses the number of splits of a GEMM that may be split.
@@ -33,38 +33,42 @@ pub(super) fn splits(gemm: &Gemm, tiles: TileSet) -> usize {
     let most = (gemm.k / MIN_K_PER_SPLIT).clamp(1, MAX_SPLITS);
     let candidates =
         std::iter::successors(Some(1), |splits| Some(2 * splits)).take_while(|&splits| splits <= most);
-    candidates
-        .filter_map(|splits| fastest(gemm, tiles, splits).map(|(_, time)| (splits, time)))
-        .min_by_key(|&(_, time)| time)
-        .map_or(1, |(splits, _)| splits)
+    candidates.min_by_key(|&splits| fastest(gemm, tiles, splits).1).unwrap_or(1)
 }
 
-/// Estimated time of a GEMM that occupies the device, with its best tile, in multiply-adds that the device computes
-/// at its peak in this time; `None` for the register family.
-pub(super) fn busy_time(gemm: &Gemm, tiles: TileSet) -> Option<usize> {
+/// Estimated time of a GEMM that occupies the device, with its best tile or in registers, in multiply-adds that the
+/// device computes at its peak in this time.
+pub(super) fn busy_time(gemm: &Gemm, tiles: TileSet) -> usize {
     let steps = gemm.k.next_multiple_of(K_STEP).saturating_mul(gemm.groups);
     let time = |tile: Tile| {
         tile.results(gemm.m, gemm.n).saturating_mul(steps).saturating_mul(100) / tile.efficiency()
     };
-    if is_narrow(gemm) { None } else { tiles.tiles().map(time).min() }
+    let registers = is_narrow(gemm).then(|| gemm_register::busy_time(gemm));
+    tiles.tiles().map(time).chain(registers).min().unwrap_or(usize::MAX)
 }
 
-/// Returns the fastest tile for a number of splits, and its estimated time in the unit of [`Tile::time`].
-fn fastest(gemm: &Gemm, tiles: TileSet, splits: usize) -> Option<(Tile, usize)> {
-    if is_narrow(gemm) {
-        return None;
-    }
+/// Returns the fastest tile for a number of splits, `None` for the register family, and its estimated time in the unit
+/// of [`Tile::time`].
+fn fastest(gemm: &Gemm, tiles: TileSet, splits: usize) -> (Option<Tile>, usize) {
+    // Writing and reading a partial result (8 bytes) takes as long as a multiply-add on one core: 2 TB/s for
+    // 256 G multiply-adds per second.
+    let results = gemm.m * gemm.n * gemm.groups * splits;
+    let sum = if splits == 1 { 0 } else { SUM_TIME + results };
+    let k = gemm.k_divided_by(splits);
     let time = |tile: Tile| {
         let count = tile.count(gemm.m, gemm.n) * gemm.groups * splits;
-        // Writing and reading a partial result (8 bytes) takes as long as a multiply-add on one core: 2 TB/s for
-        // 256 G multiply-adds per second.
-        let results = gemm.m * gemm.n * gemm.groups * splits;
-        let sum = if splits == 1 { 0 } else { SUM_TIME + results };
-        (tile, tile.time(count, gemm.k_divided_by(splits), tiles.cores()) + sum)
+        (Some(tile), tile.time(count, k, tiles.cores()) + sum)
     };
     // Of tiles with equal times, as where the number of invocations limits all of them, the one with the fewest
     // empty results is faster: 64x16 by a sixth than 64x32 for weight gradients of 16 to 16 channels.
-    tiles.tiles().map(time).min_by_key(|&(tile, time)| (time, tile.results(gemm.m, gemm.n)))
+    let empty = |tile: Option<Tile>| tile.map_or(0, |tile| tile.results(gemm.m, gemm.n));
+    // The register family splits k of a transposed A only: a narrow weight gradient, which it computes.
+    let narrow = is_narrow(gemm);
+    let registers = narrow && (splits == 1 || gemm.transpose_a);
+    let registers = registers.then(|| (None, gemm_register::time(gemm, splits, k, tiles.cores()) + sum));
+    let tiles = tiles.tiles().filter(|_| !(narrow && gemm.transpose_a));
+    let all = tiles.map(time).chain(registers);
+    all.min_by_key(|&(tile, time)| (time, empty(tile))).unwrap_or((None, usize::MAX))
 }
 
 params! {
@@ -111,7 +115,7 @@ pub(super) fn launch(gemm: &Gemm, tile: Tile) -> Launch {
     let [a_blocks, b_blocks] = [blocks(tile.rows), blocks(tile.columns)];
     let [a_loads, b_loads] = [a_blocks, b_blocks].map(|blocks| blocks.div_ceil(workgroup));
     // One iteration per step of k; the loader of a row-major A also advances over every segment.
-    let segments = if gemm.transpose_a { 0 } else { gemm.k.div_ceil(gemm.channels().max(1)) };
+    let segments = gemm.segments();
     launch.iterations = gemm.k_per_split().div_ceil(K_STEP) + segments + 16;
     let shared = a_blocks + b_blocks <= workgroup;
     launch.constants.extend([

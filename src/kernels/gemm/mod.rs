@@ -19,35 +19,43 @@ pub use tile::{TILES, Tile, TileSet};
 
 use super::Launch;
 
+/// Returns the family that computes a GEMM: cooperative matrices of a narrow one would be mostly empty.
+fn family_of(gemm: &Gemm, family: GemmFamily) -> GemmFamily {
+    match family {
+        GemmFamily::Cooperative { .. } if gemm_tiled::is_narrow(gemm) => {
+            GemmFamily::Tiled { tiles: TileSet::Large }
+        }
+        family => family,
+    }
+}
+
 /// Estimated time of a GEMM that occupies a GPU, in multiply-adds that the GPU computes at its peak in this time.
 pub fn gemm_time(gemm: &Gemm, family: GemmFamily) -> usize {
-    let tiled = match family {
+    match family {
         GemmFamily::Tiled { tiles } => gemm_tiled::busy_time(gemm, tiles),
         GemmFamily::Cooperative { .. } => gemm_tiled::busy_time(gemm, TileSet::Large),
-        GemmFamily::Register | GemmFamily::Subgroup { .. } => None,
-    };
-    tiled.unwrap_or_else(|| gemm_register::busy_time(gemm))
+        GemmFamily::Register | GemmFamily::Subgroup { .. } => gemm_register::busy_time(gemm),
+    }
 }
 
 /// Factor of each operand that a family reads in f16 ([`Gemm::stored_f16`]), A and B; `None` if it reads them in
 /// f32.
 pub fn stored_f16_scales(gemm: &Gemm, family: GemmFamily) -> Option<[u32; 2]> {
-    let stored = matches!(family, GemmFamily::Cooperative { stored: true, .. });
-    (stored && !gemm_tiled::is_narrow(gemm)).then(|| gemm_cooperative::scales(gemm))
+    let stored = matches!(family_of(gemm, family), GemmFamily::Cooperative { stored: true, .. });
+    stored.then(|| gemm_cooperative::scales(gemm))
 }
 
 /// Launches a GEMM with a family. Buffers: A, B, C, the operand of the epilogue (any buffer if it has none),
 /// then the bias gradient if [`Gemm::bias_grad`], or the positions of the maxima if [`Gemm::pooled`].
 pub fn gemm_launch(gemm: &Gemm, family: GemmFamily) -> Launch {
     let gemm = &gemm.as_pointwise_convolution();
-    match family {
+    match family_of(gemm, family) {
         GemmFamily::Register => gemm_register::launch(gemm),
         GemmFamily::Subgroup { lanes } => gemm_subgroup::launch(gemm, lanes as usize),
         GemmFamily::Tiled { tiles } => match gemm_tiled::choose(gemm, tiles) {
             Some(tile) => gemm_tiled::launch(gemm, tile),
             None => gemm_register::launch(gemm),
         },
-        GemmFamily::Cooperative { .. } if gemm_tiled::is_narrow(gemm) => gemm_register::launch(gemm),
         GemmFamily::Cooperative { side, lanes, .. } => {
             gemm_cooperative::launch(gemm, side as usize, lanes as usize)
         }

@@ -199,6 +199,15 @@ impl Gemm {
         self.source != Source::Matrix && !self.channels().is_multiple_of(4)
     }
 
+    /// Segments of k that the loader of a row-major A advances over: taps, if patches are loaded as vec4.
+    pub(super) fn segments(&self) -> usize {
+        match self.source {
+            _ if self.transpose_a => 0,
+            Source::Patches(window) | Source::Gradients(window) if !self.gathers_scalars() => window.taps(),
+            _ => 1,
+        }
+    }
+
     /// Rewrites a GEMM of matrices whose rows are multiples of 4 as a convolution with a 1x1 kernel, so that
     /// both share a pipeline. Returns any other GEMM unchanged.
     pub(super) fn as_pointwise_convolution(&self) -> Gemm {
@@ -234,6 +243,27 @@ impl Gemm {
             }
         };
         (0..self.k).step_by(MAX_TERMS).map(part).collect()
+    }
+
+    /// Returns the GEMM that computes the partial sums of a split-K GEMM: contiguous, and without the epilogue, which
+    /// follows their sum.
+    pub fn of_partial_sums(&self) -> Gemm {
+        let row = self.n * self.groups;
+        let [_, lines, width] = self.c_pixels();
+        let pixel_set =
+            self.pixel_set.map(|set| PixelSet { c_line: width * row, c_image: lines * width * row, ..set });
+        let c = Matrix { stride: row, group: self.n, offset: 0 };
+        Gemm { epilogue: Epilogue::None, c, pixel_set, ..*self }
+    }
+
+    /// Images, and lines and columns of an image, of which the rows of C are the pixels.
+    pub(super) fn c_pixels(&self) -> [usize; 3] {
+        let [lines, width] = match self.source {
+            Source::Matrix => [1, 1],
+            Source::Patches(window) => window.output,
+            Source::Gradients(window) => window.input,
+        };
+        [self.m / (lines * width).max(1), lines, width]
     }
 
     /// Multiplications and additions that tiles with `results` results per group perform, if they multiply over

@@ -1,9 +1,9 @@
 //! Split-K: a GEMM with few workgroups and a large k computes partial sums over splits of k in parallel, and
 //! then adds them.
 
-use super::{gemm_launch, gemm_tiled};
+use super::{family_of, gemm_launch, gemm_tiled};
 use crate::kernels::gemm::family::GemmFamily;
-use crate::kernels::gemm::problem::{Epilogue, Gemm, MAX_TERMS, MIN_K_PER_SPLIT};
+use crate::kernels::gemm::problem::{Epilogue, Gemm, MAX_TERMS, MIN_K_PER_SPLIT, PixelSet};
 use crate::kernels::{Launch, constant_bool, files, grid, grid_of, to_u32};
 use crate::wgsl::params;
 
@@ -17,19 +17,18 @@ const SOFTWARE_WORKGROUPS: usize = 8;
 /// Chooses the number of splits of k: a pure function of the shape of the full batch and the family, so that
 /// the summation order does not depend on the number of valid rows.
 pub fn splits(gemm: &Gemm, family: GemmFamily) -> usize {
-    let supported = match family {
-        GemmFamily::Subgroup { .. } | GemmFamily::Register => gemm.transpose_a,
-        GemmFamily::Tiled { tiles } => gemm.transpose_a || gemm_tiled::choose(gemm, tiles).is_some(),
-        GemmFamily::Cooperative { .. } => gemm.transpose_a || !gemm_tiled::is_narrow(gemm),
-    };
-    // The tiled kernels loop over one split; the others over all of k, where a long k is divided into parts.
+    let family = family_of(gemm, family);
+    // The tiled kernels loop over one split of any k; the others over all of k, where a long k is divided into parts,
+    // and over the splits of a transposed A.
     let loops_over_split = matches!(family, GemmFamily::Tiled { .. } | GemmFamily::Cooperative { .. });
-    // The reduction writes C as one contiguous array.
-    let contiguous = gemm.c.offset == 0
-        && gemm.c.stride == gemm.n * gemm.groups
-        && (gemm.groups == 1 || gemm.c.group == gemm.n);
+    let supported = gemm.transpose_a || loops_over_split;
+    // The reduction writes C as one contiguous array, or the pixels of a set.
+    let row = gemm.n * gemm.groups;
+    let contiguous = match gemm.pixel_set {
+        Some(set) => set.reached && gemm.groups == 1,
+        None => gemm.c.offset == 0 && gemm.c.stride == row && (gemm.groups == 1 || gemm.c.group == gemm.n),
+    };
     let plain = !gemm.pooled
-        && gemm.pixel_set.is_none()
         && (gemm.epilogue == Epilogue::None || loops_over_split)
         && !gemm.accumulate
         && (gemm.k <= MAX_TERMS || loops_over_split);
@@ -43,9 +42,7 @@ pub fn splits(gemm: &Gemm, family: GemmFamily) -> usize {
 }
 
 fn chosen_splits(gemm: &Gemm, family: GemmFamily) -> usize {
-    if let GemmFamily::Tiled { tiles } = family
-        && !gemm_tiled::is_narrow(gemm)
-    {
+    if let GemmFamily::Tiled { tiles } = family {
         return gemm_tiled::splits(gemm, tiles);
     }
     let workgroups: usize = gemm_launch(gemm, family).groups.iter().map(|&count| count as usize).product();
@@ -130,15 +127,30 @@ params! {
     }
 }
 
-/// The parallel variant of [`split_k_sum`], with several invocations per element of a small C. A GEMM with a
-/// fused bias gradient has none: only the family of software adapters fuses it. Buffers: partial sums, C; then
-/// the operand of the epilogue.
+params! {
+    /// Strides of the pixels of a set, in the elements that an invocation writes.
+    struct PixelParams {
+        lines: u32,
+        width: u32,
+        c_offset: u32,
+        c_stride: u32,
+        c_line: u32,
+        c_image: u32,
+    }
+}
+
+/// The parallel variant of [`split_k_sum`], with several invocations per element of a small C, which may be a pixel
+/// set. A GEMM with a fused bias gradient has none: only the family of software adapters fuses it. Buffers: partial
+/// sums, C; then the operand of the epilogue.
 pub fn split_k_sum_parallel(gemm: &Gemm) -> Launch {
     let row = gemm.n * gemm.groups;
     let count = gemm.m * row;
     // The valid elements are whole rows of C if they depend on the batch, and a bias has one element per column.
     let whole_rows = gemm.m_per_row > 0 || matches!(gemm.epilogue, Epilogue::Bias { .. });
-    let vec4 = if whole_rows { row } else { count }.is_multiple_of(4);
+    let of_pixels = |set: PixelSet| [gemm.c.offset, gemm.c.stride, set.c_line, set.c_image];
+    let strides = gemm.pixel_set.map(of_pixels);
+    let vec4 = if whole_rows { row } else { count }.is_multiple_of(4)
+        && strides.iter().flatten().all(|stride| stride.is_multiple_of(4));
     let elements = if vec4 { count / 4 } else { count };
     // A power of 2.
     let most = (gemm.splits / SPLITS_PER_LANE).clamp(1, MAX_LANES);
@@ -153,18 +165,30 @@ pub fn split_k_sum_parallel(gemm: &Gemm) -> Launch {
         row_elements: to_u32(if vec4 { row / 4 } else { row }),
     };
     let groups = grid(elements.div_ceil(columns), 1);
-    let launch = Launch::new(&files::SPLIT_K_SUM_PARALLEL, &params, to_u32(PARALLEL_WORKGROUP), groups)
+    let mut launch = Launch::new(&files::SPLIT_K_SUM_PARALLEL, &params, to_u32(PARALLEL_WORKGROUP), groups)
         .channel_vectors(vec4)
         .flops((count * (gemm.splits - 1)) as u64)
         .iterations(gemm.splits.div_ceil(lanes));
+    match strides {
+        None => launch.snippets.push(&files::SUM_STORED_CONTIGUOUSLY),
+        Some(strides) => {
+            let [c_offset, c_stride, c_line, c_image] =
+                strides.map(|stride| to_u32(if vec4 { stride / 4 } else { stride }));
+            let [_, lines, width] = gemm.c_pixels().map(to_u32);
+            launch = launch.more_params(&PixelParams { lines, width, c_offset, c_stride, c_line, c_image });
+            launch.written_elements = Some(count);
+            launch.snippets.push(&files::SUM_STORED_AT_PIXELS);
+        }
+    }
     with_epilogue(launch, gemm)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::gemm::problem::SPLIT_STEP;
-    use crate::kernels::{Matrix, TileSet};
+    use crate::kernels::gemm::problem::{ONE, SPLIT_STEP};
+    use crate::kernels::{Matrix, Source, TileSet};
+    use crate::shape::WindowGeometry;
 
     const LARGE: GemmFamily = GemmFamily::Tiled { tiles: TileSet::Large };
 
@@ -219,8 +243,23 @@ mod tests {
         assert!(split.splits > 1 && split.k_per_split() <= MAX_TERMS);
         let grouped = Gemm { groups: 2, c: Matrix { stride: 40, group: 20, offset: 0 }, ..base };
         assert!(splits(&grouped, LARGE) > 1);
+        // The pixels of a set are split, too: the kernel that adds the splits stores them where they belong.
+        let window = WindowGeometry { input: [4, 6], ..ONE };
+        let set = PixelSet { first: [0, 0], b_tap: [0, 0], c_line: 480, c_image: 1_920, reached: true };
+        let source = Source::Gradients(window);
+        let pixels = Gemm { transpose_a: false, source, pixel_set: Some(set), c: Matrix::rows(40), ..base };
+        assert_eq!((splits(&pixels, GemmFamily::Register), splits(&pixels, LARGE) > 1), (1, true));
+        let partial = pixels.of_partial_sums();
+        assert_eq!(
+            (partial.c.stride, partial.pixel_set.map(|set| [set.c_line, set.c_image])),
+            (20, Some([120, 480]))
+        );
+        let unreached = Gemm { pixel_set: Some(PixelSet { reached: false, ..set }), ..pixels };
+        assert_eq!(splits(&unreached, LARGE), 1);
         // With a row-major A, only the tiled family splits k.
-        let rows = Gemm::plain(24, 20, 4_096);
-        assert_eq!((splits(&rows, GemmFamily::Register), splits(&rows, LARGE) > 1), (1, true));
+        for rows in [24, 4] {
+            let rows = Gemm::plain(rows, 20, 4_096);
+            assert_eq!((splits(&rows, GemmFamily::Register), splits(&rows, LARGE) > 1), (1, true));
+        }
     }
 }
