@@ -7,6 +7,7 @@ mod graphs;
 
 use frazil::low_level::{GemmFamily, Plan, PlanOptions, StepScalars, TILES, TileSet};
 use frazil::{Gpu, GpuOptions, Result};
+use std::time::{Duration, Instant};
 
 fn main() -> Result<()> {
     let light = std::env::args().any(|argument| argument == "--light")
@@ -54,6 +55,7 @@ fn main() -> Result<()> {
         let tiles = TILES.map(|tile| GemmFamily::Tiled { tiles: TileSet::Only(tile) });
         tiles.into_iter().chain([large]).filter(|family| family.is_supported(gpu.report()))
     };
+    let mut first = true;
     for (name, graph) in &all {
         let mut earlier = Vec::new();
         for family in families() {
@@ -67,8 +69,17 @@ fn main() -> Result<()> {
             earlier.push(key);
             let plan = Plan::compile(&gpu, graph, &options)?;
             let scalars = StepScalars::forward(graph.batch());
-            // Work before the measurement keeps the device's clock high.
-            for _ in 0..if light { 1 } else { 50 } {
+            // Work before the measurement raises the device's clock and keeps it high.
+            let begun = Instant::now();
+            let warm_up = Duration::from_millis(if light {
+                0
+            } else if first {
+                2_000
+            } else {
+                20
+            });
+            first = false;
+            while begun.elapsed() < warm_up {
                 plan.run(scalars)?;
             }
             let mut times = Vec::new();

@@ -20,7 +20,7 @@ use indicatif::ProgressBar;
 use job::{Job, Variant};
 use report::Row;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use trace::Trace;
 use workload::Workload;
 
@@ -299,9 +299,18 @@ fn first_step(
     Ok(Measured { job, first, startup, steps: Vec::new(), forward: Vec::new(), profiles: Vec::new() })
 }
 
+/// Time that a GPU works before the first measured step. An idle one lowers its clock (an H200 from 1,980 to 345 MHz)
+/// and raises it again only after some time under load.
+const WARM_UP: Duration = Duration::from_secs(1);
+
 /// Measures one step of each variant in each iteration, so that disturbances of the machine affect all
 /// variants alike.
 fn measure(args: &BenchArgs, gpu: &Gpu, all: &mut [Measured]) -> Result<(), Failure> {
+    let begun = Instant::now();
+    while !gpu.report().software && begun.elapsed() < WARM_UP {
+        all.iter_mut().try_for_each(|one| one.job.step())?;
+    }
+    gpu.wait()?;
     let bar = ProgressBar::new((args.steps * all.len()) as u64);
     for _ in 0..args.steps {
         for one in all.iter_mut() {
