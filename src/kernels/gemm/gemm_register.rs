@@ -32,20 +32,6 @@ pub(super) fn busy_time(gemm: &Gemm) -> usize {
     results(gemm).saturating_mul(gemm.groups).saturating_mul(gemm.k).saturating_mul(100) / EFFICIENCY
 }
 
-/// Estimated time of a GEMM with `splits` splits of length `k` on a device with this many cores, in the unit of
-/// `Tile::time`. Fitted to the last layer of `resnet50` on an NVIDIA H200: 491 us for `[4, 2048] x [2048, 1000]`
-/// and 196 us for `[4, 1000] x [1000, 2048]`, for which it gives 491 and 240.
-pub(super) fn time(gemm: &Gemm, splits: usize, k: usize, cores: usize) -> usize {
-    /// Invocations that occupy a core: fewer than of the tiled family, as each has more independent sums.
-    const SATURATION: usize = 192;
-    let count = tiles(gemm).div_ceil(WORKGROUP) * gemm.groups * splits;
-    let per_core = count.div_ceil(cores);
-    let occupied = (per_core * WORKGROUP).min(SATURATION);
-    let tile = tile(gemm);
-    let work = (per_core * WORKGROUP * tile.outer * tile.inner * 4 * tile.columns4).saturating_mul(k);
-    work.saturating_mul(100 * SATURATION) / (EFFICIENCY * occupied)
-}
-
 /// Launches a GEMM in registers.
 pub(super) fn launch(gemm: &Gemm) -> Launch {
     let (tile, tiles) = (tile(gemm), tiles(gemm));

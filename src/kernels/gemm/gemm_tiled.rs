@@ -1,30 +1,20 @@
-use super::gemm_register;
-use super::tile::{K_STEP, Tile, TileSet};
+use super::tile::{K_STEP, TILES, Tile, TileSet};
 use crate::kernels::gemm::launch::{InvocationTile, launch_tiles};
 use crate::kernels::gemm::problem::{Gemm, MIN_K_PER_SPLIT, Source};
 use crate::kernels::{Launch, constant_bool, files, grid, to_u32};
 use crate::shape::WindowGeometry;
 use crate::wgsl::params;
 
-/// Maximum rows or columns of a narrow GEMM. Most of a tile would be empty, so the register family may be faster.
-const NARROW: usize = 8;
-
-/// Maximum number of splits: more make the sum of the partial results slow.
-const MAX_SPLITS: usize = 128;
+/// Maximum number of splits: enough for a weight gradient of one tile to occupy 132 cores.
+const MAX_SPLITS: usize = 512;
 
 /// Time that a dispatch that adds partial results takes without their transfer, in the unit of [`Tile::time`]: 20 us
 /// on a core that computes 256,000 multiply-adds per us. An H200 takes 6 to 7 us, and some more between two dispatches;
 /// from 6 to 20 us, the choices for the measured shapes take the same time within 0.3 %, and 20 us transfer least.
 const SUM_TIME: usize = 20 * 256_000;
 
-/// Whether most of a tile would be empty.
-pub(super) fn is_narrow(gemm: &Gemm) -> bool {
-    gemm.m <= NARROW || gemm.n <= NARROW
-}
-
-/// Chooses the tile of a GEMM with its number of splits; `None` if the register family is expected to be
-/// faster.
-pub(super) fn choose(gemm: &Gemm, tiles: TileSet) -> Option<Tile> {
+/// Chooses the tile of a GEMM with its number of splits.
+pub(super) fn choose(gemm: &Gemm, tiles: TileSet) -> Tile {
     fastest(gemm, tiles, gemm.splits).0
 }
 
@@ -36,39 +26,30 @@ pub(super) fn splits(gemm: &Gemm, tiles: TileSet) -> usize {
     candidates.min_by_key(|&splits| fastest(gemm, tiles, splits).1).unwrap_or(1)
 }
 
-/// Estimated time of a GEMM that occupies the device, with its best tile or in registers, in multiply-adds that the
-/// device computes at its peak in this time.
+/// Estimated time of a GEMM that occupies the device, with its best tile, in multiply-adds that the device computes
+/// at its peak in this time.
 pub(super) fn busy_time(gemm: &Gemm, tiles: TileSet) -> usize {
     let steps = gemm.k.next_multiple_of(K_STEP).saturating_mul(gemm.groups);
     let time = |tile: Tile| {
         tile.results(gemm.m, gemm.n).saturating_mul(steps).saturating_mul(100) / tile.efficiency()
     };
-    let registers = is_narrow(gemm).then(|| gemm_register::busy_time(gemm));
-    tiles.tiles().map(time).chain(registers).min().unwrap_or(usize::MAX)
+    tiles.tiles().map(time).fold(usize::MAX, usize::min)
 }
 
-/// Returns the fastest tile for a number of splits, `None` for the register family, and its estimated time in the unit
-/// of [`Tile::time`].
-fn fastest(gemm: &Gemm, tiles: TileSet, splits: usize) -> (Option<Tile>, usize) {
+/// Returns the fastest tile for a number of splits, and its estimated time in the unit of [`Tile::time`].
+fn fastest(gemm: &Gemm, tiles: TileSet, splits: usize) -> (Tile, usize) {
     // Writing and reading a partial result (8 bytes) takes as long as a multiply-add on one core: 2 TB/s for
     // 256 G multiply-adds per second.
     let results = gemm.m * gemm.n * gemm.groups * splits;
     let sum = if splits == 1 { 0 } else { SUM_TIME + results };
-    let k = gemm.k_divided_by(splits);
     let time = |tile: Tile| {
         let count = tile.count(gemm.m, gemm.n) * gemm.groups * splits;
-        (Some(tile), tile.time(count, k, tiles.cores()) + sum)
+        (tile, tile.time(count, gemm.k_divided_by(splits), tiles.cores()) + sum)
     };
     // Of tiles with equal times, as where the number of invocations limits all of them, the one with the fewest
     // empty results is faster: 64x16 by a sixth than 64x32 for weight gradients of 16 to 16 channels.
-    let empty = |tile: Option<Tile>| tile.map_or(0, |tile| tile.results(gemm.m, gemm.n));
-    // The register family splits k of a transposed A only: a narrow weight gradient, which it computes.
-    let narrow = is_narrow(gemm);
-    let registers = narrow && (splits == 1 || gemm.transpose_a);
-    let registers = registers.then(|| (None, gemm_register::time(gemm, splits, k, tiles.cores()) + sum));
-    let tiles = tiles.tiles().filter(|_| !(narrow && gemm.transpose_a));
-    let all = tiles.map(time).chain(registers);
-    all.min_by_key(|&(tile, time)| (time, empty(tile))).unwrap_or((None, usize::MAX))
+    let all = tiles.tiles().map(time);
+    all.min_by_key(|&(tile, time)| (time, tile.results(gemm.m, gemm.n))).unwrap_or((TILES[0], usize::MAX))
 }
 
 params! {

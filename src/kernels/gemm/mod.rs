@@ -19,10 +19,10 @@ pub use tile::{TILES, Tile, TileSet};
 
 use super::Launch;
 
-/// Returns the family that computes a GEMM: cooperative matrices of a narrow one would be mostly empty.
+/// Returns the family that computes a GEMM: cooperative matrices of few rows or columns would be mostly empty.
 fn family_of(gemm: &Gemm, family: GemmFamily) -> GemmFamily {
     match family {
-        GemmFamily::Cooperative { .. } if gemm_tiled::is_narrow(gemm) => {
+        GemmFamily::Cooperative { .. } if gemm.m.min(gemm.n) <= 8 => {
             GemmFamily::Tiled { tiles: TileSet::Large }
         }
         family => family,
@@ -52,10 +52,7 @@ pub fn gemm_launch(gemm: &Gemm, family: GemmFamily) -> Launch {
     match family_of(gemm, family) {
         GemmFamily::Register => gemm_register::launch(gemm),
         GemmFamily::Subgroup { lanes } => gemm_subgroup::launch(gemm, lanes as usize),
-        GemmFamily::Tiled { tiles } => match gemm_tiled::choose(gemm, tiles) {
-            Some(tile) => gemm_tiled::launch(gemm, tile),
-            None => gemm_register::launch(gemm),
-        },
+        GemmFamily::Tiled { tiles } => gemm_tiled::launch(gemm, gemm_tiled::choose(gemm, tiles)),
         GemmFamily::Cooperative { side, lanes, .. } => {
             gemm_cooperative::launch(gemm, side as usize, lanes as usize)
         }

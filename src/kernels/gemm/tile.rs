@@ -23,7 +23,7 @@ const fn tile(rows: usize, columns: usize, invocation_rows: usize, invocation_co
 }
 
 /// All tiles. `cargo bench --bench tiles` measures them.
-pub const TILES: [Tile; 8] = [
+pub const TILES: [Tile; 9] = [
     tile(128, 128, 8, 8),
     tile(64, 64, 8, 4),
     tile(128, 32, 8, 4),
@@ -32,6 +32,7 @@ pub const TILES: [Tile; 8] = [
     tile(32, 32, 4, 4),
     tile(128, 16, 4, 4),
     tile(64, 16, 4, 4),
+    tile(128, 8, 4, 4),
 ];
 
 impl Tile {
@@ -67,6 +68,8 @@ impl Tile {
         match (self.invocation_rows, self.invocation_columns) {
             (8, 8) => 54,
             (8, 4) => 46,
+            // The few columns share the loads of A.
+            _ if self.columns < 16 => 25,
             _ => 33,
         }
     }
@@ -94,7 +97,7 @@ impl std::fmt::Display for Tile {
 /// Tiles among which the tiled family chooses for each GEMM, by the class of the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TileSet {
-    /// Tiles of at most 64 x 64, on a device with few cores: an integrated GPU.
+    /// Tiles of at most 64 x 64 results, on a device with few cores: an integrated GPU.
     Small,
     /// All tiles, on a device with many cores: a discrete GPU.
     Large,
@@ -106,7 +109,7 @@ impl TileSet {
     /// The tiles of the set.
     pub fn tiles(self) -> impl Iterator<Item = Tile> {
         TILES.into_iter().filter(move |&tile| match self {
-            TileSet::Small => tile.rows <= 64 && tile.columns <= 64,
+            TileSet::Small => tile.columns <= 64 && (tile.rows <= 64 || tile.columns < 16),
             TileSet::Large => true,
             TileSet::Only(only) => tile == only,
         })
