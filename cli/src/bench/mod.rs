@@ -58,7 +58,7 @@ pub struct BenchArgs {
     #[arg(long)]
     family: Option<GemmFamily>,
     /// Algorithm of 3x3 and 5x5 convolutions of stride 1: auto, direct, winograd or winograd-fused (3x3 in one
-    /// kernel, for GPUs; not measured on one yet).
+    /// kernel, for GPUs; slower than GEMMs on an H200).
     #[arg(long, default_value = "auto")]
     algorithm: Winograd,
     /// Print the time of each dispatch, from timestamp queries.

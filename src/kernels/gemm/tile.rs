@@ -63,7 +63,7 @@ impl Tile {
 
     /// Share of a core's peak that the inner loop reaches when the core is fully occupied, in percent: the
     /// more results an invocation computes, the fewer loads each multiply-add needs. Fitted with [`Tile::time`]; the
-    /// shares of issue slots by Mesa's compiler for NVIDIA (76, 60 and 45 %) have the same ratios.
+    /// shares of issue slots by Mesa's compiler for NVIDIA (76, 60, 45 and 34 %) have similar ratios.
     pub(super) fn efficiency(self) -> usize {
         match (self.invocation_rows, self.invocation_columns) {
             (8, 8) => 54,
