@@ -4,6 +4,7 @@
 //! converts the parameters, with those after a flatten.
 
 use super::attributes::{decimal, extent, float, int, pair, text};
+use super::fold::{BATCH, Known, fold};
 use super::names::{clean, module_of, path_of};
 use super::proto::{Attribute, File, Node, Read, Tensor};
 use crate::error::{Error, Result, printable};
@@ -121,9 +122,6 @@ fn check_operators(file: &File) -> Read<()> {
     let all: Vec<_> = unknown.iter().map(|(op, count)| format!("{op} ({count})")).collect();
     Err(format!("these are not supported: {}", all.join(", ")))
 }
-
-/// The extent of the batch in the result of `Shape`.
-const BATCH: i64 = i64::MIN;
 
 /// A value of the network.
 #[derive(Clone, Debug)]
@@ -326,7 +324,7 @@ impl<'f, 'a> Importer<'f, 'a> {
 
     /// Reads a node.
     fn node(&mut self, node: &Node<'a>, index: usize) -> Read<Operand<'a>> {
-        if let Some(constant) = self.fold(node)? {
+        if let Some(constant) = fold(node, |operand| self.known(node, operand))? {
             return Ok(Operand::Constant(constant));
         }
         let simple = |layer: Layer| Ok::<_, String>(Some(layer));
@@ -374,62 +372,13 @@ impl<'f, 'a> Importer<'f, 'a> {
         Ok(Operand::Value(value))
     }
 
-    /// Computes a node whose result is a constant: mostly a shape.
-    fn fold(&self, node: &Node<'a>) -> Read<Option<Tensor<'a>>> {
-        let integers = |index: usize| -> Read<Vec<i64>> {
-            self.constant(node, index)?.map_or_else(|| Ok(Vec::new()), Tensor::to_integers)
-        };
-        let first = match self.operand(node, 0) {
-            Ok(Operand::Constant(tensor)) => Some(tensor),
-            _ => None,
-        };
-        Ok(match (node.op, first) {
-            ("Constant", _) => Some(match node.attributes.iter().next() {
-                Some((_, Attribute::Tensor(tensor))) => tensor.clone(),
-                Some((_, Attribute::Int(value))) => Tensor::of_integers(Vec::new(), vec![*value]),
-                Some((_, Attribute::Ints(values))) => Tensor::of_integers(vec![values.len()], values.clone()),
-                Some((_, Attribute::Float(value))) => Tensor::of_floats(Vec::new(), vec![*value]),
-                Some((_, Attribute::Floats(values))) => Tensor::of_floats(vec![values.len()], values.clone()),
-                _ => return Err("expected a tensor or numbers".to_owned()),
-            }),
-            ("Shape", None) => {
-                let value = self.value(node, 0)?;
-                let shape: Vec<_> =
-                    [BATCH].into_iter().chain(value.onnx_shape().iter().map(|&e| e as i64)).collect();
-                let bound = |at: i64| {
-                    (if at < 0 { at + shape.len() as i64 } else { at }).clamp(0, shape.len() as i64) as usize
-                };
-                let (start, end) = (bound(int(node, "start", 0)?), bound(int(node, "end", i64::MAX)?));
-                let part = shape.get(start..end).unwrap_or(&[]).to_vec();
-                Some(Tensor::of_integers(vec![part.len()], part))
-            }
-            ("Identity", Some(tensor)) => Some(tensor.clone()),
-            ("Cast", Some(tensor)) if !tensor.is_float() => Some(tensor.clone()),
-            ("Unsqueeze" | "Squeeze", Some(tensor)) if !tensor.is_float() => {
-                let all = tensor.to_integers()?;
-                Some(Tensor::of_integers(
-                    if node.op == "Squeeze" && all.len() == 1 { Vec::new() } else { vec![all.len()] },
-                    all,
-                ))
-            }
-            ("Gather", Some(tensor)) if !tensor.is_float() && int(node, "axis", 0)? == 0 => {
-                let (all, scalar) =
-                    (tensor.to_integers()?, self.constant(node, 1)?.is_some_and(|i| i.dims.is_empty()));
-                let element = |&at: &i64| {
-                    let at = if at < 0 { at + all.len() as i64 } else { at };
-                    usize::try_from(at).ok().and_then(|at| all.get(at).copied())
-                };
-                let found: Option<Vec<_>> = integers(1)?.iter().map(element).collect();
-                let found = found.ok_or("expected indices inside the shape, got others")?;
-                Some(Tensor::of_integers(if scalar { Vec::new() } else { vec![found.len()] }, found))
-            }
-            ("Concat", Some(tensor)) if !tensor.is_float() => {
-                let all: Read<Vec<_>> = (0..node.inputs.len()).map(integers).collect();
-                let all = all?.concat();
-                Some(Tensor::of_integers(vec![all.len()], all))
-            }
-            _ => None,
-        })
+    /// What is known of an operand without computing the network.
+    fn known(&self, node: &Node<'a>, index: usize) -> Known<'_, 'a> {
+        match self.operand(node, index) {
+            Ok(Operand::Constant(tensor)) => Known::Constant(tensor),
+            Ok(Operand::Value(value)) => Known::Shape(value.onnx_shape()),
+            Err(_) => Known::Nothing,
+        }
     }
 
     /// Returns a name that no other layer has.

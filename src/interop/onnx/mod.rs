@@ -2,6 +2,7 @@
 
 mod attributes;
 mod export;
+mod fold;
 mod import;
 mod names;
 mod proto;

@@ -1,0 +1,77 @@
+//! Nodes of an ONNX file whose results are constants, mostly shapes.
+
+use super::attributes::int;
+use super::proto::{Attribute, Node, Read, Tensor};
+
+/// The extent of the batch in the result of `Shape`.
+pub(super) const BATCH: i64 = i64::MIN;
+
+/// What is known of an operand without computing the network.
+pub(super) enum Known<'t, 'a> {
+    Constant(&'t Tensor<'a>),
+    /// The shape of one example of a computed value, in ONNX's layout.
+    Shape(Vec<usize>),
+    /// The operand is left out or not defined.
+    Nothing,
+}
+
+impl<'a> Known<'_, 'a> {
+    /// The elements of a constant with integers; none if it is left out.
+    fn integers(&self) -> Read<Vec<i64>> {
+        match self {
+            Known::Constant(tensor) => tensor.to_integers(),
+            Known::Shape(_) => Err("expected constant operands, got a computed value".to_owned()),
+            Known::Nothing => Ok(Vec::new()),
+        }
+    }
+}
+
+/// Computes a node whose result is a constant; `None` if it depends on the input.
+pub(super) fn fold<'t, 'a: 't>(
+    node: &Node<'a>,
+    operand: impl Fn(usize) -> Known<'t, 'a>,
+) -> Read<Option<Tensor<'a>>> {
+    Ok(match (node.op, operand(0)) {
+        ("Constant", _) => Some(match node.attributes.iter().next() {
+            Some((_, Attribute::Tensor(tensor))) => tensor.clone(),
+            Some((_, Attribute::Int(value))) => Tensor::of_integers(Vec::new(), vec![*value]),
+            Some((_, Attribute::Ints(values))) => Tensor::of_integers(vec![values.len()], values.clone()),
+            Some((_, Attribute::Float(value))) => Tensor::of_floats(Vec::new(), vec![*value]),
+            Some((_, Attribute::Floats(values))) => Tensor::of_floats(vec![values.len()], values.clone()),
+            _ => return Err("expected a tensor or numbers".to_owned()),
+        }),
+        ("Shape", Known::Shape(example)) => {
+            let shape: Vec<_> = [BATCH].into_iter().chain(example.iter().map(|&e| e as i64)).collect();
+            let bound = |at: i64| {
+                (if at < 0 { at + shape.len() as i64 } else { at }).clamp(0, shape.len() as i64) as usize
+            };
+            let (start, end) = (bound(int(node, "start", 0)?), bound(int(node, "end", i64::MAX)?));
+            let part = shape.get(start..end).unwrap_or(&[]).to_vec();
+            Some(Tensor::of_integers(vec![part.len()], part))
+        }
+        ("Identity", Known::Constant(tensor)) => Some(tensor.clone()),
+        ("Cast", Known::Constant(tensor)) if !tensor.is_float() => Some(tensor.clone()),
+        ("Unsqueeze" | "Squeeze", Known::Constant(tensor)) if !tensor.is_float() => {
+            let all = tensor.to_integers()?;
+            let scalar = node.op == "Squeeze" && all.len() == 1;
+            Some(Tensor::of_integers(if scalar { Vec::new() } else { vec![all.len()] }, all))
+        }
+        ("Gather", Known::Constant(tensor)) if !tensor.is_float() && int(node, "axis", 0)? == 0 => {
+            let (all, indices) = (tensor.to_integers()?, operand(1));
+            let scalar = matches!(&indices, Known::Constant(indices) if indices.dims.is_empty());
+            let element = |&at: &i64| {
+                let at = if at < 0 { at + all.len() as i64 } else { at };
+                usize::try_from(at).ok().and_then(|at| all.get(at).copied())
+            };
+            let found: Option<Vec<_>> = indices.integers()?.iter().map(element).collect();
+            let found = found.ok_or("expected indices inside the shape, got others")?;
+            Some(Tensor::of_integers(if scalar { Vec::new() } else { vec![found.len()] }, found))
+        }
+        ("Concat", Known::Constant(tensor)) if !tensor.is_float() => {
+            let all: Read<Vec<_>> = (0..node.inputs.len()).map(|index| operand(index).integers()).collect();
+            let all = all?.concat();
+            Some(Tensor::of_integers(vec![all.len()], all))
+        }
+        _ => None,
+    })
+}
