@@ -52,3 +52,4 @@ mod torch;
 mod torch_files;
 mod training;
 mod winograd;
+mod zoo;

@@ -222,6 +222,21 @@ impl TorchStateDict {
         Err(Error::unknown_parameter(layer, layers.map(|(layer, _)| layer)))
     }
 
+    /// Returns the path of each parameter with the name and the shape of its entry in the state dict, in the model's
+    /// order.
+    ///
+    /// ```
+    /// use frazil::{Model, interop::TorchStateDict};
+    ///
+    /// let names = TorchStateDict::new(&Model::resnet18()?)?;
+    /// let (path, name, shape) = names.entries().next().unwrap();
+    /// assert_eq!((path, name, shape), ("conv1.kernel", "conv1.weight", vec![64, 3, 7, 7]));
+    /// # Ok::<(), frazil::Error>(())
+    /// ```
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &str, Vec<usize>)> {
+        self.entries.iter().map(|entry| (entry.path.as_str(), entry.name.as_str(), entry.torch_shape()))
+    }
+
     /// Reads the parameters of the model from a file of `torch.save` (`.pth`, `.pt`) or a safetensors file, from
     /// `F32`, `F16`, `BF16` or `F64` tensors. Tensors of integers, such as `num_batches_tracked`, are ignored; only
     /// the tensors of parameters are converted, and only they are read from a file of `torch.save`.

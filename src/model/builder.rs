@@ -10,7 +10,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) struct Value {
     pub kind: Kind,
-    /// Names of the residual layers around it, joined by `.`.
+    /// Names of the scopes around it, joined by `.`.
     pub scope: String,
     pub operands: Vec<Arc<Value>>,
 }
@@ -184,10 +184,30 @@ impl ModelBuilder {
         main: impl FnOnce(ModelBuilder) -> ModelBuilder,
         shortcut: impl FnOnce(ModelBuilder) -> ModelBuilder,
     ) -> Self {
-        let scope = if self.scope.is_empty() { name.to_owned() } else { format!("{}.{name}", self.scope) };
-        let inner = ModelBuilder { value: self.value, scope };
+        let scope = self.scope.clone();
+        let inner = self.inside(name);
         let (main, shortcut) = (main(inner.clone()), shortcut(inner));
-        ModelBuilder { value: main.value, scope: self.scope }.add(name, [shortcut])
+        ModelBuilder { value: main.value, scope }.add(name, [shortcut])
+    }
+
+    /// Appends layers whose names begin with that of the scope: `block1.conv1`.
+    ///
+    /// ```
+    /// use frazil::Model;
+    ///
+    /// let model = Model::input([8]).scope("head", |b| b.dense("fc1", 4).relu().dense("fc2", 2)).build()?;
+    /// assert_eq!(model.parameters()[0].path, "head.fc1.kernel");
+    /// # Ok::<(), frazil::Error>(())
+    /// ```
+    pub fn scope(self, name: &str, layers: impl FnOnce(ModelBuilder) -> ModelBuilder) -> Self {
+        let scope = self.scope.clone();
+        ModelBuilder { value: layers(self.inside(name)).value, scope }
+    }
+
+    /// Returns the value in the scope of this name.
+    fn inside(self, name: &str) -> Self {
+        let scope = if self.scope.is_empty() { name.to_owned() } else { format!("{}.{name}", self.scope) };
+        ModelBuilder { value: self.value, scope }
     }
 
     /// Appends a ReLU.

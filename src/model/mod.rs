@@ -4,6 +4,7 @@ mod architecture;
 mod builder;
 mod layers;
 mod summary;
+mod torchvision;
 mod zoo;
 
 pub use builder::ModelBuilder;

@@ -1,16 +1,31 @@
 //! Predefined models.
 
+use super::torchvision::{self, VGG11, VGG16, without_bias};
 use super::{Model, ModelBuilder};
 use crate::error::{Error, Result};
-use crate::layer::{Conv2dLayer, Init};
-use crate::shape::Padding::{self, Same};
+use crate::shape::Padding::Same;
 
 impl Model {
     /// The names that [`Model::named`] accepts.
-    pub const NAMES: [&'static str; 6] =
-        ["digits", "lenet28", "cifar", "resnet20", "resnet50", "mobilenet-small"];
+    pub const NAMES: [&'static str; 13] = [
+        "digits",
+        "lenet28",
+        "cifar",
+        "resnet20",
+        "resnet18",
+        "resnet34",
+        "resnet50",
+        "vgg11",
+        "vgg11_bn",
+        "vgg16",
+        "vgg16_bn",
+        "mobilenet-small",
+        "mobilenet_v2",
+    ];
 
-    /// Builds the predefined model with this name; `-` in a name is `_` in the name of the function.
+    /// Builds the predefined model with this name; `-` in a name is `_` in the name of the function. Models of
+    /// torchvision have its names, and their parameters those of its state dicts, which
+    /// [`TorchStateDict`](crate::interop::TorchStateDict) reads and writes.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for an unknown name, listing [`Model::NAMES`].
@@ -20,8 +35,15 @@ impl Model {
             "lenet28" => Model::lenet28(),
             "cifar" => Model::cifar(),
             "resnet20" => Model::resnet20(),
+            "resnet18" => Model::resnet18(),
+            "resnet34" => Model::resnet34(),
             "resnet50" => Model::resnet50(),
+            "vgg11" => Model::vgg11(),
+            "vgg11_bn" => Model::vgg11_bn(),
+            "vgg16" => Model::vgg16(),
+            "vgg16_bn" => Model::vgg16_bn(),
             "mobilenet-small" => Model::mobilenet_small(),
+            "mobilenet_v2" => Model::mobilenet_v2(),
             _ => Err(unknown(name)),
         }
     }
@@ -38,8 +60,15 @@ impl Model {
             "lenet28" => lenet28(example, classes),
             "cifar" => cifar(example, classes),
             "resnet20" => resnet20(example, classes),
+            "resnet18" => Model::basic_resnet(example, classes, 64, [2, 2, 2, 2]),
+            "resnet34" => Model::basic_resnet(example, classes, 64, [3, 4, 6, 3]),
             "resnet50" => Model::bottleneck_resnet(example, classes, 64, [3, 4, 6, 3]),
+            "vgg11" => torchvision::vgg(example, classes, &VGG11, false),
+            "vgg11_bn" => torchvision::vgg(example, classes, &VGG11, true),
+            "vgg16" => torchvision::vgg(example, classes, &VGG16, false),
+            "vgg16_bn" => torchvision::vgg(example, classes, &VGG16, true),
             "mobilenet-small" => mobilenet_small(example, classes),
+            "mobilenet_v2" => torchvision::mobilenet_v2(example, classes),
             _ => Err(unknown(name)),
         }
     }
@@ -82,55 +111,6 @@ impl Model {
     /// As [`Model::digits`].
     pub fn resnet20() -> Result<Self> {
         resnet20(&[32, 32, 3], 10)
-    }
-
-    /// ResNet-50 for ImageNet, 224x224x3 and 1000 classes, as torchvision builds it: 25,557,032 trained
-    /// parameters. [`Model::bottleneck_resnet`] with 64 channels and 3, 4, 6 and 3 blocks.
-    ///
-    /// # Errors
-    /// As [`Model::digits`].
-    pub fn resnet50() -> Result<Self> {
-        Model::bottleneck_resnet(&[224, 224, 3], 1000, 64, [3, 4, 6, 3])
-    }
-
-    /// A ResNet of bottleneck blocks (He et al. 2015, section 4.1) for images `example` = `[h, w, c]`, with the
-    /// structure and the layer names of torchvision (version 1.5: the 3x3 convolution of a block has its
-    /// stride): conv7x7 with `width` channels and stride 2; max pool 3x3 with stride 2; four stages of `blocks`
-    /// blocks of conv1x1, conv3x3 and conv1x1 with `width` * 1, 2, 4 and 8 channels, of which the last has four
-    /// times as many; global average pooling; dense. Each stage but the first begins with stride 2. Convolutions
-    /// have no bias and are followed by batch norm; the first block of a stage has a 1x1 projection shortcut.
-    ///
-    /// ResNet-50, 101 and 152 have a width of 64 and 3, 4, 6, 3; 3, 4, 23, 3; and 3, 8, 36, 3 blocks. Layers are
-    /// named `conv1`, `bn1`, `layer1.0.conv1` to `layer4.2.bn3`, `layer1.0.downsample.0` (the convolution of the
-    /// shortcut), `layer1.0.downsample.1` (its batch norm) and `fc`.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`] for no classes, a width of 0 or a stage without blocks;
-    /// [`Error::ShapeMismatch`] for examples that are no images.
-    pub fn bottleneck_resnet(
-        example: &[usize],
-        classes: usize,
-        width: usize,
-        blocks: [usize; 4],
-    ) -> Result<Self> {
-        if blocks.contains(&0) {
-            let got = format!("{blocks:?}");
-            return Err(Error::argument("Model::bottleneck_resnet: blocks", "1 or more blocks a stage", got));
-        }
-        let mut model = Model::input(example)
-            .conv2d("conv1", width, [7, 7], |c| without_bias(c).padding(around(3)).stride([2, 2]))
-            .batch_norm("bn1")
-            .relu()
-            .max_pool2d_with([3, 3], |p| p.padding(around(1)).stride([2, 2]));
-        for (stage, count) in blocks.into_iter().enumerate() {
-            let channels = width.saturating_mul(1 << stage);
-            for block in 0..count {
-                let stride = if stage > 0 && block == 0 { [2, 2] } else { [1, 1] };
-                model =
-                    bottleneck(model, &format!("layer{}.{block}", stage + 1), channels, stride, block == 0);
-            }
-        }
-        model.global_avg_pool().dense("fc", classes).build()
     }
 
     /// A small MobileNet for 32x32x3 (Howard et al. 2017): conv3x3 16; five blocks of a depthwise conv3x3 and
@@ -219,40 +199,6 @@ fn resnet20(example: &[usize], classes: usize) -> Result<Model> {
     model.global_avg_pool().dense("fc", classes).build()
 }
 
-/// Appends a bottleneck block with `channels` channels, of which its output has four times as many.
-fn bottleneck(
-    model: ModelBuilder,
-    name: &str,
-    channels: usize,
-    stride: [usize; 2],
-    projects: bool,
-) -> ModelBuilder {
-    let outputs = channels.saturating_mul(4);
-    let main = |b: ModelBuilder| {
-        b.conv2d("conv1", channels, [1, 1], without_bias)
-            .batch_norm("bn1")
-            .relu()
-            .conv2d("conv2", channels, [3, 3], |c| without_bias(c).padding(around(1)).stride(stride))
-            .batch_norm("bn2")
-            .relu()
-            .conv2d("conv3", outputs, [1, 1], without_bias)
-            .batch_norm("bn3")
-    };
-    let shortcut = |b: ModelBuilder| {
-        if !projects {
-            return b;
-        }
-        b.conv2d("downsample.0", outputs, [1, 1], |c| without_bias(c).stride(stride))
-            .batch_norm("downsample.1")
-    };
-    model.residual(name, main, shortcut).relu()
-}
-
-/// Padding of `size` pixels on each side.
-fn around(size: usize) -> Padding {
-    Padding::Explicit { top: size, bottom: size, left: size, right: size }
-}
-
 fn mobilenet_small(example: &[usize], classes: usize) -> Result<Model> {
     let mut model = Model::input(example);
     model = model.conv2d("conv1", 16, [3, 3], |c| without_bias(c).padding(Same)).batch_norm("bn1").relu();
@@ -271,18 +217,10 @@ fn mobilenet_small(example: &[usize], classes: usize) -> Result<Model> {
     model.global_avg_pool().dense("fc", classes).build()
 }
 
-/// Sets the options of a convolution that precedes a batch norm: no bias, because the shift of the batch norm
-/// replaces it, and [`Init::HeNormal`].
-fn without_bias(layer: Conv2dLayer) -> Conv2dLayer {
-    layer.bias(false).init(Init::HeNormal)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{Op, ParameterKind};
-    use crate::layer::Layer;
-    use crate::loss::Loss;
+    use crate::graph::ParameterKind;
 
     #[test]
     fn parameter_counts_of_plain_models() {
@@ -325,75 +263,12 @@ mod tests {
         assert_eq!(count(Model::mobilenet_small()), [kernels + 4 * bn_channels, kernels + 2 * bn_channels]);
     }
 
-    /// Names, shapes and numbers of torchvision's `resnet50`, whose layers are listed in `named_modules` and whose
-    /// documentation states the number of parameters.
-    #[test]
-    fn resnet50_has_the_layers_of_torchvision() {
-        let model = Model::resnet50().unwrap();
-        let trained = model.parameters().iter().filter(|p| p.kind == ParameterKind::Trained);
-        assert_eq!(trained.map(|p| p.shape.elements()).sum::<usize>(), 25_557_032);
-        // Name, side of the output, kernel, input channels and output channels of each convolution.
-        let mut expected = vec![("conv1".to_owned(), 112, 7, 3, 64)];
-        let mut from = 64;
-        for (stage, blocks, side, channels) in
-            [(1, 3, 56, 64), (2, 4, 28, 128), (3, 6, 14, 256), (4, 3, 7, 512)]
-        {
-            for block in 0..blocks {
-                let name = |layer: &str| format!("layer{stage}.{block}.{layer}");
-                // The first convolution of a block keeps the size, also where the block halves it.
-                let before = if stage > 1 && block == 0 { 2 * side } else { side };
-                expected.push((name("conv1"), before, 1, from, channels));
-                expected.push((name("conv2"), side, 3, channels, channels));
-                expected.push((name("conv3"), side, 1, channels, 4 * channels));
-                if block == 0 {
-                    expected.push((name("downsample.0"), side, 1, from, 4 * channels));
-                }
-                from = 4 * channels;
-            }
-        }
-        assert_eq!(expected.len(), 53);
-        let graph = model.evaluation_graph(4, Loss::SoftmaxCrossEntropy).unwrap().graph;
-        let convolutions = graph.nodes().iter().filter(|node| matches!(node.op, Op::Conv2d(_)));
-        for (node, (name, side, kernel, c_in, c_out)) in convolutions.zip(&expected) {
-            let shape = |value| graph.value(value).unwrap().shape.extents().to_vec();
-            assert_eq!(&node.label, name);
-            assert_eq!(shape(node.outputs[0]), [4, *side, *side, *c_out], "{name}");
-            assert_eq!(shape(node.inputs[1]), [*kernel, *kernel, *c_in, *c_out], "{name}");
-        }
-        // In the order of torchvision, each convolution precedes its batch norm.
-        let norm = |name: &str| match name.strip_suffix("downsample.0") {
-            Some(block) => format!("{block}downsample.1"),
-            None => name.replace("conv", "bn"),
-        };
-        let mut paths = Vec::new();
-        for (name, ..) in &expected {
-            paths.push(format!("{name}.kernel"));
-            paths.extend(
-                ["scale", "shift", "running_mean", "running_var"].map(|f| format!("{}.{f}", norm(name))),
-            );
-        }
-        paths.extend(["fc.kernel".to_owned(), "fc.bias".to_owned()]);
-        let found: Vec<_> = model.parameters().iter().map(|p| p.path.clone()).collect();
-        assert_eq!(found, paths);
-        assert_eq!(model.parameters()[found.len() - 2].shape.extents(), [2048, 1000]);
-        let pool = model.layers().iter().find(|named| matches!(named.layer, Layer::MaxPool2d(_))).unwrap();
-        assert_eq!(pool.layer.output("pool", &[&[112, 112, 64]]).unwrap(), [56, 56, 64]);
-    }
-
-    #[test]
-    fn bottleneck_resnet_refuses_empty_stages_and_zero_sizes() {
-        let make = |classes, width, blocks| Model::bottleneck_resnet(&[32, 32, 3], classes, width, blocks);
-        assert!(make(10, 4, [1, 1, 1, 1]).is_ok());
-        for wrong in [make(10, 4, [1, 0, 1, 1]), make(0, 4, [1; 4]), make(10, 0, [1; 4])] {
-            assert!(matches!(wrong, Err(Error::InvalidArgument { .. })), "{wrong:?}");
-        }
-        assert!(make(10, usize::MAX, [1; 4]).is_err());
-    }
-
     #[test]
     fn named_for_fits_other_images_and_classes() {
         for name in Model::NAMES {
-            for (example, classes) in [([28, 28, 1], 47), ([32, 32, 3], 100), ([40, 24, 2], 2)] {
+            let small = [([28, 28, 1], 47), ([32, 32, 3], 100), ([40, 24, 2], 2)];
+            let large = [([224, 224, 1], 47), ([255, 230, 3], 100), ([224, 255, 2], 2)];
+            for (example, classes) in if name.starts_with("vgg") { large } else { small } {
                 let model = Model::named_for(name, &example, classes).unwrap();
                 assert_eq!((model.example_shape(), model.output()), (&example[..], &[classes][..]), "{name}");
             }
@@ -409,8 +284,9 @@ mod tests {
     #[test]
     fn named_builds_every_model_and_lists_names_on_error() {
         for name in Model::NAMES {
-            let classes = if name == "resnet50" { 1000 } else { 10 };
-            assert_eq!(Model::named(name).unwrap().output(), [classes], "{name}");
+            let model = Model::named(name).unwrap();
+            let classes = if model.example_shape() == [224, 224, 3] { 1000 } else { 10 };
+            assert_eq!(model.output(), [classes], "{name}");
         }
         assert_eq!(Model::named("resnet20").unwrap(), Model::resnet20().unwrap());
         let error = Model::named("resnet").unwrap_err().to_string();

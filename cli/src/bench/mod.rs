@@ -26,8 +26,8 @@ use workload::Workload;
 
 #[derive(Args)]
 pub struct BenchArgs {
-    /// Workload: digits, lenet28, cifar, resnet20, resnet50, mobilenet-small (training steps of a model; with
-    /// -gradients, as in resnet50-gradients, without the optimizer), conv-layer, conv-llama (the convolutions
+    /// Workload: a model of `frazil train --model` (its training steps; with -gradients, as in resnet50-gradients,
+    /// without the optimizer), conv-layer, conv-llama (the convolutions
     /// that llama.cpp measures), gemm-N, update-N, published (resnet50 and conv-llama, of which others have
     /// published times) or all; may be repeated.
     #[arg(long, default_value = "all", value_name = "NAME")]

@@ -29,8 +29,9 @@ pub struct TrainArgs {
     /// a name, such as emnist-letters) or cifar10:DIR (binary version of CIFAR-10).
     #[arg(long, value_name = "SET", default_value = "digits", value_parser = os_text::parser())]
     data: String,
-    /// Model: digits, lenet28, cifar, resnet20, resnet50 or mobilenet-small, for the images and classes of the data set
-    /// [default: by data set digits, lenet28 or cifar].
+    /// Model: digits, lenet28, cifar, resnet20, resnet18, resnet34, resnet50, vgg11, vgg11_bn, vgg16, vgg16_bn,
+    /// mobilenet-small or mobilenet_v2, for the images and classes of the data set [default: by data set digits, lenet28
+    /// or cifar].
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
     /// Number of epochs, including those before a resume.
