@@ -308,8 +308,7 @@ impl Error {
     /// Returns the error for a path or glob that matches none of `paths`. If it is the name of a layer, the
     /// glob of the layer's parameters comes first in the list of similar paths.
     pub(crate) fn unknown_parameter<'a>(path: &str, paths: impl Iterator<Item = &'a str>) -> Self {
-        let mut similar: Vec<_> = paths.map(str::to_owned).collect();
-        similar.sort_by_cached_key(|name| strsim::levenshtein(name, path));
+        let mut similar = nearest(path, paths);
         let inside = format!("{path}.*");
         let pattern = WildMatch::new(&inside);
         if similar.iter().any(|name| pattern.matches(name)) {
@@ -317,6 +316,13 @@ impl Error {
         }
         similar.truncate(SIMILAR);
         Error::UnknownParameter { path: path.to_owned(), similar }
+    }
+
+    /// Returns the error for a name that no layer has.
+    pub(crate) fn unknown_layer<'a>(at: &str, name: &str, layers: impl Iterator<Item = &'a str>) -> Self {
+        let mut similar = nearest(name, layers);
+        similar.truncate(SIMILAR);
+        Error::argument(at, format!("the name of a layer; the most similar are {}", list(&similar)), name)
     }
 
     pub(crate) fn shape(
@@ -334,6 +340,13 @@ impl Error {
     ) -> Self {
         Error::InvalidArgument { at: at.into(), expected: expected.into(), got: got.to_string() }
     }
+}
+
+/// Returns the names, those first that are most similar to `wanted`.
+fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut names: Vec<_> = names.map(str::to_owned).collect();
+    names.sort_by_cached_key(|name| strsim::levenshtein(name, wanted));
+    names
 }
 
 fn list(names: &[String]) -> String {

@@ -2,11 +2,11 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::compiler::{PlanOptions, PlanReport};
-use crate::engine::{Plan, Store};
+use crate::engine::{Examples, Plan, Store};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::graph::{StepScalars, ValueId};
-use crate::model::Model;
+use crate::graph::ValueId;
+use crate::model::{InferenceGraph, Model};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -36,8 +36,8 @@ pub struct Predictor {
     /// Locked from the write of the inputs to the read of the outputs.
     plan: Mutex<Plan>,
     report: PlanReport,
-    input: ValueId,
-    output: ValueId,
+    inputs: Vec<ValueId>,
+    outputs: Vec<ValueId>,
 }
 
 impl Predictor {
@@ -103,24 +103,17 @@ impl Predictor {
 
     /// Compiles a model with the bits of all parameters, in order.
     fn with_bits(gpu: &Gpu, model: Model, bits: &[Vec<u32>], batch: usize) -> Result<Self> {
-        let graph = model.features_graph(model.layers().len(), batch)?;
+        let InferenceGraph { graph, inputs, outputs } = model.inference_graph(batch)?;
         let options = PlanOptions::default();
-        let report = Plan::estimate(&graph.graph, gpu.report(), &options)?;
+        let report = Plan::estimate(&graph, gpu.report(), &options)?;
         gpu.check_budget("the predictor", report.bytes())?;
-        let store = Store::new(gpu, &graph.graph)?;
+        let store = Store::new(gpu, &graph)?;
         for (parameter, bits) in model.parameters().iter().zip(bits) {
             store.write_weights(store.find(&parameter.path)?, bits)?;
         }
-        let plan = Plan::compile_with(gpu, &graph.graph, &store, &options)?;
-        Ok(Predictor {
-            gpu: gpu.clone(),
-            model,
-            batch,
-            plan: Mutex::new(plan),
-            report,
-            input: graph.input,
-            output: graph.features,
-        })
+        let plan = Plan::compile_with(gpu, &graph, &store, &options)?;
+        let plan = Mutex::new(plan);
+        Ok(Predictor { gpu: gpu.clone(), model, batch, plan, report, inputs, outputs })
     }
 
     /// Returns the model.
@@ -133,29 +126,63 @@ impl Predictor {
         &self.report
     }
 
-    /// Computes the outputs of the model, `[rows, ..output]`, row-major, for `features`,
+    /// Computes the output of a model with one input and one output, `[rows, ..output]`, row-major, for `features`,
     /// `[rows, ..example_shape]`, with any number of rows. Waits for the device.
     ///
     /// # Errors
-    /// [`Error::ShapeMismatch`] if the number of features is not a multiple of that of one example;
-    /// [`Error::DeviceLost`], [`Error::Timeout`].
+    /// [`Error::InvalidArgument`] for a model with several inputs or outputs; [`Error::ShapeMismatch`] if the number
+    /// of features is not a multiple of that of one example; [`Error::DeviceLost`], [`Error::Timeout`].
     pub fn predict(&self, features: &[f32]) -> Result<Vec<f32>> {
-        let row: usize = self.model.example_shape().iter().product();
-        let output: usize = self.model.output().iter().product();
-        if !features.len().is_multiple_of(row) {
-            let expected = format!("rows of {row} features, {:?}", self.model.example_shape());
-            return Err(Error::shape("predict", expected, format!("{} features", features.len())));
+        let (&[input], [_]) = (self.inputs.as_slice(), self.outputs.as_slice()) else {
+            let got = format!("{} inputs and {} outputs", self.inputs.len(), self.outputs.len());
+            let expected = "a model with one input and one output; use Predictor::predict_named";
+            return Err(Error::argument("Predictor::predict", expected, got));
+        };
+        Ok(self.run(&[Examples { name: "predict", value: input, elements: features }])?.concat())
+    }
+
+    /// Computes all outputs of a model for its inputs, given by name as `[rows, ..example]`, row-major, with any
+    /// number of rows, the same in all of them. Returns each output, `[rows, ..output]`, with the name of its layer, in
+    /// the order of [`Model::outputs`]. Waits for the device.
+    ///
+    /// ```
+    /// use frazil::{Gpu, GpuOptions, Model, Predictor};
+    ///
+    /// let left = Model::named_input("left", [2]);
+    /// let sum = left.clone().add("sum", [Model::named_input("right", [2])]);
+    /// let model = Model::with_outputs([sum, left.mul("square", left.clone())])?;
+    /// let gpu = Gpu::new(GpuOptions::default())?;
+    /// let none: [(&str, Vec<f32>); 0] = [];
+    /// let predictor = Predictor::new(&gpu, model, &none, 8)?;
+    /// let outputs = predictor.predict_named(&[("right", &[10.0, 20.0]), ("left", &[3.0, 4.0])])?;
+    /// assert_eq!(outputs, [("sum".to_owned(), vec![13.0, 24.0]), ("square".to_owned(), vec![9.0, 16.0])]);
+    /// # Ok::<(), frazil::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] unless each input of the model is given once; [`Error::ShapeMismatch`] if the
+    /// number of features is not a multiple of that of one example, or the inputs have different numbers of rows;
+    /// [`Error::DeviceLost`], [`Error::Timeout`].
+    pub fn predict_named(&self, inputs: &[(&str, &[f32])]) -> Result<Vec<(String, Vec<f32>)>> {
+        let names: Vec<_> = self.model.inputs().iter().map(|(name, _)| name.as_str()).collect();
+        let mut examples = Vec::new();
+        for (&name, &value) in names.iter().zip(&self.inputs) {
+            let given = inputs.iter().find(|(given, _)| *given == name);
+            examples.extend(given.map(|&(_, elements)| Examples { name, value, elements }));
         }
+        if examples.len() != names.len() || inputs.len() != names.len() {
+            let given: Vec<_> = inputs.iter().map(|(name, _)| *name).collect();
+            let expected = format!("each of the inputs {} once", names.join(", "));
+            return Err(Error::argument("Predictor::predict_named", expected, given.join(", ")));
+        }
+        let outputs = self.model.outputs().iter().map(|&source| self.model.name(source).unwrap_or_default());
+        Ok(outputs.map(str::to_owned).zip(self.run(&examples)?).collect())
+    }
+
+    fn run(&self, inputs: &[Examples]) -> Result<Vec<Vec<f32>>> {
         // A plan whose user panicked is valid: every run writes its inputs.
         let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut outputs = Vec::with_capacity(features.len() / row * output);
-        for part in features.chunks(self.batch * row) {
-            let rows = part.len() / row;
-            plan.write_f32(self.input, part)?;
-            plan.run(StepScalars::forward(rows))?;
-            outputs.extend_from_slice(&plan.read_f32(self.output)?[..rows * output]);
-        }
-        Ok(outputs)
+        plan.predict(inputs, &self.outputs)
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod accumulation;
+mod activations;
 mod adjoint;
 mod backward;
 mod backward_networks;

@@ -3,9 +3,11 @@
 mod ahead;
 mod encode;
 mod plan;
+mod predict;
 mod running_sums;
 mod store;
 
 pub use plan::{Plan, TimedDispatch};
+pub(crate) use predict::Examples;
 pub use running_sums::{Rejected, RunningSums};
 pub use store::{Arena, Elements, Store};

@@ -55,6 +55,18 @@ pub struct FeaturesGraph {
     pub features: ValueId,
 }
 
+/// A model's graph in evaluation mode, without a loss.
+#[non_exhaustive]
+#[derive(Clone, Debug)]
+pub struct InferenceGraph {
+    /// Graph.
+    pub graph: Graph,
+    /// Inputs, `[batch, ..example]`, in the order of [`Model::inputs`].
+    pub inputs: Vec<ValueId>,
+    /// Readable outputs, `[batch, ..]`, in the order of [`Model::outputs`].
+    pub outputs: Vec<ValueId>,
+}
+
 /// A model's graph with its loss, and the values that a trainer reads and writes.
 #[non_exhaustive]
 #[derive(Clone, Debug)]
@@ -124,6 +136,14 @@ impl Model {
         match source {
             Source::Input(index) => self.layers.inputs.get(index).map(|(_, shape)| shape.as_slice()),
             Source::Layer(index) => self.layers.layers.get(index).map(NamedLayer::output),
+        }
+    }
+
+    /// Name of a value: of the input, or of the layer; `None` if there is no such value.
+    pub fn name(&self, source: Source) -> Option<&str> {
+        match source {
+            Source::Input(index) => self.layers.inputs.get(index).map(|(name, _)| name.as_str()),
+            Source::Layer(index) => self.layers.layers.get(index).map(NamedLayer::name),
         }
     }
 
@@ -299,18 +319,43 @@ impl Model {
         if end == 0 {
             return Err(Error::argument("Model::features_graph: end", "1 or more", end));
         }
+        let InferenceGraph { graph, inputs, outputs } = self.graph_of(&[value], batch)?;
+        match (inputs.as_slice(), outputs.as_slice()) {
+            (&[input], &[features]) => Ok(FeaturesGraph { graph, input, features }),
+            _ => {
+                let got = format!("{} inputs", inputs.len());
+                Err(Error::argument("Model::features_graph", "a model with one input", got))
+            }
+        }
+    }
+
+    /// Builds the forward pass in evaluation mode, for batches of up to `batch` examples.
+    ///
+    /// # Errors
+    /// [`Error::EmptyBatch`] for a batch of 0.
+    pub fn inference_graph(&self, batch: usize) -> Result<InferenceGraph> {
+        self.graph_of(&self.layers.outputs, batch)
+    }
+
+    /// Builds the forward pass in evaluation mode up to these values of the model.
+    pub(crate) fn graph_of(&self, wanted: &[Source], batch: usize) -> Result<InferenceGraph> {
         let mut graph = Graph::new(batch)?;
         let declared = self.declare(&mut graph)?;
-        let [(_, shape)] = self.layers.inputs.as_slice() else {
-            let got = format!("{} inputs", self.layers.inputs.len());
-            return Err(Error::argument("Model::features_graph", "a model with one input", got));
+        let (mut inputs, mut values) = (Vec::new(), HashMap::new());
+        for (index, (name, shape)) in self.layers.inputs.iter().enumerate() {
+            let input = graph.batch_input(name, shape, DType::F32)?;
+            inputs.push(input);
+            values.insert(Source::Input(index), input);
+        }
+        let end = |source: &Source| match *source {
+            Source::Input(_) => 0,
+            Source::Layer(index) => index + 1,
         };
-        let input = graph.batch_input("input", shape, DType::F32)?;
-        let mut values = HashMap::from([(Source::Input(0), input)]);
+        let end = wanted.iter().map(end).max().unwrap_or(0);
         self.layers.forward(&mut graph, 0..end, &mut values, &declared, Mode::Evaluation)?;
-        let features = values[&value];
-        graph.mark_output(features)?;
-        Ok(FeaturesGraph { graph, input, features })
+        let outputs: Vec<_> = wanted.iter().map(|source| values[source]).collect();
+        outputs.iter().try_for_each(|&output| graph.mark_output(output))?;
+        Ok(InferenceGraph { graph, inputs, outputs })
     }
 
     /// Returns the layers whose input features are the elements of flattened images, in the order row, column,

@@ -1,9 +1,11 @@
 //! Evaluation and prediction.
 
-use super::{Trainer, accuracy};
+use super::{ModelPlan, Trainer, accuracy};
 use crate::data::{Batch, Dataset};
+use crate::engine::{Examples, Plan};
 use crate::error::{Error, Result};
-use crate::graph::StepScalars;
+use crate::graph::{DType, Graph, StepScalars};
+use crate::model::{InferenceGraph, Source};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -130,25 +132,106 @@ impl Trainer {
     /// [`Error::ShapeMismatch`] if the number of features is not a multiple of that of one example;
     /// [`Error::DeviceLost`], [`Error::Timeout`].
     pub fn predict(&self, features: &[f32]) -> Result<Vec<f32>> {
-        let row: usize = self.model.example_shape().iter().product();
-        let output: usize = self.model.output().iter().product();
-        if !features.len().is_multiple_of(row) {
-            let expected = format!("rows of {row} features, {:?}", self.model.example_shape());
-            return Err(Error::shape("predict", expected, format!("{} features", features.len())));
-        }
         let evaluation = self.evaluation();
-        let mut outputs = Vec::with_capacity(features.len() / row * output);
-        for part in features.chunks(self.options.batch * row) {
-            let rows = part.len() / row;
-            // The evaluation graph also computes the loss, so it needs labels or targets. The loss is not
-            // read, so zeros suffice.
-            let targets = if self.loss.has_labels() { Vec::new() } else { vec![0.0; rows * output] };
-            let batch = Batch { features: part.to_vec(), labels: vec![0; rows], targets };
-            evaluation.run(&batch, StepScalars::forward(rows))?;
-            let all = evaluation.plan.read_f32(evaluation.values.logits)?;
-            outputs.extend_from_slice(&all[..rows * output]);
+        let ModelPlan { plan, values } = &*evaluation;
+        // The evaluation graph also computes the loss, so it needs labels or targets. The loss is not read, so
+        // zeros suffice.
+        let labels = plan.graph().at(values.labels);
+        match labels.dtype {
+            DType::F32 => plan.write_f32(values.labels, &vec![0.0; labels.shape.elements()])?,
+            DType::U32 => plan.write_u32(values.labels, &vec![0; labels.shape.elements()])?,
         }
-        Ok(outputs)
+        let input = Examples { name: "predict", value: values.input, elements: features };
+        Ok(plan.predict(&[input], &[values.logits])?.concat())
+    }
+
+    /// Computes the outputs of a layer in evaluation mode, `[rows, ..]` with the shape of
+    /// [`NamedLayer::output`](crate::model::NamedLayer::output), row-major, for the features of a batch with any
+    /// number of rows. Its labels and targets are not used. Compiles a plan in each call. Waits for the device.
+    ///
+    /// ```
+    /// use frazil::{Digits, Gpu, GpuOptions, Loss, Model, Sgd, Trainer, TrainerOptions};
+    ///
+    /// let gpu = Gpu::new(GpuOptions::default())?;
+    /// let options = TrainerOptions::batch(64);
+    /// let trainer = Trainer::new(&gpu, Model::digits()?, Loss::SoftmaxCrossEntropy, Sgd::new(0.1), options)?;
+    /// let batch = Digits::test()?.in_order(5)?.next().unwrap();
+    /// let activations = trainer.activations("conv1", &batch)?;
+    /// assert_eq!(activations.len(), 5 * 8 * 8 * 16);
+    /// # Ok::<(), frazil::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if no layer has this name; [`Error::ShapeMismatch`] if the features are not those
+    /// of the batch's number of examples; [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`],
+    /// [`Error::Timeout`].
+    pub fn activations(&self, layer: &str, batch: &Batch) -> Result<Vec<f32>> {
+        let at = "Trainer::activations";
+        let mut names = self.model.layers().iter().map(|named| named.name());
+        let Some(index) = names.position(|name| name == layer) else {
+            let names = self.model.layers().iter().map(|named| named.name());
+            return Err(Error::unknown_layer(at, layer, names));
+        };
+        self.check_features(at, batch, self.model.example_shape())?;
+        let rows = batch.rows().clamp(1, self.options.batch);
+        let InferenceGraph { graph, inputs, outputs } = self.model.graph_of(&[Source::Layer(index)], rows)?;
+        let plan = self.compile(at, &graph)?;
+        let input = Examples { name: at, value: inputs[0], elements: &batch.features };
+        Ok(plan.predict(&[input], &outputs)?.concat())
+    }
+
+    /// Computes the gradient of the mean loss of a batch with respect to its features, `[rows, ..example_shape]`,
+    /// row-major, in evaluation mode: batch norms use their running statistics, dropout is the identity. Examples
+    /// that the loss ignores have gradient 0. Compiles a plan in each call. Waits for the device.
+    ///
+    /// ```
+    /// use frazil::{Digits, Gpu, GpuOptions, Loss, Model, Sgd, Trainer, TrainerOptions};
+    ///
+    /// let gpu = Gpu::new(GpuOptions::default())?;
+    /// let options = TrainerOptions::batch(64);
+    /// let trainer = Trainer::new(&gpu, Model::digits()?, Loss::SoftmaxCrossEntropy, Sgd::new(0.1), options)?;
+    /// let batch = Digits::test()?.in_order(5)?.next().unwrap();
+    /// let gradient = trainer.input_gradient(&batch)?;
+    /// assert_eq!(gradient.len(), batch.features.len());
+    /// # Ok::<(), frazil::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::EmptyBatch`], [`Error::ShapeMismatch`] for more rows than the batch size of the trainer and for
+    /// other features or targets, [`Error::LabelOutOfRange`]; [`Error::LimitExceeded`], [`Error::OutOfMemory`],
+    /// [`Error::DeviceLost`], [`Error::Timeout`].
+    pub fn input_gradient(&self, batch: &Batch) -> Result<Vec<f32>> {
+        let at = "Trainer::input_gradient";
+        self.validate_batch(at, batch, self.model.example_shape())?;
+        let counted = self.counted(std::slice::from_ref(batch));
+        let Some(counted) = counted.first() else { return Ok(vec![0.0; batch.features.len()]) };
+        let mut values = self.model.evaluation_graph(counted.rows(), self.loss.clone())?;
+        let gradient = values.graph.backward(values.mean_loss, &[values.input])?[0];
+        values.graph.mark_output(gradient)?;
+        let plan = self.compile(at, &values.graph)?;
+        let model_plan = ModelPlan::with_constants(plan, values)?;
+        model_plan.run(counted, StepScalars::forward(counted.rows()))?;
+        let found = model_plan.plan.read_f32(gradient)?;
+        let row = found.len() / counted.rows();
+        let mut found = found.chunks_exact(row);
+        let ignored = self.loss.ignored_label();
+        let mut gradient = vec![0.0; batch.features.len()];
+        for (gradient, label) in gradient.chunks_exact_mut(row).zip(&batch.labels) {
+            if ignored != Some(*label)
+                && let Some(found) = found.next()
+            {
+                gradient.copy_from_slice(found);
+            }
+        }
+        Ok(gradient)
+    }
+
+    /// Compiles a graph of this model on the trainer's parameters.
+    fn compile(&self, at: &str, graph: &Graph) -> Result<Plan> {
+        let options = self.options.plan();
+        let report = Plan::estimate(graph, self.gpu.report(), &options)?;
+        self.gpu.check_budget(at, report.per_step.iter().map(|buffer| buffer.bytes).sum())?;
+        Plan::compile_with(&self.gpu, graph, &self.store, &options)
     }
 }
 

@@ -528,21 +528,28 @@ impl Trainer {
             let expected = "one batch, or TrainerOptions::accumulate(true)";
             return Err(Error::argument(at, expected, format!("{} batches", batches.len())));
         }
-        batches.iter().try_for_each(|batch| self.validate_batch(batch, example))?;
+        for batch in batches {
+            self.validate_batch("Trainer::step", batch, example)?;
+            let rows = batch.rows();
+            if rows < self.smallest_batch() {
+                let at = self.single_value_norm().unwrap_or("batch");
+                let expected = "2 values per channel or more, for the statistics of a training batch; use batches \
+                                of 2 examples or more, or Model::use_running_statistics";
+                return Err(Error::argument(
+                    at,
+                    expected,
+                    format!("{rows} example with 1 value per channel"),
+                ));
+            }
+        }
         self.optimizer.check_step(self.step)
     }
 
     /// Checks the shapes and the labels of a batch.
-    fn validate_batch(&self, batch: &Batch, example: &[usize]) -> Result<()> {
+    fn validate_batch(&self, at: &str, batch: &Batch, example: &[usize]) -> Result<()> {
         let rows = batch.rows();
         if rows == 0 {
-            return Err(Error::EmptyBatch { at: "Trainer::step".into() });
-        }
-        if rows < self.smallest_batch() {
-            let at = self.single_value_norm().unwrap_or("batch");
-            let expected = "2 values per channel or more, for the statistics of a training batch; use batches of \
-                            2 examples or more, or Model::use_running_statistics";
-            return Err(Error::argument(at, expected, format!("{rows} example with 1 value per channel")));
+            return Err(Error::EmptyBatch { at: at.into() });
         }
         if rows > self.options.batch {
             let expected = format!(
@@ -552,11 +559,7 @@ impl Trainer {
             );
             return Err(Error::shape("batch", expected, format!("{rows} rows")));
         }
-        let row: usize = example.iter().product();
-        if batch.features.len() != rows * row {
-            let expected = format!("{rows} rows of {example:?}, {} features", rows * row);
-            return Err(Error::shape("batch", expected, format!("{} features", batch.features.len())));
-        }
+        self.check_features("batch", batch, example)?;
         let output: usize = self.model.output().iter().product();
         let targets = if self.loss.has_labels() { 0 } else { rows * output };
         if batch.targets.len() != targets {
@@ -573,6 +576,16 @@ impl Trainer {
             Some(row) => Err(Error::LabelOutOfRange { row, label: batch.labels[row], classes }),
             None => Ok(()),
         }
+    }
+
+    /// Checks the number of features of a batch.
+    fn check_features(&self, at: &str, batch: &Batch, example: &[usize]) -> Result<()> {
+        let (rows, row) = (batch.rows(), example.iter().product::<usize>());
+        if rows.checked_mul(row) == Some(batch.features.len()) {
+            return Ok(());
+        }
+        let expected = format!("{rows} rows of {example:?}, {row} features each");
+        Err(Error::shape(at, expected, format!("{} features", batch.features.len())))
     }
 }
 
