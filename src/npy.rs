@@ -9,7 +9,8 @@ use std::fmt::Write;
 use std::io::Read;
 use std::path::Path;
 
-const MAGIC: &[u8] = b"\x93NUMPY";
+/// Beginning of a `.npy` file.
+pub(crate) const MAGIC: &[u8] = b"\x93NUMPY";
 
 /// Maximum size of a header, the limit of NumPy.
 const MAX_HEADER: usize = 10_000;
@@ -173,17 +174,43 @@ pub fn write(path: impl AsRef<Path>, shape: &[usize], values: &[f32]) -> Result<
 /// archive cannot have.
 #[cfg(feature = "npz")]
 pub fn write_npz(path: impl AsRef<Path>, arrays: &[(&str, &[usize], &[f32])]) -> Result<()> {
+    let arrays = arrays.iter().map(|(name, shape, values)| Ok(((*name).to_owned(), format(shape, values)?)));
+    write_entries(path.as_ref(), arrays)
+}
+
+/// Writes a `.npz` file of arrays, given as names and the bytes of `.npy` files.
+#[cfg(feature = "npz")]
+pub(crate) fn write_entries(
+    path: &Path,
+    arrays: impl Iterator<Item = Result<(String, Vec<u8>)>>,
+) -> Result<()> {
     let mut entries = std::collections::BTreeMap::new();
-    for (name, shape, values) in arrays {
-        if entries.insert(format!("{name}.npy"), format(shape, values)?).is_some() {
+    for array in arrays {
+        let (name, bytes) = array?;
+        if entries.insert(format!("{name}.npy"), bytes).is_some() {
             return Err(Error::argument("write_npz", "a name for each array", format!("{name:?} twice")));
         }
     }
-    zip::write(path.as_ref(), entries.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())))
+    zip::write(path, entries.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())))
 }
 
-/// The bytes of a `.npy` file.
-fn format(shape: &[usize], values: &[f32]) -> Result<Vec<u8>> {
+/// The bytes of a `.npy` file of `float32`.
+pub(crate) fn format(shape: &[usize], values: &[f32]) -> Result<Vec<u8>> {
+    format_as(shape, "<f4", values, |value| value.to_le_bytes())
+}
+
+/// The bytes of a `.npy` file of `bool`.
+#[cfg(feature = "npz")]
+pub(crate) fn format_flags(shape: &[usize], flags: &[bool]) -> Result<Vec<u8>> {
+    format_as(shape, "|b1", flags, |&flag| [u8::from(flag)])
+}
+
+fn format_as<T, const N: usize>(
+    shape: &[usize],
+    element_type: &str,
+    values: &[T],
+    bytes_of: impl Fn(&T) -> [u8; N],
+) -> Result<Vec<u8>> {
     if shape.iter().try_fold(1usize, |all, &extent| all.checked_mul(extent)) != Some(values.len()) {
         let expected = format!("as many values as {shape:?} has elements");
         return Err(Error::shape("npy::write", expected, values.len()));
@@ -195,19 +222,19 @@ fn format(shape: &[usize], values: &[f32]) -> Result<Vec<u8>> {
     }
     let extents = extents.join(", ");
     let mut header =
-        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}), }}", extents.trim_end());
+        format!("{{'descr': '{element_type}', 'fortran_order': False, 'shape': ({}), }}", extents.trim_end());
     // Elements begin at a multiple of 64 bytes.
     let begin = (MAGIC.len() + 4 + header.len() + 1).next_multiple_of(64);
     let _ = write!(header, "{:1$}", "", begin - MAGIC.len() - 4 - header.len() - 1);
     header.push('\n');
-    let mut bytes = host_memory::reserve(begin.saturating_add(values.len().saturating_mul(4)), "an array")?;
+    let mut bytes = host_memory::reserve(begin.saturating_add(values.len().saturating_mul(N)), "an array")?;
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&[1, 0]);
     let size = u16::try_from(header.len())
         .map_err(|_| Error::shape("npy::write", format!("at most {MAX_AXES} axes"), shape.len()))?;
     bytes.extend_from_slice(&size.to_le_bytes());
     bytes.extend_from_slice(header.as_bytes());
-    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    bytes.extend(values.iter().flat_map(bytes_of));
     Ok(bytes)
 }
 
@@ -236,10 +263,9 @@ impl<'a> Header<'a> {
     }
 }
 
-/// Parses a `.npy` file; `place` is that of the bytes in the file.
-fn parse(path: &Path, place: &str, bytes: &[u8]) -> Result<Array> {
-    let at = |byte: usize| format!("{place}byte {byte}");
-    let header = |why: &str| invalid(path, at(0), format!("expected an array in NumPy's format, {why}"));
+/// Splits the header off a `.npy` file; `place` is that of the bytes in the file.
+fn header<'a>(path: &Path, place: &str, bytes: &'a [u8]) -> Result<(Header<'a>, &'a [u8])> {
+    let header = |why: &str| wrong_header(path, place, why);
     let Some(rest) = bytes.strip_prefix(MAGIC) else {
         return Err(header("got another: save it with numpy.save"));
     };
@@ -255,14 +281,37 @@ fn parse(path: &Path, place: &str, bytes: &[u8]) -> Result<Array> {
     let Some((text, data)) = rest.split_at_checked(size) else {
         return Err(header("got a part of a header"));
     };
-    let parsed = std::str::from_utf8(text).ok().and_then(Header::parse);
-    let Some(Header { element_type, fortran, shape }) = parsed else {
-        return Err(header("with the fields descr, fortran_order and shape, got others"));
+    match std::str::from_utf8(text).ok().and_then(Header::parse) {
+        Some(parsed) => Ok((parsed, data)),
+        None => Err(header("with the fields descr, fortran_order and shape, got others")),
+    }
+}
+
+fn wrong_header(path: &Path, place: &str, why: &str) -> Error {
+    invalid(path, format!("{place}byte 0"), format!("expected an array in NumPy's format, {why}"))
+}
+
+/// Returns element type and shape of the array of a `.npy` file, which may have elements that are not read.
+pub(crate) fn describe(path: &Path, place: &str, bytes: &[u8]) -> Result<(String, Vec<usize>)> {
+    let (Header { element_type, shape, .. }, _) = header(path, place, bytes)?;
+    let kind = element_type.trim_start_matches(['<', '>', '|', '=']);
+    let bits = |bytes: &str| bytes.parse::<u8>().ok().map(|bytes| u32::from(bytes) * 8);
+    let name = match kind.split_at_checked(1) {
+        Some(("b", "1")) => Some("bool".to_owned()),
+        Some((kind @ ("f" | "i" | "u"), bytes)) => bits(bytes).map(|bits| format!("{kind}{bits}")),
+        _ => None,
     };
+    Ok((name.unwrap_or_else(|| "other".to_owned()), shape))
+}
+
+/// Parses a `.npy` file; `place` is that of the bytes in the file.
+fn parse(path: &Path, place: &str, bytes: &[u8]) -> Result<Array> {
+    let at = |byte: usize| format!("{place}byte {byte}");
+    let (Header { element_type, fortran, shape }, data) = header(path, place, bytes)?;
     let begin = bytes.len() - data.len();
     let wrong_type = || {
         let types = "float16, float32, float64, bool, uint8 or signed integers";
-        header(&format!("of {types}, got {element_type:?}: convert it with astype"))
+        wrong_header(path, place, &format!("of {types}, got {element_type:?}: convert it with astype"))
     };
     let (order, kind) = element_type.split_at_checked(1).ok_or_else(wrong_type)?;
     let width = match kind {

@@ -9,6 +9,7 @@ mod backward;
 mod backward_networks;
 mod batch_norm;
 mod checkpoint;
+mod contents;
 mod contract;
 mod cooperative;
 mod cooperative_gradients;

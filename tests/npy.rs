@@ -2,6 +2,8 @@
 
 use crate::support::soak::{damage, soak};
 use crate::torch::stored;
+#[cfg(feature = "npz")]
+use frazil::Mask;
 use frazil::interop::npy::{self, Array, Elements};
 use frazil::{Error, FreezeRule};
 use std::path::PathBuf;
@@ -247,6 +249,40 @@ mod npz {
             frazil::mask::TensorView { path: "fc.kernel", shape: &[3, 2], bits: None, frozen: &frozen };
         let masks = masked.resolve_all(&[view]).unwrap();
         assert_eq!(masks[0].frozen_indices().collect::<Vec<_>>(), [0, 5]);
+    }
+
+    #[test]
+    fn written_weights_and_masks_are_read() {
+        let file = File::new("both.npz");
+        let model = Model::input([3, 3, 1]).conv2d("c", 2, [2, 2], |c| c).flatten().dense("fc", 2);
+        let model = model.build().unwrap();
+        let value = |(index, p): (usize, &frazil::layer::ParameterSpec)| {
+            let values = (0..p.shape.elements()).map(|i| f32::from_bits((index * 1000 + i) as u32));
+            (p.path.clone(), values.collect::<Vec<_>>())
+        };
+        let parameters: Vec<_> = model.parameters().iter().enumerate().map(value).collect();
+        let mask = Mask::from_frozen((0..8).map(|i| i % 3 == 0));
+        npy::write_weights(&file.0, &model, &parameters, &[("c.kernel".to_owned(), mask.clone())]).unwrap();
+        let read = npy::read_weights(&file.0, &model).unwrap();
+        assert_eq!((read.parameters, read.missing, read.unused), (parameters.clone(), vec![], vec![]));
+        let arrays = npy::read_npz(&file.0).unwrap();
+        let (_, flags) = arrays.iter().find(|(name, _)| name == "mask.c.kernel").unwrap();
+        assert_eq!(flags.shape, [2, 2, 1, 2]);
+        assert_eq!(flags.elements, Elements::Bool((0..8).map(|i| i % 3 == 0).collect()));
+        let none = Mask::none(8).unwrap();
+        let shape = [2, 2, 1, 2];
+        let view = frazil::mask::TensorView { path: "c.kernel", shape: &shape, bits: None, frozen: &none };
+        assert_eq!(FreezeRule::from_file(&file.0, "mask.*").resolve_all(&[view]).unwrap()[0], mask);
+
+        let refused = |parameters: &[(String, Vec<f32>)], masks: &[(String, Mask)], part: &str| {
+            let error = npy::write_weights(&file.0, &model, parameters, masks).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        };
+        refused(&[("d.kernel".to_owned(), vec![])], &[], "d.kernel");
+        refused(&[("c.bias".to_owned(), vec![1.0])], &[], "[2]");
+        refused(&[], &[("c.bias".to_owned(), mask.clone())], "[2]");
+        refused(&[], &[("c.kernel".to_owned(), mask.clone()), ("c.kernel".to_owned(), mask)], "twice");
+        assert_eq!(npy::read_weights(&file.0, &model).unwrap().parameters, parameters, "nothing is written");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::Failure;
 use super::network::NetworkArgs;
 use super::output::Output;
 use clap::{Args, ValueEnum};
-use frazil::interop::{TorchStateDict, write_onnx};
+use frazil::interop::{TorchStateDict, npy, write_onnx};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -30,6 +30,8 @@ enum Format {
     Torch,
     /// ONNX file for inference; masks as its tensors mask.NAME.
     Onnx,
+    /// Arrays of NumPy with the paths and shapes of the parameters; masks as arrays of bool mask.PATH.
+    Npz,
 }
 
 pub fn run(args: &ExportArgs) -> Result<(), Failure> {
@@ -37,6 +39,7 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
     let mut written = vec![args.out.clone()];
     match args.to {
         Format::Onnx => write_onnx(&args.out, &network.model, &network.parameters, &network.masks)?,
+        Format::Npz => npy::write_weights(&args.out, &network.model, &network.parameters, &network.masks)?,
         Format::Torch => {
             let names = TorchStateDict::new(&network.model)?;
             names.write_parameters(&args.out, &network.parameters, network.steps)?;

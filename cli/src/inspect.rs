@@ -1,10 +1,11 @@
-//! `frazil inspect`: prints the content of a checkpoint, or compares its frozen elements with another file.
+//! `frazil inspect`: prints the content of a file of weights, or compares the frozen elements of two checkpoints.
 //! Needs no GPU.
 
 use super::Failure;
 use super::output::Output;
 use clap::Args;
 use frazil::checkpoint::{Checkpoint, Tensor, printable};
+use frazil::interop::{FileContents, TensorEntry, contents};
 use frazil::low_level::Digest;
 use serde_json::json;
 use std::collections::{BTreeMap, HashSet};
@@ -15,7 +16,8 @@ const SHOWN: usize = 10;
 
 #[derive(Args)]
 pub struct InspectArgs {
-    /// Checkpoint of `frazil train`, or any safetensors file of `f32` and `u32` tensors.
+    /// Checkpoint of `frazil train`, or a file of safetensors, PyTorch (.pth, .pt), Keras (.keras, .weights.h5), NumPy
+    /// (.npy, .npz) or ONNX.
     file: PathBuf,
     /// Compare the frozen elements of FILE with the same elements of OTHER, bit by bit; exit with 1 if one
     /// differs.
@@ -28,14 +30,52 @@ pub struct InspectArgs {
 
 pub fn run(args: &InspectArgs) -> Result<(), Failure> {
     let output = Output::new(args.json);
-    let checkpoint = Checkpoint::read(&args.file)?;
-    match &args.against {
-        None => describe(&output, &checkpoint),
-        Some(other) => compare(&output, &checkpoint, &Checkpoint::read(other)?),
+    if let Some(other) = &args.against {
+        return compare(&output, &Checkpoint::read(&args.file)?, &Checkpoint::read(other)?);
     }
+    let found = contents(&args.file)?;
+    if found.format == "safetensors" {
+        return describe(&output, &Checkpoint::read(&args.file)?, &found);
+    }
+    list(&output, &found)
 }
 
-fn describe(output: &Output, checkpoint: &Checkpoint) -> Result<(), Failure> {
+/// Prints the content of a file that is no safetensors file.
+fn list(output: &Output, found: &FileContents) -> Result<(), Failure> {
+    output.text(format!("{:<48} {:<6} {:<20} {:>12}", "tensor", "type", "shape", "elements"))?;
+    let mut elements = 0usize;
+    for TensorEntry { name, dtype, shape, .. } in &found.tensors {
+        let count = shape.iter().fold(1usize, |count, &extent| count.saturating_mul(extent));
+        elements = elements.saturating_add(count);
+        let extents = format!("{shape:?}");
+        output.text(format!("{:<48} {dtype:<6} {extents:<20} {count:>12}", printable(name)))?;
+        output.json(&json!({ "tensor": name, "dtype": dtype, "shape": shape, "elements": count }))?;
+    }
+    output.text("")?;
+    for (kind, values) in [("input", &found.inputs), ("output", &found.outputs)] {
+        for value in values {
+            let extent = |extent: &Option<usize>| extent.map_or("?".to_owned(), |extent| extent.to_string());
+            let shape = value.shape.as_ref().map(|shape| shape.iter().map(extent).collect::<Vec<_>>());
+            let shape =
+                shape.map_or("of unknown shape".to_owned(), |shape| format!("[{}]", shape.join(", ")));
+            output.text(format!("{kind} {} {shape}", printable(&value.name)))?;
+            output.json(&json!({ kind: value.name, "shape": value.shape }))?;
+        }
+    }
+    if !found.operators.is_empty() {
+        let operators = found.operators.iter().map(|(name, count)| format!("{name} ({count})"));
+        let operators = operators.collect::<Vec<_>>().join(", ");
+        output.text(format!("operators: {}", printable(&operators)))?;
+    }
+    output.text(format!("{}: {} tensors, {elements} elements", found.format, found.tensors.len()))?;
+    output.json(&json!({
+        "done": true, "format": found.format, "tensors": found.tensors.len(), "elements": elements,
+        "operators": found.operators,
+    }))?;
+    Ok(())
+}
+
+fn describe(output: &Output, checkpoint: &Checkpoint, found: &FileContents) -> Result<(), Failure> {
     output.text(format!(
         "{:<32} {:<5} {:<20} {:>10} {:>20}  digest",
         "tensor", "type", "shape", "elements", "frozen"
@@ -68,8 +108,10 @@ fn describe(output: &Output, checkpoint: &Checkpoint) -> Result<(), Failure> {
         }))?;
     }
     for (name, kind) in checkpoint.unread() {
-        output.text(format!("{:<32} {kind}: not read", printable(name)))?;
-        output.json(&json!({ "tensor": name, "unread": kind }))?;
+        let entry = found.tensors.iter().find(|entry| entry.name == *name);
+        let shape = entry.map_or(&[][..], |entry| &entry.shape);
+        output.text(format!("{:<32} {kind} {shape:?}: not read", printable(name)))?;
+        output.json(&json!({ "tensor": name, "unread": kind, "shape": shape }))?;
     }
     output.text("")?;
     if !checkpoint.is_own() {

@@ -1,9 +1,10 @@
-//! `frazil summary` and `frazil export`: networks of checkpoints, ONNX files and state dicts.
+//! `frazil summary`, `export`, `inspect` and `predict`: networks and files of other programs.
 
 use crate::program::{folder, frazil, lines};
 use frazil::Model;
 use frazil::checkpoint::Checkpoint;
 use frazil::interop::{TorchStateDict, npy, read_onnx};
+use serde_json::json;
 use std::path::PathBuf;
 
 fn stored(name: &str) -> PathBuf {
@@ -62,6 +63,25 @@ fn trained_networks_are_exported_with_their_masks() {
     assert_eq!(masks.len(), 2);
     assert!(masks.iter().all(|(path, mask)| *mask == checkpoint.mask(path)));
 
+    let npz = path("net.npz");
+    let output = frazil(&["export", &weights, "--to", "npz", "-o", &npz]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let arrays = npy::read_npz(&npz).unwrap();
+    for parameter in model.parameters() {
+        let (_, array) = arrays.iter().find(|(name, _)| *name == parameter.path).unwrap();
+        let tensor = checkpoint.tensor(&parameter.path).unwrap();
+        assert_eq!(array.shape, tensor.shape());
+        let bits: Vec<_> = array.clone().into_f32().unwrap().iter().map(|value| value.to_bits()).collect();
+        assert_eq!(bits, tensor.bits(), "{}", parameter.path);
+    }
+    let masks: Vec<_> = arrays.iter().filter(|(name, _)| name.starts_with("mask.")).collect();
+    assert_eq!(masks.len(), 2);
+    for (name, array) in masks {
+        let mask = checkpoint.mask(&name["mask.".len()..]);
+        let expected = (0..mask.len()).map(|index| mask.is_frozen(index)).collect();
+        assert_eq!(array.elements, npy::Elements::Bool(expected), "{name}");
+    }
+
     // A state dict names no architecture, so that the model must be named.
     let refused = frazil(&["export", &torch, "--to", "onnx", "-o", &path("other.onnx")]);
     assert_eq!(refused.status.code(), Some(1));
@@ -70,6 +90,38 @@ fn trained_networks_are_exported_with_their_masks() {
     assert!(named.status.success(), "{}", String::from_utf8_lossy(&named.stderr));
     assert_eq!(read_onnx(path("other.onnx")).unwrap().parameters, read.parameters);
     std::fs::remove_dir_all(out).unwrap();
+}
+
+#[test]
+fn files_of_every_format_are_inspected() {
+    let inspect = |name: &str| {
+        let file = stored(name);
+        let text = frazil(&["inspect", file.to_str().unwrap()]);
+        assert!(text.status.success(), "{}", String::from_utf8_lossy(&text.stderr));
+        let json = lines(&frazil(&["inspect", "--json", file.to_str().unwrap()]));
+        (String::from_utf8(text.stdout).unwrap(), json)
+    };
+    for (name, tensor, shape, format) in [
+        ("digits_cnn.pth", "features.3.weight", vec![32, 16, 3, 3], "PyTorch"),
+        ("digits_keras.keras", "layers/conv2d/vars/0", vec![3, 3, 1, 16], "Keras model"),
+        ("digits_keras.weights.h5", "layers/conv2d/vars/0", vec![3, 3, 1, 16], "Keras weights"),
+        ("digits_cnn.inputs.npy", "", vec![16, 1, 8, 8], "NumPy array"),
+        ("digits_cnn.train.onnx", "features.3.weight", vec![32, 16, 3, 3], "ONNX"),
+    ] {
+        let (text, json) = inspect(name);
+        assert!(text.contains(&format!("{shape:?}")) && text.contains(format), "{name}: {text}");
+        let entry = json.iter().find(|line| line["tensor"] == tensor).unwrap();
+        assert_eq!((&entry["dtype"], &entry["shape"]), (&json!("f32"), &json!(shape)), "{name}");
+        assert_eq!(json.last().unwrap()["format"], format, "{name}");
+    }
+    let (text, json) = inspect("digits_cnn.train.onnx");
+    assert!(text.contains("operators: ") && text.contains("Conv (2)") && text.contains("input "), "{text}");
+    assert_eq!(json.last().unwrap()["operators"]["Conv"], 2);
+    // Integers in a state dict of PyTorch are listed with their shapes.
+    let (text, json) = inspect("digits_cnn.f32.safetensors");
+    assert!(text.contains("num_batches_tracked") && text.contains("not read"), "{text}");
+    let counter = json.iter().find(|line| line["tensor"] == "features.1.num_batches_tracked").unwrap();
+    assert_eq!(counter["shape"], json!([]));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Entry of a `.keras` archive that has the weights.
-const WEIGHTS: &str = "model.weights.h5";
+pub(super) const WEIGHTS: &str = "model.weights.h5";
 
 /// The names that Keras 3 gives the parameters of a [`Model`] in `.weights.h5` and `.keras` files, to read weights
 /// from them. Needs the feature `keras`.

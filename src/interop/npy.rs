@@ -12,7 +12,11 @@ use super::Weights;
 #[cfg(feature = "npz")]
 use crate::error::{Error, Result};
 #[cfg(feature = "npz")]
+use crate::mask::Mask;
+#[cfg(feature = "npz")]
 use crate::model::Model;
+#[cfg(feature = "npz")]
+use crate::npy;
 #[cfg(feature = "npz")]
 use std::collections::BTreeMap;
 #[cfg(feature = "npz")]
@@ -53,4 +57,36 @@ pub fn read_weights(path: impl AsRef<Path>, model: &Model) -> Result<Weights> {
         return Err(read.nothing_found(path, "name the arrays like the parameters of the model"));
     }
     Ok(read)
+}
+
+/// Writes the parameters and masks of a model to a `.npz` file, as [`read_weights`] and
+/// [`FreezeRule::from_file`](crate::FreezeRule::from_file)`(path, "mask.*")` read them: an array of `float32` for each
+/// parameter with its path and shape, and an array of `bool` (`True` = frozen) `mask.PATH` for each mask. The file is
+/// replaced atomically. Needs the feature `npz`.
+///
+/// # Errors
+/// [`Error::UnknownParameter`] and [`Error::ShapeMismatch`] for values or masks that fit no parameter;
+/// [`Error::InvalidArgument`] for a path that is given twice; [`Error::Data`] for a name that an archive cannot have;
+/// [`Error::Io`].
+#[cfg(feature = "npz")]
+pub fn write_weights<P: AsRef<str>>(
+    path: impl AsRef<Path>,
+    model: &Model,
+    parameters: &[(P, Vec<f32>)],
+    masks: &[(P, Mask)],
+) -> Result<()> {
+    let shape = |path: &str| match model.parameters().iter().find(|parameter| parameter.path == path) {
+        Some(parameter) => Ok(parameter.shape.extents()),
+        None => Err(Error::unknown_parameter(path, model.parameters().iter().map(|p| p.path.as_str()))),
+    };
+    let weights = parameters.iter().map(|(path, values)| {
+        let path = path.as_ref();
+        Ok((path.to_owned(), npy::format(shape(path)?, values)?))
+    });
+    let masks = masks.iter().map(|(path, mask)| {
+        let path = path.as_ref();
+        let flags: Vec<_> = (0..mask.len()).map(|index| mask.is_frozen(index)).collect();
+        Ok((format!("mask.{path}"), npy::format_flags(shape(path)?, &flags)?))
+    });
+    npy::write_entries(path.as_ref(), weights.chain(masks))
 }

@@ -65,6 +65,16 @@ impl StateDict {
         Self::open_safetensors(path)
     }
 
+    /// Whether the first bytes of a file are those of `torch.save` before PyTorch 1.6, which are no archive.
+    pub fn is_of_torch(head: &[u8]) -> bool {
+        head.starts_with(&OLD_TORCH)
+    }
+
+    /// Whether the file is a safetensors file.
+    pub fn is_safetensors(&self) -> bool {
+        matches!(self.content, Content::Safetensors { .. })
+    }
+
     fn open_safetensors(path: &Path) -> Result<Self> {
         let bytes = file::read(path)?;
         if let Some(kind) = file::other_format(&bytes) {

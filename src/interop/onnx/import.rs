@@ -4,6 +4,7 @@
 //! converts the parameters, with those after a flatten.
 
 use super::attributes::{decimal, extent, float, int, pair, text};
+use super::contents::operator;
 use super::fold::{BATCH, Known, fold};
 use super::names::{clean, module_of, path_of};
 use super::proto::{Attribute, File, Node, Read, Tensor};
@@ -112,8 +113,7 @@ fn check_operators(file: &File) -> Read<()> {
     for node in &file.nodes {
         let is_standard = matches!(node.domain, "" | "ai.onnx");
         if !(is_standard && OPERATORS.contains(&node.op)) {
-            let name = if is_standard { node.op.to_owned() } else { format!("{}.{}", node.domain, node.op) };
-            *unknown.entry(name).or_default() += 1;
+            *unknown.entry(operator(node)).or_default() += 1;
         }
     }
     if unknown.is_empty() {

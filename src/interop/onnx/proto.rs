@@ -231,6 +231,18 @@ impl<'a> Tensor<'a> {
         Ok((name, *size))
     }
 
+    /// The element type, with the name that other formats have for it.
+    pub fn short_type(&self) -> String {
+        match self.type_name() {
+            Ok(("float", _)) => "f32".to_owned(),
+            Ok(("double", _)) => "f64".to_owned(),
+            Ok(("float16", _)) => "f16".to_owned(),
+            Ok(("bfloat16", _)) => "bf16".to_owned(),
+            Ok((name, _)) => name.replace("uint", "u").replace("int", "i"),
+            Err(_) => format!("type {}", self.dtype),
+        }
+    }
+
     /// Whether the elements are floating-point numbers.
     pub fn is_float(&self) -> bool {
         matches!(self.dtype, 1 | 10 | 11 | 16)
