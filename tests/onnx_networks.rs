@@ -3,10 +3,11 @@
 
 use crate::support::compare::share_of_largest;
 use crate::support::device::gpu;
+use crate::support::onnx::tensor;
 use crate::support::soak::{Case, damage, soak};
 use crate::support::{say, skip};
 use crate::torch::{npy as array, stored};
-use frazil::interop::npy::{self, Array};
+use frazil::interop::npy::{self, Array, Elements};
 use frazil::interop::{OnnxNetwork, read_onnx, write_onnx};
 use frazil::layer::Layer;
 use frazil::model::Source;
@@ -205,6 +206,17 @@ fn exports_are_valid_and_give_the_same_outputs_elsewhere() {
     }
 }
 
+/// The elements of an array whose images are NCHW, in the order of this crate.
+fn nhwc(array: &Array) -> Vec<f32> {
+    let values = array.clone().into_f32().unwrap();
+    let [n, c, h, w] = *array.shape else { return values };
+    let at = |i: usize| {
+        let (image, pixel, channel) = (i / (h * w * c), i / c % (h * w), i % c);
+        image * c * h * w + channel * h * w + pixel
+    };
+    (0..n * c * h * w).map(|i| values[at(i)]).collect()
+}
+
 /// Networks with what PyTorch's exporters do not write: other forms of operators give the outputs of ONNX's reference
 /// evaluator.
 #[test]
@@ -222,16 +234,9 @@ fn operators_of_other_exporters_give_the_outputs_of_the_evaluator() {
         .output()
         .unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-    let nhwc = |array: &Array| -> Vec<f32> {
-        let values = array.clone().into_f32().unwrap();
-        let [n, c, h, w] = *array.shape else { return values };
-        let at = |i: usize| {
-            let (image, pixel, channel) = (i / (h * w * c), i / c % (h * w), i % c);
-            image * c * h * w + channel * h * w + pixel
-        };
-        (0..n * c * h * w).map(|i| values[at(i)]).collect()
-    };
-    for (name, shared) in [("biases", 0), ("shapes", 0), ("windows", 0), ("joins", 0), ("shared", 1)] {
+    for (name, shared) in
+        [("biases", 0), ("scales", 0), ("shapes", 0), ("windows", 0), ("joins", 0), ("shared", 1)]
+    {
         let file = |what: &str| folder.join(format!("{name}.{what}"));
         let read = read_onnx(file("onnx")).unwrap();
         let [x, y] = ["x.npy", "y.npy"].map(|what| nhwc(&npy::read(file(what)).unwrap()));
@@ -241,6 +246,91 @@ fn operators_of_other_exporters_give_the_outputs_of_the_evaluator() {
         let repeated = read.model.layers().iter().filter(|layer| layer.repeats().is_some()).count();
         assert_eq!(repeated, shared, "{name}");
     }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// The light models of ONNX's backend tests, with the operators that are not supported.
+const LIGHT: [(&str, &str); 9] = [
+    ("squeezenet", ""),
+    ("resnet50", ""),
+    ("inception_v2", ""),
+    ("densenet121", ""),
+    ("vgg19", ""),
+    ("bvlc_alexnet", "LRN (2)"),
+    ("inception_v1", "LRN (2)"),
+    ("zfnet512", "LRN (2)"),
+    ("shufflenet", "Transpose (16)"),
+];
+
+/// Packages with ONNX's backend tests; `None`, and a visible skip, if they cannot be installed.
+fn light_models(what: &str) -> Option<PathBuf> {
+    let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/onnx-cases/python");
+    if packages.join("COMPLETE").exists() {
+        return Some(packages);
+    }
+    skip(what, "pip cannot install onnx (scripts/fetch-onnx-cases.sh)");
+    None
+}
+
+#[test]
+fn light_models_give_their_stored_outputs() {
+    let Some(packages) = light_models("ONNX networks: light models") else { return };
+    let file = |name: &str| packages.join("onnx/backend/test/data/light").join(format!("light_{name}"));
+    // As the backend tests make them.
+    let count = 3 * 224 * 224;
+    let values = (0..count).map(|i| (i as f64 / count as f64) as f32).collect();
+    let input = nhwc(&Array { shape: vec![1, 3, 224, 224], elements: Elements::F32(values) });
+    for (name, missing) in LIGHT {
+        let read = read_onnx(file(&format!("{name}.onnx")));
+        if !missing.is_empty() {
+            let error = read.unwrap_err().to_string();
+            assert!(error.contains("not supported") && error.contains(missing), "{name}: {error}");
+            continue;
+        }
+        let stored = std::fs::read(file(&format!("{name}_output_0.pb"))).unwrap();
+        let expected: Vec<f32> =
+            tensor(&stored).unwrap().unwrap().data.into_iter().map(|x| x as f32).collect();
+        let read = read.unwrap();
+        let predictor = match Predictor::new(gpu(), read.model, &read.parameters, 1) {
+            // Its first dense layer has 411 MB of weights, more than a binding of a software adapter.
+            Err(Error::LimitExceeded { .. }) if name == "vgg19" => {
+                skip("ONNX light model vgg19", "the adapter has no binding of 411 MB");
+                continue;
+            }
+            other => other.unwrap(),
+        };
+        let got = predictor.predict(&input).unwrap();
+        assert_eq!(got.len(), 1000, "{name}");
+        let error = share_of_largest(&got, &expected);
+        assert!(error <= 1e-5, "{name}: {error:e}");
+        say(&format!("ONNX light model {name}: largest difference {error:.1e} of the largest output"));
+    }
+}
+
+/// With random weights: those of the light models are all equal. Of the others, the evaluator of ONNX 1.22 gives other
+/// outputs than onnxruntime and this crate.
+#[test]
+fn light_model_with_random_weights_gives_the_outputs_of_the_evaluator() {
+    let Some(packages) = light_models("ONNX networks: light model with random weights") else { return };
+    let folder = temporary("light");
+    std::fs::create_dir_all(&folder).unwrap();
+    let run = Command::new("python3")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/onnx/light.py"))
+        .arg(packages.join("onnx/backend/test/data/light/light_squeezenet.onnx"))
+        .arg("64")
+        .arg(&folder)
+        .env("PYTHONPATH", &packages)
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let [x, y] = ["x.npy", "y.npy"].map(|file| npy::read(folder.join(file)).unwrap());
+    let read = read_onnx(folder.join("network.onnx")).unwrap();
+    let got = predictor(&read, 1).predict(&nhwc(&x)).unwrap();
+    let error = share_of_largest(&got, &y.into_f32().unwrap());
+    assert!(error <= 1e-5, "{error:e}");
+    say(&format!(
+        "ONNX light model with random weights: largest difference {error:.1e} of the largest output"
+    ));
     std::fs::remove_dir_all(folder).unwrap();
 }
 
@@ -336,6 +426,27 @@ fn files_that_do_not_fit_are_named_errors() {
     );
     refused(b"", &["not a complete ONNX file"]);
     refused(&std::fs::read(stored("digits_cnn.f32.safetensors")).unwrap(), &["model"]);
+
+    // Constants for each channel, and tensors that are larger than the file.
+    let scalar = |op: &str| node(op, &["x", "c"], "y");
+    let filled = |shape: &[i64]| -> Vec<Vec<u8>> {
+        let dims: Vec<u8> = shape.iter().flat_map(|&extent| integer(7, extent as u64)).collect();
+        let tensor = [integer(1, shape.len() as u64), integer(2, 7), dims].concat();
+        let value = [field(1, b"value"), field(5, &tensor), integer(20, 4)].concat();
+        let constant = [field(2, b"s"), field(3, b"s"), field(4, b"Constant"), field(5, &value)].concat();
+        vec![field(1, &constant), node("ConstantOfShape", &["s"], "c")]
+    };
+    let with = |shape: &[i64], last: Vec<u8>| file_of(&[filled(shape), vec![last]].concat());
+    std::fs::write(&path, with(&[2, 1, 1], scalar("Mul"))).unwrap();
+    let read = read_onnx(&path).unwrap();
+    assert_eq!(read.parameters, [("y.kernel".to_owned(), vec![0.0; 2])]);
+    std::fs::write(&path, with(&[], scalar("Add"))).unwrap();
+    let read = read_onnx(&path).unwrap();
+    let [kernel, bias] = [vec![1.0; 2], vec![0.0; 2]];
+    assert_eq!(read.parameters, [("y.kernel".to_owned(), kernel), ("y.bias".to_owned(), bias)]);
+    refused(&with(&[3, 1, 1], scalar("Mul")), &["(Mul)", "[2, 1, 1]", "[3, 1, 1]"]);
+    refused(&with(&[1 << 30, 1 << 30], scalar("Mul")), &["(Mul)", "at most 268435456 equal elements"]);
+    refused(&with(&[-1], scalar("Mul")), &["(ConstantOfShape)", "extents of 0 or more, got -1"]);
 
     // Products and sums of the numbers of a file would overflow.
     refused(

@@ -54,6 +54,21 @@ network("biases", [3, 2, 5, 4], [
     ("Gemm", ["r", "w2", "b2"], "y", {"alpha": 0.5, "beta": 2.0}),
 ], {"k": weight(3, 2, 3, 3), "cb": weight(3, 1, 1), "w1": weight(12, 5), "b1": weight(5), "w2": weight(5, 4), "b2": weight(4)}, 2)
 
+# Constants for each channel and numbers, in both orders, and a constant that is not stored.
+network("scales", [2, 3, 5, 4], [
+    ("BatchNormalization", ["x", "s", "b", "m", "v"], "n", {}),
+    ("Unsqueeze", ["f", "axes"], "g", {}),
+    ("Mul", ["n", "g"], "p", {}),
+    ("Unsqueeze", ["c", "axes"], "d", {}),
+    ("Add", ["p", "d"], "q", {}),
+    ("Mul", ["two", "q"], "r", {}),
+    ("LeakyRelu", ["r"], "t", {"alpha": 0.1}),
+    ("Add", ["row", "t"], "u", {}),
+    ("ConstantOfShape", ["shape"], "fill", {"value": numpy_helper.from_array(np.array([0.25], np.float32))}),
+    ("Mul", ["u", "fill"], "y", {}),
+], {"s": weight(3), "b": weight(3), "m": weight(3), "v": weight(3) ** 2 + np.float32(0.5), "f": weight(3), "c": weight(3), "axes": ints(1, 2),
+    "two": np.float32(2.5), "row": weight(1, 3, 1, 1), "shape": ints(3, 1, 1)}, 4)
+
 # The batch as a computed extent, as of x.view(x.size(0), -1), and a softmax.
 network("shapes", [2, 3, 4, 4], [
     ("Shape", ["x"], "s", {}),

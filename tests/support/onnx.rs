@@ -145,7 +145,7 @@ fn floats(payload: &Payload, into: &mut Vec<f64>) -> Read<()> {
 }
 
 /// Reads a TensorProto; `None` for an unsupported element type.
-fn tensor(message: &[u8]) -> Read<Option<Tensor>> {
+pub fn tensor(message: &[u8]) -> Read<Option<Tensor>> {
     let (mut dims, mut dtype, mut data, mut packed, mut raw) = (Vec::new(), 0, Vec::new(), Vec::new(), None);
     for (number, payload) in fields(message)? {
         match (number, payload) {

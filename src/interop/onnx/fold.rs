@@ -40,6 +40,51 @@ pub(super) fn fold<'t, 'a: 't>(
             Some((_, Attribute::Floats(values))) => Tensor::of_floats(vec![values.len()], values.clone()),
             _ => return Err("expected a tensor or numbers".to_owned()),
         }),
+        ("ConstantOfShape", Known::Constant(shape)) => {
+            let extent = |&extent: &i64| {
+                usize::try_from(extent).map_err(|_| format!("expected extents of 0 or more, got {extent}"))
+            };
+            let dims = shape.to_integers()?.iter().map(extent).collect::<Read<Vec<_>>>()?;
+            match node.attributes.get("value") {
+                None => Some(Tensor::filled(dims, 0.0)),
+                Some(Attribute::Tensor(value)) if value.is_float() => match *value.to_floats()? {
+                    [value] => Some(Tensor::filled(dims, value)),
+                    ref values => return Err(format!("expected one value, got {}", values.len())),
+                },
+                Some(_) => return Err("expected a floating-point value, got another".to_owned()),
+            }
+        }
+        ("Unsqueeze" | "Squeeze", Known::Constant(tensor)) if tensor.is_float() => {
+            let axes = match (node.attributes.get("axes"), operand(1)) {
+                (Some(Attribute::Ints(axes)), _) => axes.clone(),
+                (_, axes) => axes.integers()?,
+            };
+            let inserts = node.op == "Unsqueeze";
+            let rank = tensor.dims.len() + if inserts { axes.len() } else { 0 };
+            let position = |&axis: &i64| {
+                let at = if axis < 0 { axis.saturating_add(rank as i64) } else { axis };
+                usize::try_from(at).ok().filter(|&at| at < rank)
+            };
+            let wrong = || format!("expected axes of {:?}, got {axes:?}", tensor.dims);
+            let mut positions: Vec<_> = axes.iter().map(position).collect::<Option<_>>().ok_or_else(wrong)?;
+            positions.sort_unstable();
+            let mut dims = tensor.dims.clone();
+            if inserts {
+                positions.iter().for_each(|&at| dims.insert(at.min(dims.len()), 1));
+            } else {
+                let all = positions.is_empty();
+                if positions.iter().any(|&at| dims[at] != 1) {
+                    return Err(wrong());
+                }
+                let mut at = 0;
+                dims.retain(|&extent| {
+                    let keeps = if all { extent != 1 } else { !positions.contains(&at) };
+                    at += 1;
+                    keeps
+                });
+            }
+            Some(tensor.reshaped(dims))
+        }
         ("Shape", Known::Shape(example)) => {
             let shape: Vec<_> = [BATCH].into_iter().chain(example.iter().map(|&e| e as i64)).collect();
             let bound = |at: i64| {

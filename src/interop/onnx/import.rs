@@ -7,7 +7,7 @@ use super::attributes::{decimal, extent, float, int, pair, text};
 use super::contents::operator;
 use super::fold::{BATCH, Known, fold};
 use super::names::{clean, module_of, path_of};
-use super::proto::{Attribute, File, Node, Read, Tensor};
+use super::proto::{Attribute, File, MAX_FILLED, Node, Read, Tensor};
 use crate::error::{Error, Result, printable};
 use crate::file;
 use crate::graph::Activation;
@@ -36,7 +36,7 @@ pub struct OnnxNetwork {
 /// The layers have the names of the file's weights (`features.0` for `features.0.weight`), or else of its nodes.
 /// The parameters are found as in a PyTorch state dict, and freeze and train as those of any model.
 ///
-/// Operators: `Add`, `AveragePool`, `BatchNormalization`, `Clip`, `Concat` of channels, `Constant`, `Conv`, `Dropout`, `Flatten`, `Gelu`,
+/// Operators: `Add`, `AveragePool`, `BatchNormalization`, `Clip`, `Concat` of channels, `Constant`, `ConstantOfShape`, `Conv`, `Dropout`, `Flatten`, `Gelu`,
 /// `Gemm`, `GlobalAveragePool`, `GlobalMaxPool`, `HardSigmoid`, `HardSwish`, `Identity`, `LeakyRelu`, `MatMul` with a constant, `MaxPool`, `Mul`,
 /// `Pad` with zeros, `ReduceMean` over rows and columns, `Relu`, `Reshape` to features, `Sigmoid`, `Softmax`,
 /// `Squeeze`, `Sum`, `Tanh`, `Unsqueeze`; and `Shape`, `Gather` and `Cast` of shapes.
@@ -72,7 +72,7 @@ pub fn read_onnx(file: impl AsRef<Path>) -> Result<OnnxNetwork> {
 }
 
 /// The operators that [`Importer::node`] reads.
-const OPERATORS: [&str; 33] = [
+const OPERATORS: [&str; 34] = [
     "Add",
     "AveragePool",
     "BatchNormalization",
@@ -80,6 +80,7 @@ const OPERATORS: [&str; 33] = [
     "Clip",
     "Concat",
     "Constant",
+    "ConstantOfShape",
     "Conv",
     "Dropout",
     "Flatten",
@@ -180,6 +181,8 @@ struct Importer<'f, 'a> {
     /// Outputs of additions that became the bias of the layer before.
     biases: BTreeSet<&'a str>,
     folded: bool,
+    /// Number of elements of filled tensors that were used.
+    filled: usize,
 }
 
 /// A refusal: the place and the reason.
@@ -208,6 +211,7 @@ impl<'f, 'a> Importer<'f, 'a> {
             shared: HashMap::new(),
             biases: BTreeSet::new(),
             folded: false,
+            filled: 0,
         };
         for tensor in &file.initializers {
             importer.define(tensor.name, Operand::Constant(tensor.clone()))?;
@@ -316,10 +320,20 @@ impl<'f, 'a> Importer<'f, 'a> {
         }
     }
 
-    fn floats(&self, node: &Node<'a>, index: usize) -> Read<(Vec<usize>, Vec<f32>)> {
+    fn floats(&mut self, node: &Node<'a>, index: usize) -> Read<(Vec<usize>, Vec<f32>)> {
         let tensor =
             self.constant(node, index)?.ok_or_else(|| format!("expected operand {index}, got none"))?;
-        Ok((tensor.dims.clone(), tensor.to_floats()?))
+        let (dims, values, filled) = (tensor.dims.clone(), tensor.to_floats()?, tensor.is_filled());
+        if filled {
+            self.filled = self.filled.saturating_add(values.len());
+            if self.filled > MAX_FILLED {
+                let got = self.filled;
+                return Err(format!(
+                    "expected at most {MAX_FILLED} elements of ConstantOfShape in a file, got {got}"
+                ));
+            }
+        }
+        Ok((dims, values))
     }
 
     /// Reads a node.
@@ -364,6 +378,9 @@ impl<'f, 'a> Importer<'f, 'a> {
             "MaxPool" | "AveragePool" | "GlobalMaxPool" => self.pool(node, index)?,
             "GlobalAveragePool" | "ReduceMean" => self.global_average(node, index)?,
             "Softmax" => self.softmax(node, index)?,
+            "Add" | "Mul" if self.is_constant(node, 0) || self.is_constant(node, 1) => {
+                self.scale(node, index)?
+            }
             "Add" | "Sum" | "Mul" | "Concat" => self.join(node, index)?,
             "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" => self.reshape(node, index)?,
             "Pad" => self.pad(node)?,
@@ -463,7 +480,7 @@ impl<'f, 'a> Importer<'f, 'a> {
         let Some(Operand::Constant(tensor)) = self.operands.get(other) else { return Ok(None) };
         // `[c]` is added to features; images need `[c, 1, 1]`.
         let fits = match (node.op, tensor.dims.as_slice()) {
-            ("Conv", [c, 1, 1] | [1, c, 1, 1]) | ("MatMul", [c] | [1, c]) => *c == outputs,
+            ("Conv" | "Mul", [c, 1, 1] | [1, c, 1, 1]) | ("MatMul", [c] | [1, c]) => *c == outputs,
             _ => false,
         };
         if !fits || !tensor.is_float() {
@@ -513,7 +530,7 @@ impl<'f, 'a> Importer<'f, 'a> {
             ));
         }
         let bias = match self.constant(node, 2)? {
-            Some(tensor) => Some(tensor.to_floats()?),
+            Some(_) => Some(self.floats(node, 2)?.1),
             None => self.bias_after(node, c_out)?,
         };
         self.folded |= node.inputs.get(1).is_some_and(|name| name.starts_with("onnx::Conv_"))
@@ -560,9 +577,9 @@ impl<'f, 'a> Importer<'f, 'a> {
         let alpha = float(node, "alpha", 1.0)? as f32;
         weight.iter_mut().filter(|_| alpha != 1.0).for_each(|w| *w *= alpha);
         let bias = match self.constant(node, 2)? {
-            Some(tensor) => {
+            Some(_) => {
                 let beta = float(node, "beta", 1.0)? as f32;
-                let mut bias = tensor.to_floats()?;
+                let (_, mut bias) = self.floats(node, 2)?;
                 bias.iter_mut().filter(|_| beta != 1.0).for_each(|b| *b *= beta);
                 if bias.len() == 1 { Some(vec![bias[0]; dims[0]]) } else { Some(bias) }
             }
@@ -655,6 +672,8 @@ impl<'f, 'a> Importer<'f, 'a> {
         let default = if self.file.opset < 13 { 1 } else { -1 };
         match (x.rank(), int(node, "axis", default)?) {
             (2, 1 | -1) => self.layer(node, index, Layer::Softmax, x),
+            // All but one of the axes have the extent 1.
+            (4, 1 | -3) if x.pooled => self.layer(node, index, Layer::Softmax, x),
             (rank, axis) => Err(format!("expected features and axis 1, got {rank} axes and axis {axis}")),
         }
     }
@@ -683,6 +702,44 @@ impl<'f, 'a> Importer<'f, 'a> {
             None => float(node, "ratio", 0.5)?,
         };
         Ok(Layer::Dropout { rate })
+    }
+
+    fn is_constant(&self, node: &Node<'a>, index: usize) -> bool {
+        matches!(self.operand(node, index), Ok(Operand::Constant(_)))
+    }
+
+    /// Multiplies images by a constant for each channel, or adds one: a depthwise 1x1 convolution.
+    fn scale(&mut self, node: &Node<'a>, index: usize) -> Read<Value> {
+        let mut node = node.clone();
+        if self.is_constant(&node, 0) {
+            node.inputs.swap(0, 1);
+        }
+        let x = self.value(&node, 0)?;
+        if x.pad != [0; 4] {
+            return Err("expected a convolution after Pad, got another operator".to_owned());
+        }
+        let x = self.image(&node, index, x)?;
+        let channels = x.shape[2];
+        let (dims, values) = self.floats(&node, 1)?;
+        let values = match dims.as_slice() {
+            [] | [1] => vec![values[0]; channels],
+            [c, 1, 1] | [1, c, 1, 1] if *c == channels => values,
+            _ => {
+                return Err(format!(
+                    "expected a number, or a constant for each channel [{channels}, 1, 1], got {dims:?}"
+                ));
+            }
+        };
+        let (factors, bias) = match node.op {
+            "Add" => (vec![1.0; channels], Some(values)),
+            _ => (values, self.bias_after(&node, channels)?),
+        };
+        let layer = Conv2dLayer::new(channels, [1, 1]).groups(channels).bias(bias.is_some());
+        let mut weights = vec![("weight", vec![channels, 1, 1, 1], factors)];
+        weights.extend(bias.map(|bias| ("bias", vec![channels], bias)));
+        let value = self.with_weights(&node, index, Layer::Conv2d(layer), x, weights)?;
+        self.alias_bias(&node, &value)?;
+        Ok(value)
     }
 
     fn join(&mut self, node: &Node<'a>, index: usize) -> Read<Value> {

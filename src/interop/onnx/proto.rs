@@ -159,6 +159,10 @@ const TYPES: [(i64, &str, usize); 9] = [
     (16, "bfloat16", 2),
 ];
 
+/// Maximum number of elements of the tensors of a file that are filled with one value: few bytes could otherwise
+/// become gigabytes.
+pub(super) const MAX_FILLED: usize = 1 << 28;
+
 /// A tensor whose elements are still in the file.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tensor<'a> {
@@ -170,6 +174,8 @@ pub(super) struct Tensor<'a> {
     doubles: Vec<f64>,
     integers: Vec<i64>,
     external: bool,
+    /// The value of all elements, which are not stored.
+    fill: Option<f32>,
 }
 
 impl<'a> Tensor<'a> {
@@ -205,6 +211,21 @@ impl<'a> Tensor<'a> {
     /// A tensor of f32.
     pub fn of_floats(dims: Vec<usize>, floats: Vec<f32>) -> Self {
         Tensor { dims, dtype: 1, floats, ..Tensor::default() }
+    }
+
+    /// A tensor of equal f32.
+    pub fn filled(dims: Vec<usize>, value: f32) -> Self {
+        Tensor { dims, dtype: 1, fill: Some(value), ..Tensor::default() }
+    }
+
+    /// The same elements in another shape.
+    pub fn reshaped(&self, dims: Vec<usize>) -> Self {
+        Tensor { dims, ..self.clone() }
+    }
+
+    /// Whether the elements are not stored in the file, so that its size does not limit their number.
+    pub fn is_filled(&self) -> bool {
+        self.fill.is_some()
     }
 
     fn named(&self, why: String) -> String {
@@ -251,6 +272,15 @@ impl<'a> Tensor<'a> {
     /// Returns the elements of a floating-point tensor, row-major.
     pub fn to_floats(&self) -> Read<Vec<f32>> {
         let (name, size) = self.type_name()?;
+        if let Some(fill) = self.fill {
+            let count = self.dims.iter().try_fold(1usize, |count, &extent| count.checked_mul(extent));
+            let count = count.filter(|&count| count <= MAX_FILLED).ok_or_else(|| {
+                self.named(format!("expected at most {MAX_FILLED} equal elements, got {:?}", self.dims))
+            })?;
+            let mut values = host_memory::reserve(count, self.name).map_err(|error| error.to_string())?;
+            values.resize(count, fill);
+            return Ok(values);
+        }
         let count = match (self.raw, name) {
             (Some(raw), _) => raw.len() / size,
             (None, "float") => self.floats.len(),
