@@ -584,7 +584,7 @@ impl Trainer {
         if rows.checked_mul(row) == Some(batch.features.len()) {
             return Ok(());
         }
-        let expected = format!("{rows} rows of {example:?}, {row} features each");
+        let expected = format!("{rows} rows of {example:?}, {} features", rows.saturating_mul(row));
         Err(Error::shape(at, expected, format!("{} features", batch.features.len())))
     }
 }
