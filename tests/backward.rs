@@ -5,7 +5,10 @@
 use crate::support::executor::Operand;
 use crate::support::gradients::{Data, assert_gradients, draw};
 use crate::support::random::{convolution_shapes, elements, normal, spread, stream};
-use frazil::low_level::{Activation, Conv2d, DType, Dropout, Graph, Op, Pool2d, UpdateRule, ValueId};
+use frazil::low_level::{
+    Activation, Conv2d, DType, Dropout, Graph, Op, Pool2d, Resample2d, Resampling, ResamplingRule,
+    UpdateRule, ValueId,
+};
 use frazil::low_level::{Padding, Shape, Window};
 use frazil::model::Model;
 use frazil::{Error, Loss, conformance};
@@ -130,6 +133,20 @@ fn pools(all: &mut Vec<Case>) {
         all.push(linear(Op::MaxPool2d(p), vec![separated(&[5, 6, 2], 18)], &[0]));
         all.push(linear(Op::AvgPool2d(p), vec![batch(&[5, 6, 2], 19)], &[0]));
         all.push(linear(Op::AvgPool2dGrad(p), vec![batch(&[h, w, 2], 20)], &[0]));
+    }
+    for rule in [
+        ResamplingRule::Nearest { step: 0.6 },
+        ResamplingRule::Linear { step: 0.6 },
+        ResamplingRule::LinearCorners,
+        ResamplingRule::AdaptiveMean,
+        ResamplingRule::WindowMean { kernel: 3, stride: 1, pad_begin: 2, pad_end: 2 },
+    ] {
+        let axes = [(3, 5), (4, 6)].map(|(input, output)| Resampling { input, output, rule });
+        for adjoint in [false, true] {
+            let r = Resample2d { axes, channels: 2, adjoint };
+            let [h, w] = r.from();
+            all.push(linear(Op::Resample2d(r), vec![batch(&[h, w, 2], 30)], &[0]));
+        }
     }
     all.push(linear(Op::GlobalAvgPool, vec![batch(&[3, 2, 4], 21)], &[0]));
     all.push(linear(Op::GlobalAvgPoolGrad([3, 2]), vec![batch(&[4], 22)], &[0]));

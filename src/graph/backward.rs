@@ -1,7 +1,7 @@
 //! Reverse-mode differentiation: [`Graph::backward`], the sweep that visits operations in reverse order and
 //! sums the gradients of a value over its uses, and the adjoint (vector-Jacobian product) of every operation.
 
-use super::{Activation, DType, Graph, Node, Op, Role, ValueId};
+use super::{Activation, DType, Graph, Node, Op, Resample2d, Role, ValueId};
 use crate::error::{Error, Result};
 
 impl Graph {
@@ -452,6 +452,10 @@ impl Adjoint<'_, '_> {
             Op::MaxPool2d(p) => self.push(0, Op::MaxPool2dGrad(*p), &[node.outputs[1], dy], "grad_input"),
             Op::AvgPool2d(p) => self.push(0, Op::AvgPool2dGrad(*p), &[dy], "grad_input"),
             Op::AvgPool2dGrad(p) => self.push(0, Op::AvgPool2d(*p), &[dy], "grad_input"),
+            Op::Resample2d(r) => {
+                let adjoint = Resample2d { adjoint: !r.adjoint, ..*r };
+                self.push(0, Op::Resample2d(adjoint), &[dy], "grad_input")
+            }
             Op::GlobalAvgPool => {
                 let x = self.sweep.graph.at(i(0)).shape.extents();
                 let size = [x[1], x[2]];

@@ -5,10 +5,12 @@
 
 mod backward;
 mod op;
+mod resample;
 mod update;
 mod validate;
 
 pub use op::{Activation, Conv2d, Dropout, Op, Pool2d, StatisticsRule, StepScalars};
+pub use resample::{Resample2d, Resampling, ResamplingRule};
 pub use update::{Clip, Target, UpdateRule};
 
 use crate::error::{Error, Result};

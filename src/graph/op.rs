@@ -1,6 +1,6 @@
 //! Operations and their attributes. The documentation of each operation defines it by a formula.
 
-use super::{Clip, ParameterId, Target, UpdateRule};
+use super::{Clip, ParameterId, Resample2d, Target, UpdateRule};
 use crate::error::{Error, Result};
 use crate::rng::threefry;
 use crate::shape::{MAX_ELEMENTS, Shape, Window, WindowGeometry};
@@ -236,6 +236,9 @@ pub enum Op {
     AvgPool2d(Pool2d),
     /// `dy` -> (`dx`): the gradient of `AvgPool2d`.
     AvgPool2dGrad(Pool2d),
+    /// `x [n,h,w,c]` -> (`y [n,oh,ow,c]`): upsampling, or means over windows. The adjoint of the operation is the
+    /// same operation with [`Resample2d::adjoint`].
+    Resample2d(Resample2d),
     /// `x [n,h,w,c]` -> (`y [n,c]`): the mean over the pixels of each image.
     GlobalAvgPool,
     /// `dy [n,c]` -> (`dx [n,h,w,c]`): the gradient of `GlobalAvgPool` for images of `[h, w]` pixels.
@@ -331,6 +334,8 @@ impl Op {
             Op::MaxPool2dGrad(_) => "max_pool2d_grad",
             Op::AvgPool2d(_) => "avg_pool2d",
             Op::AvgPool2dGrad(_) => "avg_pool2d_grad",
+            Op::Resample2d(r) if r.adjoint => "resample2d_adjoint",
+            Op::Resample2d(_) => "resample2d",
             Op::GlobalAvgPool => "global_avg_pool",
             Op::GlobalAvgPoolGrad(_) => "global_avg_pool_grad",
             Op::SoftmaxCrossEntropy { .. } => "softmax_cross_entropy",

@@ -121,6 +121,7 @@ files! {
     GLOBAL_AVG_POOL_GRAD: "pool" / "global_avg_pool_grad",
     MAX_POOL2D: "pool" / "max_pool2d",
     MAX_POOL2D_GRAD: "pool" / "max_pool2d_grad",
+    RESAMPLE2D: "pool" / "resample2d",
     BATCH_MOMENTS: "norm" / "batch_moments",
     BATCH_MOMENTS_PARALLEL: "norm" / "batch_moments_parallel",
     BATCH_NORM: "norm" / "batch_norm",

@@ -365,6 +365,7 @@ fn compute(
         (Op::ReluGrad, [dx]) => elementwise::relu_grad(operand(0), operand(1), dx),
         (Op::AvgPool2d(p), [y]) => pool::avg_pool2d(p, operand(0), y),
         (Op::AvgPool2dGrad(p), [dx]) => pool::avg_pool2d_grad(p, operand(0), dx),
+        (Op::Resample2d(r), [y]) => pool::resample2d(r, operand(0), y),
         (Op::Dropout(d), [y]) => elementwise::dropout(d, step, operand(0), y),
         (Op::MaxPool2d(p), [y, position]) => pool::max_pool2d(p, operand(0), y, position),
         (Op::MaxPool2dGrad(p), [dx]) => pool::max_pool2d_grad(p, operand(0), operand(1), dx),

@@ -1,6 +1,6 @@
-//! Max-pooling, average pooling, global average pooling, and their gradients.
+//! Max-pooling, average pooling, resampling, global average pooling, and their gradients.
 
-use crate::graph::Pool2d;
+use crate::graph::{Pool2d, Resample2d};
 use crate::shape::WindowGeometry;
 
 /// Calls `visit(output, window)` for every output element of `batch` images; `window` lists the taps inside
@@ -83,6 +83,25 @@ pub(super) fn avg_pool2d_grad(p: &Pool2d, dy: &[f64], dx: &mut [f64]) {
             dx[index] += dy[output] / window.len() as f64;
         }
     });
+}
+
+/// `y` is the weighted sum of the pixels of a rectangle of `x`.
+pub(super) fn resample2d(r: &Resample2d, x: &[f64], y: &mut [f64]) {
+    let ([h, w], [oh, ow], channels) = (r.from(), r.to(), r.channels);
+    let [rows, columns] = [0, 1].map(|axis| r.weights(axis));
+    for (x, y) in x.chunks(h * w * channels).zip(y.chunks_mut(oh * ow * channels)) {
+        for (output, y) in y.iter_mut().enumerate() {
+            let (pixel, channel) = (output / channels, output % channels);
+            let ((first_row, row_weights), (first_column, column_weights)) =
+                (&rows[pixel / ow], &columns[pixel % ow]);
+            *y = 0.0;
+            for (row, row_weight) in (*first_row..).zip(row_weights) {
+                for (column, column_weight) in (*first_column..).zip(column_weights) {
+                    *y += row_weight * column_weight * x[(row * w + column) * channels + channel];
+                }
+            }
+        }
+    }
 }
 
 /// `y` is the mean over the pixels, per channel and image.

@@ -106,6 +106,10 @@ fn lower_one(b: &mut Builder, op: &Operation) -> Result<()> {
         (Op::MaxPool2d(pool) | Op::AvgPool2d(pool) | Op::AvgPool2dGrad(pool), _) => {
             return pool::pool_of(b, op, pool);
         }
+        (Op::Resample2d(resample), _) => {
+            pool::resample2d_of(b, op, resample);
+            return Ok(());
+        }
         (Op::MaxPool2dGrad(pool), _) => return pool::max_pool2d_grad_of(b, op, pool),
         (Op::GlobalAvgPool | Op::GlobalAvgPoolGrad(_), _) => return pool::global_avg_pool_of(b, op),
         // Each element of the result is 1 divided by the number of elements of the operand, so the kernel

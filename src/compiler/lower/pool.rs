@@ -1,12 +1,12 @@
-//! Gradients of max-pooling, and global average pooling.
+//! Pooling and resampling.
 
 use super::{Builder, Resource};
 use crate::compiler::ir::Operation;
 use crate::error::Result;
-use crate::graph::{Op, Pool2d};
+use crate::graph::{Op, Pool2d, Resample2d};
 use crate::kernels::{
-    RUN, avg_pool2d, avg_pool2d_grad, global_avg_pool, global_avg_pool_grad, global_avg_pool_parallel,
-    max_pool2d, max_pool2d_grad, sum_parts, tap_parts,
+    RUN, ResampleTable, avg_pool2d, avg_pool2d_grad, global_avg_pool, global_avg_pool_grad,
+    global_avg_pool_parallel, max_pool2d, max_pool2d_grad, resample2d, sum_parts, tap_parts,
 };
 
 /// Lowers max-pooling, average pooling or the gradient of average pooling: to one dispatch, or to several that
@@ -41,6 +41,18 @@ pub(super) fn max_pool2d_grad_of(b: &mut Builder, op: &Operation, pool: &Pool2d)
         b.push(op, launch, [positions, dy, pooled, output].map(Resource::Value).to_vec());
     }
     Ok(())
+}
+
+/// Lowers a resampling: to one dispatch, or to several that each add the products of some rows and columns.
+pub(super) fn resample2d_of(b: &mut Builder, op: &Operation, resample: &Resample2d) {
+    let [rows, columns] = [0, 1].map(|axis| resample.weights(axis));
+    let table = ResampleTable::new(&rows, &columns);
+    let words = b.list(table.words.clone());
+    let [x, y] = [op.node.inputs[0], op.node.outputs[0]].map(Resource::Value);
+    for part in table.parts(b.settings.max_iterations) {
+        let launch = resample2d(b.settings.batch, resample, &table, &part);
+        b.push(op, launch, vec![x, words, y]);
+    }
 }
 
 /// Lowers global average pooling or its gradient.

@@ -111,6 +111,11 @@ fn node_bounds(
             let factor = (9.0 + (terms(graph, node, rows) as f64).sqrt()) * HALF_ULP;
             vec![magnitudes(graph, node, reference, rows)?.into_iter().map(|m| factor * m).collect()]
         }
+        // The bound of a sum of products, plus the errors of two weights and of one more product.
+        Op::Resample2d(_) => {
+            let factor = (9.0 + (terms(graph, node, rows) as f64).sqrt()) * HALF_ULP;
+            vec![magnitudes(graph, node, reference, rows)?.into_iter().map(|m| factor * m).collect()]
+        }
         // The error of the operand, plus two half-ulps of the sum.
         Op::BiasAdd => {
             let sum = operand_bound(0).into_iter().zip(result());
@@ -219,6 +224,7 @@ fn terms(graph: &Graph, node: &Node, rows: usize) -> usize {
         Op::MaxPool2dGrad(p) => p.window.taps(),
         Op::GlobalAvgPool => input.elements_per_row() / input.shape.last(),
         Op::AvgPool2d(p) | Op::AvgPool2dGrad(p) => p.window.taps(),
+        Op::Resample2d(r) => r.taps().iter().product(),
         _ => 1,
     }
 }

@@ -7,7 +7,7 @@ use crate::conformance::case::{Case, DataKind, Fill, Operand, Partial, Wire};
 use crate::error::Result;
 use crate::graph::{Conv2d, Op, Pool2d};
 use crate::mask::Mask;
-use crate::shape::{Padding, Window};
+use crate::shape::{Padding, Window, WindowGeometry};
 
 /// The geometry of a convolution and the batch of its case.
 struct Geometry {
@@ -81,6 +81,9 @@ pub(super) fn cases() -> Result<Vec<Case>> {
         for kind in KINDS {
             all.extend(transposed(g, kind)?);
         }
+    }
+    for kind in KINDS {
+        all.extend(of_transposed_layers(kind));
     }
     for g in geometries().iter().filter(|g| CHAINED.contains(&g.name) || BIAS_SUMS.contains(&g.name)) {
         for kind in KINDS {
@@ -330,6 +333,44 @@ fn transposed(g: &Geometry, kind: DataKind) -> Result<Vec<Case>> {
         nodes.push((Op::Relu, vec![Wire::Result(1, 0)]));
     }
     Ok(all)
+}
+
+/// Cases with input sizes that only layers of transposed convolution have: rows and columns that no window covers
+/// at the end, and fewer windows than there is space for.
+fn of_transposed_layers(kind: DataKind) -> Vec<Case> {
+    let geometry = |input: [usize; 2], kernel, stride, dilation, pad_begin, output| WindowGeometry {
+        input,
+        kernel,
+        stride,
+        dilation,
+        pad_begin,
+        output,
+    };
+    let mut all = Vec::new();
+    for (name, window) in [
+        ("stride 2 with a row and a column more", geometry([6, 8], [3, 3], [2, 2], [1, 1], [1, 1], [3, 4])),
+        ("stride 4x3 with gaps", geometry([9, 7], [2, 2], [4, 3], [1, 1], [0, 0], [2, 2])),
+        (
+            "dilation 3x2 with more rows than windows",
+            geometry([10, 6], [3, 2], [1, 1], [3, 2], [1, 0], [4, 4]),
+        ),
+        ("rows removed on both sides", geometry([3, 4], [4, 3], [2, 1], [1, 1], [3, 2], [3, 5])),
+    ] {
+        for (channels, c_in, c_out, groups) in
+            [("", 3, 2, 1), (" vec4", 4, 8, 1), (" vec4 in 2 groups", 8, 8, 2), (" depthwise", 4, 4, 4)]
+        {
+            let c = Conv2d { window, c_in, c_out, groups };
+            let Operands { x, kernel, dy, .. } = operands(&c);
+            for (op, operands) in [
+                (Op::Conv2d(c), vec![x.clone(), kernel.clone()]),
+                (Op::Conv2dGradInput(c), vec![dy.clone(), kernel]),
+                (Op::Conv2dGradKernel(c), vec![x, dy]),
+            ] {
+                all.push(single(format!("{} {name}{channels}", op.name()), op, 2, operands, kind));
+            }
+        }
+    }
+    all
 }
 
 /// Geometries of [`bias_and_kernel_grad`] in addition to [`CHAINED`]. They cover sums with and without

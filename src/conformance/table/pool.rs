@@ -1,9 +1,9 @@
-//! Max-pooling, average pooling and global average pooling.
+//! Max-pooling, average pooling, resampling and global average pooling.
 
 use super::build::{KINDS, chain, limited, single, with};
 use crate::conformance::case::{Case, DataKind, Fill, Operand, Wire};
 use crate::error::Result;
-use crate::graph::{Op, Pool2d};
+use crate::graph::{Op, Pool2d, Resample2d, Resampling, ResamplingRule};
 use crate::shape::{Padding, Window};
 
 pub(super) fn cases() -> Result<Vec<Case>> {
@@ -13,6 +13,7 @@ pub(super) fn cases() -> Result<Vec<Case>> {
         all.extend(global_pools(kind));
     }
     all.extend(average_pools()?);
+    all.extend(resamplings());
     all.extend(long_sums()?);
     let kind = DataKind::Integers;
     let p = pool([9, 8, 3], [3, 2], [2, 2], [1, 1], Padding::Same)?;
@@ -103,6 +104,64 @@ fn average_pools() -> Result<Vec<Case>> {
         all.push(single(format!("avg_pool2d_grad {name}"), Op::AvgPool2dGrad(p), batch, dy, kind));
     }
     Ok(all)
+}
+
+/// Cases of resamplings and their adjoints: every rule to more and to fewer pixels, with one channel and with four,
+/// and rectangles that are divided. Products with halves and quarters of integers are exact.
+fn resamplings() -> Vec<Case> {
+    use ResamplingRule::{AdaptiveMean, Linear, LinearCorners, Nearest, WindowMean};
+    let sizes = |input: [usize; 2], output: [usize; 2], rules: [ResamplingRule; 2]| {
+        [0, 1].map(|i| Resampling { input: input[i], output: output[i], rule: rules[i] })
+    };
+    let window = |kernel: usize, stride: usize, pad_begin: usize, pad_end: usize| WindowMean {
+        kernel,
+        stride,
+        pad_begin,
+        pad_end,
+    };
+    let halves = sizes([3, 4], [6, 8], [Linear { step: 0.5 }; 2]);
+    let pixels = sizes([5, 3], [10, 9], [Nearest { step: 0.5 }, Nearest { step: 1.0 / 3.0 }]);
+    let fewer = sizes([7, 9], [3, 4], [Nearest { step: 7.0 / 3.0 }, Linear { step: 2.25 }]);
+    let large = sizes([37, 29], [53, 61], [Linear { step: 37.0 / 53.0 }, LinearCorners]);
+    let one = sizes([1, 4], [5, 1], [Linear { step: 0.2 }, LinearCorners]);
+    let regions = sizes([7, 5], [3, 4], [AdaptiveMean; 2]);
+    let counted = sizes([6, 5], [4, 5], [window(3, 2, 1, 1), window(3, 1, 1, 1)]);
+    let beyond = sizes([3, 2], [4, 3], [window(2, 3, 5, 2), window(9, 1, 4, 4)]);
+    let long = sizes([300, 258], [1, 2], [AdaptiveMean, window(300, 50, 100, 100)]);
+    let mut all = Vec::new();
+    for (name, batch, axes, channels, exact) in [
+        ("bilinear 2x", 3, halves, 3, true),
+        ("bilinear 2x vec4", 3, halves, 4, true),
+        ("nearest 2x3", 2, pixels, 2, true),
+        ("nearest 2x3 vec4", 5, pixels, 8, true),
+        ("fewer pixels", 2, fewer, 3, false),
+        ("37x29 to 53x61", 2, large, 1, false),
+        ("37x29 to 53x61 vec4", 1, large, 4, false),
+        ("one pixel", 3, one, 5, false),
+        ("regions of unequal size", 3, regions, 3, false),
+        ("regions of unequal size vec4", 2, regions, 4, false),
+        ("counted padding", 2, counted, 3, false),
+        ("windows in the padding alone", 3, beyond, 4, false),
+        ("long rows", 2, long, 3, false),
+    ] {
+        for adjoint in [false, true] {
+            let resample = Resample2d { axes, channels, adjoint };
+            let [h, w] = resample.from();
+            for kind in KINDS {
+                if kind == DataKind::Integers && !exact {
+                    continue;
+                }
+                let op = Op::Resample2d(resample);
+                let x = vec![Operand::batched(&[h, w, channels], Fill::Data)];
+                let case = single(format!("{} {name}", op.name()), op, batch, x, kind);
+                if h * w < 100 || name.starts_with("long") {
+                    all.push(limited(&case, 5));
+                }
+                all.push(case);
+            }
+        }
+    }
+    all
 }
 
 /// The geometries of the windows that [`long_sums`] divides with a lower limit.

@@ -54,6 +54,7 @@ pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -
         Op::MaxPool2dGrad(p) => window::max_pool2d_grad(o, p),
         Op::AvgPool2d(p) => window::avg_pool2d(o, p),
         Op::AvgPool2dGrad(p) => window::avg_pool2d_grad(o, p),
+        Op::Resample2d(r) => window::resample2d(o, r),
         Op::GlobalAvgPool => window::global_avg_pool(o),
         Op::GlobalAvgPoolGrad(size) => window::global_avg_pool_grad(o, *size),
         Op::SoftmaxCrossEntropy { smoothing } => loss::cross_entropy(o, *smoothing, false),

@@ -2,7 +2,7 @@
 
 use super::{Operands, ResultInfo, result};
 use crate::error::{Error, Result};
-use crate::graph::{Conv2d, DType, Pool2d};
+use crate::graph::{Conv2d, DType, Pool2d, Resample2d};
 use crate::shape::WindowGeometry;
 
 /// Validates the geometry of a window. [`crate::shape::Window::on`] returns only valid geometries, but the
@@ -130,6 +130,19 @@ fn avg_pool_linear(o: &Operands, p: &Pool2d, from: [usize; 2], to: [usize; 2]) -
     o.batched(0)?;
     o.shape(0, &[None, Some(from[0]), Some(from[1]), Some(p.channels)])?;
     Ok(vec![result([x.shape.extents()[0], to[0], to[1], p.channels], x.batched)?])
+}
+
+/// Validates the operand `x [n, h, w, c]` of a resampling.
+pub(super) fn resample2d(o: &Operands, r: &Resample2d) -> Result<Vec<ResultInfo>> {
+    o.count(1)?;
+    for axis in &r.axes {
+        axis.check(o.label)?;
+    }
+    let x = o.float(0)?;
+    o.batched(0)?;
+    let ([h, w], [oh, ow]) = (r.from(), r.to());
+    o.shape(0, &[None, Some(h), Some(w), Some(r.channels)])?;
+    Ok(vec![result([x.shape.extents()[0], oh, ow, r.channels], x.batched)?])
 }
 
 /// Validates `x [n, h, w, c]`; the result is `[n, c]`.
