@@ -156,6 +156,37 @@ impl Window {
         Ok(geometry)
     }
 
+    /// As [`Window::on`], with the number of outputs rounded up: the last window may extend beyond the padding at
+    /// the end, but begins before it (PyTorch's `ceil_mode`).
+    ///
+    /// # Errors
+    /// As [`Window::on`].
+    pub(crate) fn on_rounded_up(&self, input: [usize; 2], at: &str) -> Result<WindowGeometry> {
+        let mut geometry = self.on(input, at)?;
+        for (axis, n) in input.into_iter().enumerate() {
+            let (stride, extent) = (self.stride[axis], (self.kernel[axis] - 1) * self.dilation[axis] + 1);
+            let begin = geometry.pad_begin[axis];
+            let padded = begin + n + self.pad_end(axis, n);
+            let outputs = (padded - extent).div_ceil(stride) + 1;
+            let begins_inside = (outputs - 1) * stride < begin + n;
+            geometry.output[axis] = if begins_inside { outputs } else { geometry.output[axis] };
+        }
+        Ok(geometry)
+    }
+
+    /// Padding after the input of `n` rows (`axis` 0) or columns (`axis` 1), for a valid window.
+    pub(crate) fn pad_end(&self, axis: usize, n: usize) -> usize {
+        match self.padding {
+            Padding::Valid => 0,
+            Padding::Explicit { bottom, right, .. } => [bottom, right][axis],
+            Padding::Same => {
+                let (stride, extent) = (self.stride[axis], (self.kernel[axis] - 1) * self.dilation[axis] + 1);
+                let total = ((n.div_ceil(stride) - 1) * stride + extent).saturating_sub(n);
+                total - total / 2
+            }
+        }
+    }
+
     /// Returns the padding at the beginning and the number of outputs on one axis.
     fn resolve_axis(&self, axis: usize, n: usize, at: &str) -> Result<(usize, usize)> {
         let (k, s, d) = (self.kernel[axis], self.stride[axis], self.dilation[axis]);
@@ -246,6 +277,24 @@ mod tests {
         assert_eq!(same(8, 2, 3, 1), (0, 3)); // stride larger than the kernel: no padding
         assert_eq!(same(9, 3, 1, 3), (3, 9));
         assert_eq!(same(1, 7, 2, 1), (3, 1)); // input smaller than the kernel
+    }
+
+    #[test]
+    fn rounding_up_adds_a_window_that_begins_before_the_padding_at_the_end() {
+        let outputs = |n: usize, kernel: usize, stride: usize, begin: usize, end: usize| {
+            let padding = Padding::Explicit { top: begin, bottom: end, left: begin, right: end };
+            let w = Window { stride: [stride; 2], padding, ..Window::new([kernel; 2]) };
+            [w.on([n; 2], "t"), w.on_rounded_up([n; 2], "t")].map(|g| g.unwrap().output[0])
+        };
+        assert_eq!(outputs(8, 3, 2, 0, 0), [3, 4]);
+        assert_eq!(outputs(7, 3, 2, 0, 0), [3, 3]);
+        assert_eq!(outputs(6, 3, 2, 1, 1), [3, 4]);
+        assert_eq!(outputs(7, 4, 3, 1, 1), [2, 3]);
+        // The fourth window would begin in the padding.
+        assert_eq!(outputs(6, 2, 2, 0, 1), [3, 3]);
+        assert_eq!(outputs(4, 1, 3, 0, 1), [2, 2]);
+        let same = Window { stride: [2, 2], padding: Padding::Same, ..Window::new([3, 3]) };
+        assert_eq!(same.on_rounded_up([8, 7], "t").unwrap(), same.on([8, 7], "t").unwrap());
     }
 
     #[test]

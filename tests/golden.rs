@@ -10,10 +10,13 @@ use crate::support::trajectory::{
     Errors, check_trajectory, counts_element_steps, net, update_rounding, update_rule,
 };
 use frazil::conformance::compare;
+use frazil::layer::Upsampling;
 use frazil::low_level::GemmFamily;
-use frazil::low_level::{Activation, Graph, Op};
+use frazil::low_level::{Activation, Graph, Op, Padding, Resample2d};
 use frazil::low_level::{Algorithm, Winograd};
 use frazil::low_level::{Plan, PlanOptions};
+use frazil::model::ModelBuilder;
+use frazil::{Loss, Model};
 
 /// Relative tolerance for the CPU reference: it and the golden libraries sum up to 1,000 terms in f64, in
 /// different orders.
@@ -199,6 +202,117 @@ fn global_avg_pool() {
             worst = worst.max(assert_results(case, &results, tolerance));
         }
         report("global_avg_pool", all.len(), worst);
+    });
+}
+
+/// Returns the first operation of a layer that `append` appends to images of a case.
+fn first_operation(case: &Case, append: impl FnOnce(ModelBuilder) -> ModelBuilder) -> Op {
+    let model = append(Model::input(case.shape("input")[1..].to_vec())).build().unwrap();
+    assert_eq!(model.output(), &case.shape("grad_output")[1..], "{}", case.name);
+    let graph = model.evaluation_graph(case.shape("input")[0], Loss::MeanSquaredError).unwrap().graph;
+    graph.nodes()[0].op.clone()
+}
+
+/// The numbers of a list of the parameters; `None` if there is none.
+fn sizes(case: &Case, name: &str) -> Option<Vec<usize>> {
+    let list = case.params[name].as_array()?;
+    Some(list.iter().map(|n| n.as_u64().unwrap() as usize).collect())
+}
+
+#[test]
+fn resampling() {
+    let operation = |case: &Case| {
+        let pair = |name: &str| sizes(case, name).map(|list| [list[0], list[1]]);
+        let number = |name: &str| case.params[name].as_u64().unwrap() as usize;
+        let upsampling = match case.params["upsampling"].as_str() {
+            Some("nearest") => Some(Upsampling::Nearest),
+            Some("bilinear") => Some(Upsampling::Bilinear),
+            Some("corners") => Some(Upsampling::BilinearCorners),
+            other => {
+                assert_eq!(other, None);
+                None
+            }
+        };
+        first_operation(case, |images| match (upsampling, pair("size"), pair("adaptive")) {
+            (Some(how), Some(size), _) => images.upsample_to(how, size),
+            (Some(how), None, _) => {
+                let scale = [0, 1].map(|axis| case.params["scale"][axis].as_f64().unwrap());
+                images.upsample(how, scale)
+            }
+            (None, _, Some(size)) => images.adaptive_avg_pool2d(size),
+            (None, ..) => images.avg_pool2d_with([number("kernel"); 2], |p| {
+                let (begin, end) = (number("begin"), number("end"));
+                let padding = Padding::Explicit { top: begin, bottom: end, left: begin, right: end };
+                let p = p.stride([number("stride"); 2]).padding(padding).count_padding(true);
+                p.round_up(case.params["round_up"].as_bool().unwrap())
+            }),
+        })
+    };
+    everywhere(|make, tolerance| {
+        let all = cases("resample");
+        let mut worst = 0.0f64;
+        for case in &all {
+            let op = operation(case);
+            let Op::Resample2d(r) = op else { panic!("{}: {op:?}", case.name) };
+            let adjoint = Op::Resample2d(Resample2d { adjoint: true, ..r });
+            let results = [
+                ("output", evaluate_one(make, op, &[batch(case, "input")])),
+                ("grad_input", evaluate_one(make, adjoint, &[batch(case, "grad_output")])),
+            ];
+            worst = worst.max(assert_results(case, &results, tolerance));
+        }
+        report("resample", all.len(), worst);
+    });
+}
+
+#[test]
+fn conv_transpose() {
+    let operation = |case: &Case| {
+        let list = |name: &str| sizes(case, name).unwrap();
+        let pair = |name: &str| [list(name)[0], list(name)[1]];
+        let [.., kh, kw] = *case.shape("kernel") else { panic!("{}: a kernel", case.name) };
+        let [top, bottom, left, right] = list("padding").try_into().unwrap();
+        let outputs = case.shape("bias")[0];
+        first_operation(case, |images| {
+            images.conv_transpose2d("up", outputs, [kh, kw], |c| {
+                let c = c
+                    .stride(pair("stride"))
+                    .dilation(pair("dilation"))
+                    .output_padding(pair("output_padding"));
+                let padding = Padding::Explicit { top, bottom, left, right };
+                c.padding(padding).groups(case.params["groups"].as_u64().unwrap() as usize)
+            })
+        })
+    };
+    everywhere(|make, tolerance| {
+        let all = cases("conv_transpose");
+        let mut worst = 0.0f64;
+        for case in &all {
+            let op = operation(case);
+            let Op::Conv2dGradInput(c) = op else { panic!("{}: {op:?}", case.name) };
+            // From PyTorch's [c_in, c_out / groups, kh, kw].
+            let [inputs, outputs, kh, kw] = *case.shape("kernel") else { panic!("{}: a kernel", case.name) };
+            let torch = |kernel: &[f64]| -> Vec<f64> {
+                let at = |i: usize| {
+                    let (tap, output, input) = (i / (inputs * outputs), i / inputs % outputs, i % inputs);
+                    (input * outputs + output) * kh * kw + tap
+                };
+                (0..kernel.len()).map(|i| kernel[at(i)]).collect()
+            };
+            let kernel = Operand::fixed(&[kh, kw, outputs, inputs], torch(&case.wide("kernel")));
+            let (x, dy) = (batch(case, "input"), batch(case, "grad_output"));
+            let y = evaluate_one(make, op, &[x.clone(), kernel.clone()]);
+            let y = Operand::batch(case.shape("grad_output"), y);
+            let results = [
+                ("output", evaluate_one(make, Op::BiasAdd, &[y, fixed(case, "bias")])),
+                ("grad_input", evaluate_one(make, Op::Conv2d(c), &[dy.clone(), kernel])),
+            ];
+            worst = worst.max(assert_results(case, &results, tolerance));
+            let got = evaluate_one(make, Op::Conv2dGradKernel(c), &[dy, x]);
+            let want = torch(&case.f64("grad_kernel_f64"));
+            worst = worst.max(assert_relative(&format!("{} grad_kernel", case.name), &got, &want, tolerance));
+        }
+        report("conv_transpose", all.len(), worst);
     });
 }
 

@@ -61,6 +61,21 @@ fn imported_network_gives_the_logits_of_keras() {
 }
 
 #[test]
+fn transposed_convolutions_have_a_class_of_their_own() {
+    // Kernels of Keras's Conv2DTranspose have the same layout, [kh, kw, c_out, c_in].
+    let model = Model::input([8, 8, 1])
+        .conv2d("conv", 16, [3, 3], |c| c.padding(Same))
+        .conv_transpose2d("up1", 4, [2, 2], |c| c.stride([2, 2]))
+        .conv_transpose2d("up2", 4, [2, 2], |c| c.bias(false))
+        .build()
+        .unwrap();
+    let read = KerasWeights::new(&model).read(stored("digits_keras.weights.h5")).unwrap();
+    let transposed: Vec<_> = read.missing.iter().filter(|name| name.contains("transpose")).collect();
+    let expected = ["conv2d_transpose/vars/0", "conv2d_transpose/vars/1", "conv2d_transpose_1/vars/0"];
+    assert_eq!(transposed, expected.map(|name| format!("layers/{name}")).iter().collect::<Vec<_>>());
+}
+
+#[test]
 fn layers_get_names_in_order_or_by_rules() {
     let file = stored("digits_keras.weights.h5");
     let values = |names: KerasWeights| -> Vec<Vec<f32>> {

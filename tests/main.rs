@@ -46,6 +46,7 @@ mod resnet50;
 mod saliency;
 mod savings;
 mod soak;
+mod spatial;
 mod support;
 mod thaw;
 mod tiles;

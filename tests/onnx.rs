@@ -33,7 +33,7 @@ type Map = fn(&Case, Make) -> Results;
 /// The supported ONNX operators: the name, the translation to operations of this crate, and the minimum
 /// number of cases that must run, so that the test fails if the reader finds no cases.
 const OPERATORS: &[(&str, Map, usize)] = &[
-    ("AveragePool", windows::average_pool, 11),
+    ("AveragePool", windows::average_pool, 13),
     ("BatchNormalization", ops::batch_normalization, 4),
     ("Conv", windows::conv, 6),
     ("ConvTranspose", windows::conv_transpose, 10),
@@ -44,10 +44,12 @@ const OPERATORS: &[(&str, Map, usize)] = &[
     ("LeakyRelu", ops::leaky_relu, 3),
     ("MaxPool", windows::max_pool, 14),
     ("Relu", ops::relu, 1),
+    ("Resize", windows::resize, 6),
     ("Sigmoid", ops::sigmoid, 2),
     ("Softmax", ops::softmax, 7),
     ("SoftmaxCrossEntropyLoss", loss::softmax_cross_entropy, 28),
     ("Tanh", ops::tanh, 2),
+    ("Upsample", windows::resize, 1),
 ];
 
 /// Tolerance of the relative L2 error of an output: ONNX and this crate both compute short sums in f32.

@@ -9,7 +9,7 @@ use crate::support::{say, skip};
 use crate::torch::{npy as array, stored};
 use frazil::interop::npy::{self, Array, Elements};
 use frazil::interop::{OnnxNetwork, read_onnx, write_onnx};
-use frazil::layer::Layer;
+use frazil::layer::{Layer, Upsampling};
 use frazil::model::Source;
 use frazil::{
     Digits, Error, FreezeRule, Loss, Mask, Model, Padding, Predictor, Sgd, Trainer, TrainerOptions,
@@ -113,6 +113,36 @@ fn every_layer() -> Model {
     joined.dense("fc3", 4).softmax().build().unwrap()
 }
 
+/// A model with the layers that change the size of images.
+fn sizes() -> Model {
+    let image = Model::input([7, 6, 4]);
+    // The evaluator of ONNX 1.22 computes groups of one channel alone, and those without the bias.
+    let up = image.clone().conv_transpose2d("up", 4, [3, 3], |c| {
+        let padding = Padding::Explicit { top: 1, bottom: 1, left: 0, right: 2 };
+        c.stride([2, 2]).padding(padding).output_padding([1, 0]).groups(4).bias(false)
+    });
+    let same = image
+        .clone()
+        .conv_transpose2d("same", 4, [2, 3], |c| c.stride([3, 2]).padding(Padding::Same).bias(false))
+        .upsample_to(Upsampling::BilinearCorners, [14, 11]);
+    let near = image.clone().upsample(Upsampling::Nearest, [2.0, 11.0 / 6.0]);
+    let linear = image.clone().upsample(Upsampling::Bilinear, [2.0, 1.875]);
+    let counted = image
+        .avg_pool2d_with([3, 3], |p| {
+            let padding = Padding::Explicit { top: 1, bottom: 1, left: 1, right: 1 };
+            p.stride([1, 1]).padding(padding).count_padding(true)
+        })
+        .upsample_to(Upsampling::Nearest, [14, 11]);
+    let pooled = up
+        .add("sum", [same, near, linear, counted])
+        .max_pool2d_with([3, 2], |p| p.stride([2, 2]).round_up(true))
+        .avg_pool2d_with([2, 3], |p| p.stride([2, 2]).round_up(true))
+        .adaptive_avg_pool2d([2, 3]);
+    let mean = pooled.clone().adaptive_avg_pool2d([1, 1]).upsample_to(Upsampling::Nearest, [2, 3]);
+    let largest = pooled.clone().adaptive_max_pool2d([2, 1]).upsample(Upsampling::Bilinear, [1.0, 3.0]);
+    pooled.add("pooled", [mean, largest]).build().unwrap()
+}
+
 /// Values that are not those of an initializer, with positive variances.
 fn values(model: &Model) -> Vec<(String, Vec<f32>)> {
     let wave = |index: usize, seed: usize| ((1 + index * 7 + seed * 31) as f32 * 0.7).sin() * 0.4;
@@ -128,7 +158,8 @@ fn values(model: &Model) -> Vec<(String, Vec<f32>)> {
 fn written_networks_are_read_bit_for_bit() {
     let digits = read_onnx(stored("digits_cnn.train.onnx")).unwrap();
     let resnet = read_onnx(stored("mini_resnet.dynamo.onnx")).unwrap();
-    let ours = [every_layer(), Model::cifar().unwrap(), Model::resnet20().unwrap()]
+    let unet = Model::unet_small(&[16, 12, 3], 2).unwrap();
+    let ours = [every_layer(), sizes(), unet, Model::cifar().unwrap(), Model::resnet20().unwrap()]
         .map(|model| (values(&model), model));
     let theirs = [digits, resnet].map(|read| (read.parameters, read.model));
     for (number, (parameters, model)) in ours.into_iter().chain(theirs).enumerate() {
@@ -160,6 +191,8 @@ fn exports_are_valid_and_give_the_same_outputs_elsewhere() {
     }
     let models = [
         ("every_layer", every_layer()),
+        ("sizes", sizes()),
+        ("unet-small", Model::unet_small(&[16, 12, 3], 2).unwrap()),
         ("digits", Model::digits().unwrap()),
         ("resnet20", Model::resnet20().unwrap()),
         ("mobilenet-small", Model::mobilenet_small().unwrap()),
@@ -169,13 +202,16 @@ fn exports_are_valid_and_give_the_same_outputs_elsewhere() {
         let [h, w, c] = *model.example_shape() else { panic!("{name}: no images") };
         let inputs: Vec<f32> = (0..2 * h * w * c).map(|i| (i as f32 * 1.3).sin()).collect();
         let outputs = Predictor::new(gpu(), model.clone(), &parameters, 2).unwrap().predict(&inputs).unwrap();
-        // The reference evaluator takes NCHW.
-        let nchw: Vec<f32> = (0..inputs.len())
-            .map(|i| {
-                let (image, channel, at) = (i / (h * w * c), i / (h * w) % c, i % (h * w));
-                inputs[image * h * w * c + at * c + channel]
-            })
-            .collect();
+        // The reference evaluator takes and returns NCHW.
+        let to_nchw = |values: &[f32], [h, w, c]: [usize; 3]| -> Vec<f32> {
+            let at = |i: usize| i / (h * w * c) * h * w * c + i % (h * w) * c + i / (h * w) % c;
+            (0..values.len()).map(|i| values[at(i)]).collect()
+        };
+        let nchw = to_nchw(&inputs, [h, w, c]);
+        let outputs = match *model.output() {
+            [h, w, c] => to_nchw(&outputs, [h, w, c]),
+            _ => outputs,
+        };
         let mask = Mask::from_frozen((0..parameters[0].1.len()).map(|i| i % 3 == 0));
         let file = temporary(&format!("{name}.onnx"));
         write_onnx(&file, &model, &parameters, &[(parameters[0].0.clone(), mask.clone())]).unwrap();
@@ -234,9 +270,18 @@ fn operators_of_other_exporters_give_the_outputs_of_the_evaluator() {
         .output()
         .unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-    for (name, shared) in
-        [("biases", 0), ("scales", 0), ("shapes", 0), ("windows", 0), ("joins", 0), ("shared", 1)]
-    {
+    for (name, shared) in [
+        ("biases", 0),
+        ("scales", 0),
+        ("shapes", 0),
+        ("windows", 0),
+        ("pools", 0),
+        ("transposed", 0),
+        ("resized", 0),
+        ("upsampled", 0),
+        ("joins", 0),
+        ("shared", 1),
+    ] {
         let file = |what: &str| folder.join(format!("{name}.{what}"));
         let read = read_onnx(file("onnx")).unwrap();
         let [x, y] = ["x.npy", "y.npy"].map(|what| nhwc(&npy::read(file(what)).unwrap()));
@@ -448,6 +493,27 @@ fn files_that_do_not_fit_are_named_errors() {
     refused(&with(&[1 << 30, 1 << 30], scalar("Mul")), &["(Mul)", "at most 268435456 equal elements"]);
     refused(&with(&[-1], scalar("Mul")), &["(ConstantOfShape)", "extents of 0 or more, got -1"]);
 
+    let resize = |attributes: &[(&str, &[i64])]| {
+        let constant = node_with("Constant", &[], "s", &[("value_ints", &[1, 2, 3, 5])]);
+        file_of(&[constant, node_with("Resize", &["x", "", "", "s"], "y", attributes)])
+    };
+    refused(&resize(&[]), &["(Resize)", "asymmetric and floor", "[4, 4] to [3, 5]"]);
+    refused(&resize(&[("antialias", &[1])]), &["antialias"]);
+    refused(&resize(&[("axes", &[2, 3])]), &["2 axes", "4 sizes"]);
+    refused(&file_of(&[node("Resize", &["x"], "y")]), &["scales or sizes", "0 scales and 0 sizes"]);
+    refused(&file_of(&[node("Resize", &["x", "", "x"], "y")]), &["operand 2 to be a constant"]);
+    for sizes in [[1, 2, 0, 5], [1, 2, i64::MIN, 5], [1, 2, 1 << 40, 5], [1, 3, 8, 8]] {
+        let constant = node_with("Constant", &[], "s", &[("value_ints", &sizes)]);
+        refused(&file_of(&[constant, node("Resize", &["x", "", "", "s"], "y")]), &["(Resize)", "expected"]);
+    }
+    for (name, value) in [("strides", i64::MAX), ("dilations", i64::MAX), ("output_shape", i64::MAX)] {
+        // A constant of integers is no weight, so that the attributes are read before.
+        let constant = node_with("Constant", &[], "k", &[("value_ints", &[1, 2])]);
+        let transposed = node_with("ConvTranspose", &["x", "k"], "y", &[(name, &[value, value])]);
+        refused(&file_of(&[constant, transposed]), &["(ConvTranspose)"]);
+    }
+    refused(&file_of(&[node("Slice", &["x", "x", "x"], "y")]), &["(Slice)", "shapes only"]);
+
     // Products and sums of the numbers of a file would overflow.
     refused(
         &file_with([1, 1 << 40, 1 << 40, 1 << 40], &[node("Flatten", &["x"], "y")]),
@@ -496,6 +562,14 @@ fn exports_that_cannot_be_are_named_errors() {
         Model::input([4, 4, 2]).flatten().reshape([2, 2, 8]).conv2d("c", 1, [1, 1], |c| c).build().unwrap();
     let error = write_onnx(&file, &model, &values(&model), &[]).unwrap_err().to_string();
     assert!(error.contains("reshape"), "{error}");
+    let none: [(&str, Vec<f32>); 0] = [];
+    for (builder, part) in [
+        (Model::input([5, 4, 2]).adaptive_avg_pool2d([3, 2]), "no other adaptive pooling"),
+        (Model::input([10, 4, 2]).upsample(Upsampling::Nearest, [0.69999999999, 1.0]), "as f32"),
+    ] {
+        let error = write_onnx(&file, &builder.build().unwrap(), &none, &[]).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
     let digits = Model::digits().unwrap();
     let mut parameters = values(&digits);
     let none: [(String, Mask); 0] = [];

@@ -4,7 +4,7 @@ use super::Weights;
 use super::hdf5::{self, Dataset};
 use crate::error::{Error, Result};
 use crate::file::{self, zip::Archive};
-use crate::model::Model;
+use crate::model::{Model, NamedLayer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -15,7 +15,7 @@ pub(super) const WEIGHTS: &str = "model.weights.h5";
 /// from them. Needs the feature `keras`.
 ///
 /// Keras numbers the layers of each class in the model's order: `layers/conv2d`, `layers/conv2d_1`, `layers/dense`,
-/// `layers/batch_normalization`. The layers of this model with such parameters get these names in the same order.
+/// `layers/conv2d_transpose`, `layers/batch_normalization`. The layers of this model with such parameters get these names in the same order.
 /// Those of other classes (`layers/depthwise_conv2d`), inside nested models (`layers/sequential/layers/dense`) and in
 /// another order need [`KerasWeights::rename`].
 ///
@@ -65,6 +65,10 @@ struct Layer {
 impl KerasWeights {
     /// The names of the layers of a model in Keras's order.
     pub fn new(model: &Model) -> Self {
+        let transposed =
+            |layer: &&NamedLayer| matches!(layer.layer(), crate::layer::Layer::ConvTranspose2d(_));
+        let transposed: BTreeSet<_> =
+            model.layers().iter().filter(transposed).map(NamedLayer::name).collect();
         let mut layers: Vec<Layer> = Vec::new();
         for parameter in model.parameters() {
             let (path, field) = parameter.path.rsplit_once('.').unwrap_or(("", &parameter.path));
@@ -76,6 +80,7 @@ impl KerasWeights {
             };
             let shape = parameter.shape.extents().to_vec();
             let class = match (field, shape.len()) {
+                ("kernel", 4) if transposed.contains(path) => "conv2d_transpose",
                 ("kernel", 4) => "conv2d",
                 ("kernel", _) => "dense",
                 _ => "batch_normalization",

@@ -19,6 +19,7 @@ use std::path::Path;
 /// | parameter | entry of the state dict |
 /// |---|---|
 /// | `conv.kernel [kh, kw, c_in / groups, c_out]` | `conv.weight [c_out, c_in / groups, kh, kw]` |
+/// | `up.kernel [kh, kw, c_out / groups, c_in]` of a transposed convolution | `up.weight [c_in, c_out / groups, kh, kw]` |
 /// | `fc.kernel [in, out]` | `fc.weight [out, in]` |
 /// | `bn.scale`, `bn.shift` | `bn.weight`, `bn.bias` |
 /// | `bn.running_mean`, `bn.running_var`, `conv.bias`, `fc.bias` | the same name |

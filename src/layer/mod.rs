@@ -1,13 +1,17 @@
 //! Layers: parameters, output shape and forward operations. Gradients come from [`Graph::backward`].
 
 mod batch_norm;
+mod conv_transpose;
 mod dense;
 mod init;
+mod upsample;
 mod window;
 
 pub use batch_norm::BatchNormLayer;
+pub use conv_transpose::ConvTranspose2dLayer;
 pub use dense::DenseLayer;
 pub use init::Init;
+pub use upsample::{UpsampleLayer, Upsampling};
 pub use window::{Conv2dLayer, Pool2dLayer};
 
 use crate::error::{Error, Result};
@@ -31,6 +35,8 @@ pub enum Mode {
 pub enum Layer {
     /// 2-D convolution.
     Conv2d(Conv2dLayer),
+    /// Transposed 2-D convolution.
+    ConvTranspose2d(ConvTranspose2dLayer),
     /// Fully connected layer.
     Dense(DenseLayer),
     /// Batch normalization.
@@ -57,6 +63,13 @@ pub enum Layer {
     MaxPool2d(Pool2dLayer),
     /// Average pooling.
     AvgPool2d(Pool2dLayer),
+    /// Max-pooling to `[rows, columns]`, which divide the size of the images.
+    AdaptiveMaxPool2d([usize; 2]),
+    /// Average pooling to `[rows, columns]`. Output `o` of `n` from `m` pixels is the mean of the pixels from
+    /// `floor(o * m / n)` to before `ceil((o + 1) * m / n)`, on both axes.
+    AdaptiveAvgPool2d([usize; 2]),
+    /// Upsampling, nearest or bilinear.
+    Upsample(UpsampleLayer),
     /// Global average pooling, `[h, w, c]` to `[c]`.
     GlobalAvgPool,
     /// Reshape of `[h, w, c]` to `[h*w*c]`, row-major.
@@ -116,14 +129,25 @@ impl Layer {
                 let conv = layer.resolve(name, input)?;
                 Ok(vec![conv.window.output[0], conv.window.output[1], conv.c_out])
             }
+            (Layer::ConvTranspose2d(layer), [input]) => {
+                let conv = layer.resolve(name, input)?;
+                let output = vec![conv.window.input[0], conv.window.input[1], conv.c_in];
+                Shape::new(output.as_slice())?;
+                Ok(output)
+            }
             (Layer::Dense(layer), [input]) => layer.output(name, input),
             (Layer::BatchNorm(layer), [input]) => layer.output(name, input),
             (Layer::Relu | Layer::Activation(_) | Layer::Softmax, [input]) => Ok(input.to_vec()),
             (Layer::Dropout { rate }, [input]) => dropout_rate(name, *rate).map(|()| input.to_vec()),
-            (Layer::MaxPool2d(layer) | Layer::AvgPool2d(layer), [input]) => {
-                let pool = layer.resolve(name, input)?;
-                Ok(vec![pool.window.output[0], pool.window.output[1], pool.channels])
+            (Layer::MaxPool2d(layer), [input]) => layer.max(name, input).and(layer.output(name, input)),
+            (Layer::AvgPool2d(layer), [input]) => layer.average(name, input).and(layer.output(name, input)),
+            (Layer::AdaptiveMaxPool2d(size), [input]) => {
+                window::adaptive_max(name, input, *size).map(|_| vec![size[0], size[1], input[2]])
             }
+            (Layer::AdaptiveAvgPool2d(size), [input]) => {
+                window::adaptive_average(name, input, *size).map(|_| vec![size[0], size[1], input[2]])
+            }
+            (Layer::Upsample(layer), [input]) => layer.output(name, input),
             (Layer::GlobalAvgPool, [[_, _, channels]]) => Ok(vec![*channels]),
             (Layer::GlobalAvgPool, [input]) => Err(not_images(name, input)),
             (Layer::Flatten, [input]) => Ok(vec![Shape::new(*input)?.elements()]),
@@ -156,6 +180,7 @@ impl Layer {
     pub fn parameters(&self, name: &str, inputs: &[&[usize]]) -> Result<Vec<ParameterSpec>> {
         match (self, inputs) {
             (Layer::Conv2d(layer), [input]) => layer.parameters(name, input),
+            (Layer::ConvTranspose2d(layer), [input]) => layer.parameters(name, input),
             (Layer::Dense(layer), [input]) => layer.parameters(name, input),
             (Layer::BatchNorm(layer), [input]) => layer.parameters(name, input),
             _ => Ok(Vec::new()),
@@ -166,6 +191,7 @@ impl Layer {
     pub(crate) fn label(&self) -> &'static str {
         match self {
             Layer::Conv2d(_) => "conv",
+            Layer::ConvTranspose2d(_) => "conv_transpose",
             Layer::Dense(_) => "dense",
             Layer::BatchNorm(_) => "batch_norm",
             Layer::Add => "add",
@@ -186,6 +212,9 @@ impl Layer {
             Layer::Dropout { .. } => "dropout",
             Layer::MaxPool2d(_) => "max_pool",
             Layer::AvgPool2d(_) => "avg_pool",
+            Layer::AdaptiveMaxPool2d(_) => "adaptive_max_pool",
+            Layer::AdaptiveAvgPool2d(_) => "adaptive_avg_pool",
+            Layer::Upsample(_) => "upsample",
             Layer::GlobalAvgPool => "global_avg_pool",
             Layer::Flatten => "flatten",
             Layer::Reshape(_) => "reshape",
@@ -196,6 +225,7 @@ impl Layer {
     pub(crate) fn default_init(&mut self, init: Init) {
         match self {
             Layer::Conv2d(layer) => layer.default_init(init),
+            Layer::ConvTranspose2d(layer) => layer.default_init(init),
             Layer::Dense(layer) => layer.default_init(init),
             _ => {}
         }
@@ -218,10 +248,14 @@ impl Layer {
             | Layer::Dropout { .. }
             | Layer::MaxPool2d(_)
             | Layer::AvgPool2d(_)
+            | Layer::AdaptiveMaxPool2d(_)
+            | Layer::AdaptiveAvgPool2d(_)
+            | Layer::Upsample(_)
             | Layer::GlobalAvgPool
             | Layer::Flatten
             | Layer::Reshape(_) => true,
             Layer::Conv2d(_)
+            | Layer::ConvTranspose2d(_)
             | Layer::Dense(_)
             | Layer::Mul
             | Layer::Relu
@@ -263,6 +297,7 @@ impl Layer {
                 .try_fold(*first, |joined, &other| graph.push_one(Op::Concat, &[joined, other], name)),
             (Layer::Mul, &[a, b]) => graph.push_one(Op::Mul, &[a, b], name),
             (Layer::Conv2d(layer), &[x]) => layer.forward(graph, name, x, parameters),
+            (Layer::ConvTranspose2d(layer), &[x]) => layer.forward(graph, name, x, parameters),
             (Layer::Dense(layer), &[x]) => layer.forward(graph, name, x, parameters),
             (Layer::BatchNorm(layer), &[x]) => layer.forward(graph, name, x, parameters, mode),
             (Layer::Relu, &[x]) => graph.push_one(Op::Relu, &[x], name),
@@ -270,12 +305,21 @@ impl Layer {
             (Layer::Softmax, &[x]) => graph.push_one(Op::Softmax, &[x], name),
             (Layer::Dropout { rate }, &[x]) => dropout(graph, name, *rate, x, mode),
             (Layer::MaxPool2d(layer), &[x]) => {
-                let pool = layer.resolve(name, example(graph, x))?;
-                graph.push_one(Op::MaxPool2d(pool), &[x], name)
+                let op = layer.max(name, example(graph, x))?;
+                graph.push_one(op, &[x], name)
             }
             (Layer::AvgPool2d(layer), &[x]) => {
-                let pool = layer.resolve(name, example(graph, x))?;
-                graph.push_one(Op::AvgPool2d(pool), &[x], name)
+                let op = layer.average(name, example(graph, x))?;
+                graph.push_one(op, &[x], name)
+            }
+            (Layer::AdaptiveMaxPool2d(size), &[x]) => {
+                let op = window::adaptive_max(name, example(graph, x), *size)?;
+                graph.push_one(op, &[x], name)
+            }
+            (Layer::AdaptiveAvgPool2d(size), &[x]) => window::adaptive_average_of(graph, name, x, *size),
+            (Layer::Upsample(layer), &[x]) => {
+                let op = layer.op(name, example(graph, x))?;
+                graph.push_one(op, &[x], name)
             }
             (Layer::GlobalAvgPool, &[x]) => graph.push_one(Op::GlobalAvgPool, &[x], name),
             (Layer::Flatten, &[x]) => {

@@ -3,7 +3,10 @@
 use super::Model;
 use crate::error::Result;
 use crate::graph::Activation;
-use crate::layer::{BatchNormLayer, Conv2dLayer, DenseLayer, Layer, Pool2dLayer};
+use crate::layer::{
+    BatchNormLayer, Conv2dLayer, ConvTranspose2dLayer, DenseLayer, Layer, Pool2dLayer, UpsampleLayer,
+    Upsampling,
+};
 use std::sync::Arc;
 
 /// A value of a model under construction: an input, or the output of a layer.
@@ -144,6 +147,18 @@ impl ModelBuilder {
         configure: impl FnOnce(Conv2dLayer) -> Conv2dLayer,
     ) -> Self {
         self.layer(name, Layer::Conv2d(configure(Conv2dLayer::new(c_out, kernel))))
+    }
+
+    /// Appends a transposed convolution with `c_out` output channels and a kernel of `[rows, columns]`; `configure`
+    /// sets stride, padding and other options. With a stride of 2 it doubles the size of images.
+    pub fn conv_transpose2d(
+        self,
+        name: &str,
+        c_out: usize,
+        kernel: [usize; 2],
+        configure: impl FnOnce(ConvTranspose2dLayer) -> ConvTranspose2dLayer,
+    ) -> Self {
+        self.layer(name, Layer::ConvTranspose2d(configure(ConvTranspose2dLayer::new(c_out, kernel))))
     }
 
     /// Appends a fully connected layer.
@@ -298,6 +313,28 @@ impl ModelBuilder {
         configure: impl FnOnce(Pool2dLayer) -> Pool2dLayer,
     ) -> Self {
         self.unnamed(Layer::AvgPool2d(configure(Pool2dLayer::new(kernel))))
+    }
+
+    /// Appends max pooling to `[rows, columns]`, which must divide the size of the images: the windows of max
+    /// pooling have one size.
+    pub fn adaptive_max_pool2d(self, size: [usize; 2]) -> Self {
+        self.unnamed(Layer::AdaptiveMaxPool2d(size))
+    }
+
+    /// Appends average pooling to `[rows, columns]`, as PyTorch's `AdaptiveAvgPool2d`: the windows overlap if the
+    /// size does not divide that of the images.
+    pub fn adaptive_avg_pool2d(self, size: [usize; 2]) -> Self {
+        self.unnamed(Layer::AdaptiveAvgPool2d(size))
+    }
+
+    /// Appends upsampling by factors for rows and columns, as PyTorch's `nn.Upsample(scale_factor=..)`.
+    pub fn upsample(self, upsampling: Upsampling, scale: [f64; 2]) -> Self {
+        self.unnamed(Layer::Upsample(UpsampleLayer::by(upsampling, scale)))
+    }
+
+    /// Appends upsampling to `[rows, columns]`, as PyTorch's `nn.Upsample(size=..)`.
+    pub fn upsample_to(self, upsampling: Upsampling, size: [usize; 2]) -> Self {
+        self.unnamed(Layer::Upsample(UpsampleLayer::to(upsampling, size)))
     }
 
     /// Appends global average pooling, `[h, w, c]` to `[c]`.

@@ -61,11 +61,17 @@ impl Model {
         };
         let layers = self.layers().iter().map(|named| {
             let outputs: usize = named.output().iter().product();
-            // Each output is a sum over the elements of a kernel, divided by its output channels.
-            let depth = match &named.layer {
-                Layer::Conv2d(_) | Layer::Dense(_) => {
-                    let kernel = &self.parameters()[named.parameters.start].shape;
-                    kernel.elements() / kernel.last()
+            // Each output is a sum over the elements of a kernel, divided by its output channels. Transposed
+            // convolutions have their input channels last: each input is multiplied by as many elements.
+            let per_channel = || {
+                let kernel = &self.parameters()[named.parameters.start].shape;
+                kernel.elements() / kernel.last()
+            };
+            let products = match &named.layer {
+                Layer::Conv2d(_) | Layer::Dense(_) => outputs.saturating_mul(per_channel()),
+                Layer::ConvTranspose2d(_) => {
+                    let input = self.shape(named.inputs[0]).unwrap_or(&[]);
+                    input.iter().product::<usize>().saturating_mul(per_channel())
                 }
                 _ => 0,
             };
@@ -74,7 +80,7 @@ impl Model {
                 kind: named.layer.label(),
                 output: named.output().to_vec(),
                 parameters: if named.repeats.is_some() { 0 } else { elements(named.parameters()) },
-                flops: (2 * outputs as u64).saturating_mul(depth as u64),
+                flops: (products as u64).saturating_mul(2),
             }
         });
         let layers = layers.collect();

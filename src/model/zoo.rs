@@ -25,7 +25,8 @@ impl Model {
 
     /// Builds the predefined model with this name; `-` in a name is `_` in the name of the function. Models of
     /// torchvision have its names, and their parameters those of its state dicts, which
-    /// [`TorchStateDict`](crate::interop::TorchStateDict) reads and writes.
+    /// [`TorchStateDict`](crate::interop::TorchStateDict) reads and writes. `unet-small`,
+    /// which is no classifier and thus not in [`Model::NAMES`], has 64x64x3 images and 2 output channels.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for an unknown name, listing [`Model::NAMES`].
@@ -44,6 +45,7 @@ impl Model {
             "vgg16_bn" => Model::vgg16_bn(),
             "mobilenet-small" => Model::mobilenet_small(),
             "mobilenet_v2" => Model::mobilenet_v2(),
+            "unet-small" => Model::unet_small(&[64, 64, 3], 2),
             _ => Err(unknown(name)),
         }
     }
@@ -69,6 +71,7 @@ impl Model {
             "vgg16_bn" => torchvision::vgg(example, classes, &VGG16, true),
             "mobilenet-small" => mobilenet_small(example, classes),
             "mobilenet_v2" => torchvision::mobilenet_v2(example, classes),
+            "unet-small" => Model::unet_small(example, classes),
             _ => Err(unknown(name)),
         }
     }
@@ -123,6 +126,46 @@ impl Model {
     pub fn mobilenet_small() -> Result<Self> {
         mobilenet_small(&[32, 32, 3], 10)
     }
+
+    /// A small U-Net (Ronneberger et al. 2015) for images `example` = `[h, w, c]`, whose rows and columns are multiples
+    /// of 4: `outputs` numbers for each pixel, such as logits of classes. Two levels of two conv3x3 with 16 and 32
+    /// channels and a max pool 2x2, two conv3x3 with 64, and back up two levels of a transposed conv2x2 with stride
+    /// 2, a concatenation with the images of that level, and two conv3x3; conv1x1. Convolutions with 3x3 kernels
+    /// have no bias and are followed by batch norm and ReLU. Layers are named `down1.conv1`, `down1.bn1`, ...,
+    /// `down2`, `bottom`, `up2.transposed`, `up2.joined`, `up2.conv1`, ..., `up1` and `head`.
+    ///
+    /// Losses of classes take one label an example, so train it by [`Loss::MeanSquaredError`](crate::Loss::MeanSquaredError).
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for no outputs; [`Error::ShapeMismatch`] for examples that are no such images.
+    pub fn unet_small(example: &[usize], outputs: usize) -> Result<Self> {
+        if !matches!(example, [h, w, _] if h.is_multiple_of(4) && w.is_multiple_of(4)) {
+            let expected = "images [h, w, c] with rows and columns that are multiples of 4";
+            return Err(Error::shape("Model::unet_small: example", expected, format!("{example:?}")));
+        }
+        let first = two_convolutions(Model::input(example), "down1", 16);
+        let second = two_convolutions(first.clone().max_pool2d([2, 2]), "down2", 32);
+        let bottom = two_convolutions(second.clone().max_pool2d([2, 2]), "bottom", 64);
+        let second = up(bottom, "up2", 32, second);
+        up(second, "up1", 16, first).conv2d("head", outputs, [1, 1], |c| c).build()
+    }
+}
+
+/// Appends two conv3x3, each with batch norm and ReLU.
+fn two_convolutions(mut model: ModelBuilder, name: &str, channels: usize) -> ModelBuilder {
+    for number in [1, 2] {
+        model = model
+            .conv2d(&format!("{name}.conv{number}"), channels, [3, 3], |c| without_bias(c).padding(Same))
+            .batch_norm(&format!("{name}.bn{number}"))
+            .relu();
+    }
+    model
+}
+
+/// Appends a level of a U-Net that doubles the size of images; `skipped` are those of that size.
+fn up(model: ModelBuilder, name: &str, channels: usize, skipped: ModelBuilder) -> ModelBuilder {
+    let up = model.conv_transpose2d(&format!("{name}.transposed"), channels, [2, 2], |c| c.stride([2, 2]));
+    two_convolutions(up.concat(&format!("{name}.joined"), [skipped]), name, channels)
 }
 
 fn unknown(name: &str) -> Error {
@@ -261,6 +304,23 @@ mod tests {
         let bn_channels = 16 + (16 + 32) + (32 + 64) + (64 + 64) + (64 + 128) + (128 + 128);
         let kernels = 27 * 16 + depthwise + pointwise + 1290;
         assert_eq!(count(Model::mobilenet_small()), [kernels + 4 * bn_channels, kernels + 2 * bn_channels]);
+    }
+
+    #[test]
+    fn unet_has_outputs_for_each_pixel() {
+        let model = Model::named("unet-small").unwrap();
+        assert_eq!(model.output(), [64, 64, 2]);
+        assert_eq!(Model::named_for("unet-small", &[32, 48, 1], 5).unwrap().output(), [32, 48, 5]);
+        let of = |c_in: usize, c: usize| 9 * c * (c_in + c) + 4 * c;
+        let expected = of(3, 16) + of(16, 32) + of(32, 64) + of(64, 32) + of(32, 16);
+        let transposed = (4 * 64 * 32 + 32) + (4 * 32 * 16 + 16);
+        let trained = model.parameters().iter().filter(|p| p.kind == ParameterKind::Trained);
+        let trained: usize = trained.map(|p| p.shape.elements()).sum();
+        assert_eq!(trained, expected + transposed + 16 * 2 + 2);
+        for wrong in [&[30, 32, 3][..], &[32, 32], &[0, 4, 3]] {
+            assert!(Model::unet_small(wrong, 2).is_err(), "{wrong:?}");
+        }
+        assert!(Model::unet_small(&[32, 32, 3], 0).is_err());
     }
 
     #[test]

@@ -92,6 +92,43 @@ network("windows", [2, 4, 9, 8], [
     ("Conv", ["e", "k3"], "y", {"kernel_shape": [2, 2], "dilations": [2, 1]}),
 ], {"pads": ints(0, 0, 1, 1, 0, 0, 0, 1), "fill": np.array(0, np.float32), "k1": weight(6, 2, 3, 2), "b1": weight(6), "k2": weight(4, 6, 3, 3), "k3": weight(3, 4, 2, 2)}, 4)
 
+# Pooling with options.
+network("pools", [2, 3, 8, 9], [
+    ("AveragePool", ["x"], "a", {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "count_include_pad": 1}),
+    ("MaxPool", ["a"], "b", {"kernel_shape": [2, 3], "strides": [2, 3], "ceil_mode": 1}),
+    ("AveragePool", ["b"], "y", {"kernel_shape": [3, 2], "strides": [2, 2], "ceil_mode": 1}),
+], {}, 4)
+
+# Transposed convolutions, with sizes by every attribute. The evaluator of ONNX 1.22 computes groups of one channel alone, and those
+# without the bias.
+network("transposed", [2, 4, 3, 4], [
+    ("ConvTranspose", ["x", "k1", "b1"], "a", {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 1]}),
+    ("Relu", ["a"], "r", {}),
+    ("ConvTranspose", ["r", "k2"], "b", {"group": 6, "dilations": [2, 1]}),
+    ("Add", ["b", "b2"], "d", {}),
+    ("ConvTranspose", ["d", "k3"], "c", {"strides": [2, 1], "auto_pad": "SAME_UPPER"}),
+    ("ConvTranspose", ["c", "k4"], "y", {"strides": [1, 2], "auto_pad": "SAME_LOWER", "output_shape": [17, 19]}),
+], {"k1": weight(4, 6, 3, 3), "b1": weight(6), "k2": weight(6, 1, 2, 3), "b2": weight(6, 1, 1), "k3": weight(6, 3, 3, 2), "k4": weight(3, 2, 3, 4)}, 4)
+
+# Every form of resizing that has the pixels of nn.Upsample, with a size computed from another image.
+network("resized", [2, 2, 4, 3], [
+    ("Resize", ["x", "", "s23"], "a", {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}),
+    ("Resize", ["x", "", "s23"], "b", {"mode": "nearest"}),
+    ("Add", ["a", "b"], "ab", {}),
+    ("Resize", ["x", "", "s2"], "c", {"mode": "linear", "coordinate_transformation_mode": "pytorch_half_pixel"}),
+    ("Resize", ["x", "", "", "size"], "d", {"mode": "linear", "coordinate_transformation_mode": "align_corners"}),
+    ("Shape", ["d"], "shape", {}),
+    ("Slice", ["shape", "two", "four", "zero"], "rows", {}),
+    ("Resize", ["c", "", "", "rows"], "e", {"mode": "linear", "axes": [2, 3]}),
+    ("Resize", ["ab", "", "", "rows"], "f", {"mode": "linear", "axes": [2, 3]}),
+    ("Concat", ["d", "e", "f"], "y", {"axis": 1}),
+], {"s23": np.array([1, 1, 2, 3], np.float32), "s2": np.array([1, 1, 2, 2], np.float32), "size": ints(2, 2, 7, 8), "zero": ints(0), "two": ints(2), "four": ints(4)}, 4)
+
+# The operator before Resize.
+network("upsampled", [2, 3, 2, 3], [
+    ("Upsample", ["x", "scales"], "y", {"mode": "nearest"}),
+], {"scales": np.array([1, 1, 3, 2], np.float32)}, 4, opset=9)
+
 # Pooled images as features and as images, concatenation, sums of three, a product.
 network("joins", [2, 3, 6, 6], [
     ("Conv", ["x", "k"], "c", {"kernel_shape": [1, 1]}),

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::file;
 use crate::graph::Activation;
 use crate::interop::torch::{TorchStateDict, TorchTensor};
-use crate::layer::Layer;
+use crate::layer::{Layer, Pool2dLayer, UpsampleLayer, Upsampling};
 use crate::mask::Mask;
 use crate::model::{Model, NamedLayer, Source};
 use crate::shape::WindowGeometry;
@@ -162,6 +162,50 @@ impl Writer<'_> {
         self.node(name, "Clip", &inputs, output, &[]);
     }
 
+    fn resize(
+        &mut self,
+        name: &str,
+        layer: &UpsampleLayer,
+        input: &[usize],
+        operands: &[String],
+        output: &str,
+    ) -> Result<()> {
+        let axes = layer.resolve(name, input)?.axes;
+        let constant = format!("{name}:size");
+        let mut inputs = vec![operands[0].clone(), String::new()];
+        match layer.scale() {
+            Some(scale) => {
+                let scale = scale.map(|factor| factor as f32);
+                let rounded = |axis: usize| (axes[axis].input as f32 * scale[axis]) as usize;
+                if [rounded(0), rounded(1)] != axes.map(|axis| axis.output) {
+                    let expected = "factors that give the same size as f32, which ONNX has; use a size";
+                    return Err(Error::argument(name, expected, format!("{scale:?}")));
+                }
+                let bytes: Vec<_> = scale.iter().flat_map(|factor| factor.to_le_bytes()).collect();
+                self.initializer(&constant, &[2], FLOAT, &bytes);
+            }
+            None => {
+                let bytes: Vec<_> = axes.iter().flat_map(|axis| (axis.output as i64).to_le_bytes()).collect();
+                self.initializer(&constant, &[2], INT64, &bytes);
+                inputs.push(String::new());
+            }
+        }
+        inputs.push(constant);
+        let (mode, coordinates) = match layer.upsampling() {
+            Upsampling::Nearest => ("nearest", "asymmetric"),
+            Upsampling::Bilinear => ("linear", "half_pixel"),
+            Upsampling::BilinearCorners => ("linear", "align_corners"),
+        };
+        let attributes = [
+            ("axes", Attribute::Ints(vec![2, 3])),
+            ("mode", Attribute::Text(mode)),
+            ("coordinate_transformation_mode", Attribute::Text(coordinates)),
+            ("nearest_mode", Attribute::Text("floor")),
+        ];
+        self.node(name, "Resize", &inputs, output, &attributes);
+        Ok(())
+    }
+
     fn layer(&mut self, named: &NamedLayer, operands: &[String], shapes: &[&[usize]]) -> Result<()> {
         use Attribute::{Float, Int, Text};
         let name = named.name();
@@ -177,6 +221,26 @@ impl Writer<'_> {
                 let mut attributes = window(&conv.window);
                 attributes.push(("group", Int(conv.groups as i64)));
                 self.node(name, "Conv", &with_parameters, &output, &attributes);
+            }
+            Layer::ConvTranspose2d(layer) => {
+                let conv = layer.resolve(name, input)?;
+                let w = conv.window;
+                let extra = layer.onnx_output_padding();
+                let end = |axis: usize| {
+                    let full =
+                        (w.output[axis] - 1) * w.stride[axis] + (w.kernel[axis] - 1) * w.dilation[axis] + 1;
+                    (full + extra[axis] - w.pad_begin[axis] - w.input[axis]) as i64
+                };
+                let [top, left] = w.pad_begin.map(|n| n as i64);
+                let attributes = [
+                    ("kernel_shape", pair(w.kernel)),
+                    ("strides", pair(w.stride)),
+                    ("dilations", pair(w.dilation)),
+                    ("pads", Attribute::Ints(vec![top, left, end(0), end(1)])),
+                    ("output_padding", pair(extra)),
+                    ("group", Int(conv.groups as i64)),
+                ];
+                self.node(name, "ConvTranspose", &with_parameters, &output, &attributes);
             }
             Layer::Dense(_) => self.node(name, "Gemm", &with_parameters, &output, &[("transB", Int(1))]),
             Layer::BatchNorm(norm) => {
@@ -222,15 +286,33 @@ impl Writer<'_> {
                 self.node(name, "Dropout", &[operands, &[constant]].concat(), &output, &[]);
             }
             Layer::MaxPool2d(layer) => {
-                let attributes = window(&layer.resolve(name, input)?.window);
+                let attributes = pool(layer, &layer.resolve(name, input)?.window);
                 self.node(name, "MaxPool", operands, &output, &attributes);
             }
             Layer::AvgPool2d(layer) => {
-                let geometry = layer.resolve(name, input)?.window;
-                let mut attributes = window(&geometry);
-                attributes.push(("count_include_pad", Int(0)));
+                let mut attributes = pool(layer, &layer.resolve(name, input)?.window);
+                attributes.push(("count_include_pad", Int(layer.counts_padding().into())));
                 self.node(name, "AveragePool", operands, &output, &attributes);
             }
+            Layer::AdaptiveAvgPool2d([1, 1]) => {
+                self.node(name, "GlobalAveragePool", operands, &output, &[]);
+            }
+            Layer::AdaptiveMaxPool2d([rows, columns]) | Layer::AdaptiveAvgPool2d([rows, columns]) => {
+                let [h, w] = [input[0], input[1]];
+                if !h.is_multiple_of(*rows) || !w.is_multiple_of(*columns) {
+                    let expected =
+                        "a size that divides that of the images: ONNX has no other adaptive pooling";
+                    return Err(Error::argument(name, expected, format!("{rows} x {columns} of {h} x {w}")));
+                }
+                let op = match named.layer() {
+                    Layer::AdaptiveMaxPool2d(_) => "MaxPool",
+                    _ => "AveragePool",
+                };
+                let kernel = [h / rows, w / columns];
+                let attributes = [("kernel_shape", pair(kernel)), ("strides", pair(kernel))];
+                self.node(name, op, operands, &output, &attributes);
+            }
+            Layer::Upsample(layer) => self.resize(name, layer, input, operands, &output)?,
             Layer::GlobalAvgPool => {
                 let pooled = format!("{name}:pooled");
                 self.node(name, "GlobalAveragePool", operands, &pooled, &[]);
@@ -258,7 +340,6 @@ impl Writer<'_> {
 
 /// Returns the attributes of a window.
 fn window(geometry: &WindowGeometry) -> Vec<(&'static str, Attribute<'static>)> {
-    let ints = |pair: [usize; 2]| Attribute::Ints(pair.iter().map(|&n| n as i64).collect());
     // The window after the last output may begin inside the image: no padding is needed then.
     let end = |axis: usize| {
         let extent = geometry.dilation[axis] * (geometry.kernel[axis] - 1) + 1;
@@ -267,11 +348,28 @@ fn window(geometry: &WindowGeometry) -> Vec<(&'static str, Attribute<'static>)> 
     };
     let [top, left] = geometry.pad_begin.map(|n| n as i64);
     vec![
-        ("kernel_shape", ints(geometry.kernel)),
-        ("strides", ints(geometry.stride)),
-        ("dilations", ints(geometry.dilation)),
+        ("kernel_shape", pair(geometry.kernel)),
+        ("strides", pair(geometry.stride)),
+        ("dilations", pair(geometry.dilation)),
         ("pads", Attribute::Ints(vec![top, left, end(0), end(1)])),
     ]
+}
+
+/// Returns the attributes of the windows of a pooling layer.
+fn pool(layer: &Pool2dLayer, geometry: &WindowGeometry) -> Vec<(&'static str, Attribute<'static>)> {
+    let mut attributes = window(geometry);
+    if layer.rounds_up() {
+        // The windows reach beyond this padding.
+        let pads = geometry.pad_begin.into_iter().chain(layer.pad_end(geometry.input));
+        attributes.retain(|(name, _)| *name != "pads");
+        attributes.push(("pads", Attribute::Ints(pads.map(|n| n as i64).collect())));
+        attributes.push(("ceil_mode", Attribute::Int(1)));
+    }
+    attributes
+}
+
+fn pair(values: [usize; 2]) -> Attribute<'static> {
+    Attribute::Ints(values.iter().map(|&n| n as i64).collect())
 }
 
 /// Returns the description of an input or output with a batch of any size.

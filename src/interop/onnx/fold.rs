@@ -112,6 +112,26 @@ pub(super) fn fold<'t, 'a: 't>(
             let found = found.ok_or("expected indices inside the shape, got others")?;
             Some(Tensor::of_integers(if scalar { Vec::new() } else { vec![found.len()] }, found))
         }
+        ("Slice", Known::Constant(tensor)) if !tensor.is_float() => {
+            let all = tensor.to_integers()?;
+            let bounds = |name: &str, index: usize| match node.attributes.get(name) {
+                Some(Attribute::Ints(values)) => Ok(values.clone()),
+                _ => operand(index).integers(),
+            };
+            let (starts, ends) = (bounds("starts", 1)?, bounds("ends", 2)?);
+            let (axes, steps) = (bounds("axes", 3)?, operand(4).integers()?);
+            let (&[start], &[end], [] | [0], [] | [1]) =
+                (starts.as_slice(), ends.as_slice(), axes.as_slice(), steps.as_slice())
+            else {
+                return Err("expected a range of a shape with step 1, got another slice".to_owned());
+            };
+            let bound = |at: i64| {
+                let at = if at < 0 { at.saturating_add(all.len() as i64) } else { at };
+                at.clamp(0, all.len() as i64) as usize
+            };
+            let part = all.get(bound(start)..bound(end)).unwrap_or(&[]).to_vec();
+            Some(Tensor::of_integers(vec![part.len()], part))
+        }
         ("Concat", Known::Constant(tensor)) if !tensor.is_float() => {
             let all: Read<Vec<_>> = (0..node.inputs.len()).map(|index| operand(index).integers()).collect();
             let all = all?.concat();

@@ -8,11 +8,12 @@ use super::contents::operator;
 use super::fold::{BATCH, Known, fold};
 use super::names::{clean, module_of, path_of};
 use super::proto::{Attribute, File, MAX_FILLED, Node, Read, Tensor};
+use super::resize;
 use crate::error::{Error, Result, printable};
 use crate::file;
 use crate::graph::Activation;
 use crate::interop::torch::{TorchStateDict, TorchTensor};
-use crate::layer::{BatchNormLayer, Conv2dLayer, DenseLayer, Layer, Pool2dLayer};
+use crate::layer::{BatchNormLayer, Conv2dLayer, ConvTranspose2dLayer, DenseLayer, Layer, Pool2dLayer};
 use crate::model::{Model, ModelBuilder};
 use crate::shape::{Padding, Shape};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -36,10 +37,11 @@ pub struct OnnxNetwork {
 /// The layers have the names of the file's weights (`features.0` for `features.0.weight`), or else of its nodes.
 /// The parameters are found as in a PyTorch state dict, and freeze and train as those of any model.
 ///
-/// Operators: `Add`, `AveragePool`, `BatchNormalization`, `Clip`, `Concat` of channels, `Constant`, `ConstantOfShape`, `Conv`, `Dropout`, `Flatten`, `Gelu`,
-/// `Gemm`, `GlobalAveragePool`, `GlobalMaxPool`, `HardSigmoid`, `HardSwish`, `Identity`, `LeakyRelu`, `MatMul` with a constant, `MaxPool`, `Mul`,
-/// `Pad` with zeros, `ReduceMean` over rows and columns, `Relu`, `Reshape` to features, `Sigmoid`, `Softmax`,
-/// `Squeeze`, `Sum`, `Tanh`, `Unsqueeze`; and `Shape`, `Gather` and `Cast` of shapes.
+/// Operators: `Add`, `AveragePool`, `BatchNormalization`, `Clip`, `Concat` of channels, `Constant`, `ConstantOfShape`, `Conv`,
+/// `ConvTranspose`, `Dropout`, `Flatten`, `Gelu`, `Gemm`, `GlobalAveragePool`, `GlobalMaxPool`, `HardSigmoid`, `HardSwish`, `Identity`, `LeakyRelu`, `MatMul` with a constant, `MaxPool`, `Mul`,
+/// `Pad` with zeros, `ReduceMean` over rows and columns, `Relu`, `Reshape` to features, `Resize` and `Upsample` as in
+/// [`UpsampleLayer`](crate::layer::UpsampleLayer), `Sigmoid`, `Softmax`, `Squeeze`, `Sum`, `Tanh`, `Unsqueeze`; and `Shape`, `Slice`, `Gather` and `Cast` of
+/// shapes.
 ///
 /// ```no_run
 /// use frazil::interop::read_onnx;
@@ -72,7 +74,7 @@ pub fn read_onnx(file: impl AsRef<Path>) -> Result<OnnxNetwork> {
 }
 
 /// The operators that [`Importer::node`] reads.
-const OPERATORS: [&str; 34] = [
+const OPERATORS: [&str; 38] = [
     "Add",
     "AveragePool",
     "BatchNormalization",
@@ -82,6 +84,7 @@ const OPERATORS: [&str; 34] = [
     "Constant",
     "ConstantOfShape",
     "Conv",
+    "ConvTranspose",
     "Dropout",
     "Flatten",
     "Gather",
@@ -100,13 +103,16 @@ const OPERATORS: [&str; 34] = [
     "ReduceMean",
     "Relu",
     "Reshape",
+    "Resize",
     "Shape",
     "Sigmoid",
+    "Slice",
     "Softmax",
     "Squeeze",
     "Sum",
     "Tanh",
     "Unsqueeze",
+    "Upsample",
 ];
 
 fn check_operators(file: &File) -> Read<()> {
@@ -373,6 +379,8 @@ impl<'f, 'a> Importer<'f, 'a> {
         let value = match node.op {
             "Identity" | "Cast" => self.value(node, 0)?,
             "Conv" => self.conv(node, index)?,
+            "ConvTranspose" => self.conv_transpose(node, index)?,
+            "Resize" | "Upsample" => self.resize(node, index)?,
             "Gemm" | "MatMul" => self.dense(node, index)?,
             "BatchNormalization" => self.batch_norm(node, index)?,
             "MaxPool" | "AveragePool" | "GlobalMaxPool" => self.pool(node, index)?,
@@ -480,7 +488,9 @@ impl<'f, 'a> Importer<'f, 'a> {
         let Some(Operand::Constant(tensor)) = self.operands.get(other) else { return Ok(None) };
         // `[c]` is added to features; images need `[c, 1, 1]`.
         let fits = match (node.op, tensor.dims.as_slice()) {
-            ("Conv" | "Mul", [c, 1, 1] | [1, c, 1, 1]) | ("MatMul", [c] | [1, c]) => *c == outputs,
+            ("Conv" | "ConvTranspose" | "Mul", [c, 1, 1] | [1, c, 1, 1]) | ("MatMul", [c] | [1, c]) => {
+                *c == outputs
+            }
             _ => false,
         };
         if !fits || !tensor.is_float() {
@@ -550,6 +560,85 @@ impl<'f, 'a> Importer<'f, 'a> {
         let value = self.with_weights(node, index, Layer::Conv2d(conv), x, weights)?;
         self.alias_bias(node, &value)?;
         Ok(value)
+    }
+
+    fn conv_transpose(&mut self, node: &Node<'a>, index: usize) -> Read<Value> {
+        let x = self.value(node, 0)?;
+        if x.pad != [0; 4] {
+            return Err("expected a convolution after Pad, got another operator".to_owned());
+        }
+        let x = self.image(node, index, x)?;
+        let (dims, weight) = self.floats(node, 1)?;
+        let groups = extent(int(node, "group", 1)?)?;
+        let &[c_in, per_group, kh, kw] = dims.as_slice() else {
+            return Err(format!("expected a weight [c_in, c_out / groups, kh, kw], got {dims:?}"));
+        };
+        if c_in != x.shape[2] {
+            return Err(format!("expected a weight for {} input channels, got {dims:?}", x.shape[2]));
+        }
+        let c_out = per_group.checked_mul(groups).ok_or("expected fewer groups")?;
+        let bias = match self.constant(node, 2)? {
+            Some(tensor) => Some(tensor.to_floats()?),
+            None => self.bias_after(node, c_out)?,
+        };
+        let (stride, dilation) =
+            (pair(node, "strides")?.unwrap_or([1, 1]), pair(node, "dilations")?.unwrap_or([1, 1]));
+        let ([mut begin, mut end], mut extra) =
+            (explicit_pads(node)?, pair(node, "output_padding")?.unwrap_or([0, 0]));
+        let wanted = match (pair(node, "output_shape")?, text(node, "auto_pad", "NOTSET")?) {
+            (Some(shape), _) => Some(shape),
+            (None, "SAME_UPPER" | "SAME_LOWER") => {
+                let size =
+                    |axis: usize| x.shape[axis].checked_mul(stride[axis]).ok_or("expected smaller strides");
+                Some([size(0)?, size(1)?])
+            }
+            (None, "NOTSET" | "" | "VALID") => None,
+            (None, other) => return Err(format!("expected a known auto_pad, got {other}")),
+        };
+        if let Some(wanted) = wanted {
+            let first = text(node, "auto_pad", "NOTSET")? == "SAME_UPPER";
+            for (axis, kernel) in [kh, kw].into_iter().enumerate() {
+                // These products and sums saturate far beyond the sizes that a layer accepts.
+                let reach = kernel.saturating_sub(1).saturating_mul(dilation[axis]).saturating_add(1);
+                let between = x.shape[axis].saturating_sub(1).saturating_mul(stride[axis]);
+                let full = between.saturating_add(reach).saturating_add(extra[axis]);
+                let total = full.saturating_sub(wanted[axis]);
+                extra[axis] = extra[axis].saturating_add(wanted[axis].saturating_sub(full));
+                begin[axis] = if first { total / 2 } else { total - total / 2 };
+                end[axis] = total - begin[axis];
+            }
+        }
+        let padding = Padding::Explicit { top: begin[0], bottom: end[0], left: begin[1], right: end[1] };
+        let layer = ConvTranspose2dLayer::new(c_out, [kh, kw])
+            .stride(stride)
+            .dilation(dilation)
+            .padding(if begin == [0, 0] && end == [0, 0] { Padding::Valid } else { padding })
+            .output_padding(extra)
+            .groups(groups)
+            .bias(bias.is_some());
+        let mut weights = vec![("weight", dims, weight)];
+        weights.extend(bias.map(|bias| ("bias", vec![bias.len()], bias)));
+        let value = self.with_weights(node, index, Layer::ConvTranspose2d(layer), x, weights)?;
+        self.alias_bias(node, &value)?;
+        Ok(value)
+    }
+
+    fn resize(&mut self, node: &Node<'a>, index: usize) -> Read<Value> {
+        let x = self.value(node, 0)?;
+        let x = self.image(node, index, x)?;
+        // `Upsample` and the first `Resize` have the scales as operand 1, and the first `Upsample` as an attribute.
+        let old = node.op == "Upsample" || self.file.opset < 11;
+        let scales = match (node.attributes.get("scales"), self.constant(node, if old { 1 } else { 2 })?) {
+            (Some(Attribute::Floats(scales)), _) => scales.clone(),
+            (_, Some(tensor)) => tensor.to_floats()?,
+            _ => Vec::new(),
+        };
+        let sizes = match self.constant(node, 3)? {
+            Some(tensor) if !old => tensor.to_integers()?,
+            _ => Vec::new(),
+        };
+        let layer = resize::layer(node, old, &scales, &sizes, &x.shape)?;
+        self.layer(node, index, Layer::Upsample(layer), x)
     }
 
     fn dense(&mut self, node: &Node<'a>, index: usize) -> Read<Value> {
@@ -630,16 +719,11 @@ impl<'f, 'a> Importer<'f, 'a> {
         });
         let dilation = pair(node, "dilations")?.unwrap_or([1, 1]);
         let pool = Pool2dLayer::new(kernel).stride(stride).dilation(dilation).padding(padding);
-        if int(node, "ceil_mode", 0)? != 0 && !divides(node, kernel, stride, dilation, &x.shape)? {
-            return Err(
-                "expected ceil_mode = 0, or a stride that divides the padded size, got another".to_owned()
-            );
-        }
-        let padded = padding != Padding::Valid;
-        if node.op == "AveragePool" && padded && int(node, "count_include_pad", 0)? != 0 {
-            return Err("expected count_include_pad = 0 with padding, got 1".to_owned());
-        }
-        let layer = if node.op == "AveragePool" { Layer::AvgPool2d(pool) } else { Layer::MaxPool2d(pool) };
+        let pool = pool.round_up(int(node, "ceil_mode", 0)? != 0);
+        let layer = match node.op {
+            "AveragePool" => Layer::AvgPool2d(pool.count_padding(int(node, "count_include_pad", 0)? != 0)),
+            _ => Layer::MaxPool2d(pool),
+        };
         self.layer(node, index, layer, x)
     }
 
@@ -860,13 +944,8 @@ impl<'f, 'a> Importer<'f, 'a> {
         kernel: [usize; 2],
         shape: &[usize],
     ) -> Read<Padding> {
-        let explicit = match node.attributes.get("pads") {
-            Some(Attribute::Ints(pads)) => match *pads.as_slice() {
-                [top, left, bottom, right] => [extent(top)?, extent(left)?, extent(bottom)?, extent(right)?],
-                _ => return Err(format!("expected four pads, got {pads:?}")),
-            },
-            _ => [0; 4],
-        };
+        let [[top, left], [bottom, right]] = explicit_pads(node)?;
+        let explicit = [top, left, bottom, right];
         match text(node, "auto_pad", "NOTSET")? {
             "NOTSET" | "" | "VALID" => {}
             "SAME_UPPER" if before == [0; 4] => return Ok(Padding::Same),
@@ -885,24 +964,16 @@ impl<'f, 'a> Importer<'f, 'a> {
     }
 }
 
-/// Whether rounding the number of outputs up gives the same number as rounding down.
-fn divides(
-    node: &Node,
-    kernel: [usize; 2],
-    stride: [usize; 2],
-    dilation: [usize; 2],
-    shape: &[usize],
-) -> Read<bool> {
-    let pads = match node.attributes.get("pads") {
-        Some(Attribute::Ints(pads)) if pads.len() == 4 => pads.clone(),
-        _ => vec![0; 4],
-    };
-    for axis in 0..2 {
-        let padded = (shape[axis] as i64).saturating_add(pads[axis]).saturating_add(pads[axis + 2]);
-        let window = (dilation[axis] as i64).saturating_mul(kernel[axis] as i64 - 1).saturating_add(1);
-        if stride[axis] == 0 || padded.saturating_sub(window) % stride[axis] as i64 != 0 {
-            return Ok(false);
-        }
+/// Returns the attribute `pads`: rows and columns before, and after.
+fn explicit_pads(node: &Node) -> Read<[[usize; 2]; 2]> {
+    match node.attributes.get("pads") {
+        None => Ok([[0; 2]; 2]),
+        Some(Attribute::Ints(pads)) => match *pads.as_slice() {
+            [top, left, bottom, right] => {
+                Ok([[extent(top)?, extent(left)?], [extent(bottom)?, extent(right)?]])
+            }
+            _ => Err(format!("expected four pads, got {pads:?}")),
+        },
+        Some(other) => Err(format!("attribute pads: expected integers, got {other:?}")),
     }
-    Ok(true)
 }

@@ -7,6 +7,7 @@ mod fold;
 mod import;
 mod names;
 mod proto;
+mod resize;
 
 pub(super) use contents::contents;
 pub use export::write_onnx;
