@@ -164,11 +164,15 @@ fn table() -> Vec<Case> {
             || vec![x.clone(), Operand { data: x.data.iter().map(|x| x.sin()).collect(), ..x.clone() }];
         all.push(linear(Op::Add, pair(), &[0, 1]));
         all.push(linear(Op::Mul, pair(), &[0, 1]));
+        all.push(linear(Op::MulChannels, vec![x.clone(), fixed(&[5], 33)], &[0, 1]));
         all.push(linear(Op::Scale(-1.7), vec![x.clone()], &[0]));
         all.push(linear(Op::Concat, pair(), &[0, 1]));
         all.push(linear(Op::SliceChannels { begin: 1, channels: 3 }, vec![x.clone()], &[0]));
         all.push(linear(Op::PadChannels { begin: 2, channels: 9 }, vec![x.clone()], &[0]));
         all.push(linear(Op::Dropout(Dropout { rate: 0.4, layer: 1 }), vec![x], &[0]));
+    }
+    for extents in [&[4][..], &[2, 4], &[3, 2, 4]] {
+        all.push(linear(Op::MulChannels, vec![batch(extents, 34), batch(&[4], 35)], &[0, 1]));
     }
     all.push(linear(Op::Reshape(vec![BATCH, 5, 2]), vec![batch(&[2, 5], 26)], &[0]));
     let [x, targets] = [batch(&[2, 3], 27), batch(&[2, 3], 28)];

@@ -55,7 +55,11 @@ fn layers_follow_their_operands_and_share_parameters() {
 
 #[test]
 fn gradients_of_branches_match_differences() {
-    let model = branches().build().unwrap();
+    gradients_match_differences("branches", branches());
+}
+
+fn gradients_match_differences(name: &str, model: ModelBuilder) {
+    let model = model.build().unwrap();
     let built = model.training_graph(3, Loss::SoftmaxCrossEntropy, SGD).unwrap();
     let graph = &built.graph;
     let update = graph.nodes().iter().find(|n| matches!(n.op, Op::Update(..))).unwrap();
@@ -68,7 +72,21 @@ fn gradients_of_branches_match_differences() {
         data.push((value, wave(graph.value(value).unwrap().shape.elements(), 2.1 + number as f64)));
         pairs.push((value, gradient));
     }
-    assert_gradients("branches", graph, built.mean_loss, &pairs, &data, 1.0 / 262_144.0, 1e-6);
+    assert_gradients(name, graph, built.mean_loss, &pairs, &data, 1.0 / 262_144.0, 1e-6);
+}
+
+/// Squeeze and excitation: a factor for each channel, from the means of the channels, as features and as images.
+fn excited() -> ModelBuilder {
+    let image = Model::input([4, 4, 2]).conv2d("stem", 2, [3, 3], |c| c.padding(Same));
+    let features = image.clone().global_avg_pool().dense("excite", 2).sigmoid();
+    let pixels =
+        image.clone().global_avg_pool().reshape([1, 1, 2]).conv2d("excite2", 2, [1, 1], |c| c).sigmoid();
+    pixels.mul("scaled2", image.mul("scaled", features)).flatten().dense("fc", 3)
+}
+
+#[test]
+fn gradients_of_channel_factors_match_differences() {
+    gradients_match_differences("excited", excited());
 }
 
 /// Frozen elements of a shared layer keep their bits, and the rest trains.
@@ -140,6 +158,11 @@ fn invalid_joins_are_named() {
     refused(image.clone().concat("cat", [small]), &["cat", "before the last", "[2, 2, 2]"]);
     refused(x().concat("cat", []), &["cat", "two operands or more"]);
     refused(x().add("sum", []), &["sum", "two operands or more", "1"]);
+    let [two, three] = [2, 3].map(|c| image.clone().flatten().dense("factors", c));
+    refused(image.clone().mul("product", three), &["product", "one shape, [4, 4, 2], or a factor", "[3]"]);
+    assert!(image.clone().mul("product", two).build().is_ok());
+    let row = image.clone().conv2d("row", 2, [4, 1], |c| c);
+    refused(image.clone().mul("product", row), &["product", "one shape, [4, 4, 2]", "[1, 4, 2]"]);
     let three = [image.clone(), image.clone()];
     refused(image.clone().join("product", Layer::Mul, three), &["product", "two operands", "3"]);
     refused(x().join("c", Layer::Relu, [x()]), &["input 1", "\"input\" twice"]);

@@ -105,6 +105,9 @@ fn every_layer() -> Model {
         .mul("gated", gate)
         .tanh()
         .add("plus", [norm]);
+    let [excite, gate] = ["excite", "excite2"].map(|name| sum.clone().global_avg_pool().dense(name, 6));
+    let gate = gate.reshape([1, 1, 6]).sigmoid();
+    let sum = excite.hard_sigmoid().mul("excited", sum).mul("excited2", gate);
     let sum = sum.clone().conv2d("narrow", 4, [1, 1], |c| c).concat("both", [sum]);
     let squeezed =
         sum.clone().global_avg_pool().reshape([1, 1, 10]).conv2d("squeeze", 4, [1, 1], |c| c).relu6();
@@ -280,6 +283,7 @@ fn operators_of_other_exporters_give_the_outputs_of_the_evaluator() {
         ("resized", 0),
         ("upsampled", 0),
         ("joins", 0),
+        ("gates", 0),
         ("shared", 1),
     ] {
         let file = |what: &str| folder.join(format!("{name}.{what}"));

@@ -413,6 +413,10 @@ impl Adjoint<'_, '_> {
                 self.push(0, Op::Mul, &[dy, i(1)], "grad_a")?;
                 self.push(1, Op::Mul, &[dy, i(0)], "grad_b")
             }
+            Op::MulChannels => {
+                self.push(0, Op::MulChannels, &[dy, i(1)], "grad_a")?;
+                self.factors_of_channels(dy)
+            }
             Op::Concat => {
                 let [c, d] = [0, 1].map(|operand| self.sweep.graph.at(i(operand)).shape.last());
                 self.push(0, Op::SliceChannels { begin: 0, channels: c }, &[dy], "grad_a")?;
@@ -520,6 +524,27 @@ impl Adjoint<'_, '_> {
             let op = Op::BatchNorm { epsilon };
             self.push(0, op, &[dy, scale, zero, zero, spread], "grad_input")?;
         }
+        Ok(())
+    }
+
+    /// Appends the gradient of the factors of channels: the sum of `dy * a` over the positions, and over the examples
+    /// if these have the same factors.
+    fn factors_of_channels(&mut self, dy: ValueId) -> Result<()> {
+        if !self.needs(1) {
+            return Ok(());
+        }
+        let [a, b] = [0, 1].map(|operand| self.node.inputs[operand]);
+        let product = self.append(Op::Mul, &[dy, a], "grad_b products")?;
+        let (a, channels) = (self.sweep.graph.at(a), self.sweep.graph.at(b).shape.last());
+        let positions = a.elements_per_row() / channels;
+        if !self.sweep.graph.at(b).batched {
+            return self.push(1, Op::BiasGrad, &[product], "grad_b");
+        }
+        let images = Op::Reshape(vec![self.sweep.graph.batch(), positions, 1, channels]);
+        let images = self.append(images, &[product], "grad_b products")?;
+        let mean = self.append(Op::GlobalAvgPool, &[images], "grad_b mean")?;
+        let sum = self.sweep.scale(mean, positions as f64, &format!("{} grad_b", self.node.label))?;
+        self.term(1, Gradient::Computed(sum));
         Ok(())
     }
 

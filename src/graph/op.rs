@@ -190,6 +190,9 @@ pub enum Op {
     Add,
     /// `a, b` -> (`a * b`, elementwise), of the same shape.
     Mul,
+    /// `a [.., c], b [c]` or `a [n, .., c], b [n, c]` -> (`a * b`): each channel times its factor, one for all
+    /// examples or one for each.
+    MulChannels,
     /// `a [.., c], b [.., d]` -> (`y [.., c + d]`): both side by side along the last axis.
     Concat,
     /// `x [.., c]` -> (`y [.., channels]`): these channels of x.
@@ -318,6 +321,7 @@ impl Op {
             Op::BiasGrad => "bias_grad",
             Op::Add => "add",
             Op::Mul => "mul",
+            Op::MulChannels => "mul_channels",
             Op::Concat => "concat",
             Op::SliceChannels { .. } => "slice_channels",
             Op::PadChannels { .. } => "pad_channels",

@@ -167,6 +167,7 @@ files! {
     ELEMENTWISE: "elementwise" / "elementwise",
     MEAN_GRAD: "elementwise" / "mean_grad",
     MUL: "elementwise" / "mul",
+    MUL_CHANNELS: "elementwise" / "mul_channels",
     PAD_CHANNELS: "elementwise" / "pad_channels",
     RELU: "elementwise" / "relu",
     RELU_GRAD: "elementwise" / "relu_grad",

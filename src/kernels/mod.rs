@@ -23,7 +23,7 @@ mod winograd;
 pub(crate) use conv::*;
 pub(crate) use elementwise::{
     Curve, activation, activation_grad, add, bias_add, bias_grad, bias_grad_parallel, concat, dropout,
-    mean_grad, mul, pad_channels, relu, relu_grad, scale, slice_channels, zero,
+    mean_grad, mul, mul_channels, pad_channels, relu, relu_grad, scale, slice_channels, zero,
 };
 pub use files::{FILES, WgslFile};
 pub(crate) use gemm::{

@@ -43,7 +43,8 @@ pub enum Layer {
     BatchNorm(BatchNormLayer),
     /// Elementwise sum of two operands or more, of one shape.
     Add,
-    /// Elementwise product of two operands of one shape.
+    /// Product of two operands: of one shape, element by element; or of `[.., c]` with a factor for each channel,
+    /// `[c]` or `[1, 1, c]` (squeeze and excitation).
     Mul,
     /// Two operands or more side by side along the last axis: the channels of images, or features.
     Concat,
@@ -103,11 +104,14 @@ impl Layer {
     /// invalid setting or number of operands.
     pub fn output(&self, name: &str, inputs: &[&[usize]]) -> Result<Vec<usize>> {
         match (self, inputs) {
+            (Layer::Mul, [a, b]) if has_factors(a, b) => Ok(a.to_vec()),
+            (Layer::Mul, [a, b]) if has_factors(b, a) => Ok(b.to_vec()),
             (Layer::Add, [first, _, ..]) | (Layer::Mul, [first, _]) => {
                 match inputs.iter().find(|other| *other != first) {
                     None => Ok(first.to_vec()),
                     Some(other) => {
-                        let expected = format!("operands of one shape, {first:?}");
+                        let factors = if *self == Layer::Mul { ", or a factor for each channel" } else { "" };
+                        let expected = format!("operands of one shape, {first:?}{factors}");
                         Err(Error::shape(name, expected, format!("{other:?}")))
                     }
                 }
@@ -295,7 +299,7 @@ impl Layer {
             (Layer::Concat, [first, others @ ..]) if !others.is_empty() => others
                 .iter()
                 .try_fold(*first, |joined, &other| graph.push_one(Op::Concat, &[joined, other], name)),
-            (Layer::Mul, &[a, b]) => graph.push_one(Op::Mul, &[a, b], name),
+            (Layer::Mul, &[a, b]) => mul(graph, name, a, b),
             (Layer::Conv2d(layer), &[x]) => layer.forward(graph, name, x, parameters),
             (Layer::ConvTranspose2d(layer), &[x]) => layer.forward(graph, name, x, parameters),
             (Layer::Dense(layer), &[x]) => layer.forward(graph, name, x, parameters),
@@ -399,6 +403,28 @@ fn dropout(graph: &mut Graph, name: &str, rate: f64, x: ValueId, mode: Mode) -> 
     let layer =
         u32::try_from(index).map_err(|_| Error::argument(name, "at most 2^32 dropout layers", index))?;
     graph.push_one(Op::Dropout(Dropout { rate, layer }), &[x], name)
+}
+
+/// Whether `b` has one factor for each channel of `a`: `[c]`, or an image `[1, 1, c]`.
+fn has_factors(a: &[usize], b: &[usize]) -> bool {
+    let of_pixels = b.len() == a.len() && b.iter().rev().skip(1).all(|&extent| extent == 1);
+    a.len() > 1 && a != b && a.last() == b.last() && (b.len() == 1 || of_pixels)
+}
+
+/// Appends the product of two values, one of which may be a factor for each channel.
+fn mul(graph: &mut Graph, name: &str, a: ValueId, b: ValueId) -> Result<ValueId> {
+    let (a, b) = if has_factors(example(graph, b), example(graph, a)) { (b, a) } else { (a, b) };
+    if !has_factors(example(graph, a), example(graph, b)) {
+        return graph.push_one(Op::Mul, &[a, b], name);
+    }
+    let factors = match *example(graph, b) {
+        [_] => b,
+        _ => {
+            let extents = vec![graph.batch(), graph.at(b).elements_per_row()];
+            graph.push_one(Op::Reshape(extents), &[b], &format!("{name} factors"))?
+        }
+    };
+    graph.push_one(Op::MulChannels, &[a, factors], name)
 }
 
 /// Returns the error for examples that are not images.

@@ -111,7 +111,18 @@ impl ModelBuilder {
         self.join(name, Layer::Add, others)
     }
 
-    /// Appends the elementwise product of this value and `other`, which has the same shape.
+    /// Appends the elementwise product of this value and `other`. They have the same shape, or one of them has a factor
+    /// for each channel of the other, `[c]` or `[1, 1, c]` for images `[h, w, c]`.
+    ///
+    /// ```
+    /// use frazil::Model;
+    ///
+    /// // Squeeze and excitation (Hu et al. 2018).
+    /// let x = Model::input([8, 8, 1]).conv2d("conv", 16, [3, 3], |c| c);
+    /// let gate = x.clone().global_avg_pool().dense("squeeze", 4).relu().dense("excite", 16).sigmoid();
+    /// let model = x.mul("scaled", gate).global_avg_pool().dense("fc", 2).build()?;
+    /// # Ok::<(), frazil::Error>(())
+    /// ```
     pub fn mul(self, name: &str, other: ModelBuilder) -> Self {
         self.join(name, Layer::Mul, [other])
     }

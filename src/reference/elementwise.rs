@@ -149,6 +149,14 @@ pub(super) fn add(a: &[f64], b: &[f64], y: &mut [f64]) {
     }
 }
 
+/// `y[.., c] = a[.., c] * b[row, c]`, where each `elements_per_row` elements of a have a row of b.
+pub(super) fn mul_channels(a: &[f64], b: &[f64], elements_per_row: usize, y: &mut [f64]) {
+    let channels = b.len() / (a.len() / elements_per_row);
+    for (index, (y, a)) in y.iter_mut().zip(a).enumerate() {
+        *y = a * b[index / elements_per_row * channels + index % channels];
+    }
+}
+
 /// `y = a * b`.
 pub(super) fn mul(a: &[f64], b: &[f64], y: &mut [f64]) {
     for ((y, a), b) in y.iter_mut().zip(a).zip(b) {

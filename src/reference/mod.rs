@@ -339,6 +339,10 @@ fn compute(
         (Op::BiasGrad, [dbias]) => linear::bias_grad(operand(0), dbias),
         (Op::Add, [y]) => elementwise::add(operand(0), operand(1), y),
         (Op::Mul, [y]) => elementwise::mul(operand(0), operand(1), y),
+        (Op::MulChannels, [y]) => {
+            let examples = if info(1).batched { rows } else { 1 };
+            elementwise::mul_channels(operand(0), operand(1), operand(0).len() / examples, y);
+        }
         (Op::Concat, [y]) => {
             let [c, d] = [0, 1].map(|index| info(index).shape.last());
             elementwise::write_channels(operand(0), c, 0, y, c + d);

@@ -162,3 +162,16 @@ network("shared", [2, 2, 5, 5], [
     ("ReduceMean", ["l", "axes"], "y", {"keepdims": 0}),
 ], {"k": weight(2, 2, 3, 3), "b": weight(2), "low": np.array(0, np.float32), "high": np.array(6, np.float32),
     "minus": np.array(-0.5, np.float32), "plus": np.array(0.5, np.float32), "axes": ints(-1, -2)}, 2)
+
+# Squeeze and excitation, with both forms of the mean, and the factors on either side.
+network("gates", [2, 3, 5, 4], [
+    ("Conv", ["x", "k"], "c", {"kernel_shape": [1, 1]}),
+    ("GlobalAveragePool", ["c"], "g", {}),
+    ("Conv", ["g", "k1", "b1"], "s", {"kernel_shape": [1, 1]}),
+    ("Relu", ["s"], "r", {}),
+    ("Conv", ["r", "k2", "b2"], "e", {"kernel_shape": [1, 1]}),
+    ("Sigmoid", ["e"], "f", {}),
+    ("Mul", ["c", "f"], "m", {}),
+    ("ReduceMean", ["m", "axes"], "h", {"keepdims": 1}),
+    ("Mul", ["h", "m"], "y", {}),
+], {"k": weight(4, 3, 1, 1), "k1": weight(2, 4, 1, 1), "b1": weight(2), "k2": weight(4, 2, 1, 1), "b2": weight(4), "axes": ints(2, 3)}, 4)

@@ -15,7 +15,8 @@ use crate::error::{Error, Result};
 use crate::graph::{Activation, Op, Value};
 use crate::kernels::{
     Curve, Extent, Launch, MAX_ITERATIONS, activation, activation_grad, add, bias_add, concat, dropout,
-    mean_grad, mul, pad_channels, relu, relu_grad, scale, slice_channels, softmax, softmax_grad,
+    mean_grad, mul, mul_channels, pad_channels, relu, relu_grad, scale, slice_channels, softmax,
+    softmax_grad,
 };
 
 /// Lowers operations in order.
@@ -122,6 +123,10 @@ fn lower_one(b: &mut Builder, op: &Operation) -> Result<()> {
         (Op::BiasAdd, Some(x)) => bias_add(extent(x), x.shape.last()),
         (Op::Add, Some(a)) => add(extent(a)),
         (Op::Mul, Some(a)) => mul(extent(a)),
+        (Op::MulChannels, Some(a)) => {
+            let b = graph.at(node.inputs[1]);
+            mul_channels(extent(a), a.shape.last(), b.shape.elements() / a.shape.last())
+        }
         (Op::Concat, Some(a)) => {
             let y = graph.at(node.outputs[0]);
             concat(extent(y), y.shape.last(), a.shape.last())

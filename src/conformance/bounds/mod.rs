@@ -134,6 +134,12 @@ fn node_bounds(
             };
             vec![errors.map(bound).collect()]
         }
+        // The magnitude of the product, plus the error of a times the factor; the factors are exact in every case.
+        Op::MulChannels => {
+            let errors = on_operands(graph, node, &[operand_bound(0), operand(1).to_vec()], rows)?;
+            let bound = errors.iter().zip(result());
+            vec![bound.map(|(e, y)| e.abs() + 2.0 * HALF_ULP * y.abs() + MIN_NORMAL).collect()]
+        }
         // One rounding each of the factor and of the product, and one half-ulp of margin.
         Op::Scale(factor) => {
             let scaled = operand_bound(0).into_iter().zip(result());

@@ -86,6 +86,17 @@ fn channels(kind: DataKind) -> Vec<Case> {
             all.push(single(name, op, batch, operands(), kind));
         }
     }
+    for (batch, extents) in SHAPES {
+        let channels = &extents[extents.len() - 1..];
+        let factors = [Operand::batched(channels, Fill::Data), Operand::fixed(channels, Fill::Data)];
+        for (factors, of) in factors.into_iter().zip(["each", "all"]) {
+            let name = format!("mul_channels of {of} {batch} of {extents:?}");
+            let operands = vec![Operand::batched(extents, Fill::Data), factors];
+            all.push(single(name, Op::MulChannels, batch, operands, kind));
+        }
+    }
+    let without_batch = vec![Operand::fixed(&[3, 7], Fill::Data), Operand::fixed(&[7], Fill::Data)];
+    all.push(single("mul_channels without a batch".into(), Op::MulChannels, 1, without_batch, kind));
     let without_batch = vec![Operand::fixed(&[3, 7], Fill::Data), Operand::fixed(&[3, 2], Fill::Data)];
     all.push(single("concat without a batch".into(), Op::Concat, 1, without_batch, kind));
     all

@@ -1,7 +1,24 @@
-//! Operations that join or take out parts of the last axis.
+//! Operations along the last axis: products, joined and taken out parts.
 
 use super::{Operands, ResultInfo, result};
 use crate::error::{Error, Result};
+
+/// Validates `a [.., c]` and factors `b`, `[c]` or with a batch axis `[n, c]`.
+pub(super) fn mul(o: &Operands) -> Result<Vec<ResultInfo>> {
+    o.count(2)?;
+    let (a, b) = (o.float(0)?, o.float(1)?);
+    let c = a.shape.last();
+    if b.batched {
+        o.batched(0)?;
+        o.shape(1, &[None, Some(c)])?;
+    } else {
+        o.shape(1, &[Some(c)])?;
+    }
+    if !in_rows(o, 0) {
+        return Err(Error::shape(o.operand(0), "[n, .., channels]", &a.shape));
+    }
+    Ok(vec![result(a.shape.extents(), a.batched)?])
+}
 
 /// Validates `a, b` of the same extents except for the last.
 pub(super) fn concat(o: &Operands) -> Result<Vec<ResultInfo>> {

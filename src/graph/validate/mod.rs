@@ -39,6 +39,7 @@ pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -
         Op::MatMul { transpose_a, transpose_b } => linear::matmul(o, *transpose_a, *transpose_b),
         Op::BiasAdd => linear::bias_add(o),
         Op::BiasGrad => linear::bias_grad(o),
+        Op::MulChannels => channels::mul(o),
         Op::Concat => channels::concat(o),
         Op::SliceChannels { begin, channels } => channels::slice(o, *begin, *channels),
         Op::PadChannels { begin, channels } => channels::pad(o, *begin, *channels),

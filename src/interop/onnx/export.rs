@@ -206,6 +206,22 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Writes a product; factors `[n, c]` of the channels of images become `[n, c, 1, 1]`.
+    fn mul(&mut self, name: &str, operands: &[String], output: &str, shapes: &[&[usize]]) {
+        let mut operands = operands.to_vec();
+        if let Some(factors) = shapes.iter().position(|shape| shape.len() == 1)
+            && shapes.iter().any(|shape| shape.len() == 3)
+        {
+            let (axes, unsqueezed) = (format!("{name}:axes"), format!("{name}:factors"));
+            let bytes: Vec<_> = [2i64, 3].iter().flat_map(|axis| axis.to_le_bytes()).collect();
+            self.initializer(&axes, &[2], INT64, &bytes);
+            let inputs = [operands[factors].clone(), axes];
+            self.node(&format!("{name}/Unsqueeze"), "Unsqueeze", &inputs, &unsqueezed, &[]);
+            operands[factors] = unsqueezed;
+        }
+        self.node(name, "Mul", &operands, output, &[]);
+    }
+
     fn layer(&mut self, named: &NamedLayer, operands: &[String], shapes: &[&[usize]]) -> Result<()> {
         use Attribute::{Float, Int, Text};
         let name = named.name();
@@ -252,7 +268,7 @@ impl Writer<'_> {
             Layer::Add => self.node(name, "Sum", operands, &output, &[]),
             // The channels are axis 1 of images and of features.
             Layer::Concat => self.node(name, "Concat", operands, &output, &[("axis", Int(1))]),
-            Layer::Mul => self.node(name, "Mul", operands, &output, &[]),
+            Layer::Mul => self.mul(name, operands, &output, shapes),
             Layer::Relu => self.node(name, "Relu", operands, &output, &[]),
             Layer::Activation(Activation::LeakyRelu { slope }) => {
                 self.node(name, "LeakyRelu", operands, &output, &[("alpha", Float(*slope))]);

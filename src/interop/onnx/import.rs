@@ -843,14 +843,15 @@ impl<'f, 'a> Importer<'f, 'a> {
         let mut all = operands.into_iter();
         let first = all.next().ok_or("expected operands, got none")?;
         let others: Vec<_> = all.collect();
-        if others.iter().any(|other| other.pooled != first.pooled || other.pad != [0; 4])
-            || first.pad != [0; 4]
-        {
+        // Values `[n, c]` are no factors of the channels of images, unlike `[n, c, 1, 1]`.
+        let rank = first.rank();
+        if others.iter().any(|other| other.rank() != rank || other.pad != [0; 4]) || first.pad != [0; 4] {
             return Err("expected operands of one shape, without a Pad before".to_owned());
         }
+        let pooled = first.pooled && shape.len() == 1;
         let name = self.unique(path_of(node, index));
         let builder = first.builder.join(name, layer, others.into_iter().map(|other| other.builder));
-        Ok(Value { builder, shape, pooled: first.pooled, pad: [0; 4] })
+        Ok(Value { builder, shape, pooled, pad: [0; 4] })
     }
 
     fn reshape(&mut self, node: &Node<'a>, index: usize) -> Read<Value> {

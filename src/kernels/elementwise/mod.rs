@@ -4,11 +4,13 @@ pub(super) mod activation;
 mod bias_grad;
 mod channels;
 mod dropout;
+mod mul_channels;
 
 pub(crate) use activation::{Curve, activation, activation_grad};
 pub(crate) use bias_grad::{bias_grad, bias_grad_parallel};
 pub(crate) use channels::{concat, pad_channels, slice_channels};
 pub(crate) use dropout::dropout;
+pub(crate) use mul_channels::mul_channels;
 
 use super::{Extent, Launch, WgslFile, files, grid_of, to_u32};
 use crate::wgsl::params;
