@@ -6,8 +6,8 @@ use crate::support::executor::Operand;
 use crate::support::gradients::{Data, assert_gradients, draw};
 use crate::support::random::{convolution_shapes, elements, normal, spread, stream};
 use frazil::low_level::{
-    Activation, Conv2d, DType, Dropout, Graph, Op, Pool2d, Resample2d, Resampling, ResamplingRule,
-    UpdateRule, ValueId,
+    Activation, Conv2d, DType, Dropout, Graph, Normalization, Op, Pool2d, Resample2d, Resampling,
+    ResamplingRule, UpdateRule, ValueId,
 };
 use frazil::low_level::{Padding, Shape, Window};
 use frazil::model::Model;
@@ -175,6 +175,10 @@ fn table() -> Vec<Case> {
         all.push(linear(Op::MulChannels, vec![batch(extents, 34), batch(&[4], 35)], &[0, 1]));
     }
     all.push(linear(Op::Reshape(vec![BATCH, 5, 2]), vec![batch(&[2, 5], 26)], &[0]));
+    for (groups, each_position) in [(1, false), (2, false), (6, false), (1, true), (3, true)] {
+        let of = Normalization { groups, each_position, epsilon: 1e-2 };
+        all.push(smooth(Op::Normalize(of), vec![batch(&[2, 2, 6], 36)], &[0]));
+    }
     let [x, targets] = [batch(&[2, 3], 27), batch(&[2, 3], 28)];
     all.push(smooth(Op::MeanSquaredError, vec![x, targets], &[0, 1]));
     let statistics =

@@ -471,6 +471,13 @@ impl Adjoint<'_, '_> {
                 self.push(0, Op::Reshape(extents), &[dy], "grad_input")
             }
             Op::BatchNorm { epsilon } => self.batch_norm(dy, *epsilon),
+            Op::Normalize(of) => {
+                let inv_std = node.outputs[1];
+                if self.sweep.gradients[inv_std.0].is_some() {
+                    return Err(self.error("its inverse standard deviations have no gradient"));
+                }
+                self.push(0, Op::NormalizeGrad(*of), &[y, inv_std, dy], "grad_input")
+            }
             Op::SoftmaxCrossEntropy { .. } | Op::MeanSquaredError | Op::Metrics => {
                 Err(self.error("only constant multiples of its mean and sums of these have a gradient"))
             }
@@ -481,6 +488,7 @@ impl Adjoint<'_, '_> {
             | Op::BatchStatistics { .. }
             | Op::BatchNormGradScale { .. }
             | Op::BatchNormGradInput
+            | Op::NormalizeGrad(_)
             | Op::UpdateStatistics(..)
             | Op::Accumulate(_)
             | Op::Clip(..)

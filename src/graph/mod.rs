@@ -9,7 +9,7 @@ mod resample;
 mod update;
 mod validate;
 
-pub use op::{Activation, Conv2d, Dropout, Op, Pool2d, StatisticsRule, StepScalars};
+pub use op::{Activation, Conv2d, Dropout, Normalization, Op, Pool2d, StatisticsRule, StepScalars};
 pub use resample::{Resample2d, Resampling, ResamplingRule};
 pub use update::{Clip, Target, UpdateRule};
 

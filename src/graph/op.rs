@@ -151,6 +151,19 @@ impl Dropout {
     }
 }
 
+/// The sets of elements of an example that a normalization of examples has the statistics of: the channels of a group,
+/// at each position or at all.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Normalization {
+    /// Number of groups of adjacent channels; a divisor of the number of channels.
+    pub groups: usize,
+    /// Whether each position has statistics of its own (layer norm over the channels), or all have the same (group
+    /// norm).
+    pub each_position: bool,
+    /// Added to the variance.
+    pub epsilon: f64,
+}
+
 /// Update of a batch norm's running statistics (exponential moving averages).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StatisticsRule {
@@ -286,6 +299,13 @@ pub enum Op {
     /// `x, dy, scale, mean, inv_std, dscale, dshift` -> (`dx`), including the gradient through the batch
     /// statistics: `scale*inv_std*(dy - dshift/n - (x - mean)*inv_std*dscale/n)`.
     BatchNormGradInput,
+    /// `x [n, .., c]` -> (`y [n, .., c]`, `inv_std [n, sets]`): `(x - mean)*inv_std` of each set of elements of an
+    /// example, where `inv_std` is `1/sqrt(variance + epsilon)` with the biased variance (Wu and He 2018; Ba et al.
+    /// 2016). The sets are numbered by position, if each has its own, then by group.
+    Normalize(Normalization),
+    /// `y, inv_std, dy` -> (`dx`): `inv_std*(dy - mean(dy) - y*mean(dy*y))` for each set, the gradient of `Normalize`
+    /// with the results `y, inv_std`.
+    NormalizeGrad(Normalization),
     /// `mean, variance` of a batch -> (): updates the unfrozen elements of the two parameters, the running
     /// mean and the running variance. An element whose new value is not finite keeps the old one, as in an
     /// [`UpdateRule`].
@@ -350,6 +370,8 @@ impl Op {
             Op::BatchNorm { .. } => "batch_norm",
             Op::BatchNormGradScale { .. } => "batch_norm_grad_scale",
             Op::BatchNormGradInput => "batch_norm_grad_input",
+            Op::Normalize(_) => "normalize",
+            Op::NormalizeGrad(_) => "normalize_grad",
             Op::UpdateStatistics(..) => "update_statistics",
             Op::Reshape(_) => "reshape",
             Op::Metrics => "metrics",

@@ -21,7 +21,8 @@ use std::path::Path;
 /// | `conv.kernel [kh, kw, c_in / groups, c_out]` | `conv.weight [c_out, c_in / groups, kh, kw]` |
 /// | `up.kernel [kh, kw, c_out / groups, c_in]` of a transposed convolution | `up.weight [c_in, c_out / groups, kh, kw]` |
 /// | `fc.kernel [in, out]` | `fc.weight [out, in]` |
-/// | `bn.scale`, `bn.shift` | `bn.weight`, `bn.bias` |
+/// | `norm.scale`, `norm.shift` of any norm | `norm.weight`, `norm.bias` |
+/// | `norm.scale [h, w, c]` of a layer norm over examples | `norm.weight [c, h, w]` |
 /// | `bn.running_mean`, `bn.running_var`, `conv.bias`, `fc.bias` | the same name |
 ///
 /// PyTorch flattens images in the order channel, row, column, this crate in the order row, column, channel. The
@@ -84,6 +85,7 @@ impl Entry {
         match *self.shape {
             [kh, kw, c_in, c_out] => vec![c_out, c_in, kh, kw],
             [inputs, outputs] => vec![outputs, inputs],
+            [h, w, c] => vec![c, h, w],
             _ => self.shape.clone(),
         }
     }
@@ -97,6 +99,7 @@ impl Entry {
                 (co * c_in + ci) * kh * kw + tap
             }
             [inputs, outputs] => index % outputs * inputs + self.torch_feature(index / outputs),
+            [h, w, c] => index % c * h * w + index / c,
             _ => self.torch_feature(index),
         }
     }

@@ -3,6 +3,7 @@
 mod batch_norm;
 mod conv_transpose;
 mod dense;
+mod group_norm;
 mod init;
 mod upsample;
 mod window;
@@ -10,6 +11,7 @@ mod window;
 pub use batch_norm::BatchNormLayer;
 pub use conv_transpose::ConvTranspose2dLayer;
 pub use dense::DenseLayer;
+pub use group_norm::{GroupNormLayer, LayerNormLayer};
 pub use init::Init;
 pub use upsample::{UpsampleLayer, Upsampling};
 pub use window::{Conv2dLayer, Pool2dLayer};
@@ -41,6 +43,10 @@ pub enum Layer {
     Dense(DenseLayer),
     /// Batch normalization.
     BatchNorm(BatchNormLayer),
+    /// Group normalization of each example.
+    GroupNorm(GroupNormLayer),
+    /// Layer normalization of each example.
+    LayerNorm(LayerNormLayer),
     /// Elementwise sum of two operands or more, of one shape.
     Add,
     /// Product of two operands: of one shape, element by element; or of `[.., c]` with a factor for each channel,
@@ -141,6 +147,8 @@ impl Layer {
             }
             (Layer::Dense(layer), [input]) => layer.output(name, input),
             (Layer::BatchNorm(layer), [input]) => layer.output(name, input),
+            (Layer::GroupNorm(layer), [input]) => layer.output(name, input),
+            (Layer::LayerNorm(layer), [input]) => layer.output(name, input),
             (Layer::Relu | Layer::Activation(_) | Layer::Softmax, [input]) => Ok(input.to_vec()),
             (Layer::Dropout { rate }, [input]) => dropout_rate(name, *rate).map(|()| input.to_vec()),
             (Layer::MaxPool2d(layer), [input]) => layer.max(name, input).and(layer.output(name, input)),
@@ -187,6 +195,8 @@ impl Layer {
             (Layer::ConvTranspose2d(layer), [input]) => layer.parameters(name, input),
             (Layer::Dense(layer), [input]) => layer.parameters(name, input),
             (Layer::BatchNorm(layer), [input]) => layer.parameters(name, input),
+            (Layer::GroupNorm(layer), [input]) => layer.parameters(name, input),
+            (Layer::LayerNorm(layer), [input]) => layer.parameters(name, input),
             _ => Ok(Vec::new()),
         }
     }
@@ -198,6 +208,8 @@ impl Layer {
             Layer::ConvTranspose2d(_) => "conv_transpose",
             Layer::Dense(_) => "dense",
             Layer::BatchNorm(_) => "batch_norm",
+            Layer::GroupNorm(_) => "group_norm",
+            Layer::LayerNorm(_) => "layer_norm",
             Layer::Add => "add",
             Layer::Mul => "mul",
             Layer::Concat => "concat",
@@ -247,6 +259,8 @@ impl Layer {
     pub(crate) fn passes_on(&self) -> bool {
         match self {
             Layer::BatchNorm(_)
+            | Layer::GroupNorm(_)
+            | Layer::LayerNorm(_)
             | Layer::Add
             | Layer::Concat
             | Layer::Dropout { .. }
@@ -304,6 +318,8 @@ impl Layer {
             (Layer::ConvTranspose2d(layer), &[x]) => layer.forward(graph, name, x, parameters),
             (Layer::Dense(layer), &[x]) => layer.forward(graph, name, x, parameters),
             (Layer::BatchNorm(layer), &[x]) => layer.forward(graph, name, x, parameters, mode),
+            (Layer::GroupNorm(layer), &[x]) => layer.forward(graph, name, x, parameters),
+            (Layer::LayerNorm(layer), &[x]) => layer.forward(graph, name, x, parameters),
             (Layer::Relu, &[x]) => graph.push_one(Op::Relu, &[x], name),
             (Layer::Activation(activation), &[x]) => graph.push_one(Op::Activation(*activation), &[x], name),
             (Layer::Softmax, &[x]) => graph.push_one(Op::Softmax, &[x], name),

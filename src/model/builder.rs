@@ -4,8 +4,8 @@ use super::Model;
 use crate::error::Result;
 use crate::graph::Activation;
 use crate::layer::{
-    BatchNormLayer, Conv2dLayer, ConvTranspose2dLayer, DenseLayer, Layer, Pool2dLayer, UpsampleLayer,
-    Upsampling,
+    BatchNormLayer, Conv2dLayer, ConvTranspose2dLayer, DenseLayer, GroupNormLayer, Layer, LayerNormLayer,
+    Pool2dLayer, UpsampleLayer, Upsampling,
 };
 use std::sync::Arc;
 
@@ -199,6 +199,35 @@ impl ModelBuilder {
         configure: impl FnOnce(BatchNormLayer) -> BatchNormLayer,
     ) -> Self {
         self.layer(name, Layer::BatchNorm(configure(BatchNormLayer::new())))
+    }
+
+    /// Appends a group norm with this number of groups of channels; as many groups as channels are an instance norm.
+    pub fn group_norm(self, name: &str, groups: usize) -> Self {
+        self.group_norm_with(name, groups, |n| n)
+    }
+
+    /// Appends a group norm with options set by `configure`.
+    pub fn group_norm_with(
+        self,
+        name: &str,
+        groups: usize,
+        configure: impl FnOnce(GroupNormLayer) -> GroupNormLayer,
+    ) -> Self {
+        self.layer(name, Layer::GroupNorm(configure(GroupNormLayer::new(groups))))
+    }
+
+    /// Appends a layer norm over the channels.
+    pub fn layer_norm(self, name: &str) -> Self {
+        self.layer_norm_with(name, |n| n)
+    }
+
+    /// Appends a layer norm with options set by `configure`, such as to normalize all elements of an example together.
+    pub fn layer_norm_with(
+        self,
+        name: &str,
+        configure: impl FnOnce(LayerNormLayer) -> LayerNormLayer,
+    ) -> Self {
+        self.layer(name, Layer::LayerNorm(configure(LayerNormLayer::new())))
     }
 
     /// Appends a residual layer, `main(x) + shortcut(x)` (He et al. 2015): the sum of two branches of this value.

@@ -225,7 +225,11 @@ impl Layers {
                     found.extend(first.map(|images| (layer.name.clone(), images)));
                     None
                 }
-                Layer::BatchNorm(_) => {
+                Layer::GroupNorm(norm) if first.is_some() && norm.groups > 1 => {
+                    let expected = "images, or features that are not flattened images";
+                    return Err(Error::argument(&layer.name, expected, "a group norm of flattened images"));
+                }
+                Layer::BatchNorm(_) | Layer::GroupNorm(_) | Layer::LayerNorm(_) => {
                     found.extend(first.map(|images| (layer.name.clone(), images)));
                     first
                 }

@@ -15,6 +15,7 @@ mod update;
 use crate::error::{Error, Result};
 use crate::graph::{DType, Graph, Node, Op, ParameterId, Role, StepScalars, Value, ValueId};
 use crate::mask::Mask;
+pub(crate) use norm::sets as normalized_sets;
 use update::{Clipping, Frozen, accumulate, update_all};
 
 /// Running sums of [`Op::Metrics`] since the start or the last [`Reference::reset_sums`].
@@ -402,6 +403,13 @@ fn compute(
             dx.copy_from_slice(operand(1));
             let sums = [operand(5), operand(6)];
             norm::grad_input(operand(0), operand(2), operand(3), operand(4), sums, dx);
+        }
+        (Op::Normalize(of), [y, inv_std]) => {
+            norm::normalize_sets(of, info(0).shape.last(), operand(0), y, inv_std)
+        }
+        (Op::NormalizeGrad(of), [dx]) => {
+            let sets = norm::sets(of, info(0).shape.last(), operand(0).len(), operand(1).len());
+            norm::normalize_sets_grad(&sets, operand(0), operand(1), operand(2), dx);
         }
         (Op::Reshape(_), [y]) => y.copy_from_slice(operand(0)),
         (Op::Metrics, [mean]) => {

@@ -1,6 +1,6 @@
-//! Batch normalization. `x` is `[rows, channels]` and contains only the valid rows.
+//! Normalization. `x` is `[rows, channels]` and contains only the valid rows.
 
-use crate::graph::StatisticsRule;
+use crate::graph::{Normalization, StatisticsRule};
 use crate::mask::Mask;
 
 /// Mean, biased variance and `1/sqrt(variance + epsilon)` of each channel.
@@ -70,6 +70,51 @@ pub(super) fn grad_input(
         let c = index % channels;
         let normalized = (x - mean[c]) * inv_std[c];
         *dx = scale[c] * inv_std[c] * (*dx - sums[1][c] / rows - normalized * sums[0][c] / rows);
+    }
+}
+
+/// Returns the indices of the elements of each set, of `sets` of a tensor with `elements` elements.
+pub(crate) fn sets(of: &Normalization, channels: usize, elements: usize, sets: usize) -> Vec<Vec<usize>> {
+    let mut found = vec![Vec::new(); sets];
+    // A set has the same number of adjacent positions as every other.
+    let positions = elements * of.groups / (channels * sets);
+    for index in 0..elements {
+        let group = index % channels / (channels / of.groups);
+        found[index / channels / positions * of.groups + group].push(index);
+    }
+    found
+}
+
+/// `y = (x - mean)*inv_std` of each set, and its `inv_std`.
+pub(super) fn normalize_sets(
+    of: &Normalization,
+    channels: usize,
+    x: &[f64],
+    y: &mut [f64],
+    inv_std: &mut [f64],
+) {
+    for (set, inv_std) in sets(of, channels, x.len(), inv_std.len()).into_iter().zip(inv_std) {
+        let n = set.len() as f64;
+        let mean = set.iter().map(|&i| x[i]).sum::<f64>() / n;
+        let variance = set.iter().map(|&i| (x[i] - mean) * (x[i] - mean)).sum::<f64>() / n;
+        *inv_std = 1.0 / (variance + of.epsilon).sqrt();
+        set.iter().for_each(|&i| y[i] = (x[i] - mean) * *inv_std);
+    }
+}
+
+/// `dx = inv_std*(dy - mean(dy) - y*mean(dy*y))` of each set.
+pub(super) fn normalize_sets_grad(
+    sets: &[Vec<usize>],
+    y: &[f64],
+    inv_std: &[f64],
+    dy: &[f64],
+    dx: &mut [f64],
+) {
+    for (set, inv_std) in sets.iter().zip(inv_std) {
+        let n = set.len() as f64;
+        let mean = set.iter().map(|&i| dy[i]).sum::<f64>() / n;
+        let product = set.iter().map(|&i| dy[i] * y[i]).sum::<f64>() / n;
+        set.iter().for_each(|&i| dx[i] = inv_std * (dy[i] - mean - y[i] * product));
     }
 }
 

@@ -12,11 +12,11 @@ pub(super) use builder::{Builder, GemmBuffers, Lowered, LoweredDispatch, Partial
 use super::conv;
 use super::ir::Operation;
 use crate::error::{Error, Result};
-use crate::graph::{Activation, Op, Value};
+use crate::graph::{Activation, Normalization, Op, Value};
 use crate::kernels::{
-    Curve, Extent, Launch, MAX_ITERATIONS, activation, activation_grad, add, bias_add, concat, dropout,
-    mean_grad, mul, mul_channels, pad_channels, relu, relu_grad, scale, slice_channels, softmax,
-    softmax_grad,
+    Curve, ElementSets, Extent, Launch, MAX_ITERATIONS, activation, activation_grad, add, bias_add, concat,
+    dropout, mean_grad, mul, mul_channels, normalize, normalize_grad, pad_channels, relu, relu_grad, scale,
+    slice_channels, softmax, softmax_grad,
 };
 
 /// Lowers operations in order.
@@ -104,6 +104,17 @@ fn lower_one(b: &mut Builder, op: &Operation) -> Result<()> {
             | Op::BatchNormGradInput,
             Some(_),
         ) => return norm::norm(b, op),
+        (Op::Normalize(of) | Op::NormalizeGrad(of), Some(x)) => {
+            let (channels, parallel) = (x.shape.last(), b.settings.parallel_reductions);
+            let positions = x.elements_per_row() / channels;
+            let Normalization { groups, each_position, epsilon } = *of;
+            let sets = ElementSets { examples: graph.batch(), positions, channels, groups, each_position };
+            if matches!(node.op, Op::Normalize(_)) {
+                normalize(sets, epsilon, parallel)
+            } else {
+                normalize_grad(sets, parallel)
+            }
+        }
         (Op::MaxPool2d(pool) | Op::AvgPool2d(pool) | Op::AvgPool2dGrad(pool), _) => {
             return pool::pool_of(b, op, pool);
         }

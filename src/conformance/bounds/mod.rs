@@ -12,7 +12,7 @@ use super::case::{Case, DataKind, Ops, OpsGraph, Work};
 use super::compare::{HALF_ULP, MIN_NORMAL};
 use crate::error::Result;
 use crate::graph::{DType, Graph, Node, Op, Role, StepScalars, Value, ValueId};
-use crate::reference::Reference;
+use crate::reference::{Reference, normalized_sets};
 
 /// The bound of each element of each result that a case compares, as an absolute error, for the first `rows`
 /// rows of `data`; empty for an update.
@@ -209,6 +209,19 @@ fn node_bounds(
             for (index, bound) in all.iter_mut().enumerate() {
                 bound.resize(elements(index), 0.0);
             }
+            all
+        }
+        Op::Normalize(of) | Op::NormalizeGrad(of) => {
+            let x = graph.at(node.inputs[0]);
+            let used = rows * x.elements_per_row();
+            let inv_std = *node.inputs.get(1).unwrap_or(node.outputs.last().unwrap_or(&node.inputs[0]));
+            let sets = rows * graph.at(inv_std).elements_per_row();
+            let sets = normalized_sets(of, x.shape.last(), used, sets);
+            let mut all = match node.op {
+                Op::Normalize(_) => norm::normalize_sets(&sets, operand(0), of.epsilon),
+                _ => vec![norm::normalize_sets_grad(&sets, operand(0), operand(1), operand(2))],
+            };
+            all.iter_mut().enumerate().for_each(|(index, bound)| bound.resize(elements(index), 0.0));
             all
         }
         Op::Accumulate(_) | Op::Clip(..) | Op::Update(..) | Op::UpdateStatistics(..) => Vec::new(),

@@ -1,4 +1,4 @@
-//! Bounds of batch normalization.
+//! Bounds of normalization.
 
 use crate::conformance::compare::HALF_ULP;
 use crate::graph::Op;
@@ -130,4 +130,39 @@ fn grad_input(operands: &[&[f64]]) -> Vec<f64> {
         FEW * HALF_ULP * (scale[c] * inv_std[c]).abs() * sum
     };
     x.iter().zip(*dy).enumerate().map(bound).collect()
+}
+
+/// The bounds of each set of elements normalized to mean 0 and variance 1, and of the inverse standard deviations.
+pub(super) fn normalize_sets(sets: &[Vec<usize>], x: &[f64], epsilon: f64) -> Vec<Vec<f64>> {
+    let mut bounds = vec![vec![0.0; x.len()], vec![0.0; sets.len()]];
+    for (number, set) in sets.iter().enumerate() {
+        let of_set: Vec<_> = set.iter().map(|&i| x[i]).collect();
+        let n = of_set.len() as f64;
+        let mean = of_set.iter().sum::<f64>() / n;
+        let variance = of_set.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n;
+        let inv_std = 1.0 / (variance + epsilon).sqrt();
+        let of_statistics = statistics(&of_set, &[&[mean], &[inv_std], &[variance]], epsilon);
+        let [center, spread] = [0, 1].map(|result: usize| of_statistics[result][0]);
+        for &i in set {
+            let rounding = FEW * HALF_ULP * (x[i].abs() + mean.abs()) * inv_std;
+            bounds[0][i] = rounding + center * inv_std + (x[i] - mean).abs() * spread;
+        }
+        bounds[1][number] = spread;
+    }
+    bounds
+}
+
+/// The bounds of `inv_std * (dy - mean(dy) - y * mean(dy * y))` of each set of elements.
+pub(super) fn normalize_sets_grad(sets: &[Vec<usize>], y: &[f64], inv_std: &[f64], dy: &[f64]) -> Vec<f64> {
+    let mut bounds = vec![0.0; y.len()];
+    for (set, inv_std) in sets.iter().zip(inv_std) {
+        let n = set.len() as f64;
+        let mean = set.iter().map(|&i| dy[i].abs()).sum::<f64>() / n;
+        let product = set.iter().map(|&i| (dy[i] * y[i]).abs()).sum::<f64>() / n;
+        for &i in set {
+            let sums = (FEW + n.sqrt()) * (mean + y[i].abs() * product);
+            bounds[i] = HALF_ULP * inv_std.abs() * (FEW * dy[i].abs() + sums);
+        }
+    }
+    bounds
 }

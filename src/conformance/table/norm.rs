@@ -1,8 +1,8 @@
-//! Batch normalization.
+//! Normalization.
 
 use super::build::{chain, limited, single, with};
 use crate::conformance::case::{Case, DataKind, Fill, Operand, Wire};
-use crate::graph::Op;
+use crate::graph::{Normalization, Op};
 
 /// Number of rows above which a case also runs with a lower limit of iterations.
 const LONG_ROWS: usize = 60_000;
@@ -62,6 +62,49 @@ pub(super) fn cases() -> Vec<Case> {
         for case in fused(batch, extents) {
             all.push(with(&case, "all kept", |ops| ops.keep_all = true));
             all.push(case);
+        }
+    }
+    all.extend(examples());
+    all
+}
+
+/// Normalization of examples: sets of an invocation, of a small and of a large workgroup, of one position and of all.
+fn examples() -> Vec<Case> {
+    // Batch sizes, extents, and numbers of groups.
+    let shapes: [(usize, &[usize], &[usize]); 10] = [
+        (5, &[3], &[1]),
+        (1, &[2], &[1]),
+        (130, &[12], &[1, 3]),
+        (7, &[3, 2, 6], &[1, 2, 3, 6]),
+        (3, &[5, 1, 32], &[1, 32]),
+        (2, &[3, 700], &[1, 2]),
+        (4, &[9, 11, 40], &[1, 4, 40]),
+        (3, &[2_500], &[1]),
+        (65, &[33], &[1, 11]),
+        (2, &[130, 129, 4], &[1, 2]),
+    ];
+    let mut all = Vec::new();
+    for (batch, extents, groups) in shapes {
+        let (channels, elements) = (extents[extents.len() - 1], extents.iter().product::<usize>());
+        for (&groups, each_position) in groups.iter().flat_map(|groups| [(groups, false), (groups, true)]) {
+            let sets = if each_position { elements / channels * groups } else { groups };
+            if sets == elements {
+                continue;
+            }
+            let of = Normalization { groups, each_position, epsilon: 1e-5 };
+            let position = if each_position { " at each position" } else { "" };
+            let mut case = |op: Op, data: &str, operands: Vec<Operand>| {
+                let name = format!("{} {batch} of {extents:?} in {groups}{position}{data}", op.name());
+                all.push(single(name, op, batch, operands, DataKind::Reals));
+            };
+            let like = |fill| Operand::batched(extents, fill);
+            for (data, fill) in
+                [("", Fill::Data), (" far from 0", Fill::Shifted), (" times 0", Fill::Scaled(0.0))]
+            {
+                case(Op::Normalize(of), data, vec![like(fill)]);
+            }
+            let inv_std = Operand::batched(&[sets], Fill::Positive);
+            case(Op::NormalizeGrad(of), "", vec![like(Fill::Data), inv_std, like(Fill::Data)]);
         }
     }
     all

@@ -66,6 +66,8 @@ pub(super) fn results(graph: &Graph, op: &Op, inputs: &[ValueId], label: &str) -
         Op::BatchNorm { epsilon } => norm::normalize(o, *epsilon),
         Op::BatchNormGradScale { epsilon } => norm::grad_scale(o, *epsilon),
         Op::BatchNormGradInput => norm::grad_input(o),
+        Op::Normalize(of) => norm::normalize_sets(o, of, false),
+        Op::NormalizeGrad(of) => norm::normalize_sets(o, of, true),
         Op::UpdateStatistics(rule, targets) => norm::update_statistics(graph, o, rule, targets),
         Op::Reshape(extents) => reshape(o, extents),
         Op::Metrics => loss::metrics(o),

@@ -1,9 +1,9 @@
-//! Batch norm: statistics, normalization, gradients and running statistics.
+//! Batch norm: statistics, normalization, gradients and running statistics; normalization of examples.
 
 use super::linear::channels;
 use super::{Operands, ResultInfo, foreign_parameter, result};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Node, Op, ParameterId, ParameterKind, Role, StatisticsRule};
+use crate::graph::{Graph, Node, Normalization, Op, ParameterId, ParameterKind, Role, StatisticsRule};
 
 fn valid_epsilon(o: &Operands, epsilon: f64) -> Result<()> {
     // An epsilon below the smallest normal f32 becomes 0 or subnormal on the device, where a channel of
@@ -55,6 +55,41 @@ pub(super) fn grad_scale(o: &Operands, epsilon: Option<f64>) -> Result<Vec<Resul
 pub(super) fn grad_input(o: &Operands) -> Result<Vec<ResultInfo>> {
     operands(o, &[1], &[2, 3, 4, 5, 6])?;
     Ok(vec![result(o.values[0].shape.extents(), true)?])
+}
+
+/// Validates `x [n, .., c]` of a normalization of examples, or `y, inv_std [n, sets], dy` of its gradient.
+pub(super) fn normalize_sets(o: &Operands, of: &Normalization, gradient: bool) -> Result<Vec<ResultInfo>> {
+    let Normalization { groups, each_position, epsilon } = *of;
+    o.count(if gradient { 3 } else { 1 })?;
+    let x = o.float(0)?;
+    o.batched(0)?;
+    channels(o, x)?;
+    valid_epsilon(o, epsilon)?;
+    let c = x.shape.last();
+    if groups == 0 || !c.is_multiple_of(groups) {
+        return Err(Error::argument(o.label, format!("groups that divide {c} channels"), groups));
+    }
+    let positions = x.elements_per_row() / c;
+    let sets = if each_position { positions * groups } else { groups };
+    if x.elements_per_row() == sets {
+        let expected = "2 elements or more in each set that is normalized";
+        return Err(Error::argument(
+            o.label,
+            expected,
+            format!("{groups} groups of examples in {}", x.shape),
+        ));
+    }
+    if !gradient {
+        let n = x.shape.extents()[0];
+        let inv_std = ResultInfo { suffix: "inv_std", ..result([n, sets], true)? };
+        return Ok(vec![result(x.shape.extents(), true)?, inv_std]);
+    }
+    o.float(1)?;
+    o.shape(1, &[None, Some(sets)])?;
+    o.same_rows(0, 1)?;
+    o.float(2)?;
+    o.same_shape(0, 2)?;
+    Ok(vec![result(x.shape.extents(), true)?])
 }
 
 pub(super) fn update_statistics(

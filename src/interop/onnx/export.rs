@@ -5,16 +5,17 @@ use crate::error::{Error, Result};
 use crate::file;
 use crate::graph::Activation;
 use crate::interop::torch::{TorchStateDict, TorchTensor};
-use crate::layer::{Layer, Pool2dLayer, UpsampleLayer, Upsampling};
+use crate::layer::{Layer, LayerNormLayer, Pool2dLayer, UpsampleLayer, Upsampling};
 use crate::mask::Mask;
 use crate::model::{Model, NamedLayer, Source};
 use crate::shape::WindowGeometry;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-/// Version of the operators: the first with `Gelu`; and the version of the file format that belongs to it.
-const OPSET: i64 = 20;
-const IR_VERSION: i64 = 9;
+/// Version of the operators, and the version of the file format that belongs to it: the first with `Gelu`, or with
+/// `GroupNormalization` by scale and shift of channels.
+const OPSET: [i64; 2] = [20, 9];
+const OPSET_OF_GROUP_NORM: [i64; 2] = [21, 10];
 
 /// Numbers of the element types in ONNX.
 const FLOAT: i64 = 1;
@@ -64,9 +65,11 @@ pub fn write_onnx<P: AsRef<str>>(
         writer.initializer(&format!("mask.{name}"), &shape, BOOL, &values);
     }
     let graph = writer.graph()?;
-    let opset = Message::default().bytes(1, b"").integer(2, OPSET);
+    let has_group_norm = model.layers().iter().any(|named| matches!(named.layer(), Layer::GroupNorm(_)));
+    let [opset, ir_version] = if has_group_norm { OPSET_OF_GROUP_NORM } else { OPSET };
+    let opset = Message::default().bytes(1, b"").integer(2, opset);
     let version = env!("CARGO_PKG_VERSION").as_bytes();
-    let onnx = Message::default().integer(1, IR_VERSION).bytes(2, b"frazil").bytes(3, version);
+    let onnx = Message::default().integer(1, ir_version).bytes(2, b"frazil").bytes(3, version);
     file::write_atomically(file.as_ref(), &onnx.message(7, graph).message(8, opset).into_bytes())
 }
 
@@ -222,6 +225,50 @@ impl Writer<'_> {
         self.node(name, "Mul", &operands, output, &[]);
     }
 
+    /// Returns the operands of a norm: constants instead of parameters that it does not have.
+    fn scale_and_shift(&mut self, name: &str, operands: &[String], shape: &[usize]) -> Vec<String> {
+        let mut operands = operands.to_vec();
+        if operands.len() == 1 {
+            for (field, value) in [("scale", 1.0f32), ("shift", 0.0)] {
+                let constant = format!("{name}:{field}");
+                let bytes = value.to_le_bytes().repeat(shape.iter().product());
+                self.initializer(&constant, shape, FLOAT, &bytes);
+                operands.push(constant);
+            }
+        }
+        operands
+    }
+
+    fn layer_norm(
+        &mut self,
+        name: &str,
+        norm: &LayerNormLayer,
+        operands: &[String],
+        output: &str,
+        input: &[usize],
+    ) {
+        let normalized = match *input {
+            [h, w, c] if norm.over_examples => vec![c, h, w],
+            _ => input[input.len().saturating_sub(1)..].to_vec(),
+        };
+        let mut inputs = self.scale_and_shift(name, operands, &normalized);
+        let attributes = [
+            ("epsilon", Attribute::Float(norm.epsilon)),
+            ("axis", Attribute::Int(-(normalized.len() as i64))),
+        ];
+        if input.len() != 3 || norm.over_examples {
+            self.node(name, "LayerNormalization", &inputs, output, &attributes);
+            return;
+        }
+        // The channels of images are the last axis of NHWC.
+        let permuted = |axes: [i64; 4]| [("perm", Attribute::Ints(axes.to_vec()))];
+        let [nhwc, normalized] = ["nhwc", "normalized"].map(|step| format!("{name}:{step}"));
+        let images = std::mem::replace(&mut inputs[0], nhwc.clone());
+        self.node(&format!("{name}/Transpose"), "Transpose", &[images], &nhwc, &permuted([0, 2, 3, 1]));
+        self.node(name, "LayerNormalization", &inputs, &normalized, &attributes);
+        self.node(&format!("{name}/NCHW"), "Transpose", &[normalized], output, &permuted([0, 3, 1, 2]));
+    }
+
     fn layer(&mut self, named: &NamedLayer, operands: &[String], shapes: &[&[usize]]) -> Result<()> {
         use Attribute::{Float, Int, Text};
         let name = named.name();
@@ -264,6 +311,21 @@ impl Writer<'_> {
                 let attributes = [("epsilon", Float(norm.epsilon)), ("momentum", Float(1.0 - norm.momentum))];
                 self.node(name, "BatchNormalization", &with_parameters, &output, &attributes);
             }
+            Layer::GroupNorm(norm) => {
+                let [_, _, channels] = *input else {
+                    let expected = "images [h, w, c]; use a layer norm for features";
+                    return Err(Error::argument(name, expected, format!("a group norm of {input:?}")));
+                };
+                let inputs = self.scale_and_shift(name, &with_parameters, &[channels]);
+                let epsilon = ("epsilon", Float(norm.epsilon));
+                if norm.groups == channels {
+                    self.node(name, "InstanceNormalization", &inputs, &output, &[epsilon]);
+                } else {
+                    let attributes = [epsilon, ("num_groups", Int(norm.groups as i64))];
+                    self.node(name, "GroupNormalization", &inputs, &output, &attributes);
+                }
+            }
+            Layer::LayerNorm(norm) => self.layer_norm(name, norm, &with_parameters, &output, input),
             Layer::Add if operands.len() == 2 => self.node(name, "Add", operands, &output, &[]),
             Layer::Add => self.node(name, "Sum", operands, &output, &[]),
             // The channels are axis 1 of images and of features.

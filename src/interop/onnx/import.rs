@@ -13,7 +13,10 @@ use crate::error::{Error, Result, printable};
 use crate::file;
 use crate::graph::Activation;
 use crate::interop::torch::{TorchStateDict, TorchTensor};
-use crate::layer::{BatchNormLayer, Conv2dLayer, ConvTranspose2dLayer, DenseLayer, Layer, Pool2dLayer};
+use crate::layer::{
+    BatchNormLayer, Conv2dLayer, ConvTranspose2dLayer, DenseLayer, GroupNormLayer, Layer, LayerNormLayer,
+    Pool2dLayer,
+};
 use crate::model::{Model, ModelBuilder};
 use crate::shape::{Padding, Shape};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -37,11 +40,13 @@ pub struct OnnxNetwork {
 /// The layers have the names of the file's weights (`features.0` for `features.0.weight`), or else of its nodes.
 /// The parameters are found as in a PyTorch state dict, and freeze and train as those of any model.
 ///
-/// Operators: `Add`, `AveragePool`, `BatchNormalization`, `Clip`, `Concat` of channels, `Constant`, `ConstantOfShape`, `Conv`,
-/// `ConvTranspose`, `Dropout`, `Flatten`, `Gelu`, `Gemm`, `GlobalAveragePool`, `GlobalMaxPool`, `HardSigmoid`, `HardSwish`, `Identity`, `LeakyRelu`, `MatMul` with a constant, `MaxPool`, `Mul`,
-/// `Pad` with zeros, `ReduceMean` over rows and columns, `Relu`, `Reshape` to features, `Resize` and `Upsample` as in
-/// [`UpsampleLayer`](crate::layer::UpsampleLayer), `Sigmoid`, `Softmax`, `Squeeze`, `Sum`, `Tanh`, `Unsqueeze`; and `Shape`, `Slice`, `Gather` and `Cast` of
-/// shapes.
+/// Operators: `Add`, `AveragePool`, `BatchNormalization`, `Clip`, `Concat` of channels, `Constant`, `ConstantOfShape`,
+/// `Conv`, `ConvTranspose`, `Dropout`, `Flatten`, `Gelu`, `Gemm`, `GlobalAveragePool`, `GlobalMaxPool`,
+/// `GroupNormalization`, `HardSigmoid`, `HardSwish`, `Identity`, `InstanceNormalization`, `LayerNormalization` over
+/// examples, features or (between transposes) channels, `LeakyRelu`, `MatMul` with a constant, `MaxPool`, `Mul`, `Pad`
+/// with zeros, `ReduceMean` over rows and columns, `Relu`, `Reshape` to features, `Resize` and `Upsample` as in
+/// [`UpsampleLayer`](crate::layer::UpsampleLayer), `Sigmoid`, `Softmax`, `Squeeze`, `Sum`, `Tanh`, `Transpose` around a
+/// layer norm, `Unsqueeze`; and `Shape`, `Slice`, `Gather` and `Cast` of shapes.
 ///
 /// ```no_run
 /// use frazil::interop::read_onnx;
@@ -74,7 +79,7 @@ pub fn read_onnx(file: impl AsRef<Path>) -> Result<OnnxNetwork> {
 }
 
 /// The operators that [`Importer::node`] reads.
-const OPERATORS: [&str; 38] = [
+const OPERATORS: [&str; 42] = [
     "Add",
     "AveragePool",
     "BatchNormalization",
@@ -92,9 +97,12 @@ const OPERATORS: [&str; 38] = [
     "Gemm",
     "GlobalAveragePool",
     "GlobalMaxPool",
+    "GroupNormalization",
     "HardSigmoid",
     "HardSwish",
     "Identity",
+    "InstanceNormalization",
+    "LayerNormalization",
     "LeakyRelu",
     "MatMul",
     "MaxPool",
@@ -111,6 +119,7 @@ const OPERATORS: [&str; 38] = [
     "Squeeze",
     "Sum",
     "Tanh",
+    "Transpose",
     "Unsqueeze",
     "Upsample",
 ];
@@ -140,6 +149,8 @@ struct Value {
     pooled: bool,
     /// Zeros that a `Pad` adds, `[top, left, bottom, right]`: the next layer must take them.
     pad: [usize; 4],
+    /// Whether ONNX's value is `[n, h, w, c]`, between two transposes.
+    channels_last: bool,
 }
 
 impl Value {
@@ -243,7 +254,7 @@ impl<'f, 'a> Importer<'f, 'a> {
             // Also keeps products of the extents within the range of an integer.
             Shape::new(shape.as_slice()).map_err(|error| format!("input {:?}: {error}", input.name))?;
             let builder = Model::named_input(&clean(input.name), shape.clone());
-            let value = Value { builder, shape, pooled: false, pad: [0; 4] };
+            let value = Value { builder, shape, pooled: false, pad: [0; 4], channels_last: false };
             importer.define(input.name, Operand::Value(value))?;
         }
         Ok(importer)
@@ -278,7 +289,9 @@ impl<'f, 'a> Importer<'f, 'a> {
         let mut outputs = Vec::new();
         for output in &self.file.outputs {
             match self.operands.get(output.name) {
-                Some(Operand::Value(value)) if value.pad == [0; 4] => outputs.push(value.builder.clone()),
+                Some(Operand::Value(value)) if value.pad == [0; 4] && !value.channels_last => {
+                    outputs.push(value.builder.clone())
+                }
                 _ => return Err(format!("output {:?}: expected the result of a layer", output.name)),
             }
         }
@@ -305,6 +318,17 @@ impl<'f, 'a> Importer<'f, 'a> {
     }
 
     fn value(&self, node: &Node<'a>, index: usize) -> Read<Value> {
+        let value = self.any_value(node, index)?;
+        if value.channels_last {
+            return Err(
+                "expected LayerNormalization between Transpose nodes, got another operator".to_owned()
+            );
+        }
+        Ok(value)
+    }
+
+    /// Returns a computed operand, also one between two transposes.
+    fn any_value(&self, node: &Node<'a>, index: usize) -> Read<Value> {
         match self.operand(node, index)? {
             Operand::Value(value) => Ok(value.clone()),
             Operand::Constant(_) => {
@@ -392,6 +416,9 @@ impl<'f, 'a> Importer<'f, 'a> {
             "Add" | "Sum" | "Mul" | "Concat" => self.join(node, index)?,
             "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" => self.reshape(node, index)?,
             "Pad" => self.pad(node)?,
+            "InstanceNormalization" | "GroupNormalization" => self.group_norm(node, index)?,
+            "LayerNormalization" => self.layer_norm(node, index)?,
+            "Transpose" => self.transpose(node)?,
             other => return Err(format!("{other} is supported for constants and shapes only")),
         };
         Ok(Operand::Value(value))
@@ -431,7 +458,13 @@ impl<'f, 'a> Importer<'f, 'a> {
         }
         let shape = layer.output(node.op, &[&x.shape]).map_err(|error| error.to_string())?;
         let name = self.unique(path_of(node, index));
-        Ok(Value { builder: x.builder.layer(name, layer), shape, pooled: x.pooled, pad: [0; 4] })
+        Ok(Value {
+            builder: x.builder.layer(name, layer),
+            shape,
+            pooled: x.pooled,
+            pad: [0; 4],
+            channels_last: false,
+        })
     }
 
     /// Appends a layer with parameters, or repeats the layer that has its weight.
@@ -474,7 +507,7 @@ impl<'f, 'a> Importer<'f, 'a> {
                 builder
             }
         };
-        Ok(Value { builder, shape, pooled: false, pad: [0; 4] })
+        Ok(Value { builder, shape, pooled: false, pad: [0; 4], channels_last: false })
     }
 
     /// Returns the bias that the only consumer of a node's result adds, if there is one with this many elements.
@@ -705,6 +738,88 @@ impl<'f, 'a> Importer<'f, 'a> {
         self.with_weights(node, index, Layer::BatchNorm(norm), x, weights)
     }
 
+    /// Returns scale and shift of a norm, of this shape in ONNX's layout.
+    fn scale_and_shift(
+        &mut self,
+        node: &Node<'a>,
+        shape: &[usize],
+    ) -> Read<Vec<(&'static str, Vec<usize>, Vec<f32>)>> {
+        let mut weights = Vec::new();
+        for (operand, field) in [(1, "weight"), (2, "bias")] {
+            let is_absent = self.constant(node, operand)?.is_none();
+            let (dims, values) = if is_absent && operand == 2 {
+                (shape.to_vec(), vec![0.0; shape.iter().product()])
+            } else {
+                self.floats(node, operand)?
+            };
+            // Before version 21 of the operators, a group norm has one element for each group.
+            let groups = if self.file.opset < 21 { int(node, "num_groups", 0)? } else { 0 };
+            let of_groups = node.op == "GroupNormalization" && extent(groups)? == values.len();
+            let (dims, values) = match *shape {
+                [channels] if of_groups && !values.is_empty() => {
+                    let each = channels / values.len();
+                    (vec![each * values.len()], values.iter().flat_map(|&v| vec![v; each]).collect())
+                }
+                _ => (dims, values),
+            };
+            if dims != shape {
+                return Err(format!("expected a tensor {shape:?} as operand {operand}, got {dims:?}"));
+            }
+            weights.push((field, dims, values));
+        }
+        Ok(weights)
+    }
+
+    fn group_norm(&mut self, node: &Node<'a>, index: usize) -> Read<Value> {
+        let x = self.value(node, 0)?;
+        let x = self.image(node, index, x)?;
+        let channels = x.shape[2];
+        let groups = match node.op {
+            "InstanceNormalization" => channels,
+            _ => extent(int(node, "num_groups", 0)?)?,
+        };
+        let norm = GroupNormLayer::new(groups).epsilon(float(node, "epsilon", 1e-5)?);
+        let weights = self.scale_and_shift(node, &[channels])?;
+        self.with_weights(node, index, Layer::GroupNorm(norm), x, weights)
+    }
+
+    fn layer_norm(&mut self, node: &Node<'a>, index: usize) -> Read<Value> {
+        let x = self.any_value(node, 0)?;
+        let rank = x.rank() as i64;
+        let axis = match int(node, "axis", -1)? {
+            axis if axis < 0 => axis + rank,
+            axis => axis,
+        };
+        // All axes but the batch, or the channels.
+        let over_examples = axis == 1 && !x.channels_last && x.shape.len() > 1;
+        if !(over_examples || (axis == rank - 1 && (x.channels_last || x.shape.len() == 1 && !x.pooled))) {
+            let shape = x.onnx_shape();
+            return Err(format!(
+                "expected all axes of examples {shape:?}, or the channels as last axis, got axis {axis}"
+            ));
+        }
+        let shape = if over_examples { x.onnx_shape() } else { x.shape[x.shape.len() - 1..].to_vec() };
+        let weights = self.scale_and_shift(node, &shape)?;
+        let norm = LayerNormLayer::new().epsilon(float(node, "epsilon", 1e-5)?).over_examples(over_examples);
+        let channels_last = x.channels_last;
+        let value = self.with_weights(node, index, Layer::LayerNorm(norm), x, weights)?;
+        Ok(Value { channels_last, ..value })
+    }
+
+    /// Reads a transpose of images to or from NHWC, which is this crate's layout.
+    fn transpose(&self, node: &Node<'a>) -> Read<Value> {
+        let x = self.any_value(node, 0)?;
+        match (node.attributes.get("perm"), x.channels_last) {
+            (Some(Attribute::Ints(axes)), false) if **axes == [0, 2, 3, 1] && x.shape.len() == 3 => {
+                Ok(Value { channels_last: true, ..x })
+            }
+            (Some(Attribute::Ints(axes)), true) if **axes == [0, 3, 1, 2] => {
+                Ok(Value { channels_last: false, ..x })
+            }
+            (axes, _) => Err(format!("expected images from NCHW to NHWC or back, got the axes {axes:?}")),
+        }
+    }
+
     fn pool(&mut self, node: &Node<'a>, index: usize) -> Read<Value> {
         let x = self.value(node, 0)?;
         let x = self.image(node, index, x)?;
@@ -851,7 +966,7 @@ impl<'f, 'a> Importer<'f, 'a> {
         let pooled = first.pooled && shape.len() == 1;
         let name = self.unique(path_of(node, index));
         let builder = first.builder.join(name, layer, others.into_iter().map(|other| other.builder));
-        Ok(Value { builder, shape, pooled, pad: [0; 4] })
+        Ok(Value { builder, shape, pooled, pad: [0; 4], channels_last: false })
     }
 
     fn reshape(&mut self, node: &Node<'a>, index: usize) -> Read<Value> {

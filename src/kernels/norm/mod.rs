@@ -1,10 +1,11 @@
-//! Batch normalization.
+//! Normalization.
 
 mod batch_moments;
 mod batch_norm;
 mod batch_norm_grad_input;
 mod batch_norm_grad_sums;
 mod batch_statistics;
+mod normalize;
 mod update_statistics;
 
 pub(crate) use batch_moments::{batch_moments, batch_moments_parallel};
@@ -15,4 +16,5 @@ pub(crate) use batch_norm_grad_sums::{
     batch_norm_grad_sums_parallel,
 };
 pub(crate) use batch_statistics::{batch_statistics, batch_statistics_parallel};
+pub(crate) use normalize::{ElementSets, normalize, normalize_grad};
 pub(crate) use update_statistics::{RunningStatistic, update_statistics};
