@@ -1,7 +1,7 @@
 //! Training losses.
 
 use crate::error::{Error, Result};
-use crate::graph::{DType, Graph, Op, ValueId};
+use crate::graph::{DType, ElementLoss, Graph, Op, ValueId};
 use crate::shape::Shape;
 
 /// A training loss; always the mean over the examples of a batch.
@@ -14,6 +14,31 @@ pub enum Loss {
     CrossEntropy(CrossEntropy),
     /// Mean squared error of outputs of any shape: `(output - target)^2`, averaged over all elements.
     MeanSquaredError,
+    /// Softmax cross-entropy of logits and a target for each class, such as probabilities of a teacher or mixed labels:
+    /// `sum over c of target[c]*(log(sum(exp(logits))) - logits[c])`, in nats. Targets are 0 or more.
+    SoftCrossEntropy,
+    /// Binary cross-entropy of logits of any shape and targets from 0 to 1, averaged over all elements, in nats:
+    /// `positive_weight*target*log(1 + exp(-logit)) + (1 - target)*log(1 + exp(logit))`. With weight 1 it is PyTorch's
+    /// `BCEWithLogitsLoss`, with others that with `pos_weight`.
+    BinaryCrossEntropy {
+        /// Weight of the loss of positive targets, above 0: 3 if there are three times as many negative ones.
+        positive_weight: f64,
+    },
+    /// Mean absolute error of outputs of any shape, averaged over all elements (PyTorch's `L1Loss`). Its gradient is 0
+    /// where output and target are equal.
+    L1,
+    /// Huber loss of `d = output - target`, averaged over all elements: `d^2/2` where `|d| <= delta`, else
+    /// `delta*(|d| - delta/2)` (PyTorch's `HuberLoss`).
+    Huber {
+        /// Difference at which the parabola becomes a line; above 0.
+        delta: f64,
+    },
+    /// The Huber loss divided by `beta`: `d^2/(2*beta)` where `|d| <= beta`, else `|d| - beta/2` (PyTorch's
+    /// `SmoothL1Loss`). With 0 it is [`Loss::L1`].
+    SmoothL1 {
+        /// Difference at which the parabola becomes a line; 0 or more.
+        beta: f64,
+    },
 }
 
 const _: () = crate::error::assert_send_sync::<Loss>();
@@ -83,7 +108,41 @@ impl Loss {
     /// Whether the loss compares outputs with class labels, which also gives an accuracy, instead of with
     /// targets.
     pub fn has_labels(&self) -> bool {
-        !matches!(self, Loss::MeanSquaredError)
+        matches!(self, Loss::SoftmaxCrossEntropy | Loss::CrossEntropy(_))
+    }
+
+    /// The operation that compares outputs with targets; `None` if the loss compares them with labels.
+    fn of_targets(&self) -> Option<Op> {
+        let huber = |threshold: f64, slope: f64| Op::ElementLoss(ElementLoss::Huber { threshold, slope });
+        match *self {
+            Loss::SoftmaxCrossEntropy | Loss::CrossEntropy(_) => None,
+            Loss::MeanSquaredError => Some(Op::MeanSquaredError),
+            Loss::SoftCrossEntropy => Some(Op::SoftCrossEntropy),
+            Loss::BinaryCrossEntropy { positive_weight } => {
+                Some(Op::ElementLoss(ElementLoss::BinaryCrossEntropy { positive_weight }))
+            }
+            Loss::L1 => Some(huber(0.0, 1.0)),
+            Loss::Huber { delta } => Some(huber(delta, delta)),
+            Loss::SmoothL1 { beta } => Some(huber(beta, 1.0)),
+        }
+    }
+
+    /// Checks that targets are probabilities, if the loss needs such.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`], naming the first that is not.
+    pub(crate) fn check_targets(&self, targets: &[f32]) -> Result<()> {
+        let (most, expected) = match self {
+            Loss::BinaryCrossEntropy { .. } => (1.0, "a target from 0 to 1"),
+            Loss::SoftCrossEntropy => (f32::MAX, "a target of 0 or more"),
+            _ => return Ok(()),
+        };
+        match targets.iter().position(|target| !(0.0..=most).contains(target)) {
+            None => Ok(()),
+            Some(index) => {
+                Err(Error::argument(format!("target {index} of the batch"), expected, targets[index]))
+            }
+        }
     }
 
     /// The label whose examples are left out.
@@ -116,14 +175,15 @@ impl Loss {
     /// Appends the loss of `output` and its [`Op::Metrics`].
     ///
     /// # Errors
-    /// - [`Error::ShapeMismatch`] if the loss has labels and `output` is not `[n, classes]`, or for a wrong
+    /// - [`Error::ShapeMismatch`] if the loss is a softmax cross-entropy and `output` is not `[n, classes]`, or for a wrong
     ///   number of class weights.
     /// - [`Error::InvalidArgument`] for options out of range.
     pub(crate) fn forward(&self, graph: &mut Graph, output: ValueId) -> Result<LossValues> {
         let example = graph.at(output).shape.extents()[1..].to_vec();
-        if !self.has_labels() {
+        let of_targets = self.of_targets();
+        if let Some(op) = of_targets.filter(|op| *op != Op::SoftCrossEntropy || example.len() == 1) {
             let targets = graph.batch_input("targets", &example, DType::F32)?;
-            let losses = graph.push_one(Op::MeanSquaredError, &[output, targets], "loss")?;
+            let losses = graph.push_one(op, &[output, targets], "loss")?;
             let mean = graph.push_one(Op::Metrics, &[losses], "metrics")?;
             graph.mark_output(mean)?;
             return Ok(LossValues { targets, class_weights: None, each: losses, mean });

@@ -31,9 +31,9 @@ pub use crate::compiler::{
 };
 pub use crate::engine::{Arena, Elements, Plan, Rejected, RunningSums, Store, TimedDispatch};
 pub use crate::graph::{
-    Activation, Clip, Conv2d, DType, Dropout, Graph, Node, Normalization, Op, Parameter, ParameterId,
-    ParameterKind, Pool2d, Resample2d, Resampling, ResamplingRule, Role, StatisticsRule, StepScalars, Target,
-    UpdateRule, Value, ValueId,
+    Activation, Clip, Conv2d, DType, Dropout, ElementLoss, Graph, Node, Normalization, Op, Parameter,
+    ParameterId, ParameterKind, Pool2d, Resample2d, Resampling, ResamplingRule, Role, StatisticsRule,
+    StepScalars, Target, UpdateRule, Value, ValueId,
 };
 pub use crate::kernels::{
     Digest, FILES, GemmFamily, Launch, TILES, Tile, TileSet, Variant, WgslFile, digest,

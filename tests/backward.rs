@@ -6,8 +6,8 @@ use crate::support::executor::Operand;
 use crate::support::gradients::{Data, assert_gradients, draw};
 use crate::support::random::{convolution_shapes, elements, normal, spread, stream};
 use frazil::low_level::{
-    Activation, Conv2d, DType, Dropout, Graph, Normalization, Op, Pool2d, Resample2d, Resampling,
-    ResamplingRule, UpdateRule, ValueId,
+    Activation, Conv2d, DType, Dropout, ElementLoss, Graph, Normalization, Op, Pool2d, Resample2d,
+    Resampling, ResamplingRule, UpdateRule, ValueId,
 };
 use frazil::low_level::{Padding, Shape, Window};
 use frazil::model::Model;
@@ -120,6 +120,7 @@ fn activations(all: &mut Vec<Case>) {
     all.push(linear(Op::Relu, vec![separated(&[2, 3], 12)], &[0]));
     all.push(linear(Op::ReluGrad, vec![separated(&[6], 13), batch(&[6], 14)], &[1]));
     all.push(smooth(Op::Softmax, vec![batch(&[5], 15)], &[0]));
+    all.push(smooth(Op::LogSoftmax, vec![batch(&[5], 15)], &[0]));
     all.push(linear(Op::SoftmaxGrad, vec![batch(&[5], 16), batch(&[5], 17)], &[1]));
 }
 
@@ -181,6 +182,17 @@ fn table() -> Vec<Case> {
     }
     let [x, targets] = [batch(&[2, 3], 27), batch(&[2, 3], 28)];
     all.push(smooth(Op::MeanSquaredError, vec![x, targets], &[0, 1]));
+    let apart = [separated(&[2, 3], 37), separated(&[2, 3], 38)].to_vec();
+    for (threshold, slope) in [(0.0, 1.0), (1.5, 0.7)] {
+        all.push(smooth(Op::ElementLoss(ElementLoss::Huber { threshold, slope }), apart.clone(), &[0, 1]));
+    }
+    let share = |seed: u64, extents: &[usize]| {
+        let logits = batch(extents, seed);
+        Operand { data: logits.data.iter().map(|x| 1.0 / (1.0 + x.exp())).collect(), ..logits }
+    };
+    let entropy = Op::ElementLoss(ElementLoss::BinaryCrossEntropy { positive_weight: 2.5 });
+    all.push(smooth(entropy, vec![batch(&[2, 3], 39), share(40, &[2, 3])], &[0]));
+    all.push(smooth(Op::SoftCrossEntropy, vec![batch(&[5], 41), share(42, &[5])], &[0]));
     let statistics =
         [fixed(&[4], 29), fixed(&[4], 30), fixed(&[4], 31), Operand::fixed(&[4], vec![0.5, 1.0, 2.0, 3.0])];
     let operands = || [batch(&[2, 4], 32)].into_iter().chain(statistics.clone()).collect();
@@ -216,7 +228,8 @@ fn adjoints_match_central_differences() {
         // `backward` differentiates the mean of a value. That value is the loss of each example for a loss
         // operation; for any other operation, its elements times random weights, so that each element has a
         // different upstream gradient.
-        let loss = if op == Op::MeanSquaredError {
+        let is_loss = matches!(op, Op::MeanSquaredError | Op::ElementLoss(_) | Op::SoftCrossEntropy);
+        let loss = if is_loss {
             results[0]
         } else {
             let weight = if y.batched {
@@ -242,6 +255,7 @@ fn without_adjoint() -> Vec<(Op, Vec<Operand>, usize)> {
     let labels = Operand::integers(&[BATCH], vec![0.0; BATCH]);
     let (x, c) = (|| batch(&[4], 1), || fixed(&[4], 2));
     let smoothing = 0.0;
+    let of_examples = Normalization { groups: 2, each_position: false, epsilon: 1e-3 };
     vec![
         (Op::BiasGrad, vec![x()], 0),
         (Op::ActivationGrad(Activation::Tanh), vec![x(), x()], 0),
@@ -249,7 +263,11 @@ fn without_adjoint() -> Vec<(Op, Vec<Operand>, usize)> {
         (Op::MaxPool2dGrad(pool), vec![positions, batch(&[2, 2, 2], 3)], 1),
         (Op::SoftmaxCrossEntropy { smoothing }, vec![x(), labels.clone()], 0),
         (Op::SoftmaxCrossEntropyGrad { smoothing }, vec![x(), labels], 0),
+        (Op::LogSoftmaxGrad, vec![x(), x()], 1),
         (Op::MeanSquaredErrorGrad, vec![x(), x()], 0),
+        (Op::ElementLossGrad(ElementLoss::Huber { threshold: 1.0, slope: 1.0 }), vec![x(), x()], 0),
+        (Op::SoftCrossEntropyGrad, vec![x(), x()], 0),
+        (Op::NormalizeGrad(of_examples), vec![x(), batch(&[2], 4), x()], 2),
         (Op::BatchStatistics { epsilon: 1e-3 }, vec![x()], 0),
         (Op::BatchNorm { epsilon: None }, vec![x(), c(), c(), c(), c()], 3),
         (Op::BatchNorm { epsilon: Some(1e-3) }, vec![x(), c(), c(), c(), c()], 4),
@@ -287,6 +305,25 @@ fn every_operation_is_covered() {
         for op in case.op().split('+') {
             assert!(covered.contains(op), "{op}");
         }
+    }
+}
+
+/// The standard deviations of a normalization have no gradient; that of a binary cross-entropy is for its logits alone.
+#[test]
+fn results_and_operands_without_a_gradient_are_refused() {
+    let mut graph = Graph::new(2).unwrap();
+    let x = graph.batch_input("x", &[4], DType::F32).unwrap();
+    let of = Normalization { groups: 1, each_position: false, epsilon: 1e-3 };
+    let results = graph.push(Op::Normalize(of), &[x], "norm").unwrap();
+    let square = graph.push_one(Op::Mul, &[results[1], results[1]], "square").unwrap();
+    let error = graph.backward(square, &[x]).unwrap_err().to_string();
+    assert!(error.contains("norm") && error.contains("standard deviations"), "{error}");
+    let target = graph.batch_input("target", &[4], DType::F32).unwrap();
+    for op in
+        [Op::SoftCrossEntropy, Op::ElementLoss(ElementLoss::BinaryCrossEntropy { positive_weight: 1.0 })]
+    {
+        let loss = graph.push_one(op.clone(), &[x, target], "loss").unwrap();
+        assert!(matches!(graph.backward(loss, &[target]), Err(Error::NoAdjoint { .. })), "{op:?}");
     }
 }
 

@@ -12,7 +12,7 @@ use crate::support::trajectory::{
 use frazil::conformance::compare;
 use frazil::layer::Upsampling;
 use frazil::low_level::GemmFamily;
-use frazil::low_level::{Activation, Graph, Op, Padding, Resample2d};
+use frazil::low_level::{Activation, ElementLoss, Graph, Normalization, Op, Padding, Resample2d};
 use frazil::low_level::{Algorithm, Winograd};
 use frazil::low_level::{Plan, PlanOptions};
 use frazil::model::ModelBuilder;
@@ -356,6 +356,99 @@ fn mean_squared_error() {
             worst = worst.max(assert_results(case, &results, tolerance));
         }
         report("mse", all.len(), worst);
+    });
+}
+
+#[test]
+fn element_losses() {
+    everywhere(|make, tolerance| {
+        let mut worst = 0.0f64;
+        let all = cases("element_loss");
+        for case in &all {
+            let number = |name: &str| case.params[name].as_f64().unwrap();
+            let of = match case.params["loss"].as_str().unwrap() {
+                "l1" => ElementLoss::Huber { threshold: 0.0, slope: 1.0 },
+                "huber" => ElementLoss::Huber { threshold: number("delta"), slope: number("delta") },
+                "smooth_l1" => ElementLoss::Huber { threshold: number("beta"), slope: 1.0 },
+                _ => ElementLoss::BinaryCrossEntropy { positive_weight: number("positive_weight") },
+            };
+            let operands = [batch(case, "prediction"), batch(case, "target")];
+            let losses = evaluate_one(make, Op::ElementLoss(of), &operands);
+            let loss = Operand::batch(&[losses.len()], losses);
+            let results = [
+                ("loss", evaluate_one(make, Op::Metrics, &[loss])),
+                ("grad_prediction", evaluate_one(make, Op::ElementLossGrad(of), &operands)),
+            ];
+            worst = worst.max(assert_results(case, &results, tolerance));
+        }
+        report("element_loss", all.len(), worst);
+    });
+}
+
+#[test]
+fn soft_cross_entropy() {
+    everywhere(|make, tolerance| {
+        let mut worst = 0.0f64;
+        let all = cases("soft_cross_entropy");
+        for case in &all {
+            let operands = [batch(case, "logits"), batch(case, "targets")];
+            let losses = evaluate_one(make, Op::SoftCrossEntropy, &operands);
+            let loss = Operand::batch(&[losses.len()], losses);
+            let results = [
+                ("loss", evaluate_one(make, Op::Metrics, &[loss])),
+                ("grad_logits", evaluate_one(make, Op::SoftCrossEntropyGrad, &operands)),
+            ];
+            worst = worst.max(assert_results(case, &results, tolerance));
+        }
+        report("soft_cross_entropy", all.len(), worst);
+    });
+}
+
+#[test]
+fn log_softmax() {
+    everywhere(|make, tolerance| {
+        let mut worst = 0.0f64;
+        let all = cases("log_softmax");
+        for case in &all {
+            let y = evaluate_one(make, Op::LogSoftmax, &[batch(case, "input")]);
+            let pair = [Operand::batch(case.shape("input"), y.clone()), batch(case, "grad_output")];
+            let dx = evaluate_one(make, Op::LogSoftmaxGrad, &pair);
+            worst = worst.max(assert_results(case, &[("output", y), ("grad_input", dx)], tolerance));
+        }
+        report("log_softmax", all.len(), worst);
+    });
+}
+
+/// Group, layer and instance norms as the layers compute them: normalization, scale and shift.
+#[test]
+fn example_norm() {
+    everywhere(|make, tolerance| {
+        let mut worst = 0.0f64;
+        let all = cases("example_norm");
+        for case in &all {
+            let groups = case.params["groups"].as_u64().unwrap() as usize;
+            let each_position = case.params["each_position"].as_bool().unwrap();
+            let epsilon = case.params["epsilon"].as_f64().unwrap();
+            let of = Normalization { groups, each_position, epsilon };
+            let shape = case.shape("input");
+            let values = |data: Vec<f64>| Operand::batch(shape, data);
+            let [normal, inv_std]: [Vec<f64>; 2] =
+                evaluate(make, Op::Normalize(of), &[batch(case, "input")]).try_into().unwrap();
+            let inv_std = Operand::batch(&[shape[0], inv_std.len() / shape[0]], inv_std);
+            let normal = values(normal);
+            let (scale, dy) = (fixed(case, "scale"), batch(case, "grad_output"));
+            let scaled = evaluate_one(make, Op::MulChannels, &[normal.clone(), scale.clone()]);
+            let dnormal = values(evaluate_one(make, Op::MulChannels, &[dy.clone(), scale]));
+            let products = values(evaluate_one(make, Op::Mul, &[dy.clone(), normal.clone()]));
+            let results = [
+                ("output", evaluate_one(make, Op::BiasAdd, &[values(scaled), fixed(case, "shift")])),
+                ("grad_input", evaluate_one(make, Op::NormalizeGrad(of), &[normal, inv_std, dnormal])),
+                ("grad_scale", evaluate_one(make, Op::BiasGrad, &[products])),
+                ("grad_shift", evaluate_one(make, Op::BiasGrad, &[dy])),
+            ];
+            worst = worst.max(assert_results(case, &results, tolerance));
+        }
+        report("example_norm", all.len(), worst);
     });
 }
 

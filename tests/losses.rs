@@ -41,6 +41,79 @@ fn mean_squared_error_fits_linear_function() {
     assert!((error / 60.0 - after.loss).abs() < 1e-9, "{error} {}", after.loss);
 }
 
+/// Every loss of targets: evaluation gives the value of its definition, and training reduces it.
+#[test]
+fn losses_of_targets_match_their_definitions_and_train() {
+    let x = synthetic("x", [3], 1, 30, 1).unwrap();
+    let softplus = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
+    let huber = |d: f64, delta: f64| {
+        if d.abs() <= delta { d * d / 2.0 } else { delta * (d.abs() - delta / 2.0) }
+    };
+    type Definition<'a> = Box<dyn Fn(f64, f64) -> f64 + 'a>;
+    let losses: [(Loss, Definition); 5] = [
+        (Loss::L1, Box::new(|y, t| (y - t).abs())),
+        (Loss::Huber { delta: 0.4 }, Box::new(|y, t| huber(y - t, 0.4))),
+        (Loss::SmoothL1 { beta: 0.4 }, Box::new(|y, t| huber(y - t, 0.4) / 0.4)),
+        (Loss::SmoothL1 { beta: 0.0 }, Box::new(|y, t| (y - t).abs())),
+        (
+            Loss::BinaryCrossEntropy { positive_weight: 3.0 },
+            Box::new(|y, t| 3.0 * t * softplus(-y) + (1.0 - t) * softplus(y)),
+        ),
+    ];
+    for (loss, definition) in losses {
+        let is_entropy = matches!(loss, Loss::BinaryCrossEntropy { .. });
+        let of_row = |r: &[f32]| [r[0] - 2.0 * r[2], 0.5 + r[1]];
+        let targets = x.features().chunks(3).flat_map(of_row);
+        let targets = targets.map(|t| if is_entropy { f32::from(t > 0.3) } else { t }).collect();
+        let data = Dataset::regression("line", [3], x.features().to_vec(), [2], targets).unwrap();
+        let mut t = trainer(linear_model(2), loss.clone(), 0.2);
+        let before = t.evaluate(&data).unwrap();
+        let outputs = t.predict(data.features()).unwrap();
+        let wanted = outputs.iter().zip(data.targets());
+        let wanted = wanted.map(|(&y, &t)| definition(y.into(), t.into())).sum::<f64>() / 60.0;
+        assert!((before.loss - wanted).abs() < 1e-6 * wanted, "{loss:?}: {} {wanted}", before.loss);
+        assert!(before.correct.is_none(), "{loss:?}");
+        for epoch in 0..40 {
+            for batch in data.batches_for_epoch(4, 2, epoch).unwrap() {
+                t.step(&batch).unwrap();
+            }
+        }
+        let after = t.evaluate(&data).unwrap();
+        assert!(after.loss < 0.3 * before.loss, "{loss:?}: {before} {after}");
+    }
+}
+
+/// With targets of one class each, it is the softmax cross-entropy of labels; those of all classes train a network to
+/// their shares.
+#[test]
+fn soft_cross_entropy_of_labels_is_that_of_their_classes() {
+    let data = synthetic("rows", [3], 3, 10, 4).unwrap();
+    let one_hot =
+        data.labels().iter().flat_map(|&label| (0..3).map(move |c| f32::from(c == label))).collect();
+    let soft = Dataset::regression("soft", [3], data.features().to_vec(), [3], one_hot).unwrap();
+    let (mut hard_trainer, mut soft_trainer) = (
+        trainer(linear_model(3), Loss::SoftmaxCrossEntropy, 0.3),
+        trainer(linear_model(3), Loss::SoftCrossEntropy, 0.3),
+    );
+    for (hard, soft) in data.in_order(4).unwrap().zip(soft.in_order(4).unwrap()) {
+        let [a, b] = [hard_trainer.step_loss(&hard).unwrap(), soft_trainer.step_loss(&soft).unwrap()];
+        assert!((a - b).abs() <= 1e-6 * a, "{a} {b}");
+    }
+    let [a, b] = [&hard_trainer, &soft_trainer].map(|t| t.predict(data.features()).unwrap());
+    assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-5), "{a:?} {b:?}");
+
+    let shares = [0.2f32, 0.7, 0.1];
+    let features = data.features()[..12].to_vec();
+    let batch = Batch { features: features.clone(), labels: vec![0; 4], targets: shares.repeat(4) };
+    (0..200).for_each(|_| soft_trainer.step(&batch).unwrap());
+    for row in soft_trainer.predict(&features).unwrap().chunks(3) {
+        let probabilities = negative_log_softmax(row).into_iter().map(|x| (-x).exp());
+        for (got, wanted) in probabilities.zip(shares) {
+            assert!((got - f64::from(wanted)).abs() < 0.02, "{row:?}");
+        }
+    }
+}
+
 #[test]
 fn class_weights_and_label_smoothing_match_definition() {
     let data = synthetic("rows", [3], 3, 10, 4).unwrap();
@@ -88,6 +161,34 @@ fn invalid_loss_options_and_data_are_rejected() {
     for smoothing in [-0.1, 1.1, f64::NAN] {
         let loss = Loss::cross_entropy().label_smoothing(smoothing).into();
         assert!(matches!(make(loss), Err(Error::InvalidArgument { .. })), "{smoothing}");
+    }
+    for loss in [
+        Loss::Huber { delta: 0.0 },
+        Loss::Huber { delta: f64::NAN },
+        Loss::SmoothL1 { beta: -1.0 },
+        Loss::SmoothL1 { beta: f64::INFINITY },
+        Loss::BinaryCrossEntropy { positive_weight: 0.0 },
+    ] {
+        let error = make(loss.clone()).unwrap_err();
+        assert!(matches!(error, Error::InvalidArgument { .. }), "{loss:?}: {error}");
+    }
+    let images = Model::input([4, 4, 1]).conv2d("conv", 2, [3, 3], |c| c).build().unwrap();
+    let of_images =
+        Trainer::new(gpu(), images, Loss::SoftCrossEntropy, Sgd::new(0.1), TrainerOptions::batch(4));
+    assert!(matches!(of_images, Err(Error::ShapeMismatch { .. })));
+    for (loss, allowed, refused) in [
+        (Loss::BinaryCrossEntropy { positive_weight: 1.0 }, [0.0, 1.0], vec![1.5, -0.1, f32::NAN]),
+        (Loss::SoftCrossEntropy, [0.0, 3.0], vec![-0.1, f32::NAN, f32::INFINITY]),
+    ] {
+        let mut t = trainer(linear_model(2), loss, 0.1);
+        let batch =
+            |targets: [f32; 2]| Batch { features: vec![0.5; 3], labels: vec![0], targets: targets.to_vec() };
+        t.step(&batch(allowed)).unwrap();
+        for target in refused {
+            let error = t.step(&batch([0.5, target])).unwrap_err().to_string();
+            assert!(error.contains("target 1"), "{error}");
+        }
+        assert_eq!(t.steps(), 1);
     }
     let mut t = trainer(linear_model(2), Loss::MeanSquaredError, 0.1);
     let labelled = synthetic("labels", [3], 2, 4, 1).unwrap();
@@ -202,7 +303,10 @@ fn one_dispatch_computes_a_loss_and_its_gradient() {
         of_loss.map(|launch| (launch.kernel.name, launch.iterations)).collect()
     };
     let kernels = |loss: Loss| launches(loss, 8).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
-    assert_eq!(kernels(Loss::MeanSquaredError), ["mean_squared_error", "metrics"]);
+    for loss in [Loss::MeanSquaredError, Loss::L1, Loss::BinaryCrossEntropy { positive_weight: 2.0 }] {
+        assert_eq!(kernels(loss), ["element_loss", "metrics"]);
+    }
+    assert_eq!(kernels(Loss::SoftCrossEntropy), ["soft_cross_entropy", "metrics"]);
     assert_eq!(kernels(Loss::SoftmaxCrossEntropy), ["softmax_cross_entropy", "metrics"]);
     assert_eq!(
         kernels(Loss::cross_entropy().label_smoothing(0.1).into()),

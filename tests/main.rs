@@ -16,6 +16,7 @@ mod cooperative_gradients;
 mod data_files;
 mod dropout;
 mod errors;
+mod example_norm;
 mod files;
 mod freeze;
 mod freeze_effects;

@@ -58,7 +58,8 @@ fn gradients_of_branches_match_differences() {
     gradients_match_differences("branches", branches());
 }
 
-fn gradients_match_differences(name: &str, model: ModelBuilder) {
+/// Compares the gradients of a model of images `[4, 4, 2]` with 3 classes with differences of its loss.
+pub fn gradients_match_differences(name: &str, model: ModelBuilder) {
     let model = model.build().unwrap();
     let built = model.training_graph(3, Loss::SoftmaxCrossEntropy, SGD).unwrap();
     let graph = &built.graph;

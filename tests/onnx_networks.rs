@@ -108,12 +108,24 @@ fn every_layer() -> Model {
     let [excite, gate] = ["excite", "excite2"].map(|name| sum.clone().global_avg_pool().dense(name, 6));
     let gate = gate.reshape([1, 1, 6]).sigmoid();
     let sum = excite.hard_sigmoid().mul("excited", sum).mul("excited2", gate);
+    let sum = sum.group_norm("gn", 3).group_norm_with("in", 6, |n| n.epsilon(1e-3)).layer_norm("ln");
+    let sum = sum.layer_norm_with("ln2", |n| n.over_examples(true).epsilon(1e-6));
     let sum = sum.clone().conv2d("narrow", 4, [1, 1], |c| c).concat("both", [sum]);
     let squeezed =
         sum.clone().global_avg_pool().reshape([1, 1, 10]).conv2d("squeeze", 4, [1, 1], |c| c).relu6();
     let features = squeezed.flatten().dropout(0.3).dense_with("fc1", 5, |d| d.bias(false));
     let joined = sum.flatten().batch_norm("bn2").dense("fc2", 5).hard_sigmoid().add("joined", [features]);
-    joined.dense("fc3", 4).softmax().build().unwrap()
+    joined.layer_norm("ln4").dense("fc3", 4).log_softmax().softmax().build().unwrap()
+}
+
+/// Norms without scale and shift, for which ONNX has constants: they are read as norms with parameters of 1 and 0.
+fn plain_norms() -> Model {
+    let image = Model::input([5, 4, 6]).group_norm_with("gn", 3, |n| n.affine(false)).tanh();
+    let image =
+        image.group_norm_with("in", 6, |n| n.affine(false)).layer_norm_with("ln", |n| n.affine(false));
+    let image = image.sigmoid().layer_norm_with("all", |n| n.affine(false).over_examples(true));
+    let features = image.flatten().dense("fc", 7).layer_norm_with("features", |n| n.affine(false));
+    features.dense("fc2", 3).build().unwrap()
 }
 
 /// A model with the layers that change the size of images.
@@ -196,6 +208,7 @@ fn exports_are_valid_and_give_the_same_outputs_elsewhere() {
         ("every_layer", every_layer()),
         ("sizes", sizes()),
         ("unet-small", Model::unet_small(&[16, 12, 3], 2).unwrap()),
+        ("plain_norms", plain_norms()),
         ("digits", Model::digits().unwrap()),
         ("resnet20", Model::resnet20().unwrap()),
         ("mobilenet-small", Model::mobilenet_small().unwrap()),
@@ -273,19 +286,21 @@ fn operators_of_other_exporters_give_the_outputs_of_the_evaluator() {
         .output()
         .unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-    for (name, shared) in [
-        ("biases", 0),
-        ("scales", 0),
-        ("shapes", 0),
-        ("windows", 0),
-        ("pools", 0),
-        ("transposed", 0),
-        ("resized", 0),
-        ("upsampled", 0),
-        ("joins", 0),
-        ("gates", 0),
-        ("shared", 1),
-    ] {
+    let networks = [
+        "biases",
+        "scales",
+        "shapes",
+        "windows",
+        "pools",
+        "transposed",
+        "resized",
+        "upsampled",
+        "joins",
+        "gates",
+        "norms",
+        "reshaped",
+    ];
+    for (name, shared) in networks.into_iter().map(|name| (name, 0)).chain([("shared", 1)]) {
         let file = |what: &str| folder.join(format!("{name}.{what}"));
         let read = read_onnx(file("onnx")).unwrap();
         let [x, y] = ["x.npy", "y.npy"].map(|what| nhwc(&npy::read(file(what)).unwrap()));
@@ -469,6 +484,9 @@ fn files_that_do_not_fit_are_named_errors() {
     refused(&file_of(&[node("Conv", &["x", "x"], "y")]), &["(Conv)", "operand 1 to be a constant"]);
     refused(&file_of(&[node("MatMul", &["x", "x"], "y")]), &["(MatMul)", "features [n, in]"]);
     refused(&file_of(&[node("Gather", &["x", "x"], "y")]), &["(Gather)", "shapes only"]);
+    refused(&file_of(&[node("GroupNormalization", &["x"], "y")]), &["version 21"]);
+    refused(&file_of(&[node("Transpose", &["x"], "y")]), &["(Transpose)", "NCHW to NHWC"]);
+    refused(&file_of(&[node("InstanceNormalization", &["x"], "y")]), &["operand 1", "none"]);
     refused(
         &file_of(&[node("Relu", &["x"], "a\u{1b}[2J"), node("Relu", &["a"], "y")]),
         &["expected operand 0"],

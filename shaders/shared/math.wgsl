@@ -16,3 +16,11 @@ fn log_accurate(x: f32) -> f32 {
     // ln 2 is split in two parts, the first of which is exact when multiplied by e.
     return f32(e) * 0.693359375 + (log_m - f32(e) * 2.12194440e-4);
 }
+
+// log(1 + x) of x from 0 to 1 with a relative error of about 1e-7: 2 atanh(s), s = x / (2 + x), as a series in s.
+fn log1p_accurate(x: f32) -> f32 {
+    let s = x / (2.0 + x);
+    let z = s * s;
+    let series = 0.2 + z * (0.14285715 + z * (0.11111111 + z * (0.09090909 + z * 0.07692308)));
+    return 2.0 * s * (1.0 + z * (0.33333334 + z * series));
+}

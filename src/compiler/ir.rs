@@ -154,8 +154,14 @@ pub(crate) fn operations(graph: &Graph) -> Vec<Operation> {
 fn gradients(graph: &Graph) -> Vec<bool> {
     let mut gradients = vec![false; graph.values().len()];
     for node in graph.nodes() {
-        let source =
-            matches!(node.op, Op::SoftmaxCrossEntropyGrad { .. } | Op::MeanSquaredErrorGrad | Op::MeanGrad);
+        let source = matches!(
+            node.op,
+            Op::SoftmaxCrossEntropyGrad { .. }
+                | Op::MeanSquaredErrorGrad
+                | Op::ElementLossGrad(_)
+                | Op::SoftCrossEntropyGrad
+                | Op::MeanGrad
+        );
         if source || node.inputs.iter().any(|input| gradients[input.0]) {
             node.outputs.iter().for_each(|output| gradients[output.0] = true);
         }

@@ -44,6 +44,8 @@ pub enum Fill {
     Ties,
     /// Integers from -6 to 6; one element in 16 each is NaN, infinity and -infinity.
     Specials,
+    /// Multiples of 1/8 from 0 to 1.
+    Probability,
     /// Unsigned integers below this bound: class labels, or positions in a pooling window.
     Below(usize),
     /// Integers from 1 to 9, except for one element with a special value. Where the reference result is -0.0,
@@ -297,6 +299,7 @@ fn draw(fill: Fill, kind: DataKind, index: usize, stream: &mut Stream) -> f64 {
             2 => f64::NEG_INFINITY,
             other => other as f64 - 9.0,
         },
+        (Fill::Probability, _) => stream.below(9) as f64 / 8.0,
         (Fill::Below(bound), _) => stream.below(bound) as f64,
         (Fill::Planted { index: planted, value }, _) if index == planted => value.into(),
         (Fill::Planted { .. }, _) => stream.below(9) as f64 + 1.0,

@@ -1,7 +1,7 @@
 //! Reverse-mode differentiation: [`Graph::backward`], the sweep that visits operations in reverse order and
 //! sums the gradients of a value over its uses, and the adjoint (vector-Jacobian product) of every operation.
 
-use super::{Activation, DType, Graph, Node, Op, Resample2d, Role, ValueId};
+use super::{Activation, DType, ElementLoss, Graph, Node, Op, Resample2d, Role, ValueId};
 use crate::error::{Error, Result};
 
 impl Graph {
@@ -360,6 +360,20 @@ impl Adjoint<'_, '_> {
                 self.push_scaled(0, Op::MeanSquaredErrorGrad, &[y, targets], factor, "grad")?;
                 self.push_scaled(1, Op::MeanSquaredErrorGrad, &[targets, y], factor, "grad_targets")?;
             }
+            Op::ElementLoss(of) if weights.is_none() => {
+                let symmetric = matches!(of, ElementLoss::Huber { .. });
+                let [y, targets] = [node.inputs[0], node.inputs[1]];
+                self.push_scaled(0, Op::ElementLossGrad(*of), &[y, targets], factor, "grad")?;
+                if symmetric {
+                    self.push_scaled(1, Op::ElementLossGrad(*of), &[targets, y], factor, "grad_targets")?;
+                } else {
+                    self.reject_gradient(1)?;
+                }
+            }
+            Op::SoftCrossEntropy if weights.is_none() => {
+                self.reject_gradient(1)?;
+                self.push_scaled(0, Op::SoftCrossEntropyGrad, &node.inputs, factor, "grad")?;
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -446,6 +460,7 @@ impl Adjoint<'_, '_> {
                 self.push(1, Op::ActivationGrad(*a), &[i(0), dy], "grad_dy")
             }
             Op::Softmax => self.push(0, Op::SoftmaxGrad, &[y, dy], "grad_input"),
+            Op::LogSoftmax => self.push(0, Op::LogSoftmaxGrad, &[y, dy], "grad_input"),
             // The result is `J dy`, where J is the Jacobian of softmax. J is symmetric, so the adjoint with
             // respect to dy is the same operation.
             Op::SoftmaxGrad => {
@@ -478,13 +493,20 @@ impl Adjoint<'_, '_> {
                 }
                 self.push(0, Op::NormalizeGrad(*of), &[y, inv_std, dy], "grad_input")
             }
-            Op::SoftmaxCrossEntropy { .. } | Op::MeanSquaredError | Op::Metrics => {
+            Op::SoftmaxCrossEntropy { .. }
+            | Op::MeanSquaredError
+            | Op::ElementLoss(_)
+            | Op::SoftCrossEntropy
+            | Op::Metrics => {
                 Err(self.error("only constant multiples of its mean and sums of these have a gradient"))
             }
             Op::BiasGrad
             | Op::MaxPool2dGrad(_)
             | Op::SoftmaxCrossEntropyGrad { .. }
             | Op::MeanSquaredErrorGrad
+            | Op::ElementLossGrad(_)
+            | Op::SoftCrossEntropyGrad
+            | Op::LogSoftmaxGrad
             | Op::BatchStatistics { .. }
             | Op::BatchNormGradScale { .. }
             | Op::BatchNormGradInput

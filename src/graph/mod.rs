@@ -9,7 +9,9 @@ mod resample;
 mod update;
 mod validate;
 
-pub use op::{Activation, Conv2d, Dropout, Normalization, Op, Pool2d, StatisticsRule, StepScalars};
+pub use op::{
+    Activation, Conv2d, Dropout, ElementLoss, Normalization, Op, Pool2d, StatisticsRule, StepScalars,
+};
 pub use resample::{Resample2d, Resampling, ResamplingRule};
 pub use update::{Clip, Target, UpdateRule};
 

@@ -151,6 +151,25 @@ impl Dropout {
     }
 }
 
+/// The loss of an element `y` of an output with the target `t`; `d = y - t`.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ElementLoss {
+    /// `slope*d^2 / (2*threshold)` where `|d| <= threshold`, else `slope*(|d| - threshold/2)` (Huber 1964). With
+    /// threshold 0, it is `slope*|d|`, whose derivative at 0 is 0.
+    Huber {
+        /// The difference at which the parabola ends; 0 or more.
+        threshold: f64,
+        /// Slope beyond it; above 0.
+        slope: f64,
+    },
+    /// `positive_weight*t*log(1 + exp(-y)) + (1 - t)*log(1 + exp(y))`: the binary cross-entropy of the logit y.
+    BinaryCrossEntropy {
+        /// Weight of the loss of positive targets; above 0.
+        positive_weight: f64,
+    },
+}
+
 /// The sets of elements of an example that a normalization of examples has the statistics of: the channels of a group,
 /// at each position or at all.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -238,6 +257,10 @@ pub enum Op {
     Softmax,
     /// `y, dy` -> (`dx`): `y * (dy - sum(dy * y))` per row; `y` is the output of `Softmax`.
     SoftmaxGrad,
+    /// `x [n,c]` -> (`y`): `x - log(sum(exp(x)))` per row.
+    LogSoftmax,
+    /// `y, dy` -> (`dx`): `dy - exp(y) * sum(dy)` per row; `y` is the output of `LogSoftmax`.
+    LogSoftmaxGrad,
     /// `x` -> (`x / (1 - rate)` where kept, else 0). It is linear, so the same operation with the same mask
     /// maps `dy` to `dx`.
     Dropout(Dropout),
@@ -278,6 +301,15 @@ pub enum Op {
     MeanSquaredError,
     /// `y, targets` -> (`dy`): the gradient of the mean loss over the batch.
     MeanSquaredErrorGrad,
+    /// `y [n, ..], targets [n, ..]` -> (`loss [n]`): the mean of the losses of the elements of each row.
+    ElementLoss(ElementLoss),
+    /// `y, targets` -> (`dy`): the gradient of the mean loss over the batch.
+    ElementLossGrad(ElementLoss),
+    /// `logits [n,classes], targets [n,classes]` -> (`loss [n]`): per row the sum over the classes of
+    /// `t*(log(sum(exp(logits))) - logit)`, where classes with a target of 0 add nothing.
+    SoftCrossEntropy,
+    /// `logits, targets` -> (`dlogits`): the gradient of the mean loss over the batch.
+    SoftCrossEntropyGrad,
     /// `x [n, .., c]` -> (`mean [c]`, `inv_std [c]`, `variance [c]`) over all axes but the last, where
     /// `variance` is biased and `inv_std` is `1/sqrt(variance + epsilon)` (Ioffe and Szegedy 2015).
     BatchStatistics {
@@ -353,6 +385,8 @@ impl Op {
             Op::ActivationGrad(_) => "activation_grad",
             Op::Softmax => "softmax",
             Op::SoftmaxGrad => "softmax_grad",
+            Op::LogSoftmax => "log_softmax",
+            Op::LogSoftmaxGrad => "log_softmax_grad",
             Op::Dropout(_) => "dropout",
             Op::MaxPool2d(_) => "max_pool2d",
             Op::MaxPool2dGrad(_) => "max_pool2d_grad",
@@ -366,6 +400,10 @@ impl Op {
             Op::SoftmaxCrossEntropyGrad { .. } => "softmax_cross_entropy_grad",
             Op::MeanSquaredError => "mean_squared_error",
             Op::MeanSquaredErrorGrad => "mean_squared_error_grad",
+            Op::ElementLoss(_) => "element_loss",
+            Op::ElementLossGrad(_) => "element_loss_grad",
+            Op::SoftCrossEntropy => "soft_cross_entropy",
+            Op::SoftCrossEntropyGrad => "soft_cross_entropy_grad",
             Op::BatchStatistics { .. } => "batch_statistics",
             Op::BatchNorm { .. } => "batch_norm",
             Op::BatchNormGradScale { .. } => "batch_norm_grad_scale",

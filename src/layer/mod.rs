@@ -60,6 +60,8 @@ pub enum Layer {
     Activation(Activation),
     /// Softmax over the classes. For inference only: losses take logits.
     Softmax,
+    /// Logarithm of the softmax over the classes. A softmax cross-entropy of its output is that of its input.
+    LogSoftmax,
     /// Dropout: zeroes random elements in training and scales the others by `1 / (1 - rate)`; identity in
     /// evaluation.
     Dropout {
@@ -149,7 +151,9 @@ impl Layer {
             (Layer::BatchNorm(layer), [input]) => layer.output(name, input),
             (Layer::GroupNorm(layer), [input]) => layer.output(name, input),
             (Layer::LayerNorm(layer), [input]) => layer.output(name, input),
-            (Layer::Relu | Layer::Activation(_) | Layer::Softmax, [input]) => Ok(input.to_vec()),
+            (Layer::Relu | Layer::Activation(_) | Layer::Softmax | Layer::LogSoftmax, [input]) => {
+                Ok(input.to_vec())
+            }
             (Layer::Dropout { rate }, [input]) => dropout_rate(name, *rate).map(|()| input.to_vec()),
             (Layer::MaxPool2d(layer), [input]) => layer.max(name, input).and(layer.output(name, input)),
             (Layer::AvgPool2d(layer), [input]) => layer.average(name, input).and(layer.output(name, input)),
@@ -225,6 +229,7 @@ impl Layer {
             Layer::Activation(Activation::HardSigmoid) => "hard_sigmoid",
             Layer::Activation(Activation::HardSwish) => "hard_swish",
             Layer::Softmax => "softmax",
+            Layer::LogSoftmax => "log_softmax",
             Layer::Dropout { .. } => "dropout",
             Layer::MaxPool2d(_) => "max_pool",
             Layer::AvgPool2d(_) => "avg_pool",
@@ -278,7 +283,8 @@ impl Layer {
             | Layer::Mul
             | Layer::Relu
             | Layer::Activation(_)
-            | Layer::Softmax => false,
+            | Layer::Softmax
+            | Layer::LogSoftmax => false,
         }
     }
 
@@ -323,6 +329,7 @@ impl Layer {
             (Layer::Relu, &[x]) => graph.push_one(Op::Relu, &[x], name),
             (Layer::Activation(activation), &[x]) => graph.push_one(Op::Activation(*activation), &[x], name),
             (Layer::Softmax, &[x]) => graph.push_one(Op::Softmax, &[x], name),
+            (Layer::LogSoftmax, &[x]) => graph.push_one(Op::LogSoftmax, &[x], name),
             (Layer::Dropout { rate }, &[x]) => dropout(graph, name, *rate, x, mode),
             (Layer::MaxPool2d(layer), &[x]) => {
                 let op = layer.max(name, example(graph, x))?;

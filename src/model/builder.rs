@@ -320,6 +320,11 @@ impl ModelBuilder {
         self.unnamed(Layer::Softmax)
     }
 
+    /// Appends the logarithm of the softmax over the classes.
+    pub fn log_softmax(self) -> Self {
+        self.unnamed(Layer::LogSoftmax)
+    }
+
     /// Appends dropout: in training each element becomes 0 with probability `rate`, in `[0, 1)`, and the
     /// others are divided by `1 - rate`. Identity in evaluation.
     pub fn dropout(self, rate: f64) -> Self {

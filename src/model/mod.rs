@@ -75,7 +75,7 @@ pub struct ModelGraph {
     pub graph: Graph,
     /// Input: examples, `[batch, ..input]`.
     pub input: ValueId,
-    /// Input: labels, `[batch]`; for a mean squared error targets, `[batch, ..output]`.
+    /// Input: labels, `[batch]`; for a loss of targets these, `[batch, ..output]`.
     pub labels: ValueId,
     /// Input for the class weights and their values, to be written once; `None` if the loss has none.
     pub class_weights: Option<(ValueId, Vec<f32>)>,

@@ -135,6 +135,25 @@ pub(super) fn softmax_grad(classes: usize, y: &[f64], dy: &[f64], dx: &mut [f64]
     }
 }
 
+/// `y = x - log(sum(exp(x)))` per row; NaN for a row with NaN or an infinite maximum.
+pub(super) fn log_softmax(classes: usize, x: &[f64], y: &mut [f64]) {
+    for (y, x) in y.chunks_mut(classes).zip(x.chunks(classes)) {
+        let max = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let log_sum = x.iter().map(|x| (x - max).exp()).sum::<f64>().ln();
+        y.iter_mut().zip(x).for_each(|(y, x)| {
+            *y = if log_sum.is_nan() { f64::NAN } else { (x - max) - log_sum };
+        });
+    }
+}
+
+/// `dx = dy - exp(y) * sum(dy)` per row.
+pub(super) fn log_softmax_grad(classes: usize, y: &[f64], dy: &[f64], dx: &mut [f64]) {
+    for ((dx, y), dy) in dx.chunks_mut(classes).zip(y.chunks(classes)).zip(dy.chunks(classes)) {
+        let sum: f64 = dy.iter().sum();
+        dx.iter_mut().zip(y).zip(dy).for_each(|((dx, y), dy)| *dx = dy - y.exp() * sum);
+    }
+}
+
 /// `y = x / (1 - rate)` where the element is kept, else 0, even for a NaN.
 pub(super) fn dropout(dropout: &Dropout, step: &StepScalars, x: &[f64], y: &mut [f64]) {
     for (element, (y, &x)) in (0u32..).zip(y.iter_mut().zip(x)) {

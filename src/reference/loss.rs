@@ -1,6 +1,7 @@
 //! Losses, their gradients, and accuracy.
 
 use crate::error::{Error, Result};
+use crate::graph::ElementLoss;
 
 /// Validated labels, with the number of classes and the class weights.
 pub(super) struct Labels<'a> {
@@ -104,6 +105,85 @@ pub(super) fn mean_squared_error_grad(y: &[f64], targets: &[f64], dy: &mut [f64]
     let elements = dy.len() as f64;
     for ((dy, y), target) in dy.iter_mut().zip(y).zip(targets) {
         *dy = 2.0 * (y - target) / elements;
+    }
+}
+
+/// The loss of an element with its target.
+fn loss_of(of: ElementLoss, y: f64, t: f64) -> f64 {
+    match of {
+        ElementLoss::Huber { threshold, slope } => {
+            let d = (y - t).abs();
+            if d <= threshold && threshold > 0.0 {
+                0.5 * slope / threshold * d * d
+            } else {
+                slope * (d - 0.5 * threshold)
+            }
+        }
+        ElementLoss::BinaryCrossEntropy { positive_weight } => {
+            let softplus = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
+            positive_weight * t * softplus(-y) + (1.0 - t) * softplus(y)
+        }
+    }
+}
+
+/// The derivative of [`loss_of`] with respect to `y`.
+fn slope_of(of: ElementLoss, y: f64, t: f64) -> f64 {
+    match of {
+        ElementLoss::Huber { threshold, slope } => {
+            let d = y - t;
+            match d.abs() <= threshold {
+                true if threshold > 0.0 => slope / threshold * d,
+                true => 0.0,
+                false if d.is_nan() => d,
+                false => slope * d.signum(),
+            }
+        }
+        ElementLoss::BinaryCrossEntropy { positive_weight } => {
+            let logistic = |x: f64| 1.0 / (1.0 + (-x).exp());
+            (1.0 - t) * logistic(y) - positive_weight * t * logistic(-y)
+        }
+    }
+}
+
+/// `loss[n] = mean of the losses` of the elements of row n.
+pub(super) fn element_loss(of: ElementLoss, y: &[f64], targets: &[f64], loss: &mut [f64]) {
+    let per_row = y.len() / loss.len();
+    for ((loss, y), targets) in loss.iter_mut().zip(y.chunks(per_row)).zip(targets.chunks(per_row)) {
+        *loss = y.iter().zip(targets).map(|(&y, &t)| loss_of(of, y, t)).sum::<f64>() / per_row as f64;
+    }
+}
+
+/// `dy = slope / elements`, the gradient of the mean over all valid elements.
+pub(super) fn element_loss_grad(of: ElementLoss, y: &[f64], targets: &[f64], dy: &mut [f64]) {
+    let elements = dy.len() as f64;
+    for ((dy, &y), &target) in dy.iter_mut().zip(y).zip(targets) {
+        *dy = slope_of(of, y, target) / elements;
+    }
+}
+
+/// `loss[n] = sum over c of targets[n,c] * (log(sum(exp(logits[n]))) - logits[n,c])`, in nats. Classes with a target of
+/// 0 are skipped.
+pub(super) fn soft_cross_entropy(logits: &[f64], targets: &[f64], loss: &mut [f64]) {
+    let classes = logits.len() / loss.len();
+    for ((loss, logits), targets) in loss.iter_mut().zip(logits.chunks(classes)).zip(targets.chunks(classes))
+    {
+        let (max, _, sum) = exponentials(logits);
+        let of_classes = targets.iter().zip(logits).filter(|(t, _)| **t != 0.0);
+        let total: f64 = of_classes.map(|(t, logit)| t * (sum.ln() + (max - logit))).sum();
+        *loss = if sum.is_nan() { f64::NAN } else { total };
+    }
+}
+
+/// `dlogits[n,c] = (sum(targets[n]) * softmax(logits[n])[c] - targets[n,c]) / rows`, the gradient of the mean loss.
+pub(super) fn soft_cross_entropy_grad(classes: usize, logits: &[f64], targets: &[f64], dlogits: &mut [f64]) {
+    let rows = (logits.len() / classes) as f64;
+    let all = dlogits.chunks_mut(classes).zip(logits.chunks(classes)).zip(targets.chunks(classes));
+    for ((dlogits, logits), targets) in all {
+        let (_, exponentials, sum) = exponentials(logits);
+        let total: f64 = targets.iter().sum();
+        for (class, dlogit) in dlogits.iter_mut().enumerate() {
+            *dlogit = (total * exponentials[class] / sum - targets[class]) / rows;
+        }
     }
 }
 

@@ -367,6 +367,10 @@ fn compute(
         (Op::SoftmaxGrad, [dx]) => {
             elementwise::softmax_grad(info(0).shape.last(), operand(0), operand(1), dx)
         }
+        (Op::LogSoftmax, [y]) => elementwise::log_softmax(info(0).shape.last(), operand(0), y),
+        (Op::LogSoftmaxGrad, [dx]) => {
+            elementwise::log_softmax_grad(info(0).shape.last(), operand(0), operand(1), dx);
+        }
         (Op::ReluGrad, [dx]) => elementwise::relu_grad(operand(0), operand(1), dx),
         (Op::AvgPool2d(p), [y]) => pool::avg_pool2d(p, operand(0), y),
         (Op::AvgPool2dGrad(p), [dx]) => pool::avg_pool2d_grad(p, operand(0), dx),
@@ -388,6 +392,12 @@ fn compute(
         }
         (Op::MeanSquaredError, [loss]) => loss::mean_squared_error(operand(0), operand(1), loss),
         (Op::MeanSquaredErrorGrad, [dy]) => loss::mean_squared_error_grad(operand(0), operand(1), dy),
+        (Op::ElementLoss(of), [loss]) => loss::element_loss(*of, operand(0), operand(1), loss),
+        (Op::ElementLossGrad(of), [dy]) => loss::element_loss_grad(*of, operand(0), operand(1), dy),
+        (Op::SoftCrossEntropy, [loss]) => loss::soft_cross_entropy(operand(0), operand(1), loss),
+        (Op::SoftCrossEntropyGrad, [dlogits]) => {
+            loss::soft_cross_entropy_grad(info(0).shape.last(), operand(0), operand(1), dlogits);
+        }
         (Op::BatchStatistics { epsilon }, [mean, inv_std, variance]) => {
             norm::statistics(operand(0), *epsilon, mean, inv_std, variance);
         }

@@ -567,7 +567,7 @@ impl Trainer {
             return Err(Error::shape("batch", expected, format!("{} elements", batch.targets.len())));
         }
         if !self.loss.has_labels() {
-            return Ok(());
+            return self.loss.check_targets(&batch.targets);
         }
         let classes = self.model.output().first().copied().unwrap_or(0);
         let ignored = self.loss.ignored_label();

@@ -19,14 +19,14 @@ folder = sys.argv[1]
 random = np.random.default_rng(7)
 
 
-def network(name, shape, nodes, weights, output_rank, opset=20):
+def network(name, shape, nodes, weights, output_rank, opset=20, ir_version=9):
     """Nodes are (operator, inputs, output, attributes); weights are arrays by name."""
     made = [helper.make_node(op, inputs, [output], name=f"{name}/{output}", **attributes) for op, inputs, output, attributes in nodes]
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", *shape[1:]])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * output_rank)
     initializers = [numpy_helper.from_array(np.asarray(value), key) for key, value in weights.items()]
     graph = helper.make_graph(made, name, [x], [y], initializers)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
     onnx.checker.check_model(model, full_check=True)
     values = random.standard_normal(shape).astype(np.float32)
     [result] = ReferenceEvaluator(model).run(["y"], {"x": values})
@@ -175,3 +175,36 @@ network("gates", [2, 3, 5, 4], [
     ("ReduceMean", ["m", "axes"], "h", {"keepdims": 1}),
     ("Mul", ["h", "m"], "y", {}),
 ], {"k": weight(4, 3, 1, 1), "k1": weight(2, 4, 1, 1), "b1": weight(2), "k2": weight(4, 2, 1, 1), "b2": weight(4), "axes": ints(2, 3)}, 4)
+
+# Norms of examples: of groups, channels, positions, all elements and features, with a shift or without.
+network("norms", [2, 6, 5, 4], [
+    ("GroupNormalization", ["x", "gs", "gb"], "g", {"num_groups": 3}),
+    ("Sigmoid", ["g"], "h", {}),
+    ("InstanceNormalization", ["h", "is", "ib"], "i", {"epsilon": 1e-3}),
+    ("Transpose", ["i"], "t", {"perm": [0, 2, 3, 1]}),
+    ("LayerNormalization", ["t", "ps", "pb"], "p", {"axis": -1, "epsilon": 1e-6}),
+    ("Transpose", ["p"], "u", {"perm": [0, 3, 1, 2]}),
+    ("Tanh", ["u"], "v", {}),
+    ("LayerNormalization", ["v", "es", "eb"], "e", {"axis": 1}),
+    ("Flatten", ["e"], "f", {}),
+    ("Gemm", ["f", "w"], "d", {}),
+    ("LayerNormalization", ["d", "fs"], "n", {"axis": 1}),
+    ("LogSoftmax", ["n"], "y", {"axis": -1}),
+], {"gs": weight(6), "gb": weight(6), "is": weight(6), "ib": weight(6), "ps": weight(6), "pb": weight(6), "es": weight(6, 5, 4),
+    "eb": weight(6, 5, 4), "w": weight(120, 7), "fs": weight(7)}, 2, opset=21, ir_version=10)
+
+# Group norms as PyTorch's exporters write them, with scale and shift and without.
+network("reshaped", [2, 6, 5, 4], [
+    ("Reshape", ["x", "grouped"], "g", {}),
+    ("InstanceNormalization", ["g", "ones", "zeros"], "i", {"epsilon": 1e-3}),
+    ("Shape", ["x"], "s", {}),
+    ("Reshape", ["i", "s"], "b", {}),
+    ("Mul", ["b", "norm.weight"], "m", {}),
+    ("Add", ["m", "norm.bias"], "a", {}),
+    ("Relu", ["a"], "r", {}),
+    ("Reshape", ["r", "grouped"], "h", {}),
+    ("InstanceNormalization", ["h", "ones", "zeros"], "j", {}),
+    ("Reshape", ["j", "s"], "k", {}),
+    ("GlobalAveragePool", ["k"], "y", {}),
+], {"grouped": ints(0, 3, -1), "ones": np.ones(3, np.float32), "zeros": np.zeros(3, np.float32), "norm.weight": weight(6, 1, 1),
+    "norm.bias": weight(6, 1, 1)}, 4)

@@ -2,11 +2,11 @@
 
 use super::Results;
 use super::layout::*;
-use crate::support::executor::{Make, Operand, evaluate_one};
+use crate::support::executor::{Make, Operand, evaluate, evaluate_one};
 use crate::support::onnx::{Case, Tensor};
 use frazil::low_level::Shape;
 use frazil::low_level::{
-    Activation, DType, Graph, Op, ParameterId, ParameterKind, StatisticsRule, StepScalars,
+    Activation, DType, Graph, Normalization, Op, ParameterId, ParameterKind, StatisticsRule, StepScalars,
 };
 
 /// Computes Gemm, `alpha*a*b + beta*c`. The inputs `a` and `c` are multiplied by `alpha` and `beta` first,
@@ -68,8 +68,16 @@ pub fn tanh(case: &Case, make: Make) -> Results {
     activation(case, make, Op::Activation(Activation::Tanh))
 }
 
-/// Computes Softmax over any axis. The axis is moved to the end for `Op::Softmax`, and back in the result.
 pub fn softmax(case: &Case, make: Make) -> Results {
+    over_axis(case, make, Op::Softmax)
+}
+
+pub fn log_softmax(case: &Case, make: Make) -> Results {
+    over_axis(case, make, Op::LogSoftmax)
+}
+
+/// Computes an operation of rows over any axis. The axis is moved to the end, and back in the result.
+fn over_axis(case: &Case, make: Make, op: Op) -> Results {
     let x = input(case, 0);
     let rank = x.shape.len();
     let axis = int(case, "axis", -1);
@@ -77,10 +85,60 @@ pub fn softmax(case: &Case, make: Make) -> Results {
     let last: Vec<_> = (0..rank).filter(|&other| other != axis).chain([axis]).collect();
     let moved = permute(x, &last);
     let rows = [x.data.len() / x.shape[axis], x.shape[axis]];
-    let y = evaluate_one(make, Op::Softmax, &[Operand::batch(&rows, moved.data)]);
+    let y = evaluate_one(make, op, &[Operand::batch(&rows, moved.data)]);
     let mut back: Vec<_> = (0..rank - 1).collect();
     back.insert(axis, rank - 1);
     Ok(vec![permute(&tensor(&moved.shape, y), &back)])
+}
+
+/// Computes GroupNormalization or InstanceNormalization, with scale and shift of channels.
+pub fn group_normalization(case: &Case, make: Make) -> Results {
+    let x = input(case, 0);
+    let images = channels_last(&planar(x)?);
+    let groups = int(case, "num_groups", x.shape[1] as i64) as usize;
+    let of = Normalization { groups, each_position: false, epsilon: float(case, "epsilon", 1e-5) };
+    let y = evaluate(make, Op::Normalize(of), &[batch(&images)]).swap_remove(0);
+    let y = with_scale_and_shift(case, make, &tensor(&images.shape, y));
+    let [n, h, w, c] = *images.shape else { unreachable!() };
+    Ok(vec![channels_first([n, h, w, c], y, x)])
+}
+
+/// Multiplies a normalized tensor by operand 1 and adds operand 2, if there is one, along the last axis.
+fn with_scale_and_shift(case: &Case, make: Make, y: &Tensor) -> Vec<f64> {
+    let flat = |t: &Tensor| Operand::fixed(&[t.data.len()], t.data.clone());
+    let scaled = evaluate_one(make, Op::MulChannels, &[batch(y), flat(input(case, 1))]);
+    match optional(case, 2) {
+        None => scaled,
+        Some(shift) => evaluate_one(make, Op::BiasAdd, &[Operand::batch(&y.shape, scaled), flat(shift)]),
+    }
+}
+
+/// Computes LayerNormalization over the axes from `axis` on, with the means and inverse standard deviations.
+pub fn layer_normalization(case: &Case, make: Make) -> Results {
+    let x = input(case, 0);
+    let axis = int(case, "axis", -1);
+    let axis = if axis < 0 { x.shape.len() as i64 + axis } else { axis } as usize;
+    let (outer, inner) = (x.shape[..axis].iter().product(), x.shape[axis..].iter().product::<usize>());
+    let rows = tensor(&[outer, inner], x.data.clone());
+    let of = Normalization { groups: 1, each_position: false, epsilon: float(case, "epsilon", 1e-5) };
+    let mut results = evaluate(make, Op::Normalize(of), &[batch(&rows)]);
+    let (inv_std, y) = (results.swap_remove(1), results.swap_remove(0));
+    let y = with_scale_and_shift(case, make, &tensor(&rows.shape, y));
+    let mean =
+        evaluate_one(make, Op::GlobalAvgPool, &[Operand::batch(&[outer, inner, 1, 1], x.data.clone())]);
+    let mut ones = x.shape.clone();
+    ones[axis..].fill(1);
+    Ok(vec![tensor(&x.shape, y), tensor(&ones, mean), tensor(&ones, inv_std)])
+}
+
+/// Computes Mul of one shape, or with factors of the last axis.
+pub fn mul(case: &Case, make: Make) -> Results {
+    let (a, b) = (input(case, 0), input(case, 1));
+    let y = match b.shape.len() {
+        1 if a.shape.len() > 1 => evaluate_one(make, Op::MulChannels, &[batch(a), fixed(b)]),
+        _ => evaluate_one(make, Op::Mul, &[batch(a), batch(b)]),
+    };
+    Ok(vec![tensor(&a.shape, y)])
 }
 
 /// Computes BatchNormalization of images `[n, channels, ..]` with any number of spatial axes. In training

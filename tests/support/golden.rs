@@ -34,7 +34,7 @@ pub struct Case {
 
 /// Sets of golden cases as (name, kind of the cases in the manifest, number of cases). One test runs each
 /// set.
-const SETS: [(&str, &str, usize); 15] = [
+const SETS: [(&str, &str, usize); 19] = [
     ("activations", "activation", 8),
     ("avg_pool2d", "pool", 5),
     ("batch_norm", "batch_norm", 7),
@@ -42,12 +42,16 @@ const SETS: [(&str, &str, usize); 15] = [
     ("conv2d_sampled", "conv2d_sampled", 2),
     ("conv_transpose", "conv_transpose", 7),
     ("dense", "dense", 5),
+    ("element_loss", "element_loss", 10),
+    ("example_norm", "example_norm", 5),
     ("global_avg_pool", "global_avg_pool", 3),
+    ("log_softmax", "log_softmax", 2),
     ("max_pool2d", "pool", 8),
     ("mse", "mse", 3),
     ("relu", "activation", 2),
     ("resample", "resample", 25),
     ("residual", "residual", 3),
+    ("soft_cross_entropy", "soft_cross_entropy", 2),
     ("softmax_cross_entropy", "softmax_cross_entropy", 5),
     ("trajectory", "trajectory", 27),
 ];
@@ -232,7 +236,7 @@ fn every_case_of_the_manifest_is_in_a_set_and_loads() {
         *ran.entry(kind.to_owned()).or_insert(0usize) += cases.len();
     }
     assert_eq!(ran, kinds, "cases in the sets and in the manifest");
-    assert_eq!(all.len(), 157);
+    assert_eq!(all.len(), 176);
 }
 
 #[test]

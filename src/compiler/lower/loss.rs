@@ -4,10 +4,11 @@ use super::pool::mean_of_pixels;
 use super::{Builder, Resource};
 use crate::compiler::ir::Operation;
 use crate::error::Result;
-use crate::graph::Op;
+use crate::graph::{ElementLoss, Op};
 use crate::kernels::{
-    Prediction, Target, label_weight_sum, mean_squared_error, mean_squared_error_grad, metrics,
-    predicted_class, softmax_cross_entropy, softmax_cross_entropy_grad, sum_parts,
+    Criterion, Prediction, Target, element_loss, element_loss_grad, label_weight_sum, metrics,
+    predicted_class, soft_cross_entropy, soft_cross_entropy_grad, softmax_cross_entropy,
+    softmax_cross_entropy_grad, sum_parts,
 };
 
 /// Lowers a loss with its gradient if that is fused, the gradient alone, or the metrics.
@@ -38,24 +39,38 @@ pub(super) fn loss(b: &mut Builder, op: &Operation) -> Result<()> {
             };
             b.push(op, launch, resources);
         }
-        Op::MeanSquaredError => {
+        Op::MeanSquaredError | Op::ElementLoss(_) => {
+            let criterion = criterion(&node.op);
             let sizes = [graph.batch(), graph.at(node.inputs[0]).elements_per_row()];
             let factor = 1.0 / sizes[1] as f64;
             let gradient = op.loss_grad.map(Resource::Value);
             let resources = |sums| [operand(0), operand(1), sums].into_iter().chain(gradient).collect();
-            let launch = mean_squared_error(sizes, 1, factor, gradient.is_some());
+            let launch = element_loss(criterion, sizes, 1, factor, gradient.is_some());
             if launch.iterations <= limit {
                 b.push(op, launch, resources(result));
                 return Ok(());
             }
             let splits = sum_parts(launch.iterations);
             let partial = b.workspace(sizes[0] * splits);
-            b.push(op, mean_squared_error(sizes, splits, 1.0, gradient.is_some()), resources(partial));
+            let launch = element_loss(criterion, sizes, splits, 1.0, gradient.is_some());
+            b.push(op, launch, resources(partial));
             mean_of_pixels(b, op, [sizes[0], splits, 1], factor, [partial, result]);
         }
-        Op::MeanSquaredErrorGrad => {
-            let (rows, per_row) = (graph.batch(), graph.at(node.inputs[0]).elements_per_row());
-            b.push(op, mean_squared_error_grad(rows, per_row), vec![operand(0), operand(1), result]);
+        Op::MeanSquaredErrorGrad | Op::ElementLossGrad(_) => {
+            let sizes = [graph.batch(), graph.at(node.inputs[0]).elements_per_row()];
+            let launch = element_loss_grad(criterion(&node.op), sizes);
+            b.push(op, launch, vec![operand(0), operand(1), result]);
+        }
+        Op::SoftCrossEntropy => {
+            let [rows, classes] = graph.at(node.inputs[0]).shape.matrix(&node.label)?;
+            let gradient = op.loss_grad.map(Resource::Value);
+            let launch = soft_cross_entropy(rows, classes, gradient.is_some(), limit);
+            b.push(op, launch, [operand(0), operand(1), result].into_iter().chain(gradient).collect());
+        }
+        Op::SoftCrossEntropyGrad => {
+            let [rows, classes] = graph.at(node.inputs[0]).shape.matrix(&node.label)?;
+            let launch = soft_cross_entropy_grad(rows, classes, limit);
+            b.push(op, launch, vec![operand(0), operand(1), result]);
         }
         _ => {
             let rows = graph.batch();
@@ -90,4 +105,17 @@ fn weight_sum(b: &mut Builder, op: &Operation, rows: usize) -> Resource {
     let [labels, class_weights] = [1, 2].map(|operand| Resource::Value(op.node.inputs[operand]));
     b.push(op, label_weight_sum(rows), vec![labels, class_weights, sum]);
     sum
+}
+
+/// Returns the loss of an element of an operation that averages losses of elements, or of its gradient.
+fn criterion(op: &Op) -> Criterion {
+    match *op {
+        Op::ElementLoss(of) | Op::ElementLossGrad(of) => match of {
+            ElementLoss::Huber { threshold, slope } => Criterion::Huber { threshold, slope },
+            ElementLoss::BinaryCrossEntropy { positive_weight } => {
+                Criterion::BinaryCrossEntropy { positive_weight }
+            }
+        },
+        _ => Criterion::Squared,
+    }
 }

@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 use crate::graph::{Activation, Normalization, Op, Value};
 use crate::kernels::{
     Curve, ElementSets, Extent, Launch, MAX_ITERATIONS, activation, activation_grad, add, bias_add, concat,
-    dropout, mean_grad, mul, mul_channels, normalize, normalize_grad, pad_channels, relu, relu_grad, scale,
-    slice_channels, softmax, softmax_grad,
+    dropout, log_softmax, log_softmax_grad, mean_grad, mul, mul_channels, normalize, normalize_grad,
+    pad_channels, relu, relu_grad, scale, slice_channels, softmax, softmax_grad,
 };
 
 /// Lowers operations in order.
@@ -59,7 +59,7 @@ pub(super) fn lower(mut builder: Builder, operations: &[Operation]) -> Result<Lo
         None => Ok(lowered),
         Some(LoweredDispatch { label, launch, .. }) => {
             let expected = format!(
-                "at most {} loop iterations of {} (use fewer classes, or fewer rows in a batch)",
+                "at most {} loop iterations of {} (use fewer classes, smaller examples, or fewer rows in a batch)",
                 available(launch),
                 launch.kernel.name
             );
@@ -94,6 +94,10 @@ fn lower_one(b: &mut Builder, op: &Operation) -> Result<()> {
             | Op::SoftmaxCrossEntropyGrad { .. }
             | Op::MeanSquaredError
             | Op::MeanSquaredErrorGrad
+            | Op::ElementLoss(_)
+            | Op::ElementLossGrad(_)
+            | Op::SoftCrossEntropy
+            | Op::SoftCrossEntropyGrad
             | Op::Metrics,
             _,
         ) => return loss::loss(b, op),
@@ -154,13 +158,14 @@ fn lower_one(b: &mut Builder, op: &Operation) -> Result<()> {
         (Op::Dropout(of), Some(x)) => dropout(extent(x), *of),
         (Op::Activation(of), Some(x)) => activation(extent(x), curve(*of)),
         (Op::ActivationGrad(of), Some(x)) => activation_grad(extent(x), curve(*of)),
-        (Op::Softmax | Op::SoftmaxGrad, Some(x)) => {
+        (Op::Softmax | Op::SoftmaxGrad | Op::LogSoftmax | Op::LogSoftmaxGrad, Some(x)) => {
             let [rows, classes] = x.shape.matrix(&node.label)?;
             let limit = b.settings.max_iterations;
-            if node.op == Op::Softmax {
-                softmax(rows, classes, limit)
-            } else {
-                softmax_grad(rows, classes, limit)
+            match node.op {
+                Op::Softmax => softmax(rows, classes, limit),
+                Op::SoftmaxGrad => softmax_grad(rows, classes, limit),
+                Op::LogSoftmax => log_softmax(rows, classes, limit),
+                _ => log_softmax_grad(rows, classes, limit),
             }
         }
         (op, None) => return Err(Error::argument(&node.label, "operands", op.name())),

@@ -12,6 +12,8 @@ pub(crate) fn fuse_loss_grads(mut operations: Vec<Operation>) -> Vec<Operation> 
         let gradient = match loss.op {
             Op::SoftmaxCrossEntropy { smoothing } => Op::SoftmaxCrossEntropyGrad { smoothing },
             Op::MeanSquaredError => Op::MeanSquaredErrorGrad,
+            Op::ElementLoss(of) => Op::ElementLossGrad(of),
+            Op::SoftCrossEntropy => Op::SoftCrossEntropyGrad,
             _ => continue,
         };
         let later = &operations[index..];

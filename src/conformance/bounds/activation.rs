@@ -105,3 +105,16 @@ pub(super) fn softmax_grad(classes: usize, y: &[f64], dy: &[f64]) -> Vec<f64> {
     };
     y.chunks(classes).zip(dy.chunks(classes)).flat_map(row).collect()
 }
+
+/// The bounds of the gradient of log-softmax, `dy - exp(y) * sum(dy)`.
+pub(super) fn log_softmax_grad(classes: usize, y: &[f64], dy: &[f64]) -> Vec<f64> {
+    let row = |(y, dy): (&[f64], &[f64])| {
+        let sum: f64 = dy.iter().map(|dy| dy.abs()).sum();
+        let bound = |(y, dy): (&f64, &f64)| {
+            let product = y.exp() * sum * (12.0 + 4.0 * y.abs() + (classes as f64).sqrt());
+            HALF_ULP * (2.0 * dy.abs() + product) + MIN_NORMAL
+        };
+        y.iter().zip(dy).map(bound).collect::<Vec<_>>()
+    };
+    y.chunks(classes).zip(dy.chunks(classes)).flat_map(row).collect()
+}

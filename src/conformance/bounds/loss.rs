@@ -1,6 +1,7 @@
 //! Bounds of losses and metrics.
 
 use crate::conformance::compare::{HALF_ULP, MIN_NORMAL};
+use crate::graph::ElementLoss;
 
 /// The targets of a classification loss.
 pub(super) struct Targets<'a> {
@@ -122,4 +123,105 @@ pub(super) fn squared_error(loss: &[f64], elements: usize) -> Vec<f64> {
 /// divisor.
 pub(super) fn squared_error_grad(gradient: &[f64]) -> Vec<f64> {
     gradient.iter().map(|g| 9.0 * HALF_ULP * g.abs() + MIN_NORMAL).collect()
+}
+
+/// The bounds of means of losses of elements: few roundings and an exponential (3 + 2|x| ulps) of each, and those of the
+/// sum, whose terms are not negative.
+pub(super) fn element_loss(of: ElementLoss, y: &[f64], targets: &[f64], per_row: usize) -> Vec<f64> {
+    let error = |(&y, &t): (&f64, &f64)| match of {
+        // The difference of |d| and half the threshold may cancel, and |d| has the errors of its operands.
+        ElementLoss::Huber { threshold, slope } => slope * (8.0 * (y.abs() + t.abs()) + 4.0 * threshold),
+        ElementLoss::BinaryCrossEntropy { positive_weight } => {
+            let small = (-y.abs()).exp();
+            let weights = positive_weight * t + (1.0 - t).abs();
+            weights * (small * (24.0 + 4.0 * y.abs()) + 8.0 * y.abs())
+        }
+    };
+    let magnitude = |(&y, &t): (&f64, &f64)| match of {
+        ElementLoss::Huber { slope, .. } => slope * (y - t).abs(),
+        ElementLoss::BinaryCrossEntropy { positive_weight } => {
+            (positive_weight * t + (1.0 - t).abs()) * (y.abs() + (-y.abs()).exp())
+        }
+    };
+    let root = 8.0 + (per_row as f64).sqrt();
+    let rows = y.chunks(per_row).zip(targets.chunks(per_row));
+    rows.map(|(y, t)| {
+        let sum: f64 = y.iter().zip(t).map(|pair| error(pair) + root * magnitude(pair)).sum();
+        HALF_ULP * sum / per_row as f64 + MIN_NORMAL
+    })
+    .collect()
+}
+
+/// The bounds of the gradients of losses of elements, divided by their number.
+pub(super) fn element_loss_grad(of: ElementLoss, y: &[f64], targets: &[f64], elements: f64) -> Vec<f64> {
+    let bound = |(&y, &t): (&f64, &f64)| {
+        let error = match of {
+            // Of the difference, its product with the curvature, and the division.
+            ElementLoss::Huber { threshold, slope } => {
+                let d = (y - t).abs();
+                12.0 * if d <= threshold { slope / threshold * d } else { slope }
+            }
+            ElementLoss::BinaryCrossEntropy { positive_weight } => {
+                let logistic = |x: f64| 1.0 / (1.0 + (-x).exp());
+                let positive = (1.0 - t).abs() * logistic(y);
+                (32.0 + 4.0 * y.abs()) * (positive + positive_weight * t * logistic(-y))
+            }
+        };
+        HALF_ULP * error / elements + MIN_NORMAL
+    };
+    y.iter().zip(targets).map(bound).collect()
+}
+
+/// The bounds of log-softmax, `(x - max) - log(sum)`: the errors of the sum and its logarithm, and two roundings.
+pub(super) fn log_softmax(x: &[f64], classes: usize) -> Vec<f64> {
+    let row = |logits: &[f64]| {
+        let softmax = softmax(logits);
+        let log_sum = softmax.probabilities.iter().copied().fold(0.0, f64::max).ln().abs();
+        let error = |x: &f64| HALF_ULP * (softmax.sum_half_ulps + 8.0 + 6.0 * log_sum + 4.0 * x.abs());
+        softmax.shifted.iter().map(error).collect::<Vec<_>>()
+    };
+    x.chunks(classes).flat_map(row).collect()
+}
+
+/// The bounds of the cross-entropy with a target for each class: the error of each term times its target, and those of
+/// the sum.
+pub(super) fn soft_cross_entropy(logits: &[f64], targets: &[f64], rows: usize) -> Vec<f64> {
+    let classes = logits.len() / rows;
+    let terms = log_softmax(logits, classes);
+    let all = logits.chunks(classes).zip(targets.chunks(classes)).zip(terms.chunks(classes));
+    all.map(|((logits, targets), errors)| {
+        let softmax = softmax(logits);
+        let log_sum = softmax.probabilities.iter().copied().fold(0.0, f64::max).ln().abs();
+        let root = 8.0 + (classes as f64).sqrt();
+        let term = |((t, x), error): ((&f64, &f64), &f64)| {
+            if *t == 0.0 { 0.0 } else { t.abs() * (error + root * HALF_ULP * (log_sum + x.abs())) }
+        };
+        targets.iter().zip(&softmax.shifted).zip(errors).map(term).sum::<f64>() + MIN_NORMAL
+    })
+    .collect()
+}
+
+/// The bounds of the gradient of the cross-entropy with a target for each class, as [`cross_entropy_grad`].
+pub(super) fn soft_cross_entropy_grad(
+    logits: &[f64],
+    targets: &[f64],
+    gradient: &[f64],
+    classes: usize,
+    rows: usize,
+) -> Vec<f64> {
+    let mut bound = Vec::with_capacity(logits.len());
+    let all = logits.chunks(classes).zip(targets.chunks(classes)).zip(gradient.chunks(classes));
+    for ((logits, targets), gradient) in all {
+        let Softmax { shifted, probabilities, sum_half_ulps } = softmax(logits);
+        let total: f64 = targets.iter().map(|t| t.abs()).sum();
+        // An exponential below the smallest normal f32 may be flushed to 0 before it is multiplied by the total.
+        let flushed = MIN_NORMAL * (1.0 + total / rows as f64);
+        for (((x, probability), g), t) in shifted.iter().zip(probabilities).zip(gradient).zip(targets) {
+            let factor = 11.0 + 5.0 * x.abs() + sum_half_ulps + 4.0 + classes as f64;
+            let probability_error = if probability > 0.0 { total * probability * factor } else { 0.0 };
+            let rounded = (probability_error + 2.0 * t.abs()) / rows as f64 + 7.0 * g.abs();
+            bound.push(HALF_ULP * rounded + flushed);
+        }
+    }
+    bound
 }

@@ -178,6 +178,14 @@ fn node_bounds(
             let classes = graph.at(node.inputs[0]).shape.last();
             vec![activation::softmax_grad(classes, operand(0), operand(1))]
         }
+        Op::LogSoftmax => {
+            let classes = graph.at(node.inputs[0]).shape.last();
+            vec![loss::log_softmax(operand(0), classes)]
+        }
+        Op::LogSoftmaxGrad => {
+            let classes = graph.at(node.inputs[0]).shape.last();
+            vec![activation::log_softmax_grad(classes, operand(0), operand(1))]
+        }
         Op::SoftmaxCrossEntropy { smoothing } => {
             vec![loss::cross_entropy(operand(0), &targets(0, *smoothing), result())]
         }
@@ -186,6 +194,19 @@ fn node_bounds(
         }
         Op::MeanSquaredError => {
             vec![loss::squared_error(result(), graph.at(node.inputs[0]).elements_per_row())]
+        }
+        Op::ElementLoss(of) => {
+            let per_row = graph.at(node.inputs[0]).elements_per_row();
+            vec![loss::element_loss(*of, operand(0), operand(1), per_row)]
+        }
+        Op::ElementLossGrad(of) => {
+            let elements = (rows * graph.at(node.inputs[0]).elements_per_row()) as f64;
+            vec![loss::element_loss_grad(*of, operand(0), operand(1), elements)]
+        }
+        Op::SoftCrossEntropy => vec![loss::soft_cross_entropy(operand(0), operand(1), result().len())],
+        Op::SoftCrossEntropyGrad => {
+            let classes = graph.at(node.inputs[0]).shape.last();
+            vec![loss::soft_cross_entropy_grad(operand(0), operand(1), result(), classes, rows)]
         }
         Op::MeanSquaredErrorGrad => vec![loss::squared_error_grad(result())],
         Op::Metrics => {

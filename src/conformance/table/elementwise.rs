@@ -221,6 +221,7 @@ fn planted_values() -> Vec<Case> {
         ("relu", Op::Relu, 1),
         ("add", Op::Add, 2),
         ("mul", Op::Mul, 2),
+        ("mul_channels", Op::MulChannels, 2),
         ("scale", Op::Scale(0.5), 1),
         ("relu_grad", Op::ReluGrad, 2),
         ("bias_add", Op::BiasAdd, 2),
@@ -244,7 +245,7 @@ fn planted_values() -> Vec<Case> {
                     let mut fills = vec![Operand::batched(&[length], planted)];
                     if operands == 2 {
                         fills.push(match op {
-                            Op::BiasAdd => Operand::fixed(&[length], planted),
+                            Op::BiasAdd | Op::MulChannels => Operand::fixed(&[length], planted),
                             _ => Operand::batched(&[length], planted),
                         });
                     }

@@ -2,12 +2,13 @@
 
 use super::build::{chain, limited, single, with};
 use crate::conformance::case::{Case, DataKind, Fill, Operand, Wire};
-use crate::graph::Op;
+use crate::graph::{ElementLoss, Op};
 
 const KIND: DataKind = DataKind::Reals;
 
 pub(super) fn cases() -> Vec<Case> {
-    let mut all = [softmax(), cross_entropy(), squared_error(), long_sums()].concat();
+    let mut all =
+        [softmax(), cross_entropy(), soft_targets(), squared_error(), element_losses(), long_sums()].concat();
     // With these limits, a workgroup computes a row of 1000 classes, and predictions are a separate dispatch.
     let many_classes = |case: &&Case| case.name.contains("5x1000");
     let limited: Vec<_> = all
@@ -40,10 +41,15 @@ fn softmax() -> Vec<Case> {
             (" of NaN and infinities", Fill::Specials),
         ] {
             let x = Operand::batched(&[classes], fill);
-            all.push(single(format!("softmax {rows}x{classes}{data}"), Op::Softmax, rows, vec![x], KIND));
+            let of_x = |op: Op| {
+                single(format!("{} {rows}x{classes}{data}", op.name()), op, rows, vec![x.clone()], KIND)
+            };
+            all.extend([Op::Softmax, Op::LogSoftmax].map(of_x));
         }
         let pair = vec![Operand::batched(&[classes], Fill::Data), Operand::batched(&[classes], Fill::Data)];
-        all.push(single(format!("softmax_grad {rows}x{classes}"), Op::SoftmaxGrad, rows, pair, KIND));
+        let of_pair =
+            |op: Op| single(format!("{} {rows}x{classes}", op.name()), op, rows, pair.clone(), KIND);
+        all.extend([Op::SoftmaxGrad, Op::LogSoftmaxGrad].map(of_pair));
     }
     all
 }
@@ -88,6 +94,60 @@ fn cross_entropy() -> Vec<Case> {
             all.push(single(format!("{name}, weighted"), Op::Metrics, rows, operands, KIND));
         }
     }
+    all
+}
+
+/// Cases of the cross-entropy with a target for each class, and its gradient.
+fn soft_targets() -> Vec<Case> {
+    let mut all = Vec::new();
+    for (rows, classes) in [(1, 1), (3, 2), (65, 10), (5, 1000), (130, 3)] {
+        for (data, fill) in [
+            ("", Fill::Data),
+            (" of equals", Fill::Ties),
+            (" times 30", Fill::Scaled(30.0)),
+            (" of NaN and infinities", Fill::Specials),
+        ] {
+            let targets = Operand::batched(&[classes], Fill::Probability);
+            let operands = [Operand::batched(&[classes], fill), targets];
+            let ops = [Op::SoftCrossEntropy, Op::SoftCrossEntropyGrad];
+            all.extend(loss_and_gradient(ops, &format!("{rows}x{classes} logits{data}"), rows, &operands));
+        }
+    }
+    let operands = [Operand::batched(&[40], Fill::Specials), Operand::batched(&[40], Fill::Scaled(0.0))];
+    let ops = [Op::SoftCrossEntropy, Op::SoftCrossEntropyGrad];
+    all.extend(loss_and_gradient(ops, "7x40 logits, targets of 0", 7, &operands));
+    all
+}
+
+/// Cases of the other losses of elements.
+fn element_losses() -> Vec<Case> {
+    let mut all = Vec::new();
+    let huber = |threshold, slope| ElementLoss::Huber { threshold, slope };
+    let entropy = |positive_weight| ElementLoss::BinaryCrossEntropy { positive_weight };
+    let losses = [huber(0.0, 1.0), huber(0.7, 0.7), huber(2.0, 1.0), entropy(1.0), entropy(3.5)];
+    let shapes: [(usize, &[usize]); 5] = [(1, &[1]), (3, &[5]), (70, &[]), (4, &[7, 9, 3]), (5, &[10, 257])];
+    for of in losses {
+        let is_entropy = matches!(of, ElementLoss::BinaryCrossEntropy { .. });
+        let targets = if is_entropy { Fill::Probability } else { Fill::Data };
+        for (batch, extents) in shapes {
+            for (data, fill) in
+                [("", Fill::Data), (" times 30", Fill::Scaled(30.0)), (" of equals", Fill::Ties)]
+            {
+                let targets = if data == " of equals" && !is_entropy { fill } else { targets };
+                let operands = [Operand::batched(extents, fill), Operand::batched(extents, targets)];
+                let ops = [Op::ElementLoss(of), Op::ElementLossGrad(of)];
+                all.extend(loss_and_gradient(
+                    ops,
+                    &format!("{of:?} {batch} of {extents:?}{data}"),
+                    batch,
+                    &operands,
+                ));
+            }
+        }
+    }
+    let long = || Operand::batched(&[2049, 2049, 1], Fill::Data);
+    let ops = [Op::ElementLoss(huber(1.0, 1.0)), Op::ElementLossGrad(huber(1.0, 1.0))];
+    all.extend(loss_and_gradient(ops, "1 of [2049, 2049, 1]", 1, &[long(), long()]));
     all
 }
 

@@ -71,7 +71,7 @@ pub(super) fn cases() -> Vec<Case> {
 /// Normalization of examples: sets of an invocation, of a small and of a large workgroup, of one position and of all.
 fn examples() -> Vec<Case> {
     // Batch sizes, extents, and numbers of groups.
-    let shapes: [(usize, &[usize], &[usize]); 10] = [
+    let shapes: [(usize, &[usize], &[usize]); 11] = [
         (5, &[3], &[1]),
         (1, &[2], &[1]),
         (130, &[12], &[1, 3]),
@@ -82,6 +82,7 @@ fn examples() -> Vec<Case> {
         (3, &[2_500], &[1]),
         (65, &[33], &[1, 11]),
         (2, &[130, 129, 4], &[1, 2]),
+        (1, &[1025, 513, 2], &[1]),
     ];
     let mut all = Vec::new();
     for (batch, extents, groups) in shapes {

@@ -2,7 +2,7 @@
 
 use super::{Operands, ResultInfo, result};
 use crate::error::{Error, Result};
-use crate::graph::DType;
+use crate::graph::{DType, ElementLoss};
 
 /// Validates logits `[n, classes]` (operand `first`), labels `[n]` and optional class weights `[classes]`;
 /// returns `[n, classes]`.
@@ -40,6 +40,33 @@ pub(super) fn squared_error(o: &Operands, gradient: bool) -> Result<Vec<ResultIn
     o.same_shape(0, 1)?;
     let extents = y.shape.extents();
     Ok(vec![result(if gradient { extents } else { &extents[..1] }, true)?])
+}
+
+pub(super) fn element_loss(o: &Operands, of: &ElementLoss, gradient: bool) -> Result<Vec<ResultInfo>> {
+    let positive = |what: &str, value: f64| {
+        let normal = value >= f64::from(f32::MIN_POSITIVE) && value <= f64::from(f32::MAX);
+        if normal {
+            Ok(())
+        } else {
+            Err(Error::argument(o.label, format!("a positive normal {what}"), value))
+        }
+    };
+    match *of {
+        ElementLoss::Huber { threshold, slope } => {
+            positive("slope", slope)?;
+            if threshold != 0.0 {
+                positive("threshold, or 0", threshold)?;
+                positive("quotient of slope and threshold", slope / threshold)?;
+            }
+        }
+        ElementLoss::BinaryCrossEntropy { positive_weight } => positive("positive weight", positive_weight)?,
+    }
+    squared_error(o, gradient)
+}
+
+pub(super) fn soft_cross_entropy(o: &Operands, gradient: bool) -> Result<Vec<ResultInfo>> {
+    o.values.first().map_or(Ok([0; 2]), |logits| logits.shape.matrix(o.label))?;
+    squared_error(o, gradient)
 }
 
 pub(super) fn metrics(o: &Operands) -> Result<Vec<ResultInfo>> {

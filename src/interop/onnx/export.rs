@@ -24,7 +24,7 @@ const BOOL: i64 = 9;
 
 /// Writes a model to an ONNX file that runs in evaluation mode: batch norms use their running statistics, dropout
 /// is the identity. Images are NCHW `[batch, c, h, w]`, and weights have the names and layouts of a PyTorch state
-/// dict. The file is replaced atomically.
+/// dict. Norms of examples without scale and shift get constants of 1 and 0. The file is replaced atomically.
 ///
 /// `parameters` are the values of all parameters, as from [`Trainer::parameters`](crate::Trainer::parameters).
 /// `masks` are written as bool tensors `mask.NAME` (`true` = frozen) that no operator reads, in the layout of the
@@ -358,6 +358,7 @@ impl Writer<'_> {
             }
             // The channels are axis 1 of images and of features.
             Layer::Softmax => self.node(name, "Softmax", operands, &output, &[("axis", Int(1))]),
+            Layer::LogSoftmax => self.node(name, "LogSoftmax", operands, &output, &[("axis", Int(1))]),
             Layer::Dropout { rate } => {
                 let constant = format!("{name}:rate");
                 self.initializer(&constant, &[], FLOAT, &(*rate as f32).to_le_bytes());

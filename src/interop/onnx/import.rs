@@ -43,7 +43,7 @@ pub struct OnnxNetwork {
 /// Operators: `Add`, `AveragePool`, `BatchNormalization`, `Clip`, `Concat` of channels, `Constant`, `ConstantOfShape`,
 /// `Conv`, `ConvTranspose`, `Dropout`, `Flatten`, `Gelu`, `Gemm`, `GlobalAveragePool`, `GlobalMaxPool`,
 /// `GroupNormalization`, `HardSigmoid`, `HardSwish`, `Identity`, `InstanceNormalization`, `LayerNormalization` over
-/// examples, features or (between transposes) channels, `LeakyRelu`, `MatMul` with a constant, `MaxPool`, `Mul`, `Pad`
+/// examples, features or (between transposes) channels, `LeakyRelu`, `LogSoftmax`, `MatMul` with a constant, `MaxPool`, `Mul`, `Pad`
 /// with zeros, `ReduceMean` over rows and columns, `Relu`, `Reshape` to features, `Resize` and `Upsample` as in
 /// [`UpsampleLayer`](crate::layer::UpsampleLayer), `Sigmoid`, `Softmax`, `Squeeze`, `Sum`, `Tanh`, `Transpose` around a
 /// layer norm, `Unsqueeze`; and `Shape`, `Slice`, `Gather` and `Cast` of shapes.
@@ -79,7 +79,7 @@ pub fn read_onnx(file: impl AsRef<Path>) -> Result<OnnxNetwork> {
 }
 
 /// The operators that [`Importer::node`] reads.
-const OPERATORS: [&str; 42] = [
+const OPERATORS: [&str; 43] = [
     "Add",
     "AveragePool",
     "BatchNormalization",
@@ -104,6 +104,7 @@ const OPERATORS: [&str; 42] = [
     "InstanceNormalization",
     "LayerNormalization",
     "LeakyRelu",
+    "LogSoftmax",
     "MatMul",
     "MaxPool",
     "Mul",
@@ -149,8 +150,17 @@ struct Value {
     pooled: bool,
     /// Zeros that a `Pad` adds, `[top, left, bottom, right]`: the next layer must take them.
     pad: [usize; 4],
-    /// Whether ONNX's value is `[n, h, w, c]`, between two transposes.
-    channels_last: bool,
+    form: Form,
+}
+
+/// The form that ONNX's value has, apart from its layout.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Form {
+    Plain,
+    /// Images `[n, h, w, c]`, between two transposes.
+    ChannelsLast,
+    /// Images as `[n, groups, -1]`, between two reshapes.
+    Grouped(usize),
 }
 
 impl Value {
@@ -195,7 +205,9 @@ struct Importer<'f, 'a> {
     shared: HashMap<&'a str, Shared<'a>>,
     /// The addition that reads a name; the first one, if there are several.
     additions: HashMap<&'a str, &'f Node<'a>>,
-    /// Outputs of additions that became the bias of the layer before.
+    /// The first node that reads a name.
+    readers: HashMap<&'a str, &'f Node<'a>>,
+    /// Outputs of additions that became the bias of the layer before, and of other nodes that became a part of it.
     biases: BTreeSet<&'a str>,
     folded: bool,
     /// Number of elements of filled tensors that were used.
@@ -204,6 +216,9 @@ struct Importer<'f, 'a> {
 
 /// A refusal: the place and the reason.
 type Refusal = (String, String);
+
+/// Field, shape and values of each weight of a layer, in ONNX's layout.
+type LayerWeights = Vec<(&'static str, Vec<usize>, Vec<f32>)>;
 
 impl<'f, 'a> Importer<'f, 'a> {
     fn new(file: &'f File<'a>) -> Read<Self> {
@@ -218,9 +233,16 @@ impl<'f, 'a> Importer<'f, 'a> {
                 additions.entry(input).or_insert(node);
             }
         }
+        let mut readers = HashMap::new();
+        for node in &file.nodes {
+            for &input in &node.inputs {
+                readers.entry(input).or_insert(node);
+            }
+        }
         let mut importer = Importer {
             file,
             additions,
+            readers,
             operands: HashMap::new(),
             uses,
             names: HashMap::new(),
@@ -254,7 +276,7 @@ impl<'f, 'a> Importer<'f, 'a> {
             // Also keeps products of the extents within the range of an integer.
             Shape::new(shape.as_slice()).map_err(|error| format!("input {:?}: {error}", input.name))?;
             let builder = Model::named_input(&clean(input.name), shape.clone());
-            let value = Value { builder, shape, pooled: false, pad: [0; 4], channels_last: false };
+            let value = Value { builder, shape, pooled: false, pad: [0; 4], form: Form::Plain };
             importer.define(input.name, Operand::Value(value))?;
         }
         Ok(importer)
@@ -289,7 +311,7 @@ impl<'f, 'a> Importer<'f, 'a> {
         let mut outputs = Vec::new();
         for output in &self.file.outputs {
             match self.operands.get(output.name) {
-                Some(Operand::Value(value)) if value.pad == [0; 4] && !value.channels_last => {
+                Some(Operand::Value(value)) if value.pad == [0; 4] && value.form == Form::Plain => {
                     outputs.push(value.builder.clone())
                 }
                 _ => return Err(format!("output {:?}: expected the result of a layer", output.name)),
@@ -319,12 +341,15 @@ impl<'f, 'a> Importer<'f, 'a> {
 
     fn value(&self, node: &Node<'a>, index: usize) -> Read<Value> {
         let value = self.any_value(node, index)?;
-        if value.channels_last {
-            return Err(
-                "expected LayerNormalization between Transpose nodes, got another operator".to_owned()
-            );
+        match value.form {
+            Form::Plain => Ok(value),
+            Form::ChannelsLast => {
+                Err("expected LayerNormalization between Transpose nodes, got another operator".to_owned())
+            }
+            Form::Grouped(_) => {
+                Err("expected InstanceNormalization between Reshape nodes, got another operator".to_owned())
+            }
         }
-        Ok(value)
     }
 
     /// Returns a computed operand, also one between two transposes.
@@ -409,7 +434,7 @@ impl<'f, 'a> Importer<'f, 'a> {
             "BatchNormalization" => self.batch_norm(node, index)?,
             "MaxPool" | "AveragePool" | "GlobalMaxPool" => self.pool(node, index)?,
             "GlobalAveragePool" | "ReduceMean" => self.global_average(node, index)?,
-            "Softmax" => self.softmax(node, index)?,
+            "Softmax" | "LogSoftmax" => self.softmax(node, index)?,
             "Add" | "Mul" if self.is_constant(node, 0) || self.is_constant(node, 1) => {
                 self.scale(node, index)?
             }
@@ -463,7 +488,7 @@ impl<'f, 'a> Importer<'f, 'a> {
             shape,
             pooled: x.pooled,
             pad: [0; 4],
-            channels_last: false,
+            form: Form::Plain,
         })
     }
 
@@ -474,7 +499,7 @@ impl<'f, 'a> Importer<'f, 'a> {
         index: usize,
         layer: Layer,
         x: Value,
-        weights: Vec<(&str, Vec<usize>, Vec<f32>)>,
+        weights: LayerWeights,
     ) -> Read<Value> {
         let shape = layer.output(node.op, &[&x.shape]).map_err(|error| error.to_string())?;
         let weight = node.inputs[1];
@@ -507,7 +532,7 @@ impl<'f, 'a> Importer<'f, 'a> {
                 builder
             }
         };
-        Ok(Value { builder, shape, pooled: false, pad: [0; 4], channels_last: false })
+        Ok(Value { builder, shape, pooled: false, pad: [0; 4], form: Form::Plain })
     }
 
     /// Returns the bias that the only consumer of a node's result adds, if there is one with this many elements.
@@ -739,11 +764,7 @@ impl<'f, 'a> Importer<'f, 'a> {
     }
 
     /// Returns scale and shift of a norm, of this shape in ONNX's layout.
-    fn scale_and_shift(
-        &mut self,
-        node: &Node<'a>,
-        shape: &[usize],
-    ) -> Read<Vec<(&'static str, Vec<usize>, Vec<f32>)>> {
+    fn scale_and_shift(&mut self, node: &Node<'a>, shape: &[usize]) -> Read<LayerWeights> {
         let mut weights = Vec::new();
         for (operand, field) in [(1, "weight"), (2, "bias")] {
             let is_absent = self.constant(node, operand)?.is_none();
@@ -751,16 +772,6 @@ impl<'f, 'a> Importer<'f, 'a> {
                 (shape.to_vec(), vec![0.0; shape.iter().product()])
             } else {
                 self.floats(node, operand)?
-            };
-            // Before version 21 of the operators, a group norm has one element for each group.
-            let groups = if self.file.opset < 21 { int(node, "num_groups", 0)? } else { 0 };
-            let of_groups = node.op == "GroupNormalization" && extent(groups)? == values.len();
-            let (dims, values) = match *shape {
-                [channels] if of_groups && !values.is_empty() => {
-                    let each = channels / values.len();
-                    (vec![each * values.len()], values.iter().flat_map(|&v| vec![v; each]).collect())
-                }
-                _ => (dims, values),
             };
             if dims != shape {
                 return Err(format!("expected a tensor {shape:?} as operand {operand}, got {dims:?}"));
@@ -770,12 +781,73 @@ impl<'f, 'a> Importer<'f, 'a> {
         Ok(weights)
     }
 
+    /// Reads the normalization of images reshaped to `[n, groups, -1]`: PyTorch's exporters write a group norm as this,
+    /// a reshape back, a product with the scale and a sum with the shift.
+    fn reshaped_group_norm(&mut self, node: &Node<'a>, index: usize, groups: usize) -> Read<Value> {
+        let x = Value { form: Form::Plain, ..self.any_value(node, 0)? };
+        for (operand, expected) in [(1, 1.0f32), (2, 0.0)] {
+            let (_, values) = self.floats(node, operand)?;
+            if values.len() != groups || values.iter().any(|&value| value != expected) {
+                return Err(format!("expected {groups} times {expected} as operand {operand}, got others"));
+            }
+        }
+        let norm = GroupNormLayer::new(groups).epsilon(float(node, "epsilon", 1e-5)?);
+        let channels = x.shape.last().copied().unwrap_or(0);
+        let Some((scale, shift, parts)) = self.scale_and_shift_after(node, channels) else {
+            let value = self.layer(node, index, Layer::GroupNorm(norm.affine(false)), x)?;
+            return Ok(Value { form: Form::Grouped(groups), ..value });
+        };
+        let whole = Node { inputs: vec![node.inputs[0], scale, shift], ..node.clone() };
+        let mut weights = Vec::new();
+        for (operand, field) in [(1, "weight"), (2, "bias")] {
+            weights.push((field, vec![channels], self.floats(&whole, operand)?.1));
+        }
+        let value = self.with_weights(&whole, index, Layer::GroupNorm(norm), x, weights)?;
+        self.biases.extend(parts);
+        self.define(parts[2], Operand::Value(value.clone()))?;
+        Ok(Value { form: Form::Grouped(groups), ..value })
+    }
+
+    /// Returns the names of the scale and the shift that follow a normalization and a reshape, and the results of the
+    /// reshape, the product and the sum, if nothing else reads what comes before the last.
+    fn scale_and_shift_after(
+        &self,
+        node: &Node<'a>,
+        channels: usize,
+    ) -> Option<(&'a str, &'a str, [&'a str; 3])> {
+        let next = |name: &'a str, op: &str| {
+            let reader = *self.readers.get(name).filter(|_| self.uses.get(name) == Some(&1))?;
+            Some((reader, *reader.outputs.first()?)).filter(|_| reader.op == op)
+        };
+        let constant = |reader: &Node<'a>, value: &str| {
+            let other = *reader.inputs.iter().find(|&&input| input != value)?;
+            let Some(Operand::Constant(tensor)) = self.operands.get(other) else { return None };
+            let of_channels = matches!(*tensor.dims, [c, 1, 1] | [1, c, 1, 1] if c == channels);
+            (of_channels && tensor.is_float()).then_some(other)
+        };
+        let normalized = *node.outputs.first()?;
+        let (_, images) = next(normalized, "Reshape")?;
+        let (mul, product) = next(images, "Mul")?;
+        let (add, sum) = next(product, "Add")?;
+        Some((constant(mul, images)?, constant(add, product)?, [images, product, sum]))
+    }
+
     fn group_norm(&mut self, node: &Node<'a>, index: usize) -> Read<Value> {
+        if let (Form::Grouped(groups), "InstanceNormalization") = (self.any_value(node, 0)?.form, node.op) {
+            return self.reshaped_group_norm(node, index, groups);
+        }
         let x = self.value(node, 0)?;
         let x = self.image(node, index, x)?;
         let channels = x.shape[2];
         let groups = match node.op {
             "InstanceNormalization" => channels,
+            // Before, scale and shift were those of groups.
+            _ if self.file.opset < 21 => {
+                return Err(format!(
+                    "expected version 21 of the operators or later, got {}",
+                    self.file.opset
+                ));
+            }
             _ => extent(int(node, "num_groups", 0)?)?,
         };
         let norm = GroupNormLayer::new(groups).epsilon(float(node, "epsilon", 1e-5)?);
@@ -791,8 +863,13 @@ impl<'f, 'a> Importer<'f, 'a> {
             axis => axis,
         };
         // All axes but the batch, or the channels.
-        let over_examples = axis == 1 && !x.channels_last && x.shape.len() > 1;
-        if !(over_examples || (axis == rank - 1 && (x.channels_last || x.shape.len() == 1 && !x.pooled))) {
+        let channels_last = match x.form {
+            Form::Plain => false,
+            Form::ChannelsLast => true,
+            Form::Grouped(_) => return Err("expected InstanceNormalization between Reshape nodes".to_owned()),
+        };
+        let over_examples = axis == 1 && !channels_last && x.shape.len() > 1;
+        if !(over_examples || (axis == rank - 1 && (channels_last || x.shape.len() == 1 && !x.pooled))) {
             let shape = x.onnx_shape();
             return Err(format!(
                 "expected all axes of examples {shape:?}, or the channels as last axis, got axis {axis}"
@@ -801,20 +878,20 @@ impl<'f, 'a> Importer<'f, 'a> {
         let shape = if over_examples { x.onnx_shape() } else { x.shape[x.shape.len() - 1..].to_vec() };
         let weights = self.scale_and_shift(node, &shape)?;
         let norm = LayerNormLayer::new().epsilon(float(node, "epsilon", 1e-5)?).over_examples(over_examples);
-        let channels_last = x.channels_last;
+        let form = x.form;
         let value = self.with_weights(node, index, Layer::LayerNorm(norm), x, weights)?;
-        Ok(Value { channels_last, ..value })
+        Ok(Value { form, ..value })
     }
 
     /// Reads a transpose of images to or from NHWC, which is this crate's layout.
     fn transpose(&self, node: &Node<'a>) -> Read<Value> {
         let x = self.any_value(node, 0)?;
-        match (node.attributes.get("perm"), x.channels_last) {
-            (Some(Attribute::Ints(axes)), false) if **axes == [0, 2, 3, 1] && x.shape.len() == 3 => {
-                Ok(Value { channels_last: true, ..x })
+        match (node.attributes.get("perm"), x.form) {
+            (Some(Attribute::Ints(axes)), Form::Plain) if **axes == [0, 2, 3, 1] && x.shape.len() == 3 => {
+                Ok(Value { form: Form::ChannelsLast, ..x })
             }
-            (Some(Attribute::Ints(axes)), true) if **axes == [0, 3, 1, 2] => {
-                Ok(Value { channels_last: false, ..x })
+            (Some(Attribute::Ints(axes)), Form::ChannelsLast) if **axes == [0, 3, 1, 2] => {
+                Ok(Value { form: Form::Plain, ..x })
             }
             (axes, _) => Err(format!("expected images from NCHW to NHWC or back, got the axes {axes:?}")),
         }
@@ -868,11 +945,12 @@ impl<'f, 'a> Importer<'f, 'a> {
 
     fn softmax(&mut self, node: &Node<'a>, index: usize) -> Read<Value> {
         let x = self.value(node, 0)?;
+        let layer = if node.op == "Softmax" { Layer::Softmax } else { Layer::LogSoftmax };
         let default = if self.file.opset < 13 { 1 } else { -1 };
         match (x.rank(), int(node, "axis", default)?) {
-            (2, 1 | -1) => self.layer(node, index, Layer::Softmax, x),
+            (2, 1 | -1) => self.layer(node, index, layer, x),
             // All but one of the axes have the extent 1.
-            (4, 1 | -3) if x.pooled => self.layer(node, index, Layer::Softmax, x),
+            (4, 1 | -3) if x.pooled => self.layer(node, index, layer, x),
             (rank, axis) => Err(format!("expected features and axis 1, got {rank} axes and axis {axis}")),
         }
     }
@@ -966,11 +1044,14 @@ impl<'f, 'a> Importer<'f, 'a> {
         let pooled = first.pooled && shape.len() == 1;
         let name = self.unique(path_of(node, index));
         let builder = first.builder.join(name, layer, others.into_iter().map(|other| other.builder));
-        Ok(Value { builder, shape, pooled, pad: [0; 4], channels_last: false })
+        Ok(Value { builder, shape, pooled, pad: [0; 4], form: Form::Plain })
     }
 
     fn reshape(&mut self, node: &Node<'a>, index: usize) -> Read<Value> {
-        let x = self.value(node, 0)?;
+        let x = match self.any_value(node, 0)? {
+            grouped if matches!(grouped.form, Form::Grouped(_)) => grouped,
+            _ => self.value(node, 0)?,
+        };
         let old: Vec<i64> = [BATCH].into_iter().chain(x.onnx_shape().iter().map(|&e| e as i64)).collect();
         let wanted = match node.op {
             "Flatten" => match int(node, "axis", 1)? {
@@ -1014,7 +1095,20 @@ impl<'f, 'a> Importer<'f, 'a> {
         };
         let elements: i64 = old[1..].iter().product();
         match (wanted.as_slice(), x.shape.as_slice()) {
-            (shape, _) if shape == old => Ok(x),
+            (shape, _) if shape == old => Ok(Value { form: Form::Plain, ..x }),
+            _ if x.form != Form::Plain => Err(format!("expected a reshape back to {old:?}, got {wanted:?}")),
+            (&[BATCH, groups, rest], &[_, _, c])
+                if node.op == "Reshape"
+                    && extent(groups).is_ok_and(|groups| groups > 0 && c % groups == 0) =>
+            {
+                let groups = extent(groups)?;
+                if rest != -1 && extent(rest)?.checked_mul(groups) != Some(elements as usize) {
+                    return Err(format!(
+                        "expected a reshape to [n, groups, -1], got {wanted:?} from {old:?}"
+                    ));
+                }
+                Ok(Value { form: Form::Grouped(groups), ..x })
+            }
             ([BATCH, features], &[_]) if [elements, -1].contains(features) => {
                 Ok(Value { pooled: false, ..x })
             }

@@ -1,7 +1,8 @@
-// loss[n, s] = the sum over the elements of split s of row n of (y - targets)^2, times p.factor: the mean with
+// loss[n, s] = the sum over the elements of split s of row n of their losses, times p.factor: the mean with
 // one split, and 1 / elements as the factor. One workgroup per row and split: each invocation sums every
 // WORKGROUP-th element and the first invocation adds the partial sums, so that the order is fixed. The same dispatch
-// may also compute the gradient: the files squared_error_grad*.wgsl define store_gradient.
+// may also compute the gradient: the files element_loss_grad_*.wgsl define store_gradient. The files *_error.wgsl and
+// binary_cross_entropy.wgsl define the loss of an element and its slope.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -22,9 +23,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sum = 0.0;
     for (var i = split * p.per_split + local; i < end; i += WORKGROUP) {
         let at = row * p.per_example + i;
-        let difference = y[at] - targets[at];
-        sum += difference * difference;
-        store_gradient(at, difference);
+        sum += element_loss(y[at], targets[at]);
+        store_gradient(at, y[at], targets[at]);
     }
     partial[local] = sum;
     workgroupBarrier();

@@ -1,5 +1,5 @@
-// The gradient of the mean squared error without the loss. One invocation per element.
-// uses: scalars, grid, squared_error_grad_stored
+// The gradient of a mean over elements without the loss. One invocation per element.
+// uses: scalars, grid, element_loss_grad_stored
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(2) var<storage, read> y: array<f32>;
@@ -11,5 +11,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (index >= valid_count(p.rows * p.per_example, p.per_example, 0u)) {
         return;
     }
-    store_gradient(index, y[index] - targets[index]);
+    store_gradient(index, y[index], targets[index]);
 }
