@@ -39,6 +39,8 @@ pub enum Loss {
         /// Difference at which the parabola becomes a line; 0 or more.
         beta: f64,
     },
+    /// A loss that the host computes from the outputs: [`Trainer::step_with`](crate::Trainer::step_with).
+    Custom,
 }
 
 const _: () = crate::error::assert_send_sync::<Loss>();
@@ -91,6 +93,8 @@ impl From<CrossEntropy> for Loss {
 pub(crate) struct LossValues {
     /// Input: labels `[batch]`, or targets of the shape of the model output.
     pub targets: ValueId,
+    /// Input of a custom loss: its gradient with respect to the model output.
+    pub output_gradient: Option<ValueId>,
     /// Input for the class weights and their values, to be written once.
     pub class_weights: Option<(ValueId, Vec<f32>)>,
     /// Loss of each example, `[batch]`.
@@ -115,7 +119,7 @@ impl Loss {
     fn of_targets(&self) -> Option<Op> {
         let huber = |threshold: f64, slope: f64| Op::ElementLoss(ElementLoss::Huber { threshold, slope });
         match *self {
-            Loss::SoftmaxCrossEntropy | Loss::CrossEntropy(_) => None,
+            Loss::SoftmaxCrossEntropy | Loss::CrossEntropy(_) | Loss::Custom => None,
             Loss::MeanSquaredError => Some(Op::MeanSquaredError),
             Loss::SoftCrossEntropy => Some(Op::SoftCrossEntropy),
             Loss::BinaryCrossEntropy { positive_weight } => {
@@ -180,13 +184,28 @@ impl Loss {
     /// - [`Error::InvalidArgument`] for options out of range.
     pub(crate) fn forward(&self, graph: &mut Graph, output: ValueId) -> Result<LossValues> {
         let example = graph.at(output).shape.extents()[1..].to_vec();
+        if *self == Loss::Custom {
+            let output_gradient = graph.batch_input("output gradient", &example, DType::F32)?;
+            graph.mark_output(output)?;
+            let losses = graph.batch_input("losses", &[], DType::F32)?;
+            let mean = graph.push_one(Op::Metrics, &[losses], "metrics")?;
+            graph.mark_output(mean)?;
+            let (targets, output_gradient) = (output_gradient, Some(output_gradient));
+            return Ok(LossValues { targets, output_gradient, class_weights: None, each: losses, mean });
+        }
         let of_targets = self.of_targets();
         if let Some(op) = of_targets.filter(|op| *op != Op::SoftCrossEntropy || example.len() == 1) {
             let targets = graph.batch_input("targets", &example, DType::F32)?;
             let losses = graph.push_one(op, &[output, targets], "loss")?;
             let mean = graph.push_one(Op::Metrics, &[losses], "metrics")?;
             graph.mark_output(mean)?;
-            return Ok(LossValues { targets, class_weights: None, each: losses, mean });
+            return Ok(LossValues {
+                targets,
+                output_gradient: None,
+                class_weights: None,
+                each: losses,
+                mean,
+            });
         }
         let &[classes] = example.as_slice() else {
             let expected =
@@ -207,6 +226,6 @@ impl Loss {
         operands.insert(0, losses);
         let mean = graph.push_one(Op::Metrics, &operands, "metrics")?;
         graph.mark_output(mean)?;
-        Ok(LossValues { targets, class_weights, each: losses, mean })
+        Ok(LossValues { targets, output_gradient: None, class_weights, each: losses, mean })
     }
 }

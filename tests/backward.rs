@@ -327,6 +327,31 @@ fn results_and_operands_without_a_gradient_are_refused() {
     }
 }
 
+/// The gradient of a value that is given, instead of a loss.
+#[test]
+fn gradients_continue_from_a_given_one() {
+    let mut graph = Graph::new(3).unwrap();
+    let x = graph.batch_input("x", &[4], DType::F32).unwrap();
+    let w = graph.parameter("w", Shape::new([4, 2]).unwrap()).unwrap();
+    let matmul = Op::MatMul { transpose_a: false, transpose_b: false };
+    let y = graph.push_one(matmul, &[x, w], "y").unwrap();
+    let given = graph.batch_input("given", &[2], DType::F32).unwrap();
+    let narrow = graph.batch_input("narrow", &[1], DType::F32).unwrap();
+    let before = graph.nodes().len();
+    assert!(matches!(graph.backward_from(y, narrow, &[w]), Err(Error::ShapeMismatch { .. })));
+    assert!(matches!(graph.backward_from(x, given, &[w]), Err(Error::ShapeMismatch { .. })));
+    assert_eq!(graph.nodes().len(), before);
+    // The mean of y * given over all valid elements.
+    let product = graph.push_one(Op::Mul, &[y, given], "product").unwrap();
+    let share = graph.push_one(Op::MeanGrad, &[product], "share").unwrap();
+    let seed = graph.push_one(Op::Mul, &[given, share], "seed").unwrap();
+    let gradients = graph.backward_from(y, seed, &[w, x]).unwrap();
+    let data =
+        [(x, 12), (w, 8), (given, 6)].map(|(id, count)| (id, normal(&mut stream(count as u64), count)));
+    let pairs = [(w, gradients[0]), (x, gradients[1])];
+    assert_gradients("given", &graph, product, &pairs, &data.to_vec(), LINEAR.0, LINEAR.1);
+}
+
 #[test]
 fn batch_norm_is_differentiated_through_batch_statistics() {
     let mut graph = Graph::new(5).unwrap();

@@ -13,6 +13,7 @@ mod contents;
 mod contract;
 mod cooperative;
 mod cooperative_gradients;
+mod custom_loss;
 mod data_files;
 mod dropout;
 mod errors;

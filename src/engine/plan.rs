@@ -212,6 +212,52 @@ impl Plan {
         Ok(())
     }
 
+    /// Runs the operations before the first that reads one of `inputs`, then `between`, which may read results and write
+    /// the inputs, and then the others. If `between` fails, these are not run.
+    ///
+    /// # Errors
+    /// As [`Plan::run`], and those of `between`.
+    pub(crate) fn run_in_two(
+        &self,
+        scalars: StepScalars,
+        inputs: &[ValueId],
+        between: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let _running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        self.write_scalars(scalars)?;
+        let located = |id: &ValueId| match self.program.locations.get(id.0) {
+            Some(&Some(Location::Slot { slot, offset })) => Some((BufferId::Slot(slot), offset)),
+            _ => None,
+        };
+        let starts: Vec<_> = inputs.iter().filter_map(located).collect();
+        let reads = |dispatch: &Dispatch| {
+            dispatch.bindings.iter().any(|binding| starts.contains(&(binding.buffer, binding.offset)))
+        };
+        let all = self.commands.len();
+        let middle = self.program.dispatches.iter().position(reads).unwrap_or(all);
+        let ends = self.program.submission_ends.iter().copied();
+        let submit = |first: usize, end: usize| {
+            let commands = &self.commands[first..end];
+            if commands.is_empty() {
+                return Ok(());
+            }
+            self.gpu.submit("step", |encoder| encode(encoder, commands, None)).map(drop)
+        };
+        let (mut first, mut between) = (0, Some(between));
+        for end in ends {
+            if end > middle
+                && let Some(between) = between.take()
+            {
+                submit(first, middle)?;
+                between()?;
+                first = middle;
+            }
+            submit(first, end)?;
+            first = end;
+        }
+        between.map_or(Ok(()), |between| between())
+    }
+
     /// Runs like [`Plan::run`], with each dispatch in a separate compute pass between timestamps, and waits
     /// for the device.
     ///

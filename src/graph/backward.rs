@@ -42,17 +42,50 @@ impl Graph {
     ///
     /// On error the graph is unchanged.
     pub fn backward(&mut self, loss: ValueId, requested: &[ValueId]) -> Result<Vec<ValueId>> {
-        for id in requested.iter().chain([&loss]) {
-            match self.values.get(id.0) {
-                None => return Err(super::foreign_value("Graph::backward")),
-                Some(value) if value.dtype != DType::F32 => {
-                    return Err(Error::argument(&value.name, "an F32 value", value.dtype));
-                }
-                Some(_) => {}
-            }
+        self.check_floats(requested.iter().chain([&loss]))?;
+        let mean = Gradient::Mean { factor: 1.0, weights: None };
+        self.append_gradients(loss, mean, requested)
+    }
+
+    /// [`Graph::backward`] of a loss that is not in the graph: `gradient` is its gradient with respect to `output`, a
+    /// value of the same shape such as an input.
+    ///
+    /// # Errors
+    /// As [`Graph::backward`]; [`Error::ShapeMismatch`] if the shapes differ.
+    pub fn backward_from(
+        &mut self,
+        output: ValueId,
+        gradient: ValueId,
+        requested: &[ValueId],
+    ) -> Result<Vec<ValueId>> {
+        self.check_floats(requested.iter().chain([&output, &gradient]))?;
+        let [of, given] = [output, gradient].map(|id| self.at(id));
+        if (&of.shape, of.batched) != (&given.shape, given.batched) {
+            return Err(Error::shape(&given.name, format!("{}, as {}", of.shape, of.name), &given.shape));
         }
+        self.append_gradients(output, Gradient::Computed(gradient), requested)
+    }
+
+    /// Checks that values are floats of this graph.
+    fn check_floats<'a>(&self, mut ids: impl Iterator<Item = &'a ValueId>) -> Result<()> {
+        ids.try_for_each(|id| match self.values.get(id.0) {
+            None => Err(super::foreign_value("Graph::backward")),
+            Some(value) if value.dtype != DType::F32 => {
+                Err(Error::argument(&value.name, "an F32 value", value.dtype))
+            }
+            Some(_) => Ok(()),
+        })
+    }
+
+    /// Appends the gradients of the requested values, given that of `loss`; on error the graph is unchanged.
+    fn append_gradients(
+        &mut self,
+        loss: ValueId,
+        gradient: Gradient,
+        requested: &[ValueId],
+    ) -> Result<Vec<ValueId>> {
         let (values, nodes) = (self.values.len(), self.nodes.len());
-        let gradients = Sweep::new(self, loss, requested).run(loss, requested);
+        let gradients = Sweep::new(self, loss, requested).run(loss, gradient, requested);
         if gradients.is_err() {
             self.values.truncate(values);
             self.nodes.truncate(nodes);
@@ -160,10 +193,9 @@ impl<'a> Sweep<'a> {
     /// Propagates gradients from the loss to the requested values, depth first: of two branches that join at
     /// a node, the branch of the first operand is differentiated completely, down to the value where the
     /// branches fork, before the other. Returns the requested gradients.
-    pub fn run(&mut self, loss: ValueId, requested: &[ValueId]) -> Result<Vec<ValueId>> {
+    pub fn run(&mut self, loss: ValueId, gradient: Gradient, requested: &[ValueId]) -> Result<Vec<ValueId>> {
         if self.needed[loss.0] {
-            let mean = Gradient::Mean { factor: 1.0, weights: None };
-            self.terms[loss.0].push(Term { site: (self.graph.nodes.len(), 0), gradient: mean });
+            self.terms[loss.0].push(Term { site: (self.graph.nodes.len(), 0), gradient });
         }
         let mut done = vec![false; self.graph.nodes.len()];
         self.sum(loss)?;

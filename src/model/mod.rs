@@ -77,6 +77,9 @@ pub struct ModelGraph {
     pub input: ValueId,
     /// Input: labels, `[batch]`; for a loss of targets these, `[batch, ..output]`.
     pub labels: ValueId,
+    /// Input with [`Loss::Custom`]: the gradient of the loss with respect to the output, `[batch, ..output]`, the same as
+    /// `labels`; `losses` are an input, too.
+    pub output_gradient: Option<ValueId>,
     /// Input for the class weights and their values, to be written once; `None` if the loss has none.
     pub class_weights: Option<(ValueId, Vec<f32>)>,
     /// Model output, `[batch, classes]`; for a mean squared error `[batch, ..output]`.
@@ -253,7 +256,10 @@ impl Model {
             return Err(Error::argument("model", "at least one layer with trained parameters", "none"));
         }
         let wanted: Vec<_> = targets.iter().map(|&id| graph.at_parameter(id)).collect();
-        let gradients = graph.backward(model_graph.mean_loss, &wanted)?;
+        let gradients = match model_graph.output_gradient {
+            None => graph.backward(model_graph.mean_loss, &wanted)?,
+            Some(gradient) => graph.backward_from(model_graph.logits, gradient, &wanted)?,
+        };
         // The update of the running statistics follows the loss, so that a step with a non-finite loss does
         // not change them.
         for named in &self.layers()[first..] {
@@ -296,6 +302,7 @@ impl Model {
             graph,
             input,
             labels: loss.targets,
+            output_gradient: loss.output_gradient,
             class_weights: loss.class_weights,
             logits,
             losses: loss.each,

@@ -5,6 +5,7 @@ use crate::data::{Batch, Dataset};
 use crate::engine::{Examples, Plan};
 use crate::error::{Error, Result};
 use crate::graph::{DType, Graph, StepScalars};
+use crate::loss::Loss;
 use crate::model::{InferenceGraph, Source};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -56,8 +57,13 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::ShapeMismatch`] if the examples, classes or targets do not fit the model and the loss;
-    /// [`Error::DeviceLost`], [`Error::Timeout`].
+    /// [`Error::InvalidArgument`] with [`Loss::Custom`]; [`Error::DeviceLost`], [`Error::Timeout`].
     pub fn evaluate(&self, data: &Dataset) -> Result<Evaluation> {
+        if self.loss == Loss::Custom {
+            let expected =
+                "a loss that the device computes; compute others from the outputs of Trainer::predict";
+            return Err(Error::argument("Trainer::evaluate", expected, "Loss::Custom"));
+        }
         if data.example_shape() != self.model.example_shape() {
             let expected = format!("examples of {:?}", self.model.example_shape());
             return Err(Error::shape(data.name(), expected, format!("{:?}", data.example_shape())));

@@ -1,6 +1,7 @@
 //! Training: owns a model's plans, weights, masks and optimizer, and proves that frozen elements did not
 //! change.
 
+mod custom;
 mod element_steps;
 mod evaluate;
 mod freeze;
@@ -134,6 +135,10 @@ impl ModelPlan {
 
     fn write(&self, batch: &Batch) -> Result<()> {
         self.plan.write_f32(self.values.input, &batch.features)?;
+        // The host computes the loss after the outputs.
+        if self.values.output_gradient.is_some() {
+            return Ok(());
+        }
         if batch.targets.is_empty() {
             self.plan.write_u32(self.values.labels, &batch.labels)
         } else {
@@ -423,6 +428,11 @@ impl Trainer {
             self.plan_of(cached).run(batch, scalars)?;
             self.draws += 1;
         }
+        self.count_step()
+    }
+
+    /// Counts a step, and reads its metrics if they are due.
+    fn count_step(&mut self) -> Result<()> {
         self.step += 1;
         if self.options.progress_every > 0 {
             self.read_progress()?;
@@ -521,6 +531,13 @@ impl Trainer {
 
     /// Checks the batches of one update, whose examples have this shape, and its learning rate.
     fn validate_batches(&self, at: &str, batches: &[Batch], example: &[usize]) -> Result<()> {
+        if self.loss == Loss::Custom {
+            return Err(Error::argument(
+                at,
+                "a loss that the device computes",
+                "Loss::Custom, for Trainer::step_with",
+            ));
+        }
         if batches.is_empty() {
             return Err(Error::EmptyBatch { at: at.into() });
         }
@@ -530,23 +547,25 @@ impl Trainer {
         }
         for batch in batches {
             self.validate_batch("Trainer::step", batch, example)?;
-            let rows = batch.rows();
-            if rows < self.smallest_batch() {
-                let at = self.single_value_norm().unwrap_or("batch");
-                let expected = "2 values per channel or more, for the statistics of a training batch; use batches \
-                                of 2 examples or more, or Model::use_running_statistics";
-                return Err(Error::argument(
-                    at,
-                    expected,
-                    format!("{rows} example with 1 value per channel"),
-                ));
-            }
+            self.check_statistics(batch)?;
         }
         self.optimizer.check_step(self.step)
     }
 
-    /// Checks the shapes and the labels of a batch.
-    fn validate_batch(&self, at: &str, batch: &Batch, example: &[usize]) -> Result<()> {
+    /// Checks that a batch norm can compute statistics of a batch.
+    fn check_statistics(&self, batch: &Batch) -> Result<()> {
+        let rows = batch.rows();
+        if rows >= self.smallest_batch() {
+            return Ok(());
+        }
+        let at = self.single_value_norm().unwrap_or("batch");
+        let expected = "2 values per channel or more, for the statistics of a training batch; use batches of 2 examples \
+                        or more, or Model::use_running_statistics";
+        Err(Error::argument(at, expected, format!("{rows} example with 1 value per channel")))
+    }
+
+    /// Checks the number of rows of a batch and its features.
+    fn validate_features(&self, at: &str, batch: &Batch, example: &[usize]) -> Result<()> {
         let rows = batch.rows();
         if rows == 0 {
             return Err(Error::EmptyBatch { at: at.into() });
@@ -559,7 +578,13 @@ impl Trainer {
             );
             return Err(Error::shape("batch", expected, format!("{rows} rows")));
         }
-        self.check_features("batch", batch, example)?;
+        self.check_features("batch", batch, example)
+    }
+
+    /// Checks the shapes and the labels of a batch.
+    fn validate_batch(&self, at: &str, batch: &Batch, example: &[usize]) -> Result<()> {
+        self.validate_features(at, batch, example)?;
+        let rows = batch.rows();
         let output: usize = self.model.output().iter().product();
         let targets = if self.loss.has_labels() { 0 } else { rows * output };
         if batch.targets.len() != targets {
