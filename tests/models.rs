@@ -11,7 +11,9 @@ fn every_predefined_model_trains() {
     for name in Model::NAMES {
         // Images of 224x224 would take minutes on software adapters.
         let model = match name {
-            "resnet18" | "resnet34" | "resnet50" | "mobilenet_v2" => Model::named_for(name, &[64, 64, 3], 10),
+            "resnet18" | "resnet34" | "resnet50" | "mobilenet_v2" | "efficientnet_b0" => {
+                Model::named_for(name, &[64, 64, 3], 10)
+            }
             // Half a gigabyte of weights; their layers are those of cifar.
             "vgg11" | "vgg11_bn" | "vgg16" | "vgg16_bn" => continue,
             _ => Model::named(name),

@@ -119,6 +119,41 @@ fn mobilenet_v2() -> StateDict {
     dict
 }
 
+fn efficientnet_b0() -> StateDict {
+    let mut dict = StateDict::default();
+    dict.conv_norm("features.0", 3, 32, 3, 1);
+    let mut input = 32;
+    // `MBConvConfig(expand_ratio, kernel, stride, input_channels, out_channels, num_layers)`, without the stride.
+    let settings = [
+        [1, 3, 16, 1],
+        [6, 3, 24, 2],
+        [6, 5, 40, 2],
+        [6, 3, 80, 3],
+        [6, 5, 112, 3],
+        [6, 5, 192, 4],
+        [6, 3, 320, 1],
+    ];
+    for (stage, [expand, kernel, out, layers]) in (1..).zip(settings) {
+        for layer in 0..layers {
+            let (expanded, mut inner) = (input * expand, 0);
+            let name = |inner: usize| format!("features.{stage}.{layer}.block.{inner}");
+            if expanded != input {
+                dict.conv_norm(&name(0), input, expanded, 1, 1);
+                inner = 1;
+            }
+            dict.conv_norm(&name(inner), expanded, expanded, kernel, expanded);
+            let squeeze = std::cmp::max(1, input / 4);
+            dict.conv(&format!("{}.fc1", name(inner + 1)), expanded, squeeze, 1, 1, true);
+            dict.conv(&format!("{}.fc2", name(inner + 1)), squeeze, expanded, 1, 1, true);
+            dict.conv_norm(&name(inner + 2), expanded, out, 1, 1);
+            input = out;
+        }
+    }
+    dict.conv_norm("features.8", 320, 1280, 1, 1);
+    dict.linear("classifier.1", 1280, 1000);
+    dict
+}
+
 /// Names, state dicts and published numbers of parameters.
 fn torchvision() -> Vec<(&'static str, StateDict, usize)> {
     vec![
@@ -130,6 +165,7 @@ fn torchvision() -> Vec<(&'static str, StateDict, usize)> {
         ("vgg16", vgg(&D, false), 138_357_544),
         ("vgg16_bn", vgg(&D, true), 138_365_992),
         ("mobilenet_v2", mobilenet_v2(), 3_504_872),
+        ("efficientnet_b0", efficientnet_b0(), 5_288_548),
     ]
 }
 
@@ -160,7 +196,7 @@ fn state_dicts_of_torchvision_come_back_bit_for_bit() {
     std::fs::create_dir_all(&folder).unwrap();
     let [theirs, ours] = ["theirs", "ours"].map(|name| folder.join(format!("{name}.safetensors")));
     for (name, dict, _) in torchvision() {
-        if !["resnet18", "mobilenet_v2"].contains(&name) {
+        if !["resnet18", "mobilenet_v2", "efficientnet_b0"].contains(&name) {
             continue;
         }
         // Counters of the elements, as numbers from 0.5 to 1, which are the same nowhere near each other.

@@ -82,8 +82,7 @@ impl Model {
     /// 2x2; dense 4096, 4096 and 1000 with ReLU and dropout between them. Layers are named `features.0` to
     /// `features.18`, `classifier.0`, `classifier.3` and `classifier.6`.
     ///
-    /// torchvision averages images of other sizes to 7x7 pixels before the dense layers.
-    /// [`Model::named_for`] takes the sizes for which that is the identity, 224 to 255 rows and columns.
+    /// As torchvision's, [`Model::named_for`] averages images of other sizes to 7x7 pixels before the dense layers.
     ///
     /// # Errors
     /// As [`Model::digits`].
@@ -126,6 +125,21 @@ impl Model {
     /// As [`Model::digits`].
     pub fn mobilenet_v2() -> Result<Self> {
         Model::named_for("mobilenet_v2", &IMAGENET, 1000)
+    }
+
+    /// EfficientNet-B0 for ImageNet, 224x224x3 and 1000 classes (Tan and Le 2019), as torchvision builds it:
+    /// 5,288,548 trained parameters. conv3x3 32 with stride 2; 16 inverted residual blocks with squeeze and excitation
+    /// (Hu et al. 2018); conv1x1 1280; global average pooling; dropout; dense. Convolutions but those of squeeze and
+    /// excitation have no bias and are followed by batch norm and, but for the last of a block, SiLU. Layers are
+    /// named `features.0.0`, `features.0.1`, `features.1.0.block.0.0` to `features.7.0.block.3.1`, `features.8.0`,
+    /// `features.8.1` and `classifier.1`.
+    ///
+    /// torchvision's training also leaves out whole blocks at random (stochastic depth); this model does not.
+    ///
+    /// # Errors
+    /// As [`Model::digits`].
+    pub fn efficientnet_b0() -> Result<Self> {
+        Model::named_for("efficientnet_b0", &IMAGENET, 1000)
     }
 }
 
@@ -205,13 +219,6 @@ fn projection(model: ModelBuilder, channels: usize, stride: [usize; 2]) -> Model
 }
 
 pub(super) fn vgg(example: &[usize], classes: usize, stages: &[usize; 5], norms: bool) -> Result<Model> {
-    // Five pools halve the size, rounding down.
-    if let &[h, w, _] = example
-        && (h / 32 != 7 || w / 32 != 7)
-    {
-        let expected = "images of 224 to 255 rows and columns, which are 7x7 pixels before the dense layers";
-        return Err(Error::shape("vgg", expected, format!("{example:?}")));
-    }
     let mut model = Model::input(example);
     // Index of the next module in torchvision's `features`.
     let mut index = 0;
@@ -229,7 +236,9 @@ pub(super) fn vgg(example: &[usize], classes: usize, stages: &[usize; 5], norms:
         model = model.max_pool2d([2, 2]);
         index += 1;
     }
-    model = model.flatten();
+    // Five pools halve the size, rounding down. At 7x7 pixels, torchvision's adaptive pooling is the identity.
+    let seven = matches!(*example, [h, w, _] if h / 32 == 7 && w / 32 == 7);
+    model = if seven { model.flatten() } else { model.adaptive_avg_pool2d([7, 7]).flatten() };
     for name in ["classifier.0", "classifier.3"] {
         model = model.dense(name, 4096).relu().dropout(0.5);
     }
@@ -288,6 +297,74 @@ fn inverted_residual(
         .relu6()
         .conv2d(&format!("conv.{}", index + 1), c_out, [1, 1], without_bias)
         .batch_norm(&format!("conv.{}", index + 2))
+}
+
+pub(super) fn efficientnet_b0(example: &[usize], classes: usize) -> Result<Model> {
+    let stem = |c: Conv2dLayer| without_bias(c).padding(around(1)).stride([2, 2]);
+    let mut model = Model::input(example).conv2d("features.0.0", 32, [3, 3], stem);
+    model = model.batch_norm("features.0.1").silu();
+    let mut c_in = 32;
+    // Expansion, kernel, output channels, number of blocks, and stride of the first block of each stage.
+    let stages = [
+        (1, 3, 16, 1, 1),
+        (6, 3, 24, 2, 2),
+        (6, 5, 40, 2, 2),
+        (6, 3, 80, 3, 2),
+        (6, 5, 112, 3, 1),
+        (6, 5, 192, 4, 2),
+        (6, 3, 320, 1, 1),
+    ];
+    for (stage, (expansion, kernel, c_out, count, stride)) in (1..).zip(stages) {
+        for block in 0..count {
+            let stride = if block == 0 { stride } else { 1 };
+            let name = format!("features.{stage}.{block}");
+            let layers = |b| excited_residual(b, c_in, expansion, kernel, c_out, stride);
+            model = if stride == 1 && c_in == c_out {
+                model.residual(&name, layers, |shortcut| shortcut)
+            } else {
+                model.scope(&name, layers)
+            };
+            c_in = c_out;
+        }
+    }
+    model = model.conv2d("features.8.0", 1280, [1, 1], without_bias).batch_norm("features.8.1").silu();
+    model.global_avg_pool().dropout(0.2).dense("classifier.1", classes).build()
+}
+
+/// Appends the layers of an inverted residual block with squeeze and excitation.
+fn excited_residual(
+    mut model: ModelBuilder,
+    c_in: usize,
+    expansion: usize,
+    kernel: usize,
+    c_out: usize,
+    stride: usize,
+) -> ModelBuilder {
+    let hidden = c_in * expansion;
+    let mut index = 0;
+    if expansion > 1 {
+        model = model.conv2d("block.0.0", hidden, [1, 1], without_bias).batch_norm("block.0.1").silu();
+        index = 1;
+    }
+    let depthwise =
+        |c: Conv2dLayer| without_bias(c).padding(around(kernel / 2)).stride([stride; 2]).groups(hidden);
+    let image = model
+        .conv2d(&format!("block.{index}.0"), hidden, [kernel; 2], depthwise)
+        .batch_norm(&format!("block.{index}.1"))
+        .silu();
+    let excitation = format!("block.{}", index + 1);
+    let factors = image
+        .clone()
+        .global_avg_pool()
+        .reshape([1, 1, hidden])
+        .conv2d(&format!("{excitation}.fc1"), (c_in / 4).max(1), [1, 1], |c| c)
+        .silu()
+        .conv2d(&format!("{excitation}.fc2"), hidden, [1, 1], |c| c)
+        .sigmoid();
+    image
+        .mul(&excitation, factors)
+        .conv2d(&format!("block.{}.0", index + 2), c_out, [1, 1], without_bias)
+        .batch_norm(&format!("block.{}.1", index + 2))
 }
 
 /// Padding of `size` pixels on each side.
@@ -374,12 +451,15 @@ mod tests {
     }
 
     #[test]
-    fn vgg_refuses_images_that_torchvision_averages() {
-        for example in [[223, 224, 3], [224, 256, 3], [32, 32, 3], [usize::MAX, 224, 3]] {
-            let error = Model::named_for("vgg11", &example, 10).unwrap_err();
-            assert!(matches!(error, Error::ShapeMismatch { .. }), "{error}");
-            assert!(error.to_string().contains("224 to 255"), "{error}");
+    fn vgg_averages_to_7x7_pixels() {
+        for (example, averages) in [([224, 255, 3], false), ([256, 224, 3], true), ([32, 40, 1], true)] {
+            let model = Model::named_for("vgg11", &example, 10).unwrap();
+            let found =
+                model.layers().iter().any(|layer| matches!(layer.layer(), Layer::AdaptiveAvgPool2d(_)));
+            assert_eq!(found, averages, "{example:?}");
+            let dense = model.parameters().iter().find(|p| p.path == "classifier.0.kernel").unwrap();
+            assert_eq!(dense.shape.extents(), [512 * 49, 4096]);
         }
-        assert!(Model::named_for("vgg16_bn", &[255, 224, 1], 10).is_ok());
+        assert!(Model::named_for("vgg11", &[31, 64, 3], 10).is_err());
     }
 }

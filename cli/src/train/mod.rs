@@ -30,7 +30,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "SET", default_value = "digits", value_parser = os_text::parser())]
     data: String,
     /// Model: digits, lenet28, cifar, resnet20, resnet18, resnet34, resnet50, vgg11, vgg11_bn, vgg16, vgg16_bn,
-    /// mobilenet-small or mobilenet_v2, for the images and classes of the data set [default: by data set digits, lenet28
+    /// mobilenet-small, mobilenet_v2 or efficientnet_b0, for the images and classes of the data set [default: by data set digits, lenet28
     /// or cifar].
     #[arg(long, value_name = "NAME")]
     model: Option<String>,

@@ -6,6 +6,12 @@ use super::proto::{Attribute, Node, Read, Tensor};
 /// The extent of the batch in the result of `Shape`.
 pub(super) const BATCH: i64 = i64::MIN;
 
+/// Prints a shape, with n for [`BATCH`].
+pub(super) fn shape_text(shape: &[i64]) -> String {
+    let text = |&extent: &i64| if extent == BATCH { "n".to_owned() } else { extent.to_string() };
+    format!("[{}]", shape.iter().map(text).collect::<Vec<_>>().join(", "))
+}
+
 /// What is known of an operand without computing the network.
 pub(super) enum Known<'t, 'a> {
     Constant(&'t Tensor<'a>),

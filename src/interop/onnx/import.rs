@@ -5,7 +5,7 @@
 
 use super::attributes::{decimal, extent, float, int, pair, text};
 use super::contents::operator;
-use super::fold::{BATCH, Known, fold};
+use super::fold::{BATCH, Known, fold, shape_text};
 use super::names::{clean, module_of, path_of};
 use super::proto::{Attribute, File, MAX_FILLED, Node, Read, Tensor};
 use super::resize;
@@ -1096,16 +1096,17 @@ impl<'f, 'a> Importer<'f, 'a> {
         let elements: i64 = old[1..].iter().product();
         match (wanted.as_slice(), x.shape.as_slice()) {
             (shape, _) if shape == old => Ok(Value { form: Form::Plain, ..x }),
-            _ if x.form != Form::Plain => Err(format!("expected a reshape back to {old:?}, got {wanted:?}")),
+            _ if x.form != Form::Plain => {
+                Err(format!("expected a reshape back to {}, got {}", shape_text(&old), shape_text(&wanted)))
+            }
             (&[BATCH, groups, rest], &[_, _, c])
                 if node.op == "Reshape"
                     && extent(groups).is_ok_and(|groups| groups > 0 && c % groups == 0) =>
             {
                 let groups = extent(groups)?;
                 if rest != -1 && extent(rest)?.checked_mul(groups) != Some(elements as usize) {
-                    return Err(format!(
-                        "expected a reshape to [n, groups, -1], got {wanted:?} from {old:?}"
-                    ));
+                    let (wanted, old) = (shape_text(&wanted), shape_text(&old));
+                    return Err(format!("expected a reshape to [n, groups, -1], got {wanted} from {old}"));
                 }
                 Ok(Value { form: Form::Grouped(groups), ..x })
             }
@@ -1118,7 +1119,10 @@ impl<'f, 'a> Importer<'f, 'a> {
             ([BATCH, features, 1, 1], &[_]) if [elements, -1].contains(features) => {
                 Ok(Value { pooled: true, ..x })
             }
-            _ => Err(format!("expected a reshape to features [n, -1], got {wanted:?} from {old:?}")),
+            _ => {
+                let (wanted, old) = (shape_text(&wanted), shape_text(&old));
+                Err(format!("expected a reshape to features [n, -1], got {wanted} from {old}"))
+            }
         }
     }
 
