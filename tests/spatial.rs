@@ -43,6 +43,8 @@ fn every_layer() -> ModelBuilder {
     up.add("sum", [near, linear, corners, counted])
         .max_pool2d_with([3, 3], |p| p.stride([2, 2]).round_up(true))
         .adaptive_avg_pool2d([4, 3])
+        .adaptive_avg_pool2d([6, 7])
+        .adaptive_avg_pool2d([4, 3])
         .adaptive_max_pool2d([2, 3])
         .adaptive_avg_pool2d([1, 3])
         .adaptive_avg_pool2d([1, 1])
@@ -202,8 +204,8 @@ fn invalid_sizes_are_named_errors() {
         (image().upsample_to(Upsampling::Nearest, [0, 3]), ["upsample0", "above 0"]),
         (image().upsample_to(Upsampling::Nearest, [1 << 20, 1 << 20]), ["shape", "at most"]),
         (image().flatten().upsample(Upsampling::Nearest, [2.0, 2.0]), ["upsample1", "[h, w, c]"]),
-        (image().adaptive_avg_pool2d([0, 2]), ["adaptive_avg_pool0", "1 to 6 rows"]),
-        (image().adaptive_avg_pool2d([2, 5]), ["adaptive_avg_pool0", "1 to 4 columns"]),
+        (image().adaptive_avg_pool2d([0, 2]), ["adaptive_avg_pool0", "1 or more rows"]),
+        (image().adaptive_max_pool2d([2, 5]), ["adaptive_max_pool0", "divides [6, 4]"]),
         (image().adaptive_max_pool2d([4, 2]), ["adaptive_max_pool0", "divides [6, 4]"]),
         (image().max_pool2d_with([2, 2], |p| p.count_padding(true)), ["max_pool0", "never the largest"]),
         (

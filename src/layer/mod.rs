@@ -161,7 +161,9 @@ impl Layer {
                 window::adaptive_max(name, input, *size).map(|_| vec![size[0], size[1], input[2]])
             }
             (Layer::AdaptiveAvgPool2d(size), [input]) => {
-                window::adaptive_average(name, input, *size).map(|_| vec![size[0], size[1], input[2]])
+                window::adaptive_average(name, input, *size)?;
+                let output = vec![size[0], size[1], input[2]];
+                Shape::new(output.as_slice()).map(|_| output)
             }
             (Layer::Upsample(layer), [input]) => layer.output(name, input),
             (Layer::GlobalAvgPool, [[_, _, channels]]) => Ok(vec![*channels]),

@@ -367,7 +367,7 @@ impl ModelBuilder {
     }
 
     /// Appends average pooling to `[rows, columns]`, as PyTorch's `AdaptiveAvgPool2d`: the windows overlap if the
-    /// size does not divide that of the images.
+    /// size does not divide that of the images, which may be smaller.
     pub fn adaptive_avg_pool2d(self, size: [usize; 2]) -> Self {
         self.unnamed(Layer::AdaptiveAvgPool2d(size))
     }
