@@ -150,7 +150,7 @@ impl Predictor {
     ///
     /// let left = Model::named_input("left", [2]);
     /// let sum = left.clone().add("sum", [Model::named_input("right", [2])]);
-    /// let model = Model::with_outputs([sum, left.mul("square", left.clone())])?;
+    /// let model = Model::with_outputs([sum, left.clone().mul("square", left)])?;
     /// let gpu = Gpu::new(GpuOptions::default())?;
     /// let none: [(&str, Vec<f32>); 0] = [];
     /// let predictor = Predictor::new(&gpu, model, &none, 8)?;
