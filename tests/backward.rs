@@ -106,8 +106,14 @@ fn matmuls(all: &mut Vec<Case>) {
 
 fn activations(all: &mut Vec<Case>) {
     let kinks = [Activation::LeakyRelu { slope: 0.3 }, Activation::Clamp { limit: 0.6 }];
-    let curves =
-        [Activation::Sigmoid, Activation::Tanh, Activation::Gelu, Activation::GeluTanh, Activation::Silu];
+    let curves = [
+        Activation::Sigmoid,
+        Activation::Tanh,
+        Activation::Gelu,
+        Activation::GeluTanh,
+        Activation::Silu,
+        Activation::InversePower { exponent: 0.75 },
+    ];
     for kind in kinks {
         all.push(linear(Op::Activation(kind), vec![separated(&[4], 8)], &[0]));
     }
@@ -141,8 +147,13 @@ fn pools(all: &mut Vec<Case>) {
         ResamplingRule::LinearCorners,
         ResamplingRule::AdaptiveMean,
         ResamplingRule::WindowMean { kernel: 3, stride: 1, pad_begin: 2, pad_end: 2 },
+        ResamplingRule::Interleave { groups: 2 },
     ] {
-        let axes = [(3, 5), (4, 6)].map(|(input, output)| Resampling { input, output, rule });
+        let sizes = match rule {
+            ResamplingRule::Interleave { .. } => [(4, 4), (6, 6)],
+            _ => [(3, 5), (4, 6)],
+        };
+        let axes = sizes.map(|(input, output)| Resampling { input, output, rule });
         for adjoint in [false, true] {
             let r = Resample2d { axes, channels: 2, adjoint };
             let [h, w] = r.from();

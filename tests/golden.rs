@@ -12,9 +12,9 @@ use crate::support::trajectory::{
 use frazil::conformance::compare;
 use frazil::layer::Upsampling;
 use frazil::low_level::GemmFamily;
-use frazil::low_level::{Activation, ElementLoss, Graph, Normalization, Op, Padding, Resample2d};
+use frazil::low_level::{Activation, DType, ElementLoss, Graph, Normalization, Op, Padding, Resample2d};
 use frazil::low_level::{Algorithm, Winograd};
-use frazil::low_level::{Plan, PlanOptions};
+use frazil::low_level::{Plan, PlanOptions, StepScalars};
 use frazil::model::ModelBuilder;
 use frazil::{Loss, Model};
 
@@ -131,6 +131,9 @@ fn activations() {
                 Some("relu6") => Activation::Relu6,
                 Some("hard_sigmoid") => Activation::HardSigmoid,
                 Some("hard_swish") => Activation::HardSwish,
+                Some("inverse_power") => {
+                    Activation::InversePower { exponent: case.params["exponent"].as_f64().unwrap() }
+                }
                 other => panic!("{}: activation {other:?}", case.name),
             };
             let x = batch(case, "input");
@@ -202,6 +205,37 @@ fn global_avg_pool() {
             worst = worst.max(assert_results(case, &results, tolerance));
         }
         report("global_avg_pool", all.len(), worst);
+    });
+}
+
+#[test]
+fn local_response_norm() {
+    everywhere(|make, tolerance| {
+        let all = cases("local_response_norm");
+        let mut worst = 0.0f64;
+        for case in &all {
+            let number = |name: &str| case.params[name].as_f64().unwrap();
+            let shape = case.shape("input");
+            let model = Model::input(shape[1..].to_vec())
+                .local_response_norm(number("size") as usize, |n| {
+                    n.alpha(number("alpha")).beta(number("beta")).k(number("k"))
+                })
+                .build()
+                .unwrap();
+            let mut built = model.evaluation_graph(shape[0], Loss::MeanSquaredError).unwrap();
+            let dy = built.graph.batch_input("dy", &shape[1..], DType::F32).unwrap();
+            let dx = built.graph.backward_from(built.logits, dy, &[built.input]).unwrap()[0];
+            built.graph.mark_output(built.logits).unwrap();
+            built.graph.mark_output(dx).unwrap();
+            let mut executor = make(&built.graph);
+            executor.write(built.input, &case.wide("input")).unwrap();
+            executor.write(built.labels, &vec![0.0; case.wide("input").len()]).unwrap();
+            executor.write(dy, &case.wide("grad_output")).unwrap();
+            executor.run(StepScalars::forward(shape[0])).unwrap();
+            let results = [("output", executor.read(built.logits)), ("grad_input", executor.read(dx))];
+            worst = worst.max(assert_results(case, &results, tolerance));
+        }
+        report("local_response_norm", all.len(), worst);
     });
 }
 

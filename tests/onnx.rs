@@ -45,6 +45,7 @@ const OPERATORS: &[(&str, Map, usize)] = &[
     ("InstanceNormalization", ops::group_normalization, 2),
     ("LayerNormalization", ops::layer_normalization, 19),
     ("LeakyRelu", ops::leaky_relu, 3),
+    ("LRN", ops::local_response_norm, 2),
     ("LogSoftmax", ops::log_softmax, 7),
     ("MaxPool", windows::max_pool, 14),
     ("Mul", ops::mul, 3),

@@ -41,6 +41,8 @@ fn every_layer() -> ModelBuilder {
     });
     let counted = counted.upsample_to(Upsampling::Nearest, [14, 11]);
     up.add("sum", [near, linear, corners, counted])
+        .channel_shuffle(2)
+        .local_response_norm(3, |n| n.alpha(0.8).k(1.5))
         .max_pool2d_with([3, 3], |p| p.stride([2, 2]).round_up(true))
         .adaptive_avg_pool2d([4, 3])
         .adaptive_avg_pool2d([6, 7])
@@ -204,6 +206,18 @@ fn invalid_sizes_are_named_errors() {
         (image().upsample_to(Upsampling::Nearest, [0, 3]), ["upsample0", "above 0"]),
         (image().upsample_to(Upsampling::Nearest, [1 << 20, 1 << 20]), ["shape", "at most"]),
         (image().flatten().upsample(Upsampling::Nearest, [2.0, 2.0]), ["upsample1", "[h, w, c]"]),
+        (image().channel_shuffle(0), ["channel_shuffle0", "groups that divide"]),
+        (image().channel_shuffle(5), ["channel_shuffle0", "groups that divide"]),
+        (image().flatten().channel_shuffle(2), ["channel_shuffle1", "[h, w, c]"]),
+        (image().local_response_norm(0, |n| n), ["local_response_norm0", "1 channel or more"]),
+        (image().local_response_norm(3, |n| n.k(0.0)), ["local_response_norm0", "k above 0"]),
+        (image().local_response_norm(3, |n| n.alpha(-1.0)), ["local_response_norm0", "alpha of 0 or more"]),
+        (
+            image().local_response_norm(3, |n| n.alpha(1e38).k(1e-30)),
+            ["local_response_norm0", "finite in f32"],
+        ),
+        (image().local_response_norm(3, |n| n.beta(f64::NAN)), ["local_response_norm0", "beta above 0"]),
+        (image().local_response_norm(usize::MAX, |n| n), ["local_response_norm0", "1,048,576"]),
         (image().adaptive_avg_pool2d([0, 2]), ["adaptive_avg_pool0", "1 or more rows"]),
         (image().adaptive_max_pool2d([2, 5]), ["adaptive_max_pool0", "divides [6, 4]"]),
         (image().adaptive_max_pool2d([4, 2]), ["adaptive_max_pool0", "divides [6, 4]"]),

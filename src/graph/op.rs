@@ -109,6 +109,11 @@ pub enum Activation {
     HardSigmoid,
     /// `x * min(max(x + 3, 0), 6) / 6`; the derivative is 0 at -3 and 1 at 3 (Howard et al. 2019).
     HardSwish,
+    /// `(1 + max(x, 0))^-exponent`; the derivative is `-exponent` at 0. The factor of local response normalization.
+    InversePower {
+        /// Exponent, above 0 and at most 16.
+        exponent: f64,
+    },
 }
 
 /// Dropout (Srivastava et al. 2014), inverted: kept elements are scaled in training, so evaluation is the

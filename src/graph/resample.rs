@@ -60,6 +60,12 @@ pub enum ResamplingRule {
         /// Zeros after the input.
         pad_end: usize,
     },
+    /// The elements of `groups` groups of equal size by turns, the first of each, then the second of each: element
+    /// `(o % groups) * (input / groups) + o / groups`.
+    Interleave {
+        /// Number of groups, a divisor of `input`, which is equal to `output`.
+        groups: usize,
+    },
 }
 
 impl Resample2d {
@@ -98,13 +104,17 @@ impl Resampling {
             ResamplingRule::WindowMean { kernel, stride, pad_begin, pad_end } => {
                 in_range(kernel) && in_range(stride) && pad_begin <= 1 << 20 && pad_end <= 1 << 20
             }
+            ResamplingRule::Interleave { groups } => {
+                groups > 0 && self.input.is_multiple_of(groups) && self.input == self.output
+            }
         };
         if !in_range(self.input) || !in_range(self.output) || !rule {
-            let expected = "sizes, steps and windows above 0 and up to 1,048,576";
+            let expected =
+                "sizes, steps and windows above 0 and up to 1,048,576, and groups that divide the size";
             return Err(Error::argument(at, expected, format!("{self:?}")));
         }
         let weights = match self.rule {
-            ResamplingRule::Nearest { .. } => self.output,
+            ResamplingRule::Nearest { .. } | ResamplingRule::Interleave { .. } => self.output,
             ResamplingRule::Linear { .. } | ResamplingRule::LinearCorners => 2 * self.output,
             ResamplingRule::AdaptiveMean => self.input + 2 * self.output,
             ResamplingRule::WindowMean { kernel, .. } => self.output * kernel.min(self.input),
@@ -139,6 +149,9 @@ impl Resampling {
                 let end = ((output + 1) * self.input).div_ceil(self.output);
                 (first, vec![1.0 / (end - first) as f64; end - first])
             }
+            ResamplingRule::Interleave { groups } => {
+                (output % groups * (self.input / groups) + output / groups, vec![1.0])
+            }
             ResamplingRule::WindowMean { kernel, stride, pad_begin, pad_end } => {
                 let begin = output * stride;
                 let end = (begin + kernel).min(pad_begin + self.input + pad_end);
@@ -169,7 +182,8 @@ fn between_exact(first: usize, fraction: f64, last: usize) -> (usize, Vec<f64>) 
     }
 }
 
-/// Returns the transpose of a matrix whose rows have ascending ranges of elements that are not 0.
+/// Returns the transpose of a matrix whose rows have ascending ranges of elements that are not 0, or that permutes
+/// elements.
 fn transpose(rows: &[(usize, Vec<f64>)], columns: usize) -> Vec<(usize, Vec<f64>)> {
     let mut transposed = vec![(0, Vec::new()); columns];
     for (row, (first, weights)) in rows.iter().enumerate() {
@@ -244,6 +258,10 @@ mod tests {
         assert_eq!(linear, [(0, vec![1.0]), (0, vec![0.75, 0.25]), (0, vec![0.25, 0.75]), (1, vec![1.0])]);
         let corners = weights(2, 3, LinearCorners);
         assert_eq!(corners, [(0, vec![1.0]), (0, vec![0.5, 0.5]), (1, vec![1.0])]);
+        let turns = weights(6, 6, ResamplingRule::Interleave { groups: 2 });
+        assert_eq!(turns.iter().map(|(first, _)| *first).collect::<Vec<_>>(), [0, 3, 1, 4, 2, 5]);
+        let back = transpose(&turns, 6);
+        assert_eq!(back.iter().map(|(first, _)| *first).collect::<Vec<_>>(), [0, 2, 4, 1, 3, 5]);
         // Regions 0..3, 2..5, 4..7 of 7 elements.
         let third = vec![1.0 / 3.0; 3];
         assert_eq!(weights(7, 3, AdaptiveMean), [(0, third.clone()), (2, third.clone()), (4, third.clone())]);
@@ -260,6 +278,9 @@ mod tests {
             axis(1, 0, linear),
             axis(usize::MAX, 1, linear),
             axis(1, 1, ResamplingRule::Nearest { step: f64::NAN }),
+            axis(6, 6, ResamplingRule::Interleave { groups: 4 }),
+            axis(6, 6, ResamplingRule::Interleave { groups: 0 }),
+            axis(6, 3, ResamplingRule::Interleave { groups: 3 }),
             axis(1, 1, ResamplingRule::Linear { step: -1.0 }),
             axis(
                 1 << 20,

@@ -158,6 +158,7 @@ files! {
     ACTIVATION_LEAKY_RELU: "elementwise" / "activation_leaky_relu",
     ACTIVATION_HARD_SIGMOID: "elementwise" / "activation_hard_sigmoid",
     ACTIVATION_HARD_SWISH: "elementwise" / "activation_hard_swish",
+    ACTIVATION_INVERSE_POWER: "elementwise" / "activation_inverse_power",
     ACTIVATION_MATH: "elementwise" / "activation_math",
     ACTIVATION_RELU6: "elementwise" / "activation_relu6",
     ACTIVATION_SIGMOID: "elementwise" / "activation_sigmoid",

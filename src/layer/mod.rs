@@ -5,6 +5,7 @@ mod conv_transpose;
 mod dense;
 mod group_norm;
 mod init;
+mod local_response_norm;
 mod upsample;
 mod window;
 
@@ -13,11 +14,14 @@ pub use conv_transpose::ConvTranspose2dLayer;
 pub use dense::DenseLayer;
 pub use group_norm::{GroupNormLayer, LayerNormLayer};
 pub use init::Init;
+pub use local_response_norm::LocalResponseNormLayer;
 pub use upsample::{UpsampleLayer, Upsampling};
 pub use window::{Conv2dLayer, Pool2dLayer};
 
 use crate::error::{Error, Result};
-use crate::graph::{Activation, Dropout, Graph, Op, ParameterKind, ValueId};
+use crate::graph::{
+    Activation, Dropout, Graph, Op, ParameterKind, Resample2d, Resampling, ResamplingRule, ValueId,
+};
 use crate::shape::Shape;
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +51,8 @@ pub enum Layer {
     GroupNorm(GroupNormLayer),
     /// Layer normalization of each example.
     LayerNorm(LayerNormLayer),
+    /// Local response normalization across channels.
+    LocalResponseNorm(LocalResponseNormLayer),
     /// Elementwise sum of two operands or more, of one shape.
     Add,
     /// Product of two operands: of one shape, element by element; or of `[.., c]` with a factor for each channel,
@@ -54,6 +60,12 @@ pub enum Layer {
     Mul,
     /// Two operands or more side by side along the last axis: the channels of images, or features.
     Concat,
+    /// The channels of `groups` groups of equal size by turns, the first of each, then the second of each (Zhang et al.
+    /// 2018); PyTorch's `nn.ChannelShuffle`.
+    ChannelShuffle {
+        /// Number of groups, a divisor of the number of channels.
+        groups: usize,
+    },
     /// `max(x, 0)`.
     Relu,
     /// Other elementwise activation.
@@ -151,6 +163,10 @@ impl Layer {
             (Layer::BatchNorm(layer), [input]) => layer.output(name, input),
             (Layer::GroupNorm(layer), [input]) => layer.output(name, input),
             (Layer::LayerNorm(layer), [input]) => layer.output(name, input),
+            (Layer::LocalResponseNorm(layer), [input]) => layer.output(name, input),
+            (Layer::ChannelShuffle { groups }, [input]) => {
+                shuffle(name, input, *groups).map(|_| input.to_vec())
+            }
             (Layer::Relu | Layer::Activation(_) | Layer::Softmax | Layer::LogSoftmax, [input]) => {
                 Ok(input.to_vec())
             }
@@ -216,6 +232,8 @@ impl Layer {
             Layer::BatchNorm(_) => "batch_norm",
             Layer::GroupNorm(_) => "group_norm",
             Layer::LayerNorm(_) => "layer_norm",
+            Layer::LocalResponseNorm(_) => "local_response_norm",
+            Layer::ChannelShuffle { .. } => "channel_shuffle",
             Layer::Add => "add",
             Layer::Mul => "mul",
             Layer::Concat => "concat",
@@ -230,6 +248,7 @@ impl Layer {
             Layer::Activation(Activation::Silu) => "silu",
             Layer::Activation(Activation::HardSigmoid) => "hard_sigmoid",
             Layer::Activation(Activation::HardSwish) => "hard_swish",
+            Layer::Activation(Activation::InversePower { .. }) => "inverse_power",
             Layer::Softmax => "softmax",
             Layer::LogSoftmax => "log_softmax",
             Layer::Dropout { .. } => "dropout",
@@ -270,6 +289,8 @@ impl Layer {
             | Layer::LayerNorm(_)
             | Layer::Add
             | Layer::Concat
+            | Layer::LocalResponseNorm(_)
+            | Layer::ChannelShuffle { .. }
             | Layer::Dropout { .. }
             | Layer::MaxPool2d(_)
             | Layer::AvgPool2d(_)
@@ -328,6 +349,11 @@ impl Layer {
             (Layer::BatchNorm(layer), &[x]) => layer.forward(graph, name, x, parameters, mode),
             (Layer::GroupNorm(layer), &[x]) => layer.forward(graph, name, x, parameters),
             (Layer::LayerNorm(layer), &[x]) => layer.forward(graph, name, x, parameters),
+            (Layer::LocalResponseNorm(layer), &[x]) => layer.forward(graph, name, x),
+            (Layer::ChannelShuffle { groups }, &[x]) => {
+                let op = shuffle(name, example(graph, x), *groups)?;
+                across_channels(graph, name, x, op)
+            }
             (Layer::Relu, &[x]) => graph.push_one(Op::Relu, &[x], name),
             (Layer::Activation(activation), &[x]) => graph.push_one(Op::Activation(*activation), &[x], name),
             (Layer::Softmax, &[x]) => graph.push_one(Op::Softmax, &[x], name),
@@ -406,6 +432,34 @@ fn add_bias(graph: &mut Graph, name: &str, y: ValueId, parameters: &[ValueId]) -
         Some(&bias) => graph.push_one(Op::BiasAdd, &[y, bias], &format!("{name} bias")),
         None => Ok(y),
     }
+}
+
+/// Returns the operation of [`across_channels`] that computes channels by `rule`, and as many.
+fn resample_channels(name: &str, input: &[usize], rule: ResamplingRule) -> Result<Op> {
+    let &[h, w, c] = input else { return Err(not_images(name, input)) };
+    let same = |size: usize, rule| Resampling { input: size, output: size, rule };
+    let axes = [same(h * w, ResamplingRule::Interleave { groups: 1 }), same(c, rule)];
+    axes.iter().try_for_each(|axis| axis.check(name))?;
+    Ok(Op::Resample2d(Resample2d { axes, channels: 1, adjoint: false }))
+}
+
+/// Appends an operation of [`resample_channels`] on images: it has their pixels as rows, and their channels as columns.
+fn across_channels(graph: &mut Graph, name: &str, x: ValueId, op: Op) -> Result<ValueId> {
+    let images = graph.at(x).shape.extents().to_vec();
+    let &[batch, h, w, c] = images.as_slice() else { return Err(not_images(name, &images)) };
+    let rows = graph.push_one(Op::Reshape(vec![batch, h * w, c, 1]), &[x], &format!("{name} rows"))?;
+    let rows = graph.push_one(op, &[rows], name)?;
+    graph.push_one(Op::Reshape(images), &[rows], &format!("{name} images"))
+}
+
+/// Returns the operation of [`across_channels`] that shuffles channels.
+fn shuffle(name: &str, input: &[usize], groups: usize) -> Result<Op> {
+    if let &[.., c] = input
+        && (groups == 0 || !c.is_multiple_of(groups))
+    {
+        return Err(Error::argument(name, format!("groups that divide {c} channels"), groups));
+    }
+    resample_channels(name, input, ResamplingRule::Interleave { groups })
 }
 
 /// Validates a dropout rate.

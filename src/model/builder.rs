@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::graph::Activation;
 use crate::layer::{
     BatchNormLayer, Conv2dLayer, ConvTranspose2dLayer, DenseLayer, GroupNormLayer, Layer, LayerNormLayer,
-    Pool2dLayer, UpsampleLayer, Upsampling,
+    LocalResponseNormLayer, Pool2dLayer, UpsampleLayer, Upsampling,
 };
 use std::sync::Arc;
 
@@ -263,6 +263,20 @@ impl ModelBuilder {
     fn inside(self, name: &str) -> Self {
         let scope = if self.scope.is_empty() { name.to_owned() } else { format!("{}.{name}", self.scope) };
         ModelBuilder { value: self.value, scope }
+    }
+
+    /// Appends a local response norm over `size` channels (Krizhevsky et al. 2012) with options set by `configure`.
+    pub fn local_response_norm(
+        self,
+        size: usize,
+        configure: impl FnOnce(LocalResponseNormLayer) -> LocalResponseNormLayer,
+    ) -> Self {
+        self.unnamed(Layer::LocalResponseNorm(configure(LocalResponseNormLayer::new(size))))
+    }
+
+    /// Appends a channel shuffle (Zhang et al. 2018): the channels of `groups` groups by turns.
+    pub fn channel_shuffle(self, groups: usize) -> Self {
+        self.unnamed(Layer::ChannelShuffle { groups })
     }
 
     /// Appends a ReLU.

@@ -64,6 +64,10 @@ fn value_and_derivative(activation: Activation, x: f64) -> [f64; 2] {
                 [0.0, 0.0]
             }
         }
+        Activation::InversePower { .. } if x < 0.0 => [1.0, 0.0],
+        Activation::InversePower { exponent } => {
+            [(1.0 + x).powf(-exponent), -exponent * (1.0 + x).powf(-exponent - 1.0)]
+        }
     }
 }
 

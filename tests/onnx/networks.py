@@ -15,6 +15,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from lrn import LRN
+
 folder = sys.argv[1]
 random = np.random.default_rng(7)
 
@@ -29,7 +31,7 @@ def network(name, shape, nodes, weights, output_rank, opset=20, ir_version=9):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
     onnx.checker.check_model(model, full_check=True)
     values = random.standard_normal(shape).astype(np.float32)
-    [result] = ReferenceEvaluator(model).run(["y"], {"x": values})
+    [result] = ReferenceEvaluator(model, new_ops=[LRN]).run(["y"], {"x": values})
     onnx.save(model, f"{folder}/{name}.onnx")
     np.save(f"{folder}/{name}.x.npy", values)
     np.save(f"{folder}/{name}.y.npy", np.asarray(result, np.float32))
@@ -208,3 +210,17 @@ network("reshaped", [2, 6, 5, 4], [
     ("GlobalAveragePool", ["k"], "y", {}),
 ], {"grouped": ints(0, 3, -1), "ones": np.ones(3, np.float32), "zeros": np.zeros(3, np.float32), "norm.weight": weight(6, 1, 1),
     "norm.bias": weight(6, 1, 1)}, 4)
+
+# Local response norms, and the shuffles of channels as PyTorch writes them, with every extent known or one left open.
+network("channels", [2, 6, 4, 3], [
+    ("LRN", ["x"], "l", {"size": 3, "alpha": 0.5, "beta": 0.6, "bias": 2.0}),
+    ("Reshape", ["l", "groups"], "g", {}),
+    ("Transpose", ["g"], "t", {"perm": [0, 2, 1, 3, 4]}),
+    ("Reshape", ["t", "images"], "s", {}),
+    ("Reshape", ["flat", "kernel"], "k", {}),
+    ("Conv", ["s", "k"], "c", {"group": 2}),
+    ("LRN", ["c"], "m", {"size": 5}),
+    ("Reshape", ["m", "open"], "h", {}),
+    ("Transpose", ["h"], "u", {"perm": [0, 2, 1, 3, 4]}),
+    ("Reshape", ["u", "images8"], "y", {}),
+], {"groups": ints(2, 3, 2, 4, 3), "images": ints(2, 6, 4, 3), "flat": weight(8, 3), "kernel": ints(0, -1, 1, 1), "open": ints(0, 2, -1, 4, 3), "images8": ints(-1, 8, 4, 3)}, 4)

@@ -8,6 +8,7 @@ use frazil::low_level::Shape;
 use frazil::low_level::{
     Activation, DType, Graph, Normalization, Op, ParameterId, ParameterKind, StatisticsRule, StepScalars,
 };
+use frazil::{Loss, Model};
 
 /// Computes Gemm, `alpha*a*b + beta*c`. The inputs `a` and `c` are multiplied by `alpha` and `beta` first,
 /// because `Op::MatMul` has no factors.
@@ -74,6 +75,26 @@ pub fn softmax(case: &Case, make: Make) -> Results {
 
 pub fn log_softmax(case: &Case, make: Make) -> Results {
     over_axis(case, make, Op::LogSoftmax)
+}
+
+/// Computes `LRN` by the operations of [`frazil::layer::LocalResponseNormLayer`].
+pub fn local_response_norm(case: &Case, make: Make) -> Results {
+    let x = channels_last(&planar(input(case, 0))?);
+    let shape = [0, 1, 2, 3].map(|axis| x.shape[axis]);
+    let size = usize::try_from(int(case, "size", 0)).expect("a size");
+    let model = Model::input(&shape[1..])
+        .local_response_norm(size, |n| {
+            n.alpha(float(case, "alpha", 1e-4)).beta(float(case, "beta", 0.75)).k(float(case, "bias", 1.0))
+        })
+        .build()
+        .expect("a local response norm");
+    let mut built = model.evaluation_graph(shape[0], Loss::MeanSquaredError).expect("a graph");
+    built.graph.mark_output(built.logits).expect("an output");
+    let mut executor = make(&built.graph);
+    executor.write(built.input, &x.data).expect("images");
+    executor.write(built.labels, &vec![0.0; x.data.len()]).expect("targets");
+    executor.run(StepScalars::forward(shape[0])).expect("a run");
+    Ok(vec![channels_first(shape, executor.read(built.logits), input(case, 0))])
 }
 
 /// Computes an operation of rows over any axis. The axis is moved to the end, and back in the result.

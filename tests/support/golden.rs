@@ -34,8 +34,8 @@ pub struct Case {
 
 /// Sets of golden cases as (name, kind of the cases in the manifest, number of cases). One test runs each
 /// set.
-const SETS: [(&str, &str, usize); 19] = [
-    ("activations", "activation", 8),
+const SETS: [(&str, &str, usize); 20] = [
+    ("activations", "activation", 10),
     ("avg_pool2d", "pool", 5),
     ("batch_norm", "batch_norm", 7),
     ("conv2d", "conv2d", 47),
@@ -45,6 +45,7 @@ const SETS: [(&str, &str, usize); 19] = [
     ("element_loss", "element_loss", 10),
     ("example_norm", "example_norm", 5),
     ("global_avg_pool", "global_avg_pool", 3),
+    ("local_response_norm", "local_response_norm", 5),
     ("log_softmax", "log_softmax", 2),
     ("max_pool2d", "pool", 8),
     ("mse", "mse", 3),

@@ -193,5 +193,6 @@ fn curve(activation: Activation) -> Curve {
         Activation::Silu => Curve::Silu,
         Activation::HardSigmoid => Curve::HardSigmoid,
         Activation::HardSwish => Curve::HardSwish,
+        Activation::InversePower { exponent } => Curve::InversePower(exponent),
     }
 }

@@ -21,6 +21,12 @@ fn half_ulps(activation: Activation, x: f64) -> f64 {
         // A sum, a product, and the rounding of 1/6; for hard swish another product.
         Activation::HardSigmoid => 4.0,
         Activation::HardSwish => 6.0,
+        // The rounding of 1 + x, and the errors of a logarithm and a product, in the argument of exp; the derivative has
+        // the larger exponent.
+        Activation::InversePower { exponent } => {
+            let exponent = exponent + 1.0;
+            12.0 + 2.0 * exponent + 10.0 * exponent * x.max(0.0).ln_1p()
+        }
         Activation::GeluTanh => 32.0 + 20.0 * (size + 0.05 * size * x * x),
     }
 }
@@ -38,6 +44,10 @@ fn magnitudes(activation: Activation, x: f64) -> [f64; 2] {
         Activation::HardSigmoid => [(x.abs().min(3.0) + 3.0) / 6.0, 1.0 / 6.0],
         Activation::HardSwish => {
             [x.abs() * (x.abs().min(3.0) + 3.0) / 6.0, (2.0 * x.abs().min(3.0) + 3.0) / 6.0]
+        }
+        Activation::InversePower { exponent } => {
+            let base = 1.0 + x.max(0.0);
+            [base.powf(-exponent), exponent * base.powf(-exponent - 1.0)]
         }
         Activation::Tanh => [x.tanh().abs(), 4.0 * logistic(2.0 * x) * logistic(-2.0 * x)],
         // The magnitudes are nearly equal for GELU and its tanh approximation: the value is x * cdf, the

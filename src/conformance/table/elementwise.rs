@@ -189,6 +189,8 @@ fn activations() -> Vec<Case> {
         ("silu", Activation::Silu),
         ("hard_sigmoid", Activation::HardSigmoid),
         ("hard_swish", Activation::HardSwish),
+        ("inverse_power 0.75", Activation::InversePower { exponent: 0.75 }),
+        ("inverse_power 3", Activation::InversePower { exponent: 3.0 }),
     ];
     let fills = [
         ("", Fill::Data),

@@ -127,6 +127,9 @@ fn resamplings() -> Vec<Case> {
     let regions = sizes([7, 5], [3, 4], [AdaptiveMean; 2]);
     let counted = sizes([6, 5], [4, 5], [window(3, 2, 1, 1), window(3, 1, 1, 1)]);
     let beyond = sizes([3, 2], [4, 3], [window(2, 3, 5, 2), window(9, 1, 4, 4)]);
+    let interleaved = |groups: usize| ResamplingRule::Interleave { groups };
+    let shuffled = sizes([3, 12], [3, 12], [interleaved(1), interleaved(3)]);
+    let across = sizes([6, 9], [6, 9], [interleaved(2), window(5, 1, 2, 2)]);
     let long = sizes([300, 258], [1, 2], [AdaptiveMean, window(300, 50, 100, 100)]);
     let mut all = Vec::new();
     for (name, batch, axes, channels, exact) in [
@@ -142,6 +145,8 @@ fn resamplings() -> Vec<Case> {
         ("regions of unequal size vec4", 2, regions, 4, false),
         ("counted padding", 2, counted, 3, false),
         ("windows in the padding alone", 3, beyond, 4, false),
+        ("columns of 3 groups by turns", 2, shuffled, 1, true),
+        ("rows of 2 groups by turns, windows of columns", 3, across, 4, false),
         ("long rows", 2, long, 3, false),
     ] {
         for adjoint in [false, true] {

@@ -32,6 +32,9 @@ pub(super) fn activation(o: &Operands, activation: Activation, operands: usize) 
         Activation::Clamp { limit } if !(limit > 0.0 && limit <= f64::from(f32::MAX)) => {
             Err(Error::argument(o.label, "a limit above 0 that is finite in f32", limit))
         }
+        Activation::InversePower { exponent } if !(exponent > 0.0 && exponent <= 16.0) => {
+            Err(Error::argument(o.label, "an exponent above 0 and up to 16", exponent))
+        }
         _ => Ok(results),
     }
 }

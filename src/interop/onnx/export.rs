@@ -225,6 +225,31 @@ impl Writer<'_> {
         self.node(name, "Mul", &operands, output, &[]);
     }
 
+    /// Writes a shuffle of channels as PyTorch exports it: a reshape to groups, a transpose, a reshape back.
+    fn channel_shuffle(
+        &mut self,
+        name: &str,
+        groups: usize,
+        input: &[usize],
+        operands: &[String],
+        output: &str,
+    ) {
+        let [h, w, c] = [0, 1, 2].map(|axis| input[axis] as i64);
+        let g = groups as i64;
+        let [grouped, turned] = ["grouped", "turned"].map(|step| format!("{name}:{step}"));
+        self.reshape(&format!("{name}/Groups"), operands, &grouped, &[0, g, c / g, h, w]);
+        let axes = [("perm", Attribute::Ints(vec![0, 2, 1, 3, 4]))];
+        self.node(&format!("{name}/Transpose"), "Transpose", &[grouped], &turned, &axes);
+        self.reshape(name, &[turned], output, &[0, c, h, w]);
+    }
+
+    fn reshape(&mut self, name: &str, operands: &[String], output: &str, dims: &[i64]) {
+        let constant = format!("{name}:shape");
+        let bytes: Vec<_> = dims.iter().flat_map(|extent| extent.to_le_bytes()).collect();
+        self.initializer(&constant, &[dims.len()], INT64, &bytes);
+        self.node(name, "Reshape", &[operands, &[constant]].concat(), output, &[]);
+    }
+
     /// Returns the operands of a norm: constants instead of parameters that it does not have.
     fn scale_and_shift(&mut self, name: &str, operands: &[String], shape: &[usize]) -> Vec<String> {
         let mut operands = operands.to_vec();
@@ -326,6 +351,20 @@ impl Writer<'_> {
                 }
             }
             Layer::LayerNorm(norm) => self.layer_norm(name, norm, &with_parameters, &output, input),
+            Layer::LocalResponseNorm(norm) => {
+                if norm.size.is_multiple_of(2) {
+                    let expected = "an odd number of channels: ONNX begins even windows one channel later";
+                    return Err(Error::argument(name, expected, norm.size));
+                }
+                let attributes = [
+                    ("size", Int(norm.size as i64)),
+                    ("alpha", Float(norm.alpha)),
+                    ("beta", Float(norm.beta)),
+                    ("bias", Float(norm.k)),
+                ];
+                self.node(name, "LRN", operands, &output, &attributes);
+            }
+            Layer::ChannelShuffle { groups } => self.channel_shuffle(name, *groups, input, operands, &output),
             Layer::Add if operands.len() == 2 => self.node(name, "Add", operands, &output, &[]),
             Layer::Add => self.node(name, "Sum", operands, &output, &[]),
             // The channels are axis 1 of images and of features.
@@ -349,6 +388,10 @@ impl Writer<'_> {
                 let gate = format!("{name}:gate");
                 self.node(&format!("{name}/Sigmoid"), "Sigmoid", operands, &gate, &[]);
                 self.node(name, "Mul", &[operands, &[gate]].concat(), &output, &[]);
+            }
+            Layer::Activation(Activation::InversePower { .. }) => {
+                let expected = "an activation of ONNX; use the layer LocalResponseNorm";
+                return Err(Error::argument(name, expected, "InversePower"));
             }
             Layer::Activation(Activation::Sigmoid) => self.node(name, "Sigmoid", operands, &output, &[]),
             Layer::Activation(Activation::Tanh) => self.node(name, "Tanh", operands, &output, &[]),
@@ -407,10 +450,7 @@ impl Writer<'_> {
                         return Err(Error::argument(name, expected, format!("{input:?} to {shape:?}")));
                     }
                 };
-                let constant = format!("{name}:shape");
-                let bytes: Vec<_> = dims.iter().flat_map(|extent| extent.to_le_bytes()).collect();
-                self.initializer(&constant, &[dims.len()], INT64, &bytes);
-                self.node(name, "Reshape", &[operands, &[constant]].concat(), &output, &[]);
+                self.reshape(name, operands, &output, &dims);
             }
         }
         Ok(())

@@ -91,6 +91,31 @@ pub(super) fn fold<'t, 'a: 't>(
             }
             Some(tensor.reshaped(dims))
         }
+        ("Reshape", Known::Constant(tensor)) if tensor.is_float() => {
+            let wanted = match node.attributes.get("shape") {
+                Some(Attribute::Ints(shape)) => shape.clone(),
+                _ => operand(1).integers()?,
+            };
+            let wrong = || format!("expected a shape with the elements of {:?}, got {wanted:?}", tensor.dims);
+            // An extent of 0 is that of the operand, and one of -1 what remains.
+            let extent = |(at, &extent): (usize, &i64)| match extent {
+                0 => tensor.dims.get(at).copied(),
+                -1 => Some(1),
+                extent => usize::try_from(extent).ok(),
+            };
+            let dims: Option<Vec<_>> = wanted.iter().enumerate().map(extent).collect();
+            let mut dims = dims.ok_or_else(wrong)?;
+            let product = |dims: &[usize]| dims.iter().try_fold(1usize, |product, &e| product.checked_mul(e));
+            let all = product(&tensor.dims).ok_or_else(wrong)?;
+            if let Some(open) = wanted.iter().position(|&extent| extent == -1) {
+                let known = product(&dims).ok_or_else(wrong)?;
+                dims[open] = all.checked_div(known).ok_or_else(wrong)?;
+            }
+            if product(&dims) != Some(all) || wanted.iter().filter(|&&extent| extent == -1).count() > 1 {
+                return Err(wrong());
+            }
+            Some(tensor.reshaped(dims))
+        }
         ("Shape", Known::Shape(example)) => {
             let shape: Vec<_> = [BATCH].into_iter().chain(example.iter().map(|&e| e as i64)).collect();
             let bound = |at: i64| {

@@ -15,7 +15,7 @@ use crate::graph::Activation;
 use crate::interop::torch::{TorchStateDict, TorchTensor};
 use crate::layer::{
     BatchNormLayer, Conv2dLayer, ConvTranspose2dLayer, DenseLayer, GroupNormLayer, Layer, LayerNormLayer,
-    Pool2dLayer,
+    LocalResponseNormLayer, Pool2dLayer,
 };
 use crate::model::{Model, ModelBuilder};
 use crate::shape::{Padding, Shape};
@@ -43,10 +43,10 @@ pub struct OnnxNetwork {
 /// Operators: `Add`, `AveragePool`, `BatchNormalization`, `Clip`, `Concat` of channels, `Constant`, `ConstantOfShape`,
 /// `Conv`, `ConvTranspose`, `Dropout`, `Flatten`, `Gelu`, `Gemm`, `GlobalAveragePool`, `GlobalMaxPool`,
 /// `GroupNormalization`, `HardSigmoid`, `HardSwish`, `Identity`, `InstanceNormalization`, `LayerNormalization` over
-/// examples, features or (between transposes) channels, `LeakyRelu`, `LogSoftmax`, `MatMul` with a constant, `MaxPool`, `Mul`, `Pad`
+/// examples, features or (between transposes) channels, `LeakyRelu`, `LogSoftmax`, `LRN`, `MatMul` with a constant, `MaxPool`, `Mul`, `Pad`
 /// with zeros, `ReduceMean` over rows and columns, `Relu`, `Reshape` to features, `Resize` and `Upsample` as in
 /// [`UpsampleLayer`](crate::layer::UpsampleLayer), `Sigmoid`, `Softmax`, `Squeeze`, `Sum`, `Tanh`, `Transpose` around a
-/// layer norm, `Unsqueeze`; and `Shape`, `Slice`, `Gather` and `Cast` of shapes.
+/// layer norm or between the reshapes of a channel shuffle, `Unsqueeze`; and `Shape`, `Slice`, `Gather` and `Cast` of shapes.
 ///
 /// ```no_run
 /// use frazil::interop::read_onnx;
@@ -79,7 +79,7 @@ pub fn read_onnx(file: impl AsRef<Path>) -> Result<OnnxNetwork> {
 }
 
 /// The operators that [`Importer::node`] reads.
-const OPERATORS: [&str; 43] = [
+const OPERATORS: [&str; 44] = [
     "Add",
     "AveragePool",
     "BatchNormalization",
@@ -102,6 +102,7 @@ const OPERATORS: [&str; 43] = [
     "HardSwish",
     "Identity",
     "InstanceNormalization",
+    "LRN",
     "LayerNormalization",
     "LeakyRelu",
     "LogSoftmax",
@@ -161,6 +162,12 @@ enum Form {
     ChannelsLast,
     /// Images as `[n, groups, -1]`, between two reshapes.
     Grouped(usize),
+    /// Images as `[n, groups, c / groups, h, w]`, between two reshapes; `turned` after the transpose of both middle
+    /// axes.
+    Shuffled {
+        groups: usize,
+        turned: bool,
+    },
 }
 
 impl Value {
@@ -349,6 +356,9 @@ impl<'f, 'a> Importer<'f, 'a> {
             Form::Grouped(_) => {
                 Err("expected InstanceNormalization between Reshape nodes, got another operator".to_owned())
             }
+            Form::Shuffled { .. } => {
+                Err("expected Transpose of groups between Reshape nodes, got another operator".to_owned())
+            }
         }
     }
 
@@ -418,6 +428,7 @@ impl<'f, 'a> Importer<'f, 'a> {
                 simple(Layer::Activation(Activation::HardSigmoid))?
             }
             "Clip" => simple(self.clip(node)?)?,
+            "LRN" => simple(local_response_norm(node)?)?,
             "Dropout" => simple(self.dropout(node)?)?,
             _ => None,
         };
@@ -866,7 +877,9 @@ impl<'f, 'a> Importer<'f, 'a> {
         let channels_last = match x.form {
             Form::Plain => false,
             Form::ChannelsLast => true,
-            Form::Grouped(_) => return Err("expected InstanceNormalization between Reshape nodes".to_owned()),
+            Form::Grouped(_) | Form::Shuffled { .. } => {
+                return Err("expected no LayerNormalization between Reshape nodes".to_owned());
+            }
         };
         let over_examples = axis == 1 && !channels_last && x.shape.len() > 1;
         if !(over_examples || (axis == rank - 1 && (channels_last || x.shape.len() == 1 && !x.pooled))) {
@@ -883,7 +896,7 @@ impl<'f, 'a> Importer<'f, 'a> {
         Ok(Value { form, ..value })
     }
 
-    /// Reads a transpose of images to or from NHWC, which is this crate's layout.
+    /// Reads a transpose of images to or from NHWC, which is this crate's layout, or of the groups of a channel shuffle.
     fn transpose(&self, node: &Node<'a>) -> Read<Value> {
         let x = self.any_value(node, 0)?;
         match (node.attributes.get("perm"), x.form) {
@@ -892,6 +905,11 @@ impl<'f, 'a> Importer<'f, 'a> {
             }
             (Some(Attribute::Ints(axes)), Form::ChannelsLast) if **axes == [0, 3, 1, 2] => {
                 Ok(Value { form: Form::Plain, ..x })
+            }
+            (Some(Attribute::Ints(axes)), Form::Shuffled { groups, turned: false })
+                if **axes == [0, 2, 1, 3, 4] =>
+            {
+                Ok(Value { form: Form::Shuffled { groups, turned: true }, ..x })
             }
             (axes, _) => Err(format!("expected images from NCHW to NHWC or back, got the axes {axes:?}")),
         }
@@ -1049,7 +1067,7 @@ impl<'f, 'a> Importer<'f, 'a> {
 
     fn reshape(&mut self, node: &Node<'a>, index: usize) -> Read<Value> {
         let x = match self.any_value(node, 0)? {
-            grouped if matches!(grouped.form, Form::Grouped(_)) => grouped,
+            part if matches!(part.form, Form::Grouped(_) | Form::Shuffled { .. }) => part,
             _ => self.value(node, 0)?,
         };
         let old: Vec<i64> = [BATCH].into_iter().chain(x.onnx_shape().iter().map(|&e| e as i64)).collect();
@@ -1095,7 +1113,13 @@ impl<'f, 'a> Importer<'f, 'a> {
         };
         let elements: i64 = old[1..].iter().product();
         match (wanted.as_slice(), x.shape.as_slice()) {
-            (shape, _) if shape == old => Ok(Value { form: Form::Plain, ..x }),
+            (shape, _) if shape == old => match x.form {
+                Form::Shuffled { groups, turned: true } => {
+                    let x = Value { form: Form::Plain, ..x };
+                    self.layer(node, index, Layer::ChannelShuffle { groups }, x)
+                }
+                _ => Ok(Value { form: Form::Plain, ..x }),
+            },
             _ if x.form != Form::Plain => {
                 Err(format!("expected a reshape back to {}, got {}", shape_text(&old), shape_text(&wanted)))
             }
@@ -1109,6 +1133,9 @@ impl<'f, 'a> Importer<'f, 'a> {
                     return Err(format!("expected a reshape to [n, groups, -1], got {wanted} from {old}"));
                 }
                 Ok(Value { form: Form::Grouped(groups), ..x })
+            }
+            ([BATCH, groups, rest @ ..], &[h, w, c]) if is_shuffle(*groups, rest, [h, w, c]) => {
+                Ok(Value { form: Form::Shuffled { groups: extent(*groups)?, turned: false }, ..x })
             }
             ([BATCH, features], &[_]) if [elements, -1].contains(features) => {
                 Ok(Value { pooled: false, ..x })
@@ -1176,6 +1203,28 @@ impl<'f, 'a> Importer<'f, 'a> {
         let [top, left, bottom, right] = all;
         Ok(if all == [0; 4] { Padding::Valid } else { Padding::Explicit { top, bottom, left, right } })
     }
+}
+
+/// Whether images `[h, w, c]` become `groups` groups of channels: `rest` is `[c / groups, h, w]` in ONNX's layout.
+fn is_shuffle(groups: i64, rest: &[i64], [h, w, c]: [usize; 3]) -> bool {
+    let groups = usize::try_from(groups).ok().filter(|&groups| groups > 0 && c.is_multiple_of(groups));
+    let same = |(&wanted, extent): (&i64, usize)| wanted == -1 || usize::try_from(wanted) == Ok(extent);
+    let one_unknown = rest.iter().filter(|&&extent| extent == -1).count() < 2;
+    groups
+        .is_some_and(|groups| rest.len() == 3 && one_unknown && rest.iter().zip([c / groups, h, w]).all(same))
+}
+
+/// Reads `LRN`.
+fn local_response_norm(node: &Node) -> Read<Layer> {
+    let size = extent(int(node, "size", 0)?)?;
+    if size.is_multiple_of(2) {
+        return Err(format!("expected an odd size, got {size}"));
+    }
+    let layer = LocalResponseNormLayer::new(size)
+        .alpha(float(node, "alpha", 1e-4)?)
+        .beta(float(node, "beta", 0.75)?)
+        .k(float(node, "bias", 1.0)?);
+    Ok(Layer::LocalResponseNorm(layer))
 }
 
 /// Returns the attribute `pads`: rows and columns before, and after.

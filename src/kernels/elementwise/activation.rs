@@ -25,6 +25,8 @@ pub enum Curve {
     HardSigmoid,
     /// x times hard sigmoid.
     HardSwish,
+    /// (1 + max(x, 0)) to the power of minus this exponent.
+    InversePower(f64),
 }
 
 impl Curve {
@@ -40,12 +42,13 @@ impl Curve {
             Curve::Silu => &files::ACTIVATION_SILU,
             Curve::HardSigmoid => &files::ACTIVATION_HARD_SIGMOID,
             Curve::HardSwish => &files::ACTIVATION_HARD_SWISH,
+            Curve::InversePower(_) => &files::ACTIVATION_INVERSE_POWER,
         }
     }
 
     fn scalar(self) -> f32 {
         match self {
-            Curve::LeakyRelu(scalar) | Curve::Clamp(scalar) => scalar as f32,
+            Curve::LeakyRelu(scalar) | Curve::Clamp(scalar) | Curve::InversePower(scalar) => scalar as f32,
             _ => 0.0,
         }
     }
