@@ -21,15 +21,16 @@ bench: ## Benchmark kernels, the savings of freezing and the host overhead; FRAZ
 	@sh scripts/ensure-vulkan.sh
 	@$(RUNTIME); cargo bench
 
-EXAMPLES = the_question fixed_stencils lottery_ticket gradual_pruning packnet inq stuck_at_faults rigl edge_popup quickstart
+EXAMPLES = the_question fixed_stencils lottery_ticket gradual_pruning packnet inq stuck_at_faults rigl edge_popup sparse_fine_tuning quickstart
 
 examples: ## Run all examples; each one fails if its method does not work
 	@sh scripts/ensure-vulkan.sh
 	@$(RUNTIME); cargo build --release --examples && for name in $(EXAMPLES); do \
 		echo "== $$name"; cargo run -q --release --example $$name || exit 1; done
 
-# With --workspace, cargo selects the same features of dependencies for all targets, and builds each once.
-BUILD = cargo build --release --workspace --quiet
+# With --workspace, cargo selects the same features of dependencies for all targets, and builds each once. After
+# `make test`, BUILD_FLAGS=--tests selects those of the tests, so that nothing is built again.
+BUILD = cargo build --release --workspace --quiet $(BUILD_FLAGS)
 NEWEST = scripts/newest-mesa.sh $${CARGO_TARGET_DIR:-target}/newest-mesa
 
 newest-mesa: ## Compare kernels with the reference on the newest Mesa, whose software driver has cooperative matrices

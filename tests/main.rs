@@ -47,6 +47,7 @@ mod residual;
 mod resnet50;
 mod saliency;
 mod savings;
+mod scores;
 mod soak;
 mod spatial;
 mod support;

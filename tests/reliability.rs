@@ -7,6 +7,7 @@ use crate::support::training::{
 };
 use frazil::checkpoint::Checkpoint;
 use frazil::gpu::{Gpu, GpuOptions};
+use frazil::mask::Score;
 use frazil::trainer::RewindState;
 use frazil::{
     Adam, Batch, Dataset, Error, FreezeRule, Loss, Mask, Model, Sgd, ThawPolicy, Trainer, TrainerOptions,
@@ -39,6 +40,11 @@ fn shared_methods_agree_between_four_threads() {
     let features: Vec<f32> = data.in_order(40).unwrap().next().unwrap().features;
     agrees("evaluate", &t, |t| t.evaluate(&data).unwrap());
     agrees("predict", &t, |t| t.predict(&features).unwrap());
+    let batch = data.in_order(ROWS).unwrap().next().unwrap();
+    agrees("activations", &t, |t| t.activations("conv", &batch).unwrap());
+    agrees("input_gradient", &t, |t| t.input_gradient(&batch).unwrap());
+    agrees("scores", &t, |t| t.scores(Score::Gradient, [batch.clone()]).unwrap());
+    agrees("parameters", &t, |t| t.parameters().unwrap());
     agrees("parameter", &t, |t| t.parameter("fc.kernel").unwrap());
     agrees("state", &t, |t| t.state("fc.kernel", 1).unwrap());
     agrees("gradient", &t, |t| t.gradient("conv.bias").unwrap());

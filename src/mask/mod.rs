@@ -8,7 +8,7 @@ mod select;
 mod tests;
 
 pub use owners::Owners;
-pub use rule::FreezeRule;
+pub use rule::{FreezeRule, Score};
 pub use schedule::MaskSchedule;
 pub use select::{Norm, TensorView};
 

@@ -21,8 +21,8 @@ use std::str::FromStr;
 /// [`Trainer::verify_frozen`] and to write the mask.
 ///
 /// A rule is parsed from text ([`FreezeRule::SYNTAX`]), and displayed in the same form. The text has no seed.
-/// A mask, an exact count, scores and [`FreezeRule::among_frozen`] have no text form: their text cannot be
-/// parsed.
+/// A mask, an exact count, given scores and [`FreezeRule::among_frozen`] have no text form: their text cannot
+/// be parsed.
 ///
 /// [`Trainer::verify_frozen`]: crate::Trainer::verify_frozen
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +31,60 @@ pub struct FreezeRule {
     seed: u64,
     candidates: Candidates,
     global: bool,
-    scores: Option<Vec<f32>>,
+    scores: Option<Scores>,
+}
+
+/// Values by which elements are ranked instead of by the weights.
+#[derive(Clone, Debug, PartialEq)]
+enum Scores {
+    /// Those of a single tensor.
+    One(Vec<f32>),
+    /// Those of parameters, by path.
+    ByPath(Vec<(String, Vec<f32>)>),
+}
+
+/// What [`Trainer::scores`](crate::Trainer::scores) accumulates for each element over batches, from the gradient g of
+/// the mean loss of a batch and the weight w.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Score {
+    /// The sum of `|g|`, as sparse fine-tuning by gradients (SIFT, Song et al. 2024) ranks weights.
+    Gradient,
+    /// The sum of `g^2`: with batches of one example, the diagonal of the empirical Fisher information, as in FISH masks
+    /// (Sung et al. 2021).
+    SquaredGradient,
+    /// The sum of `|w g|`: the change of the loss if the weight becomes 0, to first order (SNIP, Lee et al. 2019).
+    WeightGradient,
+}
+
+impl Score {
+    const ALL: [(Score, &str); 3] = [
+        (Score::Gradient, "gradient"),
+        (Score::SquaredGradient, "squared-gradient"),
+        (Score::WeightGradient, "weight-gradient"),
+    ];
+
+    fn name(self) -> &'static str {
+        Score::ALL.iter().find(|(score, _)| *score == self).map_or("", |(_, name)| name)
+    }
+
+    /// The score with this weight and gradient.
+    pub(crate) fn of(self, weight: f32, gradient: f32) -> f64 {
+        let (weight, gradient) = (f64::from(weight), f64::from(gradient));
+        match self {
+            Score::Gradient => gradient.abs(),
+            Score::SquaredGradient => gradient * gradient,
+            Score::WeightGradient => (weight * gradient).abs(),
+        }
+    }
+}
+
+/// What [`Kind::Top`] ranks elements by.
+#[derive(Clone, Debug, PartialEq)]
+enum Criterion {
+    Score(Score),
+    /// The distance of the weight from that in a file.
+    Moved(PathBuf),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +94,8 @@ enum Kind {
     Random(Amount),
     Smallest(Amount),
     Largest(Amount),
+    /// All candidates but these of largest score.
+    Top(Amount, Criterion),
     NOfM(usize, usize),
     Channels(ChannelAxis, Channels),
     Position(usize, usize),
@@ -54,6 +109,8 @@ impl FreezeRule {
     /// The forms that [`FromStr`] parses.
     pub const SYNTAX: &str = "all, none, random:FRACTION, smallest:FRACTION, largest:FRACTION, \
         smallest-global:FRACTION, largest-global:FRACTION (append :trainable to select among trainable elements only), \
+        top-score:FRACTION, top-score:FRACTION:gradient|squared-gradient|weight-gradient, top-moved:FRACTION:FILE \
+        (all but the FRACTION of largest score; top-score-global, top-moved-global), \
         n-of-m:N:M, filters:FRACTION or filters:FRACTION:l1|l2|random or filters:at:I,J, input-channels: likewise, \
         position:Y,X, block:A..B,A..B (one range for each axis), equal:VALUE or file:PATH:TENSOR; \
         a FRACTION is from 0 to 1";
@@ -85,6 +142,20 @@ impl FreezeRule {
     /// Selects this fraction of the elements (rounded to the nearest count): those of largest magnitude.
     pub fn largest(fraction: f64) -> Self {
         Self::new(Kind::Largest(Amount::Fraction(fraction)))
+    }
+
+    /// Selects all but this fraction of the elements (rounded to the nearest count), so that those of largest
+    /// accumulated score train. The scores are those of [`Trainer::scores`](crate::Trainer::scores), given by
+    /// [`FreezeRule::scores_by_path`].
+    pub fn top_score(fraction: f64, score: Score) -> Self {
+        Self::new(Kind::Top(Amount::Fraction(fraction), Criterion::Score(score)))
+    }
+
+    /// Selects all but this fraction of the elements (rounded to the nearest count), so that those train whose
+    /// weights differ most, `|w - w0|`, from the ones of the same path in a checkpoint (lottery-ticket sparse
+    /// fine-tuning, Ansell et al. 2022). It may be the base or the fine-tuned network, while the trainer has the other.
+    pub fn top_moved(fraction: f64, checkpoint: impl Into<PathBuf>) -> Self {
+        Self::new(Kind::Top(Amount::Fraction(fraction), Criterion::Moved(checkpoint.into())))
     }
 
     /// Selects all but the `n` weights of largest magnitude of every `m` consecutive input channels (the
@@ -147,23 +218,25 @@ impl FreezeRule {
         Self::new(Kind::Mask(mask))
     }
 
-    /// Selects exactly `count` elements instead of a fraction; for random, smallest and largest. Resolving
-    /// fails if there are fewer candidates.
+    /// Selects exactly `count` elements instead of a fraction; for random, smallest and largest, and for top
+    /// score and top moved the number of elements that train. Resolving fails if there are fewer candidates.
     pub fn count(mut self, count: usize) -> Self {
-        if let Kind::Random(amount) | Kind::Smallest(amount) | Kind::Largest(amount) = &mut self.kind {
+        if let Kind::Random(amount) | Kind::Smallest(amount) | Kind::Largest(amount) | Kind::Top(amount, _) =
+            &mut self.kind
+        {
             *amount = Amount::Count(count);
         }
         self
     }
 
-    /// Ranks the elements of all tensors together instead of each tensor separately; for smallest and
-    /// largest.
+    /// Ranks the elements of all tensors together instead of each tensor separately; for smallest, largest, top
+    /// score and top moved.
     pub fn global(mut self) -> Self {
         self.global = true;
         self
     }
 
-    /// Counts and selects trainable elements only; for random, smallest and largest.
+    /// Counts and selects trainable elements only; for random, smallest, largest, top score and top moved.
     pub fn among_trainable(mut self) -> Self {
         self.candidates = Candidates::Trainable;
         self
@@ -178,8 +251,24 @@ impl FreezeRule {
     /// Ranks by the magnitudes of these values, such as gradients, instead of those of the weights; for
     /// smallest and largest of a single tensor, one score per element.
     pub fn scores(mut self, scores: impl Into<Vec<f32>>) -> Self {
-        self.scores = Some(scores.into());
+        self.scores = Some(Scores::One(scores.into()));
         self
+    }
+
+    /// Ranks by the magnitudes of these values of parameters, by path, instead of those of the weights; for
+    /// smallest, largest and top score. See [`Trainer::scores`](crate::Trainer::scores).
+    pub fn scores_by_path(mut self, scores: impl Into<Vec<(String, Vec<f32>)>>) -> Self {
+        self.scores = Some(Scores::ByPath(scores.into()));
+        self
+    }
+
+    /// The score that the rule ranks elements by and that it lacks: to be accumulated by
+    /// [`Trainer::scores`](crate::Trainer::scores) and given by [`FreezeRule::scores_by_path`].
+    pub fn needs_scores(&self) -> Option<Score> {
+        match self.kind {
+            Kind::Top(_, Criterion::Score(score)) if self.scores.is_none() => Some(score),
+            _ => None,
+        }
     }
 
     /// Sets the criterion by which a fraction of filters or input channels is selected ([`Norm::L2`] unless
@@ -201,6 +290,7 @@ impl FreezeRule {
     pub fn needs_weights(&self) -> bool {
         match &self.kind {
             Kind::Smallest(_) | Kind::Largest(_) => self.scores.is_none(),
+            Kind::Top(_, Criterion::Moved(_)) => true,
             Kind::Channels(_, Channels::Fraction(_, norm)) => *norm != Norm::Random,
             Kind::NOfM(..) | Kind::Equal(_) => true,
             _ => false,
@@ -213,6 +303,7 @@ impl FreezeRule {
             Kind::Random(Amount::Fraction(f))
             | Kind::Smallest(Amount::Fraction(f))
             | Kind::Largest(Amount::Fraction(f))
+            | Kind::Top(Amount::Fraction(f), _)
             | Kind::Channels(_, Channels::Fraction(f, _))
                 if !(0.0..=1.0).contains(f) =>
             {
@@ -223,15 +314,20 @@ impl FreezeRule {
             }
             _ => {}
         }
-        let magnitude = matches!(self.kind, Kind::Smallest(_) | Kind::Largest(_));
-        if self.global && !magnitude {
-            return invalid("global with smallest or largest only", self.to_string());
+        let ranks = matches!(self.kind, Kind::Smallest(_) | Kind::Largest(_) | Kind::Top(..));
+        if self.global && !ranks {
+            return invalid("global with smallest, largest, top score or top moved only", self.to_string());
         }
-        if self.scores.is_some() && (!magnitude || self.global) {
-            return invalid("scores with smallest or largest of one tensor only", self.to_string());
+        let moved = matches!(self.kind, Kind::Top(_, Criterion::Moved(_)));
+        if self.scores.is_some() && (!ranks || moved) {
+            return invalid("scores with smallest, largest or top score only", self.to_string());
         }
-        if self.candidates != Candidates::All && !magnitude && !matches!(self.kind, Kind::Random(_)) {
-            let expected = "among_trainable or among_frozen with random, smallest or largest only";
+        if matches!(self.scores, Some(Scores::One(_))) && self.global {
+            return invalid("scores_by_path for several tensors", self.to_string());
+        }
+        if self.candidates != Candidates::All && !ranks && !matches!(self.kind, Kind::Random(_)) {
+            let expected =
+                "among_trainable or among_frozen with random, smallest, largest, top score or top moved only";
             return invalid(expected, self.to_string());
         }
         Ok(())
@@ -280,22 +376,58 @@ impl FreezeRule {
             }
         }
         match &self.kind {
-            Kind::Smallest(amount) | Kind::Largest(amount) => {
-                let largest = matches!(self.kind, Kind::Largest(_));
-                if self.scores.is_some() && views.len() != 1 {
-                    let expected = "one tensor; use a glob that matches one parameter, and a rule for each";
-                    return Err(Error::argument("FreezeRule::scores", expected, views.len()));
+            Kind::Smallest(amount) | Kind::Largest(amount) | Kind::Top(amount, _) => {
+                let largest = !matches!(self.kind, Kind::Smallest(_));
+                let scores = self.ranked_scores(views)?;
+                let select = |views: &[TensorView], scores: Option<&[Vec<f32>]>| {
+                    select::by_magnitude(views, *amount, largest, self.candidates, scores)
+                };
+                let selected = if self.global {
+                    select(views, scores.as_deref())?
+                } else {
+                    let one = |index: usize| scores.as_deref().map(|all| &all[index..=index]);
+                    let each = views.iter().enumerate().map(|(index, view)| select(&[*view], one(index)));
+                    each.collect::<Result<Vec<_>>>()?.concat()
+                };
+                if !matches!(self.kind, Kind::Top(..)) {
+                    return Ok(selected);
                 }
-                let scores = self.scores.as_deref();
-                if self.global {
-                    return select::by_magnitude(views, *amount, largest, self.candidates, None);
-                }
-                let each = views
-                    .iter()
-                    .map(|view| select::by_magnitude(&[*view], *amount, largest, self.candidates, scores));
-                Ok(each.collect::<Result<Vec<_>>>()?.concat())
+                let others = |(view, top): (&TensorView, Mask)| self.candidates.of(view)?.difference(&top);
+                views.iter().zip(selected).map(others).collect()
             }
             _ => views.iter().map(|view| self.resolve_one(view)).collect(),
+        }
+    }
+
+    /// Returns the values by which the elements of each tensor are ranked; `None` for the weights.
+    fn ranked_scores(&self, views: &[TensorView]) -> Result<Option<Vec<Vec<f32>>>> {
+        if let Kind::Top(_, Criterion::Moved(path)) = &self.kind {
+            return select::distances(views, path).map(Some);
+        }
+        match &self.scores {
+            None if self.needs_scores().is_some() => {
+                let expected = "scores; accumulate them by Trainer::scores and give them by scores_by_path";
+                Err(Error::argument("FreezeRule::top_score", expected, "none"))
+            }
+            None => Ok(None),
+            Some(Scores::One(scores)) => match views {
+                [_] => Ok(Some(vec![scores.clone()])),
+                _ => {
+                    let expected = "one tensor; use a glob that matches one parameter, and a rule for each";
+                    Err(Error::argument("FreezeRule::scores", expected, views.len()))
+                }
+            },
+            Some(Scores::ByPath(all)) => {
+                let of = |view: &TensorView| {
+                    let found = all.iter().find(|(path, _)| path == view.path);
+                    found.map(|(_, scores)| scores.clone()).ok_or_else(|| {
+                        let paths: Vec<_> = all.iter().map(|(path, _)| path.as_str()).take(8).collect();
+                        let expected = format!("scores of {}", view.path);
+                        Error::argument("FreezeRule::scores_by_path", expected, format!("those of {paths:?}"))
+                    })
+                };
+                views.iter().map(of).collect::<Result<Vec<_>>>().map(Some)
+            }
         }
     }
 
@@ -314,8 +446,8 @@ impl FreezeRule {
             Kind::Mask(mask) => {
                 Err(Error::MaskMismatch { path: view.path.to_owned(), expected: len, got: mask.len() })
             }
-            // Smallest and largest are resolved over all tensors together, in `resolve_all`.
-            Kind::None | Kind::Smallest(_) | Kind::Largest(_) => Mask::none(len),
+            // Those that rank elements are resolved over all tensors together, in `resolve_all`.
+            Kind::None | Kind::Smallest(_) | Kind::Largest(_) | Kind::Top(..) => Mask::none(len),
         }
     }
 }
@@ -358,6 +490,11 @@ fn parse(text: &str) -> Option<FreezeRule> {
             let (path, tensor) = rest.rsplit_once(':')?;
             Some(FreezeRule::from_file(path, tensor)).filter(|_| !path.is_empty() && !tensor.is_empty())
         }
+        "top-moved" | "top-moved-global" => {
+            let (number, file) = rest.split_once(':').filter(|(_, file)| !file.is_empty())?;
+            let rule = FreezeRule::top_moved(number.parse().ok()?, file);
+            Some(if name == "top-moved" { rule } else { rule.global() })
+        }
         _ => parse_fraction(name, rest),
     }
 }
@@ -367,8 +504,16 @@ fn parse_fraction(name: &str, rest: &str) -> Option<FreezeRule> {
         Some(number) => (number, true),
         None => (rest, false),
     };
+    let (number, score) = match number.split_once(':') {
+        Some((number, score)) if name.starts_with("top-score") => {
+            (number, Score::ALL.iter().find(|(_, name)| *name == score)?.0)
+        }
+        _ => (number, Score::Gradient),
+    };
     let fraction = number.parse().ok()?;
     let rule = match name {
+        "top-score" => FreezeRule::top_score(fraction, score),
+        "top-score-global" => FreezeRule::top_score(fraction, score).global(),
         "random" => FreezeRule::random(fraction),
         "smallest" => FreezeRule::smallest(fraction),
         "largest" => FreezeRule::largest(fraction),
@@ -412,6 +557,12 @@ impl fmt::Display for FreezeRule {
             Kind::Random(amount) => write!(f, "random{global}:{amount}")?,
             Kind::Smallest(amount) => write!(f, "smallest{global}:{amount}")?,
             Kind::Largest(amount) => write!(f, "largest{global}:{amount}")?,
+            Kind::Top(amount, Criterion::Score(score)) => {
+                write!(f, "top-score{global}:{amount}:{}", score.name())?;
+            }
+            Kind::Top(amount, Criterion::Moved(path)) => {
+                write!(f, "top-moved{global}:{amount}:{}", path.display())?;
+            }
             Kind::NOfM(n, m) => write!(f, "n-of-m:{n}:{m}")?,
             Kind::Channels(axis, channels) => {
                 f.write_str(match axis {

@@ -72,6 +72,15 @@ pub(super) enum Candidates {
 }
 
 impl Candidates {
+    /// Returns the candidates of a tensor.
+    pub(super) fn of(self, view: &TensorView) -> Result<Mask> {
+        match self {
+            Candidates::All => Mask::all(view.elements()),
+            Candidates::Trainable => Ok(view.frozen.complement()),
+            Candidates::Frozen => Ok(view.frozen.clone()),
+        }
+    }
+
     fn includes(self, view: &TensorView, index: usize) -> bool {
         match self {
             Candidates::All => true,
@@ -145,21 +154,19 @@ fn path_hash(path: &str) -> u64 {
 }
 
 /// Selects the smallest or largest magnitudes over all views together. Ties go to the earlier tensor and the
-/// lower index.
-///
-/// If `scores` are given, there is a single view, and they replace its weights.
+/// lower index. If `scores` are given, one list for each view, they replace the weights.
 pub(super) fn by_magnitude(
     views: &[TensorView],
     amount: Amount,
     largest: bool,
     candidates: Candidates,
-    scores: Option<&[f32]>,
+    scores: Option<&[Vec<f32>]>,
 ) -> Result<Vec<Mask>> {
     let mut ranked: Vec<(u32, usize, usize)> = Vec::new();
     for (tensor, view) in views.iter().enumerate() {
         let len = view.elements();
         let score_bits: Vec<u32>;
-        let bits = match scores {
+        let bits = match scores.and_then(|all| all.get(tensor)) {
             Some(scores) if scores.len() != len => {
                 return Err(Error::shape(view.path, format!("{len} scores"), scores.len()));
             }
@@ -181,6 +188,24 @@ pub(super) fn by_magnitude(
     let mut frozen = views.iter().map(flags).collect::<Result<Vec<_>>>()?;
     ranked[..count].iter().for_each(|&(_, tensor, index)| frozen[tensor][index] = true);
     Ok(frozen.into_iter().map(Mask::from_frozen).collect())
+}
+
+/// Returns, for each tensor, the distances of its weights from those of the same path in a checkpoint.
+pub(super) fn distances(views: &[TensorView], path: &Path) -> Result<Vec<Vec<f32>>> {
+    let file = Checkpoint::read(path)?;
+    let of = |view: &TensorView| {
+        let error = |got: String| {
+            let why = format!("{}: expected F32 weights of shape {:?}, got {got}", view.path, view.shape);
+            Error::Checkpoint { path: path.to_owned(), why, source: None }
+        };
+        let stored = file.tensor(view.path).ok_or_else(|| error("none".to_owned()))?;
+        if stored.dtype() != "f32" || stored.shape() != view.shape {
+            return Err(error(format!("{} of shape {:?}", stored.dtype(), stored.shape())));
+        }
+        let pairs = weights(view)?.iter().zip(stored.bits());
+        Ok(pairs.map(|(&a, &b)| f32::from_bits(a) - f32::from_bits(b)).collect())
+    };
+    views.iter().map(of).collect()
 }
 
 /// Returns the key by which elements are sorted in ascending order. Without the sign bit, the bits of f32

@@ -2,6 +2,7 @@
 //! tests of schedules and owners.
 
 use super::*;
+use crate::tensor_file::{Checkpoint, Tensor};
 
 fn resolve(
     rule: &FreezeRule,
@@ -89,6 +90,61 @@ fn selection_among_trainable_and_frozen_elements() {
     assert!(resolve(&FreezeRule::all().among_frozen(), &[8], &w, &frozen).is_err());
     assert!(resolve(&FreezeRule::random(0.5).global(), &[8], &w, &frozen).is_err());
     assert!(resolve(&FreezeRule::largest(0.5).scores([1.0; 7]), &[8], &w, &frozen).is_err());
+}
+
+#[test]
+fn top_scores_are_not_selected() {
+    let (fa, fb) = (Mask::from_frozen([true, false, false, false]), Mask::none(2).unwrap());
+    let (a, b) = ([0; 4], [0; 2]);
+    let views = [
+        TensorView { path: "a", shape: &[4], bits: Some(&a), frozen: &fa },
+        TensorView { path: "b", shape: &[2], bits: Some(&b), frozen: &fb },
+    ];
+    let scores = [("b".to_owned(), vec![-3.0, 0.5]), ("a".to_owned(), vec![9.0, 1.0, -2.0, 0.0])];
+    let top = |fraction| FreezeRule::top_score(fraction, Score::Gradient).scores_by_path(scores.clone());
+    let selected = |rule: FreezeRule| -> Vec<Vec<usize>> {
+        rule.resolve_all(&views).unwrap().iter().map(|mask| mask.frozen_indices().collect()).collect()
+    };
+    assert_eq!(selected(top(0.5)), [vec![1, 3], vec![1]]);
+    assert_eq!(selected(top(0.5).global()), [vec![1, 3], vec![1]]);
+    assert_eq!(selected(top(0.0).count(2).global()), [vec![1, 2, 3], vec![1]]);
+    assert_eq!(selected(top(0.0).count(1).among_trainable()), [vec![1, 3], vec![1]]);
+    assert!(selected(top(1.0)).concat().is_empty());
+    assert_eq!(selected(FreezeRule::smallest(0.5).scores_by_path(scores.clone())), [vec![1, 3], vec![1]]);
+    let refused = |rule: FreezeRule, part: &str| {
+        let error = rule.resolve_all(&views).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    };
+    let rule = FreezeRule::top_score(0.5, Score::SquaredGradient);
+    assert_eq!(rule.needs_scores(), Some(Score::SquaredGradient));
+    assert_eq!(top(0.5).needs_scores(), None);
+    refused(rule, "Trainer::scores");
+    refused(top(0.5).scores_by_path([("a".to_owned(), vec![0.0; 4])]), "scores of b");
+    let short = [("a".to_owned(), vec![0.0; 3]), ("b".to_owned(), vec![0.0; 2])];
+    refused(top(0.5).scores_by_path(short), "4 scores");
+    refused(FreezeRule::all().scores([1.0]), "top score only");
+}
+
+#[test]
+fn top_moved_weights_differ_most_from_those_of_a_file() {
+    let file = std::env::temp_dir().join(format!("frazil-top-moved-{}.safetensors", std::process::id()));
+    let mut checkpoint = Checkpoint::default();
+    let bits = [1.0f32, -2.0, 3.0, 4.0].map(f32::to_bits).to_vec();
+    checkpoint.push("a".to_owned(), Tensor::f32_bits(vec![2, 2], bits));
+    checkpoint.write(&file).unwrap();
+    let now = [1.5f32, 2.0, 3.0, 4.25].map(f32::to_bits);
+    let frozen = Mask::none(4).unwrap();
+    let view = |path, shape| TensorView { path, shape, bits: Some(&now), frozen: &frozen };
+    let rule = FreezeRule::top_moved(0.5, &file);
+    assert!(rule.needs_weights());
+    let masks = rule.resolve_all(&[view("a", &[2, 2])]).unwrap();
+    assert_eq!(masks[0].frozen_indices().collect::<Vec<_>>(), [2, 3]);
+    for (path, shape, part) in [("b", &[2, 2][..], "b: expected F32"), ("a", &[4][..], "of shape [2, 2]")] {
+        let error = rule.resolve_all(&[view(path, shape)]).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+    assert!(FreezeRule::top_moved(0.5, "no/such/file").resolve_all(&[view("a", &[2, 2])]).is_err());
+    std::fs::remove_file(file).unwrap();
 }
 
 #[test]
@@ -207,6 +263,17 @@ fn rules_round_trip_through_text_and_invalid_text_is_an_error() {
         ("position:1,1", FreezeRule::kernel_position(1, 1)),
         ("block:0..3,1..2", FreezeRule::block([0..3, 1..2])),
         ("equal:0", FreezeRule::where_equal(0.0)),
+        ("top-score:0.1:gradient", FreezeRule::top_score(0.1, Score::Gradient)),
+        (
+            "top-score-global:0.1:squared-gradient",
+            FreezeRule::top_score(0.1, Score::SquaredGradient).global(),
+        ),
+        (
+            "top-score:0.1:weight-gradient:trainable",
+            FreezeRule::top_score(0.1, Score::WeightGradient).among_trainable(),
+        ),
+        ("top-moved:0.1:C:\\m.safetensors", FreezeRule::top_moved(0.1, "C:\\m.safetensors")),
+        ("top-moved-global:0.1:m", FreezeRule::top_moved(0.1, "m").global()),
         ("file:C:\\m.safetensors:mask.*", FreezeRule::from_file("C:\\m.safetensors", "mask.*")),
     ] {
         assert_eq!(text.parse::<FreezeRule>().unwrap(), rule, "{text}");
@@ -217,6 +284,7 @@ fn rules_round_trip_through_text_and_invalid_text_is_an_error() {
         FreezeRule::random(0.5).count(2),
         FreezeRule::smallest(0.5).among_frozen(),
         FreezeRule::largest(0.5).scores([1.0]),
+        FreezeRule::largest(0.5).scores_by_path([("a".to_owned(), vec![1.0])]),
     ] {
         assert!(unparsable.to_string().parse::<FreezeRule>().is_err(), "{unparsable}");
     }
@@ -234,6 +302,11 @@ fn rules_round_trip_through_text_and_invalid_text_is_an_error() {
         "block:1",
         "file:x",
         "smallest:0.5:frozen",
+        "smallest:0.5:gradient",
+        "top-score:1.5",
+        "top-score:0.5:hessian",
+        "top-moved:0.5",
+        "top-moved:0.5:",
         "equal:x",
         "filters:at:",
     ] {

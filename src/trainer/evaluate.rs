@@ -4,8 +4,9 @@ use super::{ModelPlan, Trainer, accuracy};
 use crate::data::{Batch, Dataset};
 use crate::engine::{Examples, Plan};
 use crate::error::{Error, Result};
-use crate::graph::{DType, Graph, StepScalars};
+use crate::graph::{DType, Graph, ParameterId, ParameterKind, StepScalars};
 use crate::loss::Loss;
+use crate::mask::Score;
 use crate::model::{InferenceGraph, Source};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -230,6 +231,76 @@ impl Trainer {
             }
         }
         Ok(gradient)
+    }
+
+    /// Accumulates a score of each element of the trained parameters over batches, for [`FreezeRule::scores_by_path`].
+    /// Gradients are those of the mean loss of each batch in evaluation mode: batch norms use their running
+    /// statistics, dropout is the identity. Frozen elements have scores, too. Nothing of the trainer changes. Returns
+    /// paths and scores in the model's order. Compiles a plan in each call, and reads the gradients of each batch.
+    ///
+    /// ```
+    /// use frazil::mask::Score;
+    /// use frazil::{Digits, FreezeRule, Gpu, GpuOptions, Loss, Model, Sgd, Trainer, TrainerOptions};
+    ///
+    /// // Train only the 5 % of the weights that matter most to these examples (SNIP).
+    /// let gpu = Gpu::new(GpuOptions::default())?;
+    /// let options = TrainerOptions::batch(64);
+    /// let mut trainer = Trainer::new(&gpu, Model::digits()?, Loss::SoftmaxCrossEntropy, Sgd::new(0.1), options)?;
+    /// let scores = trainer.scores(Score::WeightGradient, Digits::train()?.batches(64, 7)?.take(4))?;
+    /// let rule = FreezeRule::top_score(0.05, Score::WeightGradient).global().scores_by_path(scores);
+    /// trainer.freeze("*.kernel", rule)?;
+    /// # Ok::<(), frazil::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Trainer::input_gradient`]; [`Error::EmptyBatch`] without examples that the loss counts;
+    /// [`Error::InvalidArgument`] if a score is not finite.
+    ///
+    /// [`FreezeRule::scores_by_path`]: crate::FreezeRule::scores_by_path
+    pub fn scores(
+        &self,
+        score: Score,
+        batches: impl IntoIterator<Item = Batch>,
+    ) -> Result<Vec<(String, Vec<f32>)>> {
+        let at = "Trainer::scores";
+        let mut values = self.model.evaluation_graph(self.options.batch, self.loss.clone())?;
+        let trained = |&id: &ParameterId| self.model.parameters()[id.index()].kind == ParameterKind::Trained;
+        let ids: Vec<_> = (0..self.model.parameters().len()).map(ParameterId::of).filter(trained).collect();
+        let wanted: Vec<_> = ids.iter().map(|&id| values.graph.at_parameter(id)).collect();
+        let gradients = values.graph.backward(values.mean_loss, &wanted)?;
+        gradients.iter().try_for_each(|&gradient| values.graph.mark_output(gradient))?;
+        let model_plan = ModelPlan::with_constants(self.compile(at, &values.graph)?, values)?;
+        let weights = ids.iter().map(|&id| self.store.read_weights(id)).collect::<Result<Vec<_>>>()?;
+        let mut sums: Vec<Vec<f64>> = weights.iter().map(|weights| vec![0.0; weights.len()]).collect();
+        let mut examples = 0;
+        for batch in batches {
+            self.validate_batch(at, &batch, self.model.example_shape())?;
+            let counted = self.counted(std::slice::from_ref(&batch));
+            let Some(counted) = counted.first() else { continue };
+            examples += counted.rows();
+            model_plan.run(counted, StepScalars::forward(counted.rows()))?;
+            for ((sums, weights), &gradient) in sums.iter_mut().zip(&weights).zip(&gradients) {
+                for ((sum, &weight), gradient) in
+                    sums.iter_mut().zip(weights).zip(model_plan.plan.read_f32(gradient)?)
+                {
+                    *sum += score.of(f32::from_bits(weight), gradient);
+                }
+            }
+        }
+        if examples == 0 {
+            return Err(Error::EmptyBatch { at: at.to_owned() });
+        }
+        let named = ids.iter().zip(sums).map(|(id, sums)| {
+            let path = self.model.parameters()[id.index()].path.clone();
+            match sums.iter().position(|sum| !sum.is_finite()) {
+                None => Ok((path, sums.into_iter().map(|sum| sum as f32).collect())),
+                Some(index) => {
+                    let expected = "finite gradients and weights; check the examples and the weights";
+                    Err(Error::argument(at, expected, format!("{} at {path}[{index}]", sums[index])))
+                }
+            }
+        });
+        named.collect()
     }
 
     /// Compiles a graph of this model on the trainer's parameters.
