@@ -65,8 +65,8 @@ enum Command {
     /// Print the tensors, masks and notes of a checkpoint, or compare its frozen weights with another file.
     /// Needs no GPU.
     Inspect(inspect::InspectArgs),
-    /// Draw the convolution kernels of a checkpoint as an SVG picture with frozen weights outlined. Needs no
-    /// GPU.
+    /// Draw the convolution kernels of a checkpoint as an SVG or PNG picture with frozen weights outlined, what
+    /// moved since other weights, and what the layers compute for an image.
     Draw(draw::DrawArgs),
     /// Print the layers of a predefined model or of a file: shapes, parameters, frozen weights, operations. Needs no
     /// GPU.

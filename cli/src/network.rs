@@ -55,7 +55,8 @@ impl NetworkArgs {
     }
 }
 
-fn load(file: &Path, named: Option<Model>) -> Result<Network> {
+/// Reads a network from a file; `named` is its model if the file does not name its architecture.
+pub fn load(file: &Path, named: Option<Model>) -> Result<Network> {
     if file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")) {
         let read = read_onnx(file)?;
         return Ok(Network {

@@ -103,6 +103,78 @@ fn kernels_beyond_the_maximum_number_of_weights_are_named() {
 }
 
 #[test]
+fn frozen_weights_are_blank_in_what_moved() {
+    let out = folder("draw-base");
+    std::fs::create_dir_all(&out).unwrap();
+    let [file, base, picture] = ["now.safetensors", "base.safetensors", "a.svg"].map(|name| out.join(name));
+    let write = |path: &Path, values: [f32; 4]| {
+        let mut checkpoint = Checkpoint::default();
+        let bits = values.map(f32::to_bits).to_vec();
+        checkpoint.note("parameter.0", "conv.kernel");
+        checkpoint.push("conv.kernel".to_owned(), Tensor::f32_bits(vec![2, 2, 1, 1], bits));
+        checkpoint.push("mask.conv.kernel".to_owned(), Tensor::u32(vec![1], vec![0b0011]));
+        checkpoint.write(path).unwrap();
+    };
+    write(&base, [1.0, -2.0, 0.5, 4.0]);
+    write(&file, [1.0, -2.0, 0.25, 4.0625]);
+    let [file, base, svg] = [&file, &base, &picture].map(|path| path.to_str().unwrap());
+    let output = frazil(&["draw", file, "--base", base, "-o", svg]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("2 of 4 weights frozen, 2 moved"));
+    let text = std::fs::read_to_string(&picture).unwrap();
+    assert_eq!(cells(&text)[4..], [("p f", "0"), ("p f", "0"), ("n", "1"), ("p", ".5")]);
+    assert!(
+        text.contains("2 weights moved since the base weights; full colour is a change of 0.250"),
+        "{text}"
+    );
+    // A base of another shape, and a picture that would replace the base.
+    let other = out.join("other.safetensors");
+    self::write(&other, &[("conv.kernel", [1, 1, 1, 1])], 0);
+    for (base, picture, part) in [(other.to_str().unwrap(), svg, "conv.kernel"), (base, base, "--out")] {
+        let output = frazil(&["draw", file, "--base", base, "-o", picture]);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && message.contains(part), "{message}");
+    }
+    std::fs::remove_dir_all(out).unwrap();
+}
+
+#[test]
+fn a_run_draws_its_kernels_and_a_picture_shows_an_example() {
+    let out = folder("draw-run");
+    let run = out.to_str().unwrap();
+    let output = frazil(&["train", "--epochs", "1", "--out", run]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let svg = std::fs::read_to_string(out.join("weights.svg")).unwrap();
+    // The weights, and what moved in them.
+    let cells = cells(&svg);
+    assert_eq!(cells.len(), 2 * (144 + 4608));
+    let moved = [&cells[144..288], &cells[288 + 4608..]].concat();
+    let frozen: Vec<_> = moved.iter().filter(|(class, _)| class.ends_with(" f")).collect();
+    assert_eq!(frozen.len(), 72 + 2304);
+    assert!(
+        frozen.iter().all(|(class, opacity)| (*class, *opacity) == ("p f", "0")),
+        "no frozen weight moved"
+    );
+    assert!(moved.iter().any(|(class, opacity)| *class == "n" && *opacity != "0"));
+
+    let png = out.join("a.png");
+    let output = frazil(&["draw", run, "-o", png.to_str().unwrap(), "--data", "digits", "--example", "3"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let bytes = std::fs::read(&png).unwrap();
+    assert_eq!(bytes[..8], *b"\x89PNG\r\n\x1a\n");
+    assert_eq!(u32::from_be_bytes(bytes[16..20].try_into().unwrap()), 2160, "the width");
+    let output = frazil(&["draw", run, "-o", "-", "--data", "digits"]);
+    let svg = String::from_utf8(output.stdout).unwrap();
+    // The image, and the maps of both layers.
+    assert_eq!(svg.matches("<image ").count(), 1 + 16 + 32);
+    assert!(svg.contains("test example 0 of digits: class "), "{svg}");
+    let output = frazil(&["draw", run, "-o", "-", "--data", "digits", "--example", "360"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("below the 360 test examples"));
+    std::fs::remove_dir_all(out).unwrap();
+}
+
+#[test]
 fn errors_name_the_file_and_what_was_expected() {
     let out = folder("draw-errors");
     std::fs::create_dir_all(&out).unwrap();

@@ -6,6 +6,7 @@ mod run;
 mod source;
 
 pub use resume::Flags;
+pub use source::Source;
 
 use super::interrupt::Interrupt;
 use super::mask_args::MaskArgs;
@@ -18,7 +19,6 @@ use frazil::checkpoint::Checkpoint;
 use frazil::{Dataset, Error, Gpu, Loss, Trainer, TrainerOptions};
 use resume::{Position, Record, Resumed};
 use run::{Run, RunOptions, parameters};
-use source::Source;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 

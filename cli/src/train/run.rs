@@ -3,16 +3,17 @@
 use super::Failure;
 use super::folder::{Folder, Table};
 use super::resume::{Position, Record};
-use crate::at_flag;
 use crate::interrupt::Interrupt;
 use crate::mask_args::MaskSchedules;
 use crate::output::{Output, message};
+use crate::{at_flag, draw};
+use frazil::checkpoint::{Checkpoint, Tensor};
 use frazil::low_level::ParameterKind;
 use frazil::trainer::{Confusion, Evaluation, FreezeReport, Metrics};
 use frazil::{Batch, Dataset, Error, Gpu, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// A run in progress.
@@ -107,6 +108,7 @@ impl Run<'_> {
         let weights = self.save(trainer, Some(&last), at)?;
         let files = [weights, folder.metrics()];
         self.print_report(trainer, &proof, changed(trainer, initial)?, last.accuracy(), wall_s, &files)?;
+        self.draw(trainer, &files[0], initial);
         if proof.changed() > 0 {
             return Err(Failure::Verdict(format!("{} frozen elements changed", proof.changed())));
         }
@@ -320,6 +322,25 @@ impl Run<'_> {
             "test_first_non_finite": test.first_non_finite,
             "samples_per_s": samples_per_s,
         }))
+    }
+
+    /// Draws the kernels and what moved in them beside the weights. The run has succeeded without the picture, so an
+    /// error is a message.
+    fn draw(&self, trainer: &Trainer, weights: &Path, initial: &[Vec<f32>]) {
+        let mut base = Checkpoint::default();
+        for (parameter, values) in trainer.model().parameters().iter().zip(initial) {
+            let bits = values.iter().map(|value| value.to_bits()).collect();
+            base.push(parameter.path.clone(), Tensor::f32_bits(parameter.shape.extents().to_vec(), bits));
+        }
+        let picture = weights.with_extension("svg");
+        match draw::write_run(weights, &base, &picture) {
+            Ok(true) => {
+                // Output that cannot be printed is reported elsewhere.
+                let _ = self.output.text(format!("drew the kernels in {}", picture.display()));
+            }
+            Ok(false) => {}
+            Err(error) => message(format_args!("frazil: no picture of the kernels: {error}")),
+        }
     }
 
     fn print_report(
