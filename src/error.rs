@@ -158,6 +158,14 @@ pub enum Error {
         /// The call.
         at: String,
     },
+    /// A process that trains the same model, with others, cannot go on, or has something else than the others.
+    #[error("rank {rank}: {why}")]
+    Ranks {
+        /// The process, from 0.
+        rank: usize,
+        /// What happened, and what to try.
+        why: String,
+    },
     /// A class label is not below the number of classes.
     #[error("row {row}: expected a label below {classes} (the number of classes), got label {label}")]
     LabelOutOfRange {
@@ -294,6 +302,7 @@ impl Error {
             Error::NonFiniteUpdate { .. } => "non_finite_update",
             Error::InvalidArgument { .. } => "invalid_argument",
             Error::EmptyBatch { .. } => "empty_batch",
+            Error::Ranks { .. } => "ranks",
             Error::LabelOutOfRange { .. } => "label_out_of_range",
             Error::NoGradient { .. } => "no_gradient",
             Error::NoAdjoint { .. } => "no_adjoint",

@@ -75,6 +75,7 @@ pub mod model;
 mod npy;
 pub mod optimizer;
 mod predictor;
+pub mod ranks;
 mod reference;
 mod rng;
 mod shape;

@@ -41,6 +41,7 @@ mod op_table;
 mod optimizers;
 mod predictor;
 mod properties;
+mod ranks;
 mod reference_gradients;
 mod reliability;
 mod residual;

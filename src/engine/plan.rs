@@ -258,6 +258,18 @@ impl Plan {
         between.map_or(Ok(()), |between| between())
     }
 
+    /// Runs the clipping of gradients and the updates alone, on the gradients in the store.
+    ///
+    /// # Errors
+    /// As [`Plan::run`].
+    pub(crate) fn run_updates(&self, scalars: StepScalars) -> Result<()> {
+        let _running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        self.write_scalars(scalars)?;
+        let updates = |dispatch: &Dispatch| dispatch.launch.kernel.is_update();
+        let first = self.program.dispatches.iter().position(updates).unwrap_or(self.commands.len());
+        self.gpu.submit("update", |encoder| encode(encoder, &self.commands[first..], None)).map(drop)
+    }
+
     /// Runs like [`Plan::run`], with each dispatch in a separate compute pass between timestamps, and waits
     /// for the device.
     ///
@@ -388,6 +400,17 @@ impl Plan {
         // The sums are words 0 to 2 and word 5. Words 3 and 4 contain the report of a non-finite loss, words
         // 8 and 9 that of an update; both are kept.
         self.gpu.write(&self.buffers.running_sums, 20, &[0; 4])
+    }
+
+    /// Reports a non-finite loss at this step, modulo 2^32, as if this device had computed it.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`].
+    pub(crate) fn set_non_finite(&self, step: u32) -> Result<()> {
+        if self.sums()?.non_finite_step.is_some() {
+            return Ok(());
+        }
+        self.gpu.write(&self.buffers.running_sums, 12, bytemuck::cast_slice(&[1, step]))
     }
 
     /// Clears the report of a non-finite loss or update, so that updates continue.

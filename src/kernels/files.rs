@@ -250,6 +250,11 @@ impl WgslFile {
             || (self.text.contains("\nfn main(") && self.name != "update")
     }
 
+    /// Whether the kernel clips gradients or updates parameters.
+    pub fn is_update(&self) -> bool {
+        self.uses().any(|name| name == "update") || matches!(self.name, "gradient_norm" | "clip_scale")
+    }
+
     /// Bindings declared in this file: number and access.
     pub fn bindings(&self) -> impl Iterator<Item = (u32, Access)> {
         self.text.lines().filter_map(|line| {

@@ -9,6 +9,7 @@ mod frozen_prefix;
 mod options;
 mod plateau;
 mod proof;
+mod ranks;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -451,12 +452,17 @@ impl Trainer {
         Ok(timed)
     }
 
+    /// Whether updates go on after a loss that is not finite.
+    fn continues(&self) -> bool {
+        self.options.on_non_finite == OnNonFinite::Continue
+    }
+
     fn scalars(&self, batch: &Batch) -> StepScalars {
         let mut scalars = self.optimizer.scalars(self.step, batch.rows());
         scalars.seed = [self.options.seed as u32, (self.options.seed >> 32) as u32];
         // The device counts draws modulo 2^32, so random numbers repeat after 4 billion runs.
         scalars.draw = self.draws as u32;
-        scalars.on_non_finite_continue = (self.options.on_non_finite == OnNonFinite::Continue).into();
+        scalars.on_non_finite_continue = self.continues().into();
         scalars
     }
 
@@ -502,7 +508,7 @@ impl Trainer {
 
     /// Returns why training stopped, if the sums say so.
     fn stopped(&self, sums: &RunningSums) -> Option<Stopped> {
-        if self.options.on_non_finite == OnNonFinite::Continue {
+        if self.continues() {
             return None;
         }
         // The device reports steps modulo 2^32. Choose the latest step up to the current one that has this
