@@ -35,6 +35,8 @@ type Map = fn(&Case, Make) -> Results;
 const OPERATORS: &[(&str, Map, usize)] = &[
     ("AveragePool", windows::average_pool, 13),
     ("BatchNormalization", ops::batch_normalization, 4),
+    ("Clip", ops::clip, 6),
+    ("Concat", ops::concat, 12),
     ("Conv", windows::conv, 6),
     ("ConvTranspose", windows::conv_transpose, 10),
     ("Gelu", ops::gelu, 4),
@@ -49,6 +51,7 @@ const OPERATORS: &[(&str, Map, usize)] = &[
     ("LogSoftmax", ops::log_softmax, 7),
     ("MaxPool", windows::max_pool, 14),
     ("Mul", ops::mul, 3),
+    ("ReduceMean", ops::reduce_mean, 8),
     ("Relu", ops::relu, 1),
     ("Resize", windows::resize, 6),
     ("Sigmoid", ops::sigmoid, 2),

@@ -1,7 +1,7 @@
 //! ONNX's Gemm, activations, Softmax and BatchNormalization.
 
-use super::Results;
 use super::layout::*;
+use super::{Results, out_of_scope};
 use crate::support::executor::{Make, Operand, evaluate, evaluate_one};
 use crate::support::onnx::{Case, Tensor};
 use frazil::low_level::Shape;
@@ -75,6 +75,68 @@ pub fn softmax(case: &Case, make: Make) -> Results {
 
 pub fn log_softmax(case: &Case, make: Make) -> Results {
     over_axis(case, make, Op::LogSoftmax)
+}
+
+/// Returns an axis counted from the front.
+fn from_front(axis: i64, rank: usize) -> usize {
+    if axis < 0 { (rank as i64 + axis) as usize } else { axis as usize }
+}
+
+/// Computes Concat, with the axis moved to the end.
+pub fn concat(case: &Case, make: Make) -> Results {
+    let rank = input(case, 0).shape.len();
+    let axis = from_front(int(case, "axis", 0), rank);
+    let last: Vec<_> = (0..rank).filter(|&other| other != axis).chain([axis]).collect();
+    let rows = |t: &Tensor| {
+        let moved = permute(t, &last);
+        let columns = t.shape[axis];
+        (Operand::batch(&[moved.data.len() / columns, columns], moved.data.clone()), moved.shape)
+    };
+    let (mut joined, mut shape) = rows(input(case, 0));
+    for number in 1..case.inputs.len() {
+        let (other, moved) = rows(input(case, number));
+        shape[rank - 1] += moved[rank - 1];
+        let rows = joined.shape[0];
+        let y = evaluate_one(make, Op::Concat, &[joined, other]);
+        joined = Operand::batch(&[rows, shape[rank - 1]], y);
+    }
+    let mut back: Vec<_> = (0..rank - 1).collect();
+    back.insert(axis, rank - 1);
+    Ok(vec![permute(&tensor(&shape, joined.data), &back)])
+}
+
+/// Computes Clip with the limits of a clamp, a ReLU or a ReLU6.
+pub fn clip(case: &Case, make: Make) -> Results {
+    let limit = |number: usize| optional(case, number).map(|t| t.data[0]);
+    let op = match (limit(1), limit(2)) {
+        (Some(min), Some(max)) if min == -max && max > 0.0 => {
+            Op::Activation(Activation::Clamp { limit: max })
+        }
+        (Some(0.0), Some(6.0)) => Op::Activation(Activation::Relu6),
+        (Some(0.0), None) => Op::Relu,
+        limits => return out_of_scope(format!("the limits {limits:?}")),
+    };
+    activation(case, make, op)
+}
+
+/// Computes ReduceMean, with the axes moved to the end.
+pub fn reduce_mean(case: &Case, make: Make) -> Results {
+    let x = input(case, 0);
+    let rank = x.shape.len();
+    let axes: Vec<_> = match optional(case, 1) {
+        Some(axes) if !axes.data.is_empty() => {
+            axes.data.iter().map(|&axis| from_front(axis as i64, rank)).collect()
+        }
+        _ => (0..rank).collect(),
+    };
+    let (reduced, kept): (Vec<_>, Vec<_>) = (0..rank).partition(|axis| axes.contains(axis));
+    let moved = permute(x, &[kept.as_slice(), &reduced].concat());
+    let outer: usize = kept.iter().map(|&axis| x.shape[axis]).product();
+    let rows = Operand::batch(&[outer, moved.data.len() / outer, 1, 1], moved.data);
+    let mean = evaluate_one(make, Op::GlobalAvgPool, &[rows]);
+    let keeps = int(case, "keepdims", 1) != 0;
+    let extent = |axis: usize| if axes.contains(&axis) { keeps.then_some(1) } else { Some(x.shape[axis]) };
+    Ok(vec![tensor(&(0..rank).filter_map(extent).collect::<Vec<_>>(), mean)])
 }
 
 /// Computes `LRN` by the operations of [`frazil::layer::LocalResponseNormLayer`].
