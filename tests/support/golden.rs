@@ -237,7 +237,7 @@ fn every_case_of_the_manifest_is_in_a_set_and_loads() {
         *ran.entry(kind.to_owned()).or_insert(0usize) += cases.len();
     }
     assert_eq!(ran, kinds, "cases in the sets and in the manifest");
-    assert_eq!(all.len(), 176);
+    assert_eq!(all.len(), 183);
 }
 
 #[test]
