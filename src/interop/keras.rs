@@ -119,6 +119,15 @@ impl KerasWeights {
         Ok(self)
     }
 
+    /// Leaves out these parameters, which then are neither read nor missing, for example those of a layer with other
+    /// classes.
+    pub fn without<P: AsRef<str>>(mut self, paths: &[P]) -> Self {
+        for layer in &mut self.layers {
+            layer.parameters.retain(|(path, ..)| paths.iter().all(|other| other.as_ref() != path));
+        }
+        self
+    }
+
     /// Reads the parameters of the model from a `.weights.h5` or `.keras` file of Keras 3, from `float32`, `float16`
     /// or `float64` datasets. The state of an optimizer in the file is ignored.
     ///

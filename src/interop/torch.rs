@@ -194,6 +194,13 @@ impl TorchStateDict {
         Ok(self)
     }
 
+    /// Leaves out the entries of these parameters, which then are neither read nor missing, for example those of a
+    /// layer with other classes.
+    pub fn without<P: AsRef<str>>(mut self, paths: &[P]) -> Self {
+        self.entries.retain(|entry| paths.iter().all(|path| path.as_ref() != entry.path));
+        self
+    }
+
     /// Sets the shape `[c, h, w]` of the images that PyTorch flattens before a dense layer or batch norm; by
     /// default that of the model's flatten. `[features, 1, 1]` keeps the order of the features.
     ///

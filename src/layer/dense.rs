@@ -37,6 +37,12 @@ impl DenseLayer {
         self
     }
 
+    /// Sets the number of outputs.
+    pub(super) fn with_outputs(mut self, outputs: usize) -> Self {
+        self.outputs = outputs;
+        self
+    }
+
     /// Sets the initializer of the kernel unless there is one.
     pub(super) fn default_init(&mut self, init: Init) {
         self.init.get_or_insert(init);

@@ -116,6 +116,30 @@ pub struct ParameterSpec {
 }
 
 impl Layer {
+    /// Returns the dense layer or convolution with another number of outputs; `None` for other layers.
+    pub(crate) fn with_outputs(&self, outputs: usize) -> Option<Self> {
+        match self {
+            Layer::Dense(dense) => Some(Layer::Dense(dense.clone().with_outputs(outputs))),
+            Layer::Conv2d(conv) => Some(Layer::Conv2d(conv.clone().with_outputs(outputs))),
+            _ => None,
+        }
+    }
+
+    /// Whether the layer has one operand and no parameters, and its output has as many channels as the operand.
+    pub(crate) fn keeps_channels(&self) -> bool {
+        use Layer::{
+            Activation, AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, Dropout, Flatten, GlobalAvgPool,
+            LogSoftmax, MaxPool2d, Relu, Reshape, Softmax,
+        };
+        match self {
+            Relu | Activation(_) | Softmax | LogSoftmax | Dropout { .. } | GlobalAvgPool => true,
+            MaxPool2d(_) | AvgPool2d(_) | AdaptiveMaxPool2d(_) | AdaptiveAvgPool2d(_) => true,
+            // Of one pixel; the shape is checked afterwards.
+            Flatten | Reshape(_) => true,
+            _ => false,
+        }
+    }
+
     /// Returns the output shape for one example whose operands have the shapes `inputs`; error messages contain
     /// `name`, the layer's name.
     ///

@@ -28,6 +28,12 @@ impl Conv2dLayer {
         Conv2dLayer { c_out, window: Window::new(kernel), groups: 1, bias: true, init: None }
     }
 
+    /// Sets the number of output channels.
+    pub(super) fn with_outputs(mut self, c_out: usize) -> Self {
+        self.c_out = c_out;
+        self
+    }
+
     /// Sets the padding.
     pub fn padding(mut self, padding: Padding) -> Self {
         self.window.padding = padding;

@@ -37,6 +37,12 @@ impl Model {
     /// # Ok::<(), frazil::Error>(())
     /// ```
     pub fn to_json(&self) -> String {
+        // Maps with keys that are no text, and floats that are no numbers, are what cannot be written: there are
+        // none, because building the model refused such numbers.
+        serde_json::to_string(&self.architecture()).unwrap_or_default()
+    }
+
+    fn architecture(&self) -> Architecture {
         let layers = self.layers().iter().map(|named| Entry {
             name: named.name.clone(),
             layer: named.layer.clone(),
@@ -44,10 +50,7 @@ impl Model {
             repeats: named.repeats,
         });
         let (inputs, outputs) = (self.inputs().to_vec(), self.outputs().to_vec());
-        let architecture = Architecture { inputs, layers: layers.collect(), outputs };
-        // Maps with keys that are no text, and floats that are no numbers, are what cannot be written: there are
-        // none, because building the model refused such numbers.
-        serde_json::to_string(&architecture).unwrap_or_default()
+        Architecture { inputs, layers: layers.collect(), outputs }
     }
 
     /// Builds the model of an architecture that [`Model::to_json`] returned.
@@ -58,8 +61,14 @@ impl Model {
     pub fn from_json(text: &str) -> Result<Self> {
         let at = "architecture";
         let refused = |error: serde_json::Error| Error::argument(at, "the JSON of Model::to_json", error);
-        let architecture: Architecture = serde_json::from_str(text).map_err(refused)?;
-        let inputs = architecture.inputs.iter().map(|(name, shape)| Model::named_input(name, shape.clone()));
+        serde_json::from_str::<Architecture>(text).map_err(refused)?.build()
+    }
+}
+
+impl Architecture {
+    fn build(&self) -> Result<Model> {
+        let at = "architecture";
+        let inputs = self.inputs.iter().map(|(name, shape)| Model::named_input(name, shape.clone()));
         let inputs: Vec<_> = inputs.collect();
         let mut values: Vec<ModelBuilder> = Vec::new();
         let find = |values: &[ModelBuilder], source: Source| {
@@ -71,7 +80,7 @@ impl Model {
                 .cloned()
                 .ok_or_else(|| Error::argument(at, "operands before their layers", format!("{source:?}")))
         };
-        for Entry { name, layer, operands, repeats } in architecture.layers.iter() {
+        for Entry { name, layer, operands, repeats } in &self.layers {
             let operands =
                 operands.iter().map(|&source| find(&values, source)).collect::<Result<Vec<_>>>()?;
             let mut operands = operands.into_iter();
@@ -81,16 +90,60 @@ impl Model {
                 None => first.join(name, layer.clone(), operands),
             });
         }
-        let outputs = architecture.outputs.iter().map(|&source| find(&values, source));
+        let outputs = self.outputs.iter().map(|&source| find(&values, source));
         let model = Model::with_outputs(outputs.collect::<Result<Vec<_>>>()?)?;
         let names = |name: &String, other: &str| name == other;
-        let same = model.inputs() == architecture.inputs
-            && model.layers().len() == architecture.layers.len()
-            && model.layers().iter().zip(&architecture.layers).all(|(a, b)| names(&b.name, &a.name));
+        let same = model.inputs() == self.inputs
+            && model.layers().len() == self.layers.len()
+            && model.layers().iter().zip(&self.layers).all(|(a, b)| names(&b.name, &a.name));
         if same {
             return Ok(model);
         }
         Err(Error::argument(at, "inputs and layers that the outputs depend on, in order", "others"))
+    }
+}
+
+impl Model {
+    /// Returns the model with another number of classes: its last dense layer or convolution has as many outputs.
+    ///
+    /// ```
+    /// use frazil::Model;
+    ///
+    /// let model = Model::named("resnet18")?.with_classes(3)?;
+    /// assert_eq!(model.output(), [3]);
+    /// # Ok::<(), frazil::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for no classes, and if there is no such layer before the only output, or others than
+    /// activations and pooling follow it.
+    pub fn with_classes(&self, classes: usize) -> Result<Self> {
+        let at = "Model::with_classes";
+        let refused = |got: String| {
+            Error::argument(at, "a dense layer or convolution whose outputs are those of the model", got)
+        };
+        let mut architecture = self.architecture();
+        let mut source = match *self.outputs() {
+            [only] => only,
+            ref others => return Err(refused(format!("{} outputs", others.len()))),
+        };
+        loop {
+            let Source::Layer(index) = source else { return Err(refused("an input".to_owned())) };
+            let entry = &mut architecture.layers[index];
+            if let Some(layer) = entry.layer.with_outputs(classes) {
+                entry.layer = layer;
+                break;
+            }
+            match entry.operands.as_slice() {
+                [only] if entry.layer.keeps_channels() => source = *only,
+                _ => return Err(refused(format!("layer {:?}", entry.name))),
+            }
+        }
+        let model = architecture.build()?;
+        if model.output() != [classes] {
+            return Err(refused(format!("outputs {:?}", model.output())));
+        }
+        Ok(model)
     }
 }
 
