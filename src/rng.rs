@@ -14,6 +14,10 @@ pub enum Purpose {
     Shuffle = 3,
     /// Test data.
     Data = 4,
+    /// Division of a data set.
+    Split = 5,
+    /// Random changes of images.
+    Augment = 6,
 }
 
 /// A seeded random stream (ChaCha8). Distributions are computed here from the raw bits, so that they do not

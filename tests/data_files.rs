@@ -2,7 +2,7 @@
 
 use flate2::{Compression, write::GzEncoder};
 use frazil::Error;
-use frazil::data::{cifar10, idx};
+use frazil::data::{cifar10, cifar100, idx};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -254,4 +254,22 @@ fn cifar10_errors_name_file_and_byte() {
         let (_, place, why) = data_error(cifar10(&folder.0));
         assert!(place == "folder" && why.contains(name), "{place} {why}");
     }
+}
+
+#[test]
+fn cifar100_has_the_fine_labels() {
+    let folder = Folder::new("cifar100");
+    let fine = |coarse: u8, label: u8, first| [vec![coarse], record(label, first)].concat();
+    folder.write("train.bin", &[fine(3, 99, [1, 2, 3]), fine(19, 0, [4, 5, 6])].concat());
+    folder.write("test.bin", &fine(0, 42, [7, 8, 9]));
+    let (train, test) = cifar100(&folder.0).unwrap();
+    assert_eq!((train.labels(), test.labels(), train.classes()), (&[99, 0][..], &[42][..], 100));
+    assert_eq!(train.features()[3072..][..3], [4.0, 5.0, 6.0].map(|value: f32| value / 255.0));
+    folder.write("test.bin", &fine(0, 100, [7, 8, 9]));
+    let (file, place, why) = data_error(cifar100(&folder.0));
+    assert!(file == "test.bin" && place == "byte 1" && why.contains("below 100, got 100"), "{place} {why}");
+    folder.write("test.bin", &[0; 3073]);
+    assert!(data_error(cifar100(&folder.0)).2.contains("records of 3074 bytes"));
+    folder.remove("train.bin");
+    assert!(data_error(cifar100(&folder.0)).2.contains("train.bin"));
 }

@@ -25,9 +25,12 @@ mod freeze_matrix;
 mod freeze_methods;
 mod frozen_prefix;
 mod golden;
+#[cfg(feature = "images")]
+mod images;
 #[cfg(feature = "keras")]
 mod keras;
 mod limits;
+mod loader;
 mod long_sums;
 mod losses;
 mod memory;

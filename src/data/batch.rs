@@ -24,10 +24,15 @@ impl Batch {
 
     /// Returns the batch without the examples with this label.
     pub fn without_label(&self, label: u32) -> Batch {
+        self.rows_where(|row| self.labels[row] != label)
+    }
+
+    /// Returns the batch with the rows for which `keep` is true.
+    pub(super) fn rows_where(&self, keep: impl Fn(usize) -> bool) -> Batch {
         let rows = self.rows().max(1);
         let [of_features, of_targets] = [&self.features, &self.targets].map(|all| all.len() / rows);
         let mut kept = Batch::default();
-        for (row, _) in self.labels.iter().enumerate().filter(|(_, other)| **other != label) {
+        for row in (0..self.rows()).filter(|&row| keep(row)) {
             kept.labels.push(self.labels[row]);
             kept.features.extend(&self.features[row * of_features..][..of_features]);
             kept.targets.extend(&self.targets[row * of_targets..][..of_targets]);

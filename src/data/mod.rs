@@ -1,23 +1,40 @@
-//! Data sets in host memory, readers of common file formats, and batches.
+//! Data sets in host memory, examples that are read when they are needed, readers of common file formats, and batches.
 //!
 //! A [`Dataset`] contains all its examples as `f32` features, row-major, each with a class label or a
-//! regression target. [`Digits`] is a small real data set, embedded in the crate; [`idx()`] and [`cifar10()`]
-//! read files; [`synthetic`] generates random data sets of any size.
+//! regression target. [`Digits`] is a small real data set, embedded in the crate; [`idx()`], [`cifar10()`] and
+//! [`cifar100()`] read files; [`synthetic`] generates random data sets of any size.
+//!
+//! [`Examples`] may be larger than memory: a [`Loader`] makes batches of them, which worker threads read ahead. With
+//! the feature `images`, `ImageFiles` are folders and lists of PNG, JPEG and WebP files.
 
 mod batch;
-mod cifar10;
+mod cifar;
+#[cfg(feature = "images")]
+mod decode;
 mod digits;
+mod examples;
 mod idx;
+#[cfg(feature = "images")]
+mod image_files;
+mod loader;
+mod split;
 mod synthetic;
+mod transform;
 
 pub use batch::{Batch, Batches};
-pub use cifar10::cifar10;
+pub use cifar::{cifar10, cifar100};
 pub use digits::Digits;
+pub use examples::Examples;
 pub use idx::idx;
+#[cfg(feature = "images")]
+pub use image_files::{ImageFiles, image_features};
+pub use loader::{LoadedBatches, Loader};
 pub use synthetic::synthetic;
+pub use transform::{Augment, ImageOptions, Normalize, TransformedImages};
 
 use crate::digest::{Digest, Fnv1a};
 use crate::error::{Error, Result};
+use crate::host_memory;
 use crate::rng::{Purpose, Stream};
 use crate::shape::Shape;
 use std::fmt;
@@ -116,6 +133,75 @@ impl Dataset {
             target: self.target.clone(),
             ..data
         })
+    }
+
+    /// Divides the examples at random by `seed`, class by class: returns those that stay and `fraction` of them, each
+    /// in the order of the data set. A class of two examples or more has at least one in each part.
+    ///
+    /// ```
+    /// use frazil::Digits;
+    ///
+    /// let (train, validation) = Digits::train()?.split(0.2, 7)?;
+    /// assert_eq!((train.len(), validation.len()), (1151, 286));
+    /// # Ok::<(), frazil::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] unless the fraction is between 0 and 1; [`Error::Data`] if no class has two
+    /// examples; [`Error::HostMemory`].
+    pub fn split(&self, fraction: f64, seed: u64) -> Result<(Self, Self)> {
+        let [kept, held] = split::rows(&self.name, &self.labels, fraction, seed)?;
+        Ok((self.rows(&kept)?, self.rows(&held)?))
+    }
+
+    /// Copies these rows.
+    fn rows(&self, rows: &[usize]) -> Result<Self> {
+        let copied = |all: &[f32]| -> Result<Vec<f32>> {
+            let len = all.len() / self.len();
+            let mut copy = host_memory::reserve(rows.len() * len, &self.name)?;
+            rows.iter().for_each(|row| copy.extend_from_slice(&all[row * len..][..len]));
+            Ok(copy)
+        };
+        Ok(Dataset {
+            name: self.name.clone(),
+            example: self.example.clone(),
+            features: copied(&self.features)?,
+            labels: rows.iter().map(|&row| self.labels[row]).collect(),
+            classes: self.classes,
+            targets: copied(&self.targets)?,
+            target: self.target.clone(),
+        })
+    }
+
+    /// Returns the data set with other features: `f` is called with the features of each example, and writes those of
+    /// the new one, of the shape `example_shape`, which are zeros before.
+    ///
+    /// ```
+    /// use frazil::Digits;
+    ///
+    /// let digits = Digits::test()?;
+    /// let inverted = digits.map([8, 8, 1], |old, new| {
+    ///     new.iter_mut().zip(old).for_each(|(new, old)| *new = 1.0 - old);
+    /// })?;
+    /// assert_eq!(inverted.features()[0], 1.0 - digits.features()[0]);
+    /// # Ok::<(), frazil::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if the shape has an extent of 0 or is too large; [`Error::HostMemory`].
+    pub fn map(
+        &self,
+        example_shape: impl Into<Vec<usize>>,
+        mut f: impl FnMut(&[f32], &mut [f32]),
+    ) -> Result<Self> {
+        let example_shape = example_shape.into();
+        let len = Shape::new(example_shape.as_slice())?.elements();
+        let all = self.len().saturating_mul(len);
+        let mut features = host_memory::reserve(all, &self.name)?;
+        features.resize(all, 0.0);
+        let old = self.features.chunks_exact(self.example.elements());
+        old.zip(features.chunks_exact_mut(len)).for_each(|(old, new)| f(old, new));
+        self.with_features(example_shape, features)
     }
 
     /// Number of examples, 1 or more.

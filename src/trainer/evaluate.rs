@@ -1,7 +1,7 @@
 //! Evaluation and prediction.
 
 use super::{ModelPlan, Trainer, accuracy};
-use crate::data::{Batch, Dataset};
+use crate::data::{Batch, Dataset, Loader};
 use crate::engine::{Examples, Plan};
 use crate::error::{Error, Result};
 use crate::graph::{DType, Graph, ParameterId, ParameterKind, StepScalars};
@@ -25,7 +25,7 @@ pub struct Evaluation {
     /// The number of examples whose loss is NaN or infinite: because of a NaN in their features, or because
     /// the weights overflow.
     pub non_finite: u64,
-    /// Index in the data set of the first such example.
+    /// Index in the data set of the first such example, without those that are left out.
     pub first_non_finite: Option<usize>,
     /// The confusion matrix of the examples whose loss is finite; `None` for a loss without labels.
     pub confusion: Option<Confusion>,
@@ -60,6 +60,23 @@ impl Trainer {
     /// [`Error::ShapeMismatch`] if the examples, classes or targets do not fit the model and the loss;
     /// [`Error::InvalidArgument`] with [`Loss::Custom`]; [`Error::DeviceLost`], [`Error::Timeout`].
     pub fn evaluate(&self, data: &Dataset) -> Result<Evaluation> {
+        self.evaluate_batches(data, data.in_order(self.options.batch)?.map(Ok))
+    }
+
+    /// Computes loss, accuracy and confusion matrix on examples that are read batch by batch, as [`Trainer::evaluate`].
+    /// Examples that are left out do not count.
+    ///
+    /// # Errors
+    /// As [`Trainer::evaluate`], and those of [`Examples::read`].
+    pub fn evaluate_over(&self, data: &Loader) -> Result<Evaluation> {
+        self.evaluate_batches(data.examples(), data.in_order(self.options.batch)?)
+    }
+
+    fn evaluate_batches(
+        &self,
+        data: &dyn crate::data::Examples,
+        batches: impl Iterator<Item = Result<Batch>>,
+    ) -> Result<Evaluation> {
         if self.loss == Loss::Custom {
             let expected =
                 "a loss that the device computes; compute others from the outputs of Trainer::predict";
@@ -90,7 +107,8 @@ impl Trainer {
         let mut confusion = self.loss.has_labels().then(|| Confusion::new(classes));
         let (mut loss, mut weight, mut examples, mut first) = (0.0, 0.0, 0, 0);
         let (mut non_finite, mut first_non_finite) = (0, None);
-        for batch in data.in_order(self.options.batch)? {
+        for batch in batches {
+            let batch = batch?;
             let rows = batch.rows();
             let counted = self.counted(std::slice::from_ref(&batch));
             let Some(counted) = counted.first() else {

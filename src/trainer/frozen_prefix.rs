@@ -2,10 +2,11 @@
 
 use super::{GradientPolicy, ModelPlan, Trainer};
 use crate::compiler::PlanReport;
-use crate::data::{Batch, Dataset};
+use crate::data::{Batch, Dataset, Examples, Loader};
 use crate::engine::{Plan, TimedDispatch};
 use crate::error::{Error, Result};
 use crate::graph::{Clip, ParameterId, ParameterKind, StepScalars};
+use crate::host_memory;
 use crate::mask::Mask;
 use crate::model::{NamedLayer, Updates};
 
@@ -102,6 +103,25 @@ impl Trainer {
     /// of another shape; [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`],
     /// [`Error::Timeout`].
     pub fn prefix_features(&mut self, data: &Dataset) -> Result<Dataset> {
+        let batches = data.in_order(self.options.batch)?.map(Ok);
+        self.prefix_features_of(data, batches)
+    }
+
+    /// Computes the outputs of the frozen layers for examples that are read batch by batch, as in epoch 0, as
+    /// [`Trainer::prefix_features`]. Examples that are left out have no features.
+    ///
+    /// # Errors
+    /// As [`Trainer::prefix_features`], and those of [`Examples::read`]; [`Error::Data`] if all examples are left out.
+    pub fn prefix_features_over(&mut self, data: &Loader) -> Result<Dataset> {
+        let batches = data.in_order(self.options.batch)?;
+        self.prefix_features_of(data.examples(), batches)
+    }
+
+    fn prefix_features_of(
+        &mut self,
+        data: &dyn Examples,
+        batches: impl Iterator<Item = Result<Batch>>,
+    ) -> Result<Dataset> {
         let at = "Trainer::prefix_features";
         let layers = self.frozen_prefix();
         if layers == 0 {
@@ -117,13 +137,23 @@ impl Trainer {
         let below = self.model.features_graph(layers, self.options.batch)?;
         let plan = Plan::compile_with(&self.gpu, &below.graph, &self.store, &self.options.plan())?;
         let row: usize = example.iter().product();
-        let mut features = Vec::with_capacity(data.len() * row);
-        for batch in data.in_order(self.options.batch)? {
+        let mut features = host_memory::reserve(data.len().saturating_mul(row), data.name())?;
+        let (mut labels, mut targets) = (Vec::new(), Vec::new());
+        for batch in batches {
+            let batch = batch?;
+            if batch.rows() == 0 {
+                continue;
+            }
+            labels.extend_from_slice(&batch.labels);
+            targets.extend_from_slice(&batch.targets);
             plan.write_f32(below.input, &batch.features)?;
             plan.run(StepScalars::forward(batch.rows()))?;
             features.extend_from_slice(&plan.read_f32(below.features)?[..batch.rows() * row]);
         }
-        let features = data.with_features(example.as_slice(), features)?;
+        let features = match data.target_shape() {
+            Some(target) => Dataset::regression(data.name(), example.as_slice(), features, target, targets)?,
+            None => Dataset::new(data.name(), example.as_slice(), features, labels, data.classes())?,
+        };
         if self.frozen_prefix.as_ref().is_none_or(|prefix| prefix.layers != layers) {
             let updates = Updates::new(&self.model, &self.optimizer, self.options.accumulate)?;
             let values =

@@ -4,6 +4,7 @@
 mod custom;
 mod element_steps;
 mod evaluate;
+mod fit;
 mod freeze;
 mod frozen_prefix;
 mod options;
@@ -15,6 +16,7 @@ mod state;
 mod tests;
 
 pub use evaluate::{Confusion, Evaluation};
+pub use fit::{Epoch, Fit, Fitted};
 pub use options::{GradientPolicy, OnNonFinite, ThawPolicy, TrainerOptions};
 pub use plateau::FreezeOnPlateau;
 pub use proof::{Changed, FreezeReport, TensorProof};
