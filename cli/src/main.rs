@@ -2,8 +2,10 @@
 
 mod bench;
 mod check;
+mod data;
 mod devices;
 mod draw;
+mod evaluate;
 mod export;
 mod inspect;
 mod interrupt;
@@ -71,7 +73,9 @@ enum Command {
     /// Print the layers of a predefined model or of a file: shapes, parameters, frozen weights, operations. Needs no
     /// GPU.
     Summary(summary::SummaryArgs),
-    /// Compute the outputs of a network for examples in a .npy file.
+    /// Evaluate a network on a data set: loss, accuracy, and accuracy of each class.
+    Evaluate(evaluate::EvaluateArgs),
+    /// Predict the classes of images, or compute the outputs of a network for examples in a .npy file.
     Predict(predict::PredictArgs),
     /// Write the weights and masks of a network for PyTorch or as an ONNX file. Needs no GPU.
     Export(export::ExportArgs),
@@ -247,6 +251,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => args.json,
         Command::Draw(_) => false,
         Command::Summary(args) => args.json,
+        Command::Evaluate(args) => args.json,
         Command::Predict(args) => args.json,
         Command::Export(args) => args.json,
     };
@@ -259,6 +264,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Draw(args) => draw::run(&args),
         Command::Summary(args) => summary::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Export(args) => export::run(&args),
     };

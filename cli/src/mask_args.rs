@@ -34,13 +34,8 @@ Schedules of --mask-schedule, by example:
 pub struct MaskArgs {
     /// Freeze the elements that RULE selects in each parameter whose path matches GLOB, as in
     /// 'conv*.kernel=random:0.5'; `frazil train --help` lists the rules. May be repeated; replaces the
-    /// default.
-    #[arg(
-        long,
-        value_name = "GLOB=RULE",
-        default_value = "conv*.kernel=random:0.5",
-        value_parser = os_text::parser()
-    )]
+    /// default [default: conv*.kernel=random:0.5, with --weights nothing].
+    #[arg(long, value_name = "GLOB=RULE", value_parser = os_text::parser())]
     freeze: Vec<String>,
     /// Freeze the running statistics of the batch norms that GLOB matches, as in 'bn1' or '*'. May be
     /// repeated.
@@ -60,14 +55,17 @@ pub struct MaskArgs {
 /// Pairs of a glob over parameter paths and its schedule.
 pub struct MaskSchedules(Vec<(String, MaskSchedule)>);
 
+/// The default of `--freeze` in a run that does not begin with given weights.
+pub const DEFAULT_FREEZE: &str = "conv*.kernel=random:0.5";
+
 impl MaskArgs {
-    /// Parses `--freeze` into pairs of glob and rule.
-    pub fn freezes(&self, seed: u64) -> Result<Vec<(String, FreezeRule)>> {
-        let one = |text: &String| {
+    /// Parses `--freeze`, or `default` if it is not given, into pairs of glob and rule.
+    pub fn freezes(&self, default: Option<&str>, seed: u64) -> Result<Vec<(String, FreezeRule)>> {
+        let one = |text: &str| {
             let (glob, rule) = text.split_once('=').ok_or_else(|| Error::InvalidArgument {
                 at: "--freeze".to_owned(),
                 expected: "GLOB=RULE, such as 'conv*.kernel=random:0.5'".to_owned(),
-                got: text.clone(),
+                got: text.to_owned(),
             })?;
             let file = rule.strip_prefix("file:").and_then(|file| file.rsplit_once(':'));
             let rule: FreezeRule = match file.filter(|(path, tensor)| !path.is_empty() && !tensor.is_empty())
@@ -77,7 +75,8 @@ impl MaskArgs {
             };
             Ok((glob.to_owned(), rule.seed(seed)))
         };
-        self.freeze.iter().map(one).collect()
+        let default = default.filter(|_| self.freeze.is_empty());
+        self.freeze.iter().map(String::as_str).chain(default).map(one).collect()
     }
 
     /// Returns the model with the batch norms of `--use-running-statistics` set.

@@ -1,9 +1,13 @@
 //! Networks that are named on the command line: predefined models, and files of several formats.
 
+use super::data::{class_names, normalization};
 use super::{Failure, usage};
 use clap::Args;
 use frazil::checkpoint::Checkpoint;
+use frazil::data::Normalize;
 use frazil::interop::{KerasWeights, TorchStateDict, Weights, read_onnx};
+use frazil::layer::Layer;
+use frazil::model::Source;
 use frazil::{Error, Mask, Model, Result};
 use std::path::{Path, PathBuf};
 
@@ -29,6 +33,35 @@ pub struct Network {
     pub masks: Vec<(String, Mask)>,
     /// What a reader should know about the file.
     pub notes: Vec<String>,
+    /// Names of the classes; none if the file does not have them.
+    pub classes: Vec<String>,
+    /// Normalization of the images, if the file says so.
+    pub normalize: Option<Normalize>,
+}
+
+impl Network {
+    /// A network without masks and notes.
+    fn new(model: Model, parameters: Vec<(String, Vec<f32>)>, notes: Vec<String>) -> Self {
+        let (masks, classes, normalize) = (Vec::new(), Vec::new(), None);
+        Network { model, parameters, steps: 0, masks, notes, classes, normalize }
+    }
+}
+
+/// The probabilities of the classes from the outputs of a model for one example: their softmax, unless the model has
+/// one itself.
+pub fn probabilities(model: &Model, outputs: &[f32]) -> Vec<f64> {
+    let last = match model.outputs().first() {
+        Some(Source::Layer(index)) => model.layers().get(*index).map(|named| named.layer()),
+        _ => None,
+    };
+    let outputs = outputs.iter().map(|&output| f64::from(output));
+    if matches!(last, Some(Layer::Softmax)) {
+        return outputs.collect();
+    }
+    let largest = outputs.clone().fold(f64::NEG_INFINITY, f64::max);
+    let exponentials: Vec<_> = outputs.map(|output| (output - largest).exp()).collect();
+    let sum: f64 = exponentials.iter().sum();
+    exponentials.into_iter().map(|exponential| exponential / sum).collect()
 }
 
 impl NetworkArgs {
@@ -43,13 +76,7 @@ impl NetworkArgs {
         let name = self.file.to_str().unwrap_or_default();
         if self.model.is_none() && Model::NAMES.contains(&name) {
             let model = Model::named(name)?;
-            return Ok(Network {
-                model,
-                parameters: Vec::new(),
-                steps: 0,
-                masks: Vec::new(),
-                notes: Vec::new(),
-            });
+            return Ok(Network::new(model, Vec::new(), Vec::new()));
         }
         self.load()
     }
@@ -59,13 +86,7 @@ impl NetworkArgs {
 pub fn load(file: &Path, named: Option<Model>) -> Result<Network> {
     if file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")) {
         let read = read_onnx(file)?;
-        return Ok(Network {
-            model: read.model,
-            parameters: read.parameters,
-            steps: 0,
-            masks: Vec::new(),
-            notes: read.notes,
-        });
+        return Ok(Network::new(read.model, read.parameters, read.notes));
     }
     let foreign = |why: String| Error::Checkpoint { path: file.to_owned(), why, source: None };
     let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
@@ -107,7 +128,8 @@ pub fn load(file: &Path, named: Option<Model>) -> Result<Network> {
         }
     }
     let steps = checkpoint.notes().get("step").and_then(|step| step.parse().ok()).unwrap_or(0);
-    Ok(Network { model, parameters, steps, masks, notes: Vec::new() })
+    let (classes, normalize) = (class_names(&checkpoint), normalization(&checkpoint));
+    Ok(Network { steps, masks, classes, normalize, ..Network::new(model, parameters, Vec::new()) })
 }
 
 fn without_architecture() -> String {
@@ -126,5 +148,5 @@ fn complete(model: &Model, weights: Weights, foreign: impl Fn(String) -> Error) 
         )));
     }
     let notes = weights.unused.iter().map(|name| format!("unused: {name}")).collect();
-    Ok(Network { model: model.clone(), parameters: weights.parameters, steps: 0, masks: Vec::new(), notes })
+    Ok(Network::new(model.clone(), weights.parameters, notes))
 }

@@ -350,7 +350,7 @@ fn data_set_selects_the_default_model() {
     assert_eq!((&done["steps"], &done["frozen_total"]), (&3.into(), &400.into()));
     let missing = format!("cifar10:{}", out.display());
     let wrong: [(&[&str], i32, &str); 3] = [
-        (&["--data", "mnist"], 2, "digits, idx:DIR or cifar10:DIR"),
+        (&["--data", "mnist"], 2, "digits, idx:DIR, cifar10:DIR, cifar100:DIR, folder:DIR or csv:FILE"),
         (&["--model", "lenet"], 2, "--model: expected one of digits, lenet28"),
         (&["--data", &missing], 1, "data_batch_1.bin"),
     ];

@@ -9,6 +9,7 @@ mod data_sets;
 mod draw;
 mod faults;
 mod hostile_files;
+mod images;
 mod interrupts;
 mod networks;
 mod program;

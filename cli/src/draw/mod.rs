@@ -6,9 +6,9 @@ mod png;
 mod scene;
 mod svg;
 
+use super::data::{ImageArgs, Reading, Source};
 use super::network::load;
 use super::output::Output;
-use super::train::Source;
 use super::{DeviceArgs, Failure, os_text, usage};
 use activations::Activations;
 use clap::{Args, ValueEnum};
@@ -130,8 +130,11 @@ fn write(out: &Path, scene: &Scene, palette: &Palette) -> Result<()> {
 /// Computes the outputs of a checkpoint's network for an example.
 fn activations_of(args: &DrawArgs, file: &Path, data: &str) -> std::result::Result<Activations, Failure> {
     let network = load(file, None)?;
-    let (_, test) = usage(Source::parse(data))?.load()?;
-    let Some(batch) = test.in_order(1)?.nth(args.example) else {
+    let source = usage(Source::parse(data))?;
+    let images = ImageArgs::default();
+    let reading = Reading::of_network(&images, &network.model, network.normalize.as_ref());
+    let test = source.load_test(&reading, &network.classes)?;
+    let Some(batch) = test.loader.in_order(1)?.starting_at(args.example).next().transpose()? else {
         return usage(Err(Error::InvalidArgument {
             at: "--example".to_owned(),
             expected: format!("an index below the {} test examples", test.len()),

@@ -36,6 +36,11 @@ impl Folder {
         self.path.join("weights.safetensors")
     }
 
+    /// The checkpoint of the best epoch so far, while a run with --patience is going on.
+    pub fn best(&self) -> PathBuf {
+        self.path.join("best.safetensors")
+    }
+
     /// The checkpoint of weights that have diverged.
     pub fn diverged(&self) -> PathBuf {
         self.path.join("diverged.safetensors")
@@ -93,7 +98,8 @@ fn at_out(path: &Path, expected: &str, got: &str) -> Error {
     Error::InvalidArgument { at: "--out".to_owned(), expected: expected.to_owned(), got }
 }
 
-const HEAD: &str = "epoch,train_loss,train_accuracy,test_loss,test_accuracy,samples_per_s,run";
+/// Number of columns: epoch, train_loss, train_accuracy, loss and accuracy of the evaluation, samples_per_s, run.
+const COLUMNS: usize = 7;
 
 /// metrics.csv, open for appending: one row for each epoch, which ends with the identity of its run.
 pub struct Table {
@@ -105,13 +111,13 @@ pub struct Table {
 }
 
 impl Table {
-    /// Creates a table, or after `epochs` epochs of a run continues an existing one. Rows of later epochs are
+    /// Creates a table with the evaluation of `held` (`test` or `validation`), or after `epochs` epochs of a run continues an existing one. Rows of later epochs are
     /// removed: they are from a process that ended before it wrote its checkpoint.
     ///
     /// # Errors
     /// [`Error::Data`] if a row is of another run, unless such rows are removed with `overwrite`;
     /// [`Error::Io`].
-    pub fn open(path: PathBuf, run: &str, epochs: u64, overwrite: bool) -> Result<Self> {
+    pub fn open(path: PathBuf, held: &str, run: &str, epochs: u64, overwrite: bool) -> Result<Self> {
         let io = |source| Error::Io { path: path.clone(), source };
         let old = match std::fs::read_to_string(&path) {
             Ok(text) if epochs > 0 => text,
@@ -120,7 +126,8 @@ impl Table {
             }
             _ => String::new(),
         };
-        let mut text = format!("{HEAD}\n");
+        let mut text =
+            format!("epoch,train_loss,train_accuracy,{held}_loss,{held}_accuracy,samples_per_s,run\n");
         let (mut rows, mut last) = (0, 0);
         for (number, line) in (1..).zip(old.lines()).skip(1) {
             let Some((epoch, of)) = row(line) else { continue };
@@ -177,5 +184,5 @@ impl Table {
 fn row(line: &str) -> Option<(u64, &str)> {
     let columns: Vec<_> = line.split(',').collect();
     let epoch = columns.first()?.parse().ok()?;
-    (columns.len() == HEAD.split(',').count()).then_some((epoch, *columns.last()?))
+    (columns.len() == COLUMNS).then_some((epoch, *columns.last()?))
 }

@@ -3,37 +3,54 @@
 mod folder;
 mod resume;
 mod run;
-mod source;
+mod weights;
 
 pub use resume::Flags;
-pub use source::Source;
 
+use super::data::{ImageArgs, Reading, Sets, Source, class_names, normalization, parse_size};
 use super::interrupt::Interrupt;
-use super::mask_args::MaskArgs;
+use super::mask_args::{DEFAULT_FREEZE, MaskArgs};
 use super::optimizer_args::OptimizerArgs;
 use super::output::{Output, message};
-use super::{DeviceArgs, Failure, at_least_one, os_text, usage};
+use super::{DeviceArgs, Failure, at_flag, at_least_one, os_text, usage};
 use clap::Args;
 use folder::{Folder, Table};
 use frazil::checkpoint::Checkpoint;
-use frazil::{Dataset, Error, Gpu, Loss, Trainer, TrainerOptions};
+use frazil::data::{Augment, Examples, Normalize};
+use frazil::{Error, Gpu, Loss, Model, Trainer, TrainerOptions};
 use resume::{Position, Record, Resumed};
 use run::{Run, RunOptions, parameters};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+use weights::{Beginning, Opened, WeightsArgs};
 
 #[derive(Args)]
 #[command(next_help_heading = "Run")]
 pub struct TrainArgs {
     /// Data set: digits (embedded), idx:DIR (files of the MNIST family; idx:DIR/NAME for files that begin with
-    /// a name, such as emnist-letters) or cifar10:DIR (binary version of CIFAR-10).
+    /// a name, such as emnist-letters), cifar10:DIR or cifar100:DIR (binary versions), folder:DIR (PNG, JPEG and WebP
+    /// images in a subfolder for each class, or in train, val and test with these) or csv:FILE (lines PATH,CLASS).
     #[arg(long, value_name = "SET", default_value = "digits", value_parser = os_text::parser())]
     data: String,
     /// Model: digits, lenet28, cifar, resnet20, resnet18, resnet34, resnet50, vgg11, vgg11_bn, vgg16, vgg16_bn,
-    /// mobilenet-small, mobilenet_v2 or efficientnet_b0, for the images and classes of the data set [default: by data set digits, lenet28
-    /// or cifar].
+    /// mobilenet-small, mobilenet_v2 or efficientnet_b0, for the images and classes of the data set [default: by data set digits, lenet28,
+    /// cifar or resnet18; with --weights that of the file, if it names one].
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
+    /// Size of the images, HxW or HxWxC with 1 or 3 channels [default: that of the data set, of image files that of
+    /// the model].
+    #[arg(long, value_name = "HxW", value_parser = parse_size)]
+    size: Option<[usize; 3]>,
+    /// Change training images at random: a list of flip, crop and color.
+    #[arg(long, value_name = "LIST")]
+    augment: Option<Augment>,
+    /// Hold out this part of the training examples of each class, and evaluate it after each epoch instead of the test
+    /// set [default: 0.2 for image files without a test set].
+    #[arg(long, value_name = "FRACTION")]
+    validation: Option<f64>,
+    /// Stop after N epochs without a lower loss in the evaluation, and keep the weights of the best epoch.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    patience: Option<u64>,
     /// Number of epochs, including those before a resume.
     #[arg(long, default_value_t = 20)]
     epochs: u64,
@@ -43,8 +60,8 @@ pub struct TrainArgs {
     /// Seed of the initial weights, of random masks and of the order of examples.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Output folder for weights.safetensors and metrics.csv [default: runs/digits, runs/idx or runs/cifar10;
-    /// with --resume the folder of that file].
+    /// Output folder for weights.safetensors and metrics.csv [default: runs/ and the kind of data set; with --resume
+    /// the folder of that file].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Replace the results of another run in the output folder.
@@ -68,6 +85,10 @@ pub struct TrainArgs {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
+    images: ImageArgs,
+    #[command(flatten)]
+    weights: WeightsArgs,
+    #[command(flatten)]
     masks: MaskArgs,
     #[command(flatten)]
     optimizer: OptimizerArgs,
@@ -79,8 +100,16 @@ impl TrainArgs {
     /// The defaults that depend on other flags, by flag.
     fn implied(&self) -> Vec<(&'static str, String)> {
         let mut all = self.optimizer.implied();
-        all.extend(Source::parse(&self.data).map(|source| ("model", source.model().to_owned())));
+        if !self.weights.is_given() {
+            all.extend(Source::parse(&self.data).map(|source| ("model", source.model().to_owned())));
+        }
+        all.extend(self.default_freeze().map(|rule| ("freeze", rule.to_owned())));
         all
+    }
+
+    /// What `--freeze` is if it is not given.
+    fn default_freeze(&self) -> Option<&'static str> {
+        (!self.weights.is_given()).then_some(DEFAULT_FREEZE)
     }
 }
 
@@ -105,11 +134,18 @@ struct Start<'a> {
 /// Trains from the beginning, or from the given checkpoint at its position.
 fn train(args: &TrainArgs, flags: Flags, from: Option<Start>, interrupt: &Interrupt) -> Result<(), Failure> {
     let optimizer = usage(args.optimizer.optimizer())?;
-    let freezes = usage(args.masks.freezes(args.seed))?;
+    let freezes = usage(args.masks.freezes(args.default_freeze(), args.seed))?;
     let schedules = usage(args.masks.schedules())?;
     usage(at_least_one("--batch", args.batch as u64))?;
     usage(at_least_one("--epochs", args.epochs))?;
     usage(at_least_one("--save-every", args.save_every.unwrap_or(1)))?;
+    if args.cache_prefix && args.augment.is_some_and(Augment::is_some) {
+        return usage(Err(argument(
+            "--cache-prefix",
+            "no --augment, as the outputs of changed images differ",
+            "both",
+        )));
+    }
     let start = from.as_ref().map_or(Position::default(), |from| from.resumed.at);
     if start.epoch >= args.epochs {
         return usage(Err(Error::InvalidArgument {
@@ -119,24 +155,35 @@ fn train(args: &TrainArgs, flags: Flags, from: Option<Start>, interrupt: &Interr
         }));
     }
     let source = usage(Source::parse(&args.data))?;
-    let model = args.model.as_deref().unwrap_or(source.model());
-    usage(source::check_model(model))?;
+    let opened = match &from {
+        Some(_) => None,
+        None => args.weights.open(args.model.is_some())?,
+    };
+    let network = usage(network(args, &source, from.as_ref(), opened.as_ref()))?;
     let out = match (&args.out, &from) {
         (Some(out), _) => out.clone(),
         (None, Some(from)) => folder_of(from.file),
         (None, None) => Path::new("runs").join(source.name()),
     };
-    let (train, test) = load_data(&source, &args.data, from.as_ref())?;
-    let model = usage(args.masks.model(usage(source::model_for(model, &train))?))?;
+    let sets = load_data(&source, args, &network, from.as_ref())?;
+    let (model, beginning) = begin(&network, &sets, opened)?;
+    let model = usage(args.masks.model(model))?;
     let begun = Instant::now();
     let gpu = Gpu::new(args.device.options())?;
     let options =
         TrainerOptions::batch(args.batch).seed(args.seed).accumulate(args.optimizer.accumulate() > 1);
     let report = gpu.report();
     let adapter = format!("{} {} {}", report.name, report.backend, report.driver);
-    let mut record = Record::new(flags, digest(&train, &test), &adapter)?;
+    let given = beginning.as_ref().map_or(String::new(), Beginning::digest);
+    let mut record = Record::new(flags, sets.digest.clone(), &format!("{adapter}{given}"))?;
+    record.classes.clone_from(&sets.classes);
+    record.normalize = args.images.normalize.clone().or(network.normalize.clone()).unwrap_or_default();
     let mut trainer = Trainer::new(&gpu, model, Loss::SoftmaxCrossEntropy, optimizer, options)?;
-    let initial = parameters(&trainer)?;
+    let mut notes = sets.notes.clone();
+    if let Some(beginning) = &beginning {
+        notes.extend(beginning.apply(&mut trainer)?);
+    }
+    let mut initial = parameters(&trainer)?;
     let folder;
     match &from {
         // A resumed run takes its masks from the checkpoint, because the rules of --freeze may depend on the
@@ -146,6 +193,10 @@ fn train(args: &TrainArgs, flags: Flags, from: Option<Start>, interrupt: &Interr
             load(&mut trainer, from)?;
             record.run = from.resumed.run.clone().unwrap_or(record.run);
             record.overrides.clone_from(&from.resumed.overrides);
+            // The weights that the run began with need not be there any more.
+            if args.weights.is_given() {
+                initial = parameters(&trainer)?;
+            }
         }
         None => {
             for (glob, rule) in freezes {
@@ -164,13 +215,14 @@ fn train(args: &TrainArgs, flags: Flags, from: Option<Start>, interrupt: &Interr
         }
     }
     let rows = repeats.map_or(start.epoch, |(epoch, _)| epoch);
-    let mut table = Table::open(folder.metrics(), &record.run, rows, args.overwrite)?;
+    let mut table = Table::open(folder.metrics(), sets.held_name, &record.run, rows, args.overwrite)?;
     let options = RunOptions {
         epochs: args.epochs,
         batch: args.batch,
         accumulate: args.optimizer.accumulate(),
         seed: args.seed,
         save_every: args.save_every,
+        patience: args.patience,
         cache_prefix: args.cache_prefix,
         schedules,
         folder,
@@ -178,8 +230,8 @@ fn train(args: &TrainArgs, flags: Flags, from: Option<Start>, interrupt: &Interr
         repeats: repeats.unwrap_or_default(),
     };
     let run = Run { options: &options, output: Output::tolerant(args.json), gpu: &gpu, begun, interrupt };
-    run.announce(&trainer, &train, &test)?;
-    run.train(&mut trainer, (&train, &test), start, &initial, &mut table)?;
+    run.announce(&trainer, &sets, &notes)?;
+    run.train(&mut trainer, &sets, start, &initial, &mut table)?;
     Ok(run.output.finish()?)
 }
 
@@ -191,32 +243,130 @@ fn folder_of(file: &Path) -> PathBuf {
     }
 }
 
-/// Digest of both data sets.
-fn digest(train: &Dataset, test: &Dataset) -> String {
-    format!("{:016x}{:016x}", train.digest(), test.digest())
+/// What is known about the network before the data are loaded.
+struct Network {
+    model: Architecture,
+    /// Size of the images, if it is not that of the data.
+    size: Option<[usize; 3]>,
+    /// Normalization that the weights were trained with.
+    normalize: Option<Normalize>,
+}
+
+enum Architecture {
+    /// A predefined model, for the images and classes of the data.
+    Named(String),
+    /// A model that a file names.
+    Given(Box<Model>),
+}
+
+/// Finds the network: in the checkpoint of a resumed run, in the file of `--weights`, or by name.
+fn network(
+    args: &TrainArgs,
+    source: &Source,
+    from: Option<&Start>,
+    opened: Option<&Opened>,
+) -> frazil::Result<Network> {
+    let given = match (from, opened) {
+        (Some(from), _) if args.weights.is_given() => from.checkpoint.model()?,
+        (None, Some(opened)) if args.model.is_none() => opened.model()?,
+        _ => None,
+    };
+    let normalize = match (from, opened) {
+        (Some(from), _) => normalization(from.checkpoint),
+        (None, opened) => opened.and_then(Opened::normalization),
+    };
+    let (model, shape) = match given {
+        Some(model) => {
+            let shape = model.example_shape().to_vec();
+            (Architecture::Given(Box::new(model)), shape)
+        }
+        None => {
+            let name = args.model.as_deref().unwrap_or(source.model());
+            let model = Model::named(name).map_err(|error| at_flag("--model", error))?;
+            (Architecture::Named(name.to_owned()), model.example_shape().to_vec())
+        }
+    };
+    let of_model = <[usize; 3]>::try_from(shape).ok().filter(|_| source.is_files());
+    Ok(Network { model, size: args.size.or(of_model), normalize })
+}
+
+/// Returns the model for the data, and what it takes from the file of `--weights`.
+fn begin(
+    network: &Network,
+    sets: &Sets,
+    opened: Option<Opened>,
+) -> Result<(Model, Option<Beginning>), Failure> {
+    let train = sets.train.loader.examples();
+    let (shape, classes) = (train.example_shape(), train.classes());
+    let model = match &network.model {
+        Architecture::Named(name) => usage(model_for(name, train))?,
+        Architecture::Given(model) => {
+            let model = (**model).clone();
+            if model.example_shape() != shape {
+                let expected = format!("the size of the images of the weights, {:?}", model.example_shape());
+                return usage(Err(argument("--size", &expected, &format!("{shape:?}"))));
+            }
+            if model.output() == [classes] { model } else { usage(model.with_classes(classes))? }
+        }
+    };
+    match opened {
+        None => Ok((model, None)),
+        Some(opened) => {
+            let beginning = opened.read(model)?;
+            Ok((beginning.model.clone(), Some(beginning)))
+        }
+    }
+}
+
+/// The model of this name for the images and the classes of a data set.
+fn model_for(name: &str, data: &dyn Examples) -> frazil::Result<Model> {
+    Model::named_for(name, data.example_shape(), data.classes()).map_err(|error| {
+        let expected = format!("a model for images of {:?}, as in {}", data.example_shape(), data.name());
+        argument("--model", &expected, &format!("{name}, which is none: {error}"))
+    })
+}
+
+fn argument(at: &str, expected: &str, got: &str) -> Error {
+    Error::InvalidArgument { at: at.to_owned(), expected: expected.to_owned(), got: got.to_owned() }
 }
 
 /// Loads the data. Those of a resumed run must be equal to those of its checkpoint, wherever they are.
-fn load_data(source: &Source, data: &str, from: Option<&Start>) -> Result<(Dataset, Dataset), Failure> {
-    let loaded = source.load();
-    let Some(Start { file, resumed, .. }) = from else {
+fn load_data(
+    source: &Source,
+    args: &TrainArgs,
+    network: &Network,
+    from: Option<&Start>,
+) -> Result<Sets, Failure> {
+    if let Some(fraction) = args.validation
+        && !(fraction > 0.0 && fraction < 1.0)
+    {
+        return usage(Err(argument("--validation", "a fraction between 0 and 1", &fraction.to_string())));
+    }
+    let loaded = source.load(&Reading {
+        images: &args.images,
+        size: network.size,
+        normalize: network.normalize.clone(),
+        augment: args.augment.unwrap_or_default(),
+        validation: args.validation,
+        seed: args.seed,
+    });
+    let Some(Start { file, resumed, checkpoint }) = from else {
         return Ok(loaded?);
     };
+    let data = &args.data;
     let advice = format!("the data of {}; if they have moved, give their place with --data", file.display());
-    let (train, test) = loaded.map_err(|error| Error::Data {
+    let sets = loaded.map_err(|error| Error::Data {
         path: data.into(),
         place: "--data".to_owned(),
         why: format!("expected {advice}: {error}"),
         source: Some(error.into()),
     })?;
-    let got = digest(&train, &test);
+    let (got, classes) = (&sets.digest, class_names(checkpoint));
     match &resumed.data {
-        Some(expected) if *expected != got => usage(Err(Error::InvalidArgument {
-            at: "--data".to_owned(),
-            expected: format!("{advice} (digest {expected})"),
-            got: format!("{data} (digest {got})"),
-        })),
-        _ => Ok((train, test)),
+        Some(expected) if expected != got || (!classes.is_empty() && classes != sets.classes) => usage(Err(
+            argument("--data", &format!("{advice} (digest {expected})"), &format!("{data} (digest {got})")),
+        )),
+        _ => Ok(sets),
     }
 }
 

@@ -1,10 +1,11 @@
 //! Resuming a run: the flags, the identity and the position that a checkpoint stores.
 
-use super::source::Source;
 use super::{Failure, TrainArgs, os_text, usage};
+use crate::data::{CLASSES, NORMALIZE, Source};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use frazil::checkpoint::Checkpoint;
+use frazil::data::{Augment, Normalize};
 use frazil::low_level::Digest;
 use frazil::mask::MaskSchedule;
 use frazil::trainer::Metrics;
@@ -15,8 +16,11 @@ use std::path::Path;
 
 /// Flags that may differ between a resumed run and its checkpoint: those that do not change results, and those
 /// that freeze running statistics from there on.
-const MAY_DIFFER: [&str; 13] = [
+const MAY_DIFFER: [&str; 16] = [
     "epochs",
+    "patience",
+    "skip-bad",
+    "workers",
     "out",
     "overwrite",
     "resume",
@@ -32,8 +36,21 @@ const MAY_DIFFER: [&str; 13] = [
 ];
 
 /// Flags that are not stored in a checkpoint, because they concern a single machine or call.
-const NOT_STORED: [&str; 9] =
-    ["out", "overwrite", "resume", "override", "cache-prefix", "json", "adapter", "backend", "memory-budget"];
+const NOT_STORED: [&str; 10] = [
+    "out",
+    "overwrite",
+    "resume",
+    "override",
+    "workers",
+    "cache-prefix",
+    "json",
+    "adapter",
+    "backend",
+    "memory-budget",
+];
+
+/// Stored flags on which the results of an epoch do not depend, or only by the contents of a file.
+const NOT_IN_IDENTITY: [&str; 5] = ["data", "epochs", "patience", "save-every", "weights"];
 
 /// Flags that a resumed run may change with --override.
 const MAY_OVERRIDE: [&str; 4] = ["lr", "weight-decay", "schedule", "mask-schedule"];
@@ -126,6 +143,8 @@ pub struct Position {
     pub batch: u64,
     /// Metrics of these batches, if the run ended after them.
     pub partial: Option<Metrics>,
+    /// The epoch with the lowest loss in the evaluation and this loss, with --patience.
+    pub best: Option<(u64, f64)>,
 }
 
 impl Position {
@@ -146,7 +165,16 @@ impl Position {
             let refused = Error::Checkpoint { path: path.to_owned(), why, source: None };
             partial = Some(parse_metrics(text).ok_or(refused)?);
         }
-        Ok(Position { epoch: number("epoch")?, batch: number("batch")?, partial })
+        let mut best = None;
+        if let Some(text) = optional_note(checkpoint, "best") {
+            let parsed = text
+                .split_once(' ')
+                .and_then(|(epoch, loss)| Some((epoch.parse().ok()?, loss.parse().ok()?)));
+            let why = format!("note best: expected an epoch and a loss, got {text:?}");
+            let refused = Error::Checkpoint { path: path.to_owned(), why, source: None };
+            best = Some(parsed.ok_or(refused)?);
+        }
+        Ok(Position { epoch: number("epoch")?, batch: number("batch")?, partial, best })
     }
 }
 
@@ -170,6 +198,9 @@ pub struct Record {
     pub data: String,
     /// Flags that were changed by a resume, each with its position and both values.
     pub overrides: Vec<String>,
+    /// Names of the classes.
+    pub classes: Vec<String>,
+    pub normalize: Normalize,
 }
 
 impl Record {
@@ -182,10 +213,11 @@ impl Record {
         };
         let matches = command().try_get_matches_from(flags.arguments()).map_err(refused)?;
         let effective = Flags::effective(&matches).map_err(refused)?.without(&NOT_STORED);
-        let arguments = effective.without(&["data", "epochs", "save-every"]).arguments();
+        let arguments = effective.without(&NOT_IN_IDENTITY).arguments();
         let text = format!("{}\n{data}\n{adapter}\n{arguments:?}", env!("CARGO_PKG_VERSION"));
         let run = format!("{:016x}", Digest::of(text.bytes().map(u32::from).enumerate()).value());
-        Ok(Record { flags, run, data, overrides: Vec::new() })
+        let (overrides, classes, normalize) = (Vec::new(), Vec::new(), Normalize::none());
+        Ok(Record { flags, run, data, overrides, classes, normalize })
     }
 
     /// The notes that store this record and a position in a checkpoint.
@@ -197,7 +229,12 @@ impl Record {
             ("data", self.data.clone()),
             ("epoch", at.epoch.to_string()),
             ("batch", at.batch.to_string()),
+            (CLASSES, list(self.classes.clone())),
+            (NORMALIZE, self.normalize.to_string()),
         ];
+        if let Some((epoch, loss)) = at.best {
+            notes.push(("best", format!("{epoch} {loss}")));
+        }
         if !self.overrides.is_empty() {
             notes.push(("overrides", list(self.overrides.clone())));
         }
@@ -309,6 +346,8 @@ fn canonical(long: &str, value: &str) -> String {
         "schedule" => parsed::<LrSchedule>(value),
         "freeze" => after_glob::<FreezeRule>(value),
         "mask-schedule" => after_glob::<MaskSchedule>(value),
+        "normalize" => parsed::<Normalize>(value),
+        "augment" => parsed::<Augment>(value),
         _ => parsed::<u64>(value).or_else(|| parsed::<f64>(value)),
     };
     canonical.unwrap_or_else(|| value.to_owned())

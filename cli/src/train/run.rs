@@ -3,14 +3,16 @@
 use super::Failure;
 use super::folder::{Folder, Table};
 use super::resume::{Position, Record};
+use crate::data::{Part, Sets, skipped_line};
 use crate::interrupt::Interrupt;
 use crate::mask_args::MaskSchedules;
 use crate::output::{Output, message};
 use crate::{at_flag, draw};
-use frazil::checkpoint::{Checkpoint, Tensor};
+use frazil::checkpoint::{Checkpoint, Tensor, printable};
+use frazil::data::Loader;
 use frazil::low_level::ParameterKind;
 use frazil::trainer::{Confusion, Evaluation, FreezeReport, Metrics};
-use frazil::{Batch, Dataset, Error, Gpu, Trainer};
+use frazil::{Batch, Error, Gpu, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -37,6 +39,8 @@ pub struct RunOptions {
     pub seed: u64,
     /// Number of epochs between two checkpoints; `None`: one checkpoint at the end.
     pub save_every: Option<u64>,
+    /// Number of epochs without a better evaluation after which training ends.
+    pub patience: Option<u64>,
     /// Whether the outputs of the frozen lowest layers are computed once and then kept in memory.
     pub cache_prefix: bool,
     /// Pruning during training.
@@ -53,23 +57,31 @@ pub struct RunOptions {
 struct Epoch {
     number: u64,
     train: Metrics,
+    /// Evaluation of the examples that are held out.
     test: Evaluation,
     samples_per_s: f64,
+    /// The part of the time in which training waited for examples.
+    waited: f64,
 }
 
 impl Run<'_> {
     /// Prints the adapter and the sizes of the model and of the data.
-    pub fn announce(&self, trainer: &Trainer, train: &Dataset, test: &Dataset) -> Result<(), Failure> {
+    pub fn announce(&self, trainer: &Trainer, sets: &Sets, notes: &[String]) -> Result<(), Failure> {
         let report = self.gpu.report();
         let software = if report.software { ", a software adapter" } else { "" };
         self.output
             .text(format!("adapter: {} ({}{software}), {}", report.name, report.backend, report.driver))?;
         let parameters: usize = trainer.model().parameters().iter().map(|p| p.shape.elements()).sum();
         let frozen = trainer.frozen_count();
+        for note in notes {
+            self.output.text(printable(note))?;
+            self.output.json(&json!({ "note": note }))?;
+        }
         self.output.text(format!(
-            "{parameters} parameters, {frozen} frozen; {} training and {} test examples; {}, {} epochs, batch size {}",
-            train.len(),
-            test.len(),
+            "{parameters} parameters, {frozen} frozen; {} training and {} {} examples; {}, {} epochs, batch size {}",
+            sets.train.len(),
+            sets.held.len(),
+            sets.held_name,
             trainer.optimizer().name(),
             self.options.epochs,
             self.options.batch
@@ -89,25 +101,36 @@ impl Run<'_> {
     pub fn train(
         &self,
         trainer: &mut Trainer,
-        data: (&Dataset, &Dataset),
+        sets: &Sets,
         start: Position,
         initial: &[Vec<f32>],
         table: &mut Table,
     ) -> Result<(), Failure> {
         let folder = &self.options.folder;
         let mut at = start;
-        let last = self.epochs(trainer, data, &mut at, table);
+        let last = self.epochs(trainer, sets, &mut at, table).and_then(|last| {
+            let best = self.restore_best(trainer, &sets.held, &mut at)?;
+            Ok(best.unwrap_or(last))
+        });
         if let Err(Failure::Failed(error)) = &last
             && at != start
         {
-            self.rescue(trainer, data.1, at, error);
+            self.rescue(trainer, &sets.held, at, error);
         }
         let last = last?;
         let proof = trainer.verify_frozen()?;
+        let test = sets.test.as_ref().map(|test| trainer.evaluate_over(&test.loader)).transpose()?;
         let wall_s = self.begun.elapsed().as_secs_f64();
         let weights = self.save(trainer, Some(&last), at)?;
+        let best = folder.best();
+        if self.options.patience.is_some() && best.exists() {
+            // The same weights are in the checkpoint of the run now.
+            std::fs::remove_file(&best).map_err(|source| Error::Io { path: best.clone(), source })?;
+        }
         let files = [weights, folder.metrics()];
-        self.print_report(trainer, &proof, changed(trainer, initial)?, last.accuracy(), wall_s, &files)?;
+        self.print_skipped(sets)?;
+        let evaluations = (sets.held_name, &last, test.as_ref());
+        self.print_report(trainer, &proof, changed(trainer, initial)?, evaluations, wall_s, &files)?;
         self.draw(trainer, &files[0], initial);
         if proof.changed() > 0 {
             return Err(Failure::Verdict(format!("{} frozen elements changed", proof.changed())));
@@ -119,23 +142,27 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Trains from `at` to the last epoch, and returns the last evaluation.
+    /// Trains from `at` to the last epoch, or until no epoch has a better evaluation, and returns the last evaluation.
     fn epochs(
         &self,
         trainer: &mut Trainer,
-        (train, test): (&Dataset, &Dataset),
+        sets: &Sets,
         at: &mut Position,
         table: &mut Table,
     ) -> Result<Evaluation, Failure> {
         let options = self.options;
+        let train = &sets.train.loader;
         let remaining = options.epochs.saturating_sub(at.epoch);
-        let batches = train.batches(options.batch, 0)?.len() as u64;
+        let batches = train.in_order(options.batch)?.len() as u64;
         let bar = progress_bar(remaining.saturating_mul(batches).saturating_sub(at.batch));
         let features = self.features(trainer, train)?;
-        let (mut before, mut hinted) = (None, false);
+        self.check_best(trainer, at)?;
+        let (mut before, mut hinted, mut decoding) = (None, false, false);
         loop {
             let number = at.epoch + 1;
-            let Some(epoch) = self.epoch(trainer, (train, features.as_ref(), test), at, &bar)? else {
+            let examples = features.as_ref().unwrap_or(train);
+            let Some(epoch) = self.epoch(trainer, (examples, features.is_some(), &sets.held), at, &bar)?
+            else {
                 bar.finish_and_clear();
                 self.save(trainer, None, *at)?;
                 return Err(Failure::Interrupted(format!(
@@ -144,21 +171,31 @@ impl Run<'_> {
                     self.saved(*at)
                 )));
             };
-            *at = Position { epoch: number, ..Position::default() };
+            *at = Position { epoch: number, best: at.best, ..Position::default() };
             let Epoch { train: m, test: e, samples_per_s, .. } = &epoch;
             // The row is written before the checkpoint: a resume removes rows later than the checkpoint, but
             // cannot restore missing ones.
             let (m, e) = ([m.loss, m.accuracy()], [e.loss, e.accuracy()]);
             table.add(number, &format!("{},{},{},{},{samples_per_s:.1}", m[0], m[1], e[0], e[1]))?;
-            bar.suspend(|| self.print_epoch(&epoch))?;
+            bar.suspend(|| self.print_epoch(&epoch, sets.held_name))?;
             let losses = [epoch.train.loss, epoch.test.loss];
             if !hinted && stuck(losses, before, guessing(&epoch.test)) {
                 hinted = true;
-                bar.suspend(|| self.output.text(HINT))?;
-                self.output.json(&json!({ "hint": HINT }))?;
+                bar.suspend(|| self.hint(HINT))?;
+            }
+            if !decoding && epoch.waited > SLOW_DATA {
+                decoding = true;
+                let share = 100.0 * epoch.waited;
+                bar.suspend(|| {
+                    self.hint(&format!(
+                        "hint: training waited for examples in {share:.0} % of this epoch: reading and decoding them is \
+                         slower; smaller image files help"
+                    ))
+                })?;
             }
             before = Some(losses);
-            if number >= options.epochs {
+            let stops = self.observe(trainer, &epoch, sets.held_name, at, &bar)?;
+            if number >= options.epochs || stops {
                 bar.finish_and_clear();
                 return Ok(epoch.test);
             }
@@ -168,8 +205,95 @@ impl Run<'_> {
         }
     }
 
+    fn hint(&self, hint: &str) -> frazil::Result<()> {
+        self.output.text(hint)?;
+        self.output.json(&json!({ "hint": hint }))
+    }
+
+    /// With `--patience`, saves the weights if they are the best so far; returns whether training ends.
+    fn observe(
+        &self,
+        trainer: &Trainer,
+        epoch: &Epoch,
+        held: &str,
+        at: &mut Position,
+        bar: &ProgressBar,
+    ) -> Result<bool, Failure> {
+        let Some(patience) = self.options.patience else { return Ok(false) };
+        let (number, loss) = (epoch.number, epoch.test.loss);
+        if loss.is_finite() && at.best.is_none_or(|(_, best)| loss < best) {
+            at.best = Some((number, loss));
+            trainer.save_with_notes(self.options.folder.best(), &self.options.record.notes(*at))?;
+            return Ok(false);
+        }
+        let (best_epoch, best) = at.best.unwrap_or((0, f64::NAN));
+        if number - best_epoch < patience {
+            return Ok(false);
+        }
+        bar.suspend(|| {
+            self.output.text(format!(
+                "stopped: no {held} loss in {patience} epochs is below {best:.4}, that of epoch {best_epoch}"
+            ))
+        })?;
+        self.output.json(&json!({ "stopped": number, "best_epoch": best_epoch, "best_loss": best }))?;
+        Ok(true)
+    }
+
+    /// Whether the folder has the checkpoint of the best epoch that a position names.
+    fn has_best(&self, epoch: u64) -> bool {
+        let checkpoint = Checkpoint::read(&self.options.folder.best()).unwrap_or_default();
+        let note = |name: &str| checkpoint.notes().get(&format!("note.{name}")).map(String::as_str);
+        note("run") == Some(&self.options.record.run) && note("epoch") == Some(&epoch.to_string())
+    }
+
+    /// Ensures that the folder has the weights of the best epoch of a resumed run; otherwise forgets it.
+    fn check_best(&self, trainer: &Trainer, at: &mut Position) -> frazil::Result<()> {
+        let Some((epoch, _)) = at.best.filter(|_| self.options.patience.is_some()) else { return Ok(()) };
+        let file = self.options.folder.best();
+        if (epoch, 0) == (at.epoch, at.batch) {
+            return trainer.save_with_notes(file, &self.options.record.notes(*at));
+        }
+        if !self.has_best(epoch) {
+            message(format_args!(
+                "warning: {} does not have the weights of epoch {epoch}, the best so far; those of the best later epoch are kept",
+                file.display()
+            ));
+            at.best = None;
+        }
+        Ok(())
+    }
+
+    /// Loads the weights of the best epoch, if that is not the last one, and returns their evaluation.
+    fn restore_best(
+        &self,
+        trainer: &mut Trainer,
+        held: &Part,
+        at: &mut Position,
+    ) -> Result<Option<Evaluation>, Failure> {
+        let Some((epoch, loss)) =
+            at.best.filter(|(epoch, _)| self.options.patience.is_some() && *epoch < at.epoch)
+        else {
+            return Ok(None);
+        };
+        if !self.has_best(epoch) {
+            return Ok(None);
+        }
+        trainer.load_keeping_rates(self.options.folder.best())?;
+        *at = Position { epoch, best: at.best, ..Position::default() };
+        self.output.text(format!("kept the weights of epoch {epoch}, whose loss is {loss:.4}"))?;
+        Ok(Some(trainer.evaluate_over(&held.loader)?))
+    }
+
+    fn print_skipped(&self, sets: &Sets) -> frazil::Result<()> {
+        let parts = [Some(&sets.train), Some(&sets.held), sets.test.as_ref()];
+        let skipped: Vec<_> = parts.into_iter().flatten().flat_map(Part::skipped).collect();
+        let Some(line) = skipped_line(&skipped) else { return Ok(()) };
+        self.output.text(printable(&line))?;
+        self.output.json(&json!({ "skipped": skipped.len(), "first": skipped[0].display().to_string() }))
+    }
+
     /// Saves the weights before a failed run ends, if the device still has them.
-    fn rescue(&self, trainer: &Trainer, test: &Dataset, at: Position, error: &Error) {
+    fn rescue(&self, trainer: &Trainer, held: &Part, at: Position, error: &Error) {
         let hopeless =
             matches!(error, Error::DeviceLost { .. } | Error::Timeout { .. } | Error::FrozenChanged { .. });
         if hopeless {
@@ -178,7 +302,7 @@ impl Run<'_> {
         // After a loss or an update that is not finite, the device has finite weights, mostly those from before
         // that step; they may have diverged.
         let divergence = matches!(error, Error::NonFiniteLoss { .. } | Error::NonFiniteUpdate { .. });
-        let test = if divergence { trainer.evaluate(test).ok() } else { None };
+        let test = if divergence { trainer.evaluate_over(&held.loader).ok() } else { None };
         match self.save(trainer, test.as_ref(), at) {
             Ok(_) if test.as_ref().is_some_and(diverged) => {
                 let good = self.options.folder.weights();
@@ -212,7 +336,7 @@ impl Run<'_> {
 
     /// Returns the outputs of the frozen lowest layers for all training examples; `None` without
     /// `--cache-prefix`.
-    fn features(&self, trainer: &mut Trainer, train: &Dataset) -> Result<Option<Dataset>, Failure> {
+    fn features(&self, trainer: &mut Trainer, train: &Loader) -> Result<Option<Loader>, Failure> {
         let layers = trainer.frozen_prefix();
         if !self.options.cache_prefix {
             if layers > 0 {
@@ -222,10 +346,11 @@ impl Run<'_> {
             }
             return Ok(None);
         }
-        let features = trainer.prefix_features(train).map_err(|error| at_flag("--cache-prefix", error))?;
+        let features =
+            trainer.prefix_features_over(train).map_err(|error| at_flag("--cache-prefix", error))?;
         let mib = (4 * features.features().len()) as f64 / f64::from(1 << 20);
         self.output.text(format!("outputs of the lowest {layers} layers cached: {mib:.1} MiB"))?;
-        Ok(Some(features))
+        Ok(Some(Loader::new(features)))
     }
 
     /// Saves a checkpoint, unless that of a run that is repeated is further, and returns its path: the name of
@@ -257,70 +382,91 @@ impl Run<'_> {
     fn epoch(
         &self,
         trainer: &mut Trainer,
-        (train, features, test): (&Dataset, Option<&Dataset>, &Dataset),
+        (examples, cached, held): (&Loader, bool, &Part),
         at: &mut Position,
         bar: &ProgressBar,
     ) -> Result<Option<Epoch>, Failure> {
         let begun = Instant::now();
         let number = at.epoch + 1;
-        let mut examples = 0;
-        let skipped = usize::try_from(at.batch).unwrap_or(usize::MAX);
+        let mut count = 0;
+        let done = usize::try_from(at.batch).unwrap_or(usize::MAX);
         // The order of examples depends only on the seed, the epoch and the number of examples, so cached
         // outputs have the same order as the images.
-        let remaining = features
-            .unwrap_or(train)
-            .batches_for_epoch(self.options.batch, self.options.seed, number)?
-            .skip(skipped);
-        for batches in remaining.collect::<Vec<_>>().chunks(self.options.accumulate) {
-            at.batch += batches.len() as u64;
-            self.options.schedules.apply(trainer)?;
-            match features {
-                Some(_) => trainer.step_above_over(batches)?,
-                None => trainer.step_over(batches)?,
+        let batches = examples.batches_for_epoch(self.options.batch, self.options.seed, number)?;
+        let mut remaining = batches.starting_at(done);
+        loop {
+            let mut batches =
+                remaining.by_ref().take(self.options.accumulate).collect::<frazil::Result<Vec<_>>>()?;
+            if batches.is_empty() {
+                break;
             }
-            examples += batches.iter().map(Batch::rows).sum::<usize>();
+            at.batch += batches.len() as u64;
+            bar.inc(batches.len() as u64);
+            // A batch has no rows if all of its images are left out.
+            batches.retain(|batch| batch.rows() > 0);
+            if !batches.is_empty() {
+                self.options.schedules.apply(trainer)?;
+                if cached {
+                    trainer.step_above_over(&batches)?;
+                } else {
+                    trainer.step_over(&batches)?;
+                }
+            }
+            count += batches.iter().map(Batch::rows).sum::<usize>();
             if let Some(m) = trainer.progress() {
-                let rate = examples as f64 / begun.elapsed().as_secs_f64();
+                let elapsed = begun.elapsed();
+                let rate = count as f64 / elapsed.as_secs_f64();
+                let waiting = waiting(remaining.waited().as_secs_f64() / elapsed.as_secs_f64());
                 bar.set_message(format!(
-                    "loss {:.4} accuracy {:.4} {rate:.0} samples/s",
+                    "loss {:.4} accuracy {:.4} {rate:.0} samples/s{waiting}",
                     m.loss,
                     m.accuracy()
                 ));
             }
-            bar.inc(batches.len() as u64);
             if self.interrupt.requested() {
                 break;
             }
         }
         let metrics = combined(at.partial, trainer.metrics()?);
-        let samples_per_s = examples as f64 / begun.elapsed().as_secs_f64();
+        let elapsed = begun.elapsed().as_secs_f64();
         at.partial = Some(metrics);
         if self.interrupt.requested() {
             return Ok(None);
         }
-        Ok(Some(Epoch { number, train: metrics, test: trainer.evaluate(test)?, samples_per_s }))
+        if metrics.examples == 0 {
+            return Err(Failure::Failed(Error::Data {
+                path: examples.examples().name().into(),
+                place: "images".to_owned(),
+                why: "expected an image that can be decoded, got none".to_owned(),
+                source: None,
+            }));
+        }
+        let (samples_per_s, waited) = (count as f64 / elapsed, remaining.waited().as_secs_f64() / elapsed);
+        let test = trainer.evaluate_over(&held.loader)?;
+        Ok(Some(Epoch { number, train: metrics, test, samples_per_s, waited }))
     }
 
-    fn print_epoch(&self, epoch: &Epoch) -> frazil::Result<()> {
-        let Epoch { number, train, test, samples_per_s } = epoch;
+    fn print_epoch(&self, epoch: &Epoch, held: &str) -> frazil::Result<()> {
+        let Epoch { number, train, test, samples_per_s, waited } = epoch;
         self.output.text(format!(
-            "epoch {number:>3}  train loss {:.4}  test loss {:.4}  test accuracy {:.4}  {samples_per_s:>7.0} samples/s",
-            train.loss, test.loss, test.accuracy()
+            "epoch {number:>3}  train loss {:.4}  {held} loss {:.4}  {held} accuracy {:.4}  {samples_per_s:>7.0} samples/s{}",
+            train.loss, test.loss, test.accuracy(), waiting(*waited)
         ))?;
         if let Some(first) = test.first_non_finite {
             self.output.text(format!(
-                "           the loss of {} of {} test examples is not finite, the first at index {first}",
+                "           the loss of {} of {} {held} examples is not finite, the first at index {first}",
                 test.non_finite, test.examples
             ))?;
         }
         self.output.json(&json!({
             "epoch": number,
             "train_loss": train.loss,
-            "test_loss": test.loss,
-            "test_accuracy": test.accuracy(),
-            "test_non_finite": test.non_finite,
-            "test_first_non_finite": test.first_non_finite,
+            (format!("{held}_loss")): test.loss,
+            (format!("{held}_accuracy")): test.accuracy(),
+            (format!("{held}_non_finite")): test.non_finite,
+            (format!("{held}_first_non_finite")): test.first_non_finite,
             "samples_per_s": samples_per_s,
+            "waited_fraction": waited,
         }))
     }
 
@@ -348,22 +494,26 @@ impl Run<'_> {
         trainer: &Trainer,
         proof: &FreezeReport,
         (changed, trainable): (usize, usize),
-        accuracy: f64,
+        (held, last, test): (&str, &Evaluation, Option<&Evaluation>),
         wall_s: f64,
         files: &[PathBuf; 2],
     ) -> Result<(), Failure> {
         let digest = trainer.digest()?;
-        self.output
-            .text(format!("\ntest accuracy {accuracy:.4} after {} steps, {wall_s:.1} s", trainer.steps()))?;
+        let accuracy = last.accuracy();
+        let after = format!("after {} steps, {wall_s:.1} s", trainer.steps());
+        self.output.text(format!("\n{held} accuracy {accuracy:.4} {after}"))?;
+        if let Some(test) = test {
+            self.output.text(format!("test: {test}"))?;
+        }
         self.output
             .text("frozen elements, compared on the device with their bits at the time of freezing:")?;
         self.output.text(proof)?;
         self.output.text(format!("{changed} of {trainable} trainable elements changed"))?;
         self.output.text(format!("digest {digest:016x}, of frozen elements {:016x}", proof.digest))?;
         self.output.text(format!("wrote {} and {}", files[0].display(), files[1].display()))?;
-        self.output.json(&json!({
+        let mut summary = json!({
             "done": true,
-            "test_accuracy": accuracy,
+            (format!("{held}_accuracy")): accuracy,
             "frozen_total": proof.frozen(),
             "frozen_changed": proof.changed(),
             "moving_statistics": proof.moving_statistics,
@@ -376,9 +526,20 @@ impl Run<'_> {
             "software_adapter": self.gpu.report().software,
             "steps": trainer.steps(),
             "wall_s": wall_s,
-        }))?;
-        Ok(())
+        });
+        if let Some(test) = test {
+            summary["test_accuracy"] = test.accuracy().into();
+        }
+        Ok(self.output.json(&summary)?)
     }
+}
+
+/// Part of the time of an epoch, spent waiting for examples, above which a hint is printed.
+const SLOW_DATA: f64 = 0.25;
+
+/// Says that training waits for examples, if it does for a part of the time worth mentioning.
+fn waiting(share: f64) -> String {
+    if share < 0.05 { String::new() } else { format!("  ({:.0} % waiting for data)", 100.0 * share) }
 }
 
 /// Combines the metrics of the batches of an epoch before an interrupt with those after it.
