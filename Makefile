@@ -21,7 +21,7 @@ bench: ## Benchmark kernels, the savings of freezing and the host overhead; FRAZ
 	@sh scripts/ensure-vulkan.sh
 	@$(RUNTIME); cargo bench
 
-EXAMPLES = the_question fixed_stencils lottery_ticket gradual_pruning packnet inq stuck_at_faults rigl edge_popup sparse_fine_tuning quickstart
+EXAMPLES = the_question fixed_stencils lottery_ticket gradual_pruning packnet inq stuck_at_faults rigl edge_popup sparse_fine_tuning fine_tune quickstart
 
 examples: ## Run all examples; each one fails if its method does not work
 	@sh scripts/ensure-vulkan.sh

@@ -14,6 +14,11 @@ Rules of --freeze, by example:
   smallest:0.5           the half of smallest magnitude; also largest:0.5
   smallest-global:0.5    over all matching tensors; also largest-global:0.5
   random:0.5:trainable   half of the trainable elements; for any fraction above
+  top-score:0.05         all but the 5 % of largest gradients on 1,024 examples
+  top-score:0.05:squared-gradient   of largest Fisher information (FISH)
+  top-score:0.05:weight-gradient    of largest change of the loss (SNIP)
+  top-score-global:0.05  over all matching tensors; also top-moved-global
+  top-moved:0.05:b.safetensors   all but the 5 % that differ most from a file
   n-of-m:2:4             of 4 consecutive input channels, all but the 2 largest
   filters:0.25           a quarter of output channels, by L2 norm; :l1, :random
   filters:at:0,3         output channels 0 and 3
@@ -68,10 +73,21 @@ impl MaskArgs {
                 got: text.to_owned(),
             })?;
             let file = rule.strip_prefix("file:").and_then(|file| file.rsplit_once(':'));
-            let rule: FreezeRule = match file.filter(|(path, tensor)| !path.is_empty() && !tensor.is_empty())
-            {
-                Some((path, tensor)) => FreezeRule::from_file(os_text::path(path), tensor),
-                None => rule.parse().map_err(|error| at_flag("--freeze", error))?,
+            let moved = rule.strip_prefix("top-moved").and_then(|rest| rest.split_once(':'));
+            let moved = moved.and_then(|(global, rest)| {
+                let (fraction, path) = rest.split_once(':').filter(|(_, path)| !path.is_empty())?;
+                let rule = FreezeRule::top_moved(fraction.parse().ok()?, os_text::path(path));
+                match global {
+                    "" => Some(rule),
+                    "-global" => Some(rule.global()),
+                    _ => None,
+                }
+            });
+            let file = file.filter(|(path, tensor)| !path.is_empty() && !tensor.is_empty());
+            let rule = match (file, moved) {
+                (Some((path, tensor)), _) => FreezeRule::from_file(os_text::path(path), tensor),
+                (_, Some(rule)) => rule,
+                _ => rule.parse().map_err(|error| at_flag("--freeze", error))?,
             };
             Ok((glob.to_owned(), rule.seed(seed)))
         };

@@ -64,6 +64,39 @@ fn rules_freeze_exact_numbers_of_elements() {
 }
 
 #[test]
+fn all_but_the_largest_scores_are_frozen() {
+    let (base, out) = (folder("scores-base"), folder("scores"));
+    let fast = ["--epochs", "1", "--batch", "512"];
+    train(&base, &[fast.as_slice(), &["--freeze", "*=none"]].concat());
+    let file = base.join("weights.safetensors");
+    // 144, 4,608, 32,768 and 640 weights; the same seed gives the base's initial weights.
+    let total = 144 + 4608 + 32768 + 640;
+    let kept = |fraction: f64, weights: usize| (fraction * weights as f64).round() as usize;
+    let moved = format!("*.kernel=top-moved-global:0.02:{}", file.display());
+    let each = [144, 4608, 32768, 640].map(|weights| weights - kept(0.05, weights)).iter().sum::<usize>();
+    for (rule, frozen) in [
+        ("*.kernel=top-score:0.05", each),
+        ("*.kernel=top-score-global:0.01:weight-gradient", total - kept(0.01, total)),
+        ("conv1.kernel=top-score:0.25:squared-gradient", 144 - 36),
+        (&moved, total - kept(0.02, total)),
+    ] {
+        let flags = [fast.as_slice(), &["--overwrite", "--freeze", rule]].concat();
+        let done = train(&out, &flags);
+        assert_eq!((&done["frozen_total"], &done["frozen_changed"]), (&frozen.into(), &0.into()), "{rule}");
+    }
+    for (rule, part) in [
+        ("*.kernel=top-moved:0.1:none.safetensors", "none.safetensors"),
+        ("*.kernel=top-moved:2:none.safetensors", "from 0 to 1"),
+        ("*.kernel=top-score:0.1:hessian", "squared-gradient"),
+    ] {
+        let output = frazil(&["train", "--out", out.to_str().unwrap(), "--overwrite", "--freeze", rule]);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && message.contains(part), "{rule}: {message}");
+    }
+    [base, out].iter().for_each(|folder| std::fs::remove_dir_all(folder).unwrap());
+}
+
+#[test]
 fn mask_schedule_prunes_to_its_fraction_and_continues_after_a_resume() {
     let (uninterrupted, resumed) = (folder("schedule"), folder("schedule-resumed"));
     // An epoch has six steps. The polynomial schedule prunes before steps 0, 4, 8 and 11.

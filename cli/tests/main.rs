@@ -8,6 +8,7 @@ mod command_line_masks;
 mod data_sets;
 mod draw;
 mod faults;
+mod guide;
 mod hostile_files;
 mod images;
 mod interrupts;

@@ -17,7 +17,8 @@ use clap::Args;
 use folder::{Folder, Table};
 use frazil::checkpoint::Checkpoint;
 use frazil::data::{Augment, Examples, Normalize};
-use frazil::{Error, Gpu, Loss, Model, Trainer, TrainerOptions};
+use frazil::mask::Score;
+use frazil::{Batch, Error, Gpu, Loss, Model, Trainer, TrainerOptions};
 use resume::{Position, Record, Resumed};
 use run::{Run, RunOptions, parameters};
 use std::path::{Path, PathBuf};
@@ -200,6 +201,13 @@ fn train(args: &TrainArgs, flags: Flags, from: Option<Start>, interrupt: &Interr
         }
         None => {
             for (glob, rule) in freezes {
+                let rule = match rule.needs_scores() {
+                    Some(score) => {
+                        let batches = scored_batches(args, &sets, score)?;
+                        rule.scores_by_path(trainer.scores(score, batches)?)
+                    }
+                    None => rule,
+                };
                 usage(trainer.freeze(&glob, rule))?;
             }
             folder = Folder::lock(&out)?;
@@ -233,6 +241,16 @@ fn train(args: &TrainArgs, flags: Flags, from: Option<Start>, interrupt: &Interr
     run.announce(&trainer, &sets, &notes)?;
     run.train(&mut trainer, &sets, start, &initial, &mut table)?;
     Ok(run.output.finish()?)
+}
+
+/// Number of training examples over which the scores of `--freeze 'GLOB=top-score:F'` are accumulated.
+const SCORED: usize = 1024;
+
+/// Returns the batches for a score, in the order of the first epoch: of one example for the Fisher information.
+fn scored_batches(args: &TrainArgs, sets: &Sets, score: Score) -> frazil::Result<Vec<Batch>> {
+    let rows = if score == Score::SquaredGradient { 1 } else { args.batch };
+    let batches = sets.train.loader.batches_for_epoch(rows, args.seed, 0)?.take(SCORED.div_ceil(rows));
+    batches.filter(|batch| batch.as_ref().is_ok_and(|batch| batch.rows() > 0) || batch.is_err()).collect()
 }
 
 /// The folder that contains a file.
