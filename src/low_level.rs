@@ -29,7 +29,7 @@ pub use crate::compiler::{
     Algorithm, ArenaRange, Avoided, BufferUse, CostModel, Crossing, DispatchUse, GradientStrategy, Layout,
     PlanOptions, PlanReport, Reduction, Winograd, WinogradCost,
 };
-pub use crate::engine::{Arena, Elements, Plan, Rejected, RunningSums, Store, TimedDispatch};
+pub use crate::engine::{Arena, Elements, Peaks, Plan, Rejected, RunningSums, Store, TimedDispatch, peaks};
 pub use crate::graph::{
     Activation, Clip, Conv2d, DType, Dropout, ElementLoss, Graph, Node, Normalization, Op, Parameter,
     ParameterId, ParameterKind, Pool2d, Resample2d, Resampling, ResamplingRule, Role, StatisticsRule,

@@ -62,7 +62,13 @@ fn all_update_rules_can_be_measured() {
     ];
     for (rule, kernel) in kernels {
         let all = bench(&["--workload", "update-1000", "--steps", "1", "--profile", "--optimizer", rule]);
-        assert_eq!((all.len(), &all[1]["kernel"]), (2, &kernel.into()), "{rule}: {all:?}");
+        let [peaks, _, dispatch, total] = all.as_slice() else { panic!("{rule}: {all:?}") };
+        assert_eq!((&dispatch["kernel"], &total["kernel"]), (&kernel.into(), &kernel.into()), "{rule}");
+        assert_eq!((&total["operation"], &total["dispatches"]), (&"all".into(), &1.into()), "{rule}");
+        assert_eq!((&peaks["operation"], &dispatch["ms"]), (&"peaks".into(), &total["ms"]), "{rule}");
+        let bytes = number(dispatch, "gbytes_per_s") / number(peaks, "gbytes_per_s");
+        let flops = number(dispatch, "gflops") / number(peaks, "gflops");
+        assert_eq!(number(dispatch, "share_of_peak"), bytes.max(flops), "{rule}");
     }
 }
 

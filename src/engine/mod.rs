@@ -2,11 +2,14 @@
 
 mod ahead;
 mod encode;
+mod peaks;
 mod plan;
 mod predict;
 mod running_sums;
+mod single;
 mod store;
 
+pub use peaks::{Peaks, peaks};
 pub use plan::{Plan, TimedDispatch};
 pub(crate) use predict::Examples;
 pub use running_sums::{Rejected, RunningSums};

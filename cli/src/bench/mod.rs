@@ -13,12 +13,13 @@ use super::{DeviceArgs, Failure, at_least_one, usage};
 use chart::Chart;
 use clap::{Args, ValueEnum};
 use compare::Old;
-use frazil::low_level::TimedDispatch;
 use frazil::low_level::{GemmFamily, Winograd};
+use frazil::low_level::{TimedDispatch, peaks};
 use frazil::{Error, Gpu, Optimizer};
 use indicatif::ProgressBar;
 use job::{Job, Variant};
 use report::Row;
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use trace::Trace;
@@ -181,7 +182,15 @@ pub fn run(args: &BenchArgs, begun: Instant) -> Result<(), Failure> {
     }
     let software = if report.software { ", a software adapter: not representative of hardware" } else { "" };
     output.text(format!("adapter: {} ({}{software}), {}", report.name, report.backend, report.driver))?;
-    if !args.profile {
+    let peaks = args.profile.then(|| peaks(&gpu)).transpose()?;
+    if let Some(peaks) = &peaks {
+        let [gflops, gbytes] = [peaks.gflops, peaks.gbytes_per_s];
+        output.text(format!("peaks: {gflops:.1} GFLOP/s in f32, {gbytes:.1} GB/s of copies"))?;
+        let adapter = &report.name;
+        output.json(
+            &json!({ "operation": "peaks", "adapter": adapter, "gflops": gflops, "gbytes_per_s": gbytes }),
+        )?;
+    } else {
         output.text(report::HEAD)?;
     }
     let mut trace = Trace::default();
@@ -224,8 +233,8 @@ pub fn run(args: &BenchArgs, begun: Instant) -> Result<(), Failure> {
             report::print_crossings(&output, row)?;
         }
         for one in &all {
-            if args.profile {
-                report::print_profile(&output, &one.job.name(), &report::mean_profile(&one.profiles))?;
+            if let Some(peaks) = &peaks {
+                report::print_profile(&output, &one.job.name(), &report::mean_profile(&one.profiles), peaks)?;
             }
             if let (Some(_), Some(step)) = (&args.trace, one.profiles.last()) {
                 trace.add(&one.job.name(), step);

@@ -2,7 +2,7 @@
 
 use super::job::Variant;
 use super::{BenchArgs, Measured, Output};
-use frazil::low_level::{Crossing, TimedDispatch};
+use frazil::low_level::{Crossing, Peaks, TimedDispatch};
 use frazil::{Gpu, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -267,39 +267,60 @@ fn weight_gradient_ms(profile: &[TimedDispatch]) -> f64 {
     of.map(|d| d.ns / 1e6).sum()
 }
 
-/// Prints the time of each dispatch of a step, then the sum for each kernel.
-pub fn print_profile(output: &Output, name: &str, step: &[TimedDispatch]) -> Result<()> {
+/// Prints the time of each dispatch of a step, then the sum for each kernel, with its rates beside the device's peaks.
+pub fn print_profile(output: &Output, name: &str, step: &[TimedDispatch], peaks: &Peaks) -> Result<()> {
     let total: f64 = step.iter().map(|d| d.ns).sum();
     let mut kernels: BTreeMap<&str, (usize, f64, u64, u64)> = BTreeMap::new();
     output.text(format!(
-        "{:<26} {:<16} {:<28} {:>9} {:>7} {:>9} {:>7}",
-        "operation", "algorithm", "kernel", "ms", "share", "GFLOP/s", "GB/s"
+        "{:<26} {:<16} {:<28} {:>9} {:>7} {:>9} {:>7} {:>8}",
+        "operation", "algorithm", "kernel", "ms", "share", "GFLOP/s", "GB/s", "of peak"
     ))?;
     for d in step {
-        output.text(line(&d.label, &algorithm(d), d.kernel, d.ns, total, d.flops, d.bytes))?;
+        output.text(line(&d.label, &algorithm(d), d.kernel, [d.ns, total], [d.flops, d.bytes], peaks))?;
         output.json(&json!({
             "workload": name, "operation": d.label, "algorithm": d.algorithm.map(|a| a.to_string()), "kernel": d.kernel, "ms": d.ns / 1e6, "share": d.ns / total,
             "gflops": d.flops as f64 / d.ns, "gbytes_per_s": d.bytes as f64 / d.ns,
+            "share_of_peak": share_of_peak(d.ns, [d.flops, d.bytes], peaks),
         }))?;
         let entry = kernels.entry(d.kernel).or_default();
         *entry = (entry.0 + 1, entry.1 + d.ns, entry.2 + d.flops, entry.3 + d.bytes);
     }
     for (kernel, (count, ns, flops, bytes)) in kernels {
-        output.text(line(&format!("all {count}"), "", kernel, ns, total, flops, bytes))?;
+        let label = format!("all {count}");
+        output.text(line(&label, "", kernel, [ns, total], [flops, bytes], peaks))?;
+        output.json(&json!({
+            "workload": name, "operation": "all", "dispatches": count, "kernel": kernel, "ms": ns / 1e6, "share": ns / total,
+            "gflops": flops as f64 / ns, "gbytes_per_s": bytes as f64 / ns,
+            "share_of_peak": share_of_peak(ns, [flops, bytes], peaks),
+        }))?;
     }
     output.text(format!("{:<26} {:<16} {:<28} {:>9.3}", "step", "", "", total / 1e6))
+}
+
+/// The larger of the shares of the two peaks that a kernel reaches: what it cannot exceed, unless caches serve it.
+fn share_of_peak(ns: f64, [flops, bytes]: [u64; 2], peaks: &Peaks) -> f64 {
+    let [flops, bytes] = [flops as f64 / ns / peaks.gflops, bytes as f64 / ns / peaks.gbytes_per_s];
+    flops.max(bytes)
 }
 
 fn algorithm(dispatch: &TimedDispatch) -> String {
     dispatch.algorithm.map(|algorithm| algorithm.to_string()).unwrap_or_default()
 }
 
-fn line(label: &str, algorithm: &str, kernel: &str, ns: f64, total: f64, flops: u64, bytes: u64) -> String {
+fn line(
+    label: &str,
+    algorithm: &str,
+    kernel: &str,
+    [ns, total]: [f64; 2],
+    [flops, bytes]: [u64; 2],
+    peaks: &Peaks,
+) -> String {
     format!(
-        "{label:<26} {algorithm:<16} {kernel:<28} {:>9.3} {:>6.1}% {:>9.1} {:>7.1}",
+        "{label:<26} {algorithm:<16} {kernel:<28} {:>9.3} {:>6.1}% {:>9.1} {:>7.1} {:>7.1}%",
         ns / 1e6,
         100.0 * ns / total,
         flops as f64 / ns,
-        bytes as f64 / ns
+        bytes as f64 / ns,
+        100.0 * share_of_peak(ns, [flops, bytes], peaks)
     )
 }
