@@ -54,6 +54,7 @@ mod savings;
 mod scores;
 mod soak;
 mod spatial;
+mod suite;
 mod support;
 mod thaw;
 mod tiles;

@@ -4,7 +4,7 @@
 use crate::support::device::gpu;
 use crate::support::skip;
 use frazil::conformance::{
-    self, Case, DataKind, Ops, Wire, Work, bounds, cases, compare, families, outputs, reference_outputs,
+    Case, DataKind, Ops, Suite, Wire, Work, bounds, cases, compare, families, outputs, reference_outputs,
 };
 use frazil::gpu::{AdapterReport, Backend, DeviceKind};
 use frazil::low_level::{
@@ -20,10 +20,9 @@ fn every_case_passes_in_every_supported_family() {
     let mut worst: BTreeMap<String, (usize, f64, String)> = BTreeMap::new();
     let mut kernels = BTreeSet::new();
     let mut failed = Vec::new();
-    let runs = conformance::run(gpu(), &[]).unwrap();
-    println!("{} runs of {} cases:", runs.len(), cases().unwrap().len());
+    let runs = Suite::new().run(gpu()).unwrap();
+    println!("runs of {} cases:", runs.cases());
     for outcome in runs {
-        let outcome = outcome.unwrap();
         assert!(!outcome.op.is_empty(), "{}", outcome.name);
         kernels.extend(outcome.kernels.iter().copied());
         if !outcome.passed() {
@@ -74,7 +73,7 @@ fn every_case_passes_in_every_supported_family() {
 
 #[test]
 fn runs_are_restricted_to_the_given_families() {
-    let register = conformance::run(gpu(), &[GemmFamily::Register]).unwrap();
+    let register = Suite::new().families(&[GemmFamily::Register]).plan(gpu().report()).unwrap();
     // Cases with reductions also run with the other variant of these.
     let launches = |case: &Case, reduction: Reduction| {
         let options = case.options(PlanOptions::default().family(GemmFamily::Register).reduction(reduction));
@@ -83,9 +82,9 @@ fn runs_are_restricted_to_the_given_families() {
     };
     let differs = |case: &&Case| launches(case, Reduction::Serial) != launches(case, Reduction::Parallel);
     let all = cases().unwrap();
-    assert_eq!(register.len(), all.len() + all.iter().filter(differs).count());
+    assert_eq!(register.count(), all.len() + all.iter().filter(differs).count());
     let unsupported = GemmFamily::Subgroup { lanes: 3 };
-    let error = conformance::run(gpu(), &[unsupported]).unwrap_err().to_string();
+    let error = Suite::new().families(&[unsupported]).run(gpu()).unwrap_err().to_string();
     assert!(error.contains(&gpu().report().name) && error.contains(&unsupported.to_string()), "{error}");
 }
 

@@ -61,9 +61,10 @@ enum Command {
     /// Run every kernel on an adapter and compare the results with the f64 reference; exit with 1 if one is
     /// wrong.
     ///
-    /// Prints for each kernel the number of runs and the largest error as a fraction of the rounding error
-    /// bound: a fraction above 1 fails.
-    Check(check::CheckArgs),
+    /// Prints the adapter, each case as it ends, and for each kernel the number of runs and the largest error as
+    /// a fraction of the rounding error bound: a fraction above 1 fails. Exits with 1 if a kernel is wrong, 3
+    /// without an adapter, 4 if the device was lost or a case did not end.
+    Check(Box<check::CheckArgs>),
     /// Print the tensors, masks and notes of a checkpoint, or compare its frozen weights with another file.
     /// Needs no GPU.
     Inspect(inspect::InspectArgs),
@@ -122,6 +123,8 @@ enum Failure {
     /// The command completed with a negative result (a frozen element changed, a kernel is wrong), which this
     /// message summarizes.
     Verdict(String),
+    /// The device was lost, hangs or crashed in a part of the command, which this message summarizes.
+    Stopped(String),
     /// The command was interrupted. The message says what was saved, and how to continue.
     Interrupted(String),
 }
@@ -139,7 +142,9 @@ impl Failure {
     fn message(&self) -> String {
         match self {
             Failure::Usage(error) | Failure::Failed(error) => error.to_string(),
-            Failure::Verdict(message) | Failure::Interrupted(message) => message.clone(),
+            Failure::Verdict(message) | Failure::Stopped(message) | Failure::Interrupted(message) => {
+                message.clone()
+            }
         }
     }
 
@@ -148,6 +153,7 @@ impl Failure {
         match self {
             Failure::Usage(error) | Failure::Failed(error) => error.kind(),
             Failure::Verdict(_) => "verdict",
+            Failure::Stopped(_) => "stopped",
             Failure::Interrupted(_) => "interrupted",
         }
     }
@@ -163,6 +169,7 @@ impl Failure {
                 _ => 1,
             },
             Failure::Verdict(_) => 1,
+            Failure::Stopped(_) => 4,
             Failure::Interrupted(_) => INTERRUPTED,
         }
     }
@@ -247,7 +254,7 @@ fn main() -> ExitCode {
         Command::Train(args) => args.json,
         Command::Devices(args) => args.json,
         Command::Bench(args) => args.json,
-        Command::Check(args) => args.json,
+        Command::Check(args) => args.is_json(),
         Command::Inspect(args) => args.json,
         Command::Draw(_) => false,
         Command::Summary(args) => args.json,
@@ -268,16 +275,26 @@ fn main() -> ExitCode {
         Command::Predict(args) => predict::run(&args),
         Command::Export(args) => export::run(&args),
     };
+    ExitCode::from(reported(result, json))
+}
+
+/// Prints a failure, and returns the exit code.
+fn reported(result: std::result::Result<(), Failure>, json: bool) -> u8 {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         // The reader of standard output has closed the pipe, as `head` does: print no message, but report
         // failure, because the work is not complete.
-        Err(Failure::Failed(error)) if output::is_closed_pipe(&error) => ExitCode::from(1),
+        Err(Failure::Failed(error)) if output::is_closed_pipe(&error) => 1,
         Err(failure) => {
             report(&failure, json);
-            ExitCode::from(failure.exit_code())
+            failure.exit_code()
         }
     }
+}
+
+/// Ends the program with a result, without waiting for other threads.
+fn exit(result: std::result::Result<(), Failure>, json: bool) -> ! {
+    std::process::exit(i32::from(reported(result, json)))
 }
 
 #[cfg(test)]
@@ -302,6 +319,7 @@ mod tests {
             (Failure::Usage(lost()), 4, "device_lost"),
             (Failure::Failed(Error::Timeout { what: "a step".to_owned(), limit }), 4, "timeout"),
             (Failure::Verdict("a kernel is wrong".to_owned()), 1, "verdict"),
+            (Failure::Stopped("a case hangs".to_owned()), 4, "stopped"),
             (Failure::Interrupted("stopped".to_owned()), 130, "interrupted"),
         ];
         for (failure, code, kind) in cases {

@@ -46,7 +46,8 @@ impl Output {
             return Ok(());
         }
         let mut stdout = std::io::stdout().lock();
-        let written = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+        // In one piece, so that a program that is killed leaves whole lines.
+        let written = stdout.write_all(format!("{line}\n").as_bytes()).and_then(|()| stdout.flush());
         let result = written.map_err(|source| Error::Io { path: "standard output".into(), source });
         match result {
             Err(error) if self.tolerant => {

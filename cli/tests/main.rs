@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bench_command;
+mod check;
 mod command_line;
 mod command_line_masks;
 mod data_sets;

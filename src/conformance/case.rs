@@ -1,6 +1,8 @@
 //! Cases of the op table: operations with operands, or a masked update, and their data.
 
+use super::network::Training;
 use crate::compiler::{GradientStrategy, PlanOptions, Winograd};
+use crate::digest::Fnv1a;
 use crate::error::Result;
 use crate::graph::{Clip, DType, Graph, Op, ParameterId, StepScalars, Target, UpdateRule, ValueId};
 use crate::mask::Mask;
@@ -183,6 +185,8 @@ pub enum Work {
     Ops(Ops),
     /// A masked update whose weights and optimizer state are compared.
     Update(Update),
+    /// Training steps with frozen elements, whose bits are compared.
+    Training(Training),
 }
 
 /// One row of the op table.
@@ -196,7 +200,7 @@ pub struct Case {
 }
 
 impl Case {
-    /// Returns the case with its [`Ops`] modified by `change`; an update is unchanged. The data are the same.
+    /// Returns the case with its [`Ops`] modified by `change`; another one is unchanged. The data are the same.
     #[must_use]
     pub fn with_ops(mut self, change: impl FnOnce(&mut Ops)) -> Self {
         if let Work::Ops(ops) = &mut self.work {
@@ -213,6 +217,7 @@ impl Case {
         match &self.work {
             Work::Ops(ops) => ops.nodes.iter().any(is_gemm),
             Work::Update(_) => false,
+            Work::Training(_) => true,
         }
     }
 
@@ -222,6 +227,7 @@ impl Case {
         let ops = match &self.work {
             Work::Ops(ops) => ops,
             Work::Update(update) => return options.missed_steps(update.missed_steps),
+            Work::Training(_) => return options,
         };
         let options = match ops.workspace_bytes {
             Some(bytes) => {
@@ -251,6 +257,7 @@ impl Case {
         match &self.work {
             Work::Ops(ops) => Ok(ops.build()?.graph),
             Work::Update(update) => Ok(update.build()?.graph),
+            Work::Training(training) => training.graph(),
         }
     }
 
@@ -259,6 +266,7 @@ impl Case {
         match &self.work {
             Work::Ops(ops) => ops.nodes.iter().map(|(op, _)| op.name()).collect::<Vec<_>>().join("+"),
             Work::Update(update) => update.op(),
+            Work::Training(_) => "training".to_owned(),
         }
     }
 
@@ -274,13 +282,31 @@ impl Case {
         ops.operands.iter().enumerate().map(fill).collect()
     }
 
-    /// Random stream number `part` of the case, seeded with the FNV-1a hash of its name.
+    /// The seed of the case's random numbers: the FNV-1a hash of its name.
+    pub fn seed(&self) -> u64 {
+        let mut hash = Fnv1a::default();
+        hash.bytes(self.name.as_bytes());
+        hash.value()
+    }
+
+    /// The shapes of the operands of a full batch, or of the parameters of an update.
+    pub fn shapes(&self) -> Vec<Vec<usize>> {
+        match &self.work {
+            Work::Ops(ops) => {
+                let shape = |operand: &Operand| {
+                    let batch = operand.batched.then_some(ops.batch);
+                    batch.into_iter().chain(operand.extents.iter().copied()).collect()
+                };
+                ops.operands.iter().map(shape).collect()
+            }
+            Work::Update(update) => update.sizes.iter().map(|&size| vec![size]).collect(),
+            Work::Training(_) => Training::shapes(),
+        }
+    }
+
+    /// Random stream number `part` of the case.
     pub(super) fn stream(&self, part: usize) -> Stream {
-        let seed = self
-            .name
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
-        Stream::new(seed, Purpose::Data, part as u64)
+        Stream::new(self.seed(), Purpose::Data, part as u64)
     }
 }
 

@@ -1,9 +1,10 @@
 //! The conformance suite: compares every operation on an adapter with the f64 reference, over a table of
 //! cases.
 //!
-//! [`run()`] runs all cases and yields an [`Outcome`] for each; `frazil check` prints them by kernel. A
-//! failing case on a driver that passes elsewhere is a defect of the driver or its shader compiler:
-//! [`Outcome::kernels`] names the shaders to look at, and [`run_case`] repeats a single case.
+//! A [`Suite`] selects cases and variants, runs them one after the other and yields an [`Outcome`] for each; `frazil check` prints
+//! them. A failing case on a driver that passes elsewhere is a defect of the driver or its shader compiler:
+//! [`Outcome::kernels`] names the shaders to look at, [`run_case`] repeats a single case, and [`record_case`] also
+//! returns its tensors.
 //!
 //! ```text
 //! Case ── data ──> operands ──┬── reference (f64) ──> expected results, a bound for each element ──┐
@@ -43,24 +44,37 @@
 //!   them NaN with payloads, infinities and subnormal numbers, keep their bits, as do all elements of
 //!   parameters that the update does not list. The padding between tensors in the arenas of weights,
 //!   gradients and state keeps its pattern.
+//! - **Training steps** ([`training_cases`]): frozen elements keep their bits, and two trainers have the same bits.
 //!
 //! With cooperative matrices, operands are rounded to f16 before they are written, so the same bounds apply.
 
 mod bounds;
 mod case;
 mod compare;
+mod facts;
+mod fault;
+mod network;
 mod ops;
 mod outcome;
 mod run;
 mod shaders;
+mod suite;
 mod table;
+mod tensors;
+mod training;
 mod update;
 
 pub use bounds::bounds;
 pub use case::{Case, DataKind, Fill, Operand, Ops, Partial, Planted, Update, Wire, Work};
-pub use compare::compare;
+pub use compare::{Mismatch, compare};
+pub use facts::{Fact, float_facts};
+pub use fault::{Fault, FaultKind, plant};
+pub use network::Training;
 pub use ops::{outputs, reference_outputs};
 pub use outcome::{Outcome, Verdict};
-pub use run::{Runs, families, run, run_case};
+pub use run::{families, record_case, run_case};
 pub use shaders::shaders;
-pub use table::cases;
+pub use suite::{Extent, Planned, Run, Runs, Suite};
+pub use table::{cases, network_cases, random_cases};
+pub use tensors::Tensor;
+pub use training::training_cases;

@@ -1,43 +1,111 @@
 //! Runs chains of operations on the device and compares their results with the reference.
 
-use super::bounds::bounds;
+use super::bounds::chain_bounds;
 use super::case::{Case, Fill, Operand, Ops, OpsGraph, Wire, Work};
-use super::compare::{HALF_ULP, compare, compare_negative_zeros};
+use super::compare::{HALF_ULP, compare_elements, compare_negative_zeros};
 use super::outcome::{Failure, Measured, distinct};
+use super::tensors::Tensors;
 use crate::compiler::PlanOptions;
 use crate::engine::Plan;
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::graph::{DType, Op, ParameterId, StepScalars, ValueId};
 use crate::kernels::GemmFamily;
+use crate::reference::ReferenceSums;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A case with its data and what is expected for each number of rows. All variants of a case share it: the reference
+/// takes longer than the device.
+pub(super) struct Prepared {
+    built: OpsGraph,
+    data: Vec<Vec<f64>>,
+    expected: HashMap<usize, Arc<Expected>>,
+}
+
+/// The results, their bounds and the running sums of one number of rows.
+struct Expected {
+    want: Vec<Vec<f64>>,
+    bound: Vec<Vec<f64>>,
+    /// The bounds of the first result of each operation with metrics.
+    metrics: Vec<f64>,
+    sums: ReferenceSums,
+}
+
+impl Prepared {
+    /// Draws the data of a case, unless `prepared` has them already: of this case, and rounded as the family needs.
+    pub fn once<'a>(
+        prepared: &'a mut Option<Self>,
+        case: &Case,
+        ops: &Ops,
+        family: GemmFamily,
+    ) -> Result<&'a mut Self> {
+        let new = match prepared.take() {
+            Some(prepared) => prepared,
+            None => {
+                Prepared { built: ops.build()?, data: operands(case, ops, family), expected: HashMap::new() }
+            }
+        };
+        Ok(prepared.insert(new))
+    }
+
+    fn expected(&mut self, ops: &Ops, rows: usize) -> Result<Arc<Expected>> {
+        if let Some(found) = self.expected.get(&rows) {
+            return Ok(Arc::clone(found));
+        }
+        let reference = self.built.evaluate(&self.data, rows)?;
+        let all = chain_bounds(ops, &self.built, &reference, rows)?;
+        let outputs = self.built.outputs();
+        let mut want: Vec<_> = outputs.iter().map(|output| reference.read(output.id).to_vec()).collect();
+        let mut bound: Vec<_> = outputs.iter().map(|o| all[o.node][o.index].clone()).collect();
+        if let Some(partial) = &ops.partial {
+            // Gradients are initially 0, and the gradients of frozen elements must not be written.
+            for index in partial.mask.frozen_indices() {
+                (want[0][index], bound[0][index]) = (0.0, 0.0);
+            }
+        }
+        let is_metrics = |(op, wires): &(Op, Vec<Wire>)| {
+            matches!((op, wires.as_slice()), (Op::Metrics, [Wire::Operand(_), ..]))
+        };
+        let metrics = ops.nodes.iter().zip(&all).filter(|(node, _)| is_metrics(node));
+        let metrics = metrics.map(|(_, bounds)| bounds[0][0]).collect();
+        let expected = Arc::new(Expected { want, bound, metrics, sums: reference.sums() });
+        self.expected.insert(rows, Arc::clone(&expected));
+        Ok(expected)
+    }
+}
 
 /// Runs a case with a full batch and with each short batch, with a guard band after every tensor, and
 /// compares all results.
 pub(super) fn run(
     gpu: &Gpu,
-    case: &Case,
     ops: &Ops,
-    family: GemmFamily,
+    prepared: &mut Prepared,
     options: &PlanOptions,
+    tensors: &mut Tensors,
 ) -> std::result::Result<Measured, Failure> {
-    let built = ops.build()?;
-    let data = operands(case, ops, family);
-    let plan = compile(gpu, ops, &built, options)?;
-    write(&plan, &built, &data)?;
+    for (number, (operand, data)) in ops.operands.iter().zip(&prepared.data).enumerate() {
+        let shape =
+            [if operand.batched { vec![ops.batch] } else { vec![] }, operand.extents.clone()].concat();
+        tensors.copy(&format!("operand {number}"), &shape, data);
+    }
+    let plan = compile(gpu, ops, &prepared.built, options)?;
+    write(&plan, &prepared.built, &prepared.data)?;
     run_rows(&plan, ops.batch)?;
-    let mut worst_error = compare_results(case, ops, &built, &plan, &data, ops.batch)?;
+    let mut worst_error = compare_results(ops, prepared, &plan, ops.batch, tensors)?;
     for &rows in &ops.short_batches {
         // Runs a full batch with NaN in the unused rows first, so that unused rows of workspaces are NaN too.
-        write(&plan, &built, &poisoned(ops, &data, rows))?;
+        write(&plan, &prepared.built, &poisoned(ops, &prepared.data, rows))?;
         run_rows(&plan, ops.batch)?;
-        let before = read_outputs(&plan, &built)?;
+        let before = read_outputs(&plan, &prepared.built)?;
         run_rows(&plan, rows)?;
-        worst_error = worst_error.max(compare_results(case, ops, &built, &plan, &data, rows)?);
+        worst_error = worst_error.max(compare_results(ops, prepared, &plan, rows, tensors)?);
+        let built = &prepared.built;
         for (output, before) in built.outputs().iter().zip(before) {
             let value = built.graph.at(output.id);
             let used = if value.batched { rows * value.elements_per_row() } else { before.len() };
             if read(&plan, output.id)?[used..] != before[used..] {
-                return Err(Failure::Mismatch(format!("{}: rows beyond {rows} were written", value.name)));
+                return Err(Failure::Other(format!("{}: rows beyond {rows} were written", value.name)));
             }
         }
     }
@@ -144,40 +212,40 @@ fn read_outputs(plan: &Plan, built: &OpsGraph) -> Result<Vec<Vec<u32>>> {
 /// Compares the first `rows` rows of all results, and the running sums if there are metrics; returns the
 /// largest error as a fraction of its bound.
 fn compare_results(
-    case: &Case,
     ops: &Ops,
-    built: &OpsGraph,
+    prepared: &mut Prepared,
     plan: &Plan,
-    data: &[Vec<f64>],
     rows: usize,
+    tensors: &mut Tensors,
 ) -> std::result::Result<f64, Failure> {
-    let mut want = reference_outputs(case, data, rows)?;
-    let mut bound = bounds(case, data, rows)?;
-    if let Some(partial) = &ops.partial {
-        // Gradients are initially 0, and the gradients of frozen elements must not be written.
-        for index in partial.mask.frozen_indices() {
-            (want[0][index], bound[0][index]) = (0.0, 0.0);
-        }
-    }
+    let expected = prepared.expected(ops, rows)?;
+    let graph = &prepared.built.graph;
     let mut worst = 0.0f64;
-    for ((output, want), bound) in built.outputs().iter().zip(&want).zip(&bound) {
-        let value = built.graph.at(output.id);
-        let to_f64 = |bits: u32| match value.dtype {
-            DType::F32 => f64::from(f32::from_bits(bits)),
-            DType::U32 => f64::from(bits),
+    for ((output, want), bound) in prepared.built.outputs().iter().zip(&expected.want).zip(&expected.bound) {
+        let value = graph.at(output.id);
+        let to_f64 = |bits: &u32| match value.dtype {
+            DType::F32 => f64::from(f32::from_bits(*bits)),
+            DType::U32 => f64::from(*bits),
         };
-        let got: Vec<f64> = read(plan, output.id)?.into_iter().map(to_f64).collect();
-        let used = if value.batched { rows * value.elements_per_row() } else { got.len() };
+        let bits = read(plan, output.id)?;
+        let used = if value.batched { rows * value.elements_per_row() } else { bits.len() };
+        tensors.hash(&bits[..used]);
+        let got: Vec<f64> = bits[..used].iter().map(to_f64).collect();
         let what = format!("{}, {rows} rows", value.name);
-        worst = worst.max(compare(&what, &got[..used], &want[..used], &bound[..used])?);
+        let mut shape = value.shape.extents().to_vec();
+        if value.batched {
+            shape[0] = rows;
+        }
+        for (name, values) in [("expected", &want[..used]), ("bound", &bound[..used]), ("got", &got[..])] {
+            tensors.copy(&format!("{what}: {name}"), &shape, values);
+        }
+        worst = worst.max(compare_elements(&what, &got, &want[..used], &bound[..used])?);
         if ops.operands.iter().any(|operand| matches!(operand.fill, Fill::Planted { .. })) {
-            compare_negative_zeros(&what, &got[..used], &want[..used])?;
+            compare_negative_zeros(&what, &got, &want[..used])?;
         }
     }
-    for ((op, wires), bound) in ops.nodes.iter().zip(&bound) {
-        if let (Op::Metrics, [Wire::Operand(_), ..]) = (op, wires.as_slice()) {
-            worst = worst.max(compare_sums(built, plan, data, rows, bound[0])?);
-        }
+    for &bound in &expected.metrics {
+        worst = worst.max(compare_sums(plan, &expected.sums, rows, bound)?);
     }
     Ok(worst)
 }
@@ -185,27 +253,25 @@ fn compare_results(
 /// Compares the running sums after one run of metrics: counts exactly, the loss within `mean_bound` times its
 /// divisor.
 fn compare_sums(
-    built: &OpsGraph,
     plan: &Plan,
-    data: &[Vec<f64>],
+    want: &ReferenceSums,
     rows: usize,
     mean_bound: f64,
 ) -> std::result::Result<f64, Failure> {
-    let want = built.evaluate(data, rows)?.sums();
     let got = plan.sums()?;
     if (u64::from(got.correct), u64::from(got.examples)) != (want.correct, want.examples) {
-        return Err(Failure::Mismatch(format!(
-            "running sums of {rows} rows: expected {want:?}, got {got:?}"
-        )));
+        return Err(Failure::Other(format!("running sums of {rows} rows: expected {want:?}, got {got:?}")));
     }
     let weight_bound = (4.0 + (rows as f64).sqrt()) * HALF_ULP * want.weight;
-    let weight_error = compare("running weight", &[got.weight.into()], &[want.weight], &[weight_bound])?;
+    let weight_error =
+        compare_elements("running weight", &[got.weight.into()], &[want.weight], &[weight_bound])?;
     let divisor = if want.weight > 0.0 { want.weight } else { rows as f64 };
     if let Some(step) = got.non_finite_step {
         let message = format!("running sums: expected finite losses, got a NaN or infinity in step {step}");
-        return Err(Failure::Mismatch(message));
+        return Err(Failure::Other(message));
     }
-    let loss_error = compare("running loss", &[got.loss.into()], &[want.loss], &[divisor * mean_bound])?;
+    let loss_error =
+        compare_elements("running loss", &[got.loss.into()], &[want.loss], &[divisor * mean_bound])?;
     Ok(loss_error.max(weight_error))
 }
 

@@ -1,9 +1,11 @@
 //! Results of cases.
 
+use super::compare::Mismatch;
 use crate::compiler::Reduction;
 use crate::error::Error;
 use crate::kernels::GemmFamily;
 use std::fmt;
+use std::time::Duration;
 
 /// Whether a case passed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,11 +13,40 @@ use std::fmt;
 pub enum Verdict {
     /// Every element is within its bound, and nothing was written outside of the results.
     Pass,
-    /// Description of what differs, and where.
+    /// A kernel is wrong: what differs, and where.
     Fail(String),
+    /// Repeated runs differ: which one, and how.
+    Flaky(String),
+    /// The device was lost, with the driver's reason.
+    Lost(String),
+    /// The device did not finish in time.
+    Timeout(String),
 }
 
-/// The result of one case in one GEMM family.
+impl Verdict {
+    /// The name of the variant in lower case: `pass`, `fail`, `flaky`, `lost` or `timeout`.
+    pub fn status(&self) -> &'static str {
+        match self {
+            Verdict::Pass => "pass",
+            Verdict::Fail(_) => "fail",
+            Verdict::Flaky(_) => "flaky",
+            Verdict::Lost(_) => "lost",
+            Verdict::Timeout(_) => "timeout",
+        }
+    }
+
+    /// The description of a failure; `None` for a pass.
+    pub fn message(&self) -> Option<&str> {
+        match self {
+            Verdict::Pass => None,
+            Verdict::Fail(why) | Verdict::Flaky(why) | Verdict::Lost(why) | Verdict::Timeout(why) => {
+                Some(why)
+            }
+        }
+    }
+}
+
+/// The result of one case in one variant: a GEMM family and a variant of reductions.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Outcome {
@@ -34,6 +65,12 @@ pub struct Outcome {
     pub worst_error: f64,
     /// Whether the case passed.
     pub verdict: Verdict,
+    /// The worst element, if a result is beyond its bound.
+    pub mismatch: Option<Mismatch>,
+    /// A hash of the bits of all results that were read. Equal adapters, drivers and cases have equal digests.
+    pub digest: u64,
+    /// How long the case ran: planning, the reference, shader compilation, and all runs on the device.
+    pub elapsed: Duration,
 }
 
 impl Outcome {
@@ -46,15 +83,18 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kernels = self.kernels.join(", ");
-        match &self.verdict {
-            Verdict::Pass => {
+        match self.verdict.message() {
+            None => {
                 write!(
                     f,
                     "ok    {} ({}; {kernels}): {:.3} of the bound",
                     self.name, self.family, self.worst_error
                 )
             }
-            Verdict::Fail(why) => write!(f, "FAIL  {} ({}; {kernels}): {why}", self.name, self.family),
+            Some(why) => {
+                let status = self.verdict.status().to_uppercase();
+                write!(f, "{status}  {} ({}; {kernels}): {why}", self.name, self.family)
+            }
         }
     }
 }
@@ -67,10 +107,25 @@ pub(super) struct Measured {
 
 /// Why a case did not pass.
 pub(super) enum Failure {
-    /// A result differs from the reference.
-    Mismatch(String),
+    /// Elements of a result are beyond their bounds.
+    Wrong(Mismatch),
+    /// Something else differs from the reference.
+    Other(String),
     /// Planning or running failed.
     Error(Error),
+}
+
+impl Failure {
+    /// The verdict, and the worst element if there is one.
+    pub fn verdict(self) -> (Verdict, Option<Mismatch>) {
+        match self {
+            Failure::Wrong(mismatch) => (Verdict::Fail(mismatch.to_string()), Some(mismatch)),
+            Failure::Other(why) => (Verdict::Fail(why), None),
+            Failure::Error(error @ Error::DeviceLost { .. }) => (Verdict::Lost(error.to_string()), None),
+            Failure::Error(error @ Error::Timeout { .. }) => (Verdict::Timeout(error.to_string()), None),
+            Failure::Error(error) => (Verdict::Fail(error.to_string()), None),
+        }
+    }
 }
 
 impl From<Error> for Failure {
@@ -79,9 +134,15 @@ impl From<Error> for Failure {
     }
 }
 
+impl From<Mismatch> for Failure {
+    fn from(mismatch: Mismatch) -> Self {
+        Failure::Wrong(mismatch)
+    }
+}
+
 impl From<String> for Failure {
     fn from(message: String) -> Self {
-        Failure::Mismatch(message)
+        Failure::Other(message)
     }
 }
 

@@ -3,8 +3,9 @@
 
 use super::bounds::update_bounds;
 use super::case::{Case, InitialTensors, Update};
-use super::compare::{HALF_ULP, compare};
+use super::compare::{HALF_ULP, Mismatch, compare_elements};
 use super::outcome::{Failure, Measured, distinct};
+use super::tensors::Tensors;
 use crate::compiler::PlanOptions;
 use crate::engine::Plan;
 use crate::gpu::Gpu;
@@ -25,6 +26,7 @@ pub(super) fn run(
     case: &Case,
     update: &Update,
     options: &PlanOptions,
+    tensors: &mut Tensors,
 ) -> std::result::Result<Measured, Failure> {
     let built = update.build()?;
     let plan = Plan::compile(gpu, &built.graph, options)?;
@@ -66,18 +68,26 @@ pub(super) fn run(
     if matches!(update.clip, Some(Clip::Norm { .. })) {
         let (got, want) = (f64::from(plan.sums()?.gradient_norm), reference.gradient_norm());
         let elements: usize = update.sizes.iter().sum();
-        compare("gradient norm", &[got], &[want], &[(elements + 6) as f64 * HALF_ULP * want])?;
+        compare_elements("gradient norm", &[got], &[want], &[(elements + 6) as f64 * HALF_ULP * want])?;
     }
     let mut worst_error = 0.0f64;
     for &id in &built.parameters {
         let bound = update_bounds(update, id.0, &before, &step);
         let before = &before[id.0];
         let path = &built.graph.parameters()[id.0].path;
+        tensors.copy(&format!("{path}: gradient"), &[before.gradient.len()], &to_f64(&before.gradient));
         let trainable = |i: usize| !before.mask.is_frozen(i) && !update.is_excluded(id);
         // The result of the element with the injected value is not compared.
         let compared = |i: usize| trainable(i) && update.planted.is_none_or(|planted| planted.index != i);
         let mut check = |name: &str, got: &[u32], old: &[u32], want: &[f64], bound: &[f64]| {
             let what = format!("{path}: {name}");
+            tensors.hash(got);
+            for (of, values) in [("before", &to_f64(old)), ("got", &to_f64(got))] {
+                tensors.copy(&format!("{what}: {of}"), &[old.len()], values);
+            }
+            if !want.is_empty() {
+                tensors.copy(&format!("{what}: expected"), &[want.len()], want);
+            }
             compare_unchanged(&what, got, old, trainable)?;
             let error = compare_selected(&what, got, want, bound, compared)?;
             worst_error = worst_error.max(error);
@@ -122,11 +132,13 @@ fn compare_selected(
     want: &[f64],
     bound: &[f64],
     selected: impl Fn(usize) -> bool,
-) -> std::result::Result<f64, String> {
+) -> std::result::Result<f64, Mismatch> {
     // The reference has no state for a parameter that is not updated; none of its elements is selected.
     if want.is_empty() {
         return Ok(0.0);
     }
-    let pick = |x: &[f64]| (0..got.len()).filter(|&i| selected(i)).map(|i| x[i]).collect::<Vec<_>>();
-    compare(what, &pick(&to_f64(got)), &pick(want), &pick(bound))
+    let indices: Vec<usize> = (0..got.len()).filter(|&i| selected(i)).collect();
+    let pick = |x: &[f64]| indices.iter().map(|&i| x[i]).collect::<Vec<_>>();
+    compare_elements(what, &pick(&to_f64(got)), &pick(want), &pick(bound))
+        .map_err(|wrong| Mismatch { index: indices[wrong.index], ..wrong })
 }

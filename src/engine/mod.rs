@@ -13,4 +13,5 @@ pub use peaks::{Peaks, peaks};
 pub use plan::{Plan, TimedDispatch};
 pub(crate) use predict::Examples;
 pub use running_sums::{Rejected, RunningSums};
+pub(crate) use single::run_shader;
 pub use store::{Arena, Elements, Store};

@@ -9,18 +9,18 @@ mod second_device;
 pub use adapter::{AdapterReport, Backend, DeviceKind, GpuOptions, ShaderCompiler, devices};
 pub use buffer::GpuBuffer;
 pub use pipeline::{Access, Shader};
-pub(crate) use pipeline::{Pipeline, create_pipeline};
+pub(crate) use pipeline::{Change, Pipeline, create_pipeline};
 pub(crate) use read_ring::ReadRing;
 pub(crate) use second_device::Job;
 
 use crate::error::{Error, Result};
-use pipeline::PipelineCache;
+use pipeline::{ChangeShader, PipelineCache};
 use second_device::SecondDevice;
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// Maximum number of submissions in flight; the next one waits for the oldest.
@@ -41,6 +41,7 @@ struct Inner {
     errors: Arc<Mutex<DeviceErrors>>,
     in_flight: Mutex<VecDeque<wgpu::SubmissionIndex>>,
     pipelines: PipelineCache,
+    change_shader: OnceLock<ChangeShader>,
     second_device: Option<SecondDevice>,
     submissions: AtomicU64,
 }
@@ -148,6 +149,7 @@ impl Gpu {
                 errors,
                 in_flight: Mutex::new(VecDeque::new()),
                 pipelines: PipelineCache::default(),
+                change_shader: OnceLock::new(),
                 second_device,
                 submissions: AtomicU64::new(0),
             }),

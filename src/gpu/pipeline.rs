@@ -1,9 +1,10 @@
 //! Compute pipelines, cached by their WGSL source.
 
 use super::{Gpu, lock};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// How a kernel accesses a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,6 +26,21 @@ pub struct Shader {
     pub bindings: Vec<(u32, Access)>,
 }
 
+/// What to do to a shader before its pipeline is created, to test what detects a broken driver.
+pub(crate) enum Change {
+    /// Nothing.
+    None,
+    /// Compile this WGSL text instead.
+    Text(String),
+    /// Lose the device.
+    Lose,
+    /// Never return, as a driver that hangs.
+    Hang,
+}
+
+/// Decides the change of a shader from its label and the shader.
+pub(super) type ChangeShader = Box<dyn Fn(&str, &Shader) -> Change + Send + Sync>;
+
 /// A compute pipeline with its bind group layout.
 pub struct Pipeline {
     pub(crate) raw: wgpu::ComputePipeline,
@@ -41,9 +57,35 @@ impl Gpu {
         if let Some(found) = lock(&self.inner.pipelines.0).get(&shader.wgsl) {
             return Ok(Arc::clone(found));
         }
-        let created = Arc::new(self.error_scope(label, 0, || create_pipeline(self.device(), label, shader))?);
+        let change = self.inner.change_shader.get().map_or(Change::None, |change| change(label, shader));
+        let changed = match change {
+            Change::None => None,
+            Change::Text(wgsl) => Some(Shader { wgsl, bindings: shader.bindings.clone() }),
+            Change::Lose => {
+                self.device().destroy();
+                None
+            }
+            Change::Hang => loop {
+                std::thread::sleep(Duration::from_secs(1));
+            },
+        };
+        let source = changed.as_ref().unwrap_or(shader);
+        let created = Arc::new(self.error_scope(label, 0, || create_pipeline(self.device(), label, source))?);
         lock(&self.inner.pipelines.0).insert(shader.wgsl.clone(), Arc::clone(&created));
         Ok(created)
+    }
+
+    /// Changes shaders from now on, before their pipelines are created.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if the shaders of this device are changed already.
+    pub(crate) fn change_shaders(
+        &self,
+        change: impl Fn(&str, &Shader) -> Change + Send + Sync + 'static,
+    ) -> Result<()> {
+        self.inner.change_shader.set(Box::new(change)).map_err(|_| {
+            Error::argument("plant", "a device without a fault", "a device with one; open another Gpu")
+        })
     }
 }
 

@@ -28,7 +28,7 @@ pub fn bounds(case: &Case, data: &[Vec<f64>], rows: usize) -> Result<Vec<Vec<f64
 }
 
 /// The bounds of all results of all operations of a chain.
-fn chain_bounds(
+pub(super) fn chain_bounds(
     ops: &Ops,
     built: &OpsGraph,
     reference: &Reference,

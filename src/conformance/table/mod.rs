@@ -7,7 +7,10 @@ mod loss;
 mod matmul;
 mod norm;
 mod pool;
+mod random;
 mod update;
+
+pub use random::{network_cases, random_cases};
 
 use super::case::Case;
 use crate::error::Result;
