@@ -67,7 +67,7 @@ impl Trainer {
     /// Examples that are left out do not count.
     ///
     /// # Errors
-    /// As [`Trainer::evaluate`], and those of [`Examples::read`].
+    /// As [`Trainer::evaluate`], and those of [`Examples::read`](crate::data::Examples::read).
     pub fn evaluate_over(&self, data: &Loader) -> Result<Evaluation> {
         self.evaluate_batches(data.examples(), data.in_order(self.options.batch)?)
     }
