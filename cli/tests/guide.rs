@@ -43,7 +43,12 @@ fn commands_of_the_guide_run_and_give_what_it_says() {
     let (stdout, stderr) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
     assert!(run.status.success(), "{stdout}\n{stderr}");
     // What the text around the commands says.
-    for part in ["wrote 600 images of 10 classes", "0 of 34230 frozen elements changed", "accuracy 0.9", "mirrored.onnx"] {
+    for part in [
+        "wrote 600 images of 10 classes",
+        "0 of 34230 frozen elements changed",
+        "accuracy 0.9",
+        "mirrored.onnx",
+    ] {
         assert!(stdout.contains(part), "{part}:\n{stdout}\n{stderr}");
     }
     std::fs::remove_dir_all(out).unwrap();
