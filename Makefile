@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check check-dx12 check-dxc check-tint deny examples isa isa-update newest-mesa
+.PHONY: help demo test bench check check-dx12 check-dxc check-tint deny examples isa isa-update newest-mesa wasm
 
 # Without XDG_RUNTIME_DIR the window-system code of the Vulkan loader prints a warning at each start.
 RUNTIME = if [ -z "$${XDG_RUNTIME_DIR:-}" ]; then \
@@ -69,6 +69,14 @@ check-dxc: ## Compile all shaders as HLSL with DXC, one of the two compilers of 
 
 check-dx12: ## Run `frazil check` on DX12 under Wine with Microsoft's FXC, given by D3DCOMPILER=FILE
 	@sh scripts/check-dx12.sh check || code=$$?; if [ "$${code:-0}" != 77 ]; then exit $${code:-0}; fi
+
+WASM_STD = rustc=$$(sh scripts/wasm-std.sh $${CARGO_TARGET_DIR:-target}/wasm-std) || code=$$?; \
+	if [ "$${code:-0}" = 77 ]; then echo "SKIPPED: no standard library for WebAssembly, see above"; exit 0; fi; \
+	[ "$${code:-0}" = 0 ] || exit $$code
+
+wasm: ## Check that the library compiles to WebAssembly, and its lints
+	@$(WASM_STD); set -- --release --target wasm32-unknown-unknown -p frazil; \
+	if [ "$$rustc" = rustc ]; then cargo clippy "$$@" -- -D warnings; else RUSTC=$$rustc cargo check "$$@"; fi
 
 deny: ## Check licences, duplicate crates and advisories of all dependencies with cargo-deny
 	@cargo deny --version >/dev/null 2>&1 || { echo "SKIPPED: cargo-deny not found (cargo install cargo-deny)"; exit 0; }; \

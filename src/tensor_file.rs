@@ -177,8 +177,15 @@ impl Checkpoint {
     ///   damaged or has another version;
     /// - [`Error::HostMemory`] if there is not enough host memory.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = file::read(path)?;
-        if let Some(kind) = file::other_format(&bytes) {
+        Self::from_bytes(&file::read(path)?, path)
+    }
+
+    /// [`Checkpoint::read`] for the content of a file that is in memory; `path` is its name in messages.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read`], but for [`Error::Io`].
+    pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self> {
+        if let Some(kind) = file::other_format(bytes) {
             let why = format!("expected a safetensors file, got {kind}");
             return Err(Error::Checkpoint { path: path.to_owned(), why, source: None });
         }
@@ -187,8 +194,8 @@ impl Checkpoint {
             why: format!("not a complete safetensors file: {error}"),
             source: Some(error.into()),
         };
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(invalid)?;
-        let file = SafeTensors::deserialize(&bytes).map_err(invalid)?;
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(invalid)?;
+        let file = SafeTensors::deserialize(bytes).map_err(invalid)?;
         let error = |why| Error::Checkpoint { path: path.to_owned(), why, source: None };
         let mut checkpoint = Self::from_notes(&header).map_err(error)?;
         let mut views: Vec<_> = file.iter().collect();
@@ -255,6 +262,14 @@ impl Checkpoint {
     /// - [`Error::Checkpoint`] if a tensor's shape does not match its number of elements, two tensors have
     ///   the same name, or a note contains a line break.
     pub fn write(&self, path: &Path) -> Result<()> {
+        file::write_atomically(path, &self.to_bytes(path)?)
+    }
+
+    /// Returns the content of the file that [`Checkpoint::write`] writes; `path` is its name in messages.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::write`], but for [`Error::Io`].
+    pub fn to_bytes(&self, path: &Path) -> Result<Vec<u8>> {
         let invalid = |why: String| Error::Checkpoint { path: path.to_owned(), why, source: None };
         let refused = |error: SafeTensorError| Error::Checkpoint {
             path: path.to_owned(),
@@ -285,7 +300,6 @@ impl Checkpoint {
         // equal checkpoints give equal files.
         let lines: Vec<_> = complete.notes.iter().map(|(name, value)| format!("{name} = {value}")).collect();
         let metadata = HashMap::from([(ENTRY.to_owned(), lines.join("\n"))]);
-        let file = safetensors::serialize(views, Some(metadata)).map_err(refused)?;
-        file::write_atomically(path, &file)
+        safetensors::serialize(views, Some(metadata)).map_err(refused)
     }
 }

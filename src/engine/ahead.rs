@@ -7,7 +7,7 @@
 
 use super::encode::{Command, bind_group, encode};
 use crate::compiler::Program;
-use crate::gpu::{Gpu, Job, Shader, create_pipeline};
+use crate::gpu::{Gpu, Job, Shader, block_on, create_pipeline};
 use crate::graph::StepScalars;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -56,7 +56,7 @@ fn dispatch_nothing(
     let submission = Some(queue.submit([encoder.finish()]));
     let wait = wgpu::PollType::Wait { submission_index: submission, timeout: Some(timeout) };
     let waited = device.poll(wait);
-    let compiled = waited.is_ok() && pollster::block_on(errors.pop()).is_none();
+    let compiled = waited.is_ok() && block_on(errors.pop()).is_none();
     let ms = 1e3 * begun.elapsed().as_secs_f64();
     log::debug!("second device: {label}: compiled: {compiled}, {ms:.0} ms");
     compiled

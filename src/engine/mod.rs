@@ -1,5 +1,6 @@
 //! Runs compiled graphs: parameter stores, plans, and the encoding of compute passes.
 
+#[cfg(not(target_family = "wasm"))]
 mod ahead;
 mod encode;
 mod peaks;

@@ -1,6 +1,7 @@
 //! Plans: graphs compiled for a device. Compilation creates all pipelines, buffers and bind groups, so runs
 //! create none.
 
+#[cfg(not(target_family = "wasm"))]
 use super::ahead;
 use super::encode::{Command, bind_group, encode, range};
 use super::running_sums::RunningSums;
@@ -159,7 +160,10 @@ impl Plan {
         let program = compiler::compile(graph, store.layout(), gpu.report(), options)?;
         let buffers = Buffers::new(gpu, &program, running_sums)?;
         let shaders = shaders(&program);
+        #[cfg(not(target_family = "wasm"))]
         ahead::compile(gpu, &program, &shaders, StepScalars::forward(graph.batch()));
+        #[cfg(target_family = "wasm")]
+        let _compiled = gpu.compile_in_parallel(&shaders);
         let mut commands = Vec::new();
         let mut params = 0;
         for (dispatch, shader) in program.dispatches.iter().zip(&shaders) {

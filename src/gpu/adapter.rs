@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Graphics API of an adapter. Parsed from `vulkan`, `metal`, `dx12` or `gl`, in any case.
+/// Graphics API of an adapter. Parsed from `vulkan`, `metal`, `dx12`, `gl` or `webgpu`, in any case.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Backend {
@@ -17,6 +17,8 @@ pub enum Backend {
     Dx12,
     /// OpenGL or OpenGL ES.
     Gl,
+    /// WebGPU in a browser.
+    WebGpu,
     /// Any other API, such as wgpu's no-op backend, which executes nothing and serves to measure host time.
     Other,
 }
@@ -28,6 +30,7 @@ impl Backend {
             wgpu::Backend::Metal => Backend::Metal,
             wgpu::Backend::Dx12 => Backend::Dx12,
             wgpu::Backend::Gl => Backend::Gl,
+            wgpu::Backend::BrowserWebGpu => Backend::WebGpu,
             _ => Backend::Other,
         }
     }
@@ -42,7 +45,8 @@ impl FromStr for Backend {
             "metal" | "mtl" => Ok(Backend::Metal),
             "dx12" | "d3d12" => Ok(Backend::Dx12),
             "gl" | "gles" | "opengl" => Ok(Backend::Gl),
-            _ => Err(Error::argument("backend", "vulkan, metal, dx12 or gl", text)),
+            "webgpu" => Ok(Backend::WebGpu),
+            _ => Err(Error::argument("backend", "vulkan, metal, dx12, gl or webgpu", text)),
         }
     }
 }
@@ -54,6 +58,7 @@ impl fmt::Display for Backend {
             Backend::Metal => "metal",
             Backend::Dx12 => "dx12",
             Backend::Gl => "gl",
+            Backend::WebGpu => "webgpu",
             Backend::Other => "other",
         })
     }
@@ -73,6 +78,8 @@ pub enum ShaderCompiler {
     Dxc,
     /// The driver's compiler, from GLSL.
     Glsl,
+    /// The browser's compiler, from WGSL: Tint in Chrome, naga in Firefox.
+    Browser,
     /// No compiler, or an unknown one.
     Other,
 }
@@ -89,6 +96,7 @@ impl ShaderCompiler {
             wgpu::Backend::Dx12 if features.intersects(shader_model_6) => ShaderCompiler::Dxc,
             wgpu::Backend::Dx12 => ShaderCompiler::Fxc,
             wgpu::Backend::Gl => ShaderCompiler::Glsl,
+            wgpu::Backend::BrowserWebGpu => ShaderCompiler::Browser,
             _ => ShaderCompiler::Other,
         }
     }
@@ -102,6 +110,7 @@ impl fmt::Display for ShaderCompiler {
             ShaderCompiler::Fxc => "FXC, from HLSL (shader model 5.1)",
             ShaderCompiler::Dxc => "DXC, from HLSL (shader model 6)",
             ShaderCompiler::Glsl => "the driver, from GLSL",
+            ShaderCompiler::Browser => "the browser, from WGSL",
             ShaderCompiler::Other => "unknown",
         })
     }
@@ -188,6 +197,7 @@ impl AdapterReport {
                 Backend::Metal => ShaderCompiler::Metal,
                 Backend::Dx12 => ShaderCompiler::Fxc,
                 Backend::Gl => ShaderCompiler::Glsl,
+                Backend::WebGpu => ShaderCompiler::Browser,
                 Backend::Other => ShaderCompiler::Other,
             },
             kind,
@@ -323,7 +333,7 @@ impl GpuOptions {
 
 /// Lists all adapters of this machine, in the order of their indices.
 pub fn devices() -> Vec<AdapterReport> {
-    let adapters = pollster::block_on(enumerate_adapters());
+    let adapters = super::block_on(enumerate_adapters());
     let report = |a: &wgpu::Adapter| AdapterReport {
         cooperative_matrix: cooperative_matrix(a, a.features()),
         ..AdapterReport::from_wgpu(&a.get_info(), a.features(), a.features(), &a.limits())
@@ -347,6 +357,7 @@ fn cooperative_matrix(adapter: &wgpu::Adapter, features: wgpu::Features) -> Opti
     square.map(|p| p.m_size).max().filter(|_| features.contains(COOPERATIVE_MATRIX))
 }
 
+#[cfg(not(target_family = "wasm"))]
 async fn enumerate_adapters() -> Vec<wgpu::Adapter> {
     let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12 | wgpu::Backends::GL;
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
@@ -358,6 +369,23 @@ async fn enumerate_adapters() -> Vec<wgpu::Adapter> {
     let compute = wgpu::DownlevelFlags::COMPUTE_SHADERS;
     adapters.retain(|a| a.get_downlevel_capabilities().flags.contains(compute));
     adapters
+}
+
+/// A browser offers one adapter: that of a GPU, or else the browser's own software adapter.
+#[cfg(target_family = "wasm")]
+async fn enumerate_adapters() -> Vec<wgpu::Adapter> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::BROWSER_WEBGPU;
+    let instance = wgpu::Instance::new(descriptor);
+    for force_fallback_adapter in [false, true] {
+        let power_preference = wgpu::PowerPreference::HighPerformance;
+        let options =
+            wgpu::RequestAdapterOptions { power_preference, force_fallback_adapter, ..Default::default() };
+        if let Ok(adapter) = instance.request_adapter(&options).await {
+            return vec![adapter];
+        }
+    }
+    Vec::new()
 }
 
 /// Returns a sort key for adapters: the hardware class first, then `true` for every API except OpenGL.
@@ -417,7 +445,10 @@ fn select_adapter(
 }
 
 fn driver_hint() -> &'static str {
-    if cfg!(target_os = "linux") {
+    if cfg!(target_family = "wasm") {
+        "This browser has no WebGPU for this GPU: update the browser and the graphics driver, or try Chrome or Edge; the page \
+         must come from https or localhost"
+    } else if cfg!(target_os = "linux") {
         "Install a Vulkan driver; without a GPU, install Mesa's software driver: apt-get install libvulkan1 mesa-vulkan-drivers"
     } else if cfg!(target_os = "macos") {
         "Metal is available on every Mac except virtual machines without a GPU"

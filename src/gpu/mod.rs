@@ -1,27 +1,36 @@
 //! The wgpu device: adapters, limits, buffers, pipelines, submission and read-back.
 
 mod adapter;
+#[cfg(target_family = "wasm")]
+mod browser;
 mod buffer;
 mod pipeline;
 mod read_ring;
+#[cfg(not(target_family = "wasm"))]
 mod second_device;
+mod wait;
 
 pub use adapter::{AdapterReport, Backend, DeviceKind, GpuOptions, ShaderCompiler, devices};
 pub use buffer::GpuBuffer;
+pub(crate) use pipeline::{Change, Pipeline};
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use pipeline::create_pipeline;
 pub use pipeline::{Access, Shader};
-pub(crate) use pipeline::{Change, Pipeline, create_pipeline};
 pub(crate) use read_ring::ReadRing;
+#[cfg(not(target_family = "wasm"))]
 pub(crate) use second_device::Job;
+pub(crate) use wait::block_on;
 
 use crate::error::{Error, Result};
 use pipeline::{ChangeShader, PipelineCache};
+#[cfg(not(target_family = "wasm"))]
 use second_device::SecondDevice;
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
-use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
+use wait::{ErrorScopes, Interrupted, Submission};
 
 /// Maximum number of submissions in flight; the next one waits for the oldest.
 const MAX_IN_FLIGHT: usize = 3;
@@ -39,9 +48,10 @@ struct Inner {
     timeout: Duration,
     budget: Arc<buffer::MemoryBudget>,
     errors: Arc<Mutex<DeviceErrors>>,
-    in_flight: Mutex<VecDeque<wgpu::SubmissionIndex>>,
+    in_flight: Mutex<VecDeque<Submission>>,
     pipelines: PipelineCache,
     change_shader: OnceLock<ChangeShader>,
+    #[cfg(not(target_family = "wasm"))]
     second_device: Option<SecondDevice>,
     submissions: AtomicU64,
 }
@@ -50,12 +60,20 @@ struct Inner {
 #[derive(Default)]
 struct DeviceErrors {
     lost: Option<String>,
-    uncaptured: Option<wgpu::Error>,
+    uncaptured: Option<Error>,
 }
 
 /// Locks a mutex even if it is poisoned: the data behind these mutexes stays valid after a panic.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns the report of a device and its adapter.
+fn report_of(adapter: &wgpu::Adapter, device: &wgpu::Device) -> AdapterReport {
+    let report = AdapterReport::of_device(adapter, device);
+    #[cfg(target_family = "wasm")]
+    let report = browser::identified(report, device);
+    report
 }
 
 impl Gpu {
@@ -65,7 +83,7 @@ impl Gpu {
     /// - [`Error::NoAdapter`] if no adapter matches `options`;
     /// - [`Error::AdapterRejected`] if the adapter refuses to open a device.
     pub fn new(options: GpuOptions) -> Result<Self> {
-        pollster::block_on(Self::request(options))
+        block_on(Self::request(options))
     }
 
     /// Opens a device like [`Gpu::new`], but without blocking.
@@ -88,14 +106,13 @@ impl Gpu {
         // Record uncaptured errors instead of calling wgpu's default handler, which panics.
         device.on_uncaptured_error(Arc::new(move |error| {
             log::error!("uncaptured device error: {error}");
-            lock(&on_error).uncaptured.get_or_insert(error);
+            lock(&on_error).uncaptured.get_or_insert(convert_error(error, "device", 0));
         }));
-        let report = AdapterReport::of_device(&adapter, &device);
+        let report = report_of(&adapter, &device);
         if report.software {
             log::warn!("{} is a software adapter: correct, but slow", report.name);
         }
-        let second_device = SecondDevice::new(&adapter, &report, &options);
-        Ok(Self::from_parts(device, queue, report, errors, &options, second_device))
+        Ok(Self::from_parts(&adapter, device, queue, report, errors, &options))
     }
 
     /// Returns the descriptor of a device that has what Frazil can use of an adapter, for an application that opens the
@@ -125,19 +142,23 @@ impl Gpu {
     /// Features (subgroups, timestamps) and limits are those with which the device was opened; [`Gpu::wanted`] names
     /// those that are useful.
     pub fn from_wgpu(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Self {
-        let report = AdapterReport::of_device(adapter, &device);
+        let report = report_of(adapter, &device);
         let errors = Arc::new(Mutex::new(DeviceErrors::default()));
-        Self::from_parts(device, queue, report, errors, &GpuOptions::default(), None)
+        let options = GpuOptions::default().compile_ahead(false);
+        Self::from_parts(adapter, device, queue, report, errors, &options)
     }
 
+    #[cfg_attr(target_family = "wasm", expect(unused_variables))]
     fn from_parts(
+        adapter: &wgpu::Adapter,
         device: wgpu::Device,
         queue: wgpu::Queue,
         report: AdapterReport,
         errors: Arc<Mutex<DeviceErrors>>,
         options: &GpuOptions,
-        second_device: Option<SecondDevice>,
     ) -> Self {
+        #[cfg(not(target_family = "wasm"))]
+        let second_device = SecondDevice::new(adapter, &report, options);
         let budget = Arc::new(buffer::MemoryBudget::new(options.memory_budget_for(&report)));
         Gpu {
             inner: Arc::new(Inner {
@@ -150,6 +171,7 @@ impl Gpu {
                 in_flight: Mutex::new(VecDeque::new()),
                 pipelines: PipelineCache::default(),
                 change_shader: OnceLock::new(),
+                #[cfg(not(target_family = "wasm"))]
                 second_device,
                 submissions: AtomicU64::new(0),
             }),
@@ -158,6 +180,7 @@ impl Gpu {
 
     /// Queues jobs that compile the shaders of a plan on the second device, if there is one. The jobs are in
     /// the order of the first dispatches.
+    #[cfg(not(target_family = "wasm"))]
     pub(crate) fn compile_ahead(&self, plan: impl Iterator<Item = Job>) {
         if let Some(second_device) = &self.inner.second_device {
             second_device.push(plan);
@@ -234,18 +257,19 @@ impl Gpu {
         if let Some(reason) = &errors.lost {
             return Err(Error::DeviceLost { reason: reason.clone() });
         }
-        match errors.uncaptured.take() {
-            Some(error) => Err(convert_error(error, "device", 0)),
-            None => Ok(()),
-        }
+        errors.uncaptured.take().map_or(Ok(()), Err)
     }
 
     /// Fails if the device is lost, even if the loss has not been reported yet.
     ///
     /// wgpu reports a loss to the device-lost callback alone: after [`wgpu::Device::destroy`] only when the
     /// device is polled, and to the application if it owns the device. All other calls do nothing and report
-    /// no error. A lost device maps no buffer, which is detected here.
+    /// no error. A lost device maps no buffer, which is detected here. A browser reports every loss, and maps buffers
+    /// of a lost device.
     fn check_alive(&self) -> Result<()> {
+        if cfg!(target_family = "wasm") {
+            return self.check_errors();
+        }
         let mapped = self.scoped("device loss probe", 4, || {
             let probe = self.inner.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("device loss probe"),
@@ -261,8 +285,7 @@ impl Gpu {
     /// Records that the device is lost, and returns the error.
     fn lost(&self) -> Error {
         // Polling calls the device-lost callback, if it was not called before, once all work is done.
-        let wait = wgpu::PollType::Wait { submission_index: None, timeout: Some(self.inner.timeout) };
-        let _ = self.poll_device(wait);
+        let _ = self.wait_on_device(None);
         let reason = lock(&self.inner.errors)
             .lost
             .get_or_insert_with(|| {
@@ -284,19 +307,17 @@ impl Gpu {
     }
 
     /// [`Gpu::error_scope`] without detecting a loss that was not reported.
+    ///
+    /// In a browser, the error arrives later, and is returned by the next call that checks for errors.
     fn scoped<T>(&self, label: &str, bytes: u64, work: impl FnOnce() -> T) -> Result<T> {
         self.check_errors()?;
-        let device = &self.inner.device;
-        let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
-        let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let scopes = ErrorScopes::push(&self.inner.device);
         let result = work();
-        let errors = [
-            pollster::block_on(validation.pop()),
-            pollster::block_on(internal.pop()),
-            pollster::block_on(memory.pop()),
-        ];
-        match errors.into_iter().flatten().next() {
+        let (errors, name) = (Arc::clone(&self.inner.errors), label.to_owned());
+        let late = move |error| {
+            lock(&errors).uncaptured.get_or_insert(convert_error(error, &name, bytes));
+        };
+        match wait::pop(scopes, late) {
             Some(error) => Err(convert_error(error, label, bytes)),
             None => Ok(result),
         }
@@ -310,10 +331,10 @@ impl Gpu {
         &self,
         label: &str,
         record: impl FnOnce(&mut wgpu::CommandEncoder),
-    ) -> Result<wgpu::SubmissionIndex> {
+    ) -> Result<Submission> {
         let mut in_flight = lock(&self.inner.in_flight);
         while in_flight.len() >= MAX_IN_FLIGHT {
-            self.wait_for(in_flight.front().cloned(), label)?;
+            self.wait_for(in_flight.front(), label)?;
             in_flight.pop_front();
         }
         let index = self.error_scope(label, 0, || {
@@ -323,41 +344,47 @@ impl Gpu {
             self.inner.queue.submit([encoder.finish()])
         })?;
         self.inner.submissions.fetch_add(1, Ordering::Relaxed);
-        in_flight.push_back(index.clone());
-        Ok(index)
+        let submission = wait::submitted(&self.inner.queue, index);
+        in_flight.push_back(submission.clone());
+        Ok(submission)
     }
 
     /// Writes `bytes` at a byte offset of a buffer, before the next submission.
     pub(crate) fn write(&self, buffer: &GpuBuffer, offset: u64, bytes: &[u8]) -> Result<()> {
         let Some(size) = NonZeroU64::new(bytes.len() as u64) else { return self.check_alive() };
         let queue = &self.inner.queue;
-        let written = self.scoped(buffer.label(), 0, || {
+        let write = || {
             let view = queue.write_buffer_with(buffer.raw(), offset, size);
             view.map(|mut view| view.copy_from_slice(bytes))
-        })?;
+        };
+        // In a browser, wgpu checks a write itself, so that scopes would find nothing.
+        let written = if cfg!(target_family = "wasm") {
+            self.check_errors()?;
+            write()
+        } else {
+            self.scoped(buffer.label(), 0, write)?
+        };
         // Without an error in the scope, a write fails only if the device is lost.
         written.ok_or_else(|| self.lost())
     }
 
     /// Waits for one submission, or for all if `None`; [`Error::Timeout`] contains `what`.
-    pub(crate) fn wait_for(&self, submission: Option<wgpu::SubmissionIndex>, what: &str) -> Result<()> {
-        let wait = wgpu::PollType::Wait { submission_index: submission, timeout: Some(self.inner.timeout) };
-        match self.poll_device(wait) {
-            Err(Some(wgpu::PollError::Timeout)) => {
+    pub(crate) fn wait_for(&self, submission: Option<&Submission>, what: &str) -> Result<()> {
+        match self.wait_on_device(submission) {
+            Err(Interrupted::Timeout) => {
                 self.check_errors()?;
                 Err(Error::Timeout { what: what.to_owned(), limit: self.inner.timeout })
             }
-            result => self.polled(result),
+            result => self.waited(result),
         }
     }
 
-    /// Runs the callbacks of finished work without waiting (`PollType::Poll`).
+    /// Runs the callbacks of finished work without waiting.
     pub(crate) fn poll(&self) -> Result<()> {
-        self.polled(self.poll_device(wgpu::PollType::Poll))
+        self.waited(wait::poll(&self.inner.device))
     }
 
-    fn polled(&self, result: std::result::Result<(), Option<wgpu::PollError>>) -> Result<()> {
-        // A failed poll means that the device is lost, because only this crate's submissions are waited for.
+    fn waited(&self, result: std::result::Result<(), Interrupted>) -> Result<()> {
         if result.is_err() {
             return Err(self.lost());
         }
@@ -365,14 +392,8 @@ impl Gpu {
         self.check_alive()
     }
 
-    /// Polls the device. The error is `None` if wgpu panicked, which it does if the driver loses the device
-    /// during a wait.
-    fn poll_device(&self, poll: wgpu::PollType) -> std::result::Result<(), Option<wgpu::PollError>> {
-        let device = &self.inner.device;
-        match std::panic::catch_unwind(AssertUnwindSafe(|| device.poll(poll))) {
-            Ok(polled) => polled.map(drop).map_err(Some),
-            Err(_) => Err(None),
-        }
+    fn wait_on_device(&self, submission: Option<&Submission>) -> std::result::Result<(), Interrupted> {
+        wait::wait(&self.inner.device, &self.inner.queue, submission, self.inner.timeout)
     }
 }
 
@@ -381,8 +402,8 @@ impl Gpu {
     /// Opens a device on the same adapter as an application would, and wraps it.
     pub(crate) fn of_application() -> Result<Self> {
         let options = GpuOptions::default();
-        let adapter = pollster::block_on(adapter::request_adapter(&options))?;
-        let (device, queue) = pollster::block_on(adapter::request_device(&adapter, &options))?;
+        let adapter = block_on(adapter::request_adapter(&options))?;
+        let (device, queue) = block_on(adapter::request_device(&adapter, &options))?;
         Ok(Self::from_wgpu(&adapter, device, queue))
     }
 

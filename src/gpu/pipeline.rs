@@ -2,6 +2,7 @@
 
 use super::{Gpu, lock};
 use crate::error::{Error, Result};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -48,7 +49,7 @@ pub struct Pipeline {
 }
 
 #[derive(Default)]
-pub(super) struct PipelineCache(Mutex<HashMap<String, Arc<Pipeline>>>);
+pub(super) struct PipelineCache(pub(super) Mutex<HashMap<String, Arc<Pipeline>>>);
 
 impl Gpu {
     /// Returns the pipeline of a shader, created at the first call.
@@ -89,10 +90,22 @@ impl Gpu {
     }
 }
 
+impl Shader {
+    /// The source as the compiler of this platform takes it: a browser requires a directive before subgroup operations,
+    /// which naga does not know.
+    pub(super) fn source(&self) -> Cow<'_, str> {
+        let subgroups = ["subgroupBroadcast(", "quadBroadcast("];
+        if cfg!(target_family = "wasm") && subgroups.iter().any(|call| self.wgsl.contains(call)) {
+            return format!("enable subgroups;\n{}", self.wgsl).into();
+        }
+        self.wgsl.as_str().into()
+    }
+}
+
 pub(crate) fn create_pipeline(device: &wgpu::Device, label: &str, shader: &Shader) -> Pipeline {
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
         label: Some(label),
-        source: wgpu::ShaderSource::Wgsl(shader.wgsl.as_str().into()),
+        source: wgpu::ShaderSource::Wgsl(shader.source()),
     });
     let entry = |&(binding, access): &(u32, Access)| wgpu::BindGroupLayoutEntry {
         binding,

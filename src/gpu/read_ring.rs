@@ -1,5 +1,6 @@
 //! Asynchronous read-back through a ring of staging buffers.
 
+use super::wait::{Submission, block_on};
 use super::{Gpu, GpuBuffer};
 use crate::error::{Error, Result};
 use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
@@ -26,7 +27,7 @@ pub struct ReadRing {
 struct PendingRead {
     staging: GpuBuffer,
     bytes: u64,
-    submission: wgpu::SubmissionIndex,
+    submission: Submission,
     mapped: OneshotReceiver<MapResult>,
 }
 
@@ -85,8 +86,8 @@ impl ReadRing {
         let Some(read) = self.in_flight.front() else {
             return Ok(None);
         };
-        gpu.wait_for(Some(read.submission.clone()), "a read-back")?;
-        let mapped = pollster::block_on(read.mapped.receive());
+        gpu.wait_for(Some(&read.submission), "a read-back")?;
+        let mapped = block_on(read.mapped.receive());
         self.complete(gpu, mapped, consume)
     }
 

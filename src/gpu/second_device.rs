@@ -1,6 +1,6 @@
 //! A second device on the same adapter, which runs jobs on a background thread.
 
-use super::{AdapterReport, Backend, GpuOptions, Shader, adapter, lock};
+use super::{AdapterReport, Backend, GpuOptions, Shader, adapter, block_on, lock};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -104,7 +104,7 @@ impl Drop for SecondDevice {
 
 /// Runs jobs until none are left.
 fn work(adapter: &wgpu::Adapter, jobs: &Mutex<Jobs>, options: &GpuOptions) {
-    let opened = pollster::block_on(adapter::request_device(adapter, options));
+    let opened = block_on(adapter::request_device(adapter, options));
     if let Ok((device, _)) = &opened {
         device.on_uncaptured_error(Arc::new(|error| log::debug!("second device: {error}")));
     }

@@ -335,6 +335,15 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::save`].
     pub fn save_with_notes(&self, path: impl AsRef<Path>, notes: &[(&str, String)]) -> Result<()> {
+        self.checkpoint(notes)?.write(path.as_ref())
+    }
+
+    /// Returns what [`Trainer::save_with_notes`] writes to a file.
+    ///
+    /// # Errors
+    /// [`Error::FrozenChanged`] if a frozen element has changed since it was frozen; [`Error::DeviceLost`],
+    /// [`Error::Timeout`].
+    pub fn checkpoint(&self, notes: &[(&str, String)]) -> Result<Checkpoint> {
         let proof = self.verify_frozen()?;
         if let Some(Changed { path, what, index, expected, got, .. }) = proof.first_changed {
             return Err(Error::FrozenChanged { path, what, index, expected, got });
@@ -383,7 +392,7 @@ impl Trainer {
         // compared these with the bits on the device. Loading rejects a file whose frozen elements do not
         // match the digest.
         checkpoint.note("frozen", format!("{:016x}", proof.digest));
-        checkpoint.write(path.as_ref())
+        Ok(checkpoint)
     }
 
     /// Restores everything that [`Trainer::save`] wrote: weights, masks, optimizer state, step, learning
@@ -399,6 +408,14 @@ impl Trainer {
         self.load_from(path.as_ref(), false)
     }
 
+    /// [`Trainer::load`] from a checkpoint in memory; `path` is its name in messages.
+    ///
+    /// # Errors
+    /// As [`Trainer::load`], but for [`Error::Io`].
+    pub fn restore(&mut self, checkpoint: &Checkpoint, path: impl AsRef<Path>) -> Result<()> {
+        self.restore_from(checkpoint, path.as_ref(), false)
+    }
+
     /// As [`Trainer::load`], but keeps this trainer's learning rate, learning-rate schedule and weight decay,
     /// which may differ from those in the file: to continue with a lower rate after a non-finite loss, for
     /// example.
@@ -410,9 +427,12 @@ impl Trainer {
     }
 
     fn load_from(&mut self, path: &Path, keep_rates: bool) -> Result<()> {
-        let checkpoint = Checkpoint::read(path)?;
+        self.restore_from(&Checkpoint::read(path)?, path, keep_rates)
+    }
+
+    fn restore_from(&mut self, checkpoint: &Checkpoint, path: &Path, keep_rates: bool) -> Result<()> {
         let refused = |why| Error::Checkpoint { path: path.to_owned(), why, source: None };
-        let loaded = self.validate_checkpoint(&checkpoint, keep_rates).map_err(refused)?;
+        let loaded = self.validate_checkpoint(checkpoint, keep_rates).map_err(refused)?;
         self.apply(loaded.changes)?;
         self.reset_metrics()?;
         if !keep_rates {
