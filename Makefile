@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check check-dx12 check-dxc check-tint deny examples isa isa-update newest-mesa wasm
+.PHONY: help demo test bench check check-dx12 check-dxc check-tint deny examples isa isa-update newest-mesa wasm web web-serve web-test
 
 # Without XDG_RUNTIME_DIR the window-system code of the Vulkan loader prints a warning at each start.
 RUNTIME = if [ -z "$${XDG_RUNTIME_DIR:-}" ]; then \
@@ -74,9 +74,19 @@ WASM_STD = rustc=$$(sh scripts/wasm-std.sh $${CARGO_TARGET_DIR:-target}/wasm-std
 	if [ "$${code:-0}" = 77 ]; then echo "SKIPPED: no standard library for WebAssembly, see above"; exit 0; fi; \
 	[ "$${code:-0}" = 0 ] || exit $$code
 
-wasm: ## Check that the library compiles to WebAssembly, and its lints
-	@$(WASM_STD); set -- --release --target wasm32-unknown-unknown -p frazil; \
+wasm: ## Check that the library and the page compile to WebAssembly, and their lints
+	@$(WASM_STD); set -- --release --target wasm32-unknown-unknown -p frazil -p frazil-web; \
 	if [ "$$rustc" = rustc ]; then cargo clippy "$$@" -- -D warnings; else RUSTC=$$rustc cargo check "$$@"; fi
+
+web: ## Build the page that trains in a browser, into web/dist
+	@sh scripts/web.sh || code=$$?; if [ "$${code:-0}" != 77 ]; then exit $${code:-0}; fi
+
+PORT = 8000
+web-serve: web ## Build the page and serve it on http://localhost:8000, or PORT=N
+	@python3 -m http.server --bind 127.0.0.1 --directory web/dist $(PORT)
+
+web-test: ## Build the page and test it in a headless Chromium; screenshots in web/screenshots
+	@sh scripts/web-test.sh || code=$$?; if [ "$${code:-0}" != 77 ]; then exit $${code:-0}; fi
 
 deny: ## Check licences, duplicate crates and advisories of all dependencies with cargo-deny
 	@cargo deny --version >/dev/null 2>&1 || { echo "SKIPPED: cargo-deny not found (cargo install cargo-deny)"; exit 0; }; \
