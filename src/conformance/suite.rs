@@ -268,7 +268,10 @@ impl Planned {
             if !selected {
                 continue;
             }
-            let new = files.into_iter().fold(false, |new, files| self.covered.insert(files) || new);
+            let mut new = false;
+            for files in files {
+                new |= self.covered.insert(files);
+            }
             if self.suite.extent == Extent::Quick && !new {
                 continue;
             }

@@ -12,10 +12,10 @@ mod wait;
 
 pub use adapter::{AdapterReport, Backend, DeviceKind, GpuOptions, ShaderCompiler, devices};
 pub use buffer::GpuBuffer;
-pub(crate) use pipeline::{Change, Pipeline};
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use pipeline::create_pipeline;
 pub use pipeline::{Access, Shader};
+pub(crate) use pipeline::{Change, Pipeline};
 pub(crate) use read_ring::ReadRing;
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use second_device::Job;
