@@ -179,7 +179,10 @@ fn bad_files_are_errors_with_their_name() {
             }
             let path = folder.write(name, &noisy);
             match image_features(&path, &size(8, 8, 3)) {
-                Ok(features) => assert!(features.iter().all(|x| (0.0..=1.0).contains(x))),
+                // A weighted mean of values up to 1 is rounded.
+                Ok(features) => {
+                    assert!(features.iter().all(|x| (0.0..1.000_001).contains(x)), "{features:?}")
+                }
                 Err(_) => refused += 1,
             }
         }

@@ -17,7 +17,7 @@ Rules of --freeze, by example:
   top-score:0.05         all but the 5 % of largest gradients on 1,024 examples
   top-score:0.05:squared-gradient   of largest Fisher information (FISH)
   top-score:0.05:weight-gradient    of largest change of the loss (SNIP)
-  top-score-global:0.05  over all matching tensors; also top-moved-global
+  top-score-global:0.05   over all matching tensors; also top-moved-global
   top-moved:0.05:b.safetensors   all but the 5 % that differ most from a file
   n-of-m:2:4             of 4 consecutive input channels, all but the 2 largest
   filters:0.25           a quarter of output channels, by L2 norm; :l1, :random

@@ -85,7 +85,7 @@ impl Gpu {
     }
 }
 
-/// Begins to compile a shader. The descriptors have the same contents as those of [`super::create_pipeline`], so that
+/// Begins to compile a shader. The descriptors have the same contents as those of [`super::pipeline::create_pipeline`], so that
 /// the browser finds the pipeline in its cache.
 fn begin(device: &Device, shader: &Shader) -> Promise {
     let entry = |&(binding, access): &(u32, Access)| {
