@@ -79,6 +79,7 @@ pub mod ranks;
 mod reference;
 mod rng;
 mod shape;
+mod stopwatch;
 mod tensor_file;
 pub mod trainer;
 mod wgsl;

@@ -7,7 +7,7 @@ use std::path::Path;
 /// cycle of imports between modules can form.
 const LEVELS: &[&[&str]] = &[
     &["error"],
-    &["shape", "rng", "wgsl", "host_memory", "ranks"],
+    &["shape", "rng", "wgsl", "host_memory", "ranks", "stopwatch"],
     &["digest", "file", "floats"],
     &["tensor_file", "npy"],
     &["mask", "graph", "data", "gpu"],

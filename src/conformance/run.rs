@@ -10,7 +10,7 @@ use crate::digest::Fnv1a;
 use crate::engine::Plan;
 use crate::gpu::{AdapterReport, Gpu};
 use crate::kernels::{GemmFamily, Launch, TILES, TileSet};
-use std::time::Instant;
+use crate::stopwatch::Stopwatch;
 
 /// The GEMM families in which a case launches different kernels on this adapter: all that the adapter
 /// supports, without those that launch the same kernels as an earlier one, cooperative matrices last. Each
@@ -109,7 +109,7 @@ pub(super) fn run_prepared(
     prepared: &mut Option<Prepared>,
     tensors: &mut Tensors,
 ) -> Outcome {
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     let options = case.options(PlanOptions::default().family(family).reduction(reduction));
     let guarded = options.clone().guard_bands(true);
     let measured = match &case.work {

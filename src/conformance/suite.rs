@@ -11,10 +11,11 @@ use crate::compiler::{CostModel, Reduction};
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterReport, Gpu};
 use crate::kernels::{FILES, GemmFamily};
+use crate::stopwatch::Stopwatch;
 use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use wildmatch::WildMatch;
 
 /// How much of the op table runs.
@@ -336,7 +337,7 @@ impl Runs {
 
     /// Runs a case.
     pub fn execute(&mut self, run: &Run) -> Outcome {
-        let begun = Instant::now();
+        let begun = Stopwatch::start();
         let gpu = match self.device() {
             Ok(gpu) => gpu,
             Err(error) => return without_device(run, &error, begun.elapsed()),

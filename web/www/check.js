@@ -12,7 +12,7 @@ let version;
 let stopped = false;
 const tallies = new Map();
 const failures = [];
-let counts = { done: 0, total: 0, seconds: 0, finished: false };
+let counts = { done: 0, cases: 0, total: 0, seconds: 0, finished: false };
 
 function row(kernel) {
   let tally = tallies.get(kernel);
@@ -42,13 +42,13 @@ function verdict() {
   const section = $('verdict');
   section.classList.toggle('bad', failures.length > 0);
   section.classList.toggle('good', counts.finished && failures.length === 0);
-  const rest = counts.finished ? '' : ` so far, ${counts.done} of ${counts.total} runs`;
+  const rest = counts.finished ? '' : ` so far, ${counts.cases} of ${counts.total} cases`;
   $('verdict-line').textContent = wrong > 0
     ? `${wrong} of ${tallies.size} kernels are wrong on this GPU${rest}`
     : counts.finished ? `${filter ? `In the cases of “${filter}”, every` : 'Every'} kernel agrees with the reference` : `All kernels agree with the reference${rest}`;
   $('verdict-detail').textContent = `${tallies.size} ${tallies.size === 1 ? 'kernel' : 'kernels'}, ${counts.done} runs, ${counts.seconds.toFixed(0)} s`;
   $('progress').max = counts.total;
-  $('progress').value = counts.done;
+  $('progress').value = counts.cases;
 }
 
 function report() {
@@ -86,7 +86,7 @@ async function run() {
   $('failures').hidden = $('report').hidden = true;
   $('start').hidden = true;
   $('stop').hidden = $('progress').hidden = false;
-  counts = { done: 0, total: 0, seconds: 0, finished: false };
+  counts = { done: 0, cases: 0, total: 0, seconds: 0, finished: false };
   $('verdict').className = 'proof';
   $('verdict-line').textContent = 'Preparing the cases';
   const begun = performance.now();
@@ -100,6 +100,7 @@ async function run() {
         break;
       }
       counts.done += 1;
+      counts.cases = outcome.case;
       for (const kernel of outcome.kernels) {
         const tally = row(kernel);
         tally.runs += 1;
@@ -108,7 +109,7 @@ async function run() {
         show(tally, false);
       }
       if (outcome.failure !== null) {
-        failures.push(`${outcome.name} (${outcome.family}; ${outcome.kernels.join(', ')}): ${outcome.failure}`);
+        failures.push(outcome.failure);
         $('failures').hidden = false;
         $('failed').textContent = failures.join('\n');
       }
