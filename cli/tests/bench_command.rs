@@ -68,7 +68,9 @@ fn all_update_rules_can_be_measured() {
         assert_eq!((&peaks["operation"], &dispatch["ms"]), (&"peaks".into(), &total["ms"]), "{rule}");
         let bytes = number(dispatch, "gbytes_per_s") / number(peaks, "gbytes_per_s");
         let flops = number(dispatch, "gflops") / number(peaks, "gflops");
-        assert_eq!(number(dispatch, "share_of_peak"), bytes.max(flops), "{rule}");
+        // Numbers that are read from JSON may differ in their last bit.
+        let share = number(dispatch, "share_of_peak");
+        assert!((share / bytes.max(flops) - 1.0).abs() < 1e-12, "{rule}: {share}, {bytes}, {flops}");
     }
 }
 
