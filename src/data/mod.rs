@@ -142,7 +142,7 @@ impl Dataset {
     /// use frazil::Digits;
     ///
     /// let (train, validation) = Digits::train()?.split(0.2, 7)?;
-    /// assert_eq!((train.len(), validation.len()), (1151, 286));
+    /// assert_eq!((train.len(), validation.len()), (1149, 288));
     /// # Ok::<(), frazil::Error>(())
     /// ```
     ///
