@@ -73,7 +73,7 @@ impl Trainer {
             let factor = if trained { 1.0 } else { share };
             let sent = |index: &usize| over_all && trained || !mask.is_frozen(*index);
             let indices: Vec<_> = (0..bits.len()).filter(sent).collect();
-            // A rank without examples has the gradients of an earlier step, which nobody adds.
+            // The gradients of a rank without examples are those of an earlier step; `ranks::sum` leaves them out.
             values.extend(indices.iter().map(|&index| factor * f32::from_bits(bits[index])));
             tensors.push((id, trained, bits, indices));
         }

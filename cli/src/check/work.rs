@@ -24,7 +24,7 @@ impl Worker {
         // Without a buffer: a case begins after the lines before it have been received, so that a crash loses none.
         let (sender, events) = sync_channel(0);
         let work = move || {
-            // The receiver is gone if it has lost interest: nobody is left to tell.
+            // A closed channel means that the receiver has ended: there is nothing to report.
             let tell = |line| sender.send(Ok(line)).map_err(|_| closed());
             if let Err(error) = work(&suite, &selection, options, planted.as_ref(), tell) {
                 let _ = sender.send(Err(error));
