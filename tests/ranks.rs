@@ -2,6 +2,7 @@
 //! batches, what is exchanged, and what happens if ranks differ or fail.
 
 use crate::support::device::gpu;
+use crate::support::skip;
 use crate::support::training::{ROWS, batches, check_frozen, model, optimizers, snapshot};
 use frazil::ranks::{Ranks, ThreadRanks, threads};
 use frazil::{
@@ -64,6 +65,8 @@ fn assert_digests(what: &str, (several, one): (Vec<u64>, u64)) {
     assert!(several.iter().all(|digest| *digest == several[0]), "{what}: ranks differ: {several:x?}");
     if keeps_bits() {
         assert_eq!(several[0], one, "{what}: not the bits of accumulation on one rank");
+    } else {
+        skip(&format!("ranks: bits of accumulation, {what}"), "the adapter may contract a product and a sum");
     }
 }
 

@@ -6,12 +6,15 @@ use crate::support::training::{
     ROWS, Snapshot, batches, check_frozen, data, model, optimizers, snapshot, train, trainer,
 };
 use frazil::checkpoint::Checkpoint;
+use frazil::data::Loader;
 use frazil::gpu::{Gpu, GpuOptions};
 use frazil::mask::Score;
+use frazil::ranks::threads;
 use frazil::trainer::RewindState;
 use frazil::{
     Adam, Batch, Dataset, Error, FreezeRule, Loss, Mask, Model, Sgd, ThawPolicy, Trainer, TrainerOptions,
 };
+use std::time::Duration;
 
 const THREADS: usize = 4;
 
@@ -44,6 +47,9 @@ fn shared_methods_agree_between_four_threads() {
     agrees("activations", &t, |t| t.activations("conv", &batch).unwrap());
     agrees("input_gradient", &t, |t| t.input_gradient(&batch).unwrap());
     agrees("scores", &t, |t| t.scores(Score::Gradient, [batch.clone()]).unwrap());
+    let loader = Loader::new(data.clone());
+    agrees("evaluate_over", &t, |t| t.evaluate_over(&loader).unwrap());
+    agrees("check_ranks", &t, |t| t.check_ranks(&threads(1, Duration::from_secs(60))[0]).unwrap());
     agrees("parameters", &t, |t| t.parameters().unwrap());
     agrees("parameter", &t, |t| t.parameter("fc.kernel").unwrap());
     agrees("state", &t, |t| t.state("fc.kernel", 1).unwrap());

@@ -1,6 +1,6 @@
 //! Runs the commands of docs/guide.md that are marked to be run, from its own text.
 
-use crate::program::folder;
+use crate::program::{folder, skip};
 use std::path::Path;
 use std::process::Command;
 
@@ -24,8 +24,7 @@ fn commands_of_the_guide_run_and_give_what_it_says() {
     let blocks = marked_blocks(&guide);
     assert_eq!(blocks.len(), 1);
     if Command::new("python3").arg("--version").output().is_err() {
-        println!("SKIPPED: the commands of the guide, because python3 is not installed");
-        return;
+        return skip("commands of the guide", "python3 is not installed");
     }
     let out = folder("guide");
     std::fs::create_dir_all(&out).unwrap();

@@ -82,7 +82,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {{
 }
 
 fn copies(gpu: &Gpu) -> Result<f64> {
-    // Larger than caches, and with so many workgroups that one axis of the grid has them.
+    // Larger than caches, and few enough workgroups for one axis of the grid.
     let group = 16 * u64::from(COPIES * WORKGROUP);
     let report = gpu.report();
     let large = if report.software { 64 << 20 } else { 256 << 20 };

@@ -115,14 +115,14 @@ pub fn write_run(checkpoint: &Path, base: &Checkpoint, out: &Path) -> Result<boo
 
 fn write(out: &Path, scene: &Scene, palette: &Palette) -> Result<()> {
     let is_png = out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
-    let bytes = match (is_png, png::draw(scene, palette).filter(|_| is_png)) {
-        (false, _) => format!("{}\n", Svg(scene)).into_bytes(),
-        (true, Some(bytes)) => bytes,
-        (true, None) => {
+    let bytes = if is_png {
+        png::draw(scene, palette).ok_or_else(|| {
             let expected = "a picture that fits into a PNG file; write an SVG picture".to_owned();
             let got = format!("{} x {} pixels", scene.width, scene.height);
-            return Err(Error::InvalidArgument { at: "--out".to_owned(), expected, got });
-        }
+            Error::InvalidArgument { at: "--out".to_owned(), expected, got }
+        })?
+    } else {
+        format!("{}\n", Svg(scene)).into_bytes()
     };
     std::fs::write(out, bytes).map_err(|source| Error::Io { path: out.to_owned(), source })
 }
