@@ -29,7 +29,7 @@ examples: ## Run all examples; each one fails if its method does not work
 		echo "== $$name"; cargo run -q --release --example $$name || exit 1; done
 
 # With --workspace, cargo selects the same features of dependencies for all targets, and builds each once. After
-# `make test`, BUILD_FLAGS=--tests selects those of the tests, so that nothing is built again.
+# `make test`, BUILD_FLAGS="--tests --bins" selects those of the tests, so that nothing is built again.
 BUILD = cargo build --release --workspace --quiet $(BUILD_FLAGS)
 NEWEST = scripts/newest-mesa.sh $${CARGO_TARGET_DIR:-target}/newest-mesa
 
