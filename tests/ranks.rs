@@ -4,10 +4,11 @@
 use crate::support::device::gpu;
 use crate::support::skip;
 use crate::support::training::{ROWS, batches, check_frozen, model, optimizers, snapshot};
+use frazil::data::Loader;
 use frazil::ranks::{Ranks, ThreadRanks, threads};
 use frazil::{
-    Adam, Batch, Clip, Error, FreezeRule, Loss, LrSchedule, Model, Optimizer, Padding::Same, Result, Sgd,
-    Trainer, TrainerOptions,
+    Adam, Batch, Clip, Dataset, Error, FreezeRule, Loss, LrSchedule, Model, Optimizer, Padding::Same, Result,
+    Sgd, Trainer, TrainerOptions,
 };
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -283,6 +284,63 @@ fn what_differs_between_ranks_is_named_on_all_of_them() {
         trainer(model, Adam::new(0.01).into()).check_ranks(ranks).unwrap_err().to_string()
     });
     assert!(results.iter().all(|error| error.contains("rank 1: the model differs")), "{results:?}");
+}
+
+/// Examples of which one has a loss that is not finite.
+fn examples(count: usize, not_finite: usize) -> Dataset {
+    let mut all = batches(count.div_ceil(ROWS));
+    let mut features: Vec<f32> =
+        all.iter_mut().flat_map(|batch| std::mem::take(&mut batch.features)).collect();
+    let mut labels: Vec<u32> = all.into_iter().flat_map(|batch| batch.labels).collect();
+    features.truncate(50 * count);
+    labels.truncate(count);
+    features[50 * not_finite] = f32::NAN;
+    Dataset::new("examples", [5, 5, 2], features, labels, 4).unwrap()
+}
+
+#[test]
+fn evaluation_is_divided_among_the_ranks() {
+    let data = Loader::new(examples(5 * ROWS + 2, 3 * ROWS + 1));
+    let t = trainer(model(), Sgd::new(0.05).into());
+    let expected = t.evaluate_over(&data).unwrap();
+    assert_eq!(expected.first_non_finite, Some(3 * ROWS + 1));
+    for count in [1, 2, 3, 7] {
+        let results = on_all(count, |ranks| {
+            let t = trainer(model(), Sgd::new(0.05).into());
+            t.evaluate_on(ranks, &data).unwrap()
+        });
+        for result in &results {
+            assert_eq!(*result, results[0], "all ranks have the same result");
+            let loss = result.loss;
+            assert!((loss - expected.loss).abs() < 1e-6, "{count}: {loss} {}", expected.loss);
+            assert_eq!(
+                frazil::trainer::Evaluation { loss: expected.loss, ..result.clone() },
+                expected,
+                "{count}"
+            );
+        }
+    }
+}
+
+#[test]
+fn each_batch_of_an_epoch_is_that_of_one_rank() {
+    let data = Loader::new(examples(11 * ROWS + 1, 0));
+    let all: Vec<_> = data.batches_for_epoch(ROWS, 5, 2).unwrap().map(Result::unwrap).collect();
+    assert_eq!(all.len(), 12);
+    for (count, each, begun) in [(1, 1, 0), (2, 1, 0), (3, 1, 4), (2, 2, 0), (3, 2, 5), (20, 1, 0)] {
+        let mut found = vec![None; all.len()];
+        for rank in 0..count {
+            let batches = data.batches_for_epoch(ROWS, 5, 2).unwrap().starting_at(begun);
+            let batches = batches.for_rank(rank, count, each).unwrap();
+            let places = (begun..all.len()).filter(|place| (place - begun) / each % count == rank);
+            assert_eq!(batches.len(), places.clone().count());
+            for (place, batch) in places.zip(batches) {
+                found[place] = Some(batch.unwrap().labels);
+            }
+        }
+        let expected = all.iter().enumerate().map(|(n, batch)| (n >= begun).then(|| batch.labels.clone()));
+        assert!(found.into_iter().eq(expected), "{count} ranks, {each} batches, from {begun}");
+    }
 }
 
 #[test]

@@ -294,6 +294,36 @@ impl LoadedBatches {
         self
     }
 
+    /// Keeps only the batches of one of several ranks, if `next` was not called yet: of each `ranks * each` batches,
+    /// counted from the one that is next, the `rank`-th `each`, as [`Trainer::step_on`](crate::Trainer::step_on) takes
+    /// them. The batches of other ranks are not read.
+    ///
+    /// # Errors
+    /// [`Error::HostMemory`] if there is not enough memory for the order of the examples.
+    pub fn for_rank(mut self, rank: usize, ranks: usize, each: usize) -> Result<Self> {
+        if ranks > 1
+            && self.threads.is_empty()
+            && let Some(Queue { job, state, .. }) = Arc::get_mut(&mut self.queue)
+        {
+            let state = state.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let mut order = match job.order.take() {
+                Some(order) => order,
+                None => {
+                    let mut order = host_memory::reserve(job.rows, job.examples.name())?;
+                    order.extend(0..job.rows);
+                    order
+                }
+            };
+            order.drain(..state.next);
+            let mut position = 0..;
+            let owner = |position: usize| position / job.batch / each.max(1) % ranks;
+            order.retain(|_| position.next().map(owner) == Some(rank));
+            (job.rows, job.order) = (order.len(), Some(order));
+            (state.first, state.next) = (0, 0);
+        }
+        Ok(self)
+    }
+
     fn start(&mut self) -> Result<()> {
         for number in 0..self.workers {
             let queue = Arc::clone(&self.queue);

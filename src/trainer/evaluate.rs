@@ -8,6 +8,7 @@ use crate::graph::{DType, Graph, ParameterId, ParameterKind, StepScalars};
 use crate::loss::Loss;
 use crate::mask::Score;
 use crate::model::{InferenceGraph, Source};
+use crate::ranks::Ranks;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -38,6 +39,71 @@ impl Evaluation {
     }
 }
 
+/// What an evaluation adds up.
+#[derive(Default)]
+struct Sums {
+    loss: f64,
+    weight: f64,
+    examples: u64,
+    non_finite: u64,
+    first_non_finite: Option<usize>,
+    confusion: Option<Confusion>,
+}
+
+impl Sums {
+    fn evaluation(self) -> Evaluation {
+        let Sums { loss, weight, examples, non_finite, first_non_finite, confusion } = self;
+        Evaluation {
+            // Without any weight, as in a step; NaN if no example has a finite loss.
+            loss: if weight == 0.0 && non_finite == 0 { 0.0 } else { loss / weight },
+            correct: confusion.as_ref().map(Confusion::correct),
+            examples,
+            non_finite,
+            first_non_finite,
+            confusion,
+        }
+    }
+
+    /// Adds the sums of all ranks, in the order of the ranks.
+    fn over(self, ranks: &dyn Ranks) -> Result<Sums> {
+        let none = u64::MAX;
+        let counts = self.confusion.iter().flat_map(|confusion| &confusion.counts);
+        let counts: Vec<u64> = counts.flat_map(|(&place, &count)| [place as u64, count]).collect();
+        let words = [
+            self.loss.to_bits(),
+            self.weight.to_bits(),
+            self.examples,
+            self.non_finite,
+            self.first_non_finite.map_or(none, |index| index as u64),
+            counts.len() as u64,
+        ];
+        let all = ranks.all_gather_words(&words)?;
+        let longest = all.iter().map(|words| words[5]).max().unwrap_or(0) as usize;
+        let mut padded = counts;
+        // Pairs that count nothing.
+        padded.resize(longest, 0);
+        let counts = ranks.all_gather_words(&padded)?;
+        let floats = |word: usize| all.iter().map(|words| f64::from_bits(words[word])).sum();
+        let integers = |word: usize| all.iter().map(|words| words[word]).sum();
+        let first = all.iter().map(|words| words[4]).min().filter(|&first| first != none);
+        let confusion = self.confusion.map(|own| {
+            let mut sum = Confusion::new(own.classes);
+            for pair in counts.iter().flat_map(|words| words.chunks_exact(2)).filter(|pair| pair[1] > 0) {
+                *sum.counts.entry(pair[0] as usize).or_default() += pair[1];
+            }
+            sum
+        });
+        Ok(Sums {
+            loss: floats(0),
+            weight: floats(1),
+            examples: integers(2),
+            non_finite: integers(3),
+            first_non_finite: first.map(|first| first as usize),
+            confusion,
+        })
+    }
+}
+
 impl fmt::Display for Evaluation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.correct.is_some() {
@@ -60,7 +126,7 @@ impl Trainer {
     /// [`Error::ShapeMismatch`] if the examples, classes or targets do not fit the model and the loss;
     /// [`Error::InvalidArgument`] with [`Loss::Custom`]; [`Error::DeviceLost`], [`Error::Timeout`].
     pub fn evaluate(&self, data: &Dataset) -> Result<Evaluation> {
-        self.evaluate_batches(data, data.in_order(self.options.batch)?.map(Ok))
+        Ok(self.evaluate_batches(data, data.in_order(self.options.batch)?.map(Ok))?.evaluation())
     }
 
     /// Computes loss, accuracy and confusion matrix on examples that are read batch by batch, as [`Trainer::evaluate`].
@@ -69,14 +135,35 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::evaluate`], and those of [`Examples::read`](crate::data::Examples::read).
     pub fn evaluate_over(&self, data: &Loader) -> Result<Evaluation> {
-        self.evaluate_batches(data.examples(), data.in_order(self.options.batch)?)
+        Ok(self.evaluate_batches(data.examples(), data.in_order(self.options.batch)?)?.evaluation())
+    }
+
+    /// As [`Trainer::evaluate_over`], but each rank evaluates its part of the batches, and all get the result over all
+    /// examples. Losses are added in the order of the ranks, so the mean may differ from that of one rank in its last
+    /// bits.
+    ///
+    /// # Errors
+    /// As [`Trainer::evaluate_over`], on all ranks if on one: [`Error::Ranks`] on the others.
+    pub fn evaluate_on(&self, ranks: &dyn Ranks, data: &Loader) -> Result<Evaluation> {
+        let (rank, count, batch) = (ranks.rank(), ranks.count(), self.options.batch);
+        let own = data.in_order(batch).and_then(|batches| batches.for_rank(rank, count, 1));
+        let own = own.and_then(|batches| self.evaluate_batches(data.examples(), batches));
+        let failed = ranks.all_gather_words(&[own.is_err().into()])?;
+        let mut own = own?;
+        if let Some(rank) = failed.iter().position(|words| words[0] != 0) {
+            return Err(Error::Ranks { rank, why: "its examples cannot be evaluated".to_owned() });
+        }
+        // From the place among this rank's examples to that among all.
+        own.first_non_finite =
+            own.first_non_finite.map(|index| (index / batch * count + rank) * batch + index % batch);
+        Ok(own.over(ranks)?.evaluation())
     }
 
     fn evaluate_batches(
         &self,
         data: &dyn crate::data::Examples,
         batches: impl Iterator<Item = Result<Batch>>,
-    ) -> Result<Evaluation> {
+    ) -> Result<Sums> {
         if self.loss == Loss::Custom {
             let expected =
                 "a loss that the device computes; compute others from the outputs of Trainer::predict";
@@ -104,9 +191,9 @@ impl Trainer {
         let evaluation = self.evaluation();
         let plan = &evaluation.plan;
         let class_weights = evaluation.values.class_weights.as_ref().map(|(_, weights)| weights);
-        let mut confusion = self.loss.has_labels().then(|| Confusion::new(classes));
-        let (mut loss, mut weight, mut examples, mut first) = (0.0, 0.0, 0, 0);
-        let (mut non_finite, mut first_non_finite) = (0, None);
+        let mut sums =
+            Sums { confusion: self.loss.has_labels().then(|| Confusion::new(classes)), ..Sums::default() };
+        let mut first = 0;
         for batch in batches {
             let batch = batch?;
             let rows = batch.rows();
@@ -117,7 +204,7 @@ impl Trainer {
             };
             evaluation.run(counted, StepScalars::forward(counted.rows()))?;
             let losses = plan.read_f32(evaluation.values.losses)?;
-            let outputs = match confusion {
+            let outputs = match sums.confusion {
                 Some(_) => plan.read_f32(evaluation.values.logits)?,
                 None => Vec::new(),
             };
@@ -125,29 +212,22 @@ impl Trainer {
                 (0..rows).filter(|&row| ignored.is_none() || batch.labels.get(row).copied() != ignored);
             for (row, (index, &row_loss)) in indices.zip(&losses).enumerate() {
                 if !row_loss.is_finite() {
-                    non_finite += 1;
-                    first_non_finite.get_or_insert(first + index);
+                    sums.non_finite += 1;
+                    sums.first_non_finite.get_or_insert(first + index);
                     continue;
                 }
                 let label = counted.labels.get(row).copied();
-                loss += f64::from(row_loss);
-                weight += class_weights.zip(label).map_or(1.0, |(w, label)| f64::from(w[label as usize]));
-                if let (Some(confusion), Some(label)) = (&mut confusion, label) {
+                sums.loss += f64::from(row_loss);
+                sums.weight +=
+                    class_weights.zip(label).map_or(1.0, |(w, label)| f64::from(w[label as usize]));
+                if let (Some(confusion), Some(label)) = (&mut sums.confusion, label) {
                     confusion.add(&outputs[row * classes..(row + 1) * classes], label);
                 }
             }
-            examples += counted.rows();
+            sums.examples += counted.rows() as u64;
             first += rows;
         }
-        Ok(Evaluation {
-            // Without any weight, as in a step; NaN if no example has a finite loss.
-            loss: if weight == 0.0 && non_finite == 0 { 0.0 } else { loss / weight },
-            correct: confusion.as_ref().map(Confusion::correct),
-            examples: examples as u64,
-            non_finite,
-            first_non_finite,
-            confusion,
-        })
+        Ok(sums)
     }
 
     /// Computes the outputs of the model, `[rows, ..output]`, row-major, for `features`,
