@@ -6,7 +6,7 @@ use crate::engine::Plan;
 use crate::error::Result;
 use crate::gpu::{AdapterReport, Backend, DeviceKind, ShaderCompiler};
 use crate::graph::UpdateRule;
-use crate::kernels::{GemmFamily, Launch, digest};
+use crate::kernels::{GemmFamily, Launch, copy_elements, digest};
 use crate::loss::Loss;
 use crate::mask::Mask;
 use crate::model::Model;
@@ -80,7 +80,7 @@ pub fn shaders() -> Result<BTreeMap<String, Launch>> {
             }
         }
     }
-    add(vec![digest(3, false), digest(3, true)]);
+    add(vec![digest(3, false), digest(3, true), copy_elements(3, false)]);
     Ok(all.into_values().map(|launch| (launch.shader().wgsl, launch)).collect())
 }
 

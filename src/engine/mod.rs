@@ -2,6 +2,7 @@
 
 #[cfg(not(target_family = "wasm"))]
 mod ahead;
+mod compact;
 mod encode;
 mod peaks;
 mod plan;
@@ -10,6 +11,7 @@ mod running_sums;
 mod single;
 mod store;
 
+pub(crate) use compact::CompactGradients;
 pub use peaks::{Peaks, peaks};
 pub use plan::{Plan, TimedDispatch};
 pub(crate) use predict::Examples;

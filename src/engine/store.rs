@@ -255,18 +255,6 @@ impl Store {
         self.read(&self.inner.gradients, range)
     }
 
-    /// Writes the bits of a parameter's gradient, which the next update reads.
-    ///
-    /// # Errors
-    /// As [`Store::read_gradient`]; [`Error::ShapeMismatch`].
-    pub(crate) fn write_gradient(&self, id: ParameterId, bits: &[u32]) -> Result<()> {
-        let (parameter, range) = self.range(id)?;
-        if self.inner.gradients.is_empty() {
-            return Err(Error::GradientNotKept { path: parameter.path.clone() });
-        }
-        self.write(&self.inner.gradients, parameter, range, bits)
-    }
-
     fn range(&self, id: ParameterId) -> Result<(&Parameter, ArenaRange)> {
         match (self.inner.parameters.get(id.0), self.inner.layout.ranges().get(id.0)) {
             (Some(parameter), Some(range)) => Ok((parameter, *range)),

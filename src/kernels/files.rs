@@ -214,6 +214,7 @@ files! {
     ADAM_UPDATE: "update" / "adam_update",
     AMSGRAD_UPDATE: "update" / "amsgrad_update",
     CLIP_SCALE: "update" / "clip_scale",
+    COPY_ELEMENTS: "update" / "copy_elements",
     CORRECTIONS_OF_ELEMENTS: "update" / "corrections_of_elements",
     CORRECTIONS_OF_STEP: "update" / "corrections_of_step",
     DIGEST: "update" / "digest",

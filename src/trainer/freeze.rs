@@ -169,6 +169,7 @@ impl Trainer {
         let missed = changes.iter().any(|change| change.steps.any_missed(&change.mask));
         let compiled = self.compile_for(&masks, missed)?;
         self.install(compiled);
+        self.exchanged = None;
         for MaskChange { id, mask, baseline, weights, state, steps } in changes {
             if weights.is_some() || mask.frozen_count() < mask.len() {
                 self.invalidate_prefix_of(id);

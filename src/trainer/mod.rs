@@ -24,7 +24,7 @@ pub use state::{RewindState, Snapshot};
 
 use crate::compiler::{BufferUse, PlanOptions, PlanReport, READ_SLOTS};
 use crate::data::Batch;
-use crate::engine::{Plan, RunningSums, Store, TimedDispatch};
+use crate::engine::{CompactGradients, Plan, RunningSums, Store, TimedDispatch};
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterReport, Gpu, ReadRing};
 use crate::graph::{Clip, Op, ParameterId, StepScalars};
@@ -62,6 +62,8 @@ pub struct Trainer {
     /// Number of training runs so far: with the seed, it determines the random numbers of the next run.
     draws: u64,
     ring: ReadRing,
+    /// The gradients that ranks exchange; `None` until they are needed, and after changes of masks.
+    exchanged: Option<CompactGradients>,
     progress: Option<Metrics>,
     /// Why training stopped, once the host has read that from the device.
     stopped: Option<Stopped>,
@@ -203,6 +205,7 @@ impl Trainer {
             store,
             step: 0,
             draws: 0,
+            exchanged: None,
             progress: None,
             stopped: None,
         })

@@ -3,7 +3,7 @@
 use super::{Metrics, Trainer};
 use crate::data::Batch;
 use crate::digest::Fnv1a;
-use crate::engine::{Arena, Elements};
+use crate::engine::{Arena, CompactGradients, Elements};
 use crate::error::{Error, Result};
 use crate::graph::{Clip, ParameterId, ParameterKind};
 use crate::ranks::{self, Ranks};
@@ -14,7 +14,8 @@ impl Trainer {
     /// each makes the same update. Needs [`TrainerOptions::accumulate`](crate::TrainerOptions::accumulate), and
     /// trainers that are equal on all ranks, see [`Trainer::check_ranks`]. Waits for the device.
     ///
-    /// Only gradients of trainable elements are exchanged, 4 bytes each: with 90 % of the elements frozen, a tenth.
+    /// Only gradients of trainable elements are exchanged, 4 bytes each: with 90 % of the elements frozen, a tenth. The
+    /// device collects them, with 8 bytes of device memory for each, besides those of [`Trainer::report`].
     /// Clipping counts the sum. Dropout draws the numbers of the batches' places among all. With one batch on each
     /// rank, the update has the bits of [`Trainer::step_over`] on one rank, if the compiler does not contract its sum.
     ///
@@ -25,7 +26,7 @@ impl Trainer {
     /// As [`Trainer::step_over`], on all ranks if on one: [`Error::Ranks`] on the others; [`Error::EmptyBatch`] if no
     /// rank has an example.
     pub fn step_on(&mut self, ranks: &dyn Ranks, batches: &[Batch]) -> Result<()> {
-        let valid = self.validate_on_rank(batches);
+        let valid = self.validate_on_rank(batches).and_then(|()| self.select_exchanged());
         let counted = self.counted(batches);
         let rows: usize = counted.iter().map(|batch| batch.rows()).sum();
         let all = ranks.all_gather_words(&[valid.is_err().into(), counted.len() as u64, rows as u64])?;
@@ -57,25 +58,25 @@ impl Trainer {
         self.count_step()
     }
 
-    /// Adds the gradients of all ranks, and averages running statistics.
-    fn exchange(&self, ranks: &dyn Ranks, has_rows: &[bool], own: bool) -> Result<()> {
-        let over_all = matches!(self.optimizer.clip_setting(), Some(Clip::Norm { over_all: true, .. }));
-        let ids = (0..self.model.parameters().len()).map(ParameterId::of);
-        let (mut values, mut tensors) = (Vec::new(), Vec::new());
+    /// Adds the gradients of all ranks, and averages running statistics. The gradients of a rank without examples are
+    /// those of an earlier step; [`ranks::sum`] leaves them out.
+    fn exchange(&mut self, ranks: &dyn Ranks, has_rows: &[bool], own: bool) -> Result<()> {
+        let mut values = match &self.exchanged {
+            Some(gradients) => gradients.read(&mut self.ring)?,
+            None => Vec::new(),
+        };
+        let gradients = values.len();
         let share = 1.0 / has_rows.iter().filter(|has| **has).count().max(1) as f32;
-        for id in ids {
-            let mask = &self.masks[id.index()];
-            if mask.frozen_count() == mask.len() {
+        let mut statistics = Vec::new();
+        for (parameter, mask) in self.model.parameters().iter().zip(&self.masks) {
+            if parameter.kind == ParameterKind::Trained || mask.frozen_count() == mask.len() {
                 continue;
             }
-            let trained = self.model.parameters()[id.index()].kind == ParameterKind::Trained;
-            let bits = if trained { self.store.read_gradient(id)? } else { self.store.read_weights(id)? };
-            let factor = if trained { 1.0 } else { share };
-            let sent = |index: &usize| over_all && trained || !mask.is_frozen(*index);
-            let indices: Vec<_> = (0..bits.len()).filter(sent).collect();
-            // The gradients of a rank without examples are those of an earlier step; `ranks::sum` leaves them out.
-            values.extend(indices.iter().map(|&index| factor * f32::from_bits(bits[index])));
-            tensors.push((id, trained, bits, indices));
+            let id = self.store.find(&parameter.path)?;
+            let bits = self.store.read_weights(id)?;
+            let indices: Vec<_> = (0..bits.len()).filter(|&index| !mask.is_frozen(index)).collect();
+            values.extend(indices.iter().map(|&index| share * f32::from_bits(bits[index])));
+            statistics.push((id, bits, indices));
         }
         let sums = self.training.plan.sums()?;
         let stopped = own && sums.non_finite_step.is_some();
@@ -84,17 +85,36 @@ impl Trainer {
         if values.pop().is_some_and(|flag| flag > 0.0) && !self.continues() {
             self.training.plan.set_non_finite(self.step as u32)?;
         }
-        let mut values = values.into_iter();
-        for (id, trained, mut bits, indices) in tensors {
-            for (index, value) in indices.into_iter().zip(&mut values) {
-                bits[index] = value.to_bits();
-            }
-            if trained {
-                self.store.write_gradient(id, &bits)?
-            } else {
-                self.store.write_weights(id, &bits)?
-            }
+        let means = values.split_off(gradients.min(values.len()));
+        if let Some(gradients) = &self.exchanged {
+            gradients.write(&values)?;
         }
+        let mut means = means.into_iter();
+        for (id, mut bits, indices) in statistics {
+            for (index, mean) in indices.into_iter().zip(&mut means) {
+                bits[index] = mean.to_bits();
+            }
+            self.store.write_weights(id, &bits)?;
+        }
+        Ok(())
+    }
+
+    /// Selects the gradients that are exchanged: those of trainable elements, or all if clipping counts all.
+    fn select_exchanged(&mut self) -> Result<()> {
+        if self.exchanged.is_some() {
+            return Ok(());
+        }
+        let over_all = matches!(self.optimizer.clip_setting(), Some(Clip::Norm { over_all: true, .. }));
+        let parameters = self.model.parameters().iter().zip(&self.masks).enumerate();
+        let selected = parameters.filter_map(|(number, (parameter, mask))| {
+            let all_frozen = mask.frozen_count() == mask.len();
+            if parameter.kind != ParameterKind::Trained || all_frozen {
+                return None;
+            }
+            let indices = (0..mask.len()).filter(|&index| over_all || !mask.is_frozen(index));
+            Some((ParameterId::of(number), indices.collect()))
+        });
+        self.exchanged = Some(CompactGradients::new(&self.gpu, &self.store, selected)?);
         Ok(())
     }
 

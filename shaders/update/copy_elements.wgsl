@@ -1,0 +1,21 @@
+// Copies single elements between a tensor and a list of them: list[i] = tensor[indices[i]], or with p.back
+// tensor[indices[i]] = list[i]. One invocation per element of the list; no index occurs twice. Copies bits.
+// uses: scalars, grid
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(2) var<storage, read> indices: array<u32>;
+@group(0) @binding(3) var<storage, read_write> tensor: array<u32>;
+@group(0) @binding(4) var<storage, read_write> list: array<u32>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let i = invocation_index(group, local);
+    if (i >= p.count) {
+        return;
+    }
+    if (p.back != 0u) {
+        tensor[indices[i]] = list[i];
+    } else {
+        list[i] = tensor[indices[i]];
+    }
+}
