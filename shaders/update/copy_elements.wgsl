@@ -1,5 +1,6 @@
 // Copies single elements between a tensor and a list of them: list[i] = tensor[indices[i]], or with p.back
-// tensor[indices[i]] = list[i]. One invocation per element of the list; no index occurs twice. Copies bits.
+// tensor[indices[i]] = list[i]. No index occurs twice. Copies bits. A workgroup copies p.part elements, so that software
+// drivers, where each workgroup costs about as much as a thousand elements, start few.
 // uses: scalars, grid
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -9,13 +10,13 @@
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let i = invocation_index(group, local);
-    if (i >= p.count) {
-        return;
-    }
-    if (p.back != 0u) {
-        tensor[indices[i]] = list[i];
-    } else {
-        list[i] = tensor[indices[i]];
+    let first = workgroup_index(group) * p.part;
+    let end = min(first + p.part, p.count);
+    for (var i = first + local; i < end; i += WORKGROUP) {
+        if (p.back != 0u) {
+            tensor[indices[i]] = list[i];
+        } else {
+            list[i] = tensor[indices[i]];
+        }
     }
 }

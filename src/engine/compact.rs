@@ -4,7 +4,7 @@ use super::encode::{Command, bind_group, encode, range};
 use super::store::Store;
 use crate::compiler::ArenaId;
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, GpuBuffer, ReadRing};
+use crate::gpu::{Gpu, GpuBuffer};
 use crate::graph::{ParameterId, StepScalars};
 use crate::kernels::copy_elements;
 
@@ -12,6 +12,8 @@ use crate::kernels::copy_elements;
 /// that only they are read and written.
 pub(crate) struct CompactGradients {
     gpu: Gpu,
+    /// Its buffers, and staging buffers.
+    store: Store,
     chunks: Vec<Chunk>,
 }
 
@@ -68,15 +70,16 @@ impl CompactGradients {
             let copies = [copy(false)?, copy(true)?];
             chunks.push(Chunk { list, copies });
         }
-        Ok(CompactGradients { gpu: gpu.clone(), chunks })
+        Ok(CompactGradients { gpu: gpu.clone(), store: store.clone(), chunks })
     }
 
     /// Reads the gradients. Waits for the device.
     ///
     /// # Errors
     /// [`Error::DeviceLost`], [`Error::Timeout`].
-    pub fn read(&self, ring: &mut ReadRing) -> Result<Vec<f32>> {
+    pub fn read(&self) -> Result<Vec<f32>> {
         let mut values = Vec::new();
+        let mut ring = self.store.ring();
         for Chunk { list, copies: [collect, _] } in &self.chunks {
             let commands = std::slice::from_ref(collect);
             self.gpu.submit("collect gradients", |encoder| encode(encoder, commands, None))?;

@@ -272,7 +272,7 @@ impl Store {
         slots.get(slot).map(Vec::as_slice).ok_or_else(unknown)
     }
 
-    fn ring(&self) -> MutexGuard<'_, ReadRing> {
+    pub(super) fn ring(&self) -> MutexGuard<'_, ReadRing> {
         self.inner.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -60,9 +60,9 @@ impl Trainer {
 
     /// Adds the gradients of all ranks, and averages running statistics. The gradients of a rank without examples are
     /// those of an earlier step; [`ranks::sum`] leaves them out.
-    fn exchange(&mut self, ranks: &dyn Ranks, has_rows: &[bool], own: bool) -> Result<()> {
+    fn exchange(&self, ranks: &dyn Ranks, has_rows: &[bool], own: bool) -> Result<()> {
         let mut values = match &self.exchanged {
-            Some(gradients) => gradients.read(&mut self.ring)?,
+            Some(gradients) => gradients.read()?,
             None => Vec::new(),
         };
         let gradients = values.len();
