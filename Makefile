@@ -88,6 +88,11 @@ web-serve: web ## Build the page and serve it on http://localhost:8000, or PORT=
 web-test: ## Build the page and test it in a headless Chromium; screenshots in web/screenshots
 	@sh scripts/web-test.sh || code=$$?; if [ "$${code:-0}" != 77 ]; then exit $${code:-0}; fi
 
+mpi-test: ## Build the program with MPI and test it in several processes
+	@sh scripts/ensure-vulkan.sh
+	@$(RUNTIME); sh scripts/test-mpi.sh || code=$$?; \
+	if [ "$${code:-0}" = 77 ]; then echo "SKIPPED: MPI is not available, see above"; else exit $${code:-0}; fi
+
 deny: ## Check licences, duplicate crates and advisories of all dependencies with cargo-deny
 	@cargo deny --version >/dev/null 2>&1 || { echo "SKIPPED: cargo-deny not found (cargo install cargo-deny)"; exit 0; }; \
 	cargo deny --locked check bans licenses sources || exit 1; \

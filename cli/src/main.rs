@@ -15,11 +15,12 @@ mod optimizer_args;
 mod os_text;
 mod output;
 mod predict;
+mod ranks;
 mod summary;
 mod train;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use frazil::gpu::Backend;
+use frazil::gpu::{AdapterReport, Backend, devices};
 use frazil::{Error, GpuOptions, Result};
 use interrupt::Interrupt;
 use output::Output;
@@ -112,6 +113,33 @@ impl DeviceArgs {
         }
         options
     }
+
+    /// Options for one of several processes on this machine, by its number among them: the adapters that the flags
+    /// allow, in turn. Software adapters count only if there are no others. `None` for the only process.
+    fn options_of_rank(&self, rank: Option<usize>) -> GpuOptions {
+        let Some(rank) = rank else { return self.options() };
+        let all = devices();
+        let chosen = |report: &AdapterReport| match &self.adapter {
+            None => true,
+            Some(adapter) => report.name.to_lowercase().contains(&adapter.to_lowercase()),
+        };
+        let of_backend =
+            |report: &AdapterReport| self.backend.is_none_or(|backend| backend == report.backend);
+        let mut own: Vec<_> =
+            (0..all.len()).filter(|&index| chosen(&all[index]) && of_backend(&all[index])).collect();
+        if own.iter().any(|&index| !all[index].software) {
+            own.retain(|&index| !all[index].software);
+        }
+        // A GPU may be there once for each API.
+        if let Some(backend) = own.first().map(|&index| all[index].backend) {
+            own.retain(|&index| all[index].backend == backend);
+        }
+        // Without any, the options are those that fail with a reason.
+        match own.get(rank % own.len().max(1)) {
+            Some(index) => self.options().adapter(index.to_string()),
+            None => self.options(),
+        }
+    }
 }
 
 /// Why a command failed.
@@ -127,6 +155,8 @@ enum Failure {
     Stopped(String),
     /// The command was interrupted. The message says what was saved, and how to continue.
     Interrupted(String),
+    /// Another of the processes that train together reports why they failed; this is the exit code.
+    Elsewhere(u8),
 }
 
 /// Exit code of an interrupted command, as of a program that SIGINT ends.
@@ -145,7 +175,13 @@ impl Failure {
             Failure::Verdict(message) | Failure::Stopped(message) | Failure::Interrupted(message) => {
                 message.clone()
             }
+            Failure::Elsewhere(_) => String::new(),
         }
+    }
+
+    /// Whether another rank has more to say about it.
+    fn is_of_another_rank(&self) -> bool {
+        matches!(self, Failure::Failed(Error::Ranks { .. }))
     }
 
     /// The kind of failure, for programs that read JSON.
@@ -155,6 +191,7 @@ impl Failure {
             Failure::Verdict(_) => "verdict",
             Failure::Stopped(_) => "stopped",
             Failure::Interrupted(_) => "interrupted",
+            Failure::Elsewhere(_) => "ranks",
         }
     }
 
@@ -171,14 +208,18 @@ impl Failure {
             Failure::Verdict(_) => 1,
             Failure::Stopped(_) => 4,
             Failure::Interrupted(_) => INTERRUPTED,
+            Failure::Elsewhere(code) => *code,
         }
     }
 }
 
 /// Prints a failure on standard error, and in JSON mode also on standard output.
 fn report(failure: &Failure, json: bool) {
+    if let Failure::Elsewhere(_) = failure {
+        return;
+    }
     let message = failure.message();
-    output::message(format_args!("frazil: {message}"));
+    output::failure(&message);
     print_object(json, &message, failure.kind(), failure.exit_code());
 }
 
@@ -226,7 +267,10 @@ fn log_line(buffer: &mut env_logger::fmt::Formatter, record: &log::Record) -> st
 
 /// Prints what clap says about the command line: an error, or the help or version that was asked for.
 fn print_clap(error: &clap::Error) -> ExitCode {
-    let _ = error.print();
+    // All processes that MPI has started have the same command line.
+    if ranks::launched_rank() == 0 {
+        let _ = error.print();
+    }
     if !error.use_stderr() {
         return ExitCode::SUCCESS;
     }

@@ -129,13 +129,15 @@ impl MaskSchedules {
         self.0.iter().try_for_each(|(glob, _)| trainer.freeze(glob, FreezeRule::none()).map(|_| ()))
     }
 
-    /// Applies the schedules that are due before the next step.
-    pub fn apply(&self, trainer: &mut Trainer) -> Result<()> {
+    /// Applies the schedules that are due before the next step; returns whether there are any.
+    pub fn apply(&self, trainer: &mut Trainer) -> Result<bool> {
+        let mut applied = false;
         for (glob, schedule) in &self.0 {
             if let Some(fraction) = schedule.at(trainer.steps()) {
                 trainer.prune(glob, FreezeRule::smallest(fraction))?;
+                applied = true;
             }
         }
-        Ok(())
+        Ok(applied)
     }
 }

@@ -4,6 +4,22 @@ use frazil::{Error, Result};
 use std::cell::RefCell;
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The number of this process among those that train together. Only the first one prints; the others print why they
+/// fail.
+static RANK: AtomicUsize = AtomicUsize::new(0);
+
+pub fn set_rank(rank: usize) {
+    RANK.store(rank, Ordering::Relaxed);
+    if rank > 0 {
+        log::set_max_level(log::LevelFilter::Error);
+    }
+}
+
+fn rank() -> usize {
+    RANK.load(Ordering::Relaxed)
+}
 
 /// Standard output in text or JSON mode. A closed pipe is an error, not a panic as with `println!`.
 pub struct Output {
@@ -42,7 +58,7 @@ impl Output {
     }
 
     fn write(&self, line: &str) -> Result<()> {
-        if self.lost.borrow().is_some() {
+        if rank() > 0 || self.lost.borrow().is_some() {
             return Ok(());
         }
         let mut stdout = std::io::stdout().lock();
@@ -69,6 +85,20 @@ pub fn is_closed_pipe(error: &Error) -> bool {
 
 /// Prints a message on standard error. Errors are ignored: there is nowhere to report them.
 pub fn message(text: impl Display) {
+    if rank() == 0 {
+        print(text);
+    }
+}
+
+/// Prints why the program fails.
+pub fn failure(text: impl Display) {
+    match rank() {
+        0 => print(format_args!("frazil: {text}")),
+        rank => print(format_args!("frazil: rank {rank}: {text}")),
+    }
+}
+
+fn print(text: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{}", wrapped(text));
 }
 

@@ -450,3 +450,13 @@ fn diverged_weights_do_not_replace_the_last_good_checkpoint() {
         std::fs::remove_dir_all(&out).unwrap();
     }
 }
+
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn a_program_without_mpi_does_not_train_in_several_processes() {
+    let mut program = Command::new(PROGRAM);
+    let output = program.args(["train", "--json"]).env("OMPI_COMM_WORLD_SIZE", "2").output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("--features mpi"), "{message}");
+}

@@ -13,6 +13,8 @@ mod guide;
 mod hostile_files;
 mod images;
 mod interrupts;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod networks;
 mod program;
 mod runs;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// An output folder, locked while a run writes to it.
 pub struct Folder {
     path: PathBuf,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl Folder {
@@ -22,7 +22,7 @@ impl Folder {
         let lock = OpenOptions::new().create(true).append(true).open(&file);
         let lock = lock.map_err(|source| io(&file, source))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Folder { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Folder { path: path.to_owned(), _lock: Some(lock) }),
             Err(TryLockError::WouldBlock) => Err(at_out(
                 path,
                 "a folder that no other run writes to; choose another, or wait for that run",
@@ -30,6 +30,11 @@ impl Folder {
             )),
             Err(TryLockError::Error(source)) => Err(io(&file, source)),
         }
+    }
+
+    /// The folder of a run to which another process writes.
+    pub fn of_another(path: &Path) -> Self {
+        Folder { path: path.to_owned(), _lock: None }
     }
 
     pub fn weights(&self) -> PathBuf {

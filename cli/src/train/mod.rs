@@ -12,6 +12,7 @@ use super::interrupt::Interrupt;
 use super::mask_args::{DEFAULT_FREEZE, MaskArgs};
 use super::optimizer_args::OptimizerArgs;
 use super::output::{Output, message};
+use super::ranks::Team;
 use super::{DeviceArgs, Failure, at_flag, at_least_one, os_text, usage};
 use clap::Args;
 use folder::{Folder, Table};
@@ -22,7 +23,7 @@ use frazil::{Batch, Error, Gpu, Loss, Model, Trainer, TrainerOptions};
 use resume::{Position, Record, Resumed};
 use run::{Run, RunOptions, parameters};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use weights::{Beginning, Opened, WeightsArgs};
 
 #[derive(Args)]
@@ -86,6 +87,8 @@ pub struct TrainArgs {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
+    ranks: RanksArgs,
+    #[command(flatten)]
     images: ImageArgs,
     #[command(flatten)]
     weights: WeightsArgs,
@@ -95,6 +98,25 @@ pub struct TrainArgs {
     optimizer: OptimizerArgs,
     #[command(flatten)]
     device: DeviceArgs,
+}
+
+/// Options of several processes that train together, as `mpirun -n N frazil train` starts them.
+#[derive(Args)]
+#[command(next_help_heading = "Several processes (mpirun -n N frazil train)")]
+struct RanksArgs {
+    /// Multiply the learning rate by the number of processes, as they multiply the examples of a step.
+    #[arg(long)]
+    scale_lr: bool,
+    /// Use another adapter in each process on a machine, in turn; --adapter and --backend restrict them.
+    #[arg(long)]
+    adapter_per_rank: bool,
+    /// Compare masks, weights and optimizer state of all processes every STEPS steps; besides, they are compared at the
+    /// start, after changes of masks and at the end of each epoch.
+    #[arg(long, value_name = "STEPS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    check_ranks_every: u64,
+    /// Stop if a process does not answer for so long.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
+    rank_timeout: u64,
 }
 
 impl TrainArgs {
@@ -114,15 +136,21 @@ impl TrainArgs {
     }
 }
 
-/// Trains. `given` are the flags of the command line, without defaults.
+/// Trains, with other processes if MPI has started several. `given` are the flags of the command line, without defaults.
 pub fn run(args: &TrainArgs, given: Flags, interrupt: &Interrupt) -> Result<(), Failure> {
+    let team = Team::join(Duration::from_secs(args.ranks.rank_timeout))?;
+    let result = run_in(&team, args, given, interrupt);
+    team.leave(result)
+}
+
+fn run_in(team: &Team, args: &TrainArgs, given: Flags, interrupt: &Interrupt) -> Result<(), Failure> {
     let Some(file) = &args.resume else {
-        return train(args, given, None, interrupt);
+        return train(team, args, given, None, interrupt);
     };
     let checkpoint = Checkpoint::read(file)?;
     let resumed = resume::merge(&given, &checkpoint, file)?;
     let from = Start { file, checkpoint: &checkpoint, resumed: &resumed };
-    train(&resumed.args, resumed.flags.clone(), Some(from), interrupt)
+    train(team, &resumed.args, resumed.flags.clone(), Some(from), interrupt)
 }
 
 /// The checkpoint that a run starts from.
@@ -133,7 +161,13 @@ struct Start<'a> {
 }
 
 /// Trains from the beginning, or from the given checkpoint at its position.
-fn train(args: &TrainArgs, flags: Flags, from: Option<Start>, interrupt: &Interrupt) -> Result<(), Failure> {
+fn train(
+    team: &Team,
+    args: &TrainArgs,
+    flags: Flags,
+    from: Option<Start>,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
     let optimizer = usage(args.optimizer.optimizer())?;
     let freezes = usage(args.masks.freezes(args.default_freeze(), args.seed))?;
     let schedules = usage(args.masks.schedules())?;
@@ -146,6 +180,9 @@ fn train(args: &TrainArgs, flags: Flags, from: Option<Start>, interrupt: &Interr
             "no --augment, as the outputs of changed images differ",
             "both",
         )));
+    }
+    if args.cache_prefix && team.count() > 1 {
+        return usage(Err(argument("--cache-prefix", "one process", &format!("{} (mpirun)", team.count()))));
     }
     let start = from.as_ref().map_or(Position::default(), |from| from.resumed.at);
     if start.epoch >= args.epochs {
@@ -170,17 +207,36 @@ fn train(args: &TrainArgs, flags: Flags, from: Option<Start>, interrupt: &Interr
     let (model, beginning) = begin(&network, &sets, opened)?;
     let model = usage(args.masks.model(model))?;
     let begun = Instant::now();
-    let gpu = Gpu::new(args.device.options())?;
-    let options =
-        TrainerOptions::batch(args.batch).seed(args.seed).accumulate(args.optimizer.accumulate() > 1);
+    let rank = args.ranks.adapter_per_rank.then(|| team.local_rank());
+    let gpu = Gpu::new(args.device.options_of_rank(rank))?;
+    let accumulates = args.optimizer.accumulate() > 1 || team.count() > 1;
+    let options = TrainerOptions::batch(args.batch).seed(args.seed).accumulate(accumulates);
     let report = gpu.report();
     let adapter = format!("{} {} {}", report.name, report.backend, report.driver);
     let given = beginning.as_ref().map_or(String::new(), Beginning::digest);
-    let mut record = Record::new(flags, sets.digest.clone(), &format!("{adapter}{given}"))?;
+    let ranks = if team.count() > 1 { format!(" {} ranks", team.count()) } else { String::new() };
+    let mut record = Record::new(flags, sets.digest.clone(), &format!("{adapter}{given}{ranks}"))?;
+    record.ranks = team.count();
+    team.check_same(&[
+        ("the version of the program", env!("CARGO_PKG_VERSION").to_owned()),
+        ("the data", sets.digest.clone()),
+        ("the adapter or its driver", adapter),
+        ("the beginning", format!("{start:?} {given}")),
+        // Includes the flags on which the results depend.
+        ("a flag", record.run.clone()),
+        (
+            "--epochs, --patience or --check-ranks-every",
+            format!("{} {:?} {}", args.epochs, args.patience, args.ranks.check_ranks_every),
+        ),
+    ])?;
     record.classes.clone_from(&sets.classes);
     record.normalize = args.images.normalize.clone().or(network.normalize.clone()).unwrap_or_default();
     let mut trainer = Trainer::new(&gpu, model, Loss::SoftmaxCrossEntropy, optimizer, options)?;
     let mut notes = sets.notes.clone();
+    if args.ranks.scale_lr {
+        let rate = trainer.optimizer().learning_rate() * team.count() as f64;
+        usage(trainer.set_learning_rate(rate))?;
+    }
     if let Some(beginning) = &beginning {
         notes.extend(beginning.apply(&mut trainer)?);
     }
@@ -190,10 +246,19 @@ fn train(args: &TrainArgs, flags: Flags, from: Option<Start>, interrupt: &Interr
         // A resumed run takes its masks from the checkpoint, because the rules of --freeze may depend on the
         // initial weights.
         Some(from) => {
-            folder = Folder::lock(&out)?;
+            folder = own_folder(team, &out)?;
             load(&mut trainer, from)?;
             record.run = from.resumed.run.clone().unwrap_or(record.run);
             record.overrides.clone_from(&from.resumed.overrides);
+            if from.resumed.ranks != team.count() {
+                record.overrides.push(format!(
+                    "after epoch {}, batch {}: processes {} -> {}",
+                    start.epoch,
+                    start.batch,
+                    from.resumed.ranks,
+                    team.count()
+                ));
+            }
             // The weights that the run began with need not be there any more.
             if args.weights.is_given() {
                 initial = parameters(&trainer)?;
@@ -210,20 +275,26 @@ fn train(args: &TrainArgs, flags: Flags, from: Option<Start>, interrupt: &Interr
                 };
                 usage(trainer.freeze(&glob, rule))?;
             }
-            folder = Folder::lock(&out)?;
+            folder = own_folder(team, &out)?;
         }
     }
     usage(args.masks.freeze_statistics(&mut trainer))?;
     usage(schedules.check(&mut trainer))?;
+    if let Some(ranks) = team.several() {
+        trainer.check_ranks(ranks)?;
+    }
     let mut repeats = None;
-    if !args.overwrite {
+    if !args.overwrite && team.leads() {
         match &from {
             Some(from) => folder.check_resumed(from.file)?,
             None => repeats = folder.check_new(&record.run, args.epochs)?,
         }
     }
     let rows = repeats.map_or(start.epoch, |(epoch, _)| epoch);
-    let mut table = Table::open(folder.metrics(), sets.held_name, &record.run, rows, args.overwrite)?;
+    let mut table = match team.leads() {
+        true => Some(Table::open(folder.metrics(), sets.held_name, &record.run, rows, args.overwrite)?),
+        false => None,
+    };
     let options = RunOptions {
         epochs: args.epochs,
         batch: args.batch,
@@ -236,10 +307,12 @@ fn train(args: &TrainArgs, flags: Flags, from: Option<Start>, interrupt: &Interr
         folder,
         record,
         repeats: repeats.unwrap_or_default(),
+        check_ranks_every: args.ranks.check_ranks_every,
     };
-    let run = Run { options: &options, output: Output::tolerant(args.json), gpu: &gpu, begun, interrupt };
+    let output = Output::tolerant(args.json);
+    let run = Run { options: &options, output, gpu: &gpu, begun, interrupt, team };
     run.announce(&trainer, &sets, &notes)?;
-    run.train(&mut trainer, &sets, start, &initial, &mut table)?;
+    run.train(&mut trainer, &sets, start, &initial, table.as_mut())?;
     Ok(run.output.finish()?)
 }
 
@@ -251,6 +324,11 @@ fn scored_batches(args: &TrainArgs, sets: &Sets, score: Score) -> frazil::Result
     let rows = if score == Score::SquaredGradient { 1 } else { args.batch };
     let batches = sets.train.loader.batches_for_epoch(rows, args.seed, 0)?.take(SCORED.div_ceil(rows));
     batches.filter(|batch| batch.as_ref().is_ok_and(|batch| batch.rows() > 0) || batch.is_err()).collect()
+}
+
+/// The output folder: locked by the rank that writes to it.
+fn own_folder(team: &Team, path: &Path) -> frazil::Result<Folder> {
+    if team.leads() { Folder::lock(path) } else { Ok(Folder::of_another(path)) }
 }
 
 /// The folder that contains a file.

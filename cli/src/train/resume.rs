@@ -16,7 +16,10 @@ use std::path::Path;
 
 /// Flags that may differ between a resumed run and its checkpoint: those that do not change results, and those
 /// that freeze running statistics from there on.
-const MAY_DIFFER: [&str; 16] = [
+const MAY_DIFFER: [&str; 19] = [
+    "adapter-per-rank",
+    "check-ranks-every",
+    "rank-timeout",
     "epochs",
     "patience",
     "skip-bad",
@@ -36,7 +39,10 @@ const MAY_DIFFER: [&str; 16] = [
 ];
 
 /// Flags that are not stored in a checkpoint, because they concern a single machine or call.
-const NOT_STORED: [&str; 10] = [
+const NOT_STORED: [&str; 13] = [
+    "adapter-per-rank",
+    "check-ranks-every",
+    "rank-timeout",
     "out",
     "overwrite",
     "resume",
@@ -201,6 +207,8 @@ pub struct Record {
     /// Names of the classes.
     pub classes: Vec<String>,
     pub normalize: Normalize,
+    /// Number of processes that train together.
+    pub ranks: usize,
 }
 
 impl Record {
@@ -217,7 +225,7 @@ impl Record {
         let text = format!("{}\n{data}\n{adapter}\n{arguments:?}", env!("CARGO_PKG_VERSION"));
         let run = format!("{:016x}", Digest::of(text.bytes().map(u32::from).enumerate()).value());
         let (overrides, classes, normalize) = (Vec::new(), Vec::new(), Normalize::none());
-        Ok(Record { flags, run, data, overrides, classes, normalize })
+        Ok(Record { flags, run, data, overrides, classes, normalize, ranks: 1 })
     }
 
     /// The notes that store this record and a position in a checkpoint.
@@ -234,6 +242,9 @@ impl Record {
         ];
         if let Some((epoch, loss)) = at.best {
             notes.push(("best", format!("{epoch} {loss}")));
+        }
+        if self.ranks > 1 {
+            notes.push(("ranks", self.ranks.to_string()));
         }
         if !self.overrides.is_empty() {
             notes.push(("overrides", list(self.overrides.clone())));
@@ -257,6 +268,8 @@ pub struct Resumed {
     pub overrides: Vec<String>,
     /// Whether flags are changed by this resume.
     pub overridden: bool,
+    /// Number of processes of the run before.
+    pub ranks: usize,
 }
 
 /// Combines the flags of the command line with those of the checkpoint.
@@ -324,7 +337,8 @@ pub fn merge(given: &Flags, file: &Checkpoint, path: &Path) -> Result<Resumed, F
     let args = TrainArgs::from_arg_matches(&matches).map_err(|error| broken(&error.kind()))?;
     let run = optional_note(file, "run").map(str::to_owned);
     let overridden = overrides.len() > before;
-    Ok(Resumed { args, flags, at, run, data, overrides, overridden })
+    let ranks = optional_note(file, "ranks").and_then(|text| text.parse().ok()).unwrap_or(1);
+    Ok(Resumed { args, flags, at, run, data, overrides, overridden, ranks })
 }
 
 /// Whether values of a flag have the same meaning.

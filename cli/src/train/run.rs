@@ -7,6 +7,7 @@ use crate::data::{Part, Sets, skipped_line};
 use crate::interrupt::Interrupt;
 use crate::mask_args::MaskSchedules;
 use crate::output::{Output, message};
+use crate::ranks::Team;
 use crate::{at_flag, draw};
 use frazil::checkpoint::{Checkpoint, Tensor, printable};
 use frazil::data::Loader;
@@ -25,6 +26,8 @@ pub struct Run<'a> {
     pub gpu: &'a Gpu,
     pub begun: Instant,
     pub interrupt: &'a Interrupt,
+    /// The processes that train together.
+    pub team: &'a Team,
 }
 
 /// Options of a run, from the command line.
@@ -51,6 +54,8 @@ pub struct RunOptions {
     pub record: Record,
     /// Epoch and batch of the checkpoint of an equal run in the folder; otherwise 0.
     pub repeats: (u64, u64),
+    /// Number of steps after which the trainers of all processes are compared.
+    pub check_ranks_every: u64,
 }
 
 /// One row of metrics.csv.
@@ -86,6 +91,17 @@ impl Run<'_> {
             self.options.epochs,
             self.options.batch
         ))?;
+        if self.team.count() > 1 {
+            let (count, travel) = (self.team.count(), 4 * (parameters - frozen));
+            self.output.text(format!(
+                "{count} processes; in each step, gradients of {} trainable elements travel, {travel} of {} bytes",
+                parameters - frozen,
+                4 * parameters
+            ))?;
+            self.output.json(
+                &json!({ "processes": count, "gradient_bytes": travel, "parameter_bytes": 4 * parameters }),
+            )?;
+        }
         let trained = trainer.model().parameters().iter().filter(|p| p.kind == ParameterKind::Trained);
         let mut masks = trained.map(|p| trainer.mask(&p.path));
         if masks.all(|mask| mask.is_ok_and(|mask| mask.frozen_count() == mask.len())) {
@@ -104,20 +120,28 @@ impl Run<'_> {
         sets: &Sets,
         start: Position,
         initial: &[Vec<f32>],
-        table: &mut Table,
+        table: Option<&mut Table>,
     ) -> Result<(), Failure> {
         let folder = &self.options.folder;
         let mut at = start;
         let last = self.epochs(trainer, sets, &mut at, table).and_then(|last| {
+            // The other processes have nothing more to do: what follows concerns the files and the report.
+            if !self.team.leads() {
+                return Ok(last);
+            }
             let best = self.restore_best(trainer, &sets.held, &mut at)?;
             Ok(best.unwrap_or(last))
         });
         if let Err(Failure::Failed(error)) = &last
             && at != start
+            && self.team.leads()
         {
             self.rescue(trainer, &sets.held, at, error);
         }
         let last = last?;
+        if !self.team.leads() {
+            return Ok(());
+        }
         let proof = trainer.verify_frozen()?;
         let test = sets.test.as_ref().map(|test| trainer.evaluate_over(&test.loader)).transpose()?;
         let wall_s = self.begun.elapsed().as_secs_f64();
@@ -148,7 +172,7 @@ impl Run<'_> {
         trainer: &mut Trainer,
         sets: &Sets,
         at: &mut Position,
-        table: &mut Table,
+        mut table: Option<&mut Table>,
     ) -> Result<Evaluation, Failure> {
         let options = self.options;
         let train = &sets.train.loader;
@@ -176,7 +200,9 @@ impl Run<'_> {
             // The row is written before the checkpoint: a resume removes rows later than the checkpoint, but
             // cannot restore missing ones.
             let (m, e) = ([m.loss, m.accuracy()], [e.loss, e.accuracy()]);
-            table.add(number, &format!("{},{},{},{},{samples_per_s:.1}", m[0], m[1], e[0], e[1]))?;
+            if let Some(table) = &mut table {
+                table.add(number, &format!("{},{},{},{},{samples_per_s:.1}", m[0], m[1], e[0], e[1]))?;
+            }
             bar.suspend(|| self.print_epoch(&epoch, sets.held_name))?;
             let losses = [epoch.train.loss, epoch.test.loss];
             if !hinted && stuck(losses, before, guessing(&epoch.test)) {
@@ -223,6 +249,9 @@ impl Run<'_> {
         let (number, loss) = (epoch.number, epoch.test.loss);
         if loss.is_finite() && at.best.is_none_or(|(_, best)| loss < best) {
             at.best = Some((number, loss));
+            if !self.team.leads() {
+                return Ok(false);
+            }
             trainer.save_with_notes(self.options.folder.best(), &self.options.record.notes(*at))?;
             return Ok(false);
         }
@@ -251,9 +280,13 @@ impl Run<'_> {
         let Some((epoch, _)) = at.best.filter(|_| self.options.patience.is_some()) else { return Ok(()) };
         let file = self.options.folder.best();
         if (epoch, 0) == (at.epoch, at.batch) {
+            if !self.team.leads() {
+                return Ok(());
+            }
             return trainer.save_with_notes(file, &self.options.record.notes(*at));
         }
-        if !self.has_best(epoch) {
+        let missing = self.team.leads() && !self.has_best(epoch);
+        if self.team.gather(&[missing.into()])?[0][0] != 0 {
             message(format_args!(
                 "warning: {} does not have the weights of epoch {epoch}, the best so far; those of the best later epoch are kept",
                 file.display()
@@ -359,7 +392,7 @@ impl Run<'_> {
     fn save(&self, trainer: &Trainer, test: Option<&Evaluation>, at: Position) -> Result<PathBuf, Failure> {
         let folder = &self.options.folder;
         let good = folder.weights();
-        if (at.epoch, at.batch) < self.options.repeats {
+        if (at.epoch, at.batch) < self.options.repeats || !self.team.leads() {
             return Ok(good);
         }
         let test = test.filter(|test| diverged(test));
@@ -388,31 +421,44 @@ impl Run<'_> {
     ) -> Result<Option<Epoch>, Failure> {
         let begun = Instant::now();
         let number = at.epoch + 1;
-        let mut count = 0;
+        let mut count = 0u64;
         let done = usize::try_from(at.batch).unwrap_or(usize::MAX);
         // The order of examples depends only on the seed, the epoch and the number of examples, so cached
         // outputs have the same order as the images.
         let batches = examples.batches_for_epoch(self.options.batch, self.options.seed, number)?;
-        let mut remaining = batches.starting_at(done);
-        loop {
-            let mut batches =
-                remaining.by_ref().take(self.options.accumulate).collect::<frazil::Result<Vec<_>>>()?;
-            if batches.is_empty() {
-                break;
-            }
-            at.batch += batches.len() as u64;
-            bar.inc(batches.len() as u64);
+        let batches = batches.starting_at(done);
+        let (rank, ranks, each) = (self.team.rank(), self.team.count(), self.options.accumulate);
+        let (mut left, per_step) = (batches.len(), ranks * each);
+        let mut remaining = batches.for_rank(rank, ranks, each)?;
+        let mut interrupted = false;
+        while left > 0 && !interrupted {
+            let taken = left.min(per_step);
+            let own = taken.saturating_sub(rank * each).min(each);
+            let batches = remaining.by_ref().take(own).collect::<frazil::Result<Vec<_>>>();
+            left -= taken;
             // A batch has no rows if all of its images are left out.
-            batches.retain(|batch| batch.rows() > 0);
-            if !batches.is_empty() {
-                self.options.schedules.apply(trainer)?;
-                if cached {
-                    trainer.step_above_over(&batches)?;
-                } else {
-                    trainer.step_over(&batches)?;
+            let batches: Vec<_> = batches?.into_iter().filter(|batch| batch.rows() > 0).collect();
+            let rows = batches.iter().map(Batch::rows).sum::<usize>();
+            let all = self.team.gather(&[rows as u64, self.interrupt.requested().into()])?;
+            let rows: u64 = all.iter().map(|words| words[0]).sum();
+            // All processes stop after the same step.
+            interrupted = all.iter().any(|words| words[1] != 0);
+            if rows > 0 {
+                let changed = self.options.schedules.apply(trainer)?;
+                match self.team.several() {
+                    Some(ranks) => {
+                        if changed || trainer.steps().is_multiple_of(self.options.check_ranks_every) {
+                            trainer.check_ranks(ranks)?;
+                        }
+                        trainer.step_on(ranks, &batches)?;
+                    }
+                    None if cached => trainer.step_above_over(&batches)?,
+                    None => trainer.step_over(&batches)?,
                 }
             }
-            count += batches.iter().map(Batch::rows).sum::<usize>();
+            at.batch += taken as u64;
+            bar.inc(taken as u64);
+            count += rows;
             if let Some(m) = trainer.progress() {
                 let elapsed = begun.elapsed();
                 let rate = count as f64 / elapsed.as_secs_f64();
@@ -423,14 +469,19 @@ impl Run<'_> {
                     m.accuracy()
                 ));
             }
-            if self.interrupt.requested() {
-                break;
-            }
+            interrupted |= self.team.count() == 1 && self.interrupt.requested();
         }
-        let metrics = combined(at.partial, trainer.metrics()?);
+        let metrics = match self.team.several() {
+            Some(ranks) => {
+                trainer.check_ranks(ranks)?;
+                trainer.metrics_on(ranks)?
+            }
+            None => trainer.metrics()?,
+        };
+        let metrics = combined(at.partial, metrics);
         let elapsed = begun.elapsed().as_secs_f64();
         at.partial = Some(metrics);
-        if self.interrupt.requested() {
+        if interrupted {
             return Ok(None);
         }
         if metrics.examples == 0 {
@@ -442,7 +493,10 @@ impl Run<'_> {
             }));
         }
         let (samples_per_s, waited) = (count as f64 / elapsed, remaining.waited().as_secs_f64() / elapsed);
-        let test = trainer.evaluate_over(&held.loader)?;
+        let test = match self.team.several() {
+            Some(ranks) => trainer.evaluate_on(ranks, &held.loader)?,
+            None => trainer.evaluate_over(&held.loader)?,
+        };
         Ok(Some(Epoch { number, train: metrics, test, samples_per_s, waited }))
     }
 
@@ -527,6 +581,12 @@ impl Run<'_> {
             "steps": trainer.steps(),
             "wall_s": wall_s,
         });
+        if self.team.count() > 1 {
+            let sent = self.team.sent();
+            self.output.text(format!("rank 0 sent {sent} bytes to {} others", self.team.count() - 1))?;
+            summary["processes"] = self.team.count().into();
+            summary["bytes_sent"] = sent.into();
+        }
         if let Some(test) = test {
             summary["test_accuracy"] = test.accuracy().into();
         }
