@@ -5,6 +5,9 @@
 RUNTIME = if [ -z "$${XDG_RUNTIME_DIR:-}" ]; then \
 	XDG_RUNTIME_DIR=$$(mktemp -d) && export XDG_RUNTIME_DIR && trap 'rm -rf "$$XDG_RUNTIME_DIR"' EXIT; fi
 
+# Cargo flags of optional parts, such as those that scripts/ensure-mpi.sh prints.
+FEATURES ?=
+
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST))
 
@@ -15,11 +18,11 @@ demo: ## Train on the embedded digits; results in runs/demo
 test: ## Run all tests
 	@sh scripts/ensure-vulkan.sh
 	@sh scripts/fetch-onnx-cases.sh
-	@$(RUNTIME); cargo test --release --workspace
+	@$(RUNTIME); cargo test --release --workspace $(FEATURES)
 
 bench: ## Benchmark kernels, the savings of freezing and the host overhead; FRAZIL_BENCH_LIGHT=1 for a short run
 	@sh scripts/ensure-vulkan.sh
-	@$(RUNTIME); cargo bench
+	@$(RUNTIME); cargo bench $(FEATURES)
 
 EXAMPLES = the_question fixed_stencils lottery_ticket gradual_pruning packnet inq stuck_at_faults rigl edge_popup sparse_fine_tuning fine_tune quickstart
 
@@ -30,12 +33,12 @@ examples: ## Run all examples; each one fails if its method does not work
 
 # With --workspace, cargo selects the same features of dependencies for all targets, and builds each once. After
 # `make test`, BUILD_FLAGS="--tests --bins" selects those of the tests, so that nothing is built again.
-BUILD = cargo build --release --workspace --quiet $(BUILD_FLAGS)
+BUILD = cargo build --release --workspace --quiet $(FEATURES) $(BUILD_FLAGS)
 NEWEST = scripts/newest-mesa.sh $${CARGO_TARGET_DIR:-target}/newest-mesa
 
 newest-mesa: ## Compare kernels with the reference on the newest Mesa, whose software driver has cooperative matrices
 	@$(RUNTIME); $(BUILD) || exit 1; \
-	tests=$$(cargo test --release --workspace --test main --no-run 2>&1 | sed -n 's/.*Executable.*(\(.*\))/\1/p'); \
+	tests=$$(cargo test --release --workspace $(FEATURES) --test main --no-run 2>&1 | sed -n 's/.*Executable.*(\(.*\))/\1/p'); \
 	[ -n "$$tests" ] || { echo "the test program was not built"; exit 1; }; \
 	frazil="$(NEWEST) $${CARGO_TARGET_DIR:-target}/release/frazil"; \
 	cooperative=$$($$frazil devices | grep -o 'cooperative[0-9]*x[0-9]*' | head -n 1); \
@@ -90,8 +93,8 @@ web-test: ## Build the page and test it in a headless Chromium; screenshots in w
 
 mpi-test: ## Build the program with MPI and test it in several processes
 	@sh scripts/ensure-vulkan.sh
-	@$(RUNTIME); sh scripts/test-mpi.sh || code=$$?; \
-	if [ "$${code:-0}" = 77 ]; then echo "SKIPPED: MPI is not available, see above"; else exit $${code:-0}; fi
+	@$(RUNTIME); features=$$(sh scripts/ensure-mpi.sh); [ -n "$$features" ] || exit 0; \
+	cargo test --release --workspace $$features --test program mpi:: -- --test-threads 1
 
 deny: ## Check licences, duplicate crates and advisories of all dependencies with cargo-deny
 	@cargo deny --version >/dev/null 2>&1 || { echo "SKIPPED: cargo-deny not found (cargo install cargo-deny)"; exit 0; }; \

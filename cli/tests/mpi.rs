@@ -299,7 +299,7 @@ fn started(out: &Path, epochs: &str, flags: &[&str]) -> Child {
     let child = command.spawn().expect("mpirun");
     let begun = Instant::now();
     while !out.join(WEIGHTS).exists() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "no checkpoint");
+        assert!(begun.elapsed() < Duration::from_secs(150), "no checkpoint");
         std::thread::sleep(Duration::from_millis(5));
     }
     child
@@ -353,12 +353,12 @@ fn killed_process_ends_the_job_and_the_checkpoint_resumes_to_the_bit() {
 #[test]
 fn process_that_does_not_answer_is_named_and_the_others_save() {
     let out = folder("mpi-hangs");
-    let child = started(&out, "4000", &["--rank-timeout", "3"]);
+    let child = started(&out, "4000", &["--rank-timeout", "5"]);
     signal("STOP", &processes(&child)[1]);
     let output = child.wait_with_output().unwrap();
     let message = text(&output);
     let between =
-        message.contains("rank 1: did not answer within 3s") && message.contains("saved; continue with");
+        message.contains("rank 1: did not answer within 5s") && message.contains("saved; continue with");
     // If it stops while data are exchanged, the call of MPI never returns, and nothing more is saved.
     assert!(between || message.contains("in the middle of an exchange"), "{message}");
     assert_eq!(output.status.code(), Some(1), "{message}");
