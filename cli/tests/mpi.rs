@@ -223,6 +223,16 @@ fn what_differs_between_processes_is_named_once() {
     if Path::new(swiftshader.split_once('=').unwrap().1).exists() {
         let (_, message) = differently(&[(&[], &[]), (&["-x", swiftshader], &[])], &out);
         assert!(message.contains("rank 1: the adapter or its driver differs"), "{message}");
+        // Each process has another of these two drivers.
+        let mesa = "/usr/share/vulkan/icd.d/lvp_icd.x86_64.json";
+        if Path::new(mesa).exists() {
+            let drivers = swiftshader.replacen('=', &format!("={mesa}:"), 1);
+            let rank: (Flags, Flags) = (&["-x", &drivers], &["--adapter-per-rank", "--backend", "vulkan"]);
+            let (_, message) = differently(&[rank, rank], &out);
+            assert!(message.contains("rank 1: the adapter or its driver differs"), "{message}");
+        } else {
+            skip("mpi: an adapter for each process", "no Mesa of this architecture");
+        }
     } else {
         skip("mpi: adapters that differ", "no SwiftShader");
     }
