@@ -2,8 +2,8 @@
 
 use crate::support::device::gpu;
 use frazil::conformance::{
-    Extent, Fault, Outcome, Run, Suite, Verdict, cases, float_facts, network_cases, plant, random_cases,
-    record_case, run_case,
+    Extent, Fault, Outcome, Run, Suite, Verdict, cases, float_facts, large_cases, network_cases, plant,
+    random_cases, record_case, run_case,
 };
 use frazil::gpu::{AdapterReport, Backend, DeviceKind, Gpu, GpuOptions};
 use frazil::low_level::{GemmFamily, Plan, PlanOptions, Reduction};
@@ -181,14 +181,35 @@ fn suites_go_on_after_a_lost_device() {
 fn repeated_runs_have_the_same_bits() {
     let suite = Suite::new().case("softmax*").case("update adam, *").case("bias_grad 130*");
     let once: Vec<_> = suite.run(gpu()).unwrap().collect();
-    let thrice: Vec<_> = suite.repeat(3).run(gpu()).unwrap().collect();
-    assert!(once.len() > 10 && once.len() == thrice.len());
-    for (a, b) in once.iter().zip(&thrice) {
-        assert!(a.passed() && b.passed(), "{a} {b}");
-        assert_eq!((a.digest, &a.name), (b.digest, &b.name));
+    // One after the other, and in three threads that submit to one device.
+    for again in [suite.clone().repeat(3), suite.repeat(2).load(3)] {
+        let again: Vec<_> = again.run(gpu()).unwrap().collect();
+        assert!(once.len() > 10 && once.len() == again.len());
+        for (a, b) in once.iter().zip(&again) {
+            assert!(a.passed() && b.passed(), "{a} {b}");
+            assert_eq!((a.digest, &a.name), (b.digest, &b.name));
+        }
     }
     let digests: BTreeSet<_> = once.iter().map(|outcome| outcome.digest).collect();
     assert!(digests.len() > 10, "{digests:?}");
+}
+
+/// Every second pipeline is wrong, so a single run of a case may pass.
+#[test]
+fn results_that_differ_are_flaky() {
+    let suite = Suite::new().case("mul 3 of*").case("add 3 of*");
+    for (suite, says) in [
+        (suite.clone().repeat(2), "a repeated run differs"),
+        (suite.load(2), "in 2 threads at the same time"),
+    ] {
+        let [flaky, right] = split(suite.run(&planted("flaky:mul")).unwrap(), "mul");
+        assert!(flaky.len() > 3 && right.len() > 3);
+        for outcome in &flaky {
+            assert_eq!(outcome.verdict.status(), "flaky", "{outcome}");
+            assert!(outcome.verdict.message().unwrap().contains(says), "{outcome}");
+        }
+        assert!(right.iter().all(Outcome::passed), "{right:?}");
+    }
 }
 
 #[test]
@@ -235,6 +256,27 @@ fn random_shapes_depend_on_the_seed_alone() {
         let options = case.options(PlanOptions::default().family(GemmFamily::Register));
         let launches = Plan::launches(&case.graph().unwrap(), &software(), &options);
         assert!(!launches.unwrap().is_empty(), "{}", case.name);
+    }
+}
+
+/// With their guard bands, the large cases have tensors of exactly the smallest limit of a binding; `frazil check --full` runs
+/// them.
+#[test]
+fn large_cases_reach_the_limit_of_a_binding() {
+    let limited = |bytes: u64| {
+        let mut report = software();
+        report.max_binding = bytes;
+        report
+    };
+    for case in large_cases() {
+        let options = case.options(PlanOptions::default().family(GemmFamily::Register)).guard_bands(true);
+        let plan = |bytes: u64| Plan::launches(&case.graph().unwrap(), &limited(bytes), &options);
+        assert!(!plan(128 << 20).unwrap().is_empty(), "{}", case.name);
+        let error = plan((128 << 20) - 1).unwrap_err();
+        assert!(
+            matches!(error, frazil::Error::LimitExceeded { needed, .. } if needed == 128 << 20),
+            "{error}"
+        );
     }
 }
 

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Change, Gpu, Shader};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use wildmatch::WildMatch;
 
 /// What a planted fault does.
@@ -14,13 +15,16 @@ pub enum FaultKind {
     Wrong,
     /// The first element of the first result is NaN.
     Nan,
+    /// The first element of the first result is 12345 in every second pipeline of a kernel that is created.
+    Flaky,
     /// The creation of the kernel's pipeline does not return.
     Hang,
     /// The device is lost when the kernel's pipeline is created.
     Lost,
 }
 
-/// A fault of the kernels whose names match a glob. Parsed from `wrong:GLOB`, `nan:GLOB`, `hang:GLOB` or `lost:GLOB`.
+/// A fault of the kernels whose names match a glob. Parsed from `wrong:GLOB`, and likewise `nan`, `flaky`, `hang`
+/// and `lost`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Fault {
@@ -35,13 +39,14 @@ impl FromStr for Fault {
 
     fn from_str(text: &str) -> Result<Self> {
         let invalid = || {
-            let expected = "wrong, nan, hang or lost with a glob of kernels, such as wrong:gemm_*";
+            let expected = "wrong, nan, flaky, hang or lost with a glob of kernels, such as wrong:gemm_*";
             Error::argument("fault", expected, text)
         };
         let (kind, kernel) = text.split_once(':').ok_or_else(invalid)?;
         let kind = match kind {
             "wrong" => FaultKind::Wrong,
             "nan" => FaultKind::Nan,
+            "flaky" => FaultKind::Flaky,
             "hang" => FaultKind::Hang,
             "lost" => FaultKind::Lost,
             _ => return Err(invalid()),
@@ -55,6 +60,7 @@ impl fmt::Display for Fault {
         let kind = match self.kind {
             FaultKind::Wrong => "wrong",
             FaultKind::Nan => "nan",
+            FaultKind::Flaky => "flaky",
             FaultKind::Hang => "hang",
             FaultKind::Lost => "lost",
         };
@@ -69,6 +75,7 @@ impl fmt::Display for Fault {
 /// [`Error::InvalidArgument`] if the device has a fault already.
 pub fn plant(gpu: &Gpu, fault: &Fault) -> Result<()> {
     let (kind, glob) = (fault.kind, WildMatch::new(&fault.kernel));
+    let created = AtomicUsize::new(0);
     gpu.change_shaders(move |kernel, shader| {
         if !glob.matches(kernel) {
             return Change::None;
@@ -76,6 +83,7 @@ pub fn plant(gpu: &Gpu, fault: &Fault) -> Result<()> {
         match kind {
             FaultKind::Lost => Change::Lose,
             FaultKind::Hang => Change::Hang,
+            FaultKind::Flaky if created.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) => Change::None,
             _ => faulty(kind, shader).map_or(Change::None, Change::Text),
         }
     })
@@ -124,7 +132,7 @@ mod tests {
 
     #[test]
     fn faults_parse_what_they_print() {
-        for text in ["wrong:relu", "nan:gemm_*", "hang:*", "lost:bias_add"] {
+        for text in ["wrong:relu", "nan:gemm_*", "flaky:mul", "hang:*", "lost:bias_add"] {
             assert_eq!(text.parse::<Fault>().unwrap().to_string(), text);
         }
         for wrong in ["relu", "slow:relu", "wrong"] {

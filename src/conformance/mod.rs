@@ -75,6 +75,6 @@ pub use outcome::{Outcome, Verdict};
 pub use run::{families, record_case, run_case};
 pub use shaders::shaders;
 pub use suite::{Extent, Planned, Run, Runs, Suite};
-pub use table::{cases, network_cases, random_cases};
+pub use table::{cases, large_cases, network_cases, random_cases};
 pub use tensors::Tensor;
 pub use training::training_cases;

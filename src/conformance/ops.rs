@@ -16,10 +16,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A case with its data and what is expected for each number of rows. All variants of a case share it: the reference
-/// takes longer than the device.
+/// takes longer than the device. A clone shares it, too.
+#[derive(Clone)]
 pub(super) struct Prepared {
-    built: OpsGraph,
-    data: Vec<Vec<f64>>,
+    built: Arc<OpsGraph>,
+    data: Arc<Vec<Vec<f64>>>,
     expected: HashMap<usize, Arc<Expected>>,
 }
 
@@ -42,9 +43,11 @@ impl Prepared {
     ) -> Result<&'a mut Self> {
         let new = match prepared.take() {
             Some(prepared) => prepared,
-            None => {
-                Prepared { built: ops.build()?, data: operands(case, ops, family), expected: HashMap::new() }
-            }
+            None => Prepared {
+                built: Arc::new(ops.build()?),
+                data: Arc::new(operands(case, ops, family)),
+                expected: HashMap::new(),
+            },
         };
         Ok(prepared.insert(new))
     }
@@ -84,7 +87,7 @@ pub(super) fn run(
     options: &PlanOptions,
     tensors: &mut Tensors,
 ) -> std::result::Result<Measured, Failure> {
-    for (number, (operand, data)) in ops.operands.iter().zip(&prepared.data).enumerate() {
+    for (number, (operand, data)) in ops.operands.iter().zip(prepared.data.iter()).enumerate() {
         let shape =
             [if operand.batched { vec![ops.batch] } else { vec![] }, operand.extents.clone()].concat();
         tensors.copy(&format!("operand {number}"), &shape, data);

@@ -4,7 +4,7 @@ use super::case::{Case, Work};
 use super::ops::Prepared;
 use super::outcome::{Outcome, Verdict};
 use super::run::{Variant, all_families, distinct_variants, run_prepared};
-use super::table::{cases, network_cases, random_cases};
+use super::table::{cases, large_cases, network_cases, random_cases};
 use super::tensors::Tensors;
 use super::training::training_cases;
 use crate::compiler::{CostModel, Reduction};
@@ -27,8 +27,8 @@ pub enum Extent {
     /// Every case of the op table, in every family.
     #[default]
     Table,
-    /// The op table, convolutions of known networks, training steps with every update rule and frozen elements, and 200
-    /// cases with random shapes.
+    /// The op table, convolutions of known networks, training steps with every update rule and frozen elements, tensors of
+    /// the largest size that WebGPU guarantees, and 200 cases with random shapes.
     Full,
 }
 
@@ -62,6 +62,7 @@ pub struct Suite {
     extent: Extent,
     seed: Option<u64>,
     repeat: usize,
+    load: usize,
     after: Option<[usize; 2]>,
 }
 
@@ -119,6 +120,14 @@ impl Suite {
         self
     }
 
+    /// Repeats each case in this many threads at the same time, on one device, so that submissions are in flight together: each
+    /// thread runs it one time less than [`Suite::repeat`] says, and at least once. Finds kernels whose results depend on
+    /// timing. Needs threads, which browsers lack.
+    pub fn load(mut self, threads: usize) -> Self {
+        self.load = threads;
+        self
+    }
+
     /// Begins after the run with this [`Run::position`], as a process does that continues for one that crashed.
     pub fn after(mut self, position: [usize; 2]) -> Self {
         self.after = Some(position);
@@ -135,6 +144,7 @@ impl Suite {
         if self.extent == Extent::Full {
             all.extend(network_cases()?);
             all.extend(training_cases());
+            all.extend(large_cases());
         }
         if let Some(seed) = seed {
             all.extend(random_cases(seed, RANDOM_CASES)?);
@@ -204,7 +214,7 @@ impl Suite {
     /// As [`Suite::plan`].
     pub fn run(&self, gpu: &Gpu) -> Result<Runs> {
         let planned = self.plan(gpu.report())?;
-        Ok(Runs { gpu: Some(gpu.clone()), planned, repeat: self.repeat.max(1), prepared: None, reopen: None })
+        Ok(Runs { gpu: Some(gpu.clone()), planned, prepared: None, reopen: None })
     }
 }
 
@@ -308,7 +318,6 @@ impl Iterator for Planned {
 pub struct Runs {
     gpu: Option<Gpu>,
     planned: Planned,
-    repeat: usize,
     /// The index of a case, whether its operands are rounded, and what its variants share.
     prepared: Option<(usize, bool, Prepared)>,
     reopen: Option<Reopen>,
@@ -346,11 +355,11 @@ impl Runs {
         let prepared =
             self.prepared.take().filter(|(case, of, _)| (*case, *of) == (run.position[0], rounded));
         let mut prepared = prepared.map(|(_, _, prepared)| prepared);
-        let repeat = self.repeat;
-        let attempt = AssertUnwindSafe(|| repeated(&gpu, run, repeat, &mut prepared));
+        let Suite { repeat, load, .. } = self.planned.suite;
+        let attempt = AssertUnwindSafe(|| repeated(&gpu, run, repeat, load, &mut prepared));
         let (mut outcome, unusable) = match catch_unwind(attempt) {
             Ok(outcome) => {
-                let unusable = matches!(outcome.verdict, Verdict::Lost(_) | Verdict::Timeout(_));
+                let unusable = is_stopped(&outcome);
                 (outcome, unusable)
             }
             Err(panic) => {
@@ -397,23 +406,60 @@ impl std::fmt::Debug for Runs {
     }
 }
 
-/// Runs a case `repeat` times; if the runs differ, it is flaky.
-fn repeated(gpu: &Gpu, run: &Run, repeat: usize, prepared: &mut Option<Prepared>) -> Outcome {
+/// Runs a case `repeat` times, after the first time in `load` threads at once; if the runs differ, it is flaky.
+fn repeated(gpu: &Gpu, run: &Run, repeat: usize, load: usize, prepared: &mut Option<Prepared>) -> Outcome {
     let attempt = |prepared: &mut Option<Prepared>| {
         run_prepared(gpu, &run.case, run.family, run.reduction, prepared, &mut Tensors::default())
     };
-    let mut first = attempt(prepared);
-    for number in 2..=repeat {
-        if matches!(first.verdict, Verdict::Lost(_) | Verdict::Timeout(_)) {
-            break;
-        }
-        let other = attempt(prepared);
-        if let Some(why) = difference(&first, &other) {
-            first.verdict = Verdict::Flaky(format!("run {number} of {repeat} differs from the first: {why}"));
-            break;
+    let first = attempt(prepared);
+    if is_stopped(&first) {
+        return first;
+    }
+    let again = |mut prepared: Option<Prepared>, times: usize| {
+        (0..times).map(|_| attempt(&mut prepared)).find(|other| difference(&first, other).is_some())
+    };
+    let other = if load == 0 {
+        again(prepared.clone(), repeat.saturating_sub(1))
+    } else {
+        let times = repeat.saturating_sub(1).max(1);
+        std::thread::scope(|scope| {
+            let thread = |_| {
+                let prepared = prepared.clone();
+                let again = &again;
+                std::thread::Builder::new().spawn_scoped(scope, move || again(prepared, times))
+            };
+            // All are started before the first is waited for.
+            let threads: Vec<_> = (0..load).map(thread).collect();
+            let end =
+                |thread: std::io::Result<std::thread::ScopedJoinHandle<'_, Option<Outcome>>>| match thread {
+                    Ok(thread) => {
+                        thread.join().unwrap_or_else(|_| Some(failed(run, Verdict::Fail("panic".to_owned()))))
+                    }
+                    Err(error) => Some(failed(run, Verdict::Fail(format!("no thread for it: {error}")))),
+                };
+            let ended: Vec<_> = threads.into_iter().filter_map(end).collect();
+            // A lost device says more than what the other threads see of it.
+            let stopped = ended.iter().position(is_stopped).unwrap_or(0);
+            ended.into_iter().nth(stopped)
+        })
+    };
+    match other {
+        None => first,
+        Some(other) if is_stopped(&other) => other,
+        Some(other) => {
+            let why = difference(&first, &other).unwrap_or_default();
+            let when = if load == 0 { String::new() } else { format!(" in {load} threads at the same time") };
+            Outcome {
+                verdict: Verdict::Flaky(format!("a repeated run{when} differs from the first: {why}")),
+                ..first
+            }
         }
     }
-    first
+}
+
+/// Whether the device did not finish.
+fn is_stopped(outcome: &Outcome) -> bool {
+    matches!(outcome.verdict, Verdict::Lost(_) | Verdict::Timeout(_))
 }
 
 /// How the second run of a case differs from the first; `None` if it does not.

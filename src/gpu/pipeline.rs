@@ -54,11 +54,15 @@ pub(super) struct PipelineCache(pub(super) Mutex<HashMap<String, Arc<Pipeline>>>
 impl Gpu {
     /// Returns the pipeline of a shader, created at the first call.
     pub(crate) fn pipeline(&self, label: &str, shader: &Shader) -> Result<Arc<Pipeline>> {
-        // The WGSL source contains all generated constants, so equal sources can share a pipeline.
-        if let Some(found) = lock(&self.inner.pipelines.0).get(&shader.wgsl) {
+        // The WGSL source contains all generated constants, so equal sources can share a pipeline. A changed shader may be
+        // another one each time.
+        let change_shader = self.inner.change_shader.get();
+        if change_shader.is_none()
+            && let Some(found) = lock(&self.inner.pipelines.0).get(&shader.wgsl)
+        {
             return Ok(Arc::clone(found));
         }
-        let change = self.inner.change_shader.get().map_or(Change::None, |change| change(label, shader));
+        let change = change_shader.map_or(Change::None, |change| change(label, shader));
         let changed = match change {
             Change::None => None,
             Change::Text(wgsl) => Some(Shader { wgsl, bindings: shader.bindings.clone() }),

@@ -3,6 +3,7 @@
 mod build;
 mod conv;
 mod elementwise;
+mod large;
 mod loss;
 mod matmul;
 mod norm;
@@ -10,6 +11,7 @@ mod pool;
 mod random;
 mod update;
 
+pub use large::large_cases;
 pub use random::{network_cases, random_cases};
 
 use super::case::Case;
