@@ -299,6 +299,97 @@ fn stopped_cases_are_named_and_the_others_run() {
     assert!(error.contains("the time limit of 1 s"), "{error}");
 }
 
+/// The command that a failed call prints repeats the failure as it stands, in a shell: of every fault, also of cases that only
+/// `--full` or `--seed` select. Its folder has the shaders even if the process ends.
+#[cfg(unix)]
+#[test]
+fn printed_commands_reproduce_every_fault() {
+    let out = folder("check-reproduce");
+    std::fs::create_dir_all(&out).unwrap();
+    let one: &[&str] = &["--case", "mul 3 of [5] integers", "--family", "register"];
+    let random: &[&str] = &["--seed", "5", "--case", "random 5/*: mul*", "--family", "register"];
+    let training: &[&str] =
+        &["--full", "--case", "training steps, sgd with Nesterov*", "--family", "register"];
+    for (selection, fault, expected, status) in [
+        (one, "nan:mul", 1, "fail"),
+        (one, "flaky:mul", 1, "fail"),
+        (one, "lost:mul", 4, "lost"),
+        (one, "hang:mul", 4, "timeout"),
+        (one, "crash:mul", 134, ""),
+        (random, "wrong:mul", 1, "fail"),
+        (training, "lost:gemm_register", 4, "lost"),
+    ] {
+        let (timeout, repeat) = (if fault.starts_with("hang") { "1" } else { "60" }, "2");
+        let more = ["--plant", fault, "--timeout", timeout, "--repeat", repeat, "--isolate"];
+        let output = frazil(&[&["check"], selection, &more].concat());
+        assert_eq!(
+            code(&output),
+            if fault.starts_with("crash") { 4 } else { expected },
+            "{fault}: {output:?}"
+        );
+        let text = String::from_utf8(output.stdout).unwrap();
+        let hint = text.lines().find_map(|line| line.strip_prefix("to reproduce the first: frazil "));
+        let command = format!("{PROGRAM} {}", hint.unwrap_or_else(|| panic!("{fault}: {text}")));
+        // The shell, not a process of its own, tells a signal by its number and 128.
+        let shell = ["-c", &format!("{command}; exit $?")];
+        let output = Command::new("sh").args(shell).current_dir(&out).output().unwrap();
+        assert_eq!(code(&output), expected, "{command}: {output:?}");
+        let [dump] = &std::fs::read_dir(out.join("failure")).unwrap().collect::<Vec<_>>()[..] else {
+            panic!("{command}")
+        };
+        let dump = dump.as_ref().unwrap().path();
+        let launches = std::fs::read_to_string(dump.join("launches.json")).unwrap();
+        assert!(launches.contains(fault.split(':').next_back().unwrap()), "{launches}");
+        let result = std::fs::read_to_string(dump.join("result.json")).ok();
+        let result = result.map(|text| serde_json::from_str::<Value>(&text).unwrap()["status"].clone());
+        assert_eq!(result, (!status.is_empty()).then(|| status.into()), "{command}");
+        std::fs::remove_dir_all(out.join("failure")).unwrap();
+    }
+    std::fs::remove_dir_all(out).unwrap();
+}
+
+/// A worker process is started as its program was: here by a dynamic loader, as `scripts/newest-mesa.sh` does.
+#[cfg(target_os = "linux")]
+#[test]
+fn isolated_cases_run_through_a_dynamic_loader() {
+    let loaders = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"];
+    let Some(loader) = loaders.into_iter().find(|loader| Path::new(loader).exists()) else {
+        println!("SKIPPED: no loader of {loaders:?}");
+        return;
+    };
+    let arguments = ["--isolate", "--plant", "crash:mul", "--json"];
+    let output = Command::new(loader).arg(PROGRAM).args(FEW).args(arguments).output().unwrap();
+    assert_eq!(code(&output), 4, "{output:?}");
+    let all = lines(&output);
+    let cases = of(&all, "case");
+    assert_eq!(cases.len(), 12, "{output:?}");
+    for case in cases {
+        assert_eq!(
+            case["status"],
+            if case["kernels"] == json!(["mul"]) { "crash" } else { "pass" },
+            "{case}"
+        );
+    }
+}
+
+#[test]
+fn results_that_differ_are_flaky() {
+    for (more, expected) in [
+        (&["--plant", "flaky:mul", "--repeat", "2"][..], 1),
+        (&["--plant", "flaky:mul", "--load", "2"], 1),
+        (&["--repeat", "2", "--load", "2"], 0),
+    ] {
+        let output = check(&[more, &["--json"]].concat());
+        assert_eq!(code(&output), expected, "{more:?}: {output:?}");
+        let all = lines(&output);
+        conforms(&all);
+        for case in of(&all, "case") {
+            let flaky = expected == 1 && case["kernels"] == json!(["mul"]);
+            assert_eq!(case["status"], if flaky { "flaky" } else { "pass" }, "{case}");
+        }
+    }
+}
+
 #[test]
 fn killed_runs_leave_valid_lines() {
     let mut program = Command::new(PROGRAM);
@@ -337,8 +428,9 @@ fn baselines_and_expectations_tell_new_failures_from_known_ones() {
         path
     };
     let fault = ["--json", "--plant", "wrong:mul"];
+    let written = file("written.jsonl");
     let good = save("good.jsonl", &check(&["--json"]));
-    let bad = save("bad.jsonl", &check(&fault));
+    let bad = save("bad.jsonl", &check(&[&fault[..], &["--write-baseline", &written]].concat()));
     let summary = |output: &Output| {
         let all = lines(output);
         conforms(&all);
@@ -387,6 +479,18 @@ fn baselines_and_expectations_tell_new_failures_from_known_ones() {
     std::fs::write(file("short.jsonl"), short).unwrap();
     assert_eq!(code(&check(&["--json", "--baseline", &file("short.jsonl")])), 0);
     assert_eq!(code(&check(&[&fault[..], &["--baseline", &file("short.jsonl")]].concat())), 1);
+    // The program writes such a file itself.
+    let text = std::fs::read_to_string(&bad).unwrap();
+    let kept = text.lines().filter(|line| !line.contains("\"status\":\"pass\""));
+    let kept: Vec<Value> = kept.map(|line| serde_json::from_str(line).unwrap()).collect();
+    let kept: Vec<_> = kept.into_iter().filter(|line| line["error"].is_null()).collect();
+    let text = std::fs::read_to_string(&written).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines, kept);
+    let output = check(&[&fault[..], &["--baseline", &written]].concat());
+    assert_eq!((code(&output), counts(&summary(&output))), (0, [new, 0, 0, 0]), "{output:?}");
+    let output = check(&["--json", "--baseline", &written]);
+    assert_eq!((code(&output), counts(&summary(&output))), (0, [0, 0, new, 0]));
 
     std::fs::write(file("expect"), "# The fault.\nmul 3 of*   # all\n").unwrap();
     let output = check(&[&fault[..], &["--expect", &file("expect")]].concat());
@@ -458,7 +562,7 @@ fn invalid_arguments_are_named() {
     let none = folder("check-none");
     let none = none.to_str().unwrap();
     std::fs::write(none, "{\"type\":\"case\"}\n").unwrap();
-    let cases: [(&[&str], i32, &[&str]); 13] = [
+    let cases: [(&[&str], i32, &[&str]); 14] = [
         (&["--kernel", "gem_*"], 2, &["--kernel", "gem_*"]),
         (&["--op", "reluu"], 2, &["--op", "reluu"]),
         (&["--case", "no such case"], 2, &["--case", "no such case"]),
@@ -467,6 +571,7 @@ fn invalid_arguments_are_named() {
         (&["--family", "subgroup3"], 2, &["--family", "subgroup3"]),
         (&["--reproduce", "no such case"], 2, &["--reproduce", "--list"]),
         (&["--dump", "x"], 2, &["--reproduce"]),
+        (&["--reproduce", "x", "--load", "2"], 2, &["--reproduce", "--load"]),
         (&["--repeat", "0"], 2, &["--repeat", "1 or more"]),
         (&["--timeout", "0"], 2, &["--timeout", "1 or more"]),
         (&["--plant", "slow:relu"], 2, &["--plant", "wrong:gemm_*"]),

@@ -44,7 +44,7 @@ pub struct CheckArgs {
     /// Run each kernel in a few cases, in the adapter's own family.
     #[arg(long, conflicts_with = "full", help_heading = "Selection")]
     quick: bool,
-    /// Also run convolutions of known networks, and random shapes.
+    /// Also run convolutions of known networks, training steps, tensors of 128 MiB, and random shapes.
     #[arg(long, help_heading = "Selection")]
     full: bool,
     /// Also run 200 cases with random shapes, drawn with this seed [default with --full: 1].
@@ -56,6 +56,9 @@ pub struct CheckArgs {
     /// Run each case N times; the results must have the same bits each time.
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Runs")]
     repeat: u32,
+    /// Repeat each case in N threads at the same time on one device, to find results that depend on timing.
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Runs")]
+    load: u32,
     /// Run the cases in a process of their own, which is started again after a crash, a hang or a lost device.
     #[arg(long, help_heading = "Runs")]
     isolate: bool,
@@ -65,12 +68,12 @@ pub struct CheckArgs {
     /// End after this time, whether or not all cases have run.
     #[arg(long, value_name = "SECONDS", help_heading = "Runs")]
     time_limit: Option<u64>,
-    /// Plant a fault, to see that it is found: wrong, nan, hang, lost or crash with a glob of kernels, such as
-    /// wrong:gemm_*.
+    /// Plant a fault, to see that it is found: wrong, nan, flaky, hang, lost or crash with a glob of kernels, such
+    /// as wrong:gemm_*.
     #[arg(long, value_name = "FAULT:GLOB", help_heading = "Runs")]
     plant: Option<Planted>,
-    /// Repeat one case, by its name.
-    #[arg(long, value_name = "CASE", conflicts_with_all = ["case", "list", "isolate"], help_heading = "Diagnosis")]
+    /// Repeat one case, by its name; with --repeat, until it fails.
+    #[arg(long, value_name = "CASE", conflicts_with_all = ["case", "list", "isolate", "load", "write_baseline"], help_heading = "Diagnosis")]
     reproduce: Option<String>,
     /// Write the shaders of the case, its operands and its results to this folder.
     #[arg(long, value_name = "DIR", requires = "reproduce", help_heading = "Diagnosis")]
@@ -79,6 +82,9 @@ pub struct CheckArgs {
     /// failures are known.
     #[arg(long, value_name = "FILE", help_heading = "Results")]
     baseline: Option<PathBuf>,
+    /// Write what a later --baseline needs: JSON lines without those of cases that pass.
+    #[arg(long, value_name = "FILE", help_heading = "Results")]
+    write_baseline: Option<PathBuf>,
     /// Globs of cases that must fail, one per line. A line whose cases pass is an error.
     #[arg(long, value_name = "FILE", help_heading = "Results")]
     expect: Option<PathBuf>,
@@ -136,6 +142,15 @@ impl FromStr for Planted {
     }
 }
 
+impl std::fmt::Display for Planted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.fault, &self.crash) {
+            (Some(fault), _) => fault.fmt(f),
+            (None, glob) => write!(f, "crash:{}", glob.as_deref().unwrap_or_default()),
+        }
+    }
+}
+
 impl Planted {
     /// Whether the process crashes before it runs these kernels.
     fn crashes(&self, kernels: &[&str]) -> bool {
@@ -156,7 +171,8 @@ impl CheckArgs {
             (_, true) => Extent::Full,
             _ => Extent::Table,
         };
-        let mut suite = Suite::new().families(&self.family).extent(extent).repeat(self.repeat as usize);
+        let mut suite = Suite::new().families(&self.family).extent(extent);
+        suite = suite.repeat(self.repeat as usize).load(self.load as usize);
         suite = self.kernel.iter().fold(suite, Suite::kernel);
         suite = self.op.iter().fold(suite, Suite::op);
         suite = self.case.iter().fold(suite, Suite::case);
@@ -193,6 +209,11 @@ impl CheckArgs {
         all.join(" ")
     }
 
+    /// How long a case may take. The device's own wait ends first, and says what it waited for.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(self.timeout.map_or(TIMEOUT, |seconds| seconds.saturating_add(2)))
+    }
+
     /// Whether a result is printed as text. With a baseline, differences are printed instead.
     fn prints(&self, case: &lines::CaseLine) -> bool {
         self.baseline.is_none() && (!self.quiet || !case.passed())
@@ -210,7 +231,7 @@ pub fn run(args: &CheckArgs) -> std::result::Result<(), Failure> {
         let planted = args.plant.as_ref();
         return Ok(work::work(&args.suite(), &args.selection(), args.options(), planted, tell)?);
     }
-    for file in [&args.junit, &args.markdown].into_iter().flatten() {
+    for file in [&args.junit, &args.markdown, &args.write_baseline].into_iter().flatten() {
         report::check_folder(file)?;
     }
     if let Some(case) = &args.reproduce {
@@ -265,8 +286,7 @@ fn supervise(
 ) -> std::result::Result<(), Failure> {
     let begun = Instant::now();
     let limit = args.time_limit.map(|seconds| begun + Duration::from_secs(seconds));
-    // The device's own wait ends first, and says what it waited for.
-    let patience = Duration::from_secs(args.timeout.map_or(TIMEOUT, |seconds| seconds.saturating_add(2)));
+    let patience = args.patience();
     let mut current: Option<(RunLine, Instant)> = None;
     let unfinished = loop {
         let now = Instant::now();

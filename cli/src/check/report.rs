@@ -14,6 +14,9 @@ use std::time::Instant;
 /// Failures that a report in Markdown lists; the others are counted.
 const LISTED: usize = 50;
 
+/// Runs after which the command that reproduces a flaky case gives up.
+const FLAKY_RUNS: u32 = 100;
+
 /// All results so far.
 pub struct Report<'a> {
     args: &'a CheckArgs,
@@ -165,6 +168,9 @@ impl<'a> Report<'a> {
         if let Some(file) = &self.args.markdown {
             write(file, &self.markdown(&summary, &kernels, unfinished.as_deref()))?;
         }
+        if let Some(file) = &self.args.write_baseline {
+            write(file, &self.baseline_lines(&summary, &kernels))?;
+        }
         self.print_verdict(&summary, unfinished.as_deref())?;
         self.json(&Line::Summary(Box::new(summary.clone())))?;
         self.result(&summary, &kernels, unfinished)
@@ -186,10 +192,7 @@ impl<'a> Report<'a> {
             self.text(line_of(&self.cases[index], false))?;
         }
         if let Some(&first) = self.unknown.first() {
-            let CaseLine { case, family, .. } = &self.cases[first];
-            self.text(format!(
-                "to reproduce the first: frazil check --reproduce '{case}' --family {family} --dump failure"
-            ))?;
+            self.text(format!("to reproduce the first: {}", self.reproduce(&self.cases[first])))?;
         }
         let counts: Vec<_> = summary.runs.iter().map(|(status, count)| format!("{count} {status}")).collect();
         self.text(format!("{} in {:.1} s", counts.join(", "), summary.seconds))?;
@@ -203,6 +206,24 @@ impl<'a> Report<'a> {
                 format!("every kernel agrees with the reference, except for {known} known failures")
             }
         })
+    }
+
+    /// The command that repeats a case on the same device.
+    fn reproduce(&self, case: &CaseLine) -> String {
+        let mut words = vec!["frazil", "check", "--reproduce", &case.case, "--family", &case.family];
+        let (device, mut options) = (&self.args.device, Vec::new());
+        let mut option = |name: &'static str, value: Option<String>| options.extend(value.map(|v| (name, v)));
+        option("--adapter", device.adapter.clone());
+        option("--backend", device.backend.map(|backend| backend.to_string()));
+        option("--memory-budget", device.memory_budget.map(|mebibytes| mebibytes.to_string()));
+        option("--timeout", self.args.timeout.map(|seconds| seconds.to_string()));
+        option("--repeat", (case.status == "flaky").then(|| FLAKY_RUNS.max(self.args.repeat).to_string()));
+        option("--plant", self.args.plant.as_ref().map(ToString::to_string));
+        for (name, value) in &options {
+            words.extend([*name, value.as_str()]);
+        }
+        words.extend(["--dump", "failure"]);
+        words.into_iter().map(quoted).collect::<Vec<_>>().join(" ")
     }
 
     fn summary(&self, stale: &[String], unfinished: Option<&str>) -> SummaryLine {
@@ -270,6 +291,16 @@ impl<'a> Report<'a> {
             )));
         }
         Ok(())
+    }
+
+    /// The lines of a baseline: all but those of cases that pass.
+    fn baseline_lines(&self, summary: &SummaryLine, kernels: &[KernelLine]) -> String {
+        let adapter = self.adapter.iter().map(|adapter| Line::Adapter(adapter.clone()));
+        let failed = self.cases.iter().filter(|case| !case.passed());
+        let failed = failed.map(|case| Line::Case(Box::new(case.clone())));
+        let kernels = kernels.iter().map(|kernel| Line::Kernel(kernel.clone()));
+        let last = std::iter::once(Line::Summary(Box::new(summary.clone())));
+        adapter.chain(failed).chain(kernels).chain(last).map(|line| format!("{}\n", line.to_json())).collect()
     }
 
     /// The results in the format of JUnit, which CI systems show.
@@ -344,6 +375,15 @@ impl<'a> Report<'a> {
         list("Stale expectations", summary.stale.clone());
         text
     }
+}
+
+/// A word of a command line, quoted for a POSIX shell if it needs that.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// A result as a line of text.
@@ -429,6 +469,9 @@ mod tests {
 
     #[test]
     fn text_is_escaped() {
+        assert_eq!(quoted("--family"), "--family");
+        assert_eq!(quoted("sgd with Nesterov's"), "'sgd with Nesterov'\\''s'");
+        assert_eq!(quoted(""), "''");
         assert_eq!(xml("a<b> & \"c\"\n\u{7}"), "a&lt;b&gt; &amp; &quot;c&quot;&#10;?");
         assert_eq!(cell("a|b *c*\nd_e [f] <g>"), "a\\|b \\*c\\* d\\_e \\[f\\] &lt;g>");
     }

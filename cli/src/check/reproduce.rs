@@ -1,10 +1,10 @@
 //! Repeats one case, and writes what a report of a defect needs: shaders, operands, results.
 
-use super::lines::{CaseLine, Line};
+use super::lines::{CaseLine, Line, RunLine};
 use super::{CheckArgs, at_argument};
 use crate::output::Output;
 use crate::{Failure, usage};
-use frazil::conformance::{Run, Tensor, plant, record_case};
+use frazil::conformance::{Extent, Run, Suite, Tensor, plant, record_case};
 use frazil::gpu::AdapterReport;
 use frazil::interop::npy;
 use frazil::low_level::{Launch, Plan, PlanOptions};
@@ -13,11 +13,13 @@ use naga::back::{glsl, hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 use serde_json::{Value, json};
 use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Instant;
 
 pub fn run(args: &CheckArgs, name: &str) -> std::result::Result<(), Failure> {
     let output = Output::new(args.json);
     let gpu = Gpu::new(args.options())?;
-    let suite = args.suite();
+    let suite = suite_with(args, name);
     if !suite.cases().is_ok_and(|cases| cases.iter().any(|case| case.name == name)) {
         let (at, got) = ("--reproduce".to_owned(), format!("{name:?}"));
         let expected = "the name of a case, as `frazil check --list --json` prints it in \"case\"".to_owned();
@@ -39,8 +41,10 @@ pub fn run(args: &CheckArgs, name: &str) -> std::result::Result<(), Failure> {
             std::fs::create_dir_all(folder).map_err(|source| Error::Io { path: folder.clone(), source })?;
             write_shaders(folder, run, gpu.report())?;
         }
-        let (outcome, tensors) = record_case(&gpu, &run.case, run.family, run.reduction);
-        let line = CaseLine::new(run, &outcome);
+        if args.plant.as_ref().is_some_and(|planted| planted.crashes(&run.kernels)) {
+            std::process::abort();
+        }
+        let (line, tensors) = repeated(args, &gpu, run)?;
         if let Some(folder) = &folder {
             write_tensors(folder, &tensors)?;
             write_text(&folder.join("result.json"), &json!(line))?;
@@ -72,6 +76,54 @@ pub fn run(args: &CheckArgs, name: &str) -> std::result::Result<(), Failure> {
         crate::exit(result, args.json);
     }
     result
+}
+
+/// The suite with every case that a call may have run, whatever it selected: those of `--full`, and the random shapes of the
+/// seed that the name contains.
+fn suite_with(args: &CheckArgs, name: &str) -> Suite {
+    let random = name.strip_prefix("random ").and_then(|rest| rest.split_once('/'));
+    let suite = args.suite().extent(Extent::Full);
+    match random.and_then(|(seed, _)| seed.parse().ok()) {
+        Some(seed) => suite.seed(seed),
+        None => suite,
+    }
+}
+
+/// Runs a case until it fails, at most `--repeat` times; other bits than those of the first run are a failure.
+fn repeated(args: &CheckArgs, gpu: &Gpu, run: &Run) -> Result<(CaseLine, Vec<Tensor>)> {
+    let (first, mut tensors) = attempt(args, gpu, run)?;
+    let mut line = first.clone();
+    for number in 2..=args.repeat {
+        if !line.passed() {
+            break;
+        }
+        (line, tensors) = attempt(args, gpu, run)?;
+        if line.passed() && line.digest != first.digest {
+            line.status = "flaky".to_owned();
+            line.message = Some(format!("run {number} has other bits than the first"));
+        }
+    }
+    Ok((line, tensors))
+}
+
+/// Runs a case in a thread of its own, because a hang of the driver never returns.
+fn attempt(args: &CheckArgs, gpu: &Gpu, run: &Run) -> Result<(CaseLine, Vec<Tensor>)> {
+    let (sender, done) = channel();
+    let (device, of, begun) = (gpu.clone(), run.clone(), Instant::now());
+    // The receiver may have given up.
+    let work = move || drop(sender.send(record_case(&device, &of.case, of.family, of.reduction)));
+    let started = std::thread::Builder::new().name("case".to_owned()).spawn(work);
+    started.map_err(|source| Error::Io { path: "a thread".into(), source })?;
+    let ended = |status: &str, message: &str| {
+        let seconds = begun.elapsed().as_secs_f64();
+        let message = format!("{message} {seconds:.0} s");
+        (RunLine::new(run).ended(status, message, seconds), Vec::new())
+    };
+    Ok(match done.recv_timeout(args.patience()) {
+        Ok((outcome, tensors)) => (CaseLine::new(run, &outcome), tensors),
+        Err(RecvTimeoutError::Timeout) => ended("timeout", "did not end within"),
+        Err(RecvTimeoutError::Disconnected) => ended("crash", "panicked after"),
+    })
 }
 
 /// The name of a run's folder: its family and reduction, as all are of one case.

@@ -5,6 +5,7 @@ use super::{CheckArgs, Planted};
 use frazil::conformance::{Suite, float_facts, plant};
 use frazil::low_level::GemmFamily;
 use frazil::{Error, Gpu, GpuOptions, Result};
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -39,7 +40,7 @@ impl Worker {
     pub fn process(after: Option<[usize; 2]>) -> Result<Self> {
         let io = |source| Error::Io { path: "the worker process".into(), source };
         let mut command = Command::new(std::env::current_exe().map_err(io)?);
-        command.args(std::env::args_os().skip(1)).arg("--worker");
+        command.args(arguments()).arg("--worker");
         if let Some([case, variant]) = after {
             command.args(["--after".to_owned(), format!("{case},{variant}")]);
         }
@@ -68,6 +69,24 @@ impl Worker {
         let Some(child) = &mut self.child else { return "its thread ended".to_owned() };
         child.wait().map_or_else(|error| error.to_string(), |status| status.to_string())
     }
+}
+
+/// The arguments with which this program can be started again: those of this process. On Linux as the kernel has them: if a
+/// dynamic loader was started with the program as an argument, the program of this process is the loader, and `args_os`
+/// lacks the loader's arguments.
+fn arguments() -> Vec<OsString> {
+    #[cfg(target_os = "linux")]
+    if let Ok(line) = std::fs::read("/proc/self/cmdline")
+        && let Some(words) = line.strip_suffix(b"\0")
+    {
+        use std::os::unix::ffi::OsStringExt;
+        return words
+            .split(|&byte| byte == 0)
+            .skip(1)
+            .map(|word| OsString::from_vec(word.to_vec()))
+            .collect();
+    }
+    std::env::args_os().skip(1).collect()
 }
 
 /// Reads the lines of a worker process. Other output, such as a line that a crash cut off, is ignored.
