@@ -43,6 +43,7 @@ newest-mesa: ## Compare kernels with the reference on the newest Mesa, whose sof
 	frazil="$(NEWEST) $${CARGO_TARGET_DIR:-target}/release/frazil"; \
 	cooperative=$$($$frazil devices | grep -o 'cooperative[0-9]*x[0-9]*' | head -n 1); \
 	$$frazil check --quiet --baseline tests/baselines/newest-mesa.jsonl \
+		--write-baseline $${CARGO_TARGET_DIR:-target}/newest-mesa.jsonl \
 		--family subgroup8 $${cooperative:+--family $$cooperative --family $$cooperative-f16} && $(NEWEST) "$$tests" cooperative || code=$$?; \
 	if [ "$${code:-0}" = 77 ]; then echo "SKIPPED: the newest driver is not available, see above"; else exit $${code:-0}; fi
 
