@@ -2,7 +2,7 @@
 
 use flate2::{Compression, write::GzEncoder};
 use frazil::Error;
-use frazil::data::{cifar10, cifar100, idx};
+use frazil::data::{cifar10, cifar100, idx, idx_in_memory};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -121,6 +121,41 @@ fn idx_counts_classes_and_reads_prefixes_test_and_channels() {
     folder.write("t10k-images.idx4-ubyte.gz", &gz(&images(1)));
     let (_, _, why) = data_error(idx(&folder.0));
     assert_eq!(why, "expected images of [2, 1, 3], got [3, 2, 1]");
+}
+
+#[test]
+fn idx_in_memory_equals_the_files() {
+    let folder = Folder::new("idx-memory");
+    write_mnist(&folder);
+    let from_files = idx(&folder.0).unwrap();
+    let contents = [
+        ("mnist-train-images.idx3-ubyte.gz", gz(&images(3))),
+        ("notes.txt", Vec::new()),
+        ("t10k-labels-idx1-ubyte", idx_file(&[2], &[1, 2])),
+        ("train-labels-idx1-ubyte", idx_file(&[3], &[9, 0, 4])),
+        ("test-images-idx3-ubyte", images(2)),
+    ];
+    let files = |contents: &[(&'static str, Vec<u8>)]| {
+        let files: Vec<_> = contents.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+        idx_in_memory("mine", &files)
+    };
+    let (train, test) = files(&contents).unwrap();
+    assert_eq!((train.digest(), test.digest()), (from_files.0.digest(), from_files.1.digest()));
+    assert_eq!((train.name(), test.name()), ("mine (train)", "mine (test)"));
+
+    let (file, place, why) = data_error(files(&contents[..4]));
+    assert_eq!((file.as_str(), place.as_str()), ("mine", "files"));
+    assert!(
+        why.starts_with("expected one file t10k-images-idx3-ubyte") && why.contains("got 0 among"),
+        "{why}"
+    );
+    let mut twice = contents.to_vec();
+    twice.push(("train-labels.idx1-ubyte", Vec::new()));
+    assert!(data_error(files(&twice)).2.contains("got 2 among"));
+    let mut short = contents.to_vec();
+    short[3].1.pop();
+    let (file, place, _) = data_error(files(&short));
+    assert_eq!((file.as_str(), place.as_str()), ("train-labels-idx1-ubyte", "byte 10"));
 }
 
 #[test]

@@ -90,6 +90,12 @@ impl Iterator for Batches<'_> {
         Some(Batch { features: values, labels, targets })
     }
 
+    /// Skips `n` batches without copying them.
+    fn nth(&mut self, n: usize) -> Option<Batch> {
+        self.next_row = n.saturating_mul(self.batch).saturating_add(self.next_row).min(self.data.len());
+        self.next()
+    }
+
     fn size_hint(&self) -> (usize, Option<usize>) {
         let left = (self.data.len() - self.next_row).div_ceil(self.batch);
         (left, Some(left))
@@ -157,6 +163,19 @@ mod tests {
                 assert_eq!(batches.next().is_some(), left > 0);
             }
             assert!(batches.next().is_none());
+        }
+    }
+
+    #[test]
+    fn batches_are_skipped_as_if_they_had_been_read() {
+        let data = numbered(10);
+        for batch in [1, 3, 4, 10, usize::MAX] {
+            for skipped in [0, 1, 2, 3, 12, usize::MAX] {
+                let all: Vec<_> = data.batches(batch, 7).unwrap().collect();
+                let rest: Vec<_> = data.batches(batch, 7).unwrap().skip(skipped).collect();
+                assert_eq!(rest, all.get(skipped..).unwrap_or_default(), "{skipped} batches of {batch}");
+                assert_eq!(data.in_order(batch).unwrap().nth(skipped).is_some(), skipped < all.len());
+            }
         }
     }
 

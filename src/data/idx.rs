@@ -8,7 +8,6 @@ use crate::error::{Error, Result};
 use crate::file;
 use crate::host_memory;
 use crate::shape::MAX_ELEMENTS;
-use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -39,25 +38,64 @@ pub fn idx(path: &Path) -> Result<(Dataset, Dataset)> {
         (false, Some(folder), Some(prefix)) => (folder, Some(prefix)),
         _ => (path, None),
     };
-    let names = Names { folder, prefix };
-    let (train, test) = (names.read_set(&["train"])?, names.read_set(&["t10k", "test"])?);
-    if train.shape != test.shape {
-        let why = format!("expected images of {:?}, got {:?}", train.shape, test.shape);
-        return Err(error(&test.images, "byte 8", why));
-    }
-    let largest = train.labels.iter().chain(&test.labels).max().copied().unwrap_or(0);
-    let data = |set: Set, part: &str| {
-        let name = format!("{} ({part})", path.display());
-        Dataset::new(name, set.shape, set.features, set.labels, largest as usize + 1)
-    };
-    Ok((data(train, "train")?, data(test, "test")?))
+    read_sets(&path.display().to_string(), |parts, what, axes| {
+        let names = names(parts, what, axes).map(|name| {
+            let Some(prefix) = prefix else { return folder.join(name) };
+            let mut path = prefix.to_owned();
+            path.push("-");
+            path.push(name);
+            folder.join(path)
+        });
+        let Some(path) = names.into_iter().find(|path| path.is_file()) else {
+            let begin = prefix.map_or(String::new(), |prefix| format!("{}-", prefix.display()));
+            let expected = format!("{begin}{}-{what}-idx{}-ubyte", parts[0], axes[0]);
+            let why = format!(
+                "expected {expected}, plain or with .gz, found no such file; if the names of the files begin \
+                 with another word, append it to the folder: FOLDER/WORD"
+            );
+            return Err(error(folder, "folder", why));
+        };
+        let (file, size) = file::open(&path)?;
+        Ok(Stream { path, bytes: Box::new(file), size })
+    })
 }
 
-/// The names of the files of a data set.
-struct Names<'a> {
-    folder: &'a Path,
-    /// What all names begin with, before a hyphen.
-    prefix: Option<&'a OsStr>,
+/// Reads the training set and the test set of an MNIST-like data set from the names and contents of its four files, as
+/// [`idx()`] does from a folder: for platforms without files. The names may begin with anything; `name` is that of the
+/// data set.
+///
+/// # Errors
+/// [`Error::Data`] and [`Error::HostMemory`], as [`idx()`]; [`Error::Data`] for two files with the same part.
+pub fn idx_in_memory(name: &str, files: &[(&str, &[u8])]) -> Result<(Dataset, Dataset)> {
+    read_sets(name, |parts, what, axes| {
+        let endings: Vec<_> = names(parts, what, axes).collect();
+        let is_named = |name: &str| {
+            let ends = |ending: &String| match name.strip_suffix(ending.as_str()) {
+                Some(begin) => begin.is_empty() || begin.ends_with(['-', '_', '/']),
+                None => false,
+            };
+            endings.iter().any(ends)
+        };
+        let found: Vec<_> = files.iter().filter(|(name, _)| is_named(name)).collect();
+        let [(path, bytes)] = found[..] else {
+            let all = files.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+            let why = format!(
+                "expected one file {}-{what}-idx{}-ubyte, plain or with .gz, got {} among {all}",
+                parts[0],
+                axes[0],
+                found.len()
+            );
+            return Err(error(Path::new(name), "files", why));
+        };
+        Ok(Stream { path: path.into(), bytes: Box::new(*bytes), size: bytes.len() as u64 })
+    })
+}
+
+/// The content of a file.
+struct Stream<'a> {
+    path: PathBuf,
+    bytes: Box<dyn Read + 'a>,
+    size: u64,
 }
 
 /// One of the two sets.
@@ -69,54 +107,62 @@ struct Set {
     labels: Vec<u32>,
 }
 
-impl Names<'_> {
-    fn read_set(&self, parts: &[&str]) -> Result<Set> {
-        let images = self.find(parts, "images", &IMAGES)?;
-        let labels = self.find(parts, "labels", &LABELS)?;
-        let (extents, pixels) = read(&images, &IMAGES)?;
-        let (counts, classes) = read(&labels, &LABELS)?;
-        if counts[0] != extents[0] {
-            let why = format!("expected {} labels, one for each image, got {}", extents[0], counts[0]);
-            return Err(error(&labels, "byte 4", why));
-        }
-        let mut features = host_memory::reserve(pixels.len(), images.display())?;
-        features.extend(pixels.iter().map(|&pixel| f32::from(pixel) / 255.0));
-        let shape = [extents[1], extents[2], extents.get(3).copied().unwrap_or(1)];
-        Ok(Set { images, shape, features, labels: classes.into_iter().map(u32::from).collect() })
+/// Reads both sets; `open(parts, what, axes)` opens the file that has one of the [`names`].
+fn read_sets<'a>(
+    name: &str,
+    open: impl Fn(&[&str], &str, &[usize]) -> Result<Stream<'a>>,
+) -> Result<(Dataset, Dataset)> {
+    let (train, test) = (read_set(&["train"], &open)?, read_set(&["t10k", "test"], &open)?);
+    if train.shape != test.shape {
+        let why = format!("expected images of {:?}, got {:?}", train.shape, test.shape);
+        return Err(error(&test.images, "byte 8", why));
     }
+    let largest = train.labels.iter().chain(&test.labels).max().copied().unwrap_or(0);
+    let data = |set: Set, part: &str| {
+        let name = format!("{name} ({part})");
+        Dataset::new(name, set.shape, set.features, set.labels, largest as usize + 1)
+    };
+    Ok((data(train, "train")?, data(test, "test")?))
+}
 
-    /// Returns the path of the first existing file among the accepted names.
-    fn find(&self, parts: &[&str], what: &str, axes: &[usize]) -> Result<PathBuf> {
-        for part in parts {
-            for (separator, axes) in ["-", "."].iter().flat_map(|s| axes.iter().map(move |axes| (s, axes))) {
-                for suffix in ["", ".gz"] {
-                    let mut name = self.prefix.map_or(OsString::new(), OsStr::to_owned);
-                    name.push(if self.prefix.is_some() { "-" } else { "" });
-                    name.push(format!("{part}-{what}{separator}idx{axes}-ubyte{suffix}"));
-                    let path = self.folder.join(name);
-                    if path.is_file() {
-                        return Ok(path);
-                    }
-                }
+fn read_set<'a>(
+    parts: &[&str],
+    open: &impl Fn(&[&str], &str, &[usize]) -> Result<Stream<'a>>,
+) -> Result<Set> {
+    let (images, labels) = (open(parts, "images", &IMAGES)?, open(parts, "labels", &LABELS)?);
+    let (images_path, labels_path) = (images.path.clone(), labels.path.clone());
+    let (extents, pixels) = read(images, &IMAGES)?;
+    let (counts, classes) = read(labels, &LABELS)?;
+    if counts[0] != extents[0] {
+        let why = format!("expected {} labels, one for each image, got {}", extents[0], counts[0]);
+        return Err(error(&labels_path, "byte 4", why));
+    }
+    let mut features = host_memory::reserve(pixels.len(), images_path.display())?;
+    features.extend(pixels.iter().map(|&pixel| f32::from(pixel) / 255.0));
+    let shape = [extents[1], extents[2], extents.get(3).copied().unwrap_or(1)];
+    let labels = classes.into_iter().map(u32::from).collect();
+    Ok(Set { images: images_path, shape, features, labels })
+}
+
+/// The accepted names of a file, without what may stand before them.
+fn names(parts: &[&str], what: &str, axes: &[usize]) -> impl Iterator<Item = String> {
+    let mut names = Vec::new();
+    for part in parts {
+        for (separator, axes) in ["-", "."].iter().flat_map(|s| axes.iter().map(move |axes| (s, axes))) {
+            for suffix in ["", ".gz"] {
+                names.push(format!("{part}-{what}{separator}idx{axes}-ubyte{suffix}"));
             }
         }
-        let begin = self.prefix.map_or(String::new(), |prefix| format!("{}-", prefix.display()));
-        let expected = format!("{begin}{}-{what}-idx{}-ubyte", parts[0], axes[0]);
-        let why = format!(
-            "expected {expected}, plain or with .gz, found no such file; if the names of the files begin with \
-             another word, append it to the folder: FOLDER/WORD"
-        );
-        Err(error(self.folder, "folder", why))
     }
+    names.into_iter()
 }
 
 /// Reads the extents and elements of a file with one of these numbers of axes.
-fn read(path: &Path, axes: &[usize]) -> Result<(Vec<usize>, Vec<u8>)> {
+fn read(Stream { path, bytes, size }: Stream<'_>, axes: &[usize]) -> Result<(Vec<usize>, Vec<u8>)> {
+    let path = path.as_path();
     let io = |source| Error::Io { path: path.to_owned(), source };
-    let (file, size) = file::open(path)?;
     let gzipped = path.extension().is_some_and(|extension| extension == "gz");
-    let mut bytes: Box<dyn Read> =
-        if gzipped { Box::new(flate2::read::GzDecoder::new(file)) } else { Box::new(file) };
+    let mut bytes = if gzipped { Box::new(flate2::read::GzDecoder::new(bytes)) } else { bytes };
     // An error of the decompressor is an error of the file's content ([`Error::Data`]), not of the system.
     let read_error = |why: std::io::Error| match gzipped {
         false => io(why),

@@ -25,7 +25,7 @@ pub use batch::{Batch, Batches};
 pub use cifar::{cifar10, cifar100};
 pub use digits::Digits;
 pub use examples::Examples;
-pub use idx::idx;
+pub use idx::{idx, idx_in_memory};
 #[cfg(feature = "images")]
 pub use image_files::{ImageFiles, image_features};
 pub use loader::{LoadedBatches, Loader};
