@@ -22,4 +22,4 @@ if [ -z "${FRAZIL:-}" ] && [ -x "$target/release/frazil" ]; then
     FRAZIL=$(cd "$target/release" && pwd)/frazil
     export FRAZIL
 fi
-exec timeout 240 node web/test/test.mjs
+exec timeout 300 node web/test/test.mjs

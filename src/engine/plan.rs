@@ -89,6 +89,22 @@ impl Plan {
         Self::build(gpu, graph, store, options, None)
     }
 
+    /// Compiles the pipelines of several graphs and of the store's digest at the same time, where a browser does that in
+    /// parallel. Plans that are built before the result is dropped find them in the browser's cache.
+    #[cfg(target_family = "wasm")]
+    pub(crate) fn compile_together(
+        gpu: &Gpu,
+        graphs: [&Graph; 2],
+        store: &Store,
+        options: &PlanOptions,
+    ) -> Result<impl Sized + use<>> {
+        let mut all = vec![store.digest_shader().into()];
+        for graph in graphs {
+            all.extend(shaders(&compiler::compile(graph, store.layout(), gpu.report(), options)?));
+        }
+        Ok(gpu.compile_in_parallel(&all))
+    }
+
     /// Compiles another graph over the same parameters, with this plan's options, masks and running sums.
     ///
     /// # Errors

@@ -374,6 +374,12 @@ impl Store {
         Ok(digests)
     }
 
+    /// The shader of [`Store::digests`] over frozen elements.
+    #[cfg(target_family = "wasm")]
+    pub(crate) fn digest_shader(&self) -> crate::gpu::Shader {
+        digest(1, false).shader()
+    }
+
     fn digest_command(
         &self,
         number: usize,

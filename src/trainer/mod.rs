@@ -188,6 +188,9 @@ impl Trainer {
             let values = parameter.init.values(path, count, parameter.fan, &mut stream)?;
             store.write_weights(ParameterId::of(index), bytemuck::cast_slice(&values))?;
         }
+        #[cfg(target_family = "wasm")]
+        let _compiled =
+            Plan::compile_together(gpu, [&training.graph, &evaluation.graph], &store, &plan_options)?;
         Ok(Trainer {
             masks: model.parameters().iter().map(|p| Mask::none_of(p.shape.elements())).collect(),
             baselines: vec![Baseline::default(); model.parameters().len()],

@@ -9,6 +9,7 @@
 #![expect(deprecated, reason = "wasm-bindgen's only mark for an experimental interface")]
 
 mod check;
+mod data;
 mod question;
 mod session;
 mod settings;

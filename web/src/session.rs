@@ -1,13 +1,15 @@
 //! A network in training.
 
+use crate::data::{Data, Sets};
 use crate::settings::Settings;
 use crate::{Device, report};
 use frazil::checkpoint::Checkpoint;
 use frazil::low_level::{ParameterId, ParameterKind};
 use frazil::trainer::Evaluation;
-use frazil::{Batch, Dataset, Digits, Error, FreezeRule, Loss, Mask, ThawPolicy, Trainer, TrainerOptions};
+use frazil::{Error, FreezeRule, Loss, Mask, ThawPolicy, Trainer, TrainerOptions};
 use serde_json::{Value, json};
 use std::path::Path;
+use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 
 /// A network, its trainer and its position in the training data.
@@ -15,14 +17,11 @@ use wasm_bindgen::prelude::*;
 pub struct Session {
     trainer: Trainer,
     settings: Settings,
-    train: Dataset,
-    test: Dataset,
+    data: Rc<Sets>,
     /// Completed epochs.
     epoch: u64,
     /// Completed batches of the next epoch.
     batch: u64,
-    /// The remaining batches of the epoch; `None` until they are needed.
-    remaining: Option<std::vec::IntoIter<Batch>>,
     /// Sum of losses, correct predictions and examples of the epoch so far.
     sums: (f64, u64, u64),
     /// The element that [`Session::corrupt`] changed, with its bits before.
@@ -31,26 +30,16 @@ pub struct Session {
 
 #[wasm_bindgen]
 impl Device {
-    /// Builds the network of `settings` (JSON) and compiles it.
+    /// Builds the network of `settings` (JSON) for `data` and compiles it.
     #[wasm_bindgen(jspi)]
-    pub fn train(&self, settings: &str) -> Result<Session, JsError> {
+    pub fn train(&self, settings: &str, data: &Data) -> Result<Session, JsError> {
         let settings = Settings::parse(settings)?;
-        let (train, test) = (Digits::train()?, Digits::test()?);
-        let model = settings.model(train.example_shape(), train.classes())?;
+        let data = Rc::clone(&data.sets);
+        let model = settings.model(data.train.example_shape(), data.train.classes())?;
         let options = TrainerOptions::batch(settings.batch).seed(settings.seed);
         let trainer =
             Trainer::new(&self.gpu, model, Loss::SoftmaxCrossEntropy, settings.optimizer()?, options)?;
-        Ok(Session {
-            trainer,
-            settings,
-            train,
-            test,
-            epoch: 0,
-            batch: 0,
-            remaining: None,
-            sums: (0.0, 0, 0),
-            corrupted: None,
-        })
+        Ok(Session { trainer, settings, data, epoch: 0, batch: 0, sums: (0.0, 0, 0), corrupted: None })
     }
 }
 
@@ -76,9 +65,11 @@ impl Session {
             "input": model.example_shape(),
             "layers": layers.collect::<Vec<_>>(),
             "parameters": parameters.collect::<Vec<_>>(),
-            "train": self.train.len(),
-            "test": self.test.len(),
-            "batches": self.train.len().div_ceil(self.settings.batch),
+            "train": self.data.train.len(),
+            "test": self.data.test.len(),
+            "batches": self.data.train.len().div_ceil(self.settings.batch),
+            "data": self.data.flag,
+            "classes": self.data.classes,
             "settings": self.settings.json(),
         })
         .to_string()
@@ -88,25 +79,15 @@ impl Session {
     /// the accuracy of these steps, each before its update, and those of the test set.
     #[wasm_bindgen(jspi)]
     pub fn steps(&mut self, steps: u32) -> Result<String, JsError> {
-        let mut remaining = match self.remaining.take() {
-            Some(remaining) => remaining,
-            None => {
-                let (settings, done) = (&self.settings, usize::try_from(self.batch).unwrap_or(usize::MAX));
-                let batches = self.train.batches_for_epoch(settings.batch, settings.seed, self.epoch + 1)?;
-                batches.skip(done).collect::<Vec<_>>().into_iter()
-            }
-        };
-        let mut result = Ok(());
-        for batch in remaining.by_ref().take(steps as usize) {
-            result = self.trainer.step(&batch);
-            if result.is_err() {
-                break;
-            }
+        let (settings, data) = (&self.settings, Rc::clone(&self.data));
+        let done = usize::try_from(self.batch).unwrap_or(usize::MAX);
+        let epoch = data.train.batches_for_epoch(settings.batch, settings.seed, self.epoch + 1)?;
+        let batches = epoch.len();
+        for batch in epoch.skip(done).take(steps as usize) {
+            self.trainer.step(&batch)?;
             self.batch += 1;
         }
-        let ended = remaining.len() == 0;
-        self.remaining = Some(remaining);
-        result?;
+        let ended = self.batch >= batches as u64;
         let metrics = self.trainer.metrics()?;
         let (loss, correct, examples) = &mut self.sums;
         *loss += metrics.loss * metrics.examples as f64;
@@ -114,8 +95,8 @@ impl Session {
         *examples += metrics.examples;
         let mut test = Value::Null;
         if ended {
-            (self.epoch, self.batch, self.remaining, self.sums) = (self.epoch + 1, 0, None, (0.0, 0, 0));
-            test = evaluation(&self.trainer.evaluate(&self.test)?);
+            (self.epoch, self.batch, self.sums) = (self.epoch + 1, 0, (0.0, 0, 0));
+            test = evaluation(&self.trainer.evaluate(&data.test)?);
         }
         Ok(json!({
             "step": self.trainer.steps(),
@@ -129,6 +110,18 @@ impl Session {
         .to_string())
     }
 
+    /// Trains `steps` steps on the first batch and waits for them, to measure the speed.
+    #[wasm_bindgen(jspi)]
+    pub fn repeat(&mut self, steps: u32) -> Result<(), JsError> {
+        if let Some(batch) = self.data.train.in_order(self.settings.batch)?.next() {
+            for _ in 0..steps {
+                self.trainer.step(&batch)?;
+            }
+        }
+        self.trainer.metrics()?;
+        Ok(())
+    }
+
     /// Steps, completed epochs, and batches of the next epoch.
     pub fn position(&self) -> String {
         json!({ "step": self.trainer.steps(), "epoch": self.epoch, "batch": self.batch }).to_string()
@@ -137,7 +130,7 @@ impl Session {
     /// Loss and accuracy on the test set.
     #[wasm_bindgen(jspi)]
     pub fn evaluate(&self) -> Result<String, JsError> {
-        Ok(evaluation(&self.trainer.evaluate(&self.test)?).to_string())
+        Ok(evaluation(&self.trainer.evaluate(&self.data.test)?).to_string())
     }
 
     /// Sets the learning rate from the next step on.
@@ -257,7 +250,7 @@ impl Session {
     /// Probabilities of the classes for any number of examples.
     #[wasm_bindgen(jspi)]
     pub fn predict(&self, features: &[f32]) -> Result<Vec<f32>, JsError> {
-        let classes = self.train.classes();
+        let classes = self.data.train.classes();
         let mut outputs = self.trainer.predict(features)?;
         for row in outputs.chunks_exact_mut(classes) {
             let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -271,14 +264,14 @@ impl Session {
     /// Pixels of the first `count` test examples.
     #[wasm_bindgen(js_name = testImages)]
     pub fn test_images(&self, count: usize) -> Vec<f32> {
-        let pixels: usize = self.test.example_shape().iter().product();
-        self.test.features()[..count.min(self.test.len()) * pixels].to_vec()
+        let pixels: usize = self.data.test.example_shape().iter().product();
+        self.data.test.features()[..count.min(self.data.test.len()) * pixels].to_vec()
     }
 
     /// Labels of the first `count` test examples.
     #[wasm_bindgen(js_name = testLabels)]
     pub fn test_labels(&self, count: usize) -> Vec<u32> {
-        self.test.labels()[..count.min(self.test.len())].to_vec()
+        self.data.test.labels()[..count.min(self.data.test.len())].to_vec()
     }
 
     /// Digest of all weights and state, dispatches of a step, and the operations that freezing avoids.
@@ -301,11 +294,10 @@ impl Session {
     /// The content of a checkpoint file, which `frazil train --resume` continues.
     #[wasm_bindgen(jspi)]
     pub fn save(&self) -> Result<Vec<u8>, JsError> {
-        let arguments = Value::from(self.settings.arguments()).to_string();
-        let data = format!("{:016x}{:016x}", self.train.digest(), self.test.digest());
+        let arguments = Value::from(self.settings.arguments(&self.data)).to_string();
         let mut notes = vec![
             ("arguments", arguments),
-            ("data", data),
+            ("data", self.data.digests()),
             ("epoch", self.epoch.to_string()),
             ("batch", self.batch.to_string()),
         ];
@@ -334,7 +326,7 @@ impl Session {
         {
             sums = (loss * examples as f64, correct, examples);
         }
-        (self.epoch, self.batch, self.remaining, self.sums) = (epoch, batch, None, sums);
+        (self.epoch, self.batch, self.sums) = (epoch, batch, sums);
         self.settings.learning_rate = self.trainer.optimizer().learning_rate();
         self.corrupted = None;
         Ok(())
@@ -361,9 +353,9 @@ fn evaluation(evaluation: &Evaluation) -> Value {
     })
 }
 
-/// The settings of a checkpoint file (JSON), to build its network before [`Session::load`].
+/// The settings of a checkpoint file for `data` (JSON), to build its network before [`Session::load`].
 #[wasm_bindgen(js_name = settingsOf)]
-pub fn settings_of(bytes: &[u8], name: &str) -> Result<String, JsError> {
+pub fn settings_of(bytes: &[u8], name: &str, data: &Data) -> Result<String, JsError> {
     let checkpoint = Checkpoint::from_bytes(bytes, Path::new(name))?;
-    Ok(Settings::of_checkpoint(&checkpoint)?.json().to_string())
+    Ok(Settings::of_checkpoint(&checkpoint, &data.sets)?.json().to_string())
 }

@@ -1,5 +1,6 @@
 //! The settings of a training run, as the page and the flags of `frazil train` name them.
 
+use crate::data::Sets;
 use frazil::checkpoint::Checkpoint;
 use frazil::{Adagrad, Adam, AdamW, Error, Model, Optimizer, Result, RmsProp, Sgd};
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ pub struct Settings {
     pub seed: u64,
 }
 
-fn wrong(at: &str, expected: &str, got: impl ToString) -> Error {
+pub fn wrong(at: &str, expected: &str, got: impl ToString) -> Error {
     Error::InvalidArgument { at: at.to_owned(), expected: expected.to_owned(), got: got.to_string() }
 }
 
@@ -82,9 +83,10 @@ impl Settings {
     }
 
     /// The flags with which `frazil train` continues a checkpoint of this run.
-    pub fn arguments(&self) -> Vec<String> {
+    pub fn arguments(&self, data: &Sets) -> Vec<String> {
         let mut arguments = vec![
             format!("--batch={}", self.batch),
+            format!("--data={}", data.flag),
             format!("--lr={}", self.learning_rate),
             format!("--model={}", self.model),
             format!("--optimizer={}", self.optimizer),
@@ -97,11 +99,12 @@ impl Settings {
         arguments
     }
 
-    /// Reads the settings of a checkpoint that this page or `frazil train` wrote.
+    /// Reads the settings of a checkpoint that this page or `frazil train` wrote for `data`.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a checkpoint without settings, and for a setting that the page does not have.
-    pub fn of_checkpoint(checkpoint: &Checkpoint) -> Result<Self> {
+    /// [`Error::InvalidArgument`] for a checkpoint without settings or of other data, and for a setting that the page does
+    /// not have.
+    pub fn of_checkpoint(checkpoint: &Checkpoint, data: &Sets) -> Result<Self> {
         let note = checkpoint.notes().get("note.arguments");
         let note =
             note.ok_or_else(|| wrong("checkpoint", "one that this page or `frazil train` wrote", "another"))?;
@@ -117,8 +120,14 @@ impl Settings {
                 flags.remove(ignored);
             }
         }
-        if flags.remove("data").is_some_and(|data| data != "digits") {
-            return Err(wrong("checkpoint", "a network that was trained on the digits", note));
+        let trained_on = flags.remove("data").unwrap_or("digits");
+        let same = checkpoint
+            .notes()
+            .get("note.data")
+            .map_or(trained_on == "digits", |note| *note == data.digests());
+        if !same {
+            let expected = format!("a network that was trained on the open data, {}", data.flag);
+            return Err(wrong("checkpoint", &expected, format!("{trained_on}; open that first")));
         }
         let optimizer = flags.remove("optimizer").unwrap_or("sgd").to_owned();
         let mut number = |name: &str, default: f64| match flags.remove(name) {

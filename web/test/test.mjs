@@ -7,30 +7,17 @@
 // Exit codes: 0 if all checks passed, 1 if one failed, 77 if there is no browser, driver or WebGPU.
 
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { launch, unavailable } from './launch.mjs';
+import { idxFiles, pngFiles } from './samples.mjs';
 import { serve } from './serve.mjs';
 
 const web = join(dirname(fileURLToPath(import.meta.url)), '..');
 const pictures = join(web, 'screenshots');
 const LIMIT = 60_000;
-
-function unavailable(why) {
-  console.log(`SKIPPED: ${why}`);
-  process.exit(77);
-}
-
-let chromium;
-try {
-  ({ chromium } = await import('playwright-core'));
-} catch {
-  unavailable('playwright-core is not installed (npm ci in web/)');
-}
-const program = process.env.CHROMIUM ?? 'chromium';
-const executablePath = spawnSync('sh', ['-c', 'command -v "$0"', program]).stdout?.toString().trim();
-if (!executablePath) unavailable(`no ${program}`);
 
 let page;
 const began = performance.now();
@@ -70,10 +57,7 @@ rmSync(pictures, { recursive: true, force: true });
 mkdirSync(pictures, { recursive: true });
 const server = await serve(join(web, 'dist'));
 const scratch = mkdtempSync(join(tmpdir(), 'frazil-web-'));
-const browser = await chromium.launch({
-  executablePath,
-  args: ['--no-sandbox', '--enable-unsafe-webgpu', '--disable-gpu-watchdog'],
-});
+const browser = await launch();
 
 /** Opens a page in a window of its own; whatever it prints as an error, and each request to another host, is a failure. */
 async function open(path, options = {}, prepare) {
@@ -134,7 +118,7 @@ const supported = await (async () => {
 if (!supported) {
   await browser.close();
   server.close();
-  unavailable(`${executablePath} has no WebGPU adapter, or no JSPI`);
+  unavailable('Chromium has no WebGPU adapter, or no JSPI');
 }
 
 await check('the page opens and draws the network', async () => {
@@ -347,6 +331,71 @@ await check('a browser without JSPI or WebGPU is told what is missing', async ()
 });
 
 await page?.context().close();
+const idxFolder = join(scratch, 'idx');
+await check('it trains on IDX files, and the program continues', async () => {
+  mkdirSync(idxFolder);
+  const files = idxFiles(128, 32).map(({ name, buffer }) => {
+    writeFileSync(join(idxFolder, name), buffer);
+    return join(idxFolder, name);
+  });
+  page = await open('index.html?batch=32');
+  await page.waitForSelector('body[data-ready=yes]');
+  await page.setInputFiles('#idx', files.slice(1));
+  await page.waitForSelector('#toast.error');
+  expect((await text('toast')).includes('expected one file train-images-idx3-ubyte'), await text('toast'));
+  expect((await text('data')).startsWith('1,437 training'), 'the data changed');
+  await page.setInputFiles('#idx', files);
+  await page.waitForFunction(() => document.getElementById('data').textContent.startsWith('128 training and 32 test images of 28 × 28'));
+  await settled();
+  expect(new URL(page.url()).searchParams.get('model') === 'lenet28', page.url());
+  await page.selectOption('#target', 'conv2.kernel');
+  await page.click('[data-rule="position:1,1"]');
+  await settled();
+  await trainTo(2);
+  const accuracy = +await page.locator('#accuracy').getAttribute('data-value');
+  expect(accuracy > 0.9, `accuracy ${accuracy}`);
+  expect(await text('proof-line') === '0 of 2,048 frozen weights changed', await text('proof-line'));
+  await page.screenshot({ path: join(pictures, 'idx.png'), fullPage: true });
+  const [download] = await Promise.all([page.waitForEvent('download'), page.click('#save')]);
+  await download.saveAs(saved);
+  await settled();
+  const position = await text('steps');
+  await page.click('#step');
+  await settled();
+  await page.setInputFiles('#load', saved);
+  await page.waitForFunction(text => document.getElementById('steps').textContent === text, position);
+  await settled();
+  if (frazil) {
+    const options = ['train', '--resume', saved, '--data', `idx:${idxFolder}`, '--epochs', String(await number('epoch') + 1), '--out', join(scratch, 'idx-out')];
+    const printed = spawnSync(frazil, options, { env: process.env });
+    expect(printed.status === 0, `${printed.stderr}`);
+    expect(/0 of 2048 frozen elements changed/.test(printed.stdout), `${printed.stdout}`);
+  }
+});
+
+await check('it trains on a folder of images', async () => {
+  const folder = join(scratch, 'shapes');
+  for (const { name, buffer } of await pngFiles(page, 5)) {
+    mkdirSync(dirname(join(folder, name)), { recursive: true });
+    writeFileSync(join(folder, name), buffer);
+  }
+  await page.setInputFiles('#folder', join(folder, 'circle'));
+  await page.waitForSelector('#toast.error');
+  expect(/subfolder of images for each class, got 5 other files, such as circle/.test(await text('toast')), await text('toast'));
+  await page.setInputFiles('#folder', folder);
+  await page.waitForFunction(() => document.getElementById('data').textContent.startsWith('16 training and 4 test images'));
+  await settled();
+  expect((await page.locator('#bars').innerText()).split(/\s+/).join() === 'circle,cross,square,stripe', await page.locator('#bars').innerText());
+  await trainTo(1);
+  expect((await text('data')).endsWith('4 classes'), await text('data'));
+  await page.setInputFiles('#load', saved);
+  await page.waitForSelector('#toast.error');
+  expect((await text('toast')).includes('idx:files; open that first'), await text('toast'));
+  await page.locator('#data').scrollIntoViewIfNeeded();
+  await page.screenshot({ path: join(pictures, 'images.png') });
+  await page.context().close();
+});
+
 await check('the page fits a phone, and is dark where the system is', async () => {
   page = await open('index.html', { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, colorScheme: 'dark', hasTouch: true, isMobile: true });
   await page.waitForSelector('body[data-ready=yes]');
@@ -383,6 +432,13 @@ await check('the conformance suite agrees with the reference', async () => {
   await page.waitForFunction(() => document.getElementById('copied').textContent === 'copied');
   const report = JSON.parse(await page.evaluate(() => navigator.clipboard.readText()));
   expect(report.passed && report.finished && report.kernels.length > 0 && report.adapter.name !== '', JSON.stringify(report));
+  await page.click('#measure');
+  await page.waitForSelector('body[data-measured="1"]');
+  await page.click('[data-copy=markdown]');
+  await page.waitForFunction(() => navigator.clipboard.readText().then(text => text.startsWith('### ')));
+  const markdown = await page.evaluate(() => navigator.clipboard.readText());
+  expect(/\| digits \| 64 \| \w+ \| [\d.]+ \| [\d.]+ \|/.test(markdown), markdown);
+  console.log(`      ${markdown.match(/\| digits .*/)[0]}`);
   await page.screenshot({ path: join(pictures, 'check.png'), fullPage: true });
 });
 

@@ -1,9 +1,9 @@
 // The page: it shows the state that worker.js computes, and sends what the user does.
 
 import { Curves } from './curves.js';
-import { DigitPad, image } from './digit.js';
+import { Pad, image } from './digit.js';
 import { engine, obstacle } from './engine.js';
-import { Kernels, repaint } from './kernels.js';
+import { Kernels, MOST, repaint } from './kernels.js';
 import { theme } from './theme.js';
 
 const $ = id => document.getElementById(id);
@@ -110,7 +110,7 @@ function layerChip({ name, kind, output, parameters }) {
 function addView(parameter) {
   const { path, shape, elements } = parameter;
   // Large tensors are closed at first: they take time to read and to draw.
-  const folded = elements > 8000;
+  const folded = elements > 8000 && elements <= MOST;
   const block = document.createElement(folded ? 'details' : 'div');
   block.className = 'kernel';
   block.id = path;
@@ -123,7 +123,12 @@ function addView(parameter) {
   canvas.tabIndex = 0;
   canvas.setAttribute('role', 'application');
   canvas.setAttribute('aria-label', `Weights of ${path}: arrow keys move, Enter freezes or thaws`);
-  if (folded) {
+  if (elements > MOST) {
+    const why = document.createElement('p');
+    why.className = 'note';
+    why.textContent = 'Too many weights to draw; rules freeze them.';
+    block.append(heading, why);
+  } else if (folded) {
     const summary = document.createElement('summary');
     summary.append(heading);
     block.append(summary, canvas);
@@ -146,7 +151,7 @@ function addView(parameter) {
   views.set(path, view);
 }
 
-const visible = () => [...views.values()].filter(view => view.block.open !== false).map(view => view.path);
+const visible = () => [...views.values()].filter(view => view.canvas.isConnected && view.block.open !== false).map(view => view.path);
 
 let pointedAt = null;
 function point(view, index) {
@@ -324,6 +329,7 @@ function begin({ network: built, values, masks }) {
   for (const [key, value] of Object.entries(settings)) $('settings').elements[key].value = value;
   momentumOf(settings.optimizer);
   showNetwork();
+  showData();
   losses.clear();
   accuracies.clear();
   timings = [];
@@ -334,9 +340,12 @@ function begin({ network: built, values, masks }) {
   showValues(values, masks);
 }
 
-async function start() {
+/** Begins with new weights, on other data if `files` is given: null for the digits. */
+async function start(files) {
+  const started = await call('start', settings, files);
+  times.start = started.ms;
   pending = [];
-  begin(await call('start', settings));
+  begin(started);
   $('restore').hidden = true;
   $('corrupt').hidden = false;
   await prove();
@@ -344,27 +353,68 @@ async function start() {
   await showExamples();
 }
 
-const restart = () => paused(start);
+const restart = () => paused(() => start());
+
+/** Opens other data, for which the model has to have the right size. */
+function open(files) {
+  return paused(async () => {
+    const before = settings;
+    settings = { ...settings, model: files ? 'lenet28' : 'digits' };
+    if (files) toast(`reading ${grouped(files.length)} files`);
+    try {
+      await start(files);
+    } catch (error) {
+      settings = before;
+      throw error;
+    }
+  });
+}
 
 // ---- examples and the pad ----
 
+/** Bars of classes: more of them do not fit, and the most probable are shown. */
+const BARS = 10;
+
+function showData() {
+  const { data, classes, input, train, test } = network;
+  setText('data', `${grouped(train)} training and ${grouped(test)} test images of ${input.slice(0, 2).join(' × ')} pixels`
+    + `${input[2] > 1 ? `, ${input[2]} channels` : ''}; ${classes.length} classes`);
+  $('digits').hidden = data === 'digits';
+  setText('draw-title', data === 'digits' ? 'Draw a digit' : 'Draw an image');
+  pad.shape = input;
+  $('bars').replaceChildren(...classes.slice(0, BARS).map(name => {
+    const item = document.createElement('li');
+    const label = document.createElement('span');
+    label.textContent = name;
+    item.append(label, document.createElement('i'));
+    return item;
+  }));
+  const named = classes.some(name => name.length > 2);
+  for (const id of ['bars', 'examples']) $(id).classList.toggle('named', named);
+}
+
 async function showExamples() {
   const { images, labels, probabilities } = await call('examples', EXAMPLES);
+  const { classes, input } = network;
+  const pixels = input.reduce((a, b) => a * b, 1);
+  // Ink is dark on white paper, as in most pictures, or bright on black, as in the digits and in MNIST.
+  pad.onWhite = images.reduce((sum, value) => sum + value, 0) > images.length / 2;
   const list = $('examples');
-  while (list.children.length < EXAMPLES) {
+  while (list.children.length < labels.length) {
     const item = document.createElement('li');
     item.append(document.createElement('canvas'), document.createElement('span'));
     list.append(item);
   }
-  for (let i = 0; i < EXAMPLES; i += 1) {
-    const row = probabilities.subarray(10 * i, 10 * (i + 1));
+  while (list.children.length > labels.length) list.lastChild.remove();
+  for (const [i, label] of labels.entries()) {
+    const row = probabilities.subarray(classes.length * i, classes.length * (i + 1));
     const predicted = row.indexOf(Math.max(...row));
     const item = list.children[i];
-    image(item.firstChild, images.subarray(64 * i, 64 * (i + 1)));
-    item.firstChild.setAttribute('aria-label', `a ${labels[i]}`);
-    item.lastChild.textContent = predicted;
-    item.classList.toggle('wrong', predicted !== labels[i]);
-    item.title = `a ${labels[i]}, predicted as ${predicted} with ${percent(row[predicted])}`;
+    image(item.firstChild, images.subarray(pixels * i, pixels * (i + 1)), input, pad.onWhite);
+    item.firstChild.setAttribute('aria-label', `a ${classes[label]}`);
+    item.lastChild.textContent = classes[predicted];
+    item.classList.toggle('wrong', predicted !== label);
+    item.title = `a ${classes[label]}, predicted as ${classes[predicted]} with ${percent(row[predicted])}`;
   }
   if (pad.strokes.length > 0) await classify(pad.features());
 }
@@ -379,14 +429,18 @@ async function classify(features) {
     $('answer').textContent = '';
     return;
   }
+  const { classes } = network;
   const probabilities = await call('predict', features);
   const best = probabilities.indexOf(Math.max(...probabilities));
-  probabilities.forEach((probability, digit) => {
-    bars[digit].className = digit === best ? 'top-class' : '';
-    bars[digit].lastChild.style.setProperty('--p', probability);
-  });
-  $('answer').textContent = `a ${best}, ${percent(probabilities[best])}`;
-  $('answer').dataset.value = best;
+  let shown = [...classes.keys()];
+  if (shown.length > BARS) shown = shown.sort((a, b) => probabilities[b] - probabilities[a]).slice(0, BARS);
+  for (const [number, index] of shown.entries()) {
+    bars[number].className = index === best ? 'top-class' : '';
+    bars[number].firstChild.textContent = classes[index];
+    bars[number].lastChild.style.setProperty('--p', probabilities[index]);
+  }
+  $('answer').textContent = `${network.data === 'digits' ? 'a ' : ''}${classes[best]}, ${percent(probabilities[best])}`;
+  $('answer').dataset.value = classes[best];
 }
 
 // ---- the question ----
@@ -461,6 +515,14 @@ function connect() {
     await show();
   }));
   $('clear').addEventListener('click', () => pad.clear());
+  for (const id of ['idx', 'folder']) {
+    $(id).addEventListener('change', event => {
+      const files = [...event.target.files].map(file => ({ path: file.webkitRelativePath || file.name, file }));
+      event.target.value = '';
+      if (files.length > 0) open(files);
+    });
+  }
+  $('digits').addEventListener('click', () => open(null));
   $('question').addEventListener('click', () => paused(compare));
   $('settings').addEventListener('submit', event => {
     event.preventDefault();
@@ -532,6 +594,9 @@ function redraw() {
   pad.draw();
 }
 
+/** Milliseconds of opening the GPU, and of building and compiling the network. */
+const times = {};
+
 async function main() {
   const why = obstacle();
   losses = new Curves($('losses'), [{ colour: 'train' }, { colour: 'test', dots: true }], null);
@@ -551,7 +616,9 @@ async function main() {
   call = engine();
   let opened;
   try {
+    const begun = performance.now();
     opened = await call('open');
+    times.open = performance.now() - begun;
   } catch (error) {
     $('obstacle').textContent = error.message;
     $('obstacle').hidden = false;
@@ -564,23 +631,19 @@ async function main() {
   $('adapter').classList.add('open');
   $('about').textContent += ` Frazil ${version}.`;
   document.querySelector('main').hidden = false;
-  for (let digit = 0; digit < 10; digit += 1) {
-    const item = document.createElement('li');
-    item.append(String(digit), document.createElement('i'));
-    $('bars').append(item);
-  }
-  pad = new DigitPad($('pad'), features => act(() => classify(features)));
+  pad = new Pad($('pad'), features => act(() => classify(features)));
   connect();
   // For the console and for tests.
   globalThis.frazil = {
     call,
+    times,
     get views() { return views; },
     async settled() {
       await loop;
       await busy;
     },
   };
-  await act(start);
+  await act(() => start());
   document.body.dataset.ready = network ? 'yes' : 'no';
 }
 

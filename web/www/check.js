@@ -12,6 +12,16 @@ let version;
 let stopped = false;
 const tallies = new Map();
 const failures = [];
+/** Networks to measure; a software GPU needs seconds for one step of the larger ones. */
+const NETWORKS = [
+  { model: 'digits', shape: [8, 8, 1], batch: 64 },
+  { model: 'lenet28', shape: [28, 28, 1], batch: 64, hardware: true },
+  { model: 'cifar', shape: [32, 32, 3], batch: 64, hardware: true },
+  { model: 'resnet20', shape: [32, 32, 3], batch: 64, hardware: true },
+];
+/** Milliseconds of each measurement, at least. */
+const LEAST = 400;
+let speeds = [];
 let counts = { done: 0, cases: 0, total: 0, seconds: 0, finished: false };
 
 function row(kernel) {
@@ -56,26 +66,65 @@ function report() {
     .map(({ kernel, runs, failed, worst }) => ({ kernel, runs, failed, worst_of_bound: failed > 0 ? null : worst, passed: failed === 0 }));
   return {
     frazil: version, browser: navigator.userAgent, adapter, filter: filter || null, finished: counts.finished,
-    passed: failures.length === 0, runs: counts.done, seconds: Math.round(counts.seconds), kernels, failures,
+    passed: counts.done > 0 && failures.length === 0, runs: counts.done, seconds: Math.round(counts.seconds), kernels, failures,
+    speeds: speeds.map(({ model, batch, ms, first, family }) => ({ model, batch, family, ms_per_step: +ms.toPrecision(4), first_step_ms: Math.round(first) })),
   };
 }
 
 function markdown() {
   const { browser, passed, finished, runs, seconds, kernels } = report();
+  const agreement = runs === 0 ? 'kernels not compared' : `${passed ? 'every kernel agrees with the reference' : 'some kernels are wrong'}${finished ? '' : ' (not finished)'}`;
   const lines = [
-    `### ${adapter.name}: ${passed ? 'every kernel agrees with the reference' : 'some kernels are wrong'}${finished ? '' : ' (not finished)'}`,
+    `### ${adapter.name}: ${agreement}`,
     '',
     `Frazil ${version}, ${browser}`,
     '',
     `${adapter.kind}, ${adapter.backend}; ${kernels.length} kernels, ${runs} runs, ${seconds} s; subgroups ${adapter.subgroup?.join(' to ') ?? 'none'}; `
       + `largest binding ${adapter.maxBinding}, workgroup memory ${adapter.maxWorkgroupMemory}, invocations ${adapter.maxInvocations}`,
-    '',
-    '| kernel | runs | error / bound | verdict |',
-    '|---|---:|---:|---|',
-    ...kernels.map(k => `| ${k.kernel} | ${k.runs} | ${k.worst_of_bound?.toFixed(3) ?? ''} | ${k.passed ? 'pass' : `${k.failed} wrong`} |`),
   ];
+  if (speeds.length > 0) {
+    lines.push('', '| network | batch | GEMM family | ms a step | first step, s |', '|---|---:|---|---:|---:|',
+      ...speeds.map(({ model, batch, family, ms, first }) => `| ${model} | ${batch} | ${family} | ${ms.toFixed(2)} | ${(first / 1000).toFixed(1)} |`));
+  }
+  if (runs > 0) {
+    lines.push('', '| kernel | runs | error / bound | verdict |', '|---|---:|---:|---|', ...kernels.map(k => `| ${k.kernel} | ${k.runs} | ${k.worst_of_bound?.toFixed(3) ?? ''} | ${k.passed ? 'pass' : `${k.failed} wrong`} |`));
+  }
   if (failures.length > 0) lines.push('', '```text', ...failures, '```');
   return lines.join('\n');
+}
+
+async function measure() {
+  const chosen = NETWORKS.filter(network => !network.hardware || !adapter.software);
+  speeds = [];
+  $('measure').disabled = $('start').disabled = true;
+  $('speeds').hidden = false;
+  $('speeds').querySelector('tbody').replaceChildren();
+  for (const network of chosen) {
+    $('measuring').textContent = `${network.model} …`;
+    try {
+      const speed = await call('bench', network, LEAST);
+      speeds.push(speed);
+      const line = $('speeds').querySelector('tbody').insertRow();
+      const { model, batch, ms, first } = speed;
+      for (const [index, text] of [model, batch, ms.toFixed(2), (1000 * batch / ms).toFixed(0), (first / 1000).toFixed(1)].entries()) {
+        const cell = line.insertCell();
+        cell.textContent = text;
+        if (index > 0) cell.className = 'number';
+      }
+    } catch (error) {
+      failures.push(`${network.model}, batch ${network.batch}: ${error.message}`);
+      showFailures();
+    }
+  }
+  $('measuring').textContent = '';
+  $('measure').disabled = $('start').disabled = false;
+  $('report').hidden = false;
+  document.body.dataset.measured = speeds.length;
+}
+
+function showFailures() {
+  $('failures').hidden = failures.length === 0;
+  $('failed').textContent = failures.join('\n');
 }
 
 async function run() {
@@ -110,15 +159,13 @@ async function run() {
       }
       if (outcome.failure !== null) {
         failures.push(outcome.failure);
-        $('failures').hidden = false;
-        $('failed').textContent = failures.join('\n');
+        showFailures();
       }
       verdict();
     }
   } catch (error) {
     failures.push(error.message);
-    $('failures').hidden = false;
-    $('failed').textContent = failures.join('\n');
+    showFailures();
   }
   if (counts.finished && counts.done === 0) failures.push(`no case has ${filter} in its name`);
   for (const tally of tallies.values()) show(tally, counts.finished);
@@ -152,6 +199,7 @@ async function main() {
   $('about').textContent = `Frazil ${version}, ${navigator.userAgent}`;
   document.querySelector('main').hidden = false;
   $('start').addEventListener('click', run);
+  $('measure').addEventListener('click', measure);
   $('stop').addEventListener('click', () => { stopped = true; });
   for (const button of document.querySelectorAll('[data-copy]')) {
     button.addEventListener('click', async () => {

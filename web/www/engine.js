@@ -2,14 +2,14 @@
 
 /** Says why this browser cannot run the library; null if it can. */
 export function obstacle() {
+  if (!isSecureContext) return 'WebGPU needs a page from https or from localhost.';
   if (!('gpu' in navigator)) {
-    return isSecureContext
-      ? 'This browser has no WebGPU. Chrome and Edge have it from version 113, on Linux with some GPUs only.'
-      : 'WebGPU needs a page from https or from localhost.';
+    return 'This browser has no WebGPU, or has it switched off. Chrome and Edge have it; Firefox on Linux has it behind the '
+      + 'setting dom.webgpu.enabled of about:config.';
   }
   if (typeof WebAssembly.Suspending !== 'function') {
     return 'This browser lacks JavaScript promise integration (JSPI), with which WebAssembly waits for the GPU. '
-      + 'Chrome and Edge have it from version 137.';
+      + 'Chrome and Edge have it from version 137; Firefox 153 has it.';
   }
   return null;
 }

@@ -5,6 +5,30 @@ import { colour } from './theme.js';
 
 const SHADES = 48;
 const LABELS = 22;
+/** Cells of a grid that can be drawn. */
+export const MOST = 100_000;
+/** Milliseconds of a frame for rows on the screen, and for the others. */
+const BUDGET = [7, 2];
+/** Cells between two looks at the clock. */
+const STRIDE = 400;
+
+/** Grids with rows that show old values. */
+const stale = new Set();
+let frame = null;
+
+function schedule() {
+  frame ??= requestAnimationFrame(() => {
+    frame = null;
+    for (const [pass, budget] of BUDGET.entries()) {
+      const end = performance.now() + budget;
+      for (const view of stale) {
+        if (view.paint(end, pass === 0)) stale.delete(view);
+        if (performance.now() > end) break;
+      }
+    }
+    if (stale.size > 0) schedule();
+  });
+}
 
 let palette;
 
@@ -64,8 +88,14 @@ export class Kernels {
 
   get frozen() {
     let count = 0;
-    // The bits after the last element are no elements.
-    for (let index = 0; index < this.values.length; index += 1) count += this.mask[index >> 5] >>> (index & 31) & 1;
+    for (const [index, word] of this.mask.entries()) {
+      // The bits after the last element are no elements.
+      const left = this.values.length - 32 * index;
+      let bits = left < 32 ? word & ((1 << left) - 1) : word;
+      bits -= bits >>> 1 & 0x55555555;
+      bits = (bits & 0x33333333) + (bits >>> 2 & 0x33333333);
+      count += Math.imul((bits + (bits >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
+    }
     return count;
   }
 
@@ -77,6 +107,7 @@ export class Kernels {
 
   /** Chooses the size of cells for the width of the canvas, and splits the columns into blocks if they do not fit. */
   resize() {
+    if (!this.canvas.parentElement) return;
     const { tile: [, width], columns } = this.layout;
     const room = Math.max(120, this.canvas.parentElement.clientWidth - LABELS - 2);
     const dense = this.layout.tile[0] * this.layout.tile[1] === 1;
@@ -120,79 +151,114 @@ export class Kernels {
     return swap ? column * rows + row : ((y * width + x) * rows + row) * columns + column;
   }
 
+  /** Marks all rows as old; they are drawn in the next frames, those on the screen first. */
   draw() {
     // A canvas in a closed section has no size yet.
     if (!this.canvas.isConnected || this.canvas.parentElement.clientWidth === 0) return;
-    const context = this.canvas.getContext('2d');
-    const ratio = devicePixelRatio || 1;
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.clearRect(0, 0, this.canvas.width, this.canvas.height);
-    const { positive, negative, other, line, label, mark } = shades();
     let scale = 0;
     for (const value of this.values) {
       const size = Math.abs(value);
       if (size > scale && size < Infinity) scale = size;
     }
     this.scale = scale;
+    this.old = new Set(Array(this.blocks * this.layout.rows).keys());
+    stale.add(this);
+    schedule();
+  }
+
+  /** Draws old rows until the time `end`, those on the screen or all; returns whether none is left. */
+  paint(end, onScreen) {
+    if (!this.canvas.isConnected) return true;
+    const context = this.canvas.getContext('2d');
+    const ratio = devicePixelRatio || 1;
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    const { rows } = this.layout;
+    const above = this.canvas.getBoundingClientRect().top;
+    let cells = 0;
+    for (const number of this.old) {
+      const [block, row] = [Math.floor(number / rows), number % rows];
+      const [, top] = this.place(0, 0, row, block * this.perBlock);
+      const visible = above + top < innerHeight && above + top + this.pitch[0] > 0;
+      if (onScreen && !visible) continue;
+      this.old.delete(number);
+      cells += this.paintRow(context, block, row, top);
+      if (cells > STRIDE) {
+        cells = 0;
+        if (performance.now() > end) break;
+      }
+    }
+    return this.old.size === 0;
+  }
+
+  /** Draws the tiles of one row of one block, and returns the number of cells. */
+  paintRow(context, block, row, above) {
+    const { positive, negative, other, line, label, mark } = shades();
+    const { scale } = this;
     const { tile: [height, width], rows, columns } = this.layout;
-    this.labels(context, label);
+    const [first, end] = [block * this.perBlock, Math.min(columns, (block + 1) * this.perBlock)];
+    // The strip from the row above to this one; that of the first row has the numbers of the columns.
+    const begin = row === 0 ? block * this.blockHeight : above - this.gap;
+    const bottom = row === rows - 1 ? (block + 1) * this.blockHeight : above + this.pitch[0] - this.gap;
+    context.clearRect(LABELS - 1, begin, this.canvas.width, bottom - begin);
+    if (row === 0) this.labels(context, label, block);
     const seam = this.cell < 6 ? 0.5 : this.cell < 12 ? 1 : 2;
     const side = this.cell - seam;
     const border = this.cell < 9 ? 1 : 1.5;
-    for (let row = 0; row < rows; row += 1) {
-      for (let column = 0; column < columns; column += 1) {
-        for (let y = 0; y < height; y += 1) {
-          for (let x = 0; x < width; x += 1) {
-            const index = this.index(y, x, row, column);
-            const value = this.values[index];
-            const [left, top] = this.place(y, x, row, column);
-            const shade = scale > 0 ? Math.round(SHADES * Math.sqrt(Math.abs(value) / scale)) : 0;
-            const fill = !Number.isFinite(value) ? other : (value < 0 ? negative : positive)[shade];
-            if (this.isFrozen(index)) {
-              context.fillStyle = line;
-              context.fillRect(left, top, side, side);
-              context.fillStyle = fill;
-              context.fillRect(left + border, top + border, side - 2 * border, side - 2 * border);
-            } else {
-              context.fillStyle = fill;
-              context.fillRect(left, top, side, side);
-            }
-            if (this.marks.has(index)) {
-              context.fillStyle = mark;
-              context.beginPath();
-              context.arc(left + side / 2, top + side / 2, Math.max(1.5, side / 4), 0, 7);
-              context.fill();
-            }
+    for (let column = first; column < end; column += 1) {
+      for (let y = 0; y < height; y += 1) {
+        for (let x = 0; x < width; x += 1) {
+          const index = this.index(y, x, row, column);
+          const value = this.values[index];
+          const [left, top] = this.place(y, x, row, column);
+          const shade = scale > 0 ? Math.round(SHADES * Math.sqrt(Math.abs(value) / scale)) : 0;
+          const fill = !Number.isFinite(value) ? other : (value < 0 ? negative : positive)[shade];
+          if (this.isFrozen(index)) {
+            context.fillStyle = line;
+            context.fillRect(left, top, side, side);
+            context.fillStyle = fill;
+            context.fillRect(left + border, top + border, side - 2 * border, side - 2 * border);
+          } else {
+            context.fillStyle = fill;
+            context.fillRect(left, top, side, side);
+          }
+          if (this.marks.has(index)) {
+            context.fillStyle = mark;
+            context.beginPath();
+            context.arc(left + side / 2, top + side / 2, Math.max(1.5, side / 4), 0, 7);
+            context.fill();
           }
         }
       }
     }
-    if (this.cursor && document.activeElement === this.canvas) {
-      const [left, top] = this.place(...this.cursor);
+    const [y, x, at, column] = this.cursor ?? [];
+    if (at === row && column >= first && column < end && document.activeElement === this.canvas) {
+      const [left, top] = this.place(y, x, row, column);
       context.strokeStyle = colour('accent');
       context.lineWidth = 2;
-      context.strokeRect(left - 1.5, top - 1.5, this.cell + 1, this.cell + 1);
+      context.strokeRect(left + 0.5, top + 0.5, side - 1, side - 1);
     }
+    return (end - first) * height * width;
   }
 
-  labels(context, label) {
+  /** Draws the numbers of the rows and the columns of a block. */
+  labels(context, label, block) {
     const { tile: [height, width], rows, columns } = this.layout;
+    context.clearRect(0, block * this.blockHeight, LABELS - 1, this.blockHeight);
     context.fillStyle = label;
     context.font = '9.5px ui-sans-serif, system-ui, sans-serif';
     context.textBaseline = 'alphabetic';
-    const [everyRow, everyColumn] = [Math.ceil(11 / this.pitch[0]), Math.ceil(18 / this.pitch[1])];
-    for (let column = 0; column < columns; column += 1) {
-      if (column % this.perBlock % everyColumn !== 0) continue;
+    const widest = 6 * String(columns - 1).length + 5;
+    const [everyRow, everyColumn] = [Math.ceil(11 / this.pitch[0]), Math.ceil(widest / this.pitch[1])];
+    const first = block * this.perBlock;
+    context.textAlign = 'center';
+    for (let column = first; column < Math.min(columns, first + this.perBlock); column += everyColumn) {
       const [left, top] = this.place(0, 0, 0, column);
-      context.textAlign = 'center';
       context.fillText(column, left + width * this.cell / 2, top - 4);
     }
-    for (let block = 0; block < this.blocks; block += 1) {
-      for (let row = 0; row < rows; row += everyRow) {
-        const [, top] = this.place(0, 0, row, block * this.perBlock);
-        context.textAlign = 'right';
-        context.fillText(row, LABELS - 6, top + height * this.cell / 2 + 3);
-      }
+    context.textAlign = 'right';
+    for (let row = 0; row < rows; row += everyRow) {
+      const [, top] = this.place(0, 0, row, first);
+      context.fillText(row, LABELS - 6, top + height * this.cell / 2 + 3);
     }
   }
 

@@ -1,9 +1,11 @@
 // Runs the library beside the page, so that the page never waits. Messages are calls {id, name, args}; each is answered
 // by {id, value} or {id, error}, in order and one at a time, because a call that waits for the GPU has borrowed its object.
 
-import init, { Device, settingsOf, version } from './frazil_web.js';
+import { readData } from './files.js';
+import init, { Data, Device, settingsOf, version } from './frazil_web.js';
 
 let device;
+let data;
 let session;
 let suite;
 
@@ -21,14 +23,26 @@ const calls = {
   async open() {
     await init();
     device = await Device.open();
+    data = Data.digits();
     return { version: version(), report: JSON.parse(device.report()) };
   },
 
-  async start(settings) {
+  /** Begins with new weights; `files` are those of other data, null for the digits, undefined for the present data. */
+  async start(settings, files) {
     const begun = performance.now();
-    const next = await device.train(JSON.stringify(settings));
+    let opened = data;
+    if (files !== undefined) opened = files === null ? Data.digits() : await readData(files);
+    let next;
+    try {
+      next = await device.train(JSON.stringify(settings), opened);
+    } catch (error) {
+      if (opened !== data) opened.free();
+      throw error;
+    }
     session?.free();
     session = next;
+    if (opened !== data) data.free();
+    data = opened;
     const network = JSON.parse(session.network());
     return { network, ms: performance.now() - begun, values: await valuesOf(paths()), masks: masksOf(paths()) };
   },
@@ -72,8 +86,8 @@ const calls = {
   save: () => session.save(),
 
   async load(bytes, name) {
-    const settings = JSON.parse(settingsOf(bytes, name));
-    const next = await device.train(JSON.stringify(settings));
+    const settings = JSON.parse(settingsOf(bytes, name, data));
+    const next = await device.train(JSON.stringify(settings), data);
     try {
       await next.load(bytes, name);
     } catch (error) {
@@ -94,6 +108,36 @@ const calls = {
     suite?.free();
     suite = device.check(filter);
     return suite.total;
+  },
+
+  /** Measures training steps of a model on random images; `least` is the time to measure for, in milliseconds. */
+  async bench({ model, shape, batch }, least) {
+    const settings = { model, optimizer: 'sgd', rate: 0.01, momentum: 0.9, decay: 0, batch, seed: 1 };
+    const random = Data.synthetic(Uint32Array.from(shape), 10, batch);
+    let measured;
+    try {
+      let begun = performance.now();
+      measured = await device.train(JSON.stringify(settings), random);
+      await measured.repeat(1);
+      const first = performance.now() - begun;
+      // The best of three, as other work on the machine only adds time.
+      let [steps, ms] = [1, Infinity];
+      for (let round = 0; round < 3;) {
+        begun = performance.now();
+        await measured.repeat(steps);
+        const took = performance.now() - begun;
+        if (took < least && steps < 4096) {
+          steps = Math.min(4096, Math.ceil(steps * Math.min(8, 1.2 * least / took)));
+          continue;
+        }
+        ms = Math.min(ms, took / steps);
+        round += 1;
+      }
+      return { model, batch, first, ms, steps, family: JSON.parse(await measured.details()).family };
+    } finally {
+      measured?.free();
+      random.free();
+    }
   },
 
   async next() {
