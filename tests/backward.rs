@@ -105,7 +105,7 @@ fn matmuls(all: &mut Vec<Case>) {
 }
 
 fn activations(all: &mut Vec<Case>) {
-    let kinks = [Activation::LeakyRelu { slope: 0.3 }, Activation::Clamp { limit: 0.6 }];
+    let kinks = [Activation::LeakyRelu { slope: 0.3 }, Activation::Clamp { min: -0.4, max: 0.6 }];
     let curves = [
         Activation::Sigmoid,
         Activation::Tanh,

@@ -105,7 +105,7 @@ fn huber_loss_from_operations() {
     let y = g.push_one(MATMUL, &[x, w], "y").unwrap();
     let minus = g.push_one(Op::Scale(-1.0), &[target], "minus").unwrap();
     let d = g.push_one(Op::Add, &[y, minus], "d").unwrap();
-    let c = g.push_one(Op::Activation(Activation::Clamp { limit: 0.7 }), &[d], "c").unwrap();
+    let c = g.push_one(Op::Activation(Activation::Clamp { min: -0.7, max: 0.4 }), &[d], "c").unwrap();
     let half = g.push_one(Op::Scale(-0.5), &[c], "half").unwrap();
     let rest = g.push_one(Op::Add, &[d, half], "rest").unwrap();
     let loss = g.push_one(Op::Mul, &[c, rest], "huber").unwrap();

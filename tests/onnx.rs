@@ -35,7 +35,7 @@ type Map = fn(&Case, Make) -> Results;
 const OPERATORS: &[(&str, Map, usize)] = &[
     ("AveragePool", windows::average_pool, 13),
     ("BatchNormalization", ops::batch_normalization, 4),
-    ("Clip", ops::clip, 6),
+    ("Clip", ops::clip, 8),
     ("Concat", ops::concat, 12),
     ("Conv", windows::conv, 6),
     ("ConvTranspose", windows::conv_transpose, 10),

@@ -97,8 +97,7 @@ fn every_layer() -> Model {
     let pooled =
         norm.clone().max_pool2d_with([3, 3], |p| p.stride([1, 1]).padding(Padding::Same)).gelu_tanh();
     let mean = norm.clone().avg_pool2d_with([3, 3], |p| p.stride([1, 1]).padding(Padding::Same)).sigmoid();
-    let gate =
-        norm.clone().layer("clamp", Layer::Activation(frazil::low_level::Activation::Clamp { limit: 0.5 }));
+    let gate = norm.clone().clamp(-0.5, 0.75).clamp(f32::MIN.into(), 0.5);
     let sum = again
         .hard_swish()
         .add("sum", [pooled, mean.silu(), norm.clone()])

@@ -214,7 +214,8 @@ fn activations() {
         Activation::LeakyRelu { slope: 0.3 },
         // The elements are spaced by 0.1 and the limit lies between two of them, so no central difference
         // crosses the kink of the clamp.
-        Activation::Clamp { limit: 1.2 },
+        Activation::Clamp { min: -1.2, max: 1.2 },
+        Activation::Clamp { min: -0.4, max: 0.7 },
         Activation::Sigmoid,
         Activation::Tanh,
         Activation::Gelu,

@@ -88,10 +88,12 @@ pub enum Activation {
         /// Slope for `x <= 0`; finite.
         slope: f64,
     },
-    /// `min(max(x, -limit), limit)`; the derivative is 1 where `|x| < limit`, else 0.
+    /// `min(max(x, min), max)`; the derivative is 1 where `min < x < max`, else 0.
     Clamp {
-        /// Largest magnitude of the output; above 0.
-        limit: f64,
+        /// Smallest output; finite in f32.
+        min: f64,
+        /// Largest output; finite in f32, above `min`. A clamp with one limit has -[`f32::MAX`] or [`f32::MAX`] as the other.
+        max: f64,
     },
     /// `1 / (1 + exp(-x))`.
     Sigmoid,

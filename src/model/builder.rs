@@ -309,6 +309,11 @@ impl ModelBuilder {
         self.unnamed(Layer::Activation(Activation::Relu6))
     }
 
+    /// Appends a clamp, `min(max(x, min), max)`, of finite limits; [`f32::MAX`] and -[`f32::MAX`] where there is none.
+    pub fn clamp(self, min: f64, max: f64) -> Self {
+        self.unnamed(Layer::Activation(Activation::Clamp { min, max }))
+    }
+
     /// Appends a SiLU (swish), `x / (1 + exp(-x))`.
     pub fn silu(self) -> Self {
         self.unnamed(Layer::Activation(Activation::Silu))

@@ -29,7 +29,7 @@ fn value_and_derivative(activation: Activation, x: f64) -> [f64; 2] {
     match activation {
         Activation::LeakyRelu { .. } if x > 0.0 => [x, 1.0],
         Activation::LeakyRelu { slope } => [slope * x, slope],
-        Activation::Clamp { limit } => [x.clamp(-limit, limit), if x.abs() < limit { 1.0 } else { 0.0 }],
+        Activation::Clamp { min, max } => [x.max(min).min(max), if min < x && x < max { 1.0 } else { 0.0 }],
         Activation::Sigmoid => {
             let y = logistic(x);
             [y, y * logistic(-x)]

@@ -105,16 +105,19 @@ pub fn concat(case: &Case, make: Make) -> Results {
     Ok(vec![permute(&tensor(&shape, joined.data), &back)])
 }
 
-/// Computes Clip with the limits of a clamp, a ReLU or a ReLU6.
+/// Computes Clip as a clamp, ReLU or ReLU6.
 pub fn clip(case: &Case, make: Make) -> Results {
     let limit = |number: usize| optional(case, number).map(|t| t.data[0]);
     let op = match (limit(1), limit(2)) {
-        (Some(min), Some(max)) if min == -max && max > 0.0 => {
-            Op::Activation(Activation::Clamp { limit: max })
-        }
         (Some(0.0), Some(6.0)) => Op::Activation(Activation::Relu6),
         (Some(0.0), None) => Op::Relu,
-        limits => return out_of_scope(format!("the limits {limits:?}")),
+        (min, max) => {
+            let (min, max) = (min.unwrap_or(f32::MIN.into()), max.unwrap_or(f32::MAX.into()));
+            if min >= max {
+                return out_of_scope(format!("the limits {min} and {max}"));
+            }
+            Op::Activation(Activation::Clamp { min, max })
+        }
     };
     activation(case, make, op)
 }

@@ -184,7 +184,7 @@ pub(super) fn extent(value: &Value) -> Extent {
 fn curve(activation: Activation) -> Curve {
     match activation {
         Activation::LeakyRelu { slope } => Curve::LeakyRelu(slope),
-        Activation::Clamp { limit } => Curve::Clamp(limit),
+        Activation::Clamp { min, max } => Curve::Clamp(min, max),
         Activation::Sigmoid => Curve::Sigmoid,
         Activation::Tanh => Curve::Tanh,
         Activation::Gelu => Curve::Gelu,

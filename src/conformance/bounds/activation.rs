@@ -37,7 +37,7 @@ fn magnitudes(activation: Activation, x: f64) -> [f64; 2] {
     let logistic = |x: f64| 1.0 / (1.0 + (-x).exp());
     match activation {
         Activation::LeakyRelu { slope } => [x.abs() * slope.abs().max(1.0), slope.abs().max(1.0)],
-        Activation::Clamp { limit } => [x.abs().min(limit), 1.0],
+        Activation::Clamp { min, max } => [x.max(min).min(max).abs(), 1.0],
         Activation::Sigmoid => [logistic(x), logistic(x) * logistic(-x)],
         Activation::Relu6 => [x.abs().min(6.0), 1.0],
         Activation::Silu => [x.abs() * logistic(x), logistic(x) + x.abs() * logistic(x) * logistic(-x)],

@@ -179,8 +179,10 @@ fn activations() -> Vec<Case> {
     let kinds = [
         ("leaky_relu 0.01", Activation::LeakyRelu { slope: 0.01 }),
         ("leaky_relu -1.5", Activation::LeakyRelu { slope: -1.5 }),
-        ("clamp 0.5", Activation::Clamp { limit: 0.5 }),
-        ("clamp 1", Activation::Clamp { limit: 1.0 }),
+        ("clamp 0.5", Activation::Clamp { min: -0.5, max: 0.5 }),
+        ("clamp 1", Activation::Clamp { min: -1.0, max: 1.0 }),
+        ("clamp -0.1 to 0.7", Activation::Clamp { min: -0.1, max: 0.7 }),
+        ("clamp from -1", Activation::Clamp { min: -1.0, max: f32::MAX.into() }),
         ("sigmoid", Activation::Sigmoid),
         ("tanh", Activation::Tanh),
         ("gelu", Activation::Gelu),
@@ -229,8 +231,8 @@ fn planted_values() -> Vec<Case> {
         ("bias_add", Op::BiasAdd, 2),
         ("dropout", Op::Dropout(Dropout { rate: 0.5, layer: 2 }), 1),
         ("leaky_relu", Op::Activation(Activation::LeakyRelu { slope: 0.5 }), 1),
-        ("clamp", Op::Activation(Activation::Clamp { limit: 4.0 }), 1),
-        ("clamp_grad", Op::ActivationGrad(Activation::Clamp { limit: 4.0 }), 2),
+        ("clamp", Op::Activation(Activation::Clamp { min: -4.0, max: 4.0 }), 1),
+        ("clamp_grad", Op::ActivationGrad(Activation::Clamp { min: -4.0, max: 4.0 }), 2),
         ("leaky_relu_grad", Op::ActivationGrad(Activation::LeakyRelu { slope: 0.5 }), 2),
     ];
     let mut all = Vec::new();

@@ -29,8 +29,12 @@ pub(super) fn activation(o: &Operands, activation: Activation, operands: usize) 
         Activation::LeakyRelu { slope } if !slope.is_finite() || slope.abs() > f64::from(f32::MAX) => {
             Err(Error::argument(o.label, "a slope that is finite in f32", slope))
         }
-        Activation::Clamp { limit } if !(limit > 0.0 && limit <= f64::from(f32::MAX)) => {
-            Err(Error::argument(o.label, "a limit above 0 that is finite in f32", limit))
+        // As f32, because two limits can be equal in f32 alone.
+        Activation::Clamp { min, max }
+            if !((min as f32) < max as f32 && (min as f32).is_finite() && (max as f32).is_finite()) =>
+        {
+            let expected = "limits that are finite in f32, the second above the first";
+            Err(Error::argument(o.label, expected, format!("{min} and {max}")))
         }
         Activation::InversePower { exponent } if !(exponent > 0.0 && exponent <= 16.0) => {
             Err(Error::argument(o.label, "an exponent above 0 and up to 16", exponent))

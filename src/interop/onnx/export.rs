@@ -374,8 +374,8 @@ impl Writer<'_> {
             Layer::Activation(Activation::LeakyRelu { slope }) => {
                 self.node(name, "LeakyRelu", operands, &output, &[("alpha", Float(*slope))]);
             }
-            Layer::Activation(Activation::Clamp { limit }) => {
-                self.clip(name, operands, &output, [-limit, *limit])
+            Layer::Activation(Activation::Clamp { min, max }) => {
+                self.clip(name, operands, &output, [*min, *max])
             }
             Layer::Activation(Activation::Relu6) => self.clip(name, operands, &output, [0.0, 6.0]),
             Layer::Activation(Activation::HardSwish) => self.node(name, "HardSwish", operands, &output, &[]),

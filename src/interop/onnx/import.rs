@@ -980,14 +980,14 @@ impl<'f, 'a> Importer<'f, 'a> {
             }
             None => float(node, name, default),
         };
-        let (min, max) = (limit("min", 1, f64::NEG_INFINITY)?, limit("max", 2, f64::INFINITY)?);
+        // ONNX's defaults.
+        let (lowest, highest) = (f64::from(f32::MIN), f64::from(f32::MAX));
+        let (min, max) = (limit("min", 1, lowest)?, limit("max", 2, highest)?);
         match (min, max) {
-            (0.0, f64::INFINITY) => Ok(Layer::Relu),
+            (0.0, max) if max >= highest => Ok(Layer::Relu),
             (0.0, 6.0) => Ok(Layer::Activation(Activation::Relu6)),
-            (min, max) if min == -max && max > 0.0 && max.is_finite() => {
-                Ok(Layer::Activation(Activation::Clamp { limit: max }))
-            }
-            _ => Err(format!("expected limits -a and a, 0 and 6, or 0 alone, got {min} and {max}")),
+            (min, max) if min < max => Ok(Layer::Activation(Activation::Clamp { min, max })),
+            _ => Err(format!("expected limits min < max, got {min} and {max}")),
         }
     }
 

@@ -1,5 +1,5 @@
 use crate::kernels::WgslFile;
-use crate::kernels::elementwise::elementwise_with_scalar;
+use crate::kernels::elementwise::elementwise_with_scalars;
 use crate::kernels::{Extent, Launch, files};
 
 /// An activation function other than ReLU.
@@ -7,8 +7,8 @@ use crate::kernels::{Extent, Launch, files};
 pub enum Curve {
     /// x where x > 0, else this slope times x.
     LeakyRelu(f64),
-    /// x clamped to [-limit, limit].
-    Clamp(f64),
+    /// x clamped to this range.
+    Clamp(f64, f64),
     /// 1 / (1 + exp(-x)).
     Sigmoid,
     /// Hyperbolic tangent.
@@ -33,7 +33,7 @@ impl Curve {
     fn file(self) -> &'static WgslFile {
         match self {
             Curve::LeakyRelu(_) => &files::ACTIVATION_LEAKY_RELU,
-            Curve::Clamp(_) => &files::ACTIVATION_CLAMP,
+            Curve::Clamp(..) => &files::ACTIVATION_CLAMP,
             Curve::Sigmoid => &files::ACTIVATION_SIGMOID,
             Curve::Tanh => &files::ACTIVATION_TANH,
             Curve::Gelu => &files::ACTIVATION_GELU,
@@ -46,24 +46,25 @@ impl Curve {
         }
     }
 
-    fn scalar(self) -> f32 {
+    fn scalars(self) -> [f32; 2] {
         match self {
-            Curve::LeakyRelu(scalar) | Curve::Clamp(scalar) | Curve::InversePower(scalar) => scalar as f32,
-            _ => 0.0,
+            Curve::LeakyRelu(scalar) | Curve::InversePower(scalar) => [scalar as f32, 0.0],
+            Curve::Clamp(min, max) => [min as f32, max as f32],
+            _ => [0.0; 2],
         }
     }
 }
 
 /// y = f(x) for an activation f. Buffers: x, y.
 pub fn activation(extent: Extent, curve: Curve) -> Launch {
-    let mut launch = elementwise_with_scalar(&files::ACTIVATION, extent, curve.scalar());
+    let mut launch = elementwise_with_scalars(&files::ACTIVATION, extent, curve.scalars());
     launch.snippets.push(curve.file());
     launch
 }
 
 /// dx = dy * f'(x) for an activation f. Buffers: x, dy, dx.
 pub fn activation_grad(extent: Extent, curve: Curve) -> Launch {
-    let mut launch = elementwise_with_scalar(&files::ACTIVATION_GRAD, extent, curve.scalar());
+    let mut launch = elementwise_with_scalars(&files::ACTIVATION_GRAD, extent, curve.scalars());
     launch.snippets.push(curve.file());
     launch
 }

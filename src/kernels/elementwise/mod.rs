@@ -25,6 +25,8 @@ params! {
         channels: u32,
         /// Bits of the scalar operand, for kernels with one.
         scalar_bits: u32,
+        /// Bits of a second scalar operand.
+        scalar2_bits: u32,
     }
 }
 
@@ -40,7 +42,7 @@ pub fn mul(extent: Extent) -> Launch {
 
 /// y = factor * x. Buffers: x, y.
 pub fn scale(extent: Extent, factor: f64) -> Launch {
-    elementwise_with_scalar(&files::SCALE, extent, factor as f32)
+    elementwise_with_scalars(&files::SCALE, extent, [factor as f32, 0.0])
 }
 
 /// y = x + bias along the last axis. Buffers: x, bias, y.
@@ -70,19 +72,20 @@ pub fn zero(extent: Extent) -> Launch {
 }
 
 fn elementwise(kernel: &'static WgslFile, extent: Extent, channels: usize) -> Launch {
-    launch(kernel, extent, channels, 0.0)
+    launch(kernel, extent, channels, [0.0; 2])
 }
 
-fn elementwise_with_scalar(kernel: &'static WgslFile, extent: Extent, scalar: f32) -> Launch {
-    launch(kernel, extent, 1, scalar)
+fn elementwise_with_scalars(kernel: &'static WgslFile, extent: Extent, scalars: [f32; 2]) -> Launch {
+    launch(kernel, extent, 1, scalars)
 }
 
-fn launch(kernel: &'static WgslFile, extent: Extent, channels: usize, scalar: f32) -> Launch {
+fn launch(kernel: &'static WgslFile, extent: Extent, channels: usize, scalars: [f32; 2]) -> Launch {
     let params = ElementwiseParams {
         elements: to_u32(extent.elements),
         per_example: to_u32(extent.per_row),
         channels: to_u32(channels),
-        scalar_bits: scalar.to_bits(),
+        scalar_bits: scalars[0].to_bits(),
+        scalar2_bits: scalars[1].to_bits(),
     };
     let groups = grid_of(extent.elements.div_ceil(4), ELEMENTWISE_WORKGROUP);
     Launch::new(kernel, &params, ELEMENTWISE_WORKGROUP, groups).flops(extent.elements as u64)
