@@ -293,7 +293,7 @@ fn wrong_header(path: &Path, place: &str, why: &str) -> Error {
 
 /// Returns element type and shape of the array of a `.npy` file, which may have elements that are not read.
 pub(crate) fn describe(path: &Path, place: &str, bytes: &[u8]) -> Result<(String, Vec<usize>)> {
-    let (Header { element_type, shape, .. }, _) = header(path, place, bytes)?;
+    let (Header { element_type, shape, .. }, data) = header(path, place, bytes)?;
     let kind = element_type.trim_start_matches(['<', '>', '|', '=']);
     let bits = |bytes: &str| bytes.parse::<u8>().ok().map(|bytes| u32::from(bytes) * 8);
     let name = match kind.split_at_checked(1) {
@@ -301,7 +301,21 @@ pub(crate) fn describe(path: &Path, place: &str, bytes: &[u8]) -> Result<(String
         Some((kind @ ("f" | "i" | "u"), bytes)) => bits(bytes).map(|bits| format!("{kind}{bits}")),
         _ => None,
     };
+    if name.is_some() {
+        let width = kind[1..].parse().unwrap_or(1);
+        check_size(path, &format!("{place}byte {}", bytes.len() - data.len()), &shape, width, data)?;
+    }
     Ok((name.unwrap_or_else(|| "other".to_owned()), shape))
+}
+
+/// Refuses data that are not the elements of an array.
+fn check_size(path: &Path, at: &str, shape: &[usize], width: usize, data: &[u8]) -> Result<()> {
+    let elements = shape.iter().try_fold(1usize, |all, &extent| all.checked_mul(extent));
+    if elements.and_then(|elements| elements.checked_mul(width)) != Some(data.len()) {
+        let why = format!("expected {shape:?} elements of {width} bytes, got {} bytes", data.len());
+        return Err(invalid(path, at.to_owned(), why));
+    }
+    Ok(())
 }
 
 /// Parses a `.npy` file; `place` is that of the bytes in the file.
@@ -321,11 +335,7 @@ fn parse(path: &Path, place: &str, bytes: &[u8]) -> Result<Array> {
         "f8" | "i8" => 8,
         _ => return Err(wrong_type()),
     };
-    let elements = shape.iter().try_fold(1usize, |all, &extent| all.checked_mul(extent));
-    if elements.and_then(|elements| elements.checked_mul(width)) != Some(data.len()) {
-        let why = format!("expected {shape:?} elements of {width} bytes, got {} bytes", data.len());
-        return Err(invalid(path, at(begin), why));
-    }
+    check_size(path, &at(begin), &shape, width, data)?;
     let swapped;
     let data = match order {
         "<" | "|" | "=" => data,

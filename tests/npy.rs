@@ -118,6 +118,12 @@ fn arrays_that_do_not_fit_are_named_errors() {
         let error = file.refused(&bytes);
         assert!(error.contains(expected), "{expected}: {error}");
     }
+    // A listing does not repeat a size that the file does not have.
+    for bytes in [array("<f4", "(2,)", &[0; 4]), array("<f4", &format!("({huge}, {huge})"), &[0; 4])] {
+        std::fs::write(&file.0, bytes).unwrap();
+        let error = frazil::interop::contents(&file.0).unwrap_err().to_string();
+        assert!(error.contains("got 4 bytes"), "{error}");
+    }
     assert!(matches!(npy::read(std::env::temp_dir()), Err(Error::Io { .. })));
 }
 

@@ -321,6 +321,10 @@ fn pickles_that_call_code_are_named_errors() {
             );
         }
     }
+    // A pickle that no program of PyTorch wrote.
+    let alone =
+        [b"\x80\x02".to_vec(), call(global("os", "system"), &[text(&command)]), b".".to_vec()].concat();
+    assert!(file.refused(&alone).contains("a pickle, which is not run"));
     assert!(!made.0.exists());
     // Only the functions that are known can be called, and only with their arguments.
     for body in [

@@ -62,6 +62,10 @@ pub(crate) fn other_format(bytes: &[u8]) -> Option<&'static str> {
         [b'P', b'K', 3, 4, ..] => Some(
             "a zip archive, such as a PyTorch file: read it with interop, or save it with safetensors.torch.save_file",
         ),
+        // A safetensors file with a header of such a size has `{` behind it.
+        [0x80, 2..=5, _, _, _, _, _, _, last, ..] if *last != b'{' => {
+            Some("a pickle, which is not run: save the weights alone with torch.save(net.state_dict(), FILE)")
+        }
         _ => None,
     }
 }
