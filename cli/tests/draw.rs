@@ -1,4 +1,4 @@
-//! `frazil draw`: the picture has one `<rect>` for each weight and one outline for each frozen weight.
+//! `frazil draw`: the picture has a cell for each weight that is not 0, and an outline for each frozen weight.
 
 use crate::program::{folder, frazil};
 use frazil::Mask;
@@ -23,18 +23,64 @@ fn write(path: &Path, kernels: &[(&str, [usize; 4])], frozen: usize) {
     checkpoint.write(path).unwrap();
 }
 
-/// Returns the classes and opacities of all `<rect>` elements, in order.
-fn cells(svg: &str) -> Vec<(&str, &str)> {
-    let attribute = |text, name| {
-        let (_, rest) = str::split_once(text, name).unwrap();
-        rest.split('"').next().unwrap()
-    };
-    let elements = svg.split("<rect ").skip(1);
-    elements.map(|text| (attribute(text, "class=\""), attribute(text, "fill-opacity=\""))).collect()
+/// A cell of a picture: row and column in pixels, class and opacity.
+type CellOf<'a> = ([usize; 2], &'a str, &'a str);
+
+/// The cells of a picture.
+#[derive(Default)]
+struct Cells<'a> {
+    /// In the order of rows and columns.
+    values: Vec<CellOf<'a>>,
+    /// The places of outlines, in this order.
+    frozen: Vec<[usize; 2]>,
+}
+
+impl<'a> Cells<'a> {
+    /// Reads the cells of each grid, in order.
+    fn of(svg: &'a str) -> Vec<Self> {
+        let attribute = |line: &'a str, name: &str| {
+            let (_, rest) = line.split_once(&format!(" {name}=\"")).unwrap();
+            rest.split('"').next().unwrap()
+        };
+        let places = |line| {
+            attribute(line, "d").split('M').skip(1).map(|part| {
+                let (x, rest) = part.split_once(' ').unwrap();
+                let (y, _) = rest.split_once('h').unwrap();
+                [y, x].map(|text| text.parse::<usize>().unwrap())
+            })
+        };
+        let grid = |text: &'a str| {
+            let (values, rest) = text.split_once("</g>\n").unwrap();
+            let mut cells = Cells::default();
+            for line in values.lines().skip(1) {
+                let (class, opacity) = (attribute(line, "class"), attribute(line, "stroke-opacity"));
+                cells.values.extend(places(line).map(|place| (place, class, opacity)));
+            }
+            let outlines = rest.lines().next().filter(|line| line.starts_with("<path class=\"f\""));
+            cells.frozen.extend(outlines.into_iter().flat_map(places));
+            cells.values.sort_unstable();
+            cells.frozen.sort_unstable();
+            cells
+        };
+        svg.split("<g class=\"v\"").skip(1).map(grid).collect()
+    }
+
+    /// The classes and opacities of the cells in a range of rows and of columns, in pixels from those of the first cell.
+    fn inside(&self, rows: std::ops::Range<usize>, columns: std::ops::Range<usize>) -> Vec<(&str, &str)> {
+        let top = self.values.iter().map(|([y, _], ..)| y).min().unwrap();
+        let left = self.values.iter().map(|([_, x], ..)| x).min().unwrap();
+        let inside = |&&([y, x], ..): &&CellOf| rows.contains(&(y - top)) && columns.contains(&(x - left));
+        self.values.iter().filter(inside).map(|&(_, class, opacity)| (class, opacity)).collect()
+    }
+
+    /// The classes and opacities of all cells, in order.
+    fn shades(&self) -> Vec<(&str, &str)> {
+        self.values.iter().map(|&(_, class, opacity)| (class, opacity)).collect()
+    }
 }
 
 #[test]
-fn picture_has_one_rect_per_weight_and_one_outline_per_frozen_weight() {
+fn picture_has_one_cell_per_weight_and_one_outline_per_frozen_weight() {
     let out = folder("draw");
     std::fs::create_dir_all(&out).unwrap();
     let file = out.join("weights.safetensors");
@@ -46,19 +92,23 @@ fn picture_has_one_rect_per_weight_and_one_outline_per_frozen_weight() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("conv1.kernel: 3 x 2, 1 x 4 channels, 10 of 24 weights frozen"), "{text}");
     let svg = std::fs::read_to_string(out.join("weights.svg")).unwrap();
-    let cells = cells(&svg);
-    assert_eq!(cells.len(), 24 + 400);
-    assert_eq!(cells.iter().filter(|(class, _)| class.ends_with(" f")).count(), 2 * 10);
-    // Tiles are in the order of output channels. The first tile contains the elements `[row, column, 0, 0]`
-    // of conv1.kernel, whose indices are 0, 4, 8 and so on. The first 10 elements are frozen (class `f`), so
-    // the first three of the tile are.
-    let signs =
-        |range: std::ops::Range<usize>| cells[range].iter().map(|(class, _)| *class).collect::<Vec<_>>();
-    assert_eq!(signs(0..6), ["n f", "n f", "p f", "p", "p", "p"]);
-    // Both kernels share one scale, the largest magnitude 399 / 8 - 1 = 48.875. The cell of this weight has
-    // opacity 1, and the cell of a weight 0 has opacity 0.
-    assert_eq!((cells[423].1, cells[2].1), ("1", "0"));
-    assert_eq!(cells[0].1, ".14", "sqrt(1 / 48.875)");
+    let grids = Cells::of(&svg);
+    let [first, second] = grids.as_slice() else { panic!("{} grids", grids.len()) };
+    // The weight 0 of each kernel, with index 8, has the colour of the background.
+    assert_eq!((first.values.len(), second.values.len()), (23, 399));
+    assert_eq!((first.frozen.len(), second.frozen.len()), (10, 10));
+    // Tiles are in the order of output channels. The first tile has the elements `[row, column, 0, 0]` of conv1.kernel,
+    // whose indices are 0, 4, 8 and so on. Cells are 20 pixels apart.
+    let tile: Vec<_> = first.inside(0..60, 0..40).iter().map(|(class, _)| *class).collect();
+    assert_eq!(tile, ["n", "n", "p", "p", "p"]);
+    // The first 10 elements are frozen: 0, 4 and 8 of the first tile.
+    let [y, x] = first.values[0].0;
+    let outlined = |row: usize, column: usize| first.frozen.contains(&[y + 20 * row, x + 20 * column]);
+    let tile = [[0, 0], [0, 1], [1, 0], [1, 1], [2, 0], [2, 1]].map(|[row, column]| outlined(row, column));
+    assert_eq!(tile, [true, true, true, false, false, false]);
+    // Both kernels share one scale, the largest magnitude 399 / 8 - 1 = 48.875. The cell of this weight has opacity 1.
+    assert_eq!(second.values.last().unwrap().2, "1");
+    assert_eq!(first.values[0].2, ".14", "sqrt(1 / 48.875)");
     for part in ["48.9", "frozen", "step 460", "3 × 2", "a&lt;b.kernel", "prefers-color-scheme:dark"] {
         assert!(svg.contains(part), "{part}");
     }
@@ -82,7 +132,7 @@ fn weights_that_are_not_finite_have_their_own_colour_and_do_not_change_the_scale
     let output = frazil(&["draw", file.to_str().unwrap(), "--out", out.join("a.svg").to_str().unwrap()]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let svg = std::fs::read_to_string(out.join("a.svg")).unwrap();
-    assert_eq!(cells(&svg), [("x", "1"), ("x", "1"), ("n", "1"), ("p", ".5")]);
+    assert_eq!(Cells::of(&svg)[0].shades(), [("x", "1"), ("x", "1"), ("n", "1"), ("p", ".5")]);
     assert!(svg.contains("NaN or infinite"), "the legend names the colour");
     std::fs::remove_dir_all(out).unwrap();
 }
@@ -98,7 +148,8 @@ fn kernels_beyond_the_maximum_number_of_weights_are_named() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("not drawn") && text.contains("conv2.kernel"), "{text}");
     let svg = std::fs::read_to_string(out.join("weights.svg")).unwrap();
-    assert_eq!(cells(&svg).len(), 11_520);
+    // One weight is 0.
+    assert_eq!(Cells::of(&svg).iter().map(|grid| grid.values.len()).collect::<Vec<_>>(), [11_519]);
     std::fs::remove_dir_all(out).unwrap();
 }
 
@@ -122,7 +173,12 @@ fn frozen_weights_are_blank_in_what_moved() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stdout).contains("2 of 4 weights frozen, 2 moved"));
     let text = std::fs::read_to_string(&picture).unwrap();
-    assert_eq!(cells(&text)[4..], [("p f", "0"), ("p f", "0"), ("n", "1"), ("p", ".5")]);
+    let grids = Cells::of(&text);
+    assert_eq!((grids[0].frozen.len(), grids[1].frozen.len()), (2, 2));
+    // Only the second row moved.
+    assert_eq!(grids[1].shades(), [("n", "1"), ("p", ".5")]);
+    let moved = grids[1].values[0].0[0];
+    assert!(grids[1].frozen.iter().all(|[y, _]| *y < moved));
     assert!(
         text.contains("2 weights moved since the base weights; full colour is a change of 0.250"),
         "{text}"
@@ -146,16 +202,18 @@ fn a_run_draws_its_kernels_and_a_picture_shows_an_example() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let svg = std::fs::read_to_string(out.join("weights.svg")).unwrap();
     // The weights, and what moved in them.
-    let cells = cells(&svg);
-    assert_eq!(cells.len(), 2 * (144 + 4608));
-    let moved = [&cells[144..288], &cells[288 + 4608..]].concat();
-    let frozen: Vec<_> = moved.iter().filter(|(class, _)| class.ends_with(" f")).collect();
-    assert_eq!(frozen.len(), 72 + 2304);
-    assert!(
-        frozen.iter().all(|(class, opacity)| (*class, *opacity) == ("p f", "0")),
-        "no frozen weight moved"
-    );
-    assert!(moved.iter().any(|(class, opacity)| *class == "n" && *opacity != "0"));
+    let grids = Cells::of(&svg);
+    assert_eq!(grids.len(), 4);
+    for (grid, (weights, frozen)) in grids.iter().zip([(144, 72), (144, 72), (4608, 2304), (4608, 2304)]) {
+        assert_eq!(grid.frozen.len(), frozen);
+        assert!(grid.values.len() <= weights);
+    }
+    for moved in [&grids[1], &grids[3]] {
+        let outlined = |(place, ..): &CellOf| moved.frozen.binary_search(place).is_ok();
+        assert!(!moved.values.iter().any(outlined), "a frozen weight moved");
+        assert!(moved.values.len() > moved.frozen.len() / 2 && moved.values.iter().any(|cell| cell.1 == "n"));
+    }
+    assert!(svg.len() < 300_000, "{} bytes", svg.len());
 
     let png = out.join("a.png");
     let output = frazil(&["draw", run, "-o", png.to_str().unwrap(), "--data", "digits", "--example", "3"]);

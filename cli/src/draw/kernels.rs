@@ -1,6 +1,6 @@
 //! Convolution kernels as grids of values, and what moved in them since other weights.
 
-use super::scene::{Anchor, Cell, Item, Scene, Shade, Style, Tile, outline};
+use super::scene::{Anchor, Cell, Item, Scene, Shade, Style, Tile, Tiles, outline};
 use super::{BETWEEN, HEADING, MARGIN, WIDTH, plural, significant};
 use frazil::checkpoint::Checkpoint;
 use frazil::{Error, Mask, Result};
@@ -147,7 +147,8 @@ impl<'a> Kernels<'a> {
         let (left, top) = (MARGIN + ROW_LABELS, y);
         labels(scene, kernel.shape, grid, [left, top]);
         let (seam, _) = outline(grid.cell);
-        for (input, output) in (0..inputs).flat_map(|input| (0..outputs).map(move |output| (input, output))) {
+        let pairs = (0..inputs).flat_map(|input| (0..outputs).map(move |output| (input, output)));
+        let tile = |(input, output): (usize, usize)| {
             let [x, y] = grid.tile(input, output);
             let positions = (0..height).flat_map(|row| (0..width).map(move |column| (row, column)));
             let cell = |(row, column): (usize, usize)| {
@@ -159,16 +160,15 @@ impl<'a> Kernels<'a> {
                     frozen: kernel.mask.is_frozen(index),
                 }
             };
-            scene.items.push(Item::Tile(Tile {
+            Tile {
                 x: left + x,
                 y: top + y,
                 width: width * grid.cell - seam,
                 height: height * grid.cell - seam,
-                pitch: grid.cell,
-                title: format!("input {input}, output {output}"),
                 cells: positions.map(cell).collect(),
-            }));
-        }
+            }
+        };
+        scene.items.push(Item::Tiles(Tiles { pitch: grid.cell, tiles: pairs.map(tile).collect() }));
     }
 }
 

@@ -15,7 +15,7 @@ use clap::{Args, ValueEnum};
 use frazil::checkpoint::{Checkpoint, printable};
 use frazil::{Error, Gpu, Loss, Result, Sgd, Trainer, TrainerOptions};
 use kernels::Kernels;
-use scene::{Anchor, Cell, DARK, Item, LIGHT, Palette, Scene, Shade, Style, Tile};
+use scene::{Anchor, Cell, DARK, Item, LIGHT, Palette, Scene, Shade, Style, Tile, Tiles};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use svg::Svg;
@@ -202,15 +202,9 @@ fn header(scene: &mut Scene, title: &str, kernels: &Kernels) {
         swatches.push((80, Shade::NotFinite, false, "NaN or infinite"));
     }
     for (y, shade, frozen, text) in swatches {
-        scene.items.push(Item::Swatch(Tile {
-            x: bar - 140,
-            y,
-            width: 14,
-            height: 14,
-            pitch: 16,
-            title: String::new(),
-            cells: vec![Cell { x: 0, y: 0, shade, frozen }],
-        }));
+        let cells = vec![Cell { x: 0, y: 0, shade, frozen }];
+        let tiles = vec![Tile { x: bar - 140, y, width: 14, height: 14, cells }];
+        scene.items.push(Item::Legend(Tiles { pitch: 16, tiles }));
         scene.text([bar - 118, y + 12], Style::Normal, Anchor::Start, text);
     }
 }

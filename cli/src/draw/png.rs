@@ -1,7 +1,7 @@
 //! Pictures as PNG, with twice as many pixels as the lengths of the scene.
 
 use super::scene::{
-    Anchor, CORNER, Image, Item, OUTLINE_OPACITY, Palette, Scene, Shade, Style, Tile, outline,
+    Anchor, CORNER, Image, Item, OUTLINE_OPACITY, Palette, Scene, Shade, Style, Tiles, outline,
 };
 use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_width};
 
@@ -38,7 +38,7 @@ pub fn draw(scene: &Scene, palette: &Palette) -> Option<Vec<u8>> {
                 };
                 canvas.text([SCALE * x, SCALE * y], *style, *anchor, text, colour);
             }
-            Item::Tile(tile) | Item::Swatch(tile) => canvas.tile(tile, palette),
+            Item::Tiles(tiles) | Item::Legend(tiles) => canvas.tiles(tiles, palette),
             Item::Image(image) => canvas.image(image),
             Item::Scale { x, y, width, height } => {
                 let [x, y, width, height] = [x, y, width, height].map(|&length| SCALE * length);
@@ -125,24 +125,27 @@ impl Canvas {
         }
     }
 
-    fn tile(&mut self, tile: &Tile, palette: &Palette) {
-        let [x, y, width, height] = [tile.x, tile.y, tile.width, tile.height].map(|length| SCALE * length);
-        self.fill([x, y, width, height], palette.zero, 100);
-        let (seam, twice) = outline(tile.pitch);
-        let side = SCALE * tile.pitch.saturating_sub(seam);
-        for cell in &tile.cells {
-            let [x, y] = [x + SCALE * cell.x, y + SCALE * cell.y];
-            let (colour, opacity) = match cell.shade {
-                Shade::NotFinite => (palette.not_finite, 100),
-                Shade::Finite { negative: true, percent } => (palette.negative, percent),
-                Shade::Finite { negative: false, percent } => (palette.positive, percent),
-            };
-            self.fill([x, y, side, side], colour, opacity);
-            if cell.frozen {
-                let line = SCALE * twice / 2;
-                let [x, y] = [x, y].map(|at| at.saturating_sub(line / 2));
-                let side = side + line / 2 * 2;
-                self.frame([x, y, side, side], line, palette.outline, OUTLINE_OPACITY);
+    fn tiles(&mut self, tiles: &Tiles, palette: &Palette) {
+        let (seam, twice) = outline(tiles.pitch);
+        let side = SCALE * tiles.pitch.saturating_sub(seam);
+        for tile in &tiles.tiles {
+            let [x, y, width, height] =
+                [tile.x, tile.y, tile.width, tile.height].map(|length| SCALE * length);
+            self.fill([x, y, width, height], palette.zero, 100);
+            for cell in &tile.cells {
+                let [x, y] = [x + SCALE * cell.x, y + SCALE * cell.y];
+                let (colour, opacity) = match cell.shade {
+                    Shade::NotFinite => (palette.not_finite, 100),
+                    Shade::Finite { negative: true, percent } => (palette.negative, percent),
+                    Shade::Finite { negative: false, percent } => (palette.positive, percent),
+                };
+                self.fill([x, y, side, side], colour, opacity);
+                if cell.frozen {
+                    let line = SCALE * twice / 2;
+                    let [x, y] = [x, y].map(|at| at.saturating_sub(line / 2));
+                    let side = side + line / 2 * 2;
+                    self.frame([x, y, side, side], line, palette.outline, OUTLINE_OPACITY);
+                }
             }
         }
     }
@@ -195,22 +198,16 @@ impl Canvas {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::draw::scene::{Cell, LIGHT};
+    use crate::draw::scene::{Cell, LIGHT, Tile};
 
     #[test]
     fn cells_have_their_colours_and_outlines_and_the_corners_are_transparent() {
         let cell =
             |x, percent, frozen| Cell { x, y: 0, shade: Shade::Finite { negative: false, percent }, frozen };
-        let tile = Tile {
-            x: 20,
-            y: 20,
-            width: 38,
-            height: 18,
-            pitch: 20,
-            title: String::new(),
-            cells: vec![cell(0, 100, false), cell(20, 0, true)],
-        };
-        let scene = Scene { title: String::new(), width: 80, height: 60, items: vec![Item::Tile(tile)] };
+        let cells = vec![cell(0, 100, false), cell(20, 0, true)];
+        let tiles = vec![Tile { x: 20, y: 20, width: 38, height: 18, cells }];
+        let items = vec![Item::Tiles(Tiles { pitch: 20, tiles })];
+        let scene = Scene { title: String::new(), width: 80, height: 60, items };
         let bytes = draw(&scene, &LIGHT).unwrap();
         let mut reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().unwrap();
         let mut rgba = vec![0; reader.output_buffer_size().unwrap()];

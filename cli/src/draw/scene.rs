@@ -48,17 +48,21 @@ pub struct Cell {
     pub frozen: bool,
 }
 
-/// A rectangle of values. Positions and lengths of all parts of a picture are in pixels.
+/// A rectangle of values on a background of the colour of zero. Positions and lengths of all parts of a picture are in
+/// pixels.
 pub struct Tile {
     pub x: usize,
     pub y: usize,
     pub width: usize,
     pub height: usize,
+    pub cells: Vec<Cell>,
+}
+
+/// Tiles with cells of one size.
+pub struct Tiles {
     /// Distance from one cell to the next; a seam belongs to it.
     pub pitch: usize,
-    /// Text for the pointer, in formats that have it.
-    pub title: String,
-    pub cells: Vec<Cell>,
+    pub tiles: Vec<Tile>,
 }
 
 /// An image whose pixels become rectangles.
@@ -81,9 +85,10 @@ pub enum Item {
         anchor: Anchor,
         text: String,
     },
-    Tile(Tile),
-    /// A tile that explains colours.
-    Swatch(Tile),
+    /// Values.
+    Tiles(Tiles),
+    /// Values that explain colours.
+    Legend(Tiles),
     Image(Image),
     /// The colours of values from the most negative to the most positive.
     Scale {

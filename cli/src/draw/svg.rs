@@ -1,22 +1,24 @@
 //! Pictures as SVG.
 //!
-//! The only `<rect>` elements are values, with these classes:
+//! Values are in groups `<g class="v">`: a path for each colour and opacity, in which a value is a stroke `Mx yhs` of the
+//! length and the width s. That is a sixth of the bytes of an element for each value. The classes of paths are:
 //!
-//! | class | value |
+//! | class | values |
 //! |---|---|
-//! | `p`, `n` | positive or zero, negative |
+//! | `p`, `n` | positive, negative |
 //! | `x` | NaN or infinite |
-//! | `f` | frozen |
+//! | `f` | the outlines of those that are frozen, after the group |
 //!
-//! The colour of a class covers the colour of zero with the opacity of its shade. As values differ in opacity only, the
-//! style sheet can replace the colours by those of a dark theme (`prefers-color-scheme`).
+//! The colour of a class covers the colour of zero with the opacity of its shade; the nearest to 0 are not drawn. As values
+//! differ in opacity only, the style sheet can replace the colours by those of a dark theme (`prefers-color-scheme`).
 
 use super::png;
 use super::scene::{
-    Anchor, CORNER, DARK, Image, Item, LIGHT, OUTLINE_OPACITY, Palette, Scene, Shade, Style, Tile, outline,
+    Anchor, CORNER, DARK, Image, Item, LIGHT, OUTLINE_OPACITY, Palette, Scene, Shade, Style, Tiles, outline,
 };
 use frazil::checkpoint::printable;
-use std::fmt::{self, Display, Formatter};
+use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter, Write};
 
 /// Prints a scene as an SVG document.
 pub struct Svg<'a>(pub &'a Scene);
@@ -33,7 +35,7 @@ impl Display for Svg<'_> {
             f,
             "<style>text{{font-family:ui-sans-serif,system-ui,-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif;\
              font-size:13px}}.h{{font-size:24px;font-weight:600}}.b{{font-size:15px;font-weight:600}}.l{{font-size:10px}}\
-             .e{{text-anchor:end}}.c{{text-anchor:middle}}.f{{stroke-opacity:.{OUTLINE_OPACITY}}}\
+             .e{{text-anchor:end}}.c{{text-anchor:middle}}.f{{fill:none;stroke-opacity:.{OUTLINE_OPACITY}}}\
              image{{image-rendering:pixelated}}{}\
              @media(prefers-color-scheme:dark){{{}}}</style>",
             Colours(&LIGHT),
@@ -57,8 +59,8 @@ impl Display for Svg<'_> {
                     };
                     writeln!(f, r#"<text{class} x="{x}" y="{y}">{}</text>"#, escape(text))?;
                 }
-                Item::Tile(tile) => write_tile(f, tile, "rect")?,
-                Item::Swatch(tile) => write_tile(f, tile, "path")?,
+                Item::Tiles(tiles) => write_tiles(f, tiles, "v")?,
+                Item::Legend(tiles) => write_tiles(f, tiles, "k")?,
                 Item::Image(image) => write_image(f, image)?,
                 Item::Scale { x, y, width: w, height: h } => {
                     writeln!(f, r#"<path class="r" fill="url(#scale)" d="M{x} {y}h{w}v{h}h-{w}z"/>"#)?;
@@ -77,10 +79,11 @@ impl Display for Colours<'_> {
         let Palette { text, muted, panel, border, zero, positive, negative, not_finite, outline } = self.0;
         write!(f, "text{{fill:#{text:06x}}}.m,.l{{fill:#{muted:06x}}}")?;
         write!(f, ".panel{{fill:#{panel:06x};stroke:#{border:06x}}}.r{{stroke:#{border:06x}}}")?;
-        for (class, colour) in [("z", zero), ("p", positive), ("n", negative)] {
-            write!(f, ".{class}{{fill:#{colour:06x};stop-color:#{colour:06x}}}")?;
+        write!(f, ".z{{fill:#{zero:06x};stop-color:#{zero:06x}}}")?;
+        for (class, colour) in [("p", positive), ("n", negative)] {
+            write!(f, ".{class}{{stroke:#{colour:06x};stop-color:#{colour:06x}}}")?;
         }
-        write!(f, ".x{{fill:#{not_finite:06x}}}.f{{stroke:#{outline:06x}}}")
+        write!(f, ".x{{stroke:#{not_finite:06x}}}.f{{stroke:#{outline:06x}}}")
     }
 }
 
@@ -102,38 +105,45 @@ fn position(anchor: Anchor) -> &'static str {
     }
 }
 
-/// Writes a tile with its cells as `<rect>`, or as `<path>` elements.
-fn write_tile(f: &mut Formatter<'_>, tile: &Tile, element: &str) -> fmt::Result {
-    let Tile { x, y, width, height, pitch, title, cells } = tile;
-    let (seam, twice) = outline(*pitch);
-    write!(f, r#"<g transform="translate({x},{y})" stroke-width="{}.{}">"#, twice / 2, twice % 2 * 5)?;
-    if !title.is_empty() {
-        write!(f, "<title>{}</title>", escape(title))?;
-    }
-    writeln!(f, r#"<path class="z" d="M0 0h{width}v{height}h-{width}z"/>"#)?;
-    let side = pitch.saturating_sub(seam);
-    for cell in cells {
-        let (class, opacity) = match cell.shade {
-            Shade::NotFinite => ('x', "1".to_owned()),
-            Shade::Finite { negative, percent } => {
-                let opacity = match percent {
-                    0 => "0".to_owned(),
-                    100.. => "1".to_owned(),
-                    percent => format!(".{percent:02}").trim_end_matches('0').to_owned(),
-                };
-                (if negative { 'n' } else { 'p' }, opacity)
+/// Writes the backgrounds of tiles, their values in a group of this class, and the outlines of frozen values.
+fn write_tiles(f: &mut Formatter<'_>, tiles: &Tiles, group: &str) -> fmt::Result {
+    let (seam, twice) = outline(tiles.pitch);
+    let side = tiles.pitch.saturating_sub(seam);
+    let (mut zero, mut frozen) = (String::new(), String::new());
+    let mut values: BTreeMap<(char, u32), String> = BTreeMap::new();
+    for tile in &tiles.tiles {
+        let (w, h) = (tile.width, tile.height);
+        write!(zero, "M{} {}h{w}v{h}h-{w}z", tile.x, tile.y)?;
+        for cell in &tile.cells {
+            let (x, y) = (tile.x + cell.x, tile.y + cell.y);
+            let key = match cell.shade {
+                Shade::NotFinite => ('x', 100),
+                Shade::Finite { negative, percent } => (if negative { 'n' } else { 'p' }, percent.min(100)),
+            };
+            if key.1 > 0 {
+                write!(values.entry(key).or_default(), "M{x} {y}h{side}")?;
             }
-        };
-        let frozen = if cell.frozen { " f" } else { "" };
-        let (x, y) = (cell.x, cell.y);
-        write!(f, r#"<{element} class="{class}{frozen}""#)?;
-        match element {
-            "rect" => write!(f, r#" x="{x}" y="{y}" width="{side}" height="{side}""#)?,
-            _ => write!(f, r#" d="M{x} {y}h{side}v{side}h-{side}z""#)?,
+            if cell.frozen {
+                write!(frozen, "M{x} {y}h{side}v{side}h-{side}z")?;
+            }
         }
-        writeln!(f, r#" fill-opacity="{opacity}"/>"#)?;
     }
-    writeln!(f, "</g>")
+    writeln!(f, r#"<path class="z" d="{zero}"/>"#)?;
+    // A stroke has its path in the middle.
+    let half = format!("{}.{}", side / 2, side % 2 * 5);
+    writeln!(f, r#"<g class="{group}" stroke-width="{side}" transform="translate(0,{half})">"#)?;
+    for ((class, percent), path) in values {
+        let opacity = match percent {
+            100 => "1".to_owned(),
+            percent => format!(".{percent:02}").trim_end_matches('0').to_owned(),
+        };
+        writeln!(f, r#"<path class="{class}" stroke-opacity="{opacity}" d="{path}"/>"#)?;
+    }
+    writeln!(f, "</g>")?;
+    if !frozen.is_empty() {
+        writeln!(f, r#"<path class="f" stroke-width="{}.{}" d="{frozen}"/>"#, twice / 2, twice % 2 * 5)?;
+    }
+    Ok(())
 }
 
 fn write_image(f: &mut Formatter<'_>, image: &Image) -> fmt::Result {
