@@ -1,10 +1,11 @@
 //! Networks that are named on the command line: predefined models, and files of several formats.
 
-use super::data::{class_names, normalization};
+use super::data::{class_names, normalization, parse_size};
 use super::{Failure, usage};
 use clap::Args;
 use frazil::checkpoint::Checkpoint;
 use frazil::data::Normalize;
+use frazil::interop::npy::read_weights;
 use frazil::interop::{KerasWeights, TorchStateDict, Weights, read_onnx};
 use frazil::layer::Layer;
 use frazil::model::Source;
@@ -15,11 +16,17 @@ use std::path::{Path, PathBuf};
 #[derive(Args)]
 pub struct NetworkArgs {
     /// File: a checkpoint of `frazil train`, an ONNX file (.onnx), or with --model a PyTorch state dict
-    /// (.safetensors, .pth, .pt) or Keras weights (.keras, .weights.h5).
+    /// (.safetensors, .pth, .pt), Keras weights (.keras, .weights.h5) or NumPy arrays (.npz).
     file: PathBuf,
     /// Predefined model whose weights FILE has, if it does not name its architecture.
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
+    /// Size of the images of the predefined model, HxW or HxWxC [default: its own].
+    #[arg(long, value_name = "HxW", value_parser = parse_size)]
+    size: Option<[usize; 3]>,
+    /// Number of outputs of the predefined model [default: its own].
+    #[arg(long, value_name = "N")]
+    outputs: Option<usize>,
 }
 
 /// A model with its parameters.
@@ -67,15 +74,35 @@ pub fn probabilities(model: &Model, outputs: &[f32]) -> Vec<f64> {
 impl NetworkArgs {
     /// Reads the file.
     pub fn load(&self) -> std::result::Result<Network, Failure> {
-        let named = self.model.as_deref().map(Model::named).transpose();
-        Ok(load(&self.file, usage(named)?)?)
+        let Some(name) = &self.model else {
+            if self.size.is_some() || self.outputs.is_some() {
+                return usage(Err(Error::InvalidArgument {
+                    at: "--size and --outputs".to_owned(),
+                    expected: "--model, the predefined model that they change".to_owned(),
+                    got: "a file alone".to_owned(),
+                }));
+            }
+            return Ok(load(&self.file, None)?);
+        };
+        Ok(load(&self.file, Some(usage(self.predefined(name))?))?)
+    }
+
+    /// The predefined model of this name, with the size of images and the number of outputs that are given.
+    fn predefined(&self, name: &str) -> Result<Model> {
+        let model = Model::named(name)?;
+        if self.size.is_none() && self.outputs.is_none() {
+            return Ok(model);
+        }
+        let size = self.size.map_or(model.example_shape().to_vec(), |size| size.to_vec());
+        let outputs = self.outputs.or(model.output().last().copied()).unwrap_or(0);
+        Model::named_for(name, &size, outputs)
     }
 
     /// Reads the file, or returns the predefined model of that name.
     pub fn load_or_named(&self) -> std::result::Result<Network, Failure> {
         let name = self.file.to_str().unwrap_or_default();
         if self.model.is_none() && Model::NAMES.contains(&name) {
-            let model = Model::named(name)?;
+            let model = usage(self.predefined(name))?;
             return Ok(Network::new(model, Vec::new(), Vec::new()));
         }
         self.load()
@@ -90,23 +117,25 @@ pub fn load(file: &Path, named: Option<Model>) -> Result<Network> {
     }
     let foreign = |why: String| Error::Checkpoint { path: file.to_owned(), why, source: None };
     let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    match (&named, extension) {
-        (Some(model), "keras" | "h5") => {
-            return complete(model, KerasWeights::new(model).read(file)?, foreign);
+    let saved = match (&named, extension.to_ascii_lowercase().as_str()) {
+        (Some(model), "keras" | "h5") => Some((model, KerasWeights::new(model).read(file))),
+        (Some(model), "pth" | "pt") => Some((model, TorchStateDict::new(model)?.read(file))),
+        (Some(model), "npz") => Some((model, read_weights(file, model))),
+        (None, "keras" | "h5" | "pth" | "pt" | "npz") => return Err(foreign(without_architecture())),
+        (Some(model), _) if !has_own_names(&Checkpoint::read(file)?, model) => {
+            Some((model, TorchStateDict::new(model)?.read(file)))
         }
-        (Some(model), "pth" | "pt") => {
-            return complete(model, TorchStateDict::new(model)?.read(file)?, foreign);
-        }
-        (None, "keras" | "h5" | "pth" | "pt") => return Err(foreign(without_architecture())),
-        (Some(model), _) => {
-            // A checkpoint has this crate's names, a state dict PyTorch's.
-            if let Ok(weights) = TorchStateDict::new(model)?.read(file)
-                && weights.missing.is_empty()
-            {
-                return complete(model, weights, foreign);
+        (_, _) => None,
+    };
+    if let Some((model, weights)) = saved {
+        let explained = |error: Error| match error {
+            Error::Checkpoint { path, why, source } if why.contains("got [") => {
+                let why = format!("{why}; --outputs and --size change the model that --model names");
+                Error::Checkpoint { path, why, source }
             }
-        }
-        (None, _) => {}
+            other => other,
+        };
+        return complete(model, weights.map_err(explained)?, foreign);
     }
     let checkpoint = Checkpoint::read(file)?;
     let Some(model) = named.map_or_else(|| checkpoint.model(), |model| Ok(Some(model)))? else {
@@ -130,6 +159,11 @@ pub fn load(file: &Path, named: Option<Model>) -> Result<Network> {
     let steps = checkpoint.notes().get("step").and_then(|step| step.parse().ok()).unwrap_or(0);
     let (classes, normalize) = (class_names(&checkpoint), normalization(&checkpoint));
     Ok(Network { steps, masks, classes, normalize, ..Network::new(model, parameters, Vec::new()) })
+}
+
+/// Whether a safetensors file has the names of this crate, not those of a PyTorch state dict.
+fn has_own_names(file: &Checkpoint, model: &Model) -> bool {
+    file.is_own() || model.parameters().iter().all(|parameter| file.tensor(&parameter.path).is_some())
 }
 
 fn without_architecture() -> String {

@@ -82,6 +82,9 @@ fn trained_networks_are_exported_with_their_masks() {
         assert_eq!(array.elements, npy::Elements::Bool(expected), "{name}");
     }
 
+    let text = String::from_utf8(frazil(&["summary", &npz, "--model", "digits"]).stdout).unwrap();
+    assert!(text.contains("38282 trained parameters"), "{text}");
+
     // A state dict names no architecture, so that the model must be named.
     let refused = frazil(&["export", &torch, "--to", "onnx", "-o", &path("other.onnx")]);
     assert_eq!(refused.status.code(), Some(1));
@@ -89,6 +92,34 @@ fn trained_networks_are_exported_with_their_masks() {
     let named = frazil(&["export", &torch, "--model", "digits", "--to", "onnx", "-o", &path("other.onnx")]);
     assert!(named.status.success(), "{}", String::from_utf8_lossy(&named.stderr));
     assert_eq!(read_onnx(path("other.onnx")).unwrap().parameters, read.parameters);
+    std::fs::remove_dir_all(out).unwrap();
+}
+
+#[test]
+fn predefined_models_get_the_size_and_outputs_of_a_file() {
+    let out = folder("outputs");
+    std::fs::create_dir_all(&out).unwrap();
+    let model = Model::named_for("digits", &[12, 12, 1], 3).unwrap();
+    let parameters: Vec<_> =
+        model.parameters().iter().map(|p| (p.path.clone(), vec![0.5; p.shape.elements()])).collect();
+    let [torch, npz] = ["net.safetensors", "net.npz"].map(|name| out.join(name));
+    TorchStateDict::new(&model).unwrap().write_parameters(&torch, &parameters, 0).unwrap();
+    npy::write_weights(&npz, &model, &parameters, &[] as &[(String, frazil::Mask)]).unwrap();
+    for file in [&torch, &npz] {
+        let file = file.to_str().unwrap();
+        let plain = frazil(&["summary", file, "--model", "digits"]);
+        let message = String::from_utf8_lossy(&plain.stderr);
+        assert!(!plain.status.success() && message.contains("--outputs and --size"), "{message}");
+        let flags = ["--model", "digits", "--size", "12x12x1", "--outputs", "3"];
+        let objects = lines(&frazil(&[&["summary", file, "--json"], &flags[..]].concat()));
+        let elements: usize = model.parameters().iter().map(|p| p.shape.elements()).sum();
+        assert_eq!(objects.last().unwrap()["trained"], elements, "{file}");
+    }
+    let alone = frazil(&["summary", torch.to_str().unwrap(), "--outputs", "3"]);
+    assert_eq!(alone.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&alone.stderr).contains("--model"));
+    let text = String::from_utf8(frazil(&["summary", "resnet18", "--outputs", "7"]).stdout).unwrap();
+    assert!(text.contains("[7]"), "{text}");
     std::fs::remove_dir_all(out).unwrap();
 }
 
