@@ -263,7 +263,7 @@ impl Drop for Guard<'_> {
 }
 
 /// Iterator over the batches of one epoch of a [`Loader`], in order. The threads begin to read at the first call of
-/// `next`.
+/// `next`, or of [`LoadedBatches::begun`].
 ///
 /// A batch has fewer rows, possibly none, if [`Examples::read`] leaves examples out. The first error ends the
 /// iteration. A panic of [`Examples::read`] is resumed by `next`.
@@ -282,8 +282,20 @@ impl LoadedBatches {
         self.waited
     }
 
-    /// Begins with the batch of this number, as to resume an epoch, if `next` was not called yet. The batches before
-    /// it are not read.
+    /// Begins to read, before the first call of `next`: the first batches of an epoch are there when it begins if they
+    /// are read during the evaluation before it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the system starts no thread.
+    pub fn begun(mut self) -> Result<Self> {
+        if self.threads.is_empty() {
+            self.start()?;
+        }
+        Ok(self)
+    }
+
+    /// Begins with the batch of this number, as to resume an epoch, if no thread reads yet. The batches before it are
+    /// not read.
     pub fn starting_at(self, batch: usize) -> Self {
         let (job, mut state) = (&self.queue.job, self.queue.lock());
         if self.threads.is_empty() {

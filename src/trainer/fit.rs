@@ -143,17 +143,23 @@ impl<'a> Fit<'a> {
         validation: Option<&Loader>,
     ) -> Result<Fitted> {
         let mut fitted = Fitted { epochs: Vec::new(), best: None, best_loss: f64::INFINITY };
-        let mut best = None;
+        let (rows, seed) = (trainer.options.batch, self.seed);
+        let of_epoch = |number| train.batches_for_epoch(rows, seed, number);
+        let (mut best, mut next) = (None, None);
         for number in self.first..self.epochs {
             if let Some(rate) = &mut self.learning_rate {
                 trainer.set_learning_rate(rate(number))?;
             }
-            let mut batches = train.batches_for_epoch(trainer.options.batch, self.seed, number)?;
+            let mut batches = next.take().map_or_else(|| of_epoch(number), Ok)?;
             for batch in batches.by_ref() {
                 let batch = batch?;
                 if batch.rows() > 0 {
                     trainer.step(&batch)?;
                 }
+            }
+            // Threads read the first batches of the next epoch during the evaluation.
+            if number + 1 < self.epochs {
+                next = Some(of_epoch(number + 1)?.begun()?);
             }
             let epoch = Epoch {
                 number,

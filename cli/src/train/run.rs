@@ -10,7 +10,7 @@ use crate::output::{Output, message};
 use crate::ranks::Team;
 use crate::{at_flag, draw};
 use frazil::checkpoint::{Checkpoint, Tensor, printable};
-use frazil::data::Loader;
+use frazil::data::{LoadedBatches, Loader};
 use frazil::low_level::ParameterKind;
 use frazil::trainer::{Confusion, Evaluation, FreezeReport, Metrics};
 use frazil::{Batch, Error, Gpu, Trainer};
@@ -69,6 +69,15 @@ struct Epoch {
     waited: f64,
 }
 
+/// The examples of an epoch.
+struct Parts<'a> {
+    examples: &'a Loader,
+    /// Whether these are outputs of the frozen lowest layers.
+    cached: bool,
+    held: &'a Part,
+    held_name: &'static str,
+}
+
 impl Run<'_> {
     /// Prints the adapter and the sizes of the model and of the data.
     pub fn announce(&self, trainer: &Trainer, sets: &Sets, notes: &[String]) -> Result<(), Failure> {
@@ -82,8 +91,11 @@ impl Run<'_> {
             self.output.text(printable(note))?;
             self.output.json(&json!({ "note": note }))?;
         }
+        let mib = trainer.report().bytes() as f64 / f64::from(1 << 20);
+        self.output
+            .text(format!("{parameters} parameters, {frozen} frozen; {mib:.1} MiB of device memory"))?;
         self.output.text(format!(
-            "{parameters} parameters, {frozen} frozen; {} training and {} {} examples; {}, {} epochs, batch size {}",
+            "{} training and {} {} examples; {}, {} epochs, batch size {}",
             sets.train.len(),
             sets.held.len(),
             sets.held_name,
@@ -182,11 +194,14 @@ impl Run<'_> {
         let features = self.features(trainer, train)?;
         self.check_best(trainer, at)?;
         let (mut before, mut hinted, mut decoding) = (None, false, false);
+        let mut next = None;
+        bar.tick();
         loop {
             let number = at.epoch + 1;
             let examples = features.as_ref().unwrap_or(train);
-            let Some(epoch) = self.epoch(trainer, (examples, features.is_some(), &sets.held), at, &bar)?
-            else {
+            let parts =
+                Parts { examples, cached: features.is_some(), held: &sets.held, held_name: sets.held_name };
+            let Some(epoch) = self.epoch(trainer, &parts, &mut next, at, &bar)? else {
                 bar.finish_and_clear();
                 self.save(trainer, None, *at)?;
                 return Err(Failure::Interrupted(format!(
@@ -411,25 +426,34 @@ impl Run<'_> {
     }
 
     /// Trains the remaining batches of an epoch, then evaluates; `None` if it is interrupted before. `at`
-    /// counts the batches trained, and then has their metrics.
+    /// counts the batches trained, and then has their metrics. `next` are the number of batches of this epoch and those of this process, if
+    /// threads read them already, and then those of the next one, which they read during the evaluation.
     fn epoch(
         &self,
         trainer: &mut Trainer,
-        (examples, cached, held): (&Loader, bool, &Part),
+        parts: &Parts,
+        next: &mut Option<(usize, LoadedBatches)>,
         at: &mut Position,
         bar: &ProgressBar,
     ) -> Result<Option<Epoch>, Failure> {
+        let Parts { examples, cached, held, held_name } = *parts;
         let begun = Instant::now();
         let number = at.epoch + 1;
         let mut count = 0u64;
         let done = usize::try_from(at.batch).unwrap_or(usize::MAX);
         // The order of examples depends only on the seed, the epoch and the number of examples, so cached
         // outputs have the same order as the images.
-        let batches = examples.batches_for_epoch(self.options.batch, self.options.seed, number)?;
-        let batches = batches.starting_at(done);
         let (rank, ranks, each) = (self.team.rank(), self.team.count(), self.options.accumulate);
-        let (mut left, per_step) = (batches.len(), ranks * each);
-        let mut remaining = batches.for_rank(rank, ranks, each)?;
+        let of_epoch = |number, done| -> frazil::Result<(usize, LoadedBatches)> {
+            let batches = examples.batches_for_epoch(self.options.batch, self.options.seed, number)?;
+            let batches = batches.starting_at(done);
+            Ok((batches.len(), batches.for_rank(rank, ranks, each)?))
+        };
+        let (mut left, mut remaining) = match next.take() {
+            Some(ahead) => ahead,
+            None => of_epoch(number, done)?,
+        };
+        let per_step = ranks * each;
         let mut interrupted = false;
         while left > 0 && !interrupted {
             let taken = left.min(per_step);
@@ -471,6 +495,10 @@ impl Run<'_> {
             }
             interrupted |= self.team.count() == 1 && self.interrupt.requested();
         }
+        if number < self.options.epochs && !interrupted {
+            let (left, batches) = of_epoch(number + 1, 0)?;
+            *next = Some((left, batches.begun()?));
+        }
         let metrics = match self.team.several() {
             Some(ranks) => {
                 trainer.check_ranks(ranks)?;
@@ -493,6 +521,7 @@ impl Run<'_> {
             }));
         }
         let (samples_per_s, waited) = (count as f64 / elapsed, remaining.waited().as_secs_f64() / elapsed);
+        bar.set_message(format!("evaluates {} {held_name} examples", held.len()));
         let test = match self.team.several() {
             Some(ranks) => trainer.evaluate_on(ranks, &held.loader)?,
             None => trainer.evaluate_over(&held.loader)?,
@@ -578,6 +607,7 @@ impl Run<'_> {
             "adapter": self.gpu.report().name,
             "backend": self.gpu.report().backend.to_string(),
             "software_adapter": self.gpu.report().software,
+            "device_bytes": trainer.report().bytes(),
             "steps": trainer.steps(),
             "wall_s": wall_s,
         });
