@@ -268,15 +268,23 @@ impl Baseline {
     }
 }
 
+/// The tensors with frozen elements, the number of the others, and all changes.
 impl fmt::Display for FreezeReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for t in &self.tensors {
+        let frozen = || self.tensors.iter().filter(|t| t.frozen > 0);
+        let width = frozen().map(|t| t.path.chars().count()).max().unwrap_or(0);
+        for t in frozen() {
             let share = 100.0 * t.frozen as f64 / t.elements as f64;
             writeln!(
                 f,
-                "  {:<16} {:>9} of {:>9} frozen ({share:5.1} %), {} changed, digest {:016x}",
+                "  {:<width$} {:>9} of {:>9} frozen ({share:5.1} %), {} changed, digest {:016x}",
                 t.path, t.frozen, t.elements, t.changed, t.digest
             )?;
+        }
+        match self.tensors.len() - frozen().count() {
+            0 => {}
+            1 => writeln!(f, "  nothing is frozen in 1 other tensor")?,
+            others => writeln!(f, "  nothing is frozen in {others} other tensors")?,
         }
         write!(f, "{} of {} frozen elements changed", self.changed(), self.frozen())?;
         if let Some(c) = &self.first_changed {
