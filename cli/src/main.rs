@@ -171,6 +171,10 @@ impl From<Error> for Failure {
 impl Failure {
     fn message(&self) -> String {
         match self {
+            // An image file that cannot be decoded.
+            Failure::Failed(error @ Error::Data { place, .. }) if place == "image" => {
+                format!("{error}; --skip-bad leaves such files out")
+            }
             Failure::Usage(error) | Failure::Failed(error) => error.to_string(),
             Failure::Verdict(message) | Failure::Stopped(message) | Failure::Interrupted(message) => {
                 message.clone()
