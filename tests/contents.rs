@@ -53,13 +53,19 @@ fn arrays_have_types_that_need_not_be_read() {
     let found = contents(stored("digits_cnn.inputs.npy")).unwrap();
     assert_eq!((found.format, entry(&found, "")), ("NumPy array", ("f32", &[16, 1, 8, 8][..])));
     let file = temporary("types.npy");
-    for (element_type, expected) in
-        [("<f8", "f64"), (">i2", "i16"), ("|u1", "u8"), ("|b1", "bool"), ("<c8", "other"), ("|O", "other")]
-    {
+    for (element_type, expected, width) in [
+        ("<f8", "f64", 8),
+        (">i2", "i16", 2),
+        ("|u1", "u8", 1),
+        ("|b1", "bool", 1),
+        ("<c8", "other", 8),
+        ("|O", "other", 0),
+    ] {
         let header = format!("{{'descr': '{element_type}', 'fortran_order': False, 'shape': (3,), }}\n");
-        let bytes =
+        let mut bytes =
             [b"\x93NUMPY\x01\x00".as_slice(), &(header.len() as u16).to_le_bytes(), header.as_bytes()]
                 .concat();
+        bytes.resize(bytes.len() + 3 * width, 0);
         std::fs::write(&file, bytes).unwrap();
         assert_eq!(entry(&contents(&file).unwrap(), ""), (expected, &[3][..]), "{element_type}");
     }
