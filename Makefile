@@ -99,9 +99,9 @@ mpi-test: ## Build the program with MPI and test it in several processes
 
 deny: ## Check licences, duplicate crates and advisories of all dependencies with cargo-deny
 	@cargo deny --version >/dev/null 2>&1 || { echo "SKIPPED: cargo-deny not found (cargo install cargo-deny)"; exit 0; }; \
-	cargo deny --locked check bans licenses sources || exit 1; \
-	cargo deny --locked fetch db >/dev/null 2>&1 || { echo "SKIPPED: the advisories cannot be fetched"; exit 0; }; \
-	cargo deny --locked check advisories
+	cargo deny --locked --workspace check bans licenses sources || exit 1; \
+	cargo deny --locked --workspace fetch db >/dev/null 2>&1 || { echo "SKIPPED: the advisories cannot be fetched"; exit 0; }; \
+	cargo deny --locked --workspace check advisories
 
 check: ## Check format, lints and documentation
 	cargo fmt --check
