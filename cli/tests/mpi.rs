@@ -20,6 +20,8 @@ fn mpirun() -> Command {
     {
         mpirun.env(name, "1");
     }
+    // In a container, processes may not read each other's memory.
+    mpirun.env("OMPI_MCA_btl_vader_single_copy_mechanism", "none");
     mpirun
 }
 
