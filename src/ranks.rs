@@ -1,6 +1,7 @@
 //! Processes that train one model together, each on a part of every batch.
 
 use crate::error::{Error, Result};
+use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -99,11 +100,17 @@ struct Shared {
 struct Rounds {
     number: u64,
     /// What each rank sent; `None` before it has.
-    sent: Vec<Option<Vec<u64>>>,
+    sent: Vec<Option<Arc<Sent>>>,
     /// Number of ranks that have taken what was sent.
     taken: usize,
     /// Why the ranks can no longer exchange anything.
     failed: Option<String>,
+}
+
+#[derive(Debug)]
+enum Sent {
+    Values(Vec<f32>),
+    Words(Vec<u64>),
 }
 
 impl Rounds {
@@ -113,8 +120,8 @@ impl Rounds {
 }
 
 impl ThreadRanks {
-    /// Sends words to all ranks, and returns those of all ranks.
-    fn exchange(&self, words: Vec<u64>) -> Result<Vec<Vec<u64>>> {
+    /// Shows all ranks what this one sends, and returns what all ranks send.
+    fn exchange(&self, own: Sent) -> Result<Vec<Arc<Sent>>> {
         let until = Instant::now() + self.limit;
         let mut rounds = self.shared.rounds.lock().unwrap_or_else(PoisonError::into_inner);
         // The results of the exchange before may not have been taken by all.
@@ -123,7 +130,7 @@ impl ThreadRanks {
             rounds = self.wait(rounds, until)?;
         }
         let number = rounds.number;
-        rounds.sent[self.rank] = Some(words);
+        rounds.sent[self.rank] = Some(Arc::new(own));
         self.shared.changed.notify_all();
         while rounds.sent.iter().any(Option::is_none) {
             rounds = self.wait(rounds, until)?;
@@ -155,10 +162,14 @@ impl ThreadRanks {
         Ok(waited.unwrap_or_else(PoisonError::into_inner).0)
     }
 
-    fn floats(&self, values: &[f32]) -> Result<Vec<Vec<f32>>> {
-        let words = values.iter().map(|value| value.to_bits().into()).collect();
-        let floats = |words: Vec<u64>| words.into_iter().map(|word| f32::from_bits(word as u32)).collect();
-        Ok(self.exchange(words)?.into_iter().map(floats).collect())
+    /// Sends values to all ranks, and returns of each rank's those that `own` selects.
+    fn values(&self, values: &[f32], own: Range<usize>) -> Result<Vec<f32>> {
+        let all = self.exchange(Sent::Values(values.to_vec()))?;
+        let of = |sent: &Arc<Sent>| match &**sent {
+            Sent::Values(values) => values.get(own.start..own.end.min(values.len())).unwrap_or(&[]).to_vec(),
+            Sent::Words(_) => Vec::new(),
+        };
+        Ok(all.iter().flat_map(of).collect())
     }
 }
 
@@ -173,17 +184,19 @@ impl Ranks for ThreadRanks {
 
     fn all_to_all(&self, values: &[f32], lengths: &[usize]) -> Result<Vec<f32>> {
         let begin: usize = lengths[..self.rank].iter().sum();
-        let own = begin..begin + lengths[self.rank];
-        let parts = self.floats(values)?;
-        Ok(parts.iter().flat_map(|all| all.get(own.clone()).unwrap_or(&[])).copied().collect())
+        self.values(values, begin..begin + lengths[self.rank])
     }
 
     fn all_gather(&self, part: &[f32], _: &[usize]) -> Result<Vec<f32>> {
-        Ok(self.floats(part)?.concat())
+        self.values(part, 0..usize::MAX)
     }
 
     fn all_gather_words(&self, words: &[u64]) -> Result<Vec<Vec<u64>>> {
-        self.exchange(words.to_vec())
+        let of = |sent: &Arc<Sent>| match &**sent {
+            Sent::Words(words) => words.clone(),
+            Sent::Values(_) => Vec::new(),
+        };
+        Ok(self.exchange(Sent::Words(words.to_vec()))?.iter().map(of).collect())
     }
 }
 

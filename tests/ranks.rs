@@ -107,10 +107,11 @@ fn dropout_draws_the_numbers_of_accumulation() {
     assert_digests("dropout", digests(3, 4, || trainer(net(), Adam::new(0.01).into()), |_, _| {}));
 }
 
-/// Ranks that count what they send.
+/// Ranks that count what they send, and how often.
 struct Counted<'a> {
     inner: &'a ThreadRanks,
     floats: &'a AtomicUsize,
+    exchanges: &'a AtomicUsize,
 }
 
 impl Ranks for Counted<'_> {
@@ -122,6 +123,7 @@ impl Ranks for Counted<'_> {
     }
     fn all_to_all(&self, values: &[f32], lengths: &[usize]) -> Result<Vec<f32>> {
         self.floats.fetch_add(values.len(), Ordering::Relaxed);
+        self.exchanges.fetch_add(1, Ordering::Relaxed);
         self.inner.all_to_all(values, lengths)
     }
     fn all_gather(&self, part: &[f32], lengths: &[usize]) -> Result<Vec<f32>> {
@@ -136,9 +138,9 @@ impl Ranks for Counted<'_> {
 fn only_gradients_of_trainable_elements_travel() {
     let data = batches(2);
     for fraction in [0.0, 0.5, 0.9, 0.99, 1.0] {
-        let sent = AtomicUsize::new(0);
+        let (sent, exchanges) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let trainable = on_all(2, |inner| {
-            let ranks = Counted { inner, floats: &sent };
+            let ranks = Counted { inner, floats: &sent, exchanges: &exchanges };
             let mut t = trainer(model(), Sgd::new(0.05).into());
             t.freeze("*.kernel", FreezeRule::random(fraction)).unwrap();
             let before = snapshot(&t);
@@ -149,7 +151,47 @@ fn only_gradients_of_trainable_elements_travel() {
         });
         // And whether the loss is finite.
         assert_eq!(sent.into_inner(), 2 * (trainable[0] + 1), "{fraction}");
+        assert_eq!(exchanges.into_inner(), 2, "{fraction}");
     }
+}
+
+#[test]
+fn gradients_of_large_networks_travel_in_parts_with_the_same_bits() {
+    let net = || {
+        let net = Model::input([5, 5, 2]).conv2d("conv", 5, [3, 3], |c| c.padding(Same));
+        let net = net.flatten().dense("fc1", 2200).relu().dense("fc2", 520).relu();
+        net.dense("fc3", 4).build().unwrap()
+    };
+    let make = || {
+        let mut t = trainer(net(), Adam::new(0.01).into());
+        t.freeze("fc1.kernel", FreezeRule::random(0.5)).unwrap();
+        t
+    };
+    // From the output on: fc3 and fc2, 1.1 million; fc1, 138 thousand, and the convolution.
+    let order: Vec<_> = make().report().dispatches.iter().map(|used| used.kernel).collect();
+    let last_gradient =
+        order.iter().rposition(|kernel| kernel.starts_with("conv") || kernel.starts_with("gemm"));
+    let sums: Vec<_> = (0..order.len()).filter(|&index| order[index] == "accumulate").collect();
+    assert_eq!(sums.len(), 8, "{order:?}");
+    assert!(Some(sums[0]) < last_gradient, "each sum follows its gradient: {order:?}");
+
+    assert_digests("parts", digests(3, 3, make, |_, _| {}));
+
+    let data = batches(10);
+    let (sent, exchanges) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let results = on_all(3, |inner| {
+        let ranks = Counted { inner, floats: &sent, exchanges: &exchanges };
+        let mut t = make();
+        // Two batches on each rank; then the last rank has none.
+        t.step_on(&ranks, &data[2 * inner.rank()..][..2]).unwrap();
+        let rest = [&data[6..8], &data[8..10], &[]];
+        t.step_on(&ranks, rest[inner.rank()]).unwrap();
+        t.check_ranks(inner).unwrap();
+        assert_eq!(t.verify_frozen().unwrap().changed(), 0);
+        t.digest().unwrap()
+    });
+    assert_eq!(exchanges.into_inner(), 3 * 2 * 2);
+    assert!(results.iter().all(|digest| *digest == results[0]), "{results:x?}");
 }
 
 #[test]
@@ -247,6 +289,20 @@ fn invalid_batches_of_one_rank_are_errors_on_all() {
     });
     assert!(matches!(&results[0], Error::Ranks { rank: 1, .. }), "{:?}", results[0]);
     assert!(matches!(&results[1], Error::LabelOutOfRange { .. }), "{:?}", results[1]);
+}
+
+#[test]
+fn a_step_with_other_masks_on_one_rank_changes_nothing() {
+    let data = batches(2);
+    let results = on_all(2, |ranks| {
+        let mut t = trainer(model(), Sgd::new(0.05).into());
+        t.freeze("conv.kernel", FreezeRule::random([0.5, 0.6][ranks.rank()])).unwrap();
+        let digest = t.digest().unwrap();
+        let error = t.step_on(ranks, &data[ranks.rank()..=ranks.rank()]).unwrap_err();
+        assert_eq!((t.digest().unwrap(), t.steps()), (digest, 0));
+        error.to_string()
+    });
+    assert!(results.iter().all(|error| error.contains("rank 1: which elements are frozen")), "{results:?}");
 }
 
 #[test]

@@ -76,6 +76,7 @@ pub(crate) fn compile(
         dispatches,
         slots: memory.slots,
         lists: lowered.lists,
+        accumulated: lowered.accumulated,
         locations: memory.locations,
         guards: memory.guards,
         frozen_work,

@@ -7,7 +7,7 @@ use super::passes::FrozenWork;
 use super::report::{BufferUse, DispatchUse, PlanReport};
 use crate::error::{Error, Result};
 use crate::gpu::AdapterReport;
-use crate::graph::{Graph, Op, StepScalars};
+use crate::graph::{Graph, Op, ParameterId, StepScalars};
 use crate::kernels::{Digest, Launch, SUMS_BYTES, Segment, digest};
 
 /// Alignment in bytes of the parameters of a dispatch in the uniform buffer: a valid uniform buffer offset
@@ -29,6 +29,8 @@ pub(crate) struct Program {
     pub slots: Vec<u64>,
     /// Contents of each list of constants, such as indices to gather.
     pub lists: Vec<Vec<u32>>,
+    /// The parameters whose gradients are accumulated, each with the number of dispatches until then, in their order.
+    pub accumulated: Vec<(ParameterId, usize)>,
     /// Location of each value of the graph; `None` if no dispatch binds it.
     pub locations: Vec<Option<Location>>,
     /// Guard bands; empty unless `PlanOptions::guard_bands` is set.

@@ -1,30 +1,30 @@
-//! The gradients of some elements in one list, which ranks exchange.
+//! Some elements of an arena in one list, which ranks exchange.
 
 use super::encode::{Command, bind_group, encode, range};
 use super::store::Store;
 use crate::compiler::ArenaId;
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, GpuBuffer};
+use crate::gpu::{Gpu, GpuBuffer, ReadRing};
 use crate::graph::{ParameterId, StepScalars};
 use crate::kernels::copy_elements;
 
-/// The gradients of selected elements of a store, in the order of the parameters. They are collected on the device, so
-/// that only they are read and written.
-pub(crate) struct CompactGradients {
+/// Selected elements of an arena of a store, in the order of the parameters. The device collects them, so that only they
+/// are read and written.
+pub(crate) struct CompactElements {
     gpu: Gpu,
-    /// Its buffers, and staging buffers.
-    store: Store,
     chunks: Vec<Chunk>,
+    ring: ReadRing,
+    count: usize,
 }
 
 /// The selected elements in one buffer of the arena.
 struct Chunk {
     list: GpuBuffer,
-    /// Copies into the list, and back.
-    copies: [Command; 2],
+    collect: Command,
+    distribute: Command,
 }
 
-impl CompactGradients {
+impl CompactElements {
     /// Selects elements by their indices in each parameter; parameters that have none may be absent.
     ///
     /// # Errors
@@ -32,9 +32,10 @@ impl CompactGradients {
     pub fn new(
         gpu: &Gpu,
         store: &Store,
-        selected: impl Iterator<Item = (ParameterId, Vec<usize>)>,
+        arena: ArenaId,
+        selected: impl IntoIterator<Item = (ParameterId, Vec<usize>)>,
     ) -> Result<Self> {
-        let arena = store.arena(ArenaId::Gradients);
+        let arena = store.arena(arena);
         let mut indices = vec![Vec::new(); arena.len()];
         for (id, own) in selected {
             let (Some(range), Some(parameter)) =
@@ -52,9 +53,9 @@ impl CompactGradients {
         let mut chunks = Vec::new();
         for (indices, tensor) in indices.iter().zip(arena).filter(|(indices, _)| !indices.is_empty()) {
             let bytes: &[u8] = bytemuck::cast_slice(indices);
-            let numbers = gpu.storage_buffer("trainable elements", bytes.len() as u64)?;
+            let numbers = gpu.storage_buffer("numbers of exchanged elements", bytes.len() as u64)?;
             gpu.write(&numbers, 0, bytes)?;
-            let list = gpu.storage_buffer("gradients of trainable elements", bytes.len() as u64)?;
+            let list = gpu.storage_buffer("exchanged elements", bytes.len() as u64)?;
             let copy = |back| -> Result<Command> {
                 let launch = copy_elements(indices.len(), back);
                 let params = gpu.uniform_buffer("copy params", launch.params.len() as u64)?;
@@ -67,42 +68,67 @@ impl CompactGradients {
                     .error_scope(name, 0, || bind_group(gpu.device(), name, &pipeline, &shader, resources))?;
                 Ok(Command { label: name.to_owned(), pipeline, bind_group, groups: launch.groups })
             };
-            let copies = [copy(false)?, copy(true)?];
-            chunks.push(Chunk { list, copies });
+            chunks.push(Chunk { collect: copy(false)?, distribute: copy(true)?, list });
         }
-        Ok(CompactGradients { gpu: gpu.clone(), store: store.clone(), chunks })
+        let largest = chunks.iter().map(|chunk| chunk.list.bytes()).max().unwrap_or(0);
+        let ring = ReadRing::new(gpu, "read back exchanged elements", chunks.len(), largest)?;
+        Ok(CompactElements { gpu: gpu.clone(), chunks, ring, count: indices.iter().map(Vec::len).sum() })
     }
 
-    /// Reads the gradients. Waits for the device.
+    /// The number of selected elements.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Begins to read the elements after the commands that `before` records, without waiting for other submissions.
     ///
     /// # Errors
     /// [`Error::DeviceLost`], [`Error::Timeout`].
-    pub fn read(&self) -> Result<Vec<f32>> {
-        let mut values = Vec::new();
-        let mut ring = self.store.ring();
-        for Chunk { list, copies: [collect, _] } in &self.chunks {
-            let commands = std::slice::from_ref(collect);
-            self.gpu.submit("collect gradients", |encoder| encode(encoder, commands, None))?;
-            ring.read_all(&self.gpu, list, 0, list.bytes(), |piece| {
-                values.extend(piece.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
-            })?;
+    pub fn begin(&mut self, before: &dyn Fn(&mut wgpu::CommandEncoder)) -> Result<()> {
+        if self.chunks.is_empty() {
+            return self.gpu.submit_part("step", before).map(drop);
         }
-        Ok(values)
+        for (number, Chunk { list, collect, .. }) in self.chunks.iter().enumerate() {
+            let record = |encoder: &mut wgpu::CommandEncoder| {
+                if number == 0 {
+                    before(encoder);
+                }
+                encode(encoder, std::slice::from_ref(collect), None);
+            };
+            self.ring.begin_after(&self.gpu, list, 0, list.bytes(), Some(&record))?;
+        }
+        Ok(())
     }
 
-    /// Replaces the gradients by as many values as [`CompactGradients::read`] returns.
+    /// Waits for the elements that [`CompactElements::begin`] reads, and appends them to `values`.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`], [`Error::Timeout`].
+    pub fn finish(&mut self, values: &mut Vec<f32>) -> Result<()> {
+        let mut append =
+            |bytes: &[u8]| values.extend(bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)));
+        while self.ring.finish(&self.gpu, &mut append)?.is_some() {}
+        Ok(())
+    }
+
+    /// Writes as many values, by which [`CompactElements::distribute`] replaces the elements.
     ///
     /// # Errors
     /// [`Error::DeviceLost`].
     pub fn write(&self, mut values: &[f32]) -> Result<()> {
-        for Chunk { list, copies: [_, distribute] } in &self.chunks {
+        for Chunk { list, .. } in &self.chunks {
             let count = usize::try_from(list.bytes() / 4).unwrap_or(usize::MAX).min(values.len());
             let (own, rest) = values.split_at(count);
             self.gpu.write(list, 0, bytemuck::cast_slice(own))?;
-            let commands = std::slice::from_ref(distribute);
-            self.gpu.submit("distribute gradients", |encoder| encode(encoder, commands, None))?;
             values = rest;
         }
         Ok(())
+    }
+
+    /// Records the replacement of the elements by the values that were written.
+    pub fn distribute(&self, encoder: &mut wgpu::CommandEncoder) {
+        for Chunk { distribute, .. } in &self.chunks {
+            encode(encoder, std::slice::from_ref(distribute), None);
+        }
     }
 }

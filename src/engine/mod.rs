@@ -11,7 +11,7 @@ mod running_sums;
 mod single;
 mod store;
 
-pub(crate) use compact::CompactGradients;
+pub(crate) use compact::CompactElements;
 pub use peaks::{Peaks, peaks};
 pub use plan::{Plan, TimedDispatch};
 pub(crate) use predict::Examples;

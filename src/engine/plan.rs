@@ -12,7 +12,7 @@ use crate::compiler::{
 };
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterReport, Gpu, GpuBuffer, ReadRing, Shader};
-use crate::graph::{DType, Graph, Role, StepScalars, ValueId};
+use crate::graph::{DType, Graph, ParameterId, Role, StepScalars, ValueId};
 use crate::kernels::{Launch, SUMS_BYTES, Variant};
 use crate::mask::Mask;
 use std::collections::HashMap;
@@ -243,8 +243,6 @@ impl Plan {
         inputs: &[ValueId],
         between: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
-        let _running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        self.write_scalars(scalars)?;
         let located = |id: &ValueId| match self.program.locations.get(id.0) {
             Some(&Some(Location::Slot { slot, offset })) => Some((BufferId::Slot(slot), offset)),
             _ => None,
@@ -255,27 +253,51 @@ impl Plan {
         };
         let all = self.commands.len();
         let middle = self.program.dispatches.iter().position(reads).unwrap_or(all);
-        let ends = self.program.submission_ends.iter().copied();
-        let submit = |first: usize, end: usize| {
+        let mut between = Some(between);
+        self.run_in_parts(scalars, &[middle, all], |record| {
+            self.gpu.submit("step", record)?;
+            between.take().map_or(Ok(()), |between| between())
+        })
+    }
+
+    /// Runs the operations up to each of `ends`, numbers of dispatches that do not fall. For each part, `submit` has to
+    /// make a submission of the commands that it is given: all of the part, or the last ones of a long part.
+    ///
+    /// # Errors
+    /// As [`Plan::run`], and those of `submit`.
+    pub(crate) fn run_in_parts(
+        &self,
+        scalars: StepScalars,
+        ends: &[usize],
+        mut submit: impl FnMut(&dyn Fn(&mut wgpu::CommandEncoder)) -> Result<()>,
+    ) -> Result<()> {
+        let _running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        self.write_scalars(scalars)?;
+        let mut first = 0;
+        for &end in ends {
+            for &limit in self.program.submission_ends.iter().filter(|&&limit| limit < end) {
+                if limit > first {
+                    self.gpu
+                        .submit_part("step", |encoder| encode(encoder, &self.commands[first..limit], None))?;
+                    first = limit;
+                }
+            }
             let commands = &self.commands[first..end];
-            if commands.is_empty() {
-                return Ok(());
-            }
-            self.gpu.submit("step", |encoder| encode(encoder, commands, None)).map(drop)
-        };
-        let (mut first, mut between) = (0, Some(between));
-        for end in ends {
-            if end > middle
-                && let Some(between) = between.take()
-            {
-                submit(first, middle)?;
-                between()?;
-                first = middle;
-            }
-            submit(first, end)?;
+            submit(&|encoder| encode(encoder, commands, None))?;
             first = end;
         }
-        between.map_or(Ok(()), |between| between())
+        Ok(())
+    }
+
+    /// The parameters whose gradients are accumulated, each with the number of dispatches until then, in their order.
+    pub(crate) fn accumulated(&self) -> &[(ParameterId, usize)] {
+        &self.program.accumulated
+    }
+
+    /// The number of dispatches before those of [`Plan::run_updates`].
+    pub(crate) fn before_updates(&self) -> usize {
+        let updates = |dispatch: &Dispatch| dispatch.launch.kernel.is_update();
+        self.program.dispatches.iter().position(updates).unwrap_or(self.commands.len())
     }
 
     /// Runs the clipping of gradients and the updates alone, on the gradients in the store.
@@ -285,9 +307,8 @@ impl Plan {
     pub(crate) fn run_updates(&self, scalars: StepScalars) -> Result<()> {
         let _running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         self.write_scalars(scalars)?;
-        let updates = |dispatch: &Dispatch| dispatch.launch.kernel.is_update();
-        let first = self.program.dispatches.iter().position(updates).unwrap_or(self.commands.len());
-        self.gpu.submit("update", |encoder| encode(encoder, &self.commands[first..], None)).map(drop)
+        let commands = &self.commands[self.before_updates()..];
+        self.gpu.submit("update", |encoder| encode(encoder, commands, None)).map(drop)
     }
 
     /// Runs like [`Plan::run`], with each dispatch in a separate compute pass between timestamps, and waits

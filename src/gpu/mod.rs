@@ -337,6 +337,24 @@ impl Gpu {
             self.wait_for(in_flight.front(), label)?;
             in_flight.pop_front();
         }
+        self.submit_to(&mut in_flight, label, record)
+    }
+
+    /// [`Gpu::submit`] without waiting, for a part of a step that the caller waits for.
+    pub(crate) fn submit_part(
+        &self,
+        label: &str,
+        record: impl FnOnce(&mut wgpu::CommandEncoder),
+    ) -> Result<Submission> {
+        self.submit_to(&mut lock(&self.inner.in_flight), label, record)
+    }
+
+    fn submit_to(
+        &self,
+        in_flight: &mut VecDeque<Submission>,
+        label: &str,
+        record: impl FnOnce(&mut wgpu::CommandEncoder),
+    ) -> Result<Submission> {
         let index = self.error_scope(label, 0, || {
             let descriptor = wgpu::CommandEncoderDescriptor { label: Some(label) };
             let mut encoder = self.inner.device.create_command_encoder(&descriptor);

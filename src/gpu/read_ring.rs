@@ -56,18 +56,37 @@ impl ReadRing {
     /// - [`Error::InvalidArgument`] if no staging buffer is free, or `bytes` exceeds its size;
     /// - [`Error::DeviceLost`], [`Error::Timeout`], [`Error::Validation`] from the submission.
     pub(crate) fn begin(&mut self, gpu: &Gpu, source: &GpuBuffer, offset: u64, bytes: u64) -> Result<()> {
+        self.begin_after(gpu, source, offset, bytes, None)
+    }
+
+    /// [`ReadRing::begin`]; with `before` in the same submission as what it records, and without waiting for others.
+    pub(crate) fn begin_after(
+        &mut self,
+        gpu: &Gpu,
+        source: &GpuBuffer,
+        offset: u64,
+        bytes: u64,
+        before: Option<&dyn Fn(&mut wgpu::CommandEncoder)>,
+    ) -> Result<()> {
         if bytes > self.slot_bytes {
             return Err(Error::argument(AT, format!("at most {} bytes", self.slot_bytes), bytes));
         }
         let staging = self.free.pop().ok_or_else(no_free_buffer)?;
         let (sender, mapped) = oneshot_channel();
-        let submitted = gpu.submit("read back", |encoder| {
+        let record = |encoder: &mut wgpu::CommandEncoder| {
+            if let Some(before) = before {
+                before(encoder);
+            }
             encoder.copy_buffer_to_buffer(source.raw(), offset, staging.raw(), 0, bytes);
             encoder.map_buffer_on_submit(staging.raw(), wgpu::MapMode::Read, 0..bytes, move |result| {
                 // Sending fails if the ring was dropped, in which case the result is not needed.
                 let _ = sender.send(result);
             });
-        });
+        };
+        let submitted = match before {
+            None => gpu.submit("read back", record),
+            Some(_) => gpu.submit_part("read back", record),
+        };
         match submitted {
             Ok(submission) => {
                 self.in_flight.push_back(PendingRead { staging, bytes, submission, mapped });

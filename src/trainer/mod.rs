@@ -24,7 +24,7 @@ pub use state::{RewindState, Snapshot};
 
 use crate::compiler::{BufferUse, PlanOptions, PlanReport, READ_SLOTS};
 use crate::data::Batch;
-use crate::engine::{CompactGradients, Plan, RunningSums, Store, TimedDispatch};
+use crate::engine::{Plan, RunningSums, Store, TimedDispatch};
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterReport, Gpu, ReadRing};
 use crate::graph::{Clip, Op, ParameterId, StepScalars};
@@ -37,6 +37,7 @@ use crate::rng::{Purpose, Stream};
 use element_steps::ElementSteps;
 use frozen_prefix::FrozenPrefix;
 use proof::Baseline;
+use ranks::Exchanged;
 use std::borrow::Cow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -63,7 +64,7 @@ pub struct Trainer {
     draws: u64,
     ring: ReadRing,
     /// The gradients that ranks exchange; `None` until they are needed, and after changes of masks.
-    exchanged: Option<CompactGradients>,
+    exchanged: Option<Exchanged>,
     progress: Option<Metrics>,
     /// Why training stopped, once the host has read that from the device.
     stopped: Option<Stopped>,

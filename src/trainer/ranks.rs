@@ -1,12 +1,43 @@
 //! Steps over the batches of several ranks (data-parallel training).
 
 use super::{Metrics, Trainer};
+use crate::compiler::ArenaId;
 use crate::data::Batch;
 use crate::digest::Fnv1a;
-use crate::engine::{Arena, CompactGradients, Elements};
+use crate::engine::{Arena, CompactElements, Elements};
 use crate::error::{Error, Result};
-use crate::graph::{Clip, ParameterId, ParameterKind};
+use crate::graph::{Clip, ParameterId, ParameterKind, StepScalars};
 use crate::ranks::{self, Ranks};
+use std::sync::mpsc;
+
+/// The elements that ranks exchange in a step.
+pub(super) struct Exchanged {
+    /// In the order in which the device computes them; at least one.
+    parts: Vec<Part>,
+    /// Trainable running statistics.
+    statistics: CompactElements,
+}
+
+/// Gradients that are exchanged at once.
+struct Part {
+    /// Number of dispatches after which they are computed.
+    end: usize,
+    gradients: CompactElements,
+}
+
+/// The least number of gradients in each part but the last: 1 MiB. An exchange takes a few messages and a
+/// submission more, some tenths of a millisecond.
+const PART_ELEMENTS: usize = 1 << 18;
+
+impl Exchanged {
+    /// Returns a digest of the number of elements in each part.
+    fn digest(&self) -> u64 {
+        let mut fold = Fnv1a::default();
+        let counts = self.parts.iter().map(|part| part.gradients.count());
+        counts.chain([self.statistics.count()]).for_each(|count| fold.bytes(&(count as u64).to_le_bytes()));
+        fold.value()
+    }
+}
 
 impl Trainer {
     /// Trains one step over the batches of all ranks: as [`Trainer::step_over`] for all of them, in the order of the
@@ -15,7 +46,8 @@ impl Trainer {
     /// trainers that are equal on all ranks, see [`Trainer::check_ranks`]. Waits for the device.
     ///
     /// Only gradients of trainable elements are exchanged, 4 bytes each: with 90 % of the elements frozen, a tenth. The
-    /// device collects them, with 8 bytes of device memory for each, besides those of [`Trainer::report`].
+    /// device collects them, with 12 bytes of memory for each, besides those of [`Trainer::report`]. They travel in parts
+    /// of 1 MiB or more, while the device computes the gradients of the layers below.
     /// Clipping counts the sum. Dropout draws the numbers of the batches' places among all. With one batch on each
     /// rank, the update has the bits of [`Trainer::step_over`] on one rank, if the compiler does not contract its sum.
     ///
@@ -26,13 +58,18 @@ impl Trainer {
     /// As [`Trainer::step_over`], on all ranks if on one: [`Error::Ranks`] on the others; [`Error::EmptyBatch`] if no
     /// rank has an example.
     pub fn step_on(&mut self, ranks: &dyn Ranks, batches: &[Batch]) -> Result<()> {
-        let valid = self.validate_on_rank(batches).and_then(|()| self.select_exchanged());
+        let exchanged = self.validate_on_rank(batches).and_then(|()| self.exchanged());
         let counted = self.counted(batches);
         let rows: usize = counted.iter().map(|batch| batch.rows()).sum();
-        let all = ranks.all_gather_words(&[valid.is_err().into(), counted.len() as u64, rows as u64])?;
-        valid?;
+        let parts = exchanged.as_ref().map_or(0, Exchanged::digest);
+        let words = [exchanged.is_err().into(), counted.len() as u64, rows as u64, parts];
+        let all = ranks.all_gather_words(&words)?;
+        let mut exchanged = exchanged?;
         if let Some(rank) = all.iter().position(|words| words[0] != 0) {
             return Err(Error::Ranks { rank, why: "its batches are not valid".to_owned() });
+        }
+        if let Some(rank) = all.iter().position(|words| words[3] != all[0][3]) {
+            return Err(Error::Ranks { rank, why: differs_from_the_first("which elements are frozen") });
         }
         let sum_of = |word: usize| all.iter().map(|words| words[word]).sum::<u64>();
         let (runs, total) = (sum_of(1), sum_of(2));
@@ -40,17 +77,27 @@ impl Trainer {
             return Err(Error::EmptyBatch { at: "Trainer::step_on".to_owned() });
         }
         let before: u64 = all[..ranks.rank()].iter().map(|words| words[1]).sum();
-        let plan = &self.training;
+        let has_rows: Vec<_> = all.iter().map(|words| words[2] > 0).collect();
+        let mut last = None;
         for (number, batch) in counted.iter().enumerate() {
             let mut scalars = self.scalars(batch);
             scalars.draw = (self.draws + before + number as u64) as u32;
             scalars.share = (batch.rows() as f64 / total as f64) as f32;
             scalars.first = u32::from(number == 0);
             scalars.last = 0;
-            plan.run(batch, scalars)?;
+            if number + 1 < counted.len() {
+                self.training.run(batch, scalars)?;
+            } else {
+                self.training.write(batch)?;
+                last = Some(scalars);
+            }
         }
-        let has_rows: Vec<_> = all.iter().map(|words| words[2] > 0).collect();
-        self.exchange(ranks, &has_rows, rows > 0)?;
+        self.exchange(ranks, &has_rows, &mut exchanged, last)?;
+        self.gpu.submit("distribute", |encoder| {
+            exchanged.parts.iter().for_each(|part| part.gradients.distribute(encoder));
+            exchanged.statistics.distribute(encoder);
+        })?;
+        self.exchanged = Some(exchanged);
         let mut scalars = self.optimizer.scalars(self.step, rows.clamp(1, self.options.batch));
         scalars.on_non_finite_continue = self.continues().into();
         self.training.plan.run_updates(scalars)?;
@@ -58,64 +105,122 @@ impl Trainer {
         self.count_step()
     }
 
-    /// Adds the gradients of all ranks, and averages running statistics. The gradients of a rank without examples are
-    /// those of an earlier step; [`ranks::sum`] leaves them out.
-    fn exchange(&self, ranks: &dyn Ranks, has_rows: &[bool], own: bool) -> Result<()> {
-        let mut values = match &self.exchanged {
-            Some(gradients) => gradients.read()?,
-            None => Vec::new(),
+    /// Runs the last batch of a rank if it has one, and adds the gradients of all ranks part by part, while the device
+    /// computes the later parts.
+    fn exchange(
+        &self,
+        ranks: &dyn Ranks,
+        has_rows: &[bool],
+        exchanged: &mut Exchanged,
+        last: Option<StepScalars>,
+    ) -> Result<()> {
+        let Exchanged { parts, statistics } = exchanged;
+        let count = parts.len();
+        let plan = &self.training.plan;
+        let (begun, all_begun) = mpsc::channel();
+        let ends: Vec<_> = parts.iter().map(|part| part.end).collect();
+        let mut parts = parts.iter_mut().map(|part| &mut part.gradients);
+        let submit = move || {
+            let Some(scalars) = last else {
+                parts.for_each(|part| _ = begun.send(part));
+                return Ok(());
+            };
+            plan.run_in_parts(scalars, &ends, |record| {
+                let Some(part) = parts.next() else { return Ok(()) };
+                part.begin(record)?;
+                // Nobody receives it after an error of the exchange, which is returned.
+                _ = begun.send(part);
+                Ok(())
+            })
         };
-        let gradients = values.len();
-        let share = 1.0 / has_rows.iter().filter(|has| **has).count().max(1) as f32;
-        let mut statistics = Vec::new();
-        for (parameter, mask) in self.model.parameters().iter().zip(&self.masks) {
-            if parameter.kind == ParameterKind::Trained || mask.frozen_count() == mask.len() {
-                continue;
+        let exchange_all = || {
+            for (number, part) in all_begun.into_iter().enumerate() {
+                let statistics = (number + 1 == count).then_some(&mut *statistics);
+                self.exchange_part(ranks, has_rows, part, statistics)?;
             }
-            let id = self.store.find(&parameter.path)?;
-            let bits = self.store.read_weights(id)?;
-            let indices: Vec<_> = (0..bits.len()).filter(|&index| !mask.is_frozen(index)).collect();
-            values.extend(indices.iter().map(|&index| share * f32::from_bits(bits[index])));
-            statistics.push((id, bits, indices));
+            Ok(())
+        };
+        if count == 1 || cfg!(target_family = "wasm") {
+            submit()?;
+            return exchange_all();
         }
-        let sums = self.training.plan.sums()?;
-        let stopped = own && sums.non_finite_step.is_some();
+        // Mesa's software Vulkan lets a submission wait until the one before it has ended, so another thread submits.
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("frazil step".into()).spawn_scoped(scope, submit);
+            let thread =
+                thread.map_err(|source| Error::Io { path: "a thread that submits a step".into(), source })?;
+            let exchanged = exchange_all();
+            let submitted = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            submitted.and(exchanged)
+        })
+    }
+
+    /// Adds a part of the gradients of all ranks; with the last one, also averages running statistics, and finds out
+    /// whether a loss is not finite. The gradients of a rank without examples are left out.
+    fn exchange_part(
+        &self,
+        ranks: &dyn Ranks,
+        has_rows: &[bool],
+        gradients: &mut CompactElements,
+        statistics: Option<&mut CompactElements>,
+    ) -> Result<()> {
+        let own = has_rows[ranks.rank()];
+        let mut values = Vec::with_capacity(gradients.count() + 1);
+        match own {
+            true => gradients.finish(&mut values)?,
+            false => values.resize(gradients.count(), 0.0),
+        }
+        let Some(statistics) = statistics else {
+            ranks::sum(ranks, has_rows, &mut values)?;
+            return gradients.write(&values);
+        };
+        let share = 1.0 / has_rows.iter().filter(|has| **has).count().max(1) as f32;
+        statistics.begin(&|_| ())?;
+        statistics.finish(&mut values)?;
+        values[gradients.count()..].iter_mut().for_each(|value| *value *= share);
+        let stopped = own && self.training.plan.sums()?.non_finite_step.is_some();
         values.push(if stopped { 1.0 } else { 0.0 });
         ranks::sum(ranks, has_rows, &mut values)?;
         if values.pop().is_some_and(|flag| flag > 0.0) && !self.continues() {
             self.training.plan.set_non_finite(self.step as u32)?;
         }
-        let means = values.split_off(gradients.min(values.len()));
-        if let Some(gradients) = &self.exchanged {
-            gradients.write(&values)?;
-        }
-        let mut means = means.into_iter();
-        for (id, mut bits, indices) in statistics {
-            for (index, mean) in indices.into_iter().zip(&mut means) {
-                bits[index] = mean.to_bits();
-            }
-            self.store.write_weights(id, &bits)?;
-        }
-        Ok(())
+        let (sums, means) = values.split_at(gradients.count());
+        gradients.write(sums)?;
+        statistics.write(means)
     }
 
-    /// Selects the gradients that are exchanged: those of trainable elements, or all if clipping counts all.
-    fn select_exchanged(&mut self) -> Result<()> {
-        if self.exchanged.is_some() {
-            return Ok(());
+    /// Takes or makes the elements that are exchanged: trainable elements, or all gradients if clipping counts all.
+    fn exchanged(&mut self) -> Result<Exchanged> {
+        if let Some(exchanged) = self.exchanged.take() {
+            return Ok(exchanged);
         }
         let over_all = matches!(self.optimizer.clip_setting(), Some(Clip::Norm { over_all: true, .. }));
-        let parameters = self.model.parameters().iter().zip(&self.masks).enumerate();
-        let selected = parameters.filter_map(|(number, (parameter, mask))| {
-            let all_frozen = mask.frozen_count() == mask.len();
-            if parameter.kind != ParameterKind::Trained || all_frozen {
-                return None;
+        let live = |id: ParameterId, over_all: bool| {
+            let mask = &self.masks[id.index()];
+            (0..mask.len()).filter(|&index| over_all || !mask.is_frozen(index)).collect::<Vec<_>>()
+        };
+        let plan = &self.training.plan;
+        let part = |end, selected| -> Result<Part> {
+            let gradients = CompactElements::new(&self.gpu, &self.store, ArenaId::Gradients, selected)?;
+            Ok(Part { end, gradients })
+        };
+        let (mut parts, mut selected, mut count) = (Vec::new(), Vec::new(), 0);
+        for &(id, end) in plan.accumulated() {
+            let own = live(id, over_all);
+            count += own.len();
+            selected.push((id, own));
+            if count >= PART_ELEMENTS {
+                parts.push(part(end, std::mem::take(&mut selected))?);
+                count = 0;
             }
-            let indices = (0..mask.len()).filter(|&index| over_all || !mask.is_frozen(index));
-            Some((ParameterId::of(number), indices.collect()))
-        });
-        self.exchanged = Some(CompactGradients::new(&self.gpu, &self.store, selected)?);
-        Ok(())
+        }
+        parts.push(part(plan.before_updates(), selected)?);
+        let statistics = self.model.parameters().iter().enumerate();
+        let statistics = statistics.filter(|(_, parameter)| parameter.kind != ParameterKind::Trained);
+        let statistics =
+            statistics.map(|(number, _)| ParameterId::of(number)).map(|id| (id, live(id, false)));
+        let statistics = CompactElements::new(&self.gpu, &self.store, ArenaId::Weights, statistics)?;
+        Ok(Exchanged { parts, statistics })
     }
 
     fn validate_on_rank(&self, batches: &[Batch]) -> Result<()> {

@@ -4,7 +4,7 @@ use crate::compiler::conv::Algorithm;
 use crate::compiler::ir::{Operation, roots};
 use crate::compiler::memory::Layout;
 use crate::compiler::options::Settings;
-use crate::graph::{Graph, Node, Op, ValueId};
+use crate::graph::{Graph, Node, Op, ParameterId, ValueId};
 use crate::kernels::{
     Epilogue, Gemm, Images, Launch, MAX_TERMS, Operand, RowTiles, bias_grad, bias_grad_parallel, gemm_launch,
     round_to_f16, split_k_sum, split_k_sum_parallel, splits, stored_f16_scales,
@@ -62,6 +62,8 @@ pub(crate) struct Lowered {
     pub packed: Vec<(ValueId, usize)>,
     /// The contents of each list.
     pub lists: Vec<Vec<u32>>,
+    /// The parameters whose gradients are accumulated, each with the number of dispatches until then, in their order.
+    pub accumulated: Vec<(ParameterId, usize)>,
     /// The least bytes that the operations read and write.
     pub minimum_bytes: u64,
 }
@@ -151,6 +153,13 @@ impl<'a> Builder<'a> {
     ) {
         let label = node.label.clone();
         self.lowered.dispatches.push(LoweredDispatch { label, algorithm, launch, resources });
+    }
+
+    /// Whether a dispatch reads or writes a value.
+    pub fn uses(&self, dispatch: &LoweredDispatch, value: ValueId) -> bool {
+        let root = |id: ValueId| self.roots[id.0];
+        let is_root = |used: &Resource| matches!(used, Resource::Value(id) if root(*id) == root(value));
+        dispatch.resources.iter().any(is_root)
     }
 
     /// Allocates a workspace of this many elements.

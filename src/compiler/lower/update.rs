@@ -1,6 +1,6 @@
 //! Masked updates, and the accumulation and clipping of gradients before them.
 
-use super::{Builder, Resource};
+use super::{Builder, LoweredDispatch, Resource};
 use crate::compiler::ir::Operation;
 use crate::compiler::memory::Layout;
 use crate::error::Result;
@@ -11,6 +11,7 @@ use crate::kernels::{
     norm_parts, rmsprop_centered_momentum_update, rmsprop_centered_update, rmsprop_momentum_update,
     rmsprop_update, sgd_momentum_update, sgd_update,
 };
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Lowers an update to one dispatch per chunk of the arenas, or several if the chunk has more than
@@ -78,13 +79,32 @@ fn update_ranges(
 }
 
 /// Lowers gradient accumulation to one dispatch per tensor, because the padding between tensors must not be
-/// written.
+/// written. Each follows the last dispatch that uses the tensor's gradient, so that ranks can exchange it while the
+/// others are computed.
 pub(super) fn accumulate(b: &mut Builder, op: &Operation, targets: &[ParameterId]) -> Result<()> {
-    for target in targets.iter().filter(|target| !b.fully_frozen[target.0]) {
-        let range = b.layout.ranges()[target.0];
-        let resources = vec![Resource::Gradients(range.chunk), Resource::Accumulated(range.chunk)];
-        b.push(op, accumulate_range(range.first..range.first + range.len), resources);
+    let before = std::mem::take(&mut b.lowered.dispatches);
+    // The accumulations after each number of dispatches.
+    let mut after: BTreeMap<usize, Vec<ParameterId>> = BTreeMap::new();
+    for (&target, &gradient) in targets.iter().zip(&op.node.inputs) {
+        if !b.fully_frozen[target.0] {
+            let uses = |dispatch: &LoweredDispatch| b.uses(dispatch, gradient);
+            let last = before.iter().rposition(uses).map_or(0, |index| index + 1);
+            after.entry(last).or_default().push(target);
+        }
     }
+    let mut begin = 0;
+    let mut before = before.into_iter();
+    for (end, targets) in after {
+        b.lowered.dispatches.extend(before.by_ref().take(end - begin));
+        begin = end;
+        for target in targets {
+            let range = b.layout.ranges()[target.0];
+            let resources = vec![Resource::Gradients(range.chunk), Resource::Accumulated(range.chunk)];
+            b.push(op, accumulate_range(range.first..range.first + range.len), resources);
+            b.lowered.accumulated.push((target, b.lowered.dispatches.len()));
+        }
+    }
+    b.lowered.dispatches.extend(before);
     Ok(())
 }
 
