@@ -182,9 +182,12 @@ fn long_sums() -> Vec<Case> {
     let operands = vec![few, labels(3), weights(3)];
     let op = Op::SoftmaxCrossEntropyGrad { smoothing: 0.0 };
     all.push(single(format!("{} 2100x3 logits, weighted", op.name()), op, 2100, operands, KIND));
-    let wide = Operand::batched(&[80], Fill::Data);
-    let operands = vec![Operand::batched(&[], Fill::Data), wide, labels(80)];
-    all.push(single("metrics 70000x80".into(), Op::Metrics, 70_000, operands, KIND));
+    // A workgroup for each row: a few rows, which quick checks run, and a grid that is folded.
+    for (rows, classes) in [(2, 70_000), (70_000, 80)] {
+        let wide = Operand::batched(&[classes], Fill::Data);
+        let operands = vec![Operand::batched(&[], Fill::Data), wide, labels(classes)];
+        all.push(single(format!("metrics {rows}x{classes}"), Op::Metrics, rows, operands, KIND));
+    }
     let operands =
         vec![Operand::batched(&[], Fill::Data), logits(Fill::Ties), labels(classes), weights(classes)];
     all.push(single(format!("metrics {rows}x{classes}"), Op::Metrics, rows, operands, KIND));
