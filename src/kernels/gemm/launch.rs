@@ -208,9 +208,10 @@ pub(super) fn launch_tiles(
     // always masked, because the length depends on the number of valid examples.
     let masked = gemm.transpose_a || scalar_patches || gemm.source == Source::Matrix;
     let masked = masked && !k_step.is_some_and(|step| gemm.has_whole_steps(step));
-    // For the subgroup family with a transposed A, the number of splits is a run-time parameter: it has no
-    // cost, and one shader serves all numbers of splits.
-    let split = gemm.splits > 1 || (gemm.transpose_a && kernel.name == "gemm_subgroup");
+    // For the families of software adapters with a transposed A, the number of splits is a run-time parameter: it has
+    // no cost, and one shader serves all numbers of splits. In registers, the kind of epilogue is one as well.
+    let registers = kernel.name == "gemm_register";
+    let split = gemm.splits > 1 || (gemm.transpose_a && (registers || kernel.name == "gemm_subgroup"));
     let number = if gemm.stored_f16 { "f16" } else { "f32" };
     launch.declarations.extend([
         format!("alias NumberA = {number};"),
@@ -219,7 +220,8 @@ pub(super) fn launch_tiles(
         constant_bool("MASKED", masked),
         constant_bool("POOLED", gemm.pooled),
         constant_bool("PIXEL_SET", gemm.pixel_set.is_some()),
-        constant_bool("RELU_GRAD", gemm.epilogue == Epilogue::ReluGrad),
+        constant_bool("ANY_EPILOGUE", registers),
+        constant_bool("RELU_GRAD", !registers && gemm.epilogue == Epilogue::ReluGrad),
         constant_bool("SPLIT", split),
     ]);
     launch
