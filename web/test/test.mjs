@@ -76,6 +76,17 @@ async function open(path, options = {}, prepare) {
   return page;
 }
 
+/** Whether the classes under the test images are those that the present weights predict. */
+const predictionsAreOfNow = () => page.evaluate(async () => {
+  const shown = [...document.querySelectorAll('#examples li span')].map(span => span.textContent);
+  const { labels, probabilities } = await frazil.call('examples', shown.length);
+  const classes = probabilities.length / labels.length;
+  return shown.every((name, i) => {
+    const row = probabilities.subarray(classes * i, classes * (i + 1));
+    return +name === row.indexOf(Math.max(...row));
+  });
+});
+
 const text = id => page.locator(`#${id}`).textContent();
 const number = async id => +(await text(id)).replaceAll(',', '');
 
@@ -136,6 +147,7 @@ await check('a step trains', async () => {
   await page.waitForFunction(() => document.getElementById('steps').textContent === '1');
   await settled();
   console.log(`      first step: ${(performance.now() - begun).toFixed(0)} ms`);
+  expect(await predictionsAreOfNow(), 'the predictions are those of other weights');
 });
 
 await check('two epochs reach the expected accuracy', async () => {

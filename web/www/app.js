@@ -316,10 +316,11 @@ function showTest(epoch, test) {
   $('accuracy').dataset.value = test.accuracy;
 }
 
-/** Shows the weights and the proof of now. */
+/** Shows the weights, the proof and the predictions of now. */
 async function show() {
   showValues(await call('values', visible()));
   await prove();
+  await showExamples();
 }
 
 function begin({ network: built, values, masks }) {
