@@ -163,12 +163,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
         for (var kk = 0u; kk < K_STEP; kk++) { // unroll
+            var channels: array<vec4<f32>, 2>;
+            for (var j = 0u; j < 2u; j++) { // unroll
+                channels[j] = u_step[kk][point][j][column];
+            }
             for (var o = 0u; o < 2u; o++) { // unroll
                 let tiles = vec4<f32>(v_step[kk][point][o][row][0], v_step[kk][point][o][row][1]);
                 for (var j = 0u; j < 2u; j++) { // unroll
-                    let channels = u_step[kk][point][j][column];
                     for (var i = 0u; i < 4u; i++) { // unroll
-                        sum[o][i][j] = fma(vec4<f32>(tiles[i]), channels, sum[o][i][j]);
+                        sum[o][i][j] = fma(vec4<f32>(tiles[i]), channels[j], sum[o][i][j]);
                     }
                 }
             }
@@ -188,13 +191,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let stored_side = local / 4u % 2u;
     let channel = n + local / 32u * 16u + 4u * column;
     for (var o = 0u; o < 2u; o++) { // unroll
-        for (var half = 0u; half < 2u; half++) { // unroll
+        // Not unrolled: software drivers compile accesses to memory slowly.
+        for (var half = 0u; half < 2u; half++) {
             for (var i = 0u; i < 2u; i++) { // unroll
                 // The XOR spreads the stores of adjacent rows over the memory banks.
                 let side = i ^ (row % 2u);
-                v_step[row][point][side][column][0] = sum[o][2u * half + i][0].xy;
-                v_step[row][point][side][column][1] = sum[o][2u * half + i][0].zw;
-                u_step[row][point][side][column] = sum[o][2u * half + i][1];
+                v_step[row][point][side][column][0] = sum[o][i][0].xy;
+                v_step[row][point][side][column][1] = sum[o][i][0].zw;
+                u_step[row][point][side][column] = sum[o][i][1];
+                // The lower tiles move to the place of the upper ones, so that all indices into the sums are constant.
+                sum[o][i] = sum[o][i + 2u];
             }
             workgroupBarrier();
             if (local < 64u) {

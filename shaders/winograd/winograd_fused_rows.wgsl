@@ -7,7 +7,12 @@ fn store_tile(tile: Block, channel: u32, outputs: array<vec4<f32>, 4>) {
         if ((row < p.out_height) & (column < p.out_width)) {
             let pixel = (tile.image * p.out_height + row) * p.out_width + column;
             let offset = (pixel * p.out_channels + channel) / 4u;
-            y[offset] = apply_epilogue(outputs[i], bias, offset);
+            var result = biased(outputs[i], bias);
+            // Not the loop of apply_epilogue, which drivers compile slowly: this kernel is for GPUs, where an `if` is cheap.
+            if (p.epilogue == RELU_GRAD) {
+                result = select(vec4<f32>(0.0), result, extra[offset] > vec4<f32>(0.0));
+            }
+            y[offset] = result;
         }
     }
 }
