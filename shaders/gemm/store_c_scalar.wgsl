@@ -3,8 +3,7 @@
 
 fn store_c4(index: u32, count: u32, bias: vec4<f32>, value: vec4<f32>) {
     var sum = value;
-    // A loop of 0 or 1 iterations instead of an `if`: software drivers execute both sides of an `if`.
-    for (var once = 0u; once < p.accumulate; once++) {
+    if (ACCUMULATE) {
         for (var i = 0u; i < 4u; i++) { // unroll
             sum[i] += c[index + min(i, count - 1u)];
         }
