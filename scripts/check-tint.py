@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compiles WGSL shaders with Tint, Chrome's compiler, in a headless Chromium.
 
-    scripts/check-tint.py [--pipelines N] [--time-limit SECONDS] [--flag=--CHROMIUM-FLAG]... SHADERS.json
+    scripts/check-tint.py [--pipelines N] [--limit SECONDS] [--time-limit SECONDS] [--flag=--CHROMIUM-FLAG]... SHADERS.json
 
 SHADERS.json is a list of {"name", "kernel", "text", "bindings": [[0, "uniform"], ...], "subgroups": true or false};
 if `subgroups` is true, `enable subgroups;` is prepended to the text. Each shader must compile to a compute pipeline within
@@ -9,11 +9,19 @@ the default limits of WebGPU. Each error is printed:
 
     FAIL kernel (name): line N: message: source line
 
-Tint parses and analyses a shader in milliseconds; creating a pipeline takes seconds with a software driver. With
---pipelines N, pipelines are created for N shaders of each kernel only; the others are only parsed and analysed.
+Tint parses and analyses a shader in milliseconds; creating a pipeline takes up to a second with a software driver. With
+--pipelines N, pipelines are created for N shaders of each kernel only, the longest among them; the others are only parsed
+and analysed. The CPU time that the GPU process spends on a shader may not exceed --limit:
+
+    SLOW kernel (name): 1.7 s of CPU time, more than 1.5
+
+Chromium runs with the flag ZERO_LOOP, which makes Tint clear workgroup memory in a loop, as on Metal and DX12. Without it
+(--flag=--disable-dawn-features=) it asks the driver to, and SwiftShader then compiles a store for each f32 of that memory,
+whatever the shader does with it: 1.9 s for 16 KiB.
 
 Exit codes: 0 if all shaders compiled, or were skipped (with a line SKIPPED) as the adapter lacks subgroups; 1 if one did
-not compile, or a result is missing for any reason; 77 if there is no Chromium and apt-get cannot install it, or no adapter.
+not compile or was slow, or a result is missing for any reason; 77 if there is no Chromium and apt-get cannot install it, or
+no adapter.
 CHROMIUM names the program to use instead of `chromium` on the PATH.
 """
 
@@ -32,6 +40,8 @@ import tempfile
 import threading
 import time
 
+ZERO_LOOP = "--disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension"
+COMPILE_LIMIT = 1.5  # Seconds of CPU time for one shader. The goal is 1; work on other cores adds up to a half.
 START_LIMIT = 90  # Seconds until the page reports its adapter.
 TEXT_LIMIT = 120  # Seconds for one shader.
 INSTALL_LIMIT = 300
@@ -127,6 +137,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self, texts):
         super().__init__(("127.0.0.1", 0), Handler)
         self.events = queue.Queue()
+        self.browser = None
         page = pathlib.Path(__file__).with_suffix(".html").read_bytes()
         self.files = {
             "/": ("text/html; charset=utf-8", page),
@@ -170,6 +181,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        # The page waits for the response, so that nothing is compiled meanwhile.
+        body["spent"] = self.server.browser and self.server.browser.gpu_seconds()
         self.server.events.put((self.path[1:], body))
         self.head(204, "text/plain", 0)
 
@@ -180,6 +193,7 @@ class Browser:
     def __init__(self, program, url, flags):
         self.folder = tempfile.mkdtemp(prefix="check-tint-")
         self.log = open(os.path.join(self.folder, "log"), "w+b")
+        self.gpu_process = None
         command = [
             program, "--headless=new", "--no-sandbox", "--enable-unsafe-webgpu", "--disable-quic", "--no-first-run",
             "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-breakpad",
@@ -210,6 +224,25 @@ class Browser:
         except subprocess.TimeoutExpired:
             return None
 
+    def gpu_seconds(self):
+        """Returns the CPU time that the GPU process has spent; None where it cannot be read."""
+        try:
+            self.gpu_process = self.gpu_process or self.find_gpu_process()
+            # Fields 14 and 15 are the ticks in user and kernel mode; field 2 is the name in parentheses.
+            fields = (self.gpu_process / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        except (OSError, StopIteration):
+            return None
+
+    def find_gpu_process(self):
+        def is_own(process):
+            try:
+                command = (process / "cmdline").read_bytes()
+            except OSError:
+                return False
+            return b"--type=gpu-process" in command and self.folder.encode() in command
+        return next(process for process in pathlib.Path("/proc").glob("[0-9]*") if is_own(process))
+
     def clear(self):
         self.log.close()
         for _ in range(20):
@@ -227,21 +260,29 @@ class Browser:
 
 
 def spread(texts, most):
-    """Selects the shaders to create pipelines for: at most `most` of each kernel, evenly from its first to its last."""
+    """Selects the shaders to create pipelines for: at most `most` of each kernel, its longest text, which takes about the
+    longest to compile, and others evenly from its first to its last."""
     if most is None:
         return set(range(len(texts)))
     kernels = collections.defaultdict(list)
     for number, text in enumerate(texts):
         kernels[text["kernel"]].append(number)
-    step = max(1, most - 1)
-    return {all_of[(len(all_of) - 1) * n // step] for all_of in kernels.values() for n in range(most)}
+    chosen = set()
+    for all_of in kernels.values() if most else []:
+        longest = max(all_of, key=lambda number: len(texts[number]["text"]))
+        others = [number for number in all_of if number != longest]
+        steps = range(most - 1 if others else 0)
+        chosen |= {longest, *(others[(len(others) - 1) * n // max(1, most - 2)] for n in steps)}
+    return chosen
 
 
 class Run:
     """The shaders of one run and their results."""
 
-    def __init__(self, texts, most):
+    def __init__(self, texts, most, limit):
         chosen = spread(texts, most)
+        self.limit = limit
+        self.spent = None  # CPU time of the GPU process until the last report.
         self.texts = [{**text, "pipeline": number in chosen} for number, text in enumerate(texts)]
         self.texts = PLANTED + self.texts + PLANTED
         self.results = []
@@ -250,6 +291,9 @@ class Run:
         self.errors = collections.Counter()
         self.warnings = collections.Counter()
         self.noted = set()
+
+    def done(self):
+        return sum(self.counts[outcome] for outcome in ["compiled", "failed", "skipped"])
 
     def current(self):
         if self.adapter is None:
@@ -270,7 +314,7 @@ class Run:
                 raise Failure(f"no report for {quiet} s, {self.current()}{browser.last_words()}")
             if now > shown + 10:
                 own = len(self.texts) - 2 * len(PLANTED)
-                say(f"{sum(self.counts.values())} of {own} shaders, {now - begin:.0f} s")
+                say(f"{self.done()} of {own} shaders, {now - begin:.0f} s")
                 shown = now
             try:
                 what, body = server.events.get(timeout=1)
@@ -280,6 +324,9 @@ class Run:
                     raise Failure(f"the browser ended with {code}, {self.current()}{browser.last_words()}") from None
                 continue
             last = time.monotonic()
+            if None not in (self.spent, body.get("spent")):
+                body["cpu"] = body["spent"] - self.spent
+            self.spent = body.get("spent")
             if what == "none":
                 raise Nothing(body["why"])
             if what == "fatal":
@@ -317,6 +364,9 @@ class Run:
         self.counts[outcome] += 1
         if outcome == "failed":
             self.fail(text, result)
+        if result.get("cpu", 0) > self.limit:
+            self.counts["slow"] += 1
+            print(f"SLOW {text['kernel']} ({text['name']}): {result['cpu']:.1f} s of CPU time, more than {self.limit}", flush=True)
         for message in result.get("messages", []):
             if message["type"] == "warning":
                 self.warnings[text["kernel"], self.location(text, message)] += 1
@@ -351,17 +401,19 @@ class Run:
             print(f"{count:5} {kernel}: {message}")
         if self.counts["skipped"]:
             print(f"SKIPPED: {self.counts['skipped']} shaders need subgroups, which this adapter lacks")
-        own = [(r["whole"] / 1000, r["front"] / 1000, t["name"]) for r, t in zip(self.results, self.texts)
+        own = [(r["whole"] / 1000, r["front"] / 1000, r.get("cpu"), t["name"]) for r, t in zip(self.results, self.texts)
                if "kernel" in t and not r.get("skipped")]
-        slowest = [f"{name} {whole:.1f} s" for whole, _, name in sorted(own, reverse=True)[:5]]
+        measured = bool(own) and all(cpu is not None for _, _, cpu, _ in own)
+        slowest = sorted(((cpu if measured else whole, name) for whole, _, cpu, name in own), reverse=True)[:5]
         if slowest:
-            print(f"slowest, including the driver: {', '.join(slowest)}")
+            clock = "in CPU time" if measured else "by the clock, as CPU time is not available"
+            print(f"slowest, including the driver, {clock}: {', '.join(f'{name} {s:.2f} s' for s, name in slowest)}")
         skipped = f", {self.counts['skipped']} skipped" if self.counts["skipped"] else ""
         chosen = sum(text.get("pipeline", False) for text in self.texts)
         if chosen < len(self.texts) - 2 * len(PLANTED):
             skipped += f", pipelines created for {chosen} only"
         seconds, reading = (sum(times[n] for times in own) for n in [0, 1])
-        print(f"{sum(self.counts.values())} shaders, {self.counts['compiled']} compiled, {self.counts['failed']} failed"
+        print(f"{self.done()} shaders, {self.counts['compiled']} compiled, {self.counts['failed']} failed"
               f"{skipped}; {seconds:.0f} s, {reading:.0f} s of it to parse and analyse")
 
 
@@ -369,6 +421,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shaders", metavar="SHADERS.json")
     parser.add_argument("--pipelines", type=int, metavar="N", help="number of shaders of each kernel to create pipelines for [default: all]")
+    parser.add_argument("--limit", type=float, default=COMPILE_LIMIT, metavar="SECONDS",
+                        help="CPU time for one shader [default: %(default)s]")
     parser.add_argument("--time-limit", type=float, default=1200, metavar="SECONDS")
     parser.add_argument("--flag", action="append", default=[], metavar="FLAG", help="flag for Chromium; may be repeated")
     arguments = parser.parse_args()
@@ -379,9 +433,10 @@ def main():
     try:
         texts = read(arguments.shaders)
         program = chromium()
-        run = Run(texts, arguments.pipelines)
+        run = Run(texts, arguments.pipelines, arguments.limit)
         server = Server(run.texts)
-        with Browser(program, f"http://127.0.0.1:{server.server_port}/", arguments.flag) as browser:
+        with Browser(program, f"http://127.0.0.1:{server.server_port}/", [ZERO_LOOP, *arguments.flag]) as browser:
+            server.browser = browser
             run.collect(server, browser, arguments.time_limit)
     except Nothing as why:
         print(f"SKIPPED: {why}")
@@ -394,7 +449,7 @@ def main():
     run.report()
     if run.counts["compiled"] + run.counts["failed"] == 0:
         return 77
-    return int(run.counts["failed"] > 0)
+    return int(run.counts["failed"] + run.counts["slow"] > 0)
 
 
 if __name__ == "__main__":

@@ -70,9 +70,11 @@ expect "a program that does not exist" 77 "SKIPPED: CHROMIUM=.* is not a program
 # A fake browser that behaves as $FAKE says; the invalid shaders of check-tint.py fail.
 cat >"$work/fake" <<'FAKE'
 #!/usr/bin/env python3
-import json, os, sys, time, urllib.request
+import json, os, subprocess, sys, time, urllib.request
 
 url, does = sys.argv[-1], os.environ["FAKE"]
+if does == "works":
+    subprocess.Popen([sys.executable, "-c", "while True: pass", "--type=gpu-process", *sys.argv[1:]])
 if does == "ends":
     print("a last word")
     sys.exit(3)
@@ -96,6 +98,8 @@ elif does != "hangs":
         messages = []
         if "kernel" not in text and does != "takes all" and not (does == "lost late" and index > 2):
             messages = [{"type": "error", "line": 1, "message": "planted"}]
+        if does == "works" and text["name"] == "sample-13":
+            time.sleep(2)
         if does == "dies" and index == 2:
             sys.exit(4)
         if does == "no subgroups" and text["subgroups"]:
@@ -116,6 +120,11 @@ fake() {
 expect "valid shaders" 0 "2 shaders, 2 compiled, 0 failed" fake well "$work/good"
 expect "fewer pipelines" 0 "2 compiled, 0 failed, pipelines created for 1 only" fake well --pipelines 1 "$work/good"
 expect "more pipelines than shaders" 0 "2 compiled, 0 failed;" fake well --pipelines 5 "$work/good"
+expect "a slow shader" 1 "^SLOW sample (sample-13): [0-9.]* s of CPU time, more than 0.2" \
+    fake works --limit 0.2 "$work/good"
+expect "the other one is not slow" 1 "^2 shaders, 2 compiled, 0 failed" fake works --limit 0.2 "$work/good"
+expect "shaders within the limit" 0 "slowest, including the driver, in CPU time: sample-13 " fake works --limit 9 "$work/good"
+expect "without CPU time" 0 "by the clock, as CPU time is not available: sample-" fake well --limit 0 "$work/good"
 expect "no adapter" 77 "SKIPPED: WebGPU has no adapter" fake "no adapter" "$work/good"
 expect "the browser ends at once" 1 "FAIL: the browser ended with 3, before the adapter was reported" fake ends "$work/good"
 expect "the end of its log" 1 "^    a last word" fake ends "$work/good"
