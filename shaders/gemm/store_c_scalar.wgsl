@@ -4,8 +4,11 @@
 fn store_c4(index: u32, count: u32, bias: vec4<f32>, value: vec4<f32>) {
     var sum = value;
     if (ACCUMULATE) {
-        for (var i = 0u; i < 4u; i++) { // unroll
-            sum[i] += c[index + min(i, count - 1u)];
+        // A loop of 0 or 1 iterations instead of an `if`: software drivers execute both sides of an `if`.
+        for (var once = 0u; once < p.accumulate; once++) {
+            for (var i = 0u; i < 4u; i++) { // unroll
+                sum[i] += c[index + min(i, count - 1u)];
+            }
         }
     }
     let result = epilogue(sum, bias, index);

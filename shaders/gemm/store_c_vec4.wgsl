@@ -4,7 +4,10 @@
 fn store_c4(index: u32, count: u32, bias: vec4<f32>, value: vec4<f32>) {
     var sum = value;
     if (ACCUMULATE) {
-        sum += c[index >> 2u];
+        // A loop of 0 or 1 iterations instead of an `if`: software drivers execute both sides of an `if`.
+        for (var once = 0u; once < p.accumulate; once++) {
+            sum += c[index >> 2u];
+        }
     }
     c[index >> 2u] = epilogue(sum, bias, index);
 }

@@ -22,6 +22,7 @@ params! {
         m_per_example: u32,
         k_per_example: u32,
         first_example: u32,
+        accumulate: u32,
         k_begin: u32,
         segment_length: u32,
         b_segment_stride: u32,
@@ -128,6 +129,7 @@ pub(super) fn launch_tiles(
         m_per_example: to_u32(gemm.m_per_row),
         k_per_example: to_u32(gemm.k_per_row),
         first_example: to_u32(gemm.first_row),
+        accumulate: gemm.accumulate.into(),
         k_begin: to_u32(gemm.k_first),
         segment_length: to_u32(segment),
         b_segment_stride: to_u32(pixel_set.b_tap[1]),
@@ -210,13 +212,16 @@ pub(super) fn launch_tiles(
     // no cost, and one shader serves all numbers of splits. In registers, the kind of epilogue is one as well.
     let registers = kernel.name == "gemm_register";
     let split = gemm.splits > 1 || (gemm.transpose_a && (registers || kernel.name == "gemm_subgroup"));
+    // Code that adds to C compiles slowly where several rows are stored at a time. The subgroup family stores one, and one
+    // shader serves all parts of a weight gradient.
+    let accumulate = gemm.accumulate || kernel.name == "gemm_subgroup";
     let number = if gemm.stored_f16 { "f16" } else { "f32" };
     launch.declarations.extend([
         format!("alias NumberA = {number};"),
         format!("alias NumberB = {number};"),
         constant_bool("B_TRANSPOSED", gemm.transpose_a && gemm.transpose_b),
         constant_bool("MASKED", masked),
-        constant_bool("ACCUMULATE", gemm.accumulate),
+        constant_bool("ACCUMULATE", accumulate),
         constant_bool("POOLED", gemm.pooled),
         constant_bool("PIXEL_SET", gemm.pixel_set.is_some()),
         constant_bool("ANY_EPILOGUE", registers),
