@@ -8,19 +8,24 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 /// Whether the user, or the system with SIGTERM or SIGHUP, has asked the program to stop.
-pub struct Interrupt(Arc<AtomicBool>);
+pub struct Interrupt {
+    requested: Arc<AtomicBool>,
+    ending: Arc<AtomicBool>,
+}
 
 impl Interrupt {
     /// Handles such requests from now on. If the command `saves`, the first one only sets a flag, which the
     /// command checks after each step. Any other request ends the program with exit code 130.
     pub fn handle(saves: bool, json: bool) -> Self {
-        let requested = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&requested);
+        let interrupt = Interrupt { requested: Arc::default(), ending: Arc::default() };
+        let (flag, ending) = (Arc::clone(&interrupt.requested), Arc::clone(&interrupt.ending));
         let handler = move || {
             if saves && !flag.swap(true, Ordering::SeqCst) {
-                message(
-                    "frazil: interrupted: finishing this step, then saving; interrupt again to stop at once",
-                );
+                if !ending.load(Ordering::SeqCst) {
+                    message(
+                        "frazil: interrupted: finishing this step, then saving; interrupt again to stop at once",
+                    );
+                }
             } else {
                 stop(json);
             }
@@ -28,11 +33,17 @@ impl Interrupt {
         if let Err(error) = ctrlc::set_handler(handler) {
             message(format_args!("warning: an interrupt ends the program without saving: {error}"));
         }
-        Interrupt(requested)
+        interrupt
     }
 
     pub fn requested(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.requested.load(Ordering::SeqCst)
+    }
+
+    /// From now on, a first request is only noted: the command is over, and MPI's launcher asks all processes to end as
+    /// soon as one has failed.
+    pub fn end(&self) {
+        self.ending.store(true, Ordering::SeqCst);
     }
 }
 

@@ -140,6 +140,7 @@ impl TrainArgs {
 pub fn run(args: &TrainArgs, given: Flags, interrupt: &Interrupt) -> Result<(), Failure> {
     let team = Team::join(Duration::from_secs(args.ranks.rank_timeout))?;
     let result = run_in(&team, args, given, interrupt);
+    interrupt.end();
     team.leave(result)
 }
 
