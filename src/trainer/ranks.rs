@@ -128,7 +128,7 @@ impl Trainer {
             plan.run_in_parts(scalars, &ends, |record| {
                 let Some(part) = parts.next() else { return Ok(()) };
                 part.begin(record)?;
-                // Nobody receives it after an error of the exchange, which is returned.
+                // It is not received after an error of the exchange, which is returned.
                 _ = begun.send(part);
                 Ok(())
             })
